@@ -1,0 +1,33 @@
+/**
+ * What an ingest process has done with packets since it started. Every packet received ends in exactly
+ * one of `stored`, `duplicates`, `rejected` and `fenced`; the rest of `received` is on its way.
+ *
+ * @module
+ */
+import { RejectReason } from "./reject_reason.ts";
+
+/** Counts since the process started. */
+export class IngestCounters {
+  /** Packets read from streams. */
+  received = 0;
+  /** Packets counted by the store. */
+  stored = 0;
+  /** Packets the session had already. */
+  duplicates = 0;
+  /** Packets refused, by reason. */
+  readonly rejected = new Map<RejectReason, number>(allReasons.map((reason) => [reason, 0]));
+  /** Packets left out because a newer stream of their session sends them again. */
+  fenced = 0;
+  /** Streams opened, and those open now. */
+  streams = 0;
+  openStreams = 0;
+  /** Streams that ended with an error, by gRPC code name. */
+  readonly failedStreams = new Map<string, number>();
+  /** Times a stream had to wait for room in the queue. */
+  queueFull = 0;
+  /** Batches applied, and attempts that failed and were repeated. */
+  flushes = 0;
+  failedFlushes = 0;
+}
+
+const allReasons = Object.values(RejectReason).filter((reason) => typeof reason === "number");

@@ -1,0 +1,248 @@
+/**
+ * The quick way from HTTP/2 to a {@linkcode DeviceStream}: messages are found in the DATA chunks where
+ * they lie, without grpc-js's machinery per message, which costs more than all the rest together.
+ *
+ * It hooks into `grpc.Server` at a private method, so the version of grpc-js is pinned. Should the
+ * method be gone, {@linkcode installFastPath} says so and grpc-js's own handlers serve, with the same
+ * meaning and a fraction of the speed. Calls it does not take (health, compressed messages) go there
+ * anyway.
+ *
+ * @module
+ */
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
+
+import type { Server } from "@grpc/grpc-js";
+
+import { grpcStatus, RequestError } from "../errors.ts";
+import { type Ack, SERVICE_NAMES, streamPackets } from "../telemetry_proto.ts";
+import {
+  COMMITTED_KEY,
+  DeviceStream,
+  type Ingest,
+  OFFSET_KEY,
+  parseStreamHead,
+  SESSION_KEY,
+  type StreamCall,
+  type StreamKind,
+} from "./stream.ts";
+
+type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
+
+const kinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((service) => [
+  [`/${service}/StreamPackets`, "packets"],
+  [`/${service}/StreamBatches`, "batches"],
+]));
+
+/** Makes `server`, not yet bound, take the telemetry calls the quick way. False: it has no such hook. */
+export function installFastPath(server: Server, ingest: Ingest, maxMessageBytes: number): boolean {
+  const hooked = server as unknown as { _streamHandler?: StreamHandler };
+  const ordinary = hooked._streamHandler;
+  if (typeof ordinary !== "function" || ordinary.length !== 3) return false;
+  hooked._streamHandler = function (interceptors, stream, headers) {
+    const kind = kinds.get(headers[":path"] as string);
+    const taken = kind !== undefined && /^application\/grpc(\+proto)?$/.test(headers["content-type"] ?? "") &&
+      (headers["grpc-encoding"] ?? "identity") === "identity";
+    if (taken) receive(stream, headers, kind, ingest, maxMessageBytes);
+    else ordinary.call(server, interceptors, stream, headers);
+  };
+  return true;
+}
+
+function receive(
+  http2Stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  kind: StreamKind,
+  ingest: Ingest,
+  maxMessageBytes: number,
+): void {
+  const call = new FastCall(http2Stream);
+  http2Stream.on("error", () => {}); // "close" follows, and says all there is to do
+  let head;
+  try {
+    head = parseStreamHead(text(headers[SESSION_KEY]), text(headers[OFFSET_KEY]));
+  } catch (error) {
+    return call.end(error, 0);
+  }
+  const stream = new DeviceStream(ingest, kind, head, call);
+  const frames = new MessageReader(stream, http2Stream, maxMessageBytes);
+  http2Stream.on("close", () => stream.cancelled());
+  const read = () => {
+    http2Stream.on("data", (chunk: Uint8Array) => frames.read(chunk));
+    http2Stream.on("end", () => frames.end());
+  };
+  if (head.session === undefined) read();
+  else stream.claimSession(head.session).then(read);
+}
+
+function text(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(",") : value;
+}
+
+/** Bytes before each message: one for "compressed", four for the length, big-endian. */
+const PREFIX_BYTES = 5;
+
+/** Finds the messages in a stream's chunks and gives them to it as long as the queue has room. */
+class MessageReader {
+  /** A message that spans chunks: its bytes so far, and how many it will have. */
+  #split: Uint8Array | undefined;
+  #splitFilled = 0;
+  #splitLength = 0;
+  readonly #prefix = new Uint8Array(PREFIX_BYTES);
+  #prefixFilled = 0;
+  /** What of a chunk waits for room in the queue. */
+  #rest: Uint8Array | undefined;
+  #ended = false;
+
+  constructor(
+    readonly stream: DeviceStream,
+    readonly http2Stream: ServerHttp2Stream,
+    readonly maxMessageBytes: number,
+  ) {}
+
+  /** Takes a chunk; pauses the HTTP/2 stream when the queue has no room for all of it. */
+  read(chunk: Uint8Array): void {
+    const { stream } = this;
+    const { queue } = stream.ingest;
+    let at = 0;
+    while (at < chunk.length && stream.reading) {
+      if (queue.full) return this.#wait(chunk.subarray(at));
+      if (this.#split !== undefined) {
+        at += this.#fillSplit(chunk, at);
+        continue;
+      }
+      if (this.#prefixFilled > 0 || chunk.length - at < PREFIX_BYTES) {
+        this.#prefix[this.#prefixFilled++] = chunk[at++]!;
+        if (this.#prefixFilled < PREFIX_BYTES) continue;
+        this.#prefixFilled = 0;
+        const length = this.#messageLength(this.#prefix, 0);
+        if (length === 0) stream.message(chunk, at, at);
+        else if (length > 0) this.#startSplit(length, chunk.length - at);
+        continue;
+      }
+      const length = this.#messageLength(chunk, at);
+      if (length < 0) return;
+      at += PREFIX_BYTES;
+      if (length <= chunk.length - at) stream.message(chunk, at, at += length);
+      else this.#startSplit(length, chunk.length - at);
+    }
+  }
+
+  /** The device has sent its last chunk. */
+  end(): void {
+    this.#ended = true;
+    if (this.#rest !== undefined) return;
+    if (this.#split !== undefined || this.#prefixFilled > 0) {
+      this.stream.fail(new RequestError("INVALID_ARGUMENT", "the stream ends inside a message"));
+    }
+    this.stream.end();
+  }
+
+  #wait(rest: Uint8Array): void {
+    const { queue, counters } = this.stream.ingest;
+    this.#rest = rest;
+    this.http2Stream.pause();
+    counters.queueFull++;
+    queue.whenRoom(() => {
+      this.#rest = undefined;
+      this.read(rest);
+      if (this.#rest !== undefined) return;
+      if (this.#ended) this.end();
+      else this.http2Stream.resume();
+    });
+  }
+
+  /** Length of the message whose prefix is at `at`; -1 if it is refused. */
+  #messageLength(bytes: Uint8Array, at: number): number {
+    if (bytes[at] !== 0) {
+      this.stream.fail(
+        new RequestError("INVALID_ARGUMENT", "a compressed message, but grpc-encoding is not set"),
+      );
+      return -1;
+    }
+    const length = bytes[at + 1]! * 2 ** 24 + (bytes[at + 2]! << 16 | bytes[at + 3]! << 8 | bytes[at + 4]!);
+    if (length > this.maxMessageBytes) {
+      const limit =
+        `a message of ${length} bytes is over the limit of ${this.maxMessageBytes}: send smaller ones`;
+      this.stream.fail(new RequestError("RESOURCE_EXHAUSTED", limit));
+      return -1;
+    }
+    return length;
+  }
+
+  /** Memory follows what arrives, not what the prefix promises. */
+  #startSplit(length: number, available: number): void {
+    this.#splitLength = length;
+    this.#splitFilled = 0;
+    this.#split = new Uint8Array(Math.min(length, Math.max(4 * available, 1024)));
+  }
+
+  /** Copies from `chunk` at `at`; returns how many bytes it took. */
+  #fillSplit(chunk: Uint8Array, at: number): number {
+    let split = this.#split!;
+    const taken = Math.min(this.#splitLength - this.#splitFilled, chunk.length - at);
+    if (this.#splitFilled + taken > split.length) {
+      const larger = new Uint8Array(Math.min(this.#splitLength, 2 * (this.#splitFilled + taken)));
+      larger.set(split);
+      split = this.#split = larger;
+    }
+    split.set(chunk.subarray(at, at + taken), this.#splitFilled);
+    this.#splitFilled += taken;
+    if (this.#splitFilled === this.#splitLength) {
+      this.#split = undefined;
+      this.stream.message(split, 0, this.#splitLength);
+    }
+    return taken;
+  }
+}
+
+/** The device's end of an HTTP/2 stream. */
+class FastCall implements StreamCall {
+  #over = false;
+
+  constructor(readonly http2Stream: ServerHttp2Stream) {}
+
+  sendHeaders(committed: number | undefined): void {
+    const { http2Stream } = this;
+    if (http2Stream.destroyed || http2Stream.headersSent) return;
+    const headers: Record<string, string | number> = {
+      ":status": 200,
+      "content-type": "application/grpc+proto",
+      "grpc-accept-encoding": "identity,deflate,gzip",
+    };
+    if (committed !== undefined) headers[COMMITTED_KEY] = String(committed);
+    http2Stream.respond(headers, { waitForTrailers: true });
+  }
+
+  sendAck(ack: Ack, whenWritable: () => void): boolean {
+    const { http2Stream } = this;
+    if (this.#over || http2Stream.destroyed) return true;
+    this.sendHeaders(undefined);
+    const message = streamPackets.responseSerialize(ack);
+    const framed = new Uint8Array(PREFIX_BYTES + message.length);
+    new DataView(framed.buffer).setUint32(1, message.length);
+    framed.set(message, PREFIX_BYTES);
+    const writable = http2Stream.write(framed);
+    if (!writable) http2Stream.once("drain", whenWritable);
+    return writable;
+  }
+
+  end(error: unknown, committed: number): void {
+    const { http2Stream } = this;
+    if (this.#over || http2Stream.destroyed) return;
+    this.#over = true;
+    const trailers: Record<string, string> = { "grpc-status": "0" };
+    if (error !== undefined) {
+      const { code, details } = grpcStatus(error);
+      trailers["grpc-status"] = String(code);
+      trailers["grpc-message"] = encodeURI(details);
+      trailers[COMMITTED_KEY] = String(committed);
+    }
+    this.sendHeaders(undefined);
+    http2Stream.once("wantTrailers", () => {
+      http2Stream.sendTrailers(trailers);
+      // What the device still sends is of no use: RST_STREAM with NO_ERROR, as RFC 9113, 8.1, provides.
+      if (!http2Stream.readableEnded) http2Stream.close(constants.NGHTTP2_NO_ERROR);
+    });
+    http2Stream.end();
+  }
+}

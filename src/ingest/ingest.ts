@@ -1,0 +1,137 @@
+/**
+ * The ingest role: device → gRPC server → queue → writer → store.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+
+import { RequestError } from "../errors.ts";
+import type { Store } from "../store/store.ts";
+import { IngestCounters } from "./counters.ts";
+import { DeviceTable } from "./devices.ts";
+import { PacketQueue } from "./queue.ts";
+import { TelemetryServer } from "./server.ts";
+import type { DeviceStream, Ingest } from "./stream.ts";
+import { Writer } from "./writer.ts";
+
+/** Settings of the role; `config.ts` says what each is for. */
+export interface IngestOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly queueMaxPackets: number;
+  readonly queueMaxBytes: number;
+  readonly flushIntervalMs: number;
+  readonly maxPayloadBytes: number;
+  readonly maxMessageBytes: number;
+  readonly maxClockAheadMs: number;
+  readonly maxStreams: number;
+  readonly storeGraceMs: number;
+  readonly drainTimeoutMs: number;
+  /** Default true; see `fast_path.ts`. */
+  readonly fastPath?: boolean;
+  readonly store: Store;
+  readonly log: Logger;
+  readonly now: () => number;
+}
+
+/** A running ingest role. */
+export interface RunningIngest {
+  readonly host: string;
+  readonly port: number;
+  /** Whether the quick way of `fast_path.ts` serves. */
+  readonly fastPath: boolean;
+  readonly counters: IngestCounters;
+  /**
+   * Ends the role without losing anything: stops accepting and reading, stores what was read, tells
+   * every device what is stored, and closes; after `drainTimeoutMs` at the latest. True: in time.
+   */
+  drain(): Promise<boolean>;
+  /** Rejects if the role cannot go on; does not resolve before {@linkcode drain}. */
+  readonly finished: Promise<void>;
+}
+
+/**
+ * Devices kept in the table of interned ids: some 60 MiB at the most, measured as heap in use, with ids of
+ * 12 bytes.
+ */
+const MAX_INTERNED_DEVICES = 1 << 18;
+
+/** How often the store is asked whether it is there. */
+const STORE_CHECK_MS = 1000;
+
+/** Starts the role; rejects when the address cannot be had. */
+export async function startIngest(options: IngestOptions): Promise<RunningIngest> {
+  const { store, log, now } = options;
+  const counters = new IngestCounters();
+  const queue = new PacketQueue({
+    maxPackets: options.queueMaxPackets,
+    maxBytes: options.queueMaxBytes,
+    flushIntervalMs: options.flushIntervalMs,
+  });
+  const ingest: Ingest = {
+    queue,
+    store,
+    counters,
+    now,
+    devices: new DeviceTable(MAX_INTERNED_DEVICES),
+    streams: new Set<DeviceStream>(),
+    sessions: new Map<string, DeviceStream>(),
+    limits: options,
+    draining: false,
+  };
+  const abandon = new AbortController();
+  const producer = crypto.randomUUID();
+  const writer = new Writer({ queue, store, counters, producer, now, log, abandon: abandon.signal });
+
+  const server = await TelemetryServer.start(ingest, { ...options, fastPath: options.fastPath ?? true });
+  const finished = writer.run();
+  const stopWatching = watchStore(store, writer, () => {
+    const { failingSinceMs } = writer;
+    server.setServing(
+      !ingest.draining && (failingSinceMs === undefined || now() - failingSinceMs < options.storeGraceMs),
+    );
+  });
+
+  async function drain(): Promise<boolean> {
+    ingest.draining = true;
+    let inTime = true;
+    const deadline = setTimeout(() => {
+      inTime = false;
+      abandon.abort();
+      for (const stream of [...ingest.streams]) stream.abandon();
+      server.destroy();
+    }, options.drainTimeoutMs);
+    server.setServing(false);
+    const closed = server.close();
+    for (const stream of [...ingest.streams]) {
+      stream.fail(new RequestError("UNAVAILABLE", "shutting down: connect again"));
+    }
+    queue.close();
+    await finished;
+    await closed;
+    clearTimeout(deadline);
+    await stopWatching();
+    return inTime;
+  }
+
+  return { host: options.host, port: server.port, fastPath: server.fastPath, counters, drain, finished };
+}
+
+/** Asks the store every second whether it is there and calls `changed`; returns how to stop. */
+function watchStore(store: Store, writer: Writer, changed: () => void): () => Promise<void> {
+  let checking = check();
+  const timer = setInterval(() => checking = checking.then(check), STORE_CHECK_MS);
+  async function check(): Promise<void> {
+    try {
+      await store.ping();
+      writer.storeAnswered(undefined);
+    } catch (error) {
+      writer.storeAnswered(error);
+    }
+    changed();
+  }
+  return async () => {
+    clearInterval(timer);
+    await checking;
+  };
+}

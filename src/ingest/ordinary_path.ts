@@ -1,0 +1,128 @@
+/**
+ * The telemetry calls as plain grpc-js handlers: for compressed messages, and for all calls when the
+ * quick way of `fast_path.ts` is not there.
+ *
+ * @module
+ */
+import {
+  Metadata,
+  type Server,
+  type ServerDuplexStream,
+  type ServerReadableStream,
+  type ServiceDefinition,
+} from "@grpc/grpc-js";
+
+import { grpcStatus } from "../errors.ts";
+import { type Ack, SERVICE_NAMES, streamBatches, streamPackets } from "../telemetry_proto.ts";
+import {
+  COMMITTED_KEY,
+  DeviceStream,
+  type Ingest,
+  OFFSET_KEY,
+  parseStreamHead,
+  SESSION_KEY,
+  type StreamCall,
+  type StreamKind,
+} from "./stream.ts";
+
+type ClientStreamingCall = ServerReadableStream<Uint8Array, Ack>;
+type BidiStreamingCall = ServerDuplexStream<Uint8Array, Ack>;
+type Callback = (error: object | null, ack?: Ack | null) => void;
+
+/** Adds the telemetry service, under each of its names. */
+export function addTelemetryService(server: Server, ingest: Ingest): void {
+  // Messages stay bytes: DeviceStream reads them, as it does on the quick way.
+  const requestDeserialize = (bytes: Uint8Array) => bytes;
+  for (const name of SERVICE_NAMES) {
+    const service = {
+      StreamPackets: { ...streamPackets, path: `/${name}/StreamPackets`, requestDeserialize },
+      StreamBatches: { ...streamBatches, path: `/${name}/StreamBatches`, requestDeserialize },
+    } as unknown as ServiceDefinition;
+    server.addService(service, {
+      StreamPackets: (call: ClientStreamingCall, callback: Callback) =>
+        receive(call, "packets", new ClientStreaming(call, callback), ingest),
+      StreamBatches: (call: BidiStreamingCall) => receive(call, "batches", new BidiStreaming(call), ingest),
+    });
+  }
+}
+
+async function receive(
+  call: ClientStreamingCall | BidiStreamingCall,
+  kind: StreamKind,
+  answer: StreamCall,
+  ingest: Ingest,
+): Promise<void> {
+  let head;
+  try {
+    head = parseStreamHead(metadataText(call.metadata, SESSION_KEY), metadataText(call.metadata, OFFSET_KEY));
+  } catch (error) {
+    return answer.end(error, 0);
+  }
+  const stream = new DeviceStream(ingest, kind, head, answer);
+  call.on("cancelled", () => stream.cancelled());
+  if (head.session !== undefined) await stream.claimSession(head.session);
+  try {
+    for await (const message of call as AsyncIterable<Uint8Array>) {
+      while (stream.reading && ingest.queue.full) {
+        ingest.counters.queueFull++;
+        await new Promise<void>((resolve) => ingest.queue.whenRoom(resolve));
+      }
+      if (stream.reading) stream.message(message, 0, message.length);
+    }
+    stream.end();
+  } catch {
+    stream.cancelled(); // grpc-js ended the call: the device is gone, or broke the framing
+  }
+}
+
+function metadataText(metadata: Metadata, key: string): string | undefined {
+  const values = metadata.get(key);
+  return values.length === 0 ? undefined : values.join(",");
+}
+
+function committedMetadata(committed: number | undefined): Metadata {
+  const metadata = new Metadata();
+  if (committed !== undefined) metadata.set(COMMITTED_KEY, String(committed));
+  return metadata;
+}
+
+/** `StreamPackets`: one Ack, with the end. */
+class ClientStreaming implements StreamCall {
+  #ack: Ack | null = null;
+
+  constructor(readonly call: ClientStreamingCall, readonly callback: Callback) {}
+
+  sendHeaders(committed: number | undefined): void {
+    this.call.sendMetadata(committedMetadata(committed));
+  }
+
+  sendAck(ack: Ack): boolean {
+    this.#ack = ack;
+    return true;
+  }
+
+  end(error: unknown, committed: number): void {
+    if (error === undefined) this.callback(null, this.#ack);
+    else this.callback({ ...grpcStatus(error), metadata: committedMetadata(committed) });
+  }
+}
+
+/** `StreamBatches`: Acks as they come. */
+class BidiStreaming implements StreamCall {
+  constructor(readonly call: BidiStreamingCall) {}
+
+  sendHeaders(committed: number | undefined): void {
+    this.call.sendMetadata(committedMetadata(committed));
+  }
+
+  sendAck(ack: Ack, whenWritable: () => void): boolean {
+    const writable = this.call.write(ack);
+    if (!writable) this.call.once("drain", whenWritable);
+    return writable;
+  }
+
+  end(error: unknown, committed: number): void {
+    if (error === undefined) this.call.end();
+    else this.call.emit("error", { ...grpcStatus(error), metadata: committedMetadata(committed) });
+  }
+}

@@ -1,0 +1,276 @@
+/**
+ * The bounded queue between the streams and the writer.
+ *
+ * Streams put packets into the batch at its tail, where packets of one device melt into one
+ * {@linkcode Delta}; the writer takes whole batches: `for await (const batch of queue)`. A batch is due
+ * `flushIntervalMs` after its first packet, or as soon as it is full. The writer works on one batch at a
+ * time, so at most two are in memory.
+ *
+ * Full means {@linkcode PacketQueue.full}: a stream then stops reading, HTTP/2 flow control holds its
+ * device, and the stream is called when there is room again, first come, first served. Nothing is
+ * dropped. One message may overshoot the bounds, so that a message larger than the queue can pass.
+ *
+ * @module
+ */
+import type { Batch as StoreBatch, DeviceDelta, SessionAdvance } from "../store/store.ts";
+import type { Device } from "./devices.ts";
+import type { RejectReason } from "./reject_reason.ts";
+
+/** What a batch adds to one device; the payload stays where it was received until the batch is stored. */
+export class Delta implements DeviceDelta {
+  packets = 0;
+  timestampMs = -1;
+  #bytes: Uint8Array = noBytes;
+  #start = 0;
+  #end = 0;
+
+  constructor(readonly device: Device, readonly group: Group) {}
+
+  /** See {@linkcode DeviceDelta}. */
+  get deviceId(): string {
+    return this.device.id;
+  }
+
+  /** See {@linkcode DeviceDelta}. */
+  get payload(): Uint8Array {
+    return this.#bytes.subarray(this.#start, this.#end);
+  }
+
+  /** Counts one packet, whose payload is `bytes[start, end)`; `bytes` must not change any more. */
+  add(timestampMs: number, bytes: Uint8Array, start: number, end: number): void {
+    this.packets++;
+    if (timestampMs >= this.timestampMs) {
+      this.timestampMs = timestampMs;
+      this.#bytes = bytes;
+      this.#start = start;
+      this.#end = end;
+    }
+  }
+
+  /** Counts what another group of the same batch collected for the same device, later than this. */
+  merge(later: Delta): void {
+    this.packets += later.packets;
+    if (later.timestampMs >= this.timestampMs) {
+      this.timestampMs = later.timestampMs;
+      this.#bytes = later.#bytes;
+      this.#start = later.#start;
+      this.#end = later.#end;
+    }
+  }
+}
+
+const noBytes = new Uint8Array(0);
+
+/**
+ * Deltas that are stored or left out together: those of one session's stream, since the store may find
+ * it fenced; or those of all streams without a session.
+ */
+export class Group {
+  readonly deltas = new Map<Device, Delta>();
+
+  /** The delta of `device`, made when it has none. */
+  delta(device: Device): Delta {
+    const last = device.delta;
+    if (last !== undefined && last.group === this) return last;
+    let delta = this.deltas.get(device);
+    if (delta === undefined) this.deltas.set(device, delta = new Delta(device, this));
+    return device.delta = delta;
+  }
+}
+
+/** What of a batch came from one stream. */
+export class Section {
+  stored = 0;
+  duplicates = 0;
+  /** Packets by reason; undefined while there are none. */
+  rejections: Map<RejectReason, number> | undefined;
+  /** End, in the stream's session, of what this section settles; `from` is its beginning. */
+  to: number;
+  /** A newer stream of the session took over: nothing of this section may be stored. */
+  fenced = false;
+
+  constructor(readonly owner: SectionOwner, readonly group: Group, readonly from: number) {
+    this.to = from;
+  }
+
+  reject(reason: RejectReason): void {
+    this.rejections ??= new Map();
+    this.rejections.set(reason, (this.rejections.get(reason) ?? 0) + 1);
+  }
+}
+
+/** The stream a section came from. */
+export interface SectionOwner {
+  /** Its session, if it has one, and the epoch under which it owns it. */
+  readonly claim: { readonly session: string; readonly epoch: number } | undefined;
+  /** The section is settled: what it counted is stored. */
+  settle(section: Section): void;
+  /** The section was fenced and is not stored. */
+  leaveOut(section: Section): void;
+  /** The session belongs to a newer stream now. */
+  fence(): void;
+}
+
+/** Packets on their way to the store. */
+export class PacketBatch {
+  readonly sections: Section[] = [];
+  packets = 0;
+  bytes = 0;
+  readonly #shared = new Group();
+
+  /** A new section for `owner`, which holds at most one in a batch. `from`: see {@linkcode Section}. */
+  section(owner: SectionOwner, from: number): Section {
+    const group = owner.claim === undefined ? this.#shared : new Group();
+    const section = new Section(owner, group, from);
+    this.sections.push(section);
+    return section;
+  }
+
+  /** Tells the streams what became of their sections, and lets go of the received bytes. */
+  settle(): void {
+    for (const section of this.sections) {
+      for (const delta of section.group.deltas.values()) {
+        if (delta.device.delta === delta) delta.device.delta = undefined;
+      }
+      section.group.deltas.clear();
+      if (section.fenced) section.owner.leaveOut(section);
+      else section.owner.settle(section);
+    }
+  }
+
+  /** What the store shall apply, without the fenced sections; undefined when that is nothing. */
+  toStore(producer: string, sequence: number, receivedAtMs: number): StoreBatch | undefined {
+    const sessions: SessionAdvance[] = [];
+    const groups = new Set<Group>();
+    for (const { owner: { claim }, fenced, group, from, to } of this.sections) {
+      if (fenced) continue;
+      groups.add(group);
+      if (claim !== undefined && to > from) {
+        sessions.push({ session: claim.session, epoch: claim.epoch, from, to });
+      }
+    }
+    const devices = mergedDeltas([...groups]);
+    if (devices.length === 0 && sessions.length === 0) return undefined;
+    return { producer, sequence, receivedAtMs, devices, sessions };
+  }
+}
+
+function mergedDeltas(groups: readonly Group[]): DeviceDelta[] {
+  if (groups.length === 1) return [...groups[0]!.deltas.values()];
+  const merged = new Map<Device, Delta>();
+  for (const group of groups) {
+    for (const [device, delta] of group.deltas) {
+      const earlier = merged.get(device);
+      if (earlier === undefined) {
+        // A copy: the batch is merged anew when a section turns out to be fenced.
+        const copy = new Delta(device, group);
+        copy.merge(delta);
+        merged.set(device, copy);
+      } else earlier.merge(delta);
+    }
+  }
+  return [...merged.values()];
+}
+
+/** Bounds of a {@linkcode PacketQueue}. */
+export interface QueueOptions {
+  /** Packets that may wait for the writer. */
+  readonly maxPackets: number;
+  /** Bytes of messages that may wait for the writer. */
+  readonly maxBytes: number;
+  /** How long a packet waits, at most, for others to be stored with. */
+  readonly flushIntervalMs: number;
+}
+
+/** See the module. One consumer only. */
+export class PacketQueue implements AsyncIterable<PacketBatch> {
+  #tail = new PacketBatch();
+  #waiting: (() => void)[] = [];
+  #closed = false;
+  #due = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #wakeWriter: (() => void) | undefined;
+
+  constructor(readonly options: QueueOptions) {}
+
+  /** Packets waiting for the writer. */
+  get packets(): number {
+    return this.#tail.packets;
+  }
+
+  /** Bytes of messages waiting for the writer. */
+  get bytes(): number {
+    return this.#tail.bytes;
+  }
+
+  /** Streams waiting for room. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /** No message may be put in now: wait with {@linkcode whenRoom}. Others that wait go first. */
+  get full(): boolean {
+    return this.#tail.packets >= this.options.maxPackets || this.#tail.bytes >= this.options.maxBytes ||
+      (this.#waiting.length > 0 && !this.#handingOutRoom);
+  }
+
+  #handingOutRoom = false;
+
+  /** Calls `resume` once when there is room, in the order of the calls; it may fill the queue again. */
+  whenRoom(resume: () => void): void {
+    this.#waiting.push(resume);
+  }
+
+  /** The batch that packets go into now. Call {@linkcode added} after each message. */
+  get tail(): PacketBatch {
+    return this.#tail;
+  }
+
+  /** Weighs what a message of `bytes` bytes put into {@linkcode tail}: `packets` packets. */
+  added(packets: number, bytes: number): void {
+    const tail = this.#tail;
+    tail.packets += packets;
+    tail.bytes += bytes;
+    if (tail.packets >= this.options.maxPackets || tail.bytes >= this.options.maxBytes) this.#setDue();
+    else this.#timer ??= setTimeout(() => this.#setDue(), this.options.flushIntervalMs);
+  }
+
+  /** Ends the iteration after what was put in so far; nothing may be put in afterwards. */
+  close(): void {
+    this.#closed = true;
+    this.#setDue();
+  }
+
+  /** Batches as they fall due, until {@linkcode close}. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<PacketBatch, void, undefined> {
+    for (;;) {
+      if (!this.#due) await new Promise<void>((resolve) => this.#wakeWriter = resolve);
+      const batch = this.#tail;
+      this.#tail = new PacketBatch();
+      this.#due = this.#closed;
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+      // The writer gets the batch on its way first; room is handed out while the store works.
+      if (this.#waiting.length > 0) setTimeout(() => this.#handOutRoom(), 0);
+      if (batch.sections.length > 0) yield batch;
+      else if (this.#closed) return;
+    }
+  }
+
+  #setDue(): void {
+    this.#due = true;
+    this.#wakeWriter?.();
+    this.#wakeWriter = undefined;
+  }
+
+  #handOutRoom(): void {
+    this.#handingOutRoom = true;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    let next = 0;
+    while (next < waiting.length && !this.full) waiting[next++]!();
+    // Those that filled up again stand behind those that were not called yet.
+    this.#waiting = [...waiting.slice(next), ...this.#waiting];
+    this.#handingOutRoom = false;
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * Queue → store: applies one batch after the other, each exactly once, and tells the streams.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+
+import { type Batch as StoreBatch, type FencedSessions, type Store, StoreError } from "../store/store.ts";
+import type { IngestCounters } from "./counters.ts";
+import type { PacketBatch, PacketQueue } from "./queue.ts";
+
+/** What a {@linkcode Writer} needs. */
+export interface WriterOptions {
+  readonly queue: PacketQueue;
+  readonly store: Store;
+  readonly counters: IngestCounters;
+  /** Unique to this writer, for the store to recognise a batch it has seen. */
+  readonly producer: string;
+  readonly now: () => number;
+  readonly log: Logger;
+  /** Gives up the batch at hand and all after it: whoever sent them was not acknowledged. */
+  readonly abandon: AbortSignal;
+}
+
+/** First and longest wait between two attempts; each wait is a random part, half at least, of its bound. */
+const FIRST_RETRY_MS = 25, LAST_RETRY_MS = 1000;
+
+/** The only one who writes to the store for this process. */
+export class Writer {
+  /** When the store began to fail, if it does not work now. */
+  failingSinceMs: number | undefined;
+  #sequence = 0;
+
+  constructor(readonly options: WriterOptions) {}
+
+  /** Works until the queue is closed and empty; then everything taken is stored, or `abandon` was given. */
+  async run(): Promise<void> {
+    const { queue, counters, producer, now, abandon } = this.options;
+    for await (const batch of queue) {
+      this.#sequence++;
+      const receivedAtMs = now();
+      for (;;) {
+        const toStore = batch.toStore(producer, this.#sequence, receivedAtMs);
+        if (toStore === undefined) break;
+        const fenced = await this.#apply(toStore);
+        if (abandon.aborted) return;
+        if (fenced.length === 0) break;
+        leaveOut(batch, new Set(fenced));
+      }
+      counters.flushes++;
+      batch.settle();
+    }
+  }
+
+  /** Records how the store answers others than the writer: a claim, a ping. */
+  storeAnswered(error: unknown): void {
+    const { log, now } = this.options;
+    if (error === undefined) {
+      if (this.failingSinceMs === undefined) return;
+      log.info("store is back after {failedMs} ms", { failedMs: now() - this.failingSinceMs });
+      this.failingSinceMs = undefined;
+    } else if (this.failingSinceMs === undefined) {
+      this.failingSinceMs = now();
+      log.error("store fails, packets wait: {error}", { error });
+    }
+  }
+
+  /** Applies until the store has answered; the same batch every time, so that it counts once. */
+  async #apply(batch: StoreBatch): Promise<FencedSessions> {
+    const { store, counters, abandon } = this.options;
+    for (let boundMs = FIRST_RETRY_MS;; boundMs = Math.min(boundMs * 2, LAST_RETRY_MS)) {
+      try {
+        const fenced = await store.apply(batch);
+        this.storeAnswered(undefined);
+        return fenced;
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error;
+        this.storeAnswered(error);
+        counters.failedFlushes++;
+      }
+      await pause(boundMs * (0.5 + Math.random() / 2), abandon);
+      if (abandon.aborted) return [];
+    }
+  }
+}
+
+function leaveOut(batch: PacketBatch, fenced: ReadonlySet<string>): void {
+  for (const section of batch.sections) {
+    const { claim } = section.owner;
+    if (claim === undefined || section.fenced || !fenced.has(claim.session)) continue;
+    section.fenced = true;
+    section.owner.fence();
+  }
+}
+
+function pause(durationMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, durationMs);
+    signal.addEventListener("abort", done);
+  });
+}

@@ -1,0 +1,51 @@
+/**
+ * `proto/telemetry.proto` as grpc-js wants it: the service's methods, with functions that make and read
+ * their messages.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+
+import { loadSync, type MethodDefinition, type ServiceDefinition } from "@grpc/proto-loader";
+
+/** Whole numbers are `number`s, enums their numbers, absent fields have their defaults, names are the proto's. */
+const definitions = loadSync(fileURLToPath(new URL("../proto/telemetry.proto", import.meta.url)), {
+  keepCase: true,
+  longs: Number,
+  defaults: true,
+});
+
+/** A packet as a device makes it. */
+export interface Packet {
+  readonly device_id: string;
+  /** Unix time in s, ms, µs or ns. */
+  readonly timestamp: number;
+  readonly payload: Uint8Array;
+}
+
+/** What became of a stream's packets so far; see the proto. */
+export interface Ack {
+  readonly ok: boolean;
+  readonly stored: number;
+  readonly duplicates: number;
+  readonly rejected: number;
+  readonly committed: number;
+  readonly rejections: readonly { readonly reason: number; readonly packets: number }[];
+}
+
+const service = definitions["TelemetryIngest"] as ServiceDefinition;
+
+/** `rpc StreamPackets(stream Packet) returns (Ack)` */
+export const streamPackets = service["StreamPackets"] as MethodDefinition<Packet, Ack>;
+
+/** `rpc StreamBatches(stream PacketBatch) returns (stream Ack)` */
+export const streamBatches = service["StreamBatches"] as MethodDefinition<
+  { packets: readonly Packet[] },
+  Ack
+>;
+
+/**
+ * The service answers under the name of the proto, and under the one its messages have in a client that
+ * was generated with `package app.telemetry`, as the reference system's document suggests.
+ */
+export const SERVICE_NAMES = ["TelemetryIngest", "app.telemetry.TelemetryIngest"] as const;
