@@ -16,17 +16,17 @@ export function assert(value: unknown, message = "expected a truthy value"): ass
 
 /** Deeply equal, types included. */
 export function assertEquals<T>(actual: T, expected: T, message?: string): void {
-  nodeAssert.deepStrictEqual(actual, expected, message);
+  nodeAssert.deepStrictEqual(actual, expected, message as string);
 }
 
 /** Not deeply equal. */
 export function assertNotEquals<T>(actual: T, expected: T, message?: string): void {
-  nodeAssert.notDeepStrictEqual(actual, expected, message);
+  nodeAssert.notDeepStrictEqual(actual, expected, message as string);
 }
 
 /** The same value (`Object.is`). */
 export function assertStrictEquals<T>(actual: unknown, expected: T, message?: string): asserts actual is T {
-  nodeAssert.strictEqual(actual, expected, message);
+  nodeAssert.strictEqual(actual, expected, message as string);
 }
 
 /** Neither null nor undefined. */
@@ -43,7 +43,7 @@ export function assertStringIncludes(actual: string, expected: string, message?:
 
 /** `actual` matches `expected`. */
 export function assertMatch(actual: string, expected: RegExp, message?: string): void {
-  nodeAssert.match(actual, expected, message);
+  nodeAssert.match(actual, expected, message as string);
 }
 
 /** `actual` is an instance of `expected`. */

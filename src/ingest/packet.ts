@@ -43,7 +43,7 @@ export function readPacket(bytes: Uint8Array, start: number, end: number, packet
   packet.timestamp = 0;
   position = start;
   while (position < end) {
-    const tag = bytes[position++]!;
+    const tag = readTag(bytes, end);
     if (tag === DEVICE_ID) {
       const length = readLength(bytes, end);
       packet.deviceIdStart = position;
@@ -55,8 +55,7 @@ export function readPacket(bytes: Uint8Array, start: number, end: number, packet
     } else if (tag === TIMESTAMP) {
       packet.timestamp = readInt64(bytes, end);
     } else {
-      position--;
-      skipField(bytes, end);
+      skipField(bytes, end, tag);
     }
   }
 }
@@ -74,14 +73,14 @@ export function readBatch(
   let at = start;
   while (at < end) {
     position = at;
-    if (bytes[at] === BATCH_PACKETS) {
-      position++;
+    const tag = readTag(bytes, end);
+    if (tag === BATCH_PACKETS) {
       const length = readLength(bytes, end);
       const packetStart = position;
       at = packetStart + length;
       onPacket(packetStart, at);
     } else {
-      skipField(bytes, end);
+      skipField(bytes, end, tag);
       at = position;
     }
   }
@@ -95,6 +94,18 @@ let position = 0;
 
 function truncated(): never {
   throw new MalformedMessage(`the message ends inside a field, at byte ${position}`);
+}
+
+function readTag(bytes: Uint8Array, end: number): number {
+  let tag = bytes[position++]!;
+  if (tag > 127) {
+    position--;
+    tag = readUint64(bytes, end);
+  }
+  if (tag < 8 || tag > 0xffff_ffff) {
+    throw new MalformedMessage(`${tag} is not a field's tag, before byte ${position}`);
+  }
+  return tag;
 }
 
 function readLength(bytes: Uint8Array, end: number): number {
@@ -136,14 +147,10 @@ function readInt64(bytes: Uint8Array, end: number): number {
   throw new MalformedMessage(`a number is longer than ten bytes, at byte ${position}`);
 }
 
-/** Skips the field whose tag is at `position`. */
-function skipField(bytes: Uint8Array, end: number): void {
+/** Skips the rest of the field whose tag was read. */
+function skipField(bytes: Uint8Array, end: number, tag: number): void {
   let depth = 0;
-  do {
-    const tag = readUint64(bytes, end);
-    if (tag > 0xffff_ffff || tag < 8) {
-      throw new MalformedMessage(`${tag} is not a field's tag, before byte ${position}`);
-    }
+  for (;; tag = readTag(bytes, end)) {
     switch (tag & 7) {
       case VARINT:
         readInt64(bytes, end);
@@ -152,7 +159,7 @@ function skipField(bytes: Uint8Array, end: number): void {
         skipBytes(8, end);
         break;
       case LENGTH_DELIMITED:
-        position += readLength(bytes, end);
+        skipBytes(readLength(bytes, end), end);
         break;
       case START_GROUP:
         if (++depth > MAX_GROUP_DEPTH) {
@@ -174,7 +181,9 @@ function skipField(bytes: Uint8Array, end: number): void {
       default:
         throw new MalformedMessage(`wire type ${tag & 7} does not exist, before byte ${position}`);
     }
-  } while (depth > 0);
+    if (depth === 0) return;
+    if (position >= end) truncated();
+  }
 }
 
 const groupNumbers = new Float64Array(MAX_GROUP_DEPTH + 1);

@@ -1,0 +1,181 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import protobuf from "protobufjs";
+
+import {
+  MalformedMessage,
+  PacketView,
+  readBatch,
+  readPacket,
+  unixMilliseconds,
+} from "../../src/ingest/packet.ts";
+import { streamBatches, streamPackets } from "../../src/telemetry_proto.ts";
+import { forSeeds, type Random } from "../random.ts";
+
+interface ReadPacket {
+  deviceId: string;
+  timestamp: number;
+  payload: string;
+}
+
+const latin1 = (bytes: Uint8Array) => String.fromCharCode(...bytes);
+
+function read(bytes: Uint8Array, start = 0, end = bytes.length): ReadPacket {
+  const view = new PacketView();
+  readPacket(bytes, start, end, view);
+  return {
+    deviceId: latin1(bytes.subarray(view.deviceIdStart, view.deviceIdEnd)),
+    timestamp: view.timestamp,
+    payload: latin1(bytes.subarray(view.payloadStart, view.payloadEnd)),
+  };
+}
+
+/** What protobufjs reads, its strict way: a field of the wrong wire type is not that field. */
+function readWithProtobufjs(bytes: Uint8Array): ReadPacket {
+  const reader = protobuf.Reader.create(bytes);
+  const packet = { deviceId: "", timestamp: 0, payload: "" };
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    if (tag >>> 3 === 0) throw new Error("field number 0");
+    if (tag === 10) packet.deviceId = latin1(reader.bytes());
+    else if (tag === 16) packet.timestamp = Number(reader.int64());
+    else if (tag === 26) packet.payload = latin1(reader.bytes());
+    else reader.skipType(tag & 7);
+  }
+  return packet;
+}
+
+function outcome<T>(body: () => T): { value: T } | "malformed" {
+  try {
+    return { value: body() };
+  } catch {
+    return "malformed";
+  }
+}
+
+function randomPacket(random: Random) {
+  return {
+    device_id: latin1(random.bytes(random.int(0, 20)).map((byte) => byte & 127)),
+    timestamp: random.pick([0, 1, -1, 127, 128, 1_700_000_000, 1_700_000_000_000, 2 ** 53 - 1, -(2 ** 40)]),
+    payload: random.bytes(random.pick([0, 1, 5, 127, 128, 300])),
+  };
+}
+
+/** A field that is not of the proto, or is of it with another wire type. */
+function randomUnknownField(random: Random, writer = protobuf.Writer.create(), depth = 0): protobuf.Writer {
+  const number = random.pick([1, 2, 3, 4, 15, 16, 100, 536_870_911]);
+  const kinds = ["varint", "fixed64", "fixed32", "group", "bytes"] as const;
+  const kind = random.pick(
+    kinds.filter((kind) => number > 3 || (kind !== "bytes" && (kind !== "varint" || number !== 2))),
+  );
+  if (kind === "varint") writer.uint32((number << 3 | 0) >>> 0).uint64(random.int(0, 2 ** 40));
+  else if (kind === "fixed64") writer.uint32((number << 3 | 1) >>> 0).fixed64(random.int(0, 2 ** 40));
+  else if (kind === "fixed32") writer.uint32((number << 3 | 5) >>> 0).fixed32(random.int(0, 2 ** 31));
+  else if (kind === "bytes") writer.uint32((number << 3 | 2) >>> 0).bytes(random.bytes(random.int(0, 9)));
+  else {
+    writer.uint32((number << 3 | 3) >>> 0);
+    while (depth < 5 && random.chance(0.4)) randomUnknownField(random, writer, depth + 1);
+    writer.uint32((number << 3 | 4) >>> 0);
+  }
+  return writer;
+}
+
+Deno.test("A packet reads as protobufjs reads it, unknown fields and foreign wire types included", () =>
+  forSeeds(3000, (random) => {
+    const parts: Uint8Array[] = [];
+    const fields = random.int(0, 4);
+    for (let i = 0; i < fields; i++) {
+      parts.push(
+        random.chance(0.5)
+          ? streamPackets.requestSerialize(randomPacket(random))
+          : randomUnknownField(random).finish(),
+      );
+    }
+    const bytes = new Uint8Array(Buffer.concat(parts));
+    assertEquals(read(bytes), readWithProtobufjs(bytes));
+  }));
+
+Deno.test("A mutated packet is read as protobufjs reads it, or refused by both", () => {
+  let accepted = 0, refused = 0;
+  return forSeeds(20_000, (random) => {
+    const bytes = new Uint8Array(streamPackets.requestSerialize(randomPacket(random)));
+    const mutations = random.int(1, 3);
+    for (let i = 0; i < mutations && bytes.length > 0; i++) {
+      bytes[random.int(0, bytes.length - 1)] = random.int(0, 255);
+    }
+    const cut = random.chance(0.3) ? bytes.slice(0, random.int(0, bytes.length)) : bytes;
+    const ours = outcome(() => read(cut)), theirs = outcome(() => readWithProtobufjs(cut));
+    if (ours === "malformed") refused++;
+    else accepted++;
+    // protobufjs is laxer: it takes tags beyond 32 bits, varints of any last byte and unmatched groups.
+    if (ours !== "malformed") assertEquals(ours, theirs);
+  }).then(() => assert(accepted > 1000 && refused > 1000, `${accepted} accepted, ${refused} refused`));
+});
+
+Deno.test("A batch yields its packets in order, whatever stands between them", () =>
+  forSeeds(500, (random) => {
+    const packets = Array.from({ length: random.int(0, 20) }, () => randomPacket(random));
+    const parts: Uint8Array[] = [];
+    for (const packet of packets) {
+      if (random.chance(0.2)) {
+        parts.push(protobuf.Writer.create().uint32(7 << 3 | 2).bytes(random.bytes(3)).finish());
+      }
+      parts.push(streamBatches.requestSerialize({ packets: [packet] }));
+    }
+    const bytes = new Uint8Array(Buffer.concat(parts));
+    const found: ReadPacket[] = [];
+    readBatch(bytes, 0, bytes.length, (start, end) => found.push(read(bytes, start, end)));
+    assertEquals(
+      found,
+      packets.map(({ device_id, timestamp, payload }) => ({
+        deviceId: device_id,
+        timestamp,
+        payload: latin1(payload),
+      })),
+    );
+  }));
+
+Deno.test("A packet is read where it lies, without a look at the bytes around it", () => {
+  const bytes = streamPackets.requestSerialize({
+    device_id: "a",
+    timestamp: 5,
+    payload: new Uint8Array([1, 2]),
+  });
+  const around = new Uint8Array(
+    Buffer.concat([new Uint8Array(7).fill(0xff), bytes, new Uint8Array(9).fill(0xff)]),
+  );
+  assertEquals(read(around, 7, 7 + bytes.length), { deviceId: "a", timestamp: 5, payload: "\x01\x02" });
+});
+
+Deno.test("A tag may be longer than it needs to be", () => {
+  assertEquals(read(new Uint8Array([0x8a, 0x80, 0x00, 1, 97])).deviceId, "a");
+});
+
+for (
+  const [what, bytes] of [
+    ["a length beyond the message", [0x0a, 5, 97]],
+    ["a length of five bytes beyond the message", [0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]],
+    ["a negative length", [0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]],
+    ["a tag without a value", [0x10]],
+    ["a number of eleven bytes", [0x10, ...new Array(10).fill(0xff), 0x01]],
+    ["an endless tag", new Array(12).fill(0xff)],
+    ["field number 0", [0x00, 0x01]],
+    ["wire type 6", [0x26]],
+    ["wire type 7", [0x27]],
+    ["a group that does not end", [0x23, 0x28, 0x01]],
+    ["a group that ends as another", [0x23, 0x2c]],
+    ["the end of a group that did not begin", [0x24]],
+    ["groups nested 101 deep", [...new Array(101).fill(0x23), ...new Array(101).fill(0x24)]],
+  ] as const
+) {
+  Deno.test(`A packet with ${what} is malformed`, () => {
+    assertThrows(() => read(new Uint8Array(bytes)), MalformedMessage);
+  });
+}
+
+Deno.test("A timestamp's unit is told from its magnitude", () => {
+  const moment = 1_763_840_000_123;
+  assertEquals(unixMilliseconds(1_763_840_000), 1_763_840_000_000);
+  assertEquals(unixMilliseconds(moment), moment);
+  assertEquals(unixMilliseconds(moment * 1e3 + 456), moment);
+  assertEquals(unixMilliseconds(moment * 1e6), moment);
+});
