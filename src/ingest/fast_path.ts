@@ -195,6 +195,9 @@ class MessageReader {
   }
 }
 
+/** How long a device may take to close its side of a call that ended early. */
+const EARLY_END_GRACE_MS = 100;
+
 /** The device's end of an HTTP/2 stream. */
 class FastCall implements StreamCall {
   #over = false;
@@ -240,8 +243,11 @@ class FastCall implements StreamCall {
     this.sendHeaders(undefined);
     http2Stream.once("wantTrailers", () => {
       http2Stream.sendTrailers(trailers);
-      // What the device still sends is of no use: RST_STREAM with NO_ERROR, as RFC 9113, 8.1, provides.
-      if (!http2Stream.readableEnded) http2Stream.close(constants.NGHTTP2_NO_ERROR);
+      if (http2Stream.readableEnded) return;
+      // What the device still sends is of no use. Most close their side at the sight of trailers; the
+      // others are told by RST_STREAM with NO_ERROR (RFC 9113, 8.1), which must not overtake the trailers.
+      const timer = setTimeout(() => http2Stream.close(constants.NGHTTP2_NO_ERROR), EARLY_END_GRACE_MS);
+      http2Stream.once("close", () => clearTimeout(timer));
     });
     http2Stream.end();
   }

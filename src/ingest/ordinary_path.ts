@@ -61,18 +61,19 @@ async function receive(
   const stream = new DeviceStream(ingest, kind, head, answer);
   call.on("cancelled", () => stream.cancelled());
   if (head.session !== undefined) await stream.claimSession(head.session);
-  try {
-    for await (const message of call as AsyncIterable<Uint8Array>) {
-      while (stream.reading && ingest.queue.full) {
-        ingest.counters.queueFull++;
-        await new Promise<void>((resolve) => ingest.queue.whenRoom(resolve));
-      }
-      if (stream.reading) stream.message(message, 0, message.length);
-    }
-    stream.end();
-  } catch {
-    stream.cancelled(); // grpc-js ended the call: the device is gone, or broke the framing
-  }
+  const take = (message: Uint8Array) => {
+    if (!stream.reading) return;
+    if (!ingest.queue.full) return stream.message(message, 0, message.length);
+    ingest.counters.queueFull++;
+    call.pause();
+    ingest.queue.whenRoom(() => {
+      call.resume();
+      take(message);
+    });
+  };
+  // Not `for await`: at its end it destroys the stream, and with it the way back.
+  call.on("data", take);
+  call.on("end", () => stream.end());
 }
 
 function metadataText(metadata: Metadata, key: string): string | undefined {
