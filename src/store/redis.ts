@@ -237,6 +237,9 @@ class RedisStore implements Store {
   }
 }
 
+/** How long a connection that is closed may take to send what was written to it. */
+const DISCONNECT_TIMEOUT_MS = 100;
+
 /** One connection that comes back by itself; never queues, never resends. */
 class Connection {
   readonly address: string;
@@ -256,7 +259,7 @@ class Connection {
       connectTimeout: commandTimeoutMs,
       // A silent connection is given up: what was written to it would pile up behind it.
       socketTimeout: commandTimeoutMs,
-      disconnectTimeout: 100,
+      disconnectTimeout: DISCONNECT_TIMEOUT_MS,
       maxLoadingRetryTime: 500,
       retryStrategy: (attempt: number) => Math.min(25 * 2 ** attempt, 1000) * (0.5 + Math.random() / 2),
       // After a failover the old master is a replica: connect anew, without resending.
@@ -310,9 +313,9 @@ class Connection {
     const redis = this.#redis;
     if (redis.status === "end") return;
     const { promise: ended, resolve } = Promise.withResolvers<void>();
-    redis.once("end", resolve);
-    // Between two attempts there is no connection whose end could be awaited.
-    if (redis.status === "reconnecting") resolve();
+    // Between two attempts there is no connection that could end; ioredis still waits for it to.
+    if (redis.status === "reconnecting") setTimeout(resolve, DISCONNECT_TIMEOUT_MS);
+    else redis.once("end", resolve);
     redis.disconnect();
     await ended;
   }
