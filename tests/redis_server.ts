@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { setTimeout as delay } from "node:timers/promises";
 
 import { Redis } from "ioredis";
+
+import { until } from "./until.ts";
 
 /** Settings as in `redis.conf`; a value with spaces is several arguments. */
 export type RedisSettings = Readonly<Record<string, string>>;
@@ -29,7 +30,8 @@ export class RedisServer implements AsyncDisposable {
   #process: Deno.ChildProcess | undefined;
 
   constructor(readonly port: number, readonly dir: string, readonly settings: RedisSettings) {
-    this.url = `redis://127.0.0.1:${port}`;
+    const { requirepass } = settings;
+    this.url = `redis://${requirepass === undefined ? "" : `default:${requirepass}@`}127.0.0.1:${port}`;
   }
 
   /** Starts the server on the port and files it had before. */
@@ -45,15 +47,15 @@ export class RedisServer implements AsyncDisposable {
     }
     let ended = false;
     this.#process.status.then(() => ended = true);
-    while (await this.call("PING").catch(() => undefined) !== "PONG") {
+    await until(async () => {
       if (ended) throw new Error(`redis-server ended at start: redis-server ${args.join(" ")}`);
-      await delay(5);
-    }
+      return await this.call("PING").catch(() => undefined) === "PONG";
+    }, "redis-server answers");
   }
 
   /** Runs one command on a connection of its own. */
   async call(command: string, ...args: (string | number)[]): Promise<unknown> {
-    const redis = new Redis({ host: "127.0.0.1", port: this.port, lazyConnect: true, retryStrategy: null });
+    const redis = new Redis(this.url, { lazyConnect: true, retryStrategy: null });
     redis.on("error", () => {});
     const ended = new Promise((resolve) => redis.once("end", resolve));
     try {
