@@ -20,16 +20,14 @@ local counts, devices, producer = KEYS[1], KEYS[2], KEYS[3]
 local FIRST_SESSION = 4
 local sequence, receivedAtMs, producerExpiryMs, sessionExpiryMs = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
--- Big-endian: id with a 16-bit length, packets and timestamp as doubles, payload with a 32-bit length.
+-- Big-endian: id with a 16-bit length, packets and timestamp as doubles, and what ends its record,
+-- '<timestamp> <payload>', with a 32-bit length.
 local DEVICE = '>I2c0ddI4c0'
 
 -- Devices or keys per command: two values each stay well below the 8,000 that unpack() can return.
 local CHUNK = 1000
 
--- Lua prints integers from 1e14 on with an exponent.
-local function decimal(number)
-  return string.format('%.0f', number)
-end
+local receivedAt = tonumber(receivedAtMs)
 
 -- 1. Applied before? Writing even then, and to this key, makes a WAIT or WAITAOF that follows on this
 -- connection cover the batch: they cover what the connection itself wrote, and the batch may have come
@@ -61,35 +59,38 @@ end
 local writes = {}
 local packed, position = ARGV[5], 1
 while position <= #packed do
-  local ids, packets, timestamps, payloads, n = {}, {}, {}, {}, 0
+  local ids, packets, timestamps, ends, n = {}, {}, {}, {}, 0
   while n < CHUNK and position <= #packed do
     n = n + 1
-    ids[n], packets[n], timestamps[n], payloads[n], position = struct.unpack(DEVICE, packed, position)
+    ids[n], packets[n], timestamps[n], ends[n], position = struct.unpack(DEVICE, packed, position)
   end
   local oldCounts = redis.call('HMGET', counts, unpack(ids))
-  local oldStates = redis.call('HMGET', devices, unpack(ids))
-  local newCounts, newStates = {}, {}
+  local oldRecords = redis.call('HMGET', devices, unpack(ids))
+  local newCounts, newRecords = {}, {}
   for i = 1, n do
     local count = tonumber(oldCounts[i] or 0)
-    if not count or count ~= math.floor(count) then
+    if not count or count % 1 ~= 0 then
       return redis.error_reply('ERR ' .. counts .. ' holds a count that is not an integer: ' .. oldCounts[i])
     end
-    newCounts[2 * i - 1], newCounts[2 * i] = ids[i], decimal(count + packets[i])
+    newCounts[2 * i - 1] = ids[i]
+    -- Not tostring(): Lua writes integers from 1e14 on with an exponent.
+    newCounts[2 * i] = string.format('%d', count + packets[i])
 
-    local state, first, last, tail = oldStates[i], receivedAtMs, receivedAtMs, nil
-    if state then
-      local oldFirst, oldLast, rest, oldTimestamp = string.match(state, '^(%d+) (%d+) ()(%-?%d+) ')
+    local first, last, tail = receivedAtMs, receivedAtMs, ends[i]
+    local record = oldRecords[i]
+    if record then
+      local oldFirst, oldLast, tailAt, oldTimestamp = string.match(record, '^(%d+) (%d+) ()(%-?%d+) ')
       if not oldFirst then
         return redis.error_reply('ERR ' .. devices .. ' holds a record Tally did not write, of device ' .. ids[i])
       end
       first = oldFirst
-      if tonumber(oldLast) > tonumber(last) then last = oldLast end
-      if tonumber(oldTimestamp) > timestamps[i] then tail = string.sub(state, rest) end
+      if tonumber(oldLast) > receivedAt then last = oldLast end
+      if tonumber(oldTimestamp) > timestamps[i] then tail = string.sub(record, tailAt) end
     end
-    tail = tail or (decimal(timestamps[i]) .. ' ' .. payloads[i])
-    newStates[2 * i - 1], newStates[2 * i] = ids[i], first .. ' ' .. last .. ' ' .. tail
+    newRecords[2 * i - 1] = ids[i]
+    newRecords[2 * i] = first .. ' ' .. last .. ' ' .. tail
   end
-  writes[#writes + 1] = { newCounts, newStates }
+  writes[#writes + 1] = { newCounts, newRecords }
 end
 
 -- 4. Nothing below can be refused once the first write was taken.

@@ -11,22 +11,35 @@ import type { DeviceDelta, DeviceState } from "./store.ts";
 export function packDevices(devices: readonly DeviceDelta[]): Buffer {
   let maxBytes = 0;
   // A UTF-16 unit is at most three bytes of UTF-8.
-  for (const { deviceId, payload } of devices) maxBytes += 22 + 3 * deviceId.length + payload.length;
+  for (const { deviceId, payload } of devices) maxBytes += 42 + 3 * deviceId.length + payload.length;
   const packed = Buffer.allocUnsafe(maxBytes);
   const view = new DataView(packed.buffer, packed.byteOffset, maxBytes);
-  const utf8 = new TextEncoder();
   let end = 0;
   for (const { deviceId, packets, timestampMs, payload } of devices) {
-    const { written } = utf8.encodeInto(deviceId, packed.subarray(end + 2));
-    view.setUint16(end, written);
-    end += 2 + written;
+    const idBytes = writeText(packed, end + 2, deviceId);
+    view.setUint16(end, idBytes);
+    end += 2 + idBytes;
     view.setFloat64(end, packets);
     view.setFloat64(end + 8, timestampMs);
-    view.setUint32(end + 16, payload.length);
-    packed.set(payload, end + 20);
-    end += 20 + payload.length;
+    const timestampBytes = writeText(packed, end + 20, `${timestampMs} `);
+    view.setUint32(end + 16, timestampBytes + payload.length);
+    end += 20 + timestampBytes;
+    packed.set(payload, end);
+    end += payload.length;
   }
   return packed.subarray(0, end);
+}
+
+const utf8 = new TextEncoder();
+
+/** Writes UTF-8 and returns its length. Short ASCII, the usual case, is several times faster by hand. */
+function writeText(target: Uint8Array, start: number, text: string): number {
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit > 0x7f) return utf8.encodeInto(text, target.subarray(start)).written;
+    target[start + i] = unit;
+  }
+  return text.length;
 }
 
 /**

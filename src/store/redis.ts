@@ -8,13 +8,12 @@
  * @module
  */
 import type { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
 
 import type { Logger } from "@logtape/logtape";
 import { Redis, ReplyError } from "ioredis";
 
-import applySource from "./apply.lua" with { type: "text" };
-import claimSource from "./claim.lua" with { type: "text" };
+import applyScript from "./apply.lua" with { type: "text" };
+import claimScript from "./claim.lua" with { type: "text" };
 import { countsKey, devicesKey, probeKey, producerKey, sessionKey } from "./keys.ts";
 import { packDevices, readRecord } from "./records.ts";
 import {
@@ -61,20 +60,8 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
   return store;
 }
 
-/** A Lua script and the name under which Redis remembers it. */
-interface Script {
-  readonly source: string;
-  readonly sha1: string;
-}
-
-const applyScript = script(applySource);
-const claimScript = script(claimSource);
-const deviceScript = script(
-  "return { redis.call('HGET', KEYS[1], ARGV[1]), redis.call('HGET', KEYS[2], ARGV[1]) }",
-);
-const removeScript = script(
-  "redis.call('HDEL', KEYS[2], ARGV[1]) return redis.call('HDEL', KEYS[1], ARGV[1])",
-);
+const deviceScript = "return { redis.call('HGET', KEYS[1], ARGV[1]), redis.call('HGET', KEYS[2], ARGV[1]) }";
+const removeScript = "redis.call('HDEL', KEYS[2], ARGV[1]) return redis.call('HDEL', KEYS[1], ARGV[1])";
 
 /** Devices asked for in one HSCAN. */
 const SCAN_COUNT = 1000;
@@ -237,6 +224,9 @@ class RedisStore implements Store {
   }
 }
 
+/** How long a connection that is closed may take to send what was written to it. */
+const DISCONNECT_TIMEOUT_MS = 100;
+
 /** One connection that comes back by itself; never queues, never resends. */
 class Connection {
   readonly address: string;
@@ -256,7 +246,7 @@ class Connection {
       connectTimeout: commandTimeoutMs,
       // A silent connection is given up: what was written to it would pile up behind it.
       socketTimeout: commandTimeoutMs,
-      disconnectTimeout: 100,
+      disconnectTimeout: DISCONNECT_TIMEOUT_MS,
       maxLoadingRetryTime: 500,
       retryStrategy: (attempt: number) => Math.min(25 * 2 ** attempt, 1000) * (0.5 + Math.random() / 2),
       // After a failover the old master is a replica: connect anew, without resending.
@@ -310,16 +300,16 @@ class Connection {
     const redis = this.#redis;
     if (redis.status === "end") return;
     const { promise: ended, resolve } = Promise.withResolvers<void>();
-    redis.once("end", resolve);
-    // Between two attempts there is no connection whose end could be awaited.
-    if (redis.status === "reconnecting") resolve();
+    // Between two attempts there is no connection that could end; ioredis still waits for it to.
+    if (redis.status === "reconnecting") setTimeout(resolve, DISCONNECT_TIMEOUT_MS);
+    else redis.once("end", resolve);
     redis.disconnect();
     await ended;
   }
 
   #reason(error: unknown): string {
     const message = error instanceof Error ? error.message : String(error);
-    if (isReply(error)) return `it answered ${message}`;
+    if (error instanceof ReplyError) return `it answered ${message}`;
     if (this.#redis.status === "ready") return message;
     return `there is no connection (${this.#lastError?.message ?? message})`;
   }
@@ -328,31 +318,19 @@ class Connection {
 /**
  * Runs a script and, right behind it on the same connection, `after`; resolves to the script's reply
  * when both are done. Both are sent in one turn, because a reconnection in between would let WAIT answer
- * for a connection that wrote nothing.
+ * for a connection that wrote nothing. For the same reason the script itself is sent each time, not its
+ * hash: Redis may have forgotten it, and sending it then would come behind the WAIT. It is 4 KB a flush.
  */
 async function evaluate(
   redis: Redis,
-  { source, sha1 }: Script,
+  script: string,
   keys: readonly string[],
   args: readonly (string | number | Buffer)[],
   after?: () => Promise<void>,
 ): Promise<unknown> {
-  const send = async (command: "evalsha" | "eval", body: string) => {
-    const reply = redis.callBuffer(command, [body, keys.length, ...keys, ...args]);
-    const [result] = await Promise.all([reply, after?.()]);
-    return result;
-  };
-  try {
-    return await send("evalsha", sha1);
-  } catch (error) {
-    // Redis forgets scripts when it restarts, and on SCRIPT FLUSH.
-    if (isReply(error) && error.message.startsWith("NOSCRIPT")) return send("eval", source);
-    throw error;
-  }
-}
-
-function script(source: string): Script {
-  return { source, sha1: createHash("sha1").update(source).digest("hex") };
+  const reply = redis.callBuffer("eval", [script, keys.length, ...keys, ...args]);
+  const [result] = await Promise.all([reply, after?.()]);
+  return result;
 }
 
 interface ServerInfo {
@@ -380,11 +358,6 @@ function parseInfo(text: string): ServerInfo {
     appendOnly: fields.get("aof_enabled") === "1",
     evictionPolicy: bounded && policy !== "noeviction" ? policy : undefined,
   };
-}
-
-/** An error that Redis itself answered; the class comes without types. */
-function isReply(error: unknown): error is Error {
-  return error instanceof ReplyError;
 }
 
 /** ioredis puts a failed command's arguments on the error: payloads, which must not reach a log. */

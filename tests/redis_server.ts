@@ -1,0 +1,108 @@
+/**
+ * A real `redis-server` of a test's own, on a free port, with its files in a temporary folder.
+ *
+ * @module
+ */
+
+import { Redis } from "ioredis";
+
+import { until } from "./until.ts";
+
+/** Settings as in `redis.conf`; a value with spaces is several arguments. */
+export type RedisSettings = Readonly<Record<string, string>>;
+
+/** Starts a server and resolves when it answers. Ends with {@linkcode RedisServer.stop}. */
+export async function startRedis(settings: RedisSettings = {}): Promise<RedisServer> {
+  const dir = await Deno.makeTempDir({ prefix: "tally-redis-" });
+  const server = new RedisServer(freePort(), dir, settings);
+  try {
+    await server.start();
+  } catch (error) {
+    await Deno.remove(dir, { recursive: true });
+    throw error;
+  }
+  return server;
+}
+
+/** A running server, or one that a test has killed and may start again. */
+export class RedisServer implements AsyncDisposable {
+  readonly url: string;
+  #process: Deno.ChildProcess | undefined;
+
+  constructor(readonly port: number, readonly dir: string, readonly settings: RedisSettings) {
+    const { requirepass } = settings;
+    this.url = `redis://${requirepass === undefined ? "" : `default:${requirepass}@`}127.0.0.1:${port}`;
+  }
+
+  /** Starts the server on the port and files it had before. */
+  async start(): Promise<void> {
+    const settings = { bind: "127.0.0.1", port: `${this.port}`, dir: this.dir, save: "", ...this.settings };
+    const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, ...value.split(" ")]);
+    try {
+      this.#process = new Deno.Command("redis-server", { args, stdout: "null", stderr: "null" }).spawn();
+    } catch (error) {
+      throw new Error("could not run redis-server: install it (Debian: apt-get install redis-server)", {
+        cause: error,
+      });
+    }
+    let ended = false;
+    this.#process.status.then(() => ended = true);
+    await until(async () => {
+      if (ended) throw new Error(`redis-server ended at start: redis-server ${args.join(" ")}`);
+      return await this.call("PING").catch(() => undefined) === "PONG";
+    }, "redis-server answers");
+  }
+
+  /** Runs one command on a connection of its own. */
+  async call(command: string, ...args: (string | number)[]): Promise<unknown> {
+    const redis = new Redis(this.url, { lazyConnect: true, retryStrategy: null });
+    redis.on("error", () => {});
+    const ended = new Promise((resolve) => redis.once("end", resolve));
+    try {
+      await redis.connect();
+      return await redis.call(command, args);
+    } finally {
+      if (redis.status !== "end") redis.disconnect();
+      await ended;
+    }
+  }
+
+  /** SIGSTOP: connections stay open, nothing is answered. */
+  pause(): void {
+    this.#process?.kill("SIGSTOP");
+  }
+
+  /** SIGCONT. */
+  resume(): void {
+    this.#process?.kill("SIGCONT");
+  }
+
+  /** SIGKILL, as by a crash. */
+  async kill9(): Promise<void> {
+    this.#process?.kill("SIGKILL");
+    await this.#process?.status;
+    this.#process = undefined;
+  }
+
+  /** Kills the server and starts it again. */
+  async restart(): Promise<void> {
+    await this.kill9();
+    await this.start();
+  }
+
+  /** Ends the server and removes its files. */
+  async stop(): Promise<void> {
+    await this.kill9();
+    await Deno.remove(this.dir, { recursive: true });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+}
+
+/** A port that was free a moment ago. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}

@@ -1,0 +1,188 @@
+/** @module */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { DatabaseSync } from "node:sqlite";
+
+import { openSqliteStore } from "../src/store/sqlite.ts";
+import {
+  type AckAfter,
+  PRODUCER_EXPIRY_MS,
+  SESSION_EXPIRY_MS,
+  type Store,
+  StoreError,
+} from "../src/store/store.ts";
+import { advance, batch, claimed, countsOf, delta, now, testStoreContract } from "./store_contract.ts";
+
+testStoreContract("SQLite", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
+  return {
+    open: () => openSqliteStore({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
+    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
+  };
+});
+
+Deno.test("Data are kept in the file, in folders made for it", () =>
+  withFile(async (path) => {
+    await withStore(path, async (store) => {
+      const { epoch } = claimed(await store.claimSession("s", 0, now));
+      await store.apply(batch(1, { devices: [delta("a", 2)], sessions: [advance("s", epoch, 0, 2)] }));
+      assertEquals(store.description, `SQLite file ${path}`);
+    });
+    await withStore(path, async (store) => {
+      assertEquals(await countsOf(store), { a: 2 });
+      assertEquals(await store.claimSession("s", 2, now), { outcome: "claimed", epoch: 2, committed: 2 });
+      await store.apply(batch(1, { devices: [delta("a", 2)] }));
+      assertEquals(await countsOf(store), { a: 2 });
+    });
+  }));
+
+Deno.test("Synced syncs the file at every commit, stored leaves that to checkpoints", () =>
+  withFile(async (path) => {
+    // What the store asks of SQLite can only be seen on its own connection, so its calls are recorded.
+    const asked = async (ackAfter: AckAfter) => {
+      const statements: string[] = [];
+      const exec = DatabaseSync.prototype.exec;
+      DatabaseSync.prototype.exec = function (sql: string) {
+        statements.push(sql);
+        return exec.call(this, sql);
+      };
+      try {
+        await withStore(path, (store) => store.ping(), { ackAfter });
+      } finally {
+        DatabaseSync.prototype.exec = exec;
+      }
+      return statements.filter((sql) => sql.includes("synchronous"));
+    };
+    assertEquals(await asked({ kind: "synced" }), ["PRAGMA synchronous = FULL"]);
+    assertEquals(await asked({ kind: "stored" }), ["PRAGMA synchronous = NORMAL"]);
+  }));
+
+Deno.test("Replicated is refused", () =>
+  withFile(async (path) => {
+    const ackAfter = { kind: "replicated", replicas: 1 } as const;
+    await assertRejects(() => openSqliteStore({ path, ackAfter }), StoreError, "needs Redis");
+  }));
+
+Deno.test("A file that cannot be opened or is no database is refused by name", () =>
+  withFile(async (path) => {
+    const ackAfter = { kind: "stored" } as const;
+    await Deno.writeTextFile(
+      path,
+      "this is not a database, but it is long enough to be taken for one".repeat(20),
+    );
+    await assertRejects(() => openSqliteStore({ path, ackAfter, lockTimeoutMs: 1 }), StoreError, path);
+    await assertRejects(() => openSqliteStore({ path: `${path}/inside.db`, ackAfter }), StoreError, path);
+  }));
+
+Deno.test("A file with tables of another version is left as it is", () =>
+  withFile(async (path) => {
+    const db = new DatabaseSync(path);
+    db.exec("PRAGMA user_version = 2");
+    db.close();
+    await assertRejects(
+      () => openSqliteStore({ path, ackAfter: { kind: "stored" } }),
+      StoreError,
+      "it has schema version 2, this program knows 1",
+    );
+  }));
+
+Deno.test("A lock held by another process rejects writers, keeps no one waiting, and lets readers read", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      await store.apply(batch(1, { devices: [delta("a", 1)] }));
+      const other = new DatabaseSync(path);
+      other.exec("BEGIN IMMEDIATE");
+      const second = batch(2, { devices: [delta("a", 1)] });
+      let turns = 0;
+      const timer = setInterval(() => turns++, 1);
+      await assertRejects(() => store.apply(second), StoreError, "database is locked");
+      clearInterval(timer);
+      assert(turns > 1, `the event loop had ${turns} turns while the store waited`);
+      await assertRejects(() => store.claimSession("s", 0, now), StoreError, "database is locked");
+      await assertRejects(() => store.remove("a"), StoreError, "database is locked");
+      await assertRejects(() => store.ping(), StoreError, "database is locked");
+      assertEquals(await countsOf(store), { a: 1 });
+      assertEquals((await store.device("a"))?.count, 1);
+
+      const waiting = store.apply(second);
+      other.exec("ROLLBACK");
+      other.close();
+      assertEquals(await waiting, []);
+      assertEquals(await countsOf(store), { a: 2 });
+    }, { lockTimeoutMs: 50 })
+  ));
+
+Deno.test("A batch that fails in the middle leaves nothing behind", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      const { epoch } = claimed(await store.claimSession("s", 0, now));
+      const other = new DatabaseSync(path);
+      other.exec(`CREATE TRIGGER full BEFORE INSERT ON devices WHEN new.device_id = 'z'
+        BEGIN SELECT raise(ABORT, 'no room for z'); END`);
+      const devices = [delta("a", 1), delta("z", 1)];
+      const both = batch(1, { devices, sessions: [advance("s", epoch, 0, 2)] });
+      await assertRejects(() => store.apply(both), StoreError, "no room for z");
+      assertEquals(await countsOf(store), {});
+      other.exec("DROP TRIGGER full");
+      other.close();
+      assertEquals(await store.apply(both), []);
+      assertEquals(await countsOf(store), { a: 1, z: 1 });
+    })
+  ));
+
+Deno.test("Sessions and producers unused for a week are forgotten and removed", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      claimed(await store.claimSession("idle", 5, now));
+      const { epoch } = claimed(await store.claimSession("used", 5, now));
+      const late = now + SESSION_EXPIRY_MS - 1;
+      const first = batch(1, { devices: [delta("a", 1)], sessions: [advance("used", epoch, 5, 6)] });
+      await store.apply({ ...first, receivedAtMs: late });
+
+      const expired = batch(1, { sessions: [advance("idle", 1, 5, 6)] });
+      assertEquals(await store.apply({ ...expired, producer: "q", receivedAtMs: late + 1 }), ["idle"]);
+      const anew = await store.claimSession("idle", 9, late + 1);
+      assertEquals(anew, { outcome: "claimed", epoch: 1, committed: 9 });
+      assertEquals(claimed(await store.claimSession("used", 0, late + 1)).committed, 6);
+
+      const muchLater = late + PRODUCER_EXPIRY_MS + 10_000;
+      await store.apply({ ...batch(1, {}), producer: "q", receivedAtMs: muchLater });
+      const other = new DatabaseSync(path);
+      assertEquals(other.prepare("SELECT producer FROM producers").all().map((row) => row.producer), ["q"]);
+      assertEquals(other.prepare("SELECT session FROM sessions").all(), []);
+      other.close();
+    })
+  ));
+
+Deno.test("A store that is closed rejects", () =>
+  withFile(async (path) => {
+    const store = await openSqliteStore({ path, ackAfter: { kind: "stored" } });
+    await store.close();
+    await store.close();
+    await assertRejects(() => store.ping(), StoreError, "not open");
+    await assertRejects(() => store.apply(batch(1, {})), StoreError);
+    await assertRejects(() => store.device("a"), StoreError);
+    await assertRejects(() => countsOf(store), StoreError);
+  }));
+
+async function withFile(body: (path: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
+  try {
+    await body(`${dir}/tally.db`);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+async function withStore(
+  path: string,
+  body: (store: Store) => Promise<void>,
+  { ackAfter = { kind: "stored" }, lockTimeoutMs = 1000 }: { ackAfter?: AckAfter; lockTimeoutMs?: number } =
+    {},
+): Promise<void> {
+  const store = await openSqliteStore({ path, ackAfter, lockTimeoutMs });
+  try {
+    await body(store);
+  } finally {
+    await store.close();
+  }
+}
