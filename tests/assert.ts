@@ -3,6 +3,8 @@
  * It stands in where JSR cannot be reached; to use the original, map `@std/assert` to
  * `jsr:@std/assert` in `deno.json`.
  *
+ * `message!`: node:assert takes undefined, but its types, in the version grpc-js brings along, do not.
+ *
  * @module
  */
 import nodeAssert from "node:assert/strict";
@@ -16,17 +18,17 @@ export function assert(value: unknown, message = "expected a truthy value"): ass
 
 /** Deeply equal, types included. */
 export function assertEquals<T>(actual: T, expected: T, message?: string): void {
-  nodeAssert.deepStrictEqual(actual, expected, message);
+  nodeAssert.deepStrictEqual(actual, expected, message!);
 }
 
 /** Not deeply equal. */
 export function assertNotEquals<T>(actual: T, expected: T, message?: string): void {
-  nodeAssert.notDeepStrictEqual(actual, expected, message);
+  nodeAssert.notDeepStrictEqual(actual, expected, message!);
 }
 
 /** The same value (`Object.is`). */
 export function assertStrictEquals<T>(actual: unknown, expected: T, message?: string): asserts actual is T {
-  nodeAssert.strictEqual(actual, expected, message);
+  nodeAssert.strictEqual(actual, expected, message!);
 }
 
 /** Neither null nor undefined. */
@@ -43,7 +45,7 @@ export function assertStringIncludes(actual: string, expected: string, message?:
 
 /** `actual` matches `expected`. */
 export function assertMatch(actual: string, expected: RegExp, message?: string): void {
-  nodeAssert.match(actual, expected, message);
+  nodeAssert.match(actual, expected, message!);
 }
 
 /** `actual` is an instance of `expected`. */
