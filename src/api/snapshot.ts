@@ -21,15 +21,22 @@ const MIN_REUSE_MS = 25;
 /** It is used this many times as long as reading it took, so that readers keep the store busy a fifth of the time. */
 const REUSE_PER_READ = 4;
 
-/** Devices encoded in one go, about 2 ms of work, before the event loop may turn to other requests. */
-const DEVICES_PER_CHUNK = 1_000;
+/**
+ * Bytes built in one go, about 2 ms of work, before other requests get their turn. A body that fits in one
+ * such chunk (3,000 devices) is answered without a stream, which is 1.7 times as fast for 40 KB; above it,
+ * streaming costs nothing.
+ */
+const CHUNK_BYTES = 128 * 1_024;
+
+/** So many devices are added to a chunk before its size is looked at. */
+const DEVICES_PER_STEP = 500;
 
 /** Bodies below this many bytes fit a network packet or two and are not worth compressing. */
 const MIN_GZIP_BYTES = 1_024;
 
 /** A snapshot's bytes in one form and encoding. Shared: never to be changed. */
 export interface SnapshotBody {
-  /** The bytes, at most some 100 KB in each chunk. */
+  /** The bytes; one chunk when they are few. */
   readonly chunks: readonly Uint8Array<ArrayBuffer>[];
   /** Of all chunks together. */
   readonly byteLength: number;
@@ -147,11 +154,11 @@ async function encode(form: Form, pages: readonly (readonly DeviceCount[])[]): P
   let text = form === "json" ? "[" : PROMETHEUS_HEADER;
   let devices = 0;
   for (const page of pages) {
-    for (let start = 0; start < page.length; start += DEVICES_PER_CHUNK) {
-      const part = page.slice(start, start + DEVICES_PER_CHUNK);
+    for (let start = 0; start < page.length; start += DEVICES_PER_STEP) {
+      const part = page.slice(start, start + DEVICES_PER_STEP);
       text += form === "json" ? formatJson(part, devices === 0) : formatPrometheus(part);
       devices += part.length;
-      if (text.length < 32 * DEVICES_PER_CHUNK) continue;
+      if (text.length < CHUNK_BYTES) continue;
       add(text);
       text = "";
       await setImmediate();
@@ -178,7 +185,7 @@ function formatJson(devices: readonly DeviceCount[], first: boolean): string {
 async function compress(body: SnapshotBody): Promise<SnapshotBody> {
   if (body.byteLength < MIN_GZIP_BYTES) return body;
   // Level 1 takes half the time of level 6 and leaves 22 % of the bytes instead of 15 % (100,000 devices).
-  const gzip = createGzip({ level: 1 });
+  const gzip = createGzip({ level: 1, chunkSize: CHUNK_BYTES });
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   gzip.on("data", (chunk: Uint8Array<ArrayBuffer>) => chunks.push(chunk));
   const { promise: ended, resolve, reject } = Promise.withResolvers<void>();
