@@ -3,6 +3,8 @@
  * It stands in where JSR cannot be reached; to use the original, map `@std/assert` to
  * `jsr:@std/assert` in `deno.json`.
  *
+ * `message!`: node:assert takes undefined, but its types, in the version grpc-js brings along, do not.
+ *
  * @module
  */
 import nodeAssert from "node:assert/strict";
@@ -16,17 +18,29 @@ export function assert(value: unknown, message = "expected a truthy value"): ass
 
 /** Deeply equal, types included. */
 export function assertEquals<T>(actual: T, expected: T, message?: string): void {
+<<<<<<< HEAD
   nodeAssert.deepStrictEqual(actual, expected, message as string);
+=======
+  nodeAssert.deepStrictEqual(actual, expected, message!);
+>>>>>>> api
 }
 
 /** Not deeply equal. */
 export function assertNotEquals<T>(actual: T, expected: T, message?: string): void {
+<<<<<<< HEAD
   nodeAssert.notDeepStrictEqual(actual, expected, message as string);
+=======
+  nodeAssert.notDeepStrictEqual(actual, expected, message!);
+>>>>>>> api
 }
 
 /** The same value (`Object.is`). */
 export function assertStrictEquals<T>(actual: unknown, expected: T, message?: string): asserts actual is T {
+<<<<<<< HEAD
   nodeAssert.strictEqual(actual, expected, message as string);
+=======
+  nodeAssert.strictEqual(actual, expected, message!);
+>>>>>>> api
 }
 
 /** Neither null nor undefined. */
@@ -43,7 +57,11 @@ export function assertStringIncludes(actual: string, expected: string, message?:
 
 /** `actual` matches `expected`. */
 export function assertMatch(actual: string, expected: RegExp, message?: string): void {
+<<<<<<< HEAD
   nodeAssert.match(actual, expected, message as string);
+=======
+  nodeAssert.match(actual, expected, message!);
+>>>>>>> api
 }
 
 /** `actual` is an instance of `expected`. */

@@ -1,0 +1,118 @@
+/**
+ * The api role: store → snapshot → routes → HTTP server.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+
+import { httpStatus, RequestError } from "../errors.ts";
+import type { Store } from "../store/store.ts";
+import { createApp } from "./app.ts";
+import { SNAPSHOT_MAX_AGE_MS, Snapshots } from "./snapshot.ts";
+
+/** 40 MB, a million devices' counts, at 5 Mbit/s. */
+export const READ_TIMEOUT_MS = 60_000;
+
+/** What the api needs. */
+export interface ApiOptions {
+  /** Address to bind, for example `127.0.0.1`. */
+  readonly host: string;
+  /** TCP port; 0 takes a free one. */
+  readonly port: number;
+  /** Remains the caller's to close, after the api. */
+  readonly store: Store;
+  /** As {@linkcode createApp} uses it. */
+  readonly log: Logger;
+  /** Milliseconds on a clock that never goes back; default `performance.now`. */
+  readonly now?: () => number;
+  /** Default {@linkcode SNAPSHOT_MAX_AGE_MS}. */
+  readonly snapshotMaxAgeMs?: number;
+  /** A reader that takes longer than this for one body is cut off; default {@linkcode READ_TIMEOUT_MS}. */
+  readonly readTimeoutMs?: number;
+}
+
+/** An api that listens. */
+export interface RunningApi {
+  /** The address it is bound to. */
+  readonly host: string;
+  /** The port it is bound to. */
+  readonly port: number;
+  /**
+   * Answers new requests with 503, lets those under way finish for at most `graceMs`, then closes every
+   * connection. Resolves within `graceMs`, give or take a turn of the event loop, when the port is free.
+   */
+  close(graceMs: number): Promise<void>;
+}
+
+/** Starts the api; rejects if the address cannot be bound. It need not reach the store to start. */
+export async function startApi(options: ApiOptions): Promise<RunningApi> {
+  const { host, port, store, log } = options;
+  const snapshots = new Snapshots({
+    store,
+    now: options.now ?? (() => performance.now()),
+    maxAgeMs: options.snapshotMaxAgeMs ?? SNAPSHOT_MAX_AGE_MS,
+  });
+  const app = createApp({ store, snapshots, log, readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS });
+
+  let closing = false;
+  let requestsUnderWay = 0;
+  const idle = Promise.withResolvers<void>();
+  const requestCompleted = () => {
+    requestsUnderWay--;
+    if (closing && requestsUnderWay === 0) idle.resolve();
+  };
+
+  const connections = new AbortController();
+  const listening = Promise.withResolvers<Deno.NetAddr>();
+  let server: Deno.HttpServer<Deno.NetAddr>;
+  try {
+    server = Deno.serve({
+      hostname: host,
+      port,
+      signal: connections.signal,
+      onListen: listening.resolve,
+      // Hono answers for the routes' failures; this is for what fails around it.
+      onError(error) {
+        log.error("Answering an HTTP request failed", { error });
+        return answerError(error);
+      },
+    }, (request, info) => {
+      if (closing) return answerError(new RequestError("UNAVAILABLE", "the api is shutting down: try again"));
+      requestsUnderWay++;
+      info.completed.then(requestCompleted, requestCompleted);
+      return app.fetch(request);
+    });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`cannot serve HTTP on ${host} port ${port}: ${reason}; choose another address or port`, {
+      cause,
+    });
+  }
+  const address = await listening.promise;
+
+  return {
+    host: address.hostname,
+    port: address.port,
+    async close(graceMs) {
+      closing = true;
+      if (requestsUnderWay === 0) idle.resolve();
+      const deadline = Promise.withResolvers<void>();
+      const timer = setTimeout(deadline.resolve, graceMs);
+      await Promise.race([idle.promise, deadline.promise]);
+      if (requestsUnderWay === 0) {
+        // The last answers may still be on their way to the socket. Once asked to wait for them the server
+        // can't be told otherwise, so one whose reader takes nothing is left to the end of the process.
+        await Promise.race([server.shutdown(), deadline.promise]);
+      } else {
+        connections.abort();
+        await server.finished;
+      }
+      clearTimeout(timer);
+    },
+  };
+}
+
+function answerError(error: unknown): Response {
+  const { status, message } = httpStatus(error);
+  return Response.json({ error: message }, { status, headers: { connection: "close" } });
+}
