@@ -9,10 +9,10 @@ import {
   ConfigError,
   custom,
   duration,
+  type Given,
   host,
   integer,
   optional,
-  type Parsed,
   parseSettings,
   path,
   port,
@@ -189,10 +189,7 @@ export function parseConfig(
   args: readonly string[],
   env: (name: string) => string | undefined,
 ): Config {
-  const parsed = parseSettings(settings, args, env);
-  const problems = contradictions(parsed);
-  if (problems.length > 0) throw new ConfigError(problems);
-  return parsed.values;
+  return parseSettings(settings, args, env, contradictions);
 }
 
 /** The URL of the Redis that was configured, password included; undefined when a SQLite file serves. */
@@ -221,32 +218,32 @@ export function configTable(): string {
 }
 
 /** Settings that are right alone and wrong together. */
-function contradictions({ values, source }: Parsed<typeof settings>): string[] {
+function contradictions({ values, source }: Given<typeof settings>): string[] {
   const problems: string[] = [];
   for (const other of [source.redisHost, source.redisPort]) {
     if (source.redisUrl !== undefined && other !== undefined) {
-      problems.push(
-        `${source.redisUrl} and ${other}: both say where Redis is; set one and leave the other empty`,
-      );
+      problems.push(`${source.redisUrl} and ${other}: both say where Redis is; leave one of them empty`);
     }
   }
-  if (source.redisPort !== undefined && source.redisHost === undefined && source.redisUrl === undefined) {
+  const redis = source.redisUrl ?? source.redisHost;
+  if (source.redisPort !== undefined && redis === undefined) {
     problems.push(`${source.redisPort}: has no effect alone; set REDIS_HOST too`);
   }
-  if (values.ackAfter.level === "replicated" && configuredRedis(values) === undefined) {
+  if (values.ackAfter?.level === "replicated" && redis === undefined) {
     problems.push(
       `${source.ackAfter}: a SQLite file has no replicas; set REDIS_URL or REDIS_HOST, or use "stored"`,
     );
   }
-  for (
-    const [key, name] of [["maxMessageBytes", "MAX_MESSAGE"], ["queueMaxBytes", "QUEUE_MAX_BYTES"]] as const
-  ) {
-    if (values.maxPayloadBytes > values[key]) {
-      problems.push(
-        `MAX_PAYLOAD and ${name}: found ${values.maxPayloadBytes} and ${values[key]} bytes; ` +
-          `allowed: a payload no larger than ${name}`,
-      );
-    }
+  const { maxPayloadBytes = 0, maxMessageBytes = Infinity, queueMaxBytes = Infinity } = values;
+  if (maxPayloadBytes > maxMessageBytes) {
+    problems.push(
+      `MAX_PAYLOAD: found ${maxPayloadBytes} bytes; allowed: at most MAX_MESSAGE, ${maxMessageBytes} bytes`,
+    );
+  }
+  if (maxPayloadBytes > queueMaxBytes) {
+    problems.push(
+      `MAX_PAYLOAD: found ${maxPayloadBytes} bytes; allowed: at most QUEUE_MAX_BYTES, ${queueMaxBytes} bytes`,
+    );
   }
   return problems;
 }

@@ -36,10 +36,10 @@ export type Values<Table extends SettingTable> = {
   readonly [Key in keyof Table]: Table[Key] extends Setting<infer Value> ? Value : never;
 };
 
-/** Values and how each was given; `source` has only the settings that were. */
-export interface Parsed<Table extends SettingTable> {
-  /** The settings' values. */
-  readonly values: Values<Table>;
+/** Values that are right, and how each setting was given; `source` has only the settings that were. */
+export interface Given<Table extends SettingTable> {
+  /** The settings' values, without those that are wrong. */
+  readonly values: Partial<Values<Table>>;
   /** How it was given, as the user wrote it: `--flush-interval` or `FLUSH_INTERVAL`. */
   readonly source: { readonly [Key in keyof Table]?: string };
 }
@@ -155,7 +155,8 @@ export function optional<Value>(setting: Setting<Value>): Setting<Value | undefi
 
 /**
  * Reads every setting: the flag (`--flag value` or `--flag=value`) wins over the environment, which
- * wins over the default. An empty variable counts as not set.
+ * wins over the default. An empty variable counts as not set. `contradictions` names settings that are
+ * right alone and wrong together; it is not given the values of those that are wrong alone.
  *
  * @throws {ConfigError} with everything that is wrong, not only the first.
  */
@@ -163,7 +164,8 @@ export function parseSettings<Table extends SettingTable>(
   table: Table,
   args: readonly string[],
   env: (name: string) => string | undefined,
-): Parsed<Table> {
+  contradictions: (given: Given<Table>) => string[] = () => [],
+): Values<Table> {
   const { flags, problems } = readFlags(table, args);
   const values: Record<string, unknown> = {};
   const source: Record<string, string> = {};
@@ -183,9 +185,11 @@ export function parseSettings<Table extends SettingTable>(
     }
     values[key] = value;
   }
+  const given = { values, source } as Given<Table>;
+  problems.push(...contradictions(given));
   if (problems.length > 0) throw new ConfigError(problems);
   // The loop above gave every key its own setting's value, which is what the type says.
-  return { values: values as Values<Table>, source: source as Parsed<Table>["source"] };
+  return values as Values<Table>;
 }
 
 /** What `--help` prints about the settings, two or three lines each. */
@@ -244,14 +248,17 @@ function readFlags(table: SettingTable, args: readonly string[]) {
   const { tokens } = parseArgs({ args: [...args], options, strict: false, tokens: true });
   const flags = new Map<string, string>();
   const problems: string[] = [];
+  let unknownAt = NaN;
   for (const token of tokens) {
-    if (token.kind === "positional") {
-      // What follows a mistyped flag lands here, and it may be a URL with a password.
+    // What follows an unknown flag is most likely its value.
+    if (token.kind === "positional" && token.index !== unknownAt + 1) {
+      // It may be a URL with a password.
       const shown = token.value.replace(/\/\/.*@/, "//***@");
       problems.push(`${JSON.stringify(shown)}: found an argument that belongs to no flag; see --help`);
     } else if (token.kind === "option") {
       const known = settings.find(({ flag }) => token.rawName === `--${flag}`);
       if (known === undefined) {
+        unknownAt = token.index;
         const nearest = nearestWord(token.name, settings.map(({ flag }) => flag));
         problems.push(
           `${token.rawName}: no such flag; ${nearest ? `did you mean --${nearest}?` : "see --help"}`,
