@@ -1,0 +1,197 @@
+/**
+ * The program: read the settings, start the role, wait for a signal, drain, exit.
+ *
+ * Exit codes: 0 after an orderly stop, 1 when starting or stopping failed, 2 for wrong settings,
+ * 130 or 143 when a second SIGINT or SIGTERM cut the stop short.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+
+import { startApi } from "./api/api.ts";
+import { type Config, ConfigError, configuredRedis, helpText, parseConfig } from "./config.ts";
+import { startIngest } from "./ingest/ingest.ts";
+import { startLogging } from "./log.ts";
+import { openRedisStore } from "./store/redis.ts";
+import { openSqliteStore } from "./store/sqlite.ts";
+import type { Store } from "./store/store.ts";
+
+/** Where a role listens: what was bound, so the port is never 0. */
+export interface Listener {
+  /** Address bound. */
+  readonly host: string;
+  /** TCP port bound. */
+  readonly port: number;
+}
+
+/** The roles of one process at work. */
+export interface RunningTally {
+  /** Where devices are served; undefined without the ingest role. */
+  readonly ingest: Listener | undefined;
+  /** Where readers are served; undefined without the api role. */
+  readonly api: Listener | undefined;
+  /**
+   * Stops in the order of the data, so that what was taken in is stored: ingest drains, then the api
+   * closes, then the store. Rejects if that takes longer than `drainTimeoutMs`.
+   */
+  stop(): Promise<void>;
+}
+
+async function main(): Promise<number> {
+  const config = readConfig(Deno.args);
+  if (typeof config === "number") return config;
+  const log = startLogging({
+    level: config.logLevel,
+    format: logFormat(config),
+    write: (line) => console.log(line.trimEnd()),
+  });
+  logCrashes(log);
+  const signalled = stopSignal();
+  try {
+    const tally = await startTally(config, log);
+    const signal = await signalled;
+    log.info("stopping", { signal, drainTimeoutMs: config.drainTimeoutMs });
+    await tally.stop();
+    log.info("stopped");
+    return 0;
+  } catch (error) {
+    log.error("failed", { reason: error instanceof Error ? error.message : String(error) });
+    log.debug("failed", { error });
+    return 1;
+  }
+}
+
+/** The settings; or the exit code, when there is nothing to run because of `--help` or a wrong value. */
+export function readConfig(args: readonly string[]): Config | number {
+  if (args.includes("--help") || args.includes("-h")) {
+    console.log(helpText());
+    return 0;
+  }
+  try {
+    return parseConfig(args, (name) => Deno.env.get(name));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(
+      `Cannot start: wrong settings (--help lists them all).\n\n  ${error.problems.join("\n  ")}`,
+    );
+    return 2;
+  }
+}
+
+/** Opens the store and starts the roles that `config` asks for; on failure, stops what it started. */
+export async function startTally(config: Config, log: Logger): Promise<RunningTally> {
+  let deadlineMs = Infinity;
+  const remainingMs = () => Math.max(0, deadlineMs - performance.now());
+  // Parts stop in reverse: last in, first out.
+  await using parts = new AsyncDisposableStack();
+
+  const store = await openStore(config, log);
+  parts.defer(() => store.close());
+
+  const api = config.role === "ingest" ? undefined : await startApi({
+    host: config.httpHost,
+    port: config.httpPort,
+    store,
+    log: log.getChild("api"),
+  });
+  if (api !== undefined) {
+    parts.defer(() => api.close(remainingMs()));
+    log.info("api listening", { host: api.host, port: api.port });
+  }
+
+  const ingest = config.role === "api" ? undefined : await startIngest({
+    ...config,
+    host: config.grpcHost,
+    port: config.grpcPort,
+    store,
+    log: log.getChild("ingest"),
+  });
+  if (ingest !== undefined) {
+    parts.defer(() => ingest.drain(remainingMs()));
+    log.info("ingest listening", { host: ingest.host, port: ingest.port });
+  }
+
+  const started = parts.move();
+  return {
+    ingest,
+    api,
+    stop() {
+      // A tenth of the time is left for cutting off who is still connected, and for the store.
+      deadlineMs = performance.now() + config.drainTimeoutMs * 0.9;
+      return within(config.drainTimeoutMs, started.disposeAsync());
+    },
+  };
+}
+
+async function openStore(config: Config, log: Logger): Promise<Store> {
+  const redis = configuredRedis(config);
+  const options = {
+    commandTimeoutMs: config.storeTimeoutMs,
+    ackAfter: config.ackAfter,
+    log: log.getChild("store"),
+  };
+  const store = redis === undefined
+    ? await openSqliteStore({ ...options, path: config.databasePath })
+    : await openRedisStore({ ...options, url: redis });
+  const toChange = redis === undefined
+    ? "set REDIS_URL or REDIS_HOST for Redis, TALLY_DB for another file"
+    : "unset REDIS_URL and REDIS_HOST for a SQLite file";
+  log.info("store open", { store: store.description, toChange });
+  return store;
+}
+
+function logFormat({ logFormat }: Config): "json" | "text" {
+  if (logFormat !== "auto") return logFormat;
+  return Deno.stdout.isTerminal() ? "text" : "json";
+}
+
+/** An error nobody caught still gets its log line; then the process ends. */
+function logCrashes(log: Logger): void {
+  const crash = (error: unknown) => {
+    log.fatal("crashed", { error });
+    Deno.exit(1);
+  };
+  globalThis.addEventListener("error", (event) => crash(event.error));
+  globalThis.addEventListener("unhandledrejection", (event) => crash(event.reason));
+}
+
+/**
+ * A Ctrl-C can arrive twice: the terminal signals every process in the foreground, and `deno task`
+ * passes on the one it got. People are slower than this.
+ */
+const SAME_SIGNAL_MS = 250;
+
+/** Resolves with the first SIGINT or SIGTERM; the second one ends the process at once. */
+function stopSignal(): Promise<Deno.Signal> {
+  const { promise, resolve } = Promise.withResolvers<Deno.Signal>();
+  const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
+  let firstAtMs: number | undefined;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => {
+      firstAtMs ??= performance.now();
+      if (performance.now() - firstAtMs > SAME_SIGNAL_MS) Deno.exit(exitCodes[signal]);
+      resolve(signal);
+    });
+  }
+  return promise;
+}
+
+async function within(timeoutMs: number, work: Promise<void>): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () =>
+      late.reject(
+        new Error(
+          `could not stop within DRAIN_TIMEOUT, ${timeoutMs} ms; what was not stored was not acknowledged`,
+        ),
+      ),
+    timeoutMs,
+  );
+  try {
+    await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+if (import.meta.main) Deno.exit(await main());
