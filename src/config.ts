@@ -22,14 +22,9 @@ import {
   size,
   type Values,
 } from "./settings.ts";
+import type { AckAfter } from "./store/store.ts";
 
 export { ConfigError };
-
-/** When a device's packets are acknowledged; see `ACK_AFTER`. */
-export type AckAfter =
-  | { readonly level: "stored" }
-  | { readonly level: "replicated"; readonly replicas: number }
-  | { readonly level: "synced" };
 
 const redisUrl = custom("REDIS_URL", {
   default: "",
@@ -192,11 +187,10 @@ export function parseConfig(
   return parseSettings(settings, args, env, contradictions);
 }
 
-/** The URL of the Redis that was configured, password included; undefined when a SQLite file serves. */
-export function configuredRedis(config: Config): string | undefined {
-  if (config.redisUrl !== undefined || config.redisHost === undefined) return config.redisUrl;
-  const name = config.redisHost.includes(":") ? `[${config.redisHost}]` : config.redisHost;
-  return `redis://${name}:${config.redisPort}`;
+/** The Redis that was configured, as a URL with its password or as an address; undefined: SQLite serves. */
+export function configuredRedis(config: Config): string | { host: string; port: number } | undefined {
+  if (config.redisUrl !== undefined) return config.redisUrl;
+  return config.redisHost === undefined ? undefined : { host: config.redisHost, port: config.redisPort };
 }
 
 /** What `--help` prints. */
@@ -229,7 +223,7 @@ function contradictions({ values, source }: Given<typeof settings>): string[] {
   if (source.redisPort !== undefined && redis === undefined) {
     problems.push(`${source.redisPort}: has no effect alone; set REDIS_HOST too`);
   }
-  if (values.ackAfter?.level === "replicated" && redis === undefined) {
+  if (values.ackAfter?.kind === "replicated" && redis === undefined) {
     problems.push(
       `${source.ackAfter}: a SQLite file has no replicas; set REDIS_URL or REDIS_HOST, or use "stored"`,
     );
@@ -255,7 +249,7 @@ function isRedisUrl(text: string): boolean {
 }
 
 function parseAckAfter(text: string): AckAfter | undefined {
-  if (text === "stored" || text === "synced") return { level: text };
+  if (text === "stored" || text === "synced") return { kind: text };
   const replicas = Number(/^replicated:(\d+)$/.exec(text)?.[1]);
-  return replicas >= 1 && replicas <= 100 ? { level: "replicated", replicas } : undefined;
+  return replicas >= 1 && replicas <= 100 ? { kind: "replicated", replicas } : undefined;
 }

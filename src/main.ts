@@ -30,9 +30,11 @@ export interface RunningTally {
   readonly ingest: Listener | undefined;
   /** Where readers are served; undefined without the api role. */
   readonly api: Listener | undefined;
+  /** Rejects if a role cannot go on. */
+  readonly finished: Promise<void>;
   /**
    * Stops in the order of the data, so that what was taken in is stored: ingest drains, then the api
-   * closes, then the store. Rejects if that takes longer than `drainTimeoutMs`.
+   * closes, then the store. Rejects if that cannot be done within `drainTimeoutMs`.
    */
   stop(): Promise<void>;
 }
@@ -49,7 +51,7 @@ async function main(): Promise<number> {
   const signalled = stopSignal();
   try {
     const tally = await startTally(config, log);
-    const signal = await signalled;
+    const signal = await Promise.race([signalled, tally.finished]);
     log.info("stopping", { signal, drainTimeoutMs: config.drainTimeoutMs });
     await tally.stop();
     log.info("stopped");
@@ -80,8 +82,8 @@ export function readConfig(args: readonly string[]): Config | number {
 
 /** Opens the store and starts the roles that `config` asks for; on failure, stops what it started. */
 export async function startTally(config: Config, log: Logger): Promise<RunningTally> {
-  let deadlineMs = Infinity;
-  const remainingMs = () => Math.max(0, deadlineMs - performance.now());
+  // Most of the time to stop is the devices'; the rest is for readers and the store.
+  const readersGraceMs = config.drainTimeoutMs / 10;
   // Parts stop in reverse: last in, first out.
   await using parts = new AsyncDisposableStack();
 
@@ -95,7 +97,7 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
     log: log.getChild("api"),
   });
   if (api !== undefined) {
-    parts.defer(() => api.close(remainingMs()));
+    parts.defer(() => api.close(readersGraceMs));
     log.info("api listening", { host: api.host, port: api.port });
   }
 
@@ -103,11 +105,15 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
     ...config,
     host: config.grpcHost,
     port: config.grpcPort,
+    drainTimeoutMs: config.drainTimeoutMs - 2 * readersGraceMs,
     store,
     log: log.getChild("ingest"),
+    now: Date.now,
   });
   if (ingest !== undefined) {
-    parts.defer(() => ingest.drain(remainingMs()));
+    parts.defer(async () => {
+      if (!await ingest.drain()) throw new Error(tooLate(config));
+    });
     log.info("ingest listening", { host: ingest.host, port: ingest.port });
   }
 
@@ -115,24 +121,27 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
   return {
     ingest,
     api,
-    stop() {
-      // A tenth of the time is left for cutting off who is still connected, and for the store.
-      deadlineMs = performance.now() + config.drainTimeoutMs * 0.9;
-      return within(config.drainTimeoutMs, started.disposeAsync());
-    },
+    finished: ingest?.finished ?? new Promise(() => {}),
+    stop: () => within(config.drainTimeoutMs, started.disposeAsync(), tooLate(config)),
   };
 }
 
+function tooLate({ drainTimeoutMs }: Config): string {
+  return `could not stop within ${drainTimeoutMs} ms: packets not stored by then were not acknowledged, ` +
+    "and devices send them again; DRAIN_TIMEOUT allows more time";
+}
+
 async function openStore(config: Config, log: Logger): Promise<Store> {
+  const { ackAfter, databasePath, storeTimeoutMs } = config;
   const redis = configuredRedis(config);
-  const options = {
-    commandTimeoutMs: config.storeTimeoutMs,
-    ackAfter: config.ackAfter,
-    log: log.getChild("store"),
-  };
   const store = redis === undefined
-    ? await openSqliteStore({ ...options, path: config.databasePath })
-    : await openRedisStore({ ...options, url: redis });
+    ? await openSqliteStore({ path: databasePath, ackAfter, lockTimeoutMs: storeTimeoutMs })
+    : await openRedisStore({
+      url: redis,
+      ackAfter,
+      commandTimeoutMs: storeTimeoutMs,
+      log: log.getChild("store"),
+    });
   const toChange = redis === undefined
     ? "set REDIS_URL or REDIS_HOST for Redis, TALLY_DB for another file"
     : "unset REDIS_URL and REDIS_HOST for a SQLite file";
@@ -176,17 +185,9 @@ function stopSignal(): Promise<Deno.Signal> {
   return promise;
 }
 
-async function within(timeoutMs: number, work: Promise<void>): Promise<void> {
+async function within(timeoutMs: number, work: Promise<void>, tooLate: string): Promise<void> {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () =>
-      late.reject(
-        new Error(
-          `could not stop within DRAIN_TIMEOUT, ${timeoutMs} ms; what was not stored was not acknowledged`,
-        ),
-      ),
-    timeoutMs,
-  );
+  const timer = setTimeout(() => late.reject(new Error(tooLate)), timeoutMs);
   try {
     await Promise.race([work, late.promise]);
   } finally {
