@@ -10,7 +10,6 @@ import type { Logger } from "@logtape/logtape";
 
 import { startApi } from "./api/api.ts";
 import { type Config, ConfigError, configuredRedis, helpText, parseConfig } from "./config.ts";
-import { startIngest } from "./ingest/ingest.ts";
 import { startLogging } from "./log.ts";
 import { openRedisStore } from "./store/redis.ts";
 import { openSqliteStore } from "./store/sqlite.ts";
@@ -101,7 +100,8 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
     log.info("api listening", { host: api.host, port: api.port });
   }
 
-  const ingest = config.role === "api" ? undefined : await startIngest({
+  // Loaded only where it runs, because it reads the proto file, which the api may not.
+  const ingest = config.role === "api" ? undefined : await (await import("./ingest/ingest.ts")).startIngest({
     ...config,
     host: config.grpcHost,
     port: config.grpcPort,
