@@ -18,29 +18,17 @@ export function assert(value: unknown, message = "expected a truthy value"): ass
 
 /** Deeply equal, types included. */
 export function assertEquals<T>(actual: T, expected: T, message?: string): void {
-<<<<<<< HEAD
-  nodeAssert.deepStrictEqual(actual, expected, message as string);
-=======
   nodeAssert.deepStrictEqual(actual, expected, message!);
->>>>>>> api
 }
 
 /** Not deeply equal. */
 export function assertNotEquals<T>(actual: T, expected: T, message?: string): void {
-<<<<<<< HEAD
-  nodeAssert.notDeepStrictEqual(actual, expected, message as string);
-=======
   nodeAssert.notDeepStrictEqual(actual, expected, message!);
->>>>>>> api
 }
 
 /** The same value (`Object.is`). */
 export function assertStrictEquals<T>(actual: unknown, expected: T, message?: string): asserts actual is T {
-<<<<<<< HEAD
-  nodeAssert.strictEqual(actual, expected, message as string);
-=======
   nodeAssert.strictEqual(actual, expected, message!);
->>>>>>> api
 }
 
 /** Neither null nor undefined. */
@@ -57,11 +45,7 @@ export function assertStringIncludes(actual: string, expected: string, message?:
 
 /** `actual` matches `expected`. */
 export function assertMatch(actual: string, expected: RegExp, message?: string): void {
-<<<<<<< HEAD
-  nodeAssert.match(actual, expected, message as string);
-=======
   nodeAssert.match(actual, expected, message!);
->>>>>>> api
 }
 
 /** `actual` is an instance of `expected`. */

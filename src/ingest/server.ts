@@ -4,10 +4,10 @@
  * @module
  */
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import { HealthImplementation } from "grpc-health-check";
 
 import { SERVICE_NAMES } from "../telemetry_proto.ts";
 import { installFastPath } from "./fast_path.ts";
+import { Health } from "./health.ts";
 import { addTelemetryService } from "./ordinary_path.ts";
 import type { Ingest } from "./stream.ts";
 
@@ -31,11 +31,11 @@ const KEEPALIVE_TIME_MS = 30_000, KEEPALIVE_TIMEOUT_MS = 10_000;
 /** A listening gRPC server. */
 export class TelemetryServer {
   readonly #server: Server;
-  readonly #health: HealthImplementation;
+  readonly #health: Health;
 
   private constructor(
     server: Server,
-    health: HealthImplementation,
+    health: Health,
     readonly fastPath: boolean,
     readonly port: number,
   ) {
@@ -54,8 +54,8 @@ export class TelemetryServer {
       "grpc.enable_channelz": 0,
     });
     addTelemetryService(server, ingest);
-    const health = new HealthImplementation();
-    health.addToServer(server);
+    const health = new Health(SERVICE_NAMES);
+    health.addTo(server);
     const fastPath = options.fastPath && installFastPath(server, ingest, options.maxMessageBytes);
     const port = await new Promise<number>((resolve, reject) => {
       const address = `${options.host.includes(":") ? `[${options.host}]` : options.host}:${options.port}`;
@@ -69,13 +69,12 @@ export class TelemetryServer {
 
   /** What `grpc.health.v1.Health` says, of the server as a whole and of each service. */
   setServing(serving: boolean): void {
-    for (const name of ["", ...SERVICE_NAMES]) {
-      this.#health.setStatus(name, serving ? "SERVING" : "NOT_SERVING");
-    }
+    this.#health.setServing(serving);
   }
 
   /** Stops listening, tells the devices to go elsewhere (GOAWAY); resolves when every call has ended. */
   async close(): Promise<void> {
+    this.#health.close();
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
   }
 

@@ -1,0 +1,198 @@
+/**
+ * The program: read the settings, start the role, wait for a signal, drain, exit.
+ *
+ * Exit codes: 0 after an orderly stop, 1 when starting or stopping failed, 2 for wrong settings,
+ * 130 or 143 when a second SIGINT or SIGTERM cut the stop short.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+
+import { startApi } from "./api/api.ts";
+import { type Config, ConfigError, configuredRedis, helpText, parseConfig } from "./config.ts";
+import { startLogging } from "./log.ts";
+import { openRedisStore } from "./store/redis.ts";
+import { openSqliteStore } from "./store/sqlite.ts";
+import type { Store } from "./store/store.ts";
+
+/** Where a role listens: what was bound, so the port is never 0. */
+export interface Listener {
+  /** Address bound. */
+  readonly host: string;
+  /** TCP port bound. */
+  readonly port: number;
+}
+
+/** The roles of one process at work. */
+export interface RunningTally {
+  /** Where devices are served; undefined without the ingest role. */
+  readonly ingest: Listener | undefined;
+  /** Where readers are served; undefined without the api role. */
+  readonly api: Listener | undefined;
+  /** Rejects if a role cannot go on. */
+  readonly finished: Promise<void>;
+  /**
+   * Stops in the order of the data, so that what was taken in is stored: ingest drains, then the api
+   * closes, then the store. Rejects if that cannot be done within `drainTimeoutMs`.
+   */
+  stop(): Promise<void>;
+}
+
+async function main(): Promise<number> {
+  const config = readConfig(Deno.args);
+  if (typeof config === "number") return config;
+  const log = startLogging({
+    level: config.logLevel,
+    format: logFormat(config),
+    write: (line) => console.log(line.trimEnd()),
+  });
+  logCrashes(log);
+  const signalled = stopSignal();
+  try {
+    const tally = await startTally(config, log);
+    const signal = await Promise.race([signalled, tally.finished]);
+    log.info("stopping", { signal, drainTimeoutMs: config.drainTimeoutMs });
+    await tally.stop();
+    log.info("stopped");
+    return 0;
+  } catch (error) {
+    log.error("failed", { reason: error instanceof Error ? error.message : String(error) });
+    log.debug("failed", { error });
+    return 1;
+  }
+}
+
+/** The settings; or the exit code, when there is nothing to run because of `--help` or a wrong value. */
+export function readConfig(args: readonly string[]): Config | number {
+  if (args.includes("--help") || args.includes("-h")) {
+    console.log(helpText());
+    return 0;
+  }
+  try {
+    return parseConfig(args, (name) => Deno.env.get(name));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(
+      `Cannot start: wrong settings (--help lists them all).\n\n  ${error.problems.join("\n  ")}`,
+    );
+    return 2;
+  }
+}
+
+/** Opens the store and starts the roles that `config` asks for; on failure, stops what it started. */
+export async function startTally(config: Config, log: Logger): Promise<RunningTally> {
+  // Most of the time to stop is the devices'; the rest is for readers and the store.
+  const readersGraceMs = config.drainTimeoutMs / 10;
+  // Parts stop in reverse: last in, first out.
+  await using parts = new AsyncDisposableStack();
+
+  const store = await openStore(config, log);
+  parts.defer(() => store.close());
+
+  const api = config.role === "ingest" ? undefined : await startApi({
+    host: config.httpHost,
+    port: config.httpPort,
+    store,
+    log: log.getChild("api"),
+  });
+  if (api !== undefined) {
+    parts.defer(() => api.close(readersGraceMs));
+    log.info("api listening", { host: api.host, port: api.port });
+  }
+
+  // Loaded only where it runs, because it reads the proto file, which the api may not.
+  const ingest = config.role === "api" ? undefined : await (await import("./ingest/ingest.ts")).startIngest({
+    ...config,
+    host: config.grpcHost,
+    port: config.grpcPort,
+    drainTimeoutMs: config.drainTimeoutMs - 2 * readersGraceMs,
+    store,
+    log: log.getChild("ingest"),
+    now: Date.now,
+  });
+  if (ingest !== undefined) {
+    parts.defer(async () => {
+      if (!await ingest.drain()) throw new Error(tooLate(config));
+    });
+    log.info("ingest listening", { host: ingest.host, port: ingest.port });
+  }
+
+  const started = parts.move();
+  return {
+    ingest,
+    api,
+    finished: ingest?.finished ?? new Promise(() => {}),
+    stop: () => within(config.drainTimeoutMs, started.disposeAsync(), tooLate(config)),
+  };
+}
+
+function tooLate({ drainTimeoutMs }: Config): string {
+  return `could not stop within ${drainTimeoutMs} ms: packets not stored by then were not acknowledged, ` +
+    "and devices send them again; DRAIN_TIMEOUT allows more time";
+}
+
+async function openStore(config: Config, log: Logger): Promise<Store> {
+  const { ackAfter, databasePath, storeTimeoutMs } = config;
+  const redis = configuredRedis(config);
+  const store = redis === undefined
+    ? await openSqliteStore({ path: databasePath, ackAfter, lockTimeoutMs: storeTimeoutMs })
+    : await openRedisStore({
+      url: redis,
+      ackAfter,
+      commandTimeoutMs: storeTimeoutMs,
+      log: log.getChild("store"),
+    });
+  const toChange = redis === undefined
+    ? "set REDIS_URL or REDIS_HOST for Redis, TALLY_DB for another file"
+    : "unset REDIS_URL and REDIS_HOST for a SQLite file";
+  log.info("store open", { store: store.description, toChange });
+  return store;
+}
+
+function logFormat({ logFormat }: Config): "json" | "text" {
+  if (logFormat !== "auto") return logFormat;
+  return Deno.stdout.isTerminal() ? "text" : "json";
+}
+
+/** An error nobody caught still gets its log line; then the process ends. */
+function logCrashes(log: Logger): void {
+  const crash = (error: unknown) => {
+    log.fatal("crashed", { error });
+    Deno.exit(1);
+  };
+  globalThis.addEventListener("error", (event) => crash(event.error));
+  globalThis.addEventListener("unhandledrejection", (event) => crash(event.reason));
+}
+
+/**
+ * A Ctrl-C can arrive twice: the terminal signals every process in the foreground, and `deno task`
+ * passes on the one it got. People are slower than this.
+ */
+const SAME_SIGNAL_MS = 250;
+
+/** Resolves with the first SIGINT or SIGTERM; the second one ends the process at once. */
+function stopSignal(): Promise<Deno.Signal> {
+  const { promise, resolve } = Promise.withResolvers<Deno.Signal>();
+  const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
+  let firstAtMs: number | undefined;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => {
+      firstAtMs ??= performance.now();
+      if (performance.now() - firstAtMs > SAME_SIGNAL_MS) Deno.exit(exitCodes[signal]);
+      resolve(signal);
+    });
+  }
+  return promise;
+}
+
+async function within(timeoutMs: number, work: Promise<void>, tooLate: string): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(tooLate)), timeoutMs);
+  try {
+    await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+if (import.meta.main) Deno.exit(await main());
