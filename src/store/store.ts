@@ -61,6 +61,15 @@ export type SessionClaim =
   /** The offset lies above `committed`: packets are missing. Nothing was changed. */
   | { readonly outcome: "gap"; readonly committed: number };
 
+/** How safe a batch must be before {@linkcode Store.apply} resolves. */
+export type AckAfter =
+  /** The store has it: survives the end of Tally, and what the store itself survives. */
+  | { readonly kind: "stored" }
+  /** So many Redis replicas have it too. */
+  | { readonly kind: "replicated"; readonly replicas: number }
+  /** It is on the store's disk: survives a power cut. */
+  | { readonly kind: "synced" };
+
 /** Packets counted for one device. */
 export interface DeviceCount {
   readonly deviceId: string;
