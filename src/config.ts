@@ -1,0 +1,264 @@
+/**
+ * Every setting of Tally, once: a new one is an entry in {@linkcode settings}. Parsed and checked at
+ * start; the rest of the program trusts {@linkcode Config}.
+ *
+ * @module
+ */
+import {
+  choice,
+  ConfigError,
+  custom,
+  duration,
+  host,
+  integer,
+  optional,
+  type Parsed,
+  parseSettings,
+  path,
+  port,
+  type Setting,
+  settingsHelp,
+  settingsMarkdown,
+  size,
+  type Values,
+} from "./settings.ts";
+
+export { ConfigError };
+
+/** When a device's packets are acknowledged; see `ACK_AFTER`. */
+export type AckAfter =
+  | { readonly level: "stored" }
+  | { readonly level: "replicated"; readonly replicas: number }
+  | { readonly level: "synced" };
+
+const redisUrl = custom("REDIS_URL", {
+  default: "",
+  scope: "all",
+  help: "Redis to keep the counts in, with user and password where needed; instead of REDIS_HOST.",
+}, {
+  allowed: "redis://[user:password@]host[:port][/database], or rediss:// for TLS",
+  secret: true,
+  parse: (text) => isRedisUrl(text) ? text : undefined,
+});
+
+const redisHost = host("REDIS_HOST", {
+  default: "",
+  scope: "all",
+  help: "Host of the Redis to keep the counts in. Without it and without REDIS_URL, a SQLite file serves.",
+});
+
+const ackAfter: Setting<AckAfter> = custom("ACK_AFTER", {
+  default: "stored",
+  scope: "ingest",
+  help: "How safe packets are before they are acknowledged: the store has them, N replicas have them " +
+    "(Redis), or they are on disk.",
+}, {
+  allowed: "stored, replicated:N with N from 1 to 100, synced",
+  parse: parseAckAfter,
+});
+
+/** The settings by the names the code uses; durations are in milliseconds, sizes in bytes. */
+export const settings = {
+  role: choice("--role", ["ingest", "api", "all"], {
+    default: "all",
+    scope: "all",
+    help: "What this process does: take packets in, serve what was counted, or both.",
+  }),
+  grpcHost: host("GRPC_HOST", {
+    default: "127.0.0.1",
+    scope: "ingest",
+    help: "Address on which devices are served; 0.0.0.0 for all.",
+  }),
+  grpcPort: port("GRPC_PORT", {
+    default: "50051",
+    scope: "ingest",
+    help: "Port on which devices are served.",
+  }),
+  httpHost: host("HTTP_HOST", {
+    default: "127.0.0.1",
+    scope: "api",
+    help: "Address on which readers are served; 0.0.0.0 for all.",
+  }),
+  httpPort: port("HTTP_PORT", { default: "8000", scope: "api", help: "Port on which readers are served." }),
+  redisUrl: optional(redisUrl),
+  redisHost: optional(redisHost),
+  redisPort: integer("REDIS_PORT", {
+    default: "6379",
+    min: "1",
+    max: "65535",
+    scope: "all",
+    help: "Port of REDIS_HOST.",
+  }),
+  databasePath: path("TALLY_DB", {
+    default: "data/tally.db",
+    scope: "all",
+    help: "SQLite file for the counts when no Redis is set; its folder is made.",
+  }),
+  queueMaxPackets: integer("QUEUE_MAX_PACKETS", {
+    default: "10000",
+    min: "1",
+    max: "10000000",
+    scope: "ingest",
+    help: "Packets that may wait for the store; when it is full, streams are not read until there is room.",
+  }),
+  queueMaxBytes: size("QUEUE_MAX_BYTES", {
+    default: "16MiB",
+    min: "1KiB",
+    max: "4GiB",
+    scope: "ingest",
+    help: "Payload bytes that may wait for the store; full as above.",
+  }),
+  flushIntervalMs: duration("FLUSH_INTERVAL", {
+    default: "50ms",
+    min: "1ms",
+    max: "1m",
+    scope: "ingest",
+    help: "Longest wait before packets go to the store.",
+  }),
+  maxPayloadBytes: size("MAX_PAYLOAD", {
+    default: "64KiB",
+    min: "1B",
+    max: "16MiB",
+    scope: "ingest",
+    help: "Largest payload of one packet; a packet above it is refused alone.",
+  }),
+  maxMessageBytes: size("MAX_MESSAGE", {
+    default: "4MiB",
+    min: "1KiB",
+    max: "64MiB",
+    scope: "ingest",
+    help: "Largest gRPC message; one above it ends its stream.",
+  }),
+  maxClockAheadMs: duration("MAX_CLOCK_AHEAD", {
+    default: "24h",
+    min: "1s",
+    max: "87600h",
+    scope: "ingest",
+    help: "How far a packet's timestamp may lie in the future before it is refused.",
+  }),
+  maxStreams: integer("MAX_STREAMS", {
+    default: "10000",
+    min: "1",
+    max: "1000000",
+    scope: "ingest",
+    help: "Device streams open at once; further ones are refused until others end.",
+  }),
+  storeGraceMs: duration("STORE_GRACE", {
+    default: "5s",
+    min: "100ms",
+    max: "1h",
+    scope: "ingest",
+    help: "How long the store may be gone before the health service says NOT_SERVING.",
+  }),
+  storeTimeoutMs: duration("STORE_TIMEOUT", {
+    default: "1s",
+    min: "10ms",
+    max: "1m",
+    scope: "all",
+    help: "How long one store command may take.",
+  }),
+  drainTimeoutMs: duration("DRAIN_TIMEOUT", {
+    default: "10s",
+    min: "100ms",
+    max: "1h",
+    scope: "all",
+    help: "How long an orderly stop may take after SIGTERM or Ctrl-C.",
+  }),
+  ackAfter,
+  logLevel: choice("LOG_LEVEL", ["debug", "info", "warning", "error"], {
+    default: "info",
+    scope: "all",
+    help: "Least severe log line to write.",
+  }),
+  logFormat: choice("LOG_FORMAT", ["auto", "json", "text"], {
+    default: "auto",
+    scope: "all",
+    help: "Log lines as JSON or as readable text; auto writes text to a terminal and JSON elsewhere.",
+  }),
+} as const;
+
+/** Tally's settings, parsed and checked. */
+export type Config = Values<typeof settings>;
+
+/**
+ * Settings from flags, environment and defaults, in this order of precedence.
+ *
+ * @throws {ConfigError} with everything that is wrong, not only the first.
+ */
+export function parseConfig(
+  args: readonly string[],
+  env: (name: string) => string | undefined,
+): Config {
+  const parsed = parseSettings(settings, args, env);
+  const problems = contradictions(parsed);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return parsed.values;
+}
+
+/** The URL of the Redis that was configured, password included; undefined when a SQLite file serves. */
+export function configuredRedis(config: Config): string | undefined {
+  if (config.redisUrl !== undefined || config.redisHost === undefined) return config.redisUrl;
+  const name = config.redisHost.includes(":") ? `[${config.redisHost}]` : config.redisHost;
+  return `redis://${name}:${config.redisPort}`;
+}
+
+/** What `--help` prints. */
+export function helpText(): string {
+  return `Tally: real-time telemetry for device fleets.
+
+Usage: deno task start [flags]     both roles in one process
+       deno task ingest [flags]    takes packets in over gRPC
+       deno task api [flags]       serves what was counted over HTTP
+
+Each setting is a flag or an environment variable. A flag wins; an empty variable counts as not set.
+
+${settingsHelp(settings)}`;
+}
+
+/** The README's configuration table. */
+export function configTable(): string {
+  return settingsMarkdown(settings);
+}
+
+/** Settings that are right alone and wrong together. */
+function contradictions({ values, source }: Parsed<typeof settings>): string[] {
+  const problems: string[] = [];
+  for (const other of [source.redisHost, source.redisPort]) {
+    if (source.redisUrl !== undefined && other !== undefined) {
+      problems.push(
+        `${source.redisUrl} and ${other}: both say where Redis is; set one and leave the other empty`,
+      );
+    }
+  }
+  if (source.redisPort !== undefined && source.redisHost === undefined && source.redisUrl === undefined) {
+    problems.push(`${source.redisPort}: has no effect alone; set REDIS_HOST too`);
+  }
+  if (values.ackAfter.level === "replicated" && configuredRedis(values) === undefined) {
+    problems.push(
+      `${source.ackAfter}: a SQLite file has no replicas; set REDIS_URL or REDIS_HOST, or use "stored"`,
+    );
+  }
+  for (
+    const [key, name] of [["maxMessageBytes", "MAX_MESSAGE"], ["queueMaxBytes", "QUEUE_MAX_BYTES"]] as const
+  ) {
+    if (values.maxPayloadBytes > values[key]) {
+      problems.push(
+        `MAX_PAYLOAD and ${name}: found ${values.maxPayloadBytes} and ${values[key]} bytes; ` +
+          `allowed: a payload no larger than ${name}`,
+      );
+    }
+  }
+  return problems;
+}
+
+function isRedisUrl(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && /^rediss?:$/.test(url.protocol) && url.hostname !== "" &&
+    /^(\/\d*)?$/.test(url.pathname);
+}
+
+function parseAckAfter(text: string): AckAfter | undefined {
+  if (text === "stored" || text === "synced") return { level: text };
+  const replicas = Number(/^replicated:(\d+)$/.exec(text)?.[1]);
+  return replicas >= 1 && replicas <= 100 ? { level: "replicated", replicas } : undefined;
+}

@@ -1,0 +1,100 @@
+/**
+ * Logs: one line per event, JSON for machines or text for a terminal, through LogTape. Wiring files are
+ * given a LogTape `Logger` and pass it on.
+ *
+ * Event text is constant and what varies is a property, so that lines can be searched:
+ * `log.info("ingest listening", { host, port })`. A payload never gets into a line: bytes are shown by
+ * their length, and of an error only name, message, stack and cause are kept, because database clients
+ * attach the failed command's arguments to theirs.
+ *
+ * @module
+ */
+import {
+  configureSync,
+  getJsonLinesFormatter,
+  getLogger,
+  getTextFormatter,
+  type Logger,
+  type LogRecord,
+  resetSync,
+  sanitizeControlSequences,
+} from "@logtape/logtape";
+
+/** Which lines are written, how, and where to. */
+export interface LogOptions {
+  /** Least severe level written. */
+  readonly level: "debug" | "info" | "warning" | "error";
+  /** `json`: one object per line. `text`: for people. */
+  readonly format: "json" | "text";
+  /** Takes one line, newline included. Synchronous, so that nothing is lost at exit. */
+  readonly write: (line: string) => void;
+}
+
+/** Starts logging for this process; the result is the root logger, `tally`. */
+export function startLogging({ level, format, write }: LogOptions): Logger {
+  const formatted = format === "json" ? jsonLine : textLine;
+  configureSync({
+    sinks: { lines: (record) => write(formatted(withoutPayloads(record))) },
+    loggers: [
+      { category: "tally", lowestLevel: level, sinks: ["lines"] },
+      { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["lines"] },
+    ],
+  });
+  return getLogger("tally");
+}
+
+/** Ends logging: later lines go nowhere, and {@linkcode startLogging} may be called again. */
+export function stopLogging(): void {
+  resetSync();
+}
+
+const jsonLine = getJsonLinesFormatter({ properties: "flatten" });
+
+const textLine = getTextFormatter({
+  timestamp: "time",
+  timeZone: null,
+  level: "FULL",
+  category: ".",
+  format: ({ timestamp, level, category, message, record }) =>
+    `${timestamp} ${level.padEnd(7)} ${category}: ${message}${propertiesText(record.properties)}`,
+});
+
+/** What is kept of an error. */
+interface LoggedError {
+  readonly name: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+  readonly cause?: unknown;
+}
+
+function withoutPayloads(record: LogRecord): LogRecord {
+  const properties = Object.entries(record.properties).map(([key, value]) => [key, loggable(value)]);
+  return { ...record, properties: Object.fromEntries(properties) };
+}
+
+function loggable(value: unknown): unknown {
+  if (value instanceof Uint8Array) return `<${value.length} bytes>`;
+  return value instanceof Error ? loggedError(value) : value;
+}
+
+function loggedError({ name, message, stack, cause }: Error): LoggedError {
+  return { name, message, stack, ...(cause === undefined ? {} : { cause: loggable(cause) }) };
+}
+
+/** Plain values behind the message; errors below it, each cause under what it caused. */
+function propertiesText(properties: Readonly<Record<string, unknown>>): string {
+  return Object.entries(properties)
+    .map(([key, value]) => isLoggedError(value) ? errorText(value) : ` ${key}=${JSON.stringify(value)}`)
+    .sort((a, b) => Number(a.startsWith("\n")) - Number(b.startsWith("\n")))
+    .join("");
+}
+
+function errorText(error: LoggedError): string {
+  const text = error.stack ?? `${error.name}: ${error.message}`;
+  const cause = isLoggedError(error.cause) ? `\ncaused by:${errorText(error.cause)}` : "";
+  return `\n${sanitizeControlSequences(text, { sgr: "escape" })}${cause}`;
+}
+
+function isLoggedError(value: unknown): value is LoggedError {
+  return typeof value === "object" && value !== null && "stack" in value && "message" in value;
+}
