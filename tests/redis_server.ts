@@ -28,6 +28,7 @@ export async function startRedis(settings: RedisSettings = {}): Promise<RedisSer
 export class RedisServer implements AsyncDisposable {
   readonly url: string;
   #process: Deno.ChildProcess | undefined;
+  #ended = false;
 
   constructor(readonly port: number, readonly dir: string, readonly settings: RedisSettings) {
     const { requirepass } = settings;
@@ -45,10 +46,10 @@ export class RedisServer implements AsyncDisposable {
         cause: error,
       });
     }
-    let ended = false;
-    this.#process.status.then(() => ended = true);
+    this.#ended = false;
+    this.#process.status.then(() => this.#ended = true);
     await until(async () => {
-      if (ended) throw new Error(`redis-server ended at start: redis-server ${args.join(" ")}`);
+      if (this.#ended) throw new Error(`redis-server ended at start: redis-server ${args.join(" ")}`);
       return await this.call("PING").catch(() => undefined) === "PONG";
     }, "redis-server answers");
   }
@@ -69,17 +70,17 @@ export class RedisServer implements AsyncDisposable {
 
   /** SIGSTOP: connections stay open, nothing is answered. */
   pause(): void {
-    this.#process?.kill("SIGSTOP");
+    this.#signal("SIGSTOP");
   }
 
   /** SIGCONT. */
   resume(): void {
-    this.#process?.kill("SIGCONT");
+    this.#signal("SIGCONT");
   }
 
   /** SIGKILL, as by a crash. */
   async kill9(): Promise<void> {
-    this.#process?.kill("SIGKILL");
+    this.#signal("SIGKILL");
     await this.#process?.status;
     this.#process = undefined;
   }
@@ -98,6 +99,10 @@ export class RedisServer implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  #signal(signal: Deno.Signal): void {
+    if (!this.#ended) this.#process?.kill(signal);
   }
 }
 
