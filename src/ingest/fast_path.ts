@@ -202,9 +202,14 @@ class FastCall implements StreamCall {
 
   constructor(readonly http2Stream: ServerHttp2Stream) {}
 
+  /** The device took its stream back, or its connection is gone: `respond` and `sendTrailers` would throw. */
+  get #gone(): boolean {
+    return this.http2Stream.destroyed || this.http2Stream.closed;
+  }
+
   sendHeaders(committed: number | undefined): void {
     const { http2Stream } = this;
-    if (http2Stream.destroyed || http2Stream.headersSent) return;
+    if (this.#gone || http2Stream.headersSent) return;
     const headers: Record<string, string | number> = {
       ":status": 200,
       "content-type": "application/grpc+proto",
@@ -216,7 +221,7 @@ class FastCall implements StreamCall {
 
   sendAck(ack: Ack, whenWritable: () => void): boolean {
     const { http2Stream } = this;
-    if (this.#over || http2Stream.destroyed) return true;
+    if (this.#over || this.#gone) return true;
     this.sendHeaders(undefined);
     const message = streamPackets.responseSerialize(ack);
     const framed = new Uint8Array(PREFIX_BYTES + message.length);
@@ -229,7 +234,7 @@ class FastCall implements StreamCall {
 
   end(error: unknown, committed: number): void {
     const { http2Stream } = this;
-    if (this.#over || http2Stream.destroyed) return;
+    if (this.#over || this.#gone) return;
     this.#over = true;
     const trailers: Record<string, string> = { "grpc-status": "0" };
     if (error !== undefined) {
@@ -240,6 +245,7 @@ class FastCall implements StreamCall {
     }
     this.sendHeaders(undefined);
     http2Stream.once("wantTrailers", () => {
+      if (this.#gone) return;
       http2Stream.sendTrailers(trailers);
       if (http2Stream.readableEnded) return;
       // What the device still sends is of no use. Most close their side at the sight of trailers; the
