@@ -5,9 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 
-import { until } from "../until.ts";
-
-const root = fileURLToPath(new URL("../../", import.meta.url));
+const root = fileURLToPath(new URL("../", import.meta.url));
 
 /** Lines of a process's output that are kept for when it ends in a way it should not. */
 const KEPT_LINES = 30;
@@ -19,15 +17,25 @@ export class TallyProcess {
   /** Resolves when it has ended and all it wrote has been read. */
   readonly ended: Promise<Deno.CommandStatus>;
   readonly #process: Deno.ChildProcess;
-  #port: number | undefined;
+  readonly #listens = Promise.withResolvers<void>();
+  #port = 0;
   #over = false;
 
   private constructor(role: "ingest" | "api", settings: Readonly<Record<string, string>>) {
     this.#process = new Deno.Command("deno", {
       args: ["run", `-P=${role}`, "--quiet", "src/main.ts", "--role", role],
       cwd: root,
-      // An empty variable counts as not set: whoever runs this may have Tally's settings in the environment.
-      env: { REDIS_URL: "", GRPC_PORT: "0", HTTP_PORT: "0", LOG_FORMAT: "json", ...settings },
+      env: {
+        // An empty variable counts as not set: whoever runs this may have Tally's settings in the environment.
+        REDIS_URL: "",
+        REDIS_HOST: "",
+        GRPC_PORT: "0",
+        HTTP_PORT: "0",
+        LOG_FORMAT: "json",
+        // glibc overwrites memory that is freed: if Deno's native code uses it again, it shows.
+        MALLOC_PERTURB_: "165",
+        ...settings,
+      },
       stdout: "piped",
       stderr: "piped",
     }).spawn();
@@ -45,22 +53,14 @@ export class TallyProcess {
     settings: Readonly<Record<string, string>>,
   ): Promise<TallyProcess> {
     const process = new TallyProcess(role, settings);
-    try {
-      await until(() => {
-        if (process.#over) throw new Error(`the ${role} ended at its start:\n${process.output.join("\n")}`);
-        return process.#port !== undefined;
-      }, `the ${role} listens`);
-    } catch (error) {
-      process.kill("SIGKILL");
-      await process.ended;
-      throw error;
-    }
+    await Promise.race([process.#listens.promise, process.ended]);
+    if (process.#over) throw new Error(`the ${role} ended at its start:\n${process.output.join("\n")}`);
     return process;
   }
 
   /** Where it listens. */
   get port(): number {
-    return this.#port!;
+    return this.#port;
   }
 
   /** Sends a signal, if it still runs. */
@@ -81,74 +81,8 @@ export class TallyProcess {
   #line(line: string): void {
     this.output.push(line);
     if (this.output.length > KEPT_LINES) this.output.shift();
-    if (this.#port === undefined && /"message":"(ingest|api) listening"/.test(line)) {
-      this.#port = JSON.parse(line).port;
-    }
-  }
-}
-
-/** The place of one ingest: when its process has been ended, another takes the place. */
-export class IngestPlace implements AsyncDisposable {
-  /** `changing`: on its way down or up. */
-  state: "up" | "stopped" | "changing" = "changing";
-  #process: TallyProcess | undefined;
-
-  /** `violated` is told when a process ends in a way it should not. */
-  constructor(
-    readonly settings: Readonly<Record<string, string>>,
-    readonly violated: (what: string) => void,
-  ) {}
-
-  /** Port of the process, while there is one that takes connections. */
-  get port(): number | undefined {
-    return this.state === "changing" ? undefined : this.#process?.port;
-  }
-
-  /** Starts a process; resolves when it listens. */
-  async start(): Promise<void> {
-    const process = this.#process = await TallyProcess.start("ingest", this.settings);
-    this.state = "up";
-    process.ended.then(({ code, signal }) => {
-      if (this.state === "changing") return;
-      this.state = "changing";
-      this.violated(`an ingest ended by itself (${signal ?? code}):\n${process.output.join("\n")}`);
-    });
-  }
-
-  /** SIGKILL. */
-  async kill9(): Promise<void> {
-    await this.#end("SIGKILL");
-  }
-
-  /** SIGTERM, which must end it with exit code 0. */
-  async terminate(): Promise<void> {
-    const process = this.#process!;
-    const { code, signal } = await this.#end("SIGTERM");
-    if (code === 0) return;
-    this.violated(`an ingest ended with ${signal ?? code} after SIGTERM:\n${process.output.join("\n")}`);
-  }
-
-  /** SIGSTOP: connections stay open, and afterwards it does not know that it was away. */
-  pause(): void {
-    this.state = "stopped";
-    this.#process?.kill("SIGSTOP");
-  }
-
-  /** SIGCONT. */
-  resume(): void {
-    this.#process?.kill("SIGCONT");
-    this.state = "up";
-  }
-
-  /** Kills what runs. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#end("SIGKILL");
-  }
-
-  async #end(signal: Deno.Signal): Promise<Deno.CommandStatus> {
-    this.state = "changing";
-    const process = this.#process;
-    process?.kill(signal);
-    return await process?.ended ?? { success: true, code: 0, signal: null };
+    if (!/"message":"(ingest|api) listening"/.test(line)) return;
+    this.#port = JSON.parse(line).port;
+    this.#listens.resolve();
   }
 }

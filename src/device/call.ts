@@ -5,6 +5,7 @@
  */
 import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject } from "@grpc/grpc-js";
 
+import { guardHttp2 } from "../http2_guard.ts";
 import { COMMITTED_KEY, OFFSET_KEY, SESSION_KEY } from "../telemetry_proto.ts";
 import { type Ack, streamBatches } from "../telemetry_proto.ts";
 
@@ -31,6 +32,7 @@ export interface CallEvents {
  * half-dead socket nor a back-off of gRPC's own, meets the next attempt. Throws for a malformed target.
  */
 export function openChannel(settings: ChannelSettings): Client {
+  guardHttp2();
   const options = {
     "grpc.keepalive_time_ms": settings.keepaliveTimeMs,
     "grpc.keepalive_timeout_ms": settings.keepaliveTimeoutMs,

@@ -9,7 +9,7 @@ import type { Random } from "../random.ts";
 import type { RedisServer } from "../redis_server.ts";
 import { type Gateway, intrude, type SessionClient } from "./devices.ts";
 import type { FaultProxy } from "./fault_proxy.ts";
-import type { IngestPlace } from "./tally_process.ts";
+import type { IngestPlace } from "./ingest_place.ts";
 
 /** Everything that can be broken. */
 export interface Scene {

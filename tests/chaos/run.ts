@@ -17,7 +17,8 @@ import {
 import { FaultProxy } from "./fault_proxy.ts";
 import { allFaults, type Fault } from "./faults.ts";
 import { compare, type Comparison } from "./comparison.ts";
-import { IngestPlace, TallyProcess } from "./tally_process.ts";
+import { IngestPlace } from "./ingest_place.ts";
+import { TallyProcess } from "../tally_process.ts";
 
 /** What a run is given. */
 export interface ChaosOptions {
