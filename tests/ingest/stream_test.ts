@@ -315,6 +315,7 @@ for (const fastPath of [true, false]) {
     await using gap = RawCall.session(ingest.port, "s1", 102);
     const end = await gap.finish(framedPacket(packet()));
     assertEquals([end.code, end.committed], [status.FAILED_PRECONDITION, "101"]);
+    assertEquals(await gap.committed, undefined, "a call that is refused has no session");
     assertEquals(await countsOf(store), { "sensor-1": 1 });
   });
 
