@@ -35,11 +35,14 @@ export async function compare(
   redis: RedisServer,
   apiPort: number,
 ): Promise<Comparison> {
-  const counts = pairs(await redis.call("HGETALL", countsKey) as string[]);
+  const counts = numbers(pairs(await redis.call("HGETALL", countsKey) as string[]));
   const records = pairs(await redis.call("HGETALL", devicesKey) as string[]);
-  const shown = await apiCounts(apiPort);
   const rows = new Map<string, Row>();
   const differences: string[] = [];
+  const shown = await apiCounts(apiPort).catch((error) => {
+    differences.push(`the api does not answer: ${error.message}`);
+    return counts;
+  });
   const known = new Set<string>();
 
   for (const client of clients) {
@@ -54,7 +57,7 @@ export async function compare(
     for (const expected of client.expectations()) {
       const { deviceId } = expected;
       known.add(deviceId);
-      const counted = Number(counts.get(deviceId) ?? 0);
+      const counted = counts.get(deviceId) ?? 0;
       const { lost, double } = difference(expected, counted);
       row.devices++;
       row.counted += counted;
@@ -102,4 +105,8 @@ function pairs(list: readonly string[]): Map<string, string> {
   return new Map(
     Array.from({ length: list.length / 2 }, (_, index) => [list[2 * index]!, list[2 * index + 1]!]),
   );
+}
+
+function numbers(texts: ReadonlyMap<string, string>): Map<string, number> {
+  return new Map(Array.from(texts, ([key, text]) => [key, Number(text)]));
 }

@@ -70,7 +70,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   );
   await Promise.all(ingests.map((ingest) => ingest.start()));
   const api = await TallyProcess.start("api", { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(redis.port) });
+  let apiMayEnd = false;
+  api.ended.then(({ code, signal }) => {
+    if (!apiMayEnd) violated(`the api ended by itself (${signal ?? code}):\n${api.output.join("\n")}`);
+  });
   parts.defer(async () => {
+    apiMayEnd = true;
     api.kill("SIGKILL");
     await api.ended;
   });
