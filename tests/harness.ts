@@ -17,6 +17,7 @@ import { type Ack, type Packet, streamBatches, streamPackets } from "../src/tele
 export const ingestDefaults = {
   host: "127.0.0.1",
   port: 0,
+  reusePort: false,
   queueMaxPackets: 10_000,
   queueMaxBytes: 16 * 2 ** 20,
   flushIntervalMs: 10,

@@ -18,6 +18,7 @@ import { Writer } from "./writer.ts";
 export interface IngestOptions {
   readonly host: string;
   readonly port: number;
+  readonly reusePort: boolean;
   readonly queueMaxPackets: number;
   readonly queueMaxBytes: number;
   readonly flushIntervalMs: number;
