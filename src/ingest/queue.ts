@@ -216,7 +216,10 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
 
   #handingOutRoom = false;
 
-  /** Calls `resume` once when there is room, in the order of the calls; it may fill the queue again. */
+  /**
+   * When the queue is {@linkcode full}: calls `resume` once there is room, in the order of the calls; it
+   * may fill the queue again.
+   */
   whenRoom(resume: () => void): void {
     this.#waiting.push(resume);
   }
@@ -232,7 +235,7 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
     tail.packets += packets;
     tail.bytes += bytes;
     if (tail.packets >= this.options.maxPackets || tail.bytes >= this.options.maxBytes) this.#setDue();
-    else this.#timer ??= setTimeout(() => this.#setDue(), this.options.flushIntervalMs);
+    else if (!this.#due) this.#timer ??= setTimeout(() => this.#setDue(), this.options.flushIntervalMs);
   }
 
   /** Ends the iteration after what was put in so far; nothing may be put in afterwards. */
@@ -248,8 +251,6 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
       const batch = this.#tail;
       this.#tail = new PacketBatch();
       this.#due = this.#closed;
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
       // The writer gets the batch on its way first; room is handed out while the store works.
       if (this.#waiting.length > 0) setTimeout(() => this.#handOutRoom(), 0);
       if (batch.sections.length > 0) yield batch;
@@ -258,6 +259,8 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
   }
 
   #setDue(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#due = true;
     this.#wakeWriter?.();
     this.#wakeWriter = undefined;
