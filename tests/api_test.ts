@@ -20,12 +20,12 @@ import { getLogger } from "@logtape/logtape";
 
 import { type ApiOptions, type RunningApi, startApi } from "../src/api/api.ts";
 import { type DeviceCount, type Store, StoreError } from "../src/store/store.ts";
+import { until } from "./until.ts";
 
 const log = getLogger(["tally", "test"]);
 
 /** Counts in a list; fails on demand, answers late on demand. */
-class ListedStore {
-  readonly description = "a list";
+class ListedStore implements Pick<Store, "counts" | "ping"> {
   reads = 0;
   failure: Error | undefined;
   gate: Promise<void> | undefined;
@@ -60,7 +60,7 @@ async function withApi(
   const api = await startApi({
     host: "127.0.0.1",
     port: 0,
-    store: store as unknown as Store,
+    store,
     log,
     ...options,
   });
@@ -377,7 +377,7 @@ Deno.test("Readers at the same time share one reading of the store", async () =>
     const gate = Promise.withResolvers<void>();
     store.gate = gate.promise;
     const readers = Array.from({ length: 20 }, () => ask(api, "/metrics"));
-    while (store.reads === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    await until(() => store.reads === 1, "the store is read");
     gate.resolve();
     for (const { status } of await Promise.all(readers)) assertEquals(status, 200);
     assertEquals(store.reads, 1);
@@ -392,7 +392,7 @@ Deno.test("No reader gets counts read more than 250 ms before it asked, and the 
     const gate = Promise.withResolvers<void>();
     store.gate = gate.promise;
     const first = ask(api, "/metrics");
-    while (store.reads === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    await until(() => store.reads === 1, "the store is read");
     clock.ms = 100;
     gate.resolve();
     assertEquals((await first).headers["tally-snapshot-age-ms"], "100");
@@ -413,7 +413,7 @@ Deno.test("A reader that asks late in a slow reading gets the one after it", asy
     const gate = Promise.withResolvers<void>();
     store.gate = gate.promise;
     const early = ask(api, "/metrics");
-    while (store.reads === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    await until(() => store.reads === 1, "the store is read");
     clock.ms = 251;
     const late = [ask(api, "/metrics"), ask(api, "/metrics")];
     // The server has taken both requests when it has answered one that came after them.
@@ -454,11 +454,11 @@ Deno.test("Garbage on the HTTP port harms nobody", async () => {
 
 Deno.test("close lets a running request finish and frees the port", async () => {
   const store = new ListedStore(sensor);
-  const api = await startApi({ host: "127.0.0.1", port: 0, store: store as unknown as Store, log });
+  const api = await startApi({ host: "127.0.0.1", port: 0, store, log });
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
   const running = ask(api, "/metrics");
-  while (store.reads === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await until(() => store.reads === 1, "the store is read");
   const closed = api.close(60_000);
   gate.resolve();
   assertEquals((await running).text, '[{"device_id":"sensor-1","count":10}]');
@@ -468,11 +468,11 @@ Deno.test("close lets a running request finish and frees the port", async () => 
 
 Deno.test("close cuts off what does not finish in time", async () => {
   const store = new ListedStore(sensor);
-  const api = await startApi({ host: "127.0.0.1", port: 0, store: store as unknown as Store, log });
+  const api = await startApi({ host: "127.0.0.1", port: 0, store, log });
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
   const hanging = ask(api, "/metrics").then(() => "answered", () => "cut off");
-  while (store.reads === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await until(() => store.reads === 1, "the store is read");
   await api.close(10);
   assertEquals(await hanging, "cut off");
   gate.resolve();
@@ -482,7 +482,7 @@ Deno.test("An idle connection does not hold close up", async () => {
   const api = await startApi({
     host: "127.0.0.1",
     port: 0,
-    store: new ListedStore() as unknown as Store,
+    store: new ListedStore(),
     log,
   });
   using silent = await Deno.connect({ hostname: api.host, port: api.port });
@@ -507,7 +507,7 @@ Deno.test("A taken port is refused with a message that says which", async () => 
     const error = await startApi({
       host: api.host,
       port: api.port,
-      store: new ListedStore() as unknown as Store,
+      store: new ListedStore(),
       log,
     }).then(() => undefined, (error: Error) => error);
     assertStringIncludes(error!.message, `cannot serve HTTP on 127.0.0.1 port ${api.port}`);

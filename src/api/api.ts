@@ -20,8 +20,8 @@ export interface ApiOptions {
   /** TCP port; 0 takes a free one. */
   readonly port: number;
   /** Remains the caller's to close, after the api. */
-  readonly store: Store;
-  /** As {@linkcode createApp} uses it. */
+  readonly store: Pick<Store, "counts" | "ping">;
+  /** Told when reading the store begins to fail or succeeds again, and of errors nobody foresaw. */
   readonly log: Logger;
   /** Milliseconds on a clock that never goes back; default `performance.now`. */
   readonly now?: () => number;
@@ -51,6 +51,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     store,
     now: options.now ?? (() => performance.now()),
     maxAgeMs: options.snapshotMaxAgeMs ?? SNAPSHOT_MAX_AGE_MS,
+    log,
   });
   const app = createApp({ store, snapshots, log, readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS });
 

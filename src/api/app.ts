@@ -19,7 +19,7 @@ export interface AppOptions {
   readonly store: Pick<Store, "ping">;
   /** Served by `/metrics`. */
   readonly snapshots: Snapshots;
-  /** Told when the store fails readers and when it is back, and of errors nobody foresaw. */
+  /** Told of errors nobody foresaw. */
   readonly log: Logger;
   /** A reader that takes longer than this for one body is cut off: it keeps an old snapshot in memory. */
   readonly readTimeoutMs: number;
@@ -28,13 +28,6 @@ export interface AppOptions {
 /** The api as a Hono app; `app.fetch` answers requests. */
 export function createApp({ store, snapshots, log, readTimeoutMs }: AppOptions): Hono {
   const app = new Hono();
-  let storeFailing = false;
-
-  function storeAnswered() {
-    if (!storeFailing) return;
-    storeFailing = false;
-    log.info("The store answers again");
-  }
 
   app.use(secureHeaders({
     contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
@@ -58,7 +51,6 @@ export function createApp({ store, snapshots, log, readTimeoutMs }: AppOptions):
 
   get("/metrics", async (c) => {
     const snapshot = await snapshots.current();
-    storeAnswered();
     const form = chooseForm(c.req.header("Accept"));
     const body = await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding")));
 
@@ -80,7 +72,6 @@ export function createApp({ store, snapshots, log, readTimeoutMs }: AppOptions):
 
   get("/readyz", async (c) => {
     await store.ping();
-    storeAnswered();
     c.header("Cache-Control", "no-store");
     return c.json({ status: "ok" });
   });
@@ -88,11 +79,9 @@ export function createApp({ store, snapshots, log, readTimeoutMs }: AppOptions):
   app.notFound((c) => answerError(c, new RequestError("NOT_FOUND", `there is nothing at ${c.req.path}`)));
 
   app.onError((error, c) => {
+    // What the store's failures have to say is in the log already, once for each outage.
     if (!(error instanceof StoreError)) {
       log.error("Answering {method} {path} failed", { method: c.req.method, path: c.req.path, error });
-    } else if (!storeFailing) {
-      storeFailing = true;
-      log.warn("The store failed a reader; readers get 503 until it answers again", { error });
     }
     return answerError(c, error);
   });

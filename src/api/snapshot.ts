@@ -8,6 +8,8 @@ import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { createGzip } from "node:zlib";
 
+import type { Logger } from "@logtape/logtape";
+
 import type { DeviceCount, Store } from "../store/store.ts";
 import type { Encoding, Form } from "./negotiate.ts";
 import { formatPrometheus, PROMETHEUS_HEADER } from "./prometheus.ts";
@@ -76,6 +78,8 @@ export interface SnapshotsOptions {
   readonly now: () => number;
   /** See {@linkcode SNAPSHOT_MAX_AGE_MS}. */
   readonly maxAgeMs: number;
+  /** Told when reading begins to fail and when it succeeds again. */
+  readonly log: Logger;
 }
 
 /** Reads snapshots from the store when readers ask, one reading at a time. */
@@ -83,6 +87,8 @@ export class Snapshots {
   readonly #store: SnapshotsOptions["store"];
   readonly #now: () => number;
   readonly #maxAgeMs: number;
+  readonly #log: Logger;
+  #failing = false;
   #latest: { snapshot: Snapshot; reuseMs: number } | undefined;
   #reading: { startedAtMs: number; snapshot: Promise<Snapshot> } | undefined;
   #next: Promise<Snapshot> | undefined;
@@ -92,6 +98,7 @@ export class Snapshots {
     this.#store = options.store;
     this.#now = options.now;
     this.#maxAgeMs = options.maxAgeMs;
+    this.#log = options.log;
   }
 
   /**
@@ -129,7 +136,15 @@ export class Snapshots {
         const readMs = this.#now() - startedAtMs;
         const reuseMs = Math.min(Math.max(MIN_REUSE_MS, readMs * REUSE_PER_READ), this.#maxAgeMs);
         this.#latest = { snapshot, reuseMs };
+        if (this.#failing) this.#log.info("The counts can be read again");
+        this.#failing = false;
         return snapshot;
+      } catch (error) {
+        if (!this.#failing) {
+          this.#log.warn("The counts cannot be read; readers get errors until they can", { error });
+        }
+        this.#failing = true;
+        throw error;
       } finally {
         this.#reading = undefined;
       }
