@@ -1,12 +1,17 @@
-/** @module */
+/**
+ * The Redis store against a real server: the contract, the keys, and faults.
+ *
+ * @module
+ */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
 import { countsKey, devicesKey, probeKey, producerKey, sessionKey } from "../src/store/keys.ts";
 import { openRedisStore } from "../src/store/redis.ts";
 import { type AckAfter, type Store, StoreError } from "../src/store/store.ts";
+import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
 import { type RedisServer, startRedis } from "./redis_server.ts";
-import { advance, batch, claimed, countsOf, delta, now, testStoreContract } from "./store_contract.ts";
+import { testStoreContract } from "./store_contract.ts";
 import { until } from "./until.ts";
 
 testStoreContract("Redis", async () => {
@@ -173,6 +178,29 @@ Deno.test("A Redis that was killed is found again with its data, by itself", asy
     await server.start();
     assertEquals(await untilStored(() => store.apply(second)), []);
     assertEquals(await store.apply(second), []);
+    assertEquals(await untilStored(() => countsOf(store)), { a: 2 });
+  });
+});
+
+Deno.test("A Redis that still loads its data rejects, and is used once it has", async () => {
+  await using server = await startRedis({
+    save: "3600 1",
+    "key-load-delay": "200",
+    "loading-process-events-interval-bytes": "1024",
+  });
+  await withStore(server, async (store) => {
+    await store.apply(batch(1, { devices: [delta("a", 1)] }));
+    // 2,500 keys take half a second to load.
+    const fillScript = "for i = 1, 2500 do redis.call('SET', 'filler' .. i, string.rep('x', 100)) end";
+    await server.call("EVAL", fillScript, 0);
+    await server.call("SAVE");
+    await server.kill9();
+    const started = server.start();
+    const isLoading = (error: Error) => error.message.startsWith("LOADING");
+    await until(() => server.call("PING").then(() => false, isLoading), "it loads");
+    await assertRejects(() => store.apply(batch(2, { devices: [delta("a", 1)] })), StoreError);
+    await started;
+    assertEquals(await untilStored(() => store.apply(batch(2, { devices: [delta("a", 1)] }))), []);
     assertEquals(await untilStored(() => countsOf(store)), { a: 2 });
   });
 });

@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * The SQLite store: the contract, the file, and its locks.
+ *
+ * @module
+ */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 
@@ -10,7 +14,8 @@ import {
   type Store,
   StoreError,
 } from "../src/store/store.ts";
-import { advance, batch, claimed, countsOf, delta, now, testStoreContract } from "./store_contract.ts";
+import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
+import { testStoreContract } from "./store_contract.ts";
 
 testStoreContract("SQLite", async () => {
   const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
@@ -20,7 +25,7 @@ testStoreContract("SQLite", async () => {
   };
 });
 
-Deno.test("Data are kept in the file, in folders made for it", () =>
+Deno.test("What was stored is there when the file is opened again", () =>
   withFile(async (path) => {
     await withStore(path, async (store) => {
       const { epoch } = claimed(await store.claimSession("s", 0, now));
@@ -73,7 +78,7 @@ Deno.test("A file that cannot be opened or is no database is refused by name", (
     await assertRejects(() => openSqliteStore({ path: `${path}/inside.db`, ackAfter }), StoreError, path);
   }));
 
-Deno.test("A file with tables of another version is left as it is", () =>
+Deno.test("A file with tables of another version is refused", () =>
   withFile(async (path) => {
     const db = new DatabaseSync(path);
     db.exec("PRAGMA user_version = 2");

@@ -29,9 +29,9 @@ local CHUNK = 1000
 
 local receivedAt = tonumber(receivedAtMs)
 
--- 1. Applied before? Writing even then, and to this key, makes a WAIT or WAITAOF that follows on this
--- connection cover the batch: they cover what the connection itself wrote, and the batch may have come
--- over another one.
+-- 1. Applied before? Even then something is written, so that a WAIT or WAITAOF that follows covers the
+-- batch: they are only promised to cover what their own connection wrote, and the batch may have come over
+-- another one.
 local applied = redis.call('GET', producer)
 if applied and tonumber(sequence) <= tonumber(applied) then
   redis.call('PEXPIRE', producer, producerExpiryMs)

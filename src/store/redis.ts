@@ -33,9 +33,11 @@ import {
 export interface RedisStoreOptions {
   /** `redis://[user:password@]host[:port][/database]`, `rediss://…` for TLS, or host and port. */
   readonly url: string | { readonly host: string; readonly port: number };
+  /** What `apply` waits for. */
   readonly ackAfter: AckAfter;
   /** Every command is answered within this time or rejects. */
   readonly commandTimeoutMs: number;
+  /** Told when a connection is lost and when it is back. */
   readonly log: Logger;
 }
 

@@ -11,11 +11,13 @@
 
 /** The store could not do what it was asked; `message` says what was attempted and what was found. */
 export class StoreError extends Error {
+  /** The name of the class. */
   override readonly name = "StoreError";
 }
 
 /** What one batch adds to one device. */
 export interface DeviceDelta {
+  /** 1 to 128 bytes of UTF-8. */
   readonly deviceId: string;
   /** Packets to add to the device's count, at least 1. */
   readonly packets: number;
@@ -27,10 +29,13 @@ export interface DeviceDelta {
 
 /** The part of a session that one batch settles: packets `from` (inclusive) to `to` (exclusive). */
 export interface SessionAdvance {
+  /** As its client named it. */
   readonly session: string;
   /** The epoch the stream was given when it claimed the session. */
   readonly epoch: number;
+  /** The committed offset it must have. */
   readonly from: number;
+  /** The committed offset it gets. */
   readonly to: number;
 }
 
@@ -72,17 +77,21 @@ export type AckAfter =
 
 /** Packets counted for one device. */
 export interface DeviceCount {
+  /** 1 to 128 bytes of UTF-8. */
   readonly deviceId: string;
+  /** Packets counted since it was first seen. */
   readonly count: number;
 }
 
 /** All that is known about one device. Times are Unix milliseconds. */
 export interface DeviceState extends DeviceCount {
-  /** Server time at which its first and its latest packet were received. */
+  /** Server time at which its first packet was received. */
   readonly firstSeenMs: number;
+  /** Server time at which its latest packet was received. */
   readonly lastSeenMs: number;
-  /** Greatest timestamp the device gave, and the payload that came with it. */
+  /** Greatest timestamp the device gave. */
   readonly timestampMs: number;
+  /** Payload that came with that timestamp. */
   readonly payload: Uint8Array;
 }
 
