@@ -75,6 +75,24 @@ export const settings = {
     help: "Address on which readers are served; 0.0.0.0 for all.",
   }),
   httpPort: port("HTTP_PORT", { default: "8000", scope: "api", help: "Port on which readers are served." }),
+  workers: custom("INGEST_WORKERS", {
+    default: "1",
+    scope: "ingest",
+    help: "Processes that take packets in, on one port (Linux); auto is one per core. " +
+      "More than one needs a task that may start them: deno task workers.",
+  }, {
+    allowed: "a whole number from 1 to 64, auto",
+    parse: (text) =>
+      text === "auto" ? text : /^([1-9]|[1-5]\d|6[0-4])$/.test(text) ? Number(text) : undefined,
+  }),
+  worker: integer("--worker", {
+    default: "0",
+    min: "0",
+    max: "64",
+    scope: "ingest",
+    help:
+      "Set by Tally itself for the processes of INGEST_WORKERS: shares the port, and ends with its input.",
+  }),
   redisUrl: optional(redisUrl),
   redisHost: optional(redisHost),
   redisPort: integer("REDIS_PORT", {

@@ -5,12 +5,17 @@
  *
  * @module
  */
+import { setTimeout as pause } from "node:timers/promises";
+
 import type { Logger } from "@logtape/logtape";
 
 /** What the workers are and how long they may take. */
 export interface WorkersOptions {
   readonly count: number;
-  /** How worker `index` is started; it gets SIGTERM to stop. */
+  /**
+   * How worker `index`, from 1, is started. With its standard input piped: a worker stops when that
+   * ends, and so it does when this process is killed.
+   */
   readonly command: (index: number) => Deno.Command;
   /** Time to stop, the workers' own deadline included, before they are killed. */
   readonly stopTimeoutMs: number;
@@ -20,9 +25,9 @@ export interface WorkersOptions {
 /** Workers at work. */
 export interface RunningWorkers {
   /** Rejects when a worker cannot even start: with wrong settings, say, or a port that is taken. */
-  readonly failed: Promise<never>;
-  /** Stops all of them; false if one did not stop well and in time. */
-  stop(): Promise<boolean>;
+  readonly finished: Promise<void>;
+  /** Drains all of them; false if one did not end well and in time. */
+  drain(): Promise<boolean>;
 }
 
 /** A worker that ends sooner than this was not up: it is started again later and later, or given up. */
@@ -34,7 +39,7 @@ const FIRST_RESTART_MS = 100, LAST_RESTART_MS = 10_000;
 /** Starts `count` workers. */
 export function startWorkers({ count, command, stopTimeoutMs, log }: WorkersOptions): RunningWorkers {
   const stopping = new AbortController();
-  const failure = Promise.withResolvers<never>();
+  const failure = Promise.withResolvers<void>();
   const children = new Set<Deno.ChildProcess>();
 
   async function keep(index: number): Promise<boolean> {
@@ -55,47 +60,25 @@ export function startWorkers({ count, command, stopTimeoutMs, log }: WorkersOpti
       }
       restartMs = upMs < UP_AFTER_MS ? Math.min(restartMs * 2, LAST_RESTART_MS) : FIRST_RESTART_MS;
       log.error("worker ended, starting it again", { worker: index, code, signal, upMs, restartMs });
-      await pause(restartMs, stopping.signal);
+      await pause(restartMs, undefined, stopping).catch(() => {}); // aborted
       if (stopping.signal.aborted) return true;
     }
   }
 
   const kept = Array.from({ length: count }, (_, index) => keep(index + 1));
   return {
-    failed: failure.promise,
-    async stop() {
+    finished: failure.promise,
+    async drain() {
       stopping.abort();
-      signalAll(children, "SIGTERM");
+      for (const child of children) await child.stdin.close();
       let killed = false;
       const timer = setTimeout(() => {
         killed = true;
-        signalAll(children, "SIGKILL");
+        for (const child of children) child.kill("SIGKILL");
       }, stopTimeoutMs);
       const ended = await Promise.all(kept);
       clearTimeout(timer);
       return !killed && ended.every((well) => well);
     },
   };
-}
-
-function signalAll(children: Iterable<Deno.ChildProcess>, signal: Deno.Signal): void {
-  for (const child of children) {
-    try {
-      child.kill(signal);
-    } catch {
-      // It has ended in this moment.
-    }
-  }
-}
-
-function pause(durationMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, durationMs);
-    signal.addEventListener("abort", done);
-  });
 }

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { setTimeout as pause } from "node:timers/promises";
+
 import type { Logger } from "@logtape/logtape";
 
 import { type Batch as StoreBatch, type FencedSessions, type Store, StoreError } from "../store/store.ts";
@@ -78,7 +80,7 @@ export class Writer {
         this.storeAnswered(error);
         counters.failedFlushes++;
       }
-      await pause(boundMs * (0.5 + Math.random() / 2), abandon);
+      await pause(boundMs * (0.5 + Math.random() / 2), undefined, { signal: abandon }).catch(() => {}); // aborted
       if (abandon.aborted) return [];
     }
   }
@@ -91,17 +93,4 @@ function leaveOut(batch: PacketBatch, fenced: ReadonlySet<string>): void {
     section.fenced = true;
     section.owner.fence();
   }
-}
-
-function pause(durationMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, durationMs);
-    signal.addEventListener("abort", done);
-  });
 }
