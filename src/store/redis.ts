@@ -313,7 +313,9 @@ class Connection {
     const message = error instanceof Error ? error.message : String(error);
     if (error instanceof ReplyError) return `it answered ${message}`;
     if (this.#redis.status === "ready") return message;
-    return `there is no connection (${this.#lastError?.message ?? message})`;
+    // ioredis then only tells of its own settings.
+    const reason = this.#lastError?.message ?? (this.#redis.status === "end" ? "closed" : "just lost");
+    return `there is no connection (${reason})`;
   }
 }
 
