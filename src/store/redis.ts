@@ -200,7 +200,7 @@ class RedisStore implements Store {
 
   /** For the Redis that could not be reached when the store was opened. */
   async #checkOnce(): Promise<void> {
-    if (!this.#checked) this.check(await this.info());
+    if (this.#ackAfter.kind === "synced" && !this.#checked) this.check(await this.info());
   }
 
   /** Resolves when all that was written on this connection is as safe as `ackAfter` asks. */
