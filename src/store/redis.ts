@@ -200,7 +200,7 @@ class RedisStore implements Store {
 
   /** For the Redis that could not be reached when the store was opened. */
   async #checkOnce(): Promise<void> {
-    if (!this.#checked) this.check(await this.info());
+    if (this.#ackAfter.kind === "synced" && !this.#checked) this.check(await this.info());
   }
 
   /** Resolves when all that was written on this connection is as safe as `ackAfter` asks. */
@@ -313,7 +313,9 @@ class Connection {
     const message = error instanceof Error ? error.message : String(error);
     if (error instanceof ReplyError) return `it answered ${message}`;
     if (this.#redis.status === "ready") return message;
-    return `there is no connection (${this.#lastError?.message ?? message})`;
+    // ioredis then only tells of its own settings.
+    const reason = this.#lastError?.message ?? (this.#redis.status === "end" ? "closed" : "just lost");
+    return `there is no connection (${reason})`;
   }
 }
 
