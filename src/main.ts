@@ -105,6 +105,7 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
     ...config,
     host: config.grpcHost,
     port: config.grpcPort,
+    reusePort: false,
     drainTimeoutMs: config.drainTimeoutMs - 2 * readersGraceMs,
     store,
     log: log.getChild("ingest"),
