@@ -117,7 +117,7 @@ export const settings = {
   queueMaxBytes: size("QUEUE_MAX_BYTES", {
     default: "16MiB",
     min: "1KiB",
-    max: "4GiB",
+    max: "256MiB",
     scope: "ingest",
     help: "Payload bytes that may wait for the store; full as above.",
   }),
