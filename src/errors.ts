@@ -18,7 +18,9 @@ export type ErrorCode =
 
 /** A failure whose message is meant for the caller: what was attempted, what was found, what to do. */
 export class RequestError extends Error {
+  /** Tells it from other errors. */
   override readonly name = "RequestError";
+  /** `message` is shown to the caller. */
   constructor(readonly code: ErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
   }

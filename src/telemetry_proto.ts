@@ -17,19 +17,27 @@ const definitions = loadSync(fileURLToPath(new URL("../proto/telemetry.proto", i
 
 /** A packet as a device makes it. */
 export interface Packet {
+  /** Who says it. */
   readonly device_id: string;
   /** Unix time in s, ms, µs or ns. */
   readonly timestamp: number;
+  /** What. */
   readonly payload: Uint8Array;
 }
 
 /** What became of a stream's packets so far; see the proto. */
 export interface Ack {
+  /** True. */
   readonly ok: boolean;
+  /** Packets counted by this stream. */
   readonly stored: number;
+  /** Packets the session had already. */
   readonly duplicates: number;
+  /** Packets refused. */
   readonly rejected: number;
+  /** Index of the first packet that is not settled. */
   readonly committed: number;
+  /** Refused packets by `RejectReason`. */
   readonly rejections: readonly { readonly reason: number; readonly packets: number }[];
 }
 

@@ -11,6 +11,7 @@ import type { Logger } from "@logtape/logtape";
 
 /** What the workers are and how long they may take. */
 export interface WorkersOptions {
+  /** How many workers. */
   readonly count: number;
   /**
    * How worker `index`, from 1, is started. With its standard input piped: a worker stops when that
@@ -19,6 +20,7 @@ export interface WorkersOptions {
   readonly command: (index: number) => Deno.Command;
   /** Time to stop, the workers' own deadline included, before they are killed. */
   readonly stopTimeoutMs: number;
+  /** Told when a worker ends that should not. */
   readonly log: Logger;
 }
 

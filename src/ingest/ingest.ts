@@ -16,31 +16,49 @@ import { Writer } from "./writer.ts";
 
 /** Settings of the role; `config.ts` says what each is for. */
 export interface IngestOptions {
+  /** Address to listen on. */
   readonly host: string;
+  /** Port to listen on; 0 takes a free one. */
   readonly port: number;
+  /** Other processes may listen on the port too. */
   readonly reusePort: boolean;
+  /** Packets that may wait for the store. */
   readonly queueMaxPackets: number;
+  /** Bytes of messages that may wait for the store. */
   readonly queueMaxBytes: number;
+  /** Longest wait of a packet for others to be stored with. */
   readonly flushIntervalMs: number;
+  /** Largest payload of a packet. */
   readonly maxPayloadBytes: number;
+  /** Largest gRPC message. */
   readonly maxMessageBytes: number;
+  /** How far ahead of the server a timestamp may be. */
   readonly maxClockAheadMs: number;
+  /** Streams open at once. */
   readonly maxStreams: number;
+  /** How long the store may fail before the health service says so. */
   readonly storeGraceMs: number;
+  /** Longest time a drain may take. */
   readonly drainTimeoutMs: number;
   /** Default true; see `fast_path.ts`. */
   readonly fastPath?: boolean;
+  /** Where packets are kept; closed by whoever opened it. */
   readonly store: Store;
+  /** Where the role says what an operator should know. */
   readonly log: Logger;
+  /** Server time, Unix milliseconds. */
   readonly now: () => number;
 }
 
 /** A running ingest role. */
 export interface RunningIngest {
+  /** Address bound. */
   readonly host: string;
+  /** TCP port bound. */
   readonly port: number;
   /** Whether the quick way of `fast_path.ts` serves. */
   readonly fastPath: boolean;
+  /** What it has done so far. */
   readonly counters: IngestCounters;
   /**
    * Ends the role without losing anything: stops accepting and reading, stores what was read, tells

@@ -18,12 +18,15 @@ import type { RejectReason } from "./reject_reason.ts";
 
 /** What a batch adds to one device; the payload stays where it was received until the batch is stored. */
 export class Delta implements DeviceDelta {
+  /** See {@linkcode DeviceDelta}. */
   packets = 0;
-  timestampMs = -1;
+  /** See {@linkcode DeviceDelta}. */
+  timestampMs: number = -1;
   #bytes: Uint8Array = noBytes;
   #start = 0;
   #end = 0;
 
+  /** Of one device in one group. */
   constructor(readonly device: Device, readonly group: Group) {}
 
   /** See {@linkcode DeviceDelta}. */
@@ -66,6 +69,7 @@ const noBytes = new Uint8Array(0);
  * it fenced; or those of all streams without a session.
  */
 export class Group {
+  /** What the group collected, by device. */
   readonly deltas = new Map<Device, Delta>();
 
   /** The delta of `device`, made when it has none. */
@@ -80,7 +84,9 @@ export class Group {
 
 /** What of a batch came from one stream. */
 export class Section {
+  /** Packets put into the group: stored when the batch is. */
   stored = 0;
+  /** Packets the session had already. */
   duplicates = 0;
   /** Packets by reason; undefined while there are none. */
   rejections: Map<RejectReason, number> | undefined;
@@ -89,10 +95,12 @@ export class Section {
   /** A newer stream of the session took over: nothing of this section may be stored. */
   fenced = false;
 
+  /** An empty section that begins at `from`. */
   constructor(readonly owner: SectionOwner, readonly group: Group, readonly from: number) {
     this.to = from;
   }
 
+  /** Counts a packet that is refused. */
   reject(reason: RejectReason): void {
     this.rejections ??= new Map();
     this.rejections.set(reason, (this.rejections.get(reason) ?? 0) + 1);
@@ -113,8 +121,11 @@ export interface SectionOwner {
 
 /** Packets on their way to the store. */
 export class PacketBatch {
+  /** One per stream that put something in. */
   readonly sections: Section[] = [];
+  /** Packets received, whatever becomes of them. */
   packets = 0;
+  /** Bytes of the messages they came in. */
   bytes = 0;
   readonly #shared = new Group();
 
@@ -191,6 +202,7 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #wakeWriter: (() => void) | undefined;
 
+  /** An empty queue. */
   constructor(readonly options: QueueOptions) {}
 
   /** Packets waiting for the writer. */

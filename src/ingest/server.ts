@@ -15,6 +15,7 @@ import type { Ingest } from "./stream.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
 export interface ServerOptions {
+  /** Address to listen on. */
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;

@@ -13,12 +13,17 @@ import type { PacketBatch, PacketQueue } from "./queue.ts";
 
 /** What a {@linkcode Writer} needs. */
 export interface WriterOptions {
+  /** What to write. */
   readonly queue: PacketQueue;
+  /** Where to. */
   readonly store: Store;
+  /** Counts flushes. */
   readonly counters: IngestCounters;
   /** Unique to this writer, for the store to recognise a batch it has seen. */
   readonly producer: string;
+  /** Server time, Unix milliseconds. */
   readonly now: () => number;
+  /** Told when the store fails and when it is back. */
   readonly log: Logger;
   /** Gives up the batch at hand and all after it: whoever sent them was not acknowledged. */
   readonly abandon: AbortSignal;
@@ -33,6 +38,7 @@ export class Writer {
   failingSinceMs: number | undefined;
   #sequence = 0;
 
+  /** A writer that does nothing until {@linkcode run}. */
   constructor(readonly options: WriterOptions) {}
 
   /** Works until the queue is closed and empty; then everything taken is stored, or `abandon` was given. */
