@@ -307,15 +307,7 @@ export class TelemetryClient implements AsyncDisposable {
     this.#watchForStall();
   }
 
-  #opened(offset: number, committed: number | undefined): void {
-    if (committed === undefined) {
-      return this.#fail(
-        new TelemetryClientError(
-          `${this.#options.target} answered without telemetry-committed: it is no Tally, or something between ` +
-            `removes metadata`,
-        ),
-      );
-    }
+  #opened(offset: number, committed: number): void {
     const moved = !this.#originKnown && committed > this.#sentEnd;
     if (moved) this.#origin = committed - this.#sentEnd;
     this.#originKnown = true;
@@ -346,6 +338,14 @@ export class TelemetryClient implements AsyncDisposable {
   }
 
   #acked(ack: Ack): void {
+    if (this.#state === "connecting") {
+      return this.#fail(
+        new TelemetryClientError(
+          `${this.#options.target} acknowledges without telemetry-committed: it knows no sessions, or ` +
+            `something on the way removes metadata`,
+        ),
+      );
+    }
     const index = ack.committed - this.#origin;
     if (index > this.#sentEnd) return this.#fail(this.#sharedSession());
     const before = this.#ack;

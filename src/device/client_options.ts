@@ -7,7 +7,7 @@ import type { Rejection, TelemetryClientError } from "./client.ts";
 
 /** How a `TelemetryClient` connects and what it keeps. */
 export interface TelemetryClientOptions {
-  /** Host and port of an ingest, `localhost:50051`, or another target that gRPC knows. */
+  /** Host and port of an ingest, such as `localhost:50051` or `[::1]:50051`. */
   readonly target: string;
 
   /**
@@ -76,6 +76,9 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
       `session is ${JSON.stringify(session)}: use 1 to 128 printable ASCII characters without spaces`,
     );
   }
+  if (!isTarget(rest.target)) {
+    throw new TypeError(`target is ${JSON.stringify(rest.target)}: use host:port, as in localhost:50051`);
+  }
   const resolved = {
     maxBufferedPackets: 100_000,
     maxBufferedBytes: 16 * 1024 * 1024,
@@ -99,4 +102,10 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
     );
   }
   return resolved;
+}
+
+/** Stricter than gRPC, for which `localhost` alone means port 443. */
+function isTarget(target: string): boolean {
+  const [, port] = /^(?:\[[\da-f:.]+\]|[\w.-]+):(\d{1,5})$/i.exec(target) ?? [];
+  return Number(port) >= 1 && Number(port) <= 65535;
 }
