@@ -60,5 +60,7 @@ export const SERVICE_NAMES = ["TelemetryIngest", "app.telemetry.TelemetryIngest"
 
 /** Names of the metadata entries that make a stream part of a session; see the proto. */
 export const SESSION_KEY = "telemetry-session";
+/** See the proto. */
 export const OFFSET_KEY = "telemetry-offset";
+/** See the proto. */
 export const COMMITTED_KEY = "telemetry-committed";

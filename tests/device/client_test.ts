@@ -1,14 +1,17 @@
-import { assert, assertEquals, assertGreater, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 
 import {
   TelemetryClient,
   TelemetryClientError,
   type TelemetryClientOptions,
 } from "../../src/device/client.ts";
-import { type Store, StoreError } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store.ts";
+import { countsOf, startTestIngest, temporaryStore } from "../harness.ts";
 import { forSeeds } from "../random.ts";
 import { TcpProxy } from "../tcp_proxy.ts";
-import { TestTally } from "./tally.ts";
+
+/** grpc-js keeps timers for up to ten seconds after a channel is closed, without holding the process up. */
+const test = (title: string, body: () => Promise<void>) => Deno.test(title, { sanitizeResources: false }, body);
 
 const payload = new TextEncoder().encode("abcd");
 const packet = (index: number) => ({ device_id: `device-${index % 7}`, timestamp: 1_753_600_000, payload });
@@ -24,13 +27,17 @@ function counted(packets: number): Record<string, number> {
 }
 
 /** A client that reconnects quickly. */
-function open(target: string, options: Partial<TelemetryClientOptions> = {}): Promise<TelemetryClient> {
-  return TelemetryClient.open({ target, minBackoffMs: 5, maxBackoffMs: 50, ...options });
+function open(
+  { port }: { port: number },
+  options: Partial<TelemetryClientOptions> = {},
+): Promise<TelemetryClient> {
+  return TelemetryClient.open({ target: `127.0.0.1:${port}`, minBackoffMs: 5, maxBackoffMs: 50, ...options });
 }
 
-Deno.test("Every packet is counted once, and the totals say so", async () => {
-  await using tally = await TestTally.start();
-  const client = await open(tally.target);
+test("Every packet is counted once, and the totals say so", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const client = await open(ingest);
   for (let index = 0; index < 10_000; index++) await client.send(packet(index));
   const totals = await client.close();
   assertEquals(totals, {
@@ -42,44 +49,47 @@ Deno.test("Every packet is counted once, and the totals say so", async () => {
     rejections: [],
     committed: 10_000,
   });
-  assertEquals(await tally.counts(), counted(10_000));
+  assertEquals(await countsOf(store), counted(10_000));
 });
 
-Deno.test("A flush resolves when all is settled, and the client goes on", async () => {
-  await using tally = await TestTally.start();
-  const client = await open(tally.target);
+test("A flush resolves when all is settled, and the client goes on", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const client = await open(ingest);
   assertEquals((await client.flush()).committed, 0);
   await client.send(packet(0));
   assertEquals((await client.flush()).stored, 1);
-  assertEquals(await tally.counts(), counted(1));
+  assertEquals(await countsOf(store), counted(1));
   await client.send(packet(1));
   assertEquals((await client.close()).stored, 2);
 });
 
-Deno.test("A server that drains and one that follows lose and double nothing", async () => {
-  await using tally = await TestTally.start();
-  const { port } = tally.ingest;
-  const client = await open(tally.target, { maxBufferedPackets: 500 });
+test("A server that drains and one that follows lose and double nothing", async () => {
+  await using store = await temporaryStore();
+  let ingest = await startTestIngest({ store });
+  const { port } = ingest;
+  const client = await open(ingest, { maxBufferedPackets: 500 });
   for (let index = 0; index < 20_000; index++) {
     if (index % 5000 === 2500) {
-      assert(await tally.ingest.drain());
-      await tally.startIngest({ port });
+      assert(await ingest.drain());
+      ingest = await startTestIngest({ store, port });
     }
     await client.send(packet(index));
   }
   const totals = await client.close();
-  assertEquals(totals.committed, 20_000);
-  assertEquals(totals.stored + totals.unreported, 20_000);
-  assertEquals(await tally.counts(), counted(20_000));
+  assertEquals([totals.committed, totals.stored + totals.unreported], [20_000, 20_000]);
+  assertEquals(await countsOf(store), counted(20_000));
+  await ingest.drain();
 });
 
-Deno.test("Connections cut at random moments lose and double nothing", async () => {
-  await using tally = await TestTally.start();
+test("Connections cut at random moments lose and double nothing", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
   await forSeeds(5, async (random) => {
-    await using proxy = await TcpProxy.start(tally.ingest);
-    const before = await tally.counts();
+    await using proxy = await TcpProxy.start(ingest);
+    const before = await countsOf(store);
     let disconnects = 0;
-    const client = await open(`127.0.0.1:${proxy.port}`, {
+    const client = await open(proxy, {
       maxBufferedPackets: random.int(10, 3000),
       onDisconnected: () => disconnects++,
     });
@@ -95,15 +105,15 @@ Deno.test("Connections cut at random moments lose and double nothing", async () 
     assertGreater(disconnects, 3);
     const expected = counted(20_000);
     for (const [deviceId, count] of Object.entries(before)) expected[deviceId]! += count;
-    assertEquals(await tally.counts(), expected);
+    assertEquals(await countsOf(store), expected);
   });
 });
 
-Deno.test("While the buffer is full, send waits", async () => {
-  await using tally = await TestTally.start();
-  const { port } = tally.ingest;
-  await tally.ingest.drain();
-  const client = await open(`127.0.0.1:${port}`, { maxBufferedPackets: 3 });
+test("While the buffer is full, send waits", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  await ingest.drain();
+  const client = await open(ingest, { maxBufferedPackets: 3 });
   await Promise.all([0, 1, 2].map((index) => client.send(packet(index))));
   let waiting = true;
   const fourth = client.send(packet(3)).then(() => waiting = false);
@@ -111,16 +121,17 @@ Deno.test("While the buffer is full, send waits", async () => {
   await new Promise((resolve) => setTimeout(resolve));
   assert(waiting);
   assertEquals(client.totals.accepted, 3);
-  await tally.startIngest({ port });
+  await using _again = await startTestIngest({ store, port: ingest.port });
   await fourth;
   await fifth;
   assertEquals((await client.close()).stored, 5);
-  assertEquals(await tally.counts(), counted(5));
+  assertEquals(await countsOf(store), counted(5));
 });
 
-Deno.test("The buffer is bounded in bytes too", async () => {
-  await using tally = await TestTally.start();
-  const client = await open(tally.target, { maxBufferedBytes: 1000 });
+test("The buffer is bounded in bytes too", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const client = await open(ingest, { maxBufferedBytes: 1000 });
   await assertRejects(
     () => client.send({ device_id: "d", timestamp: 0, payload: new Uint8Array(1000) }),
     RangeError,
@@ -133,24 +144,25 @@ Deno.test("The buffer is bounded in bytes too", async () => {
   assertEquals((await client.close()).stored, 100);
 });
 
-Deno.test("Packets wait for a server that is not there yet", async () => {
-  await using tally = await TestTally.start();
-  const { port } = tally.ingest;
-  await tally.ingest.drain();
+test("Packets wait for a server that is not there yet", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  await ingest.drain();
   const disconnected = Promise.withResolvers<TelemetryClientError>();
-  const client = await open(`127.0.0.1:${port}`, { onDisconnected: disconnected.resolve });
+  const client = await open(ingest, { onDisconnected: disconnected.resolve });
   await client.send(packet(0));
   const error = await disconnected.promise;
   assertEquals(error.code, "UNAVAILABLE");
-  assert(error.message.includes("ECONNREFUSED"), error.message);
-  await tally.startIngest({ port });
+  assertStringIncludes(error.message, "ECONNREFUSED");
+  await using _again = await startTestIngest({ store, port: ingest.port });
   assertEquals((await client.close()).stored, 1);
 });
 
-Deno.test("Rejected packets are reported by reason, once", async () => {
-  await using tally = await TestTally.start();
+test("Rejected packets are reported by reason, once", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
   const rejections: unknown[] = [];
-  const client = await open(tally.target, { onRejected: (rejection) => rejections.push(rejection) });
+  const client = await open(ingest, { onRejected: (rejection) => rejections.push(rejection) });
   await client.send({ device_id: "", timestamp: 0, payload });
   await client.flush();
   await client.send({ device_id: "d", timestamp: -5, payload });
@@ -170,22 +182,24 @@ Deno.test("Rejected packets are reported by reason, once", async () => {
   ]);
 });
 
-Deno.test("A client in a session that has packets already goes on behind them", async () => {
-  await using tally = await TestTally.start();
+test("A client in a session that has packets already goes on behind them", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
   for (const expected of [100, 200]) {
-    const client = await open(tally.target, { session: "gateway-7" });
+    const client = await open(ingest, { session: "gateway-7" });
     for (let index = 0; index < 100; index++) await client.send(packet(index));
     const { stored, committed } = await client.close();
     assertEquals([stored, committed], [100, expected]);
   }
 });
 
-Deno.test("Of two clients in one session, the older one stops", async () => {
-  await using tally = await TestTally.start();
-  await using older = await open(tally.target, { session: "shared" });
+test("Of two clients in one session, the older one stops", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  await using older = await open(ingest, { session: "shared" });
   await older.send(packet(0));
   await older.flush();
-  const newer = await open(tally.target, { session: "shared" });
+  const newer = await open(ingest, { session: "shared" });
   await newer.send(packet(1));
   assertEquals((await newer.close()).committed, 2);
   // It hears of it when the newer one has claimed the session, which close() has seen.
@@ -198,58 +212,56 @@ Deno.test("Of two clients in one session, the older one stops", async () => {
     "another client uses session shared",
   );
   assertEquals(error.code, "ABORTED");
-  assertEquals(await tally.counts(), counted(2));
+  assertEquals(await countsOf(store), counted(2));
 });
 
-Deno.test("A server that has lost acknowledged packets is an error for good", async () => {
-  await using tally = await TestTally.start();
-  await using other = await TestTally.start();
-  const client = await open(tally.target, { session: "s" });
-  const proxy = await TcpProxy.start(tally.ingest);
-  await using moved = await open(`127.0.0.1:${proxy.port}`, { session: "moved" });
-  for (let index = 0; index < 3; index++) await moved.send(packet(index));
-  await moved.flush();
-  await client.close();
-  await other.store.claimSession("moved", 1, Date.now()); // as an old backup would have it
-  proxy.target.port = other.ingest.port;
+test("A server that has lost acknowledged packets is an error for good", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  await using backup = await temporaryStore();
+  await using behind = await startTestIngest({ store: backup });
+  const target = { port: ingest.port };
+  await using proxy = await TcpProxy.start(target);
+  await using client = await open(proxy);
+  for (let index = 0; index < 3; index++) await client.send(packet(index));
+  await client.flush();
+  await backup.claimSession(client.session, 1, Date.now());
+  target.port = behind.port;
   proxy.cut();
-  await moved.send(packet(3)).catch(() => {});
-  const error = await assertRejects(() => moved.flush(), TelemetryClientError, "1 packets of the session");
+  const flushed = client.send(packet(3)).then(() => client.flush());
+  const error = await assertRejects(() => flushed, TelemetryClientError, "1 packets of the session");
   assertEquals(error.code, "FAILED_PRECONDITION");
-  await assertRejects(() => moved.send(packet(4)), TelemetryClientError);
-  await assertRejects(() => moved.close(), TelemetryClientError);
-  await proxy[Symbol.asyncDispose]();
+  await assertRejects(() => client.send(packet(4)), TelemetryClientError);
+  await assertRejects(() => client.close(), TelemetryClientError);
 });
 
-Deno.test("A server that settles nothing is given up, and packets go on elsewhere", async () => {
-  await using tally = await TestTally.start();
+test("A server that settles nothing is given up, and packets go on elsewhere", async () => {
+  await using store = await temporaryStore();
+  // No real store can be told to stop answering in the middle of an apply.
   const stuck = Promise.withResolvers<never>();
-  // A real store does not stop in the middle of an apply on command.
-  const hanging: Store = { ...bound(tally.store), apply: () => stuck.promise };
-  await tally.ingest.drain();
-  await tally.startIngest({ store: hanging, drainTimeoutMs: 1 });
-  const hangingIngest = tally.ingest;
-  await using proxy = await TcpProxy.start({ port: hangingIngest.port });
-  const disconnected = Promise.withResolvers<Error>();
-  const client = await open(`127.0.0.1:${proxy.port}`, {
-    stallTimeoutMs: 100,
-    onDisconnected: disconnected.resolve,
+  const hangingStore = new Proxy(store, {
+    get: (target, key) => key === "apply" ? () => stuck.promise : Reflect.get(target, key).bind(target),
   });
+  await using ingest = await startTestIngest({ store });
+  const hanging = await startTestIngest({ store: hangingStore, drainTimeoutMs: 1 });
+  const target = { port: hanging.port };
+  await using proxy = await TcpProxy.start(target);
+  const disconnected = Promise.withResolvers<Error>();
+  const client = await open(proxy, { stallTimeoutMs: 200, onDisconnected: disconnected.resolve });
   await client.send(packet(0));
-  assert((await disconnected.promise).message.includes("settled nothing for 100 ms"));
-  await tally.startIngest();
-  proxy.target.port = tally.ingest.port;
+  assertStringIncludes((await disconnected.promise).message, "settled nothing for 200 ms");
+  target.port = ingest.port;
   assertEquals((await client.close()).committed, 1);
-  assertEquals(await tally.counts(), counted(1));
-  stuck.reject(new StoreError("over"));
-  await hangingIngest.drain();
+  assertEquals(await countsOf(store), counted(1));
+  stuck.reject(new StoreError("enough"));
+  await hanging.drain();
 });
 
-Deno.test("Waiting ends with an abort", async () => {
-  await using tally = await TestTally.start();
-  const { port } = tally.ingest;
-  await tally.ingest.drain();
-  const client = await open(`127.0.0.1:${port}`, { maxBufferedPackets: 1 });
+test("Waiting ends with an abort", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  await ingest.drain();
+  const client = await open(ingest, { maxBufferedPackets: 1 });
   await client.send(packet(0));
   const waiting = [client.send(packet(1)), client.flush(), client.close()];
   const reason = new Error("enough");
@@ -258,19 +270,20 @@ Deno.test("Waiting ends with an abort", async () => {
     assertEquals(result, { status: "rejected", reason });
   }
   await client.abort();
-  await tally.startIngest({ port });
+  await using _again = await startTestIngest({ store, port: ingest.port });
 });
 
-Deno.test("A closed client refuses packets", async () => {
-  await using tally = await TestTally.start();
-  const client = await open(tally.target);
+test("A closed client refuses packets", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const client = await open(ingest);
   const closed = client.close();
   await assertRejects(() => client.send(packet(0)), TelemetryClientError, "the client is closed");
   await closed;
   await client.close();
 });
 
-Deno.test("Wrong options and packets are refused with what is wrong", async () => {
+test("Wrong options and packets are refused with what is wrong", async () => {
   const wrong: [Partial<TelemetryClientOptions>, string][] = [
     [{ target: "nowhere://" }, 'target is "nowhere://"'],
     [{ target: "localhost:99999" }, 'target is "localhost:99999"'],
@@ -284,7 +297,7 @@ Deno.test("Wrong options and packets are refused with what is wrong", async () =
   for (const [options, message] of wrong) {
     await assertRejects(() => TelemetryClient.open({ target: "127.0.0.1:1", ...options }), Error, message);
   }
-  await using client = await open("127.0.0.1:1");
+  await using client = await open({ port: 1 });
   for (const field of [{ device_id: 7 }, { timestamp: 1.5 }, { timestamp: 2 ** 53 }, { payload: "text" }]) {
     await assertRejects(
       () => client.send({ ...packet(0), ...field } as never),
@@ -293,16 +306,3 @@ Deno.test("Wrong options and packets are refused with what is wrong", async () =
     );
   }
 });
-
-function bound(store: Store): Store {
-  return {
-    description: store.description,
-    ping: () => store.ping(),
-    claimSession: (...args) => store.claimSession(...args),
-    apply: (batch) => store.apply(batch),
-    counts: () => store.counts(),
-    device: (id) => store.device(id),
-    remove: (id) => store.remove(id),
-    close: () => store.close(),
-  };
-}
