@@ -77,7 +77,10 @@ for (const text of ["50", "0ms", "-1s", "1.5s", "1 s", "1S", "1d", "ms", "2m", "
 }
 
 for (
-  const [text, bytes] of [["1024B", 1024], ["64KiB", 65_536], ["1MiB", 1_048_576], ["256MiB", 268_435_456]] as const
+  const [text, bytes] of [["1024B", 1024], ["64KiB", 65_536], ["1MiB", 1_048_576], [
+    "256MiB",
+    268_435_456,
+  ]] as const
 ) {
   Deno.test(`The size ${text} is ${bytes} bytes`, () => {
     assertEquals(parse([], { QUEUE_MAX_BYTES: text, MAX_PAYLOAD: "1B" }).queueMaxBytes, bytes);
