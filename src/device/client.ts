@@ -34,6 +34,14 @@ export interface Rejection {
   readonly packets: number;
 }
 
+/** What a client found in its file. */
+export interface Recovery {
+  /** Packets that were not settled; they are sent first. */
+  readonly packets: number;
+  /** Bytes at the end of the file that made no whole record and were cut off: a write the process died in. */
+  readonly tornBytes: number;
+}
+
 /** What became of a client's packets, over all its connections. */
 export interface Totals {
   /** Given to `send`, or found in the file; each is one of the four below. */
@@ -112,6 +120,9 @@ export class TelemetryClient implements AsyncDisposable {
   /** The session's name; see {@linkcode TelemetryClientOptions.session}. */
   readonly session: string;
 
+  /** What the file held when it was opened; nothing without a file. */
+  readonly recovered: Recovery;
+
   readonly #options: ResolvedOptions;
   readonly #buffer: PacketBuffer;
   readonly #encoded = new EncodedPacket();
@@ -169,23 +180,31 @@ export class TelemetryClient implements AsyncDisposable {
   static async open(options: TelemetryClientOptions): Promise<TelemetryClient> {
     const resolved = resolveOptions(options);
     if (options.file === undefined) {
-      return new TelemetryClient(resolved, options.session ?? crypto.randomUUID(), new PacketBuffer());
+      const session = options.session ?? crypto.randomUUID();
+      return new TelemetryClient(resolved, session, new PacketBuffer(), undefined, 0);
     }
     const { journal, recovered } = await Journal.open(options.file, { sync: options.fileSync ?? false });
     try {
-      const { batches, settled } = recovered;
+      const { batches, settled, tornBytes } = recovered;
       const buffer = new PacketBuffer(batches[0]?.first ?? settled);
       for (const { bytes } of batches) buffer.addBatch(bytes);
       buffer.forget(settled);
-      return new TelemetryClient(resolved, journal.session, buffer, journal);
+      return new TelemetryClient(resolved, journal.session, buffer, journal, tornBytes);
     } catch (error) {
       journal.close();
       throw error;
     }
   }
 
-  private constructor(options: ResolvedOptions, session: string, buffer: PacketBuffer, journal?: Journal) {
+  private constructor(
+    options: ResolvedOptions,
+    session: string,
+    buffer: PacketBuffer,
+    journal: Journal | undefined,
+    tornBytes: number,
+  ) {
     this.session = session;
+    this.recovered = { packets: buffer.packets, tornBytes };
     this.#options = options;
     this.#buffer = buffer;
     this.#firstIndex = buffer.start;
@@ -335,6 +354,7 @@ export class TelemetryClient implements AsyncDisposable {
     this.#unsent = this.#buffer.cursor();
     if (this.#buffer.packets === 0) this.#attempts = 0;
     this.#pump();
+    this.#options.onConnected();
   }
 
   #acked(ack: Ack): void {
@@ -362,7 +382,7 @@ export class TelemetryClient implements AsyncDisposable {
     }
   }
 
-  #ended({ code, details }: StatusObject, committed: number | undefined): void {
+  #ended(end: StatusObject, committed: number | undefined): void {
     if (this.#state === "ending") return this.#shutDown();
     if (this.#state === "connecting") this.#unansweredAtMs = performance.now();
     const index = (committed ?? 0) - this.#origin;
@@ -370,6 +390,8 @@ export class TelemetryClient implements AsyncDisposable {
       this.#unreported += index - this.#buffer.start;
       this.#settle(index);
     }
+    const { code } = end;
+    const details = end.details.replace(/\. Resolution note: .*$/, ""); // grpc-js's, mostly empty
     const error = new TelemetryClientError(
       `the stream to ${this.#options.target} ended: ${status[code]}${details && `: ${details}`}`,
       status[code],

@@ -57,6 +57,9 @@ export interface TelemetryClientOptions {
   /** Called when Tally says that it has rejected packets of this client; it does not say which. */
   readonly onRejected?: (rejection: Rejection) => void;
 
+  /** Called when a connection is there: Tally has said how much of the session is settled. */
+  readonly onConnected?: () => void;
+
   /** Called when a connection has ended, or could not be had, and another will be tried in `retryInMs`. */
   readonly onDisconnected?: (error: TelemetryClientError, retryInMs: number) => void;
 }
@@ -88,6 +91,7 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
     keepaliveTimeMs: 30_000,
     keepaliveTimeoutMs: 10_000,
     onRejected: () => {},
+    onConnected: () => {},
     onDisconnected: () => {},
     ...rest,
   };
@@ -104,8 +108,8 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
   return resolved;
 }
 
-/** Stricter than gRPC, for which `localhost` alone means port 443. */
-function isTarget(target: string): boolean {
+/** Whether `target` is `host:port`; gRPC would take `localhost` alone too, for port 443. */
+export function isTarget(target: string): boolean {
   const [, port] = /^(?:\[[\da-f:.]+\]|[\w.-]+):(\d{1,5})$/i.exec(target) ?? [];
   return Number(port) >= 1 && Number(port) <= 65535;
 }

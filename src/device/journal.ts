@@ -59,12 +59,13 @@ export class Journal {
    * Opens the journal at `path`, or makes one for a new session. With `sync`, what was written survives a
    * power cut, not only the end of the process.
    *
-   * Rejects if the file cannot be opened, is in use, or is something else than a journal.
+   * Its folder is made if it is missing. Rejects if the file cannot be opened, is in use, or is something else than a journal.
    */
   static async open(
     path: string,
     { sync }: { sync: boolean },
   ): Promise<{ journal: Journal; recovered: Recovered }> {
+    await Deno.mkdir(dirname(path), { recursive: true });
     const file = await openLocked(path);
     try {
       const bytes = await readAll(file);
