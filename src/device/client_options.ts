@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Rejection, TelemetryClientError } from "./client.ts";
+import type { TelemetryClientError } from "./client_error.ts";
+import type { Rejection } from "./totals.ts";
 
 /** How a `TelemetryClient` connects and what it keeps. */
 export interface TelemetryClientOptions {
