@@ -101,7 +101,8 @@ export class Saver {
         onSaved();
       }
     } catch (error) {
-      next?.reject(onError(error));
+      const failure = onError(error);
+      next?.reject(failure);
     } finally {
       this.#writing = undefined;
     }
