@@ -142,6 +142,8 @@ async function startIngestHere(
     ...config,
     host: config.grpcHost,
     port: config.grpcPort,
+    hostName: Deno.hostname(),
+    pid: Deno.pid,
     reusePort: config.worker > 0,
     drainTimeoutMs,
     store,
