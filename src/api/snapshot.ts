@@ -14,15 +14,6 @@ import type { DeviceCount, Store } from "../store/store.ts";
 import type { Encoding, Form } from "./negotiate.ts";
 import { formatPrometheus, PROMETHEUS_HEADER } from "./prometheus.ts";
 
-/** No reader is given counts read from the store earlier than this before it asked. */
-export const SNAPSHOT_MAX_AGE_MS = 250;
-
-/** A snapshot is used at least this long, or a small fleet would be read again for every request. */
-const MIN_REUSE_MS = 25;
-
-/** It is used this many times as long as reading it took, so that readers keep the store busy a fifth of the time. */
-const REUSE_PER_READ = 4;
-
 /**
  * Bytes built in one go, about 2 ms of work, before other requests get their turn. A body that fits in one
  * such chunk (3,000 devices) is answered without a stream, which is 1.7 times as fast for 40 KB; above it,
