@@ -79,7 +79,13 @@ Deno.test("A device that only another program counted has a count and no times",
   await using server = await startRedis();
   await withStore(server, async (store) => {
     await server.call("HINCRBY", countsKey, "theirs", 4);
-    const unknown = { firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, payload: new Uint8Array() };
+    const unknown = {
+      firstSeenMs: 0,
+      lastSeenMs: 0,
+      timestampMs: 0,
+      online: true,
+      payload: new Uint8Array(),
+    };
     assertEquals(await store.device("theirs"), { deviceId: "theirs", count: 4, ...unknown });
     await store.apply(batch(1, { devices: [delta("theirs", 1)] }));
     await server.call("HINCRBY", countsKey, "theirs", 1);
@@ -113,7 +119,7 @@ Deno.test("A device that HSCAN gives twice is given once", async () => {
     const devices = Array.from({ length: 8000 }, (_, i) => delta(`device-${i}`, 1));
     await store.apply(batch(1, { devices }));
     const seen: string[] = [];
-    for await (const page of store.counts()) {
+    for await (const page of store.scan()) {
       if (seen.length === 0) {
         const kept = new Set(page.slice(-300).map(({ deviceId }) => deviceId));
         const others = devices.map(({ deviceId }) => deviceId).filter((id) => !kept.has(id));

@@ -20,7 +20,7 @@ export interface ApiOptions {
   /** TCP port; 0 takes a free one. */
   readonly port: number;
   /** Remains the caller's to close, after the api. */
-  readonly store: Pick<Store, "counts" | "ping">;
+  readonly store: Pick<Store, "scan" | "ping">;
   /** Told when reading the store begins to fail or succeeds again, and of errors nobody foresaw. */
   readonly log: Logger;
   /** Milliseconds on a clock that never goes back; default `performance.now`. */

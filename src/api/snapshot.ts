@@ -64,7 +64,7 @@ export class Snapshot {
 /** What {@linkcode Snapshots} needs. */
 export interface SnapshotsOptions {
   /** Where the counts are read. */
-  readonly store: Pick<Store, "counts">;
+  readonly store: Pick<Store, "scan">;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
   /** See {@linkcode SNAPSHOT_MAX_AGE_MS}. */
@@ -122,7 +122,7 @@ export class Snapshots {
     const readPages = async () => {
       try {
         const pages: (readonly DeviceCount[])[] = [];
-        for await (const page of this.#store.counts()) pages.push(page);
+        for await (const page of this.#store.scan()) pages.push(page);
         const snapshot = new Snapshot(startedAtMs, pages);
         const readMs = this.#now() - startedAtMs;
         const reuseMs = Math.min(Math.max(MIN_REUSE_MS, readMs * REUSE_PER_READ), this.#maxAgeMs);

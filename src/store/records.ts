@@ -47,7 +47,9 @@ function writeText(target: Uint8Array, start: number, text: string): number {
  * and its payload is empty.
  */
 export function readRecord(record: Buffer | null): Omit<DeviceState, "deviceId" | "count"> {
-  if (record === null) return { firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, payload: new Uint8Array() };
+  if (record === null) {
+    return { firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, online: true, payload: new Uint8Array() };
+  }
   const space1 = record.indexOf(" ");
   const space2 = record.indexOf(" ", space1 + 1);
   const space3 = record.indexOf(" ", space2 + 1);
@@ -55,6 +57,7 @@ export function readRecord(record: Buffer | null): Omit<DeviceState, "deviceId" 
     firstSeenMs: Number(record.toString("latin1", 0, space1)),
     lastSeenMs: Number(record.toString("latin1", space1 + 1, space2)),
     timestampMs: Number(record.toString("latin1", space2 + 1, space3)),
+    online: true,
     payload: Uint8Array.from(record.subarray(space3 + 1)),
   };
 }

@@ -21,6 +21,7 @@ import {
   type Batch,
   type DeviceCount,
   type DeviceState,
+  type DeviceSummary,
   type FencedSessions,
   PRODUCER_EXPIRY_MS,
   SESSION_EXPIRY_MS,
@@ -126,6 +127,49 @@ class RedisStore implements Store {
       (redis) => evaluate(redis, applyScript, keys, args, () => this.#durable(redis)),
     ) as number[];
     return fenced.map((index) => batch.sessions[index]!.session);
+  }
+
+  // CONTRACT STUBS
+  async *scan(): AsyncGenerator<readonly DeviceSummary[]> {
+    for await (const page of this.counts()) {
+      yield page.map((c) => ({ ...c, firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, online: true }));
+    }
+  }
+  summaries(): Promise<never> {
+    throw new Error("soon");
+  }
+  changes(): Promise<never> {
+    throw new Error("soon");
+  }
+  payloads(): Promise<never> {
+    throw new Error("soon");
+  }
+  history(): Promise<never> {
+    throw new Error("soon");
+  }
+  fleetHistory(): Promise<never> {
+    throw new Error("soon");
+  }
+  markOffline(): Promise<never> {
+    throw new Error("soon");
+  }
+  events(): Promise<never> {
+    throw new Error("soon");
+  }
+  claimDelivery(): Promise<never> {
+    throw new Error("soon");
+  }
+  commitDelivery(): Promise<never> {
+    throw new Error("soon");
+  }
+  reportInstance(): Promise<never> {
+    throw new Error("soon");
+  }
+  removeInstance(): Promise<never> {
+    throw new Error("soon");
+  }
+  instances(): Promise<never> {
+    throw new Error("soon");
   }
 
   async *counts(): AsyncGenerator<readonly DeviceCount[]> {
