@@ -31,6 +31,16 @@ export interface DeviceView {
   readonly timestampMs: number;
 }
 
+/** Every device at one moment, in columns. */
+export interface DeviceCounts {
+  /** By UTF-16 code units. */
+  readonly ids: readonly string[];
+  /** Packets counted of each. */
+  readonly counts: Float64Array;
+  /** Server time of each one's latest packet, Unix milliseconds; 0 if another program alone counted it. */
+  readonly lastSeenMs: Float64Array;
+}
+
 /** Sums over all devices. */
 export interface FleetTotals {
   /** Devices known. */
@@ -55,7 +65,10 @@ export class DeviceIndex {
   /** 1 where the store has the device as online: its last event was not "offline". */
   #storedOnline = new Uint8Array(1_024);
   #round = new Uint32Array(1_024);
-  readonly #packets: Uint32Array<ArrayBuffer>[] = Array.from({ length: BUCKETS }, () => new Uint32Array(1_024));
+  readonly #packets: Uint32Array<ArrayBuffer>[] = Array.from(
+    { length: BUCKETS },
+    () => new Uint32Array(1_024),
+  );
   /** Number, since 1970, of the bucket that is filling; 0 before the first device. */
   #bucket = 0;
   /** When every device was known for the first time. */
@@ -149,6 +162,19 @@ export class DeviceIndex {
     return this.#sortedIds;
   }
 
+  /** Every device's count, apart from the index: later changes do not show in it. */
+  counts(): DeviceCounts {
+    const ids = this.sortedIds();
+    const counts = new Float64Array(ids.length);
+    const lastSeenMs = new Float64Array(ids.length);
+    ids.forEach((deviceId, i) => {
+      const slot = this.#slots.get(deviceId)!;
+      counts[i] = this.#count[slot]!;
+      lastSeenMs[i] = this.#lastSeenMs[slot]!;
+    });
+    return { ids, counts, lastSeenMs };
+  }
+
   /**
    * Takes over what the store says. `round`: of the reading it comes from, see {@linkcode sweep}. Packets
    * more than before are counted as of the device's last seen; those of a device that is found before the
@@ -238,7 +264,10 @@ export class DeviceIndex {
   }
 }
 
-function grown<Column extends Float64Array | Uint32Array | Uint8Array>(column: Column, larger: Column): Column {
+function grown<Column extends Float64Array | Uint32Array | Uint8Array>(
+  column: Column,
+  larger: Column,
+): Column {
   larger.set(column);
   return larger;
 }

@@ -6,7 +6,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { MAX_IDS_PER_CALL, type Store } from "../store/store.ts";
+import { type DeviceSummary, MAX_IDS_PER_CALL, type Store } from "../store/store.ts";
 import { DeviceIndex } from "./device_index.ts";
 
 /** No reader is given what was read from the store earlier than this before it asked. */
@@ -96,8 +96,20 @@ export class Fleet {
     return this.#next;
   }
 
-  /** Reads what the store has of these devices now, whatever the index's age. */
-  async reread(deviceIds: readonly string[]): Promise<void> {
+  /** Takes over what was read of one device besides; undefined: the store does not have it. */
+  take(deviceId: string, summary: DeviceSummary | undefined): void {
+    if (summary === undefined) this.index.delete(deviceId);
+    else this.index.set(summary, this.#rounds, this.#options.unixNow());
+  }
+
+  /** Resolves when no reading is under way any more. */
+  async settled(): Promise<void> {
+    while (this.#reading !== undefined || this.#rescan !== undefined) {
+      await Promise.allSettled([this.#reading?.done, this.#rescan]);
+    }
+  }
+
+  async #reread(deviceIds: readonly string[]): Promise<void> {
     const { store, unixNow } = this.#options;
     for (let start = 0; start < deviceIds.length; start += MAX_IDS_PER_CALL) {
       const asked = deviceIds.slice(start, start + MAX_IDS_PER_CALL);
@@ -107,13 +119,6 @@ export class Fleet {
         missing.delete(summary.deviceId);
       }
       for (const deviceId of missing) this.index.delete(deviceId);
-    }
-  }
-
-  /** Resolves when no reading is under way any more. */
-  async settled(): Promise<void> {
-    while (this.#reading !== undefined || this.#rescan !== undefined) {
-      await Promise.allSettled([this.#reading?.done, this.#rescan]);
     }
   }
 
@@ -147,7 +152,7 @@ export class Fleet {
       await this.#rescan?.catch(() => {});
       await this.#scan();
     } else {
-      await this.reread(deviceIds);
+      await this.#reread(deviceIds);
       if (this.#options.now() - this.#scannedAtMs > RESCAN_INTERVAL_MS) this.#rescanBehind();
     }
     this.#version = version;
