@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-import { countsKey, devicesKey, probeKey, producerKey, sessionKey } from "../src/store/keys.ts";
+import { countsKey, recordsKey, probeKey, producerKey, sessionKey } from "../src/store/keys.ts";
 import { StoreError } from "../src/store/store.ts";
 import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
 import { startRedis } from "./redis_server.ts";
@@ -47,7 +47,7 @@ Deno.test("All keys lie in one slot of a cluster, whatever the ids hold", async 
     assertEquals(await store.apply({ ...batch(1, { devices: [delta(id, 1)], sessions }), producer: id }), []);
     assertEquals((await store.device(id))?.count, 1);
   });
-  const keys = [countsKey, devicesKey, probeKey, producerKey("{x}"), sessionKey("a}{b"), sessionKey("{}")];
+  const keys = [countsKey, recordsKey, probeKey, producerKey("{x}"), sessionKey("a}{b"), sessionKey("{}")];
   const slots = await Promise.all(keys.map((key) => server.call("CLUSTER", "KEYSLOT", key)));
   assertEquals(new Set(slots).size, 1);
 });
@@ -101,9 +101,9 @@ Deno.test("A value Tally did not write stops the whole batch, and the message na
     await server.call("HSET", countsKey, "z", "many");
     await assertRejects(() => store.apply(both), StoreError, "many");
     await server.call("HDEL", countsKey, "z");
-    await server.call("HSET", devicesKey, "z", "something else");
+    await server.call("HSET", recordsKey, "z", "something else");
     await assertRejects(() => store.apply(both), StoreError, "of device z");
-    await server.call("HDEL", devicesKey, "z");
+    await server.call("HDEL", recordsKey, "z");
     await server.call("SET", sessionKey("s"), "open");
     await assertRejects(() => store.claimSession("s", 0, now), StoreError, "open");
     assertEquals(await countsOf(store), {});

@@ -275,7 +275,7 @@ export interface Store {
   /** Takes back what an instance reported. */
   removeInstance(instance: string): Promise<void>;
 
-  /** The reports that are not older than {@linkcode INSTANCE_EXPIRY_MS}, in the order of their addresses. */
+  /** The reports that are not older than {@linkcode INSTANCE_EXPIRY_MS}, by host, address and worker. */
   instances(nowMs: number): Promise<readonly InstanceReport[]>;
 
   /** Releases connections and files. Calls under way may reject. */
