@@ -140,7 +140,7 @@ export class Chart {
     const last = this.#drawn.at(-1);
     if (first === undefined || last === undefined) return [];
     const span = last.start_ms - first.start_ms;
-    const most = Math.max(3, this.#plotWidth() / 110);
+    const most = Math.max(4, this.#plotWidth() / 110);
     const step = TICK_STEPS_MS.find((ms) => span / ms <= most) ?? span;
     const zoneMs = new Date(last.start_ms).getTimezoneOffset() * 60_000;
     const labels = [];

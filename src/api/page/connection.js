@@ -17,13 +17,13 @@
  *
  * @typedef {object} Listener
  * @property {(frame: FleetFrame) => void} onFleet
- * @property {(rows: readonly DeviceRow[]) => void} onDevices
+ * @property {(rows: readonly DeviceRow[], removed: readonly string[]) => void} onDevices
  * @property {(state: ConnectionState, message: string) => void} onState called when either changes
  */
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 5_000;
-/** Frames come several times a second; a network that went away without a word is noticed by their absence. */
+/** A network may go away without a word, and a fleet have no news: after this, only connecting anew can tell. */
 const SILENCE_MS = 20_000;
 
 /** An EventSource on `/live` that is opened anew when other devices are watched. */
@@ -96,8 +96,9 @@ export class Connection {
       this.#listener.onFleet(frame);
     });
     source.addEventListener("devices", (event) => {
-      this.#listener.onDevices(JSON.parse(event.data).devices);
       this.#expectWord();
+      const { devices, removed } = JSON.parse(event.data);
+      this.#listener.onDevices(devices, removed);
     });
     source.addEventListener("store", (event) => {
       const { ok, message } = JSON.parse(event.data);
@@ -134,7 +135,7 @@ export class Connection {
 
   #expectWord() {
     clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#lose(), SILENCE_MS);
+    this.#silence = setTimeout(() => this.#opening === undefined ? this.#open() : this.#lose(), SILENCE_MS);
   }
 
   /**

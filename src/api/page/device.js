@@ -93,6 +93,7 @@ export class DeviceView {
       this.#loadHistory();
     } catch (error) {
       if (deviceId !== this.#deviceId || !(error instanceof ApiError) || error.status !== 404) return;
+      this.#device = undefined;
       byId("known").hidden = true;
       byId("unknown").hidden = false;
     }
@@ -117,11 +118,7 @@ export class DeviceView {
   /** Moves the times on. */
   tick() {
     const device = this.#device;
-    if (device === undefined) {
-      // It may send its first packet.
-      if (this.#deviceId !== undefined && !byId("unknown").hidden) this.load();
-      return;
-    }
+    if (device === undefined) return;
     const now = this.#options.serverNow();
     setText(byId("device-seen"), `Last seen ${formatAgo(device.last_seen_ms, now)}`);
     setText(byId("device-since"), `in ${formatDuration(now - device.first_seen_ms)}`);

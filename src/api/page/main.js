@@ -57,9 +57,10 @@ const connection = new Connection({
     devicesBefore = frame.devices;
     onlineBefore = frame.online;
   },
-  onDevices(rows) {
+  onDevices(rows, removed) {
     table.update(rows);
     device.update(rows);
+    if (removed.length > 0) deviceId === undefined ? refreshTable() : device.load();
   },
   onState(state, message) {
     showState(state, message);

@@ -44,7 +44,7 @@ export class Overview {
     setText(byId("online"), formatCount(frame.online));
     setText(byId("online-note"), `of ${formatCount(frame.devices)}`);
     setText(byId("offline"), formatCount(frame.offline));
-    setText(byId("offline-note"), `silent for ${formatDuration(frame.offline_after_ms)}`);
+    setText(byId("offline-note"), `silent for over ${formatDuration(frame.offline_after_ms)}`);
     setText(byId("rate"), formatRate(frame.rate_10s));
     setText(byId("rate-note"), `${formatRate(frame.rate_1m)} over a minute`);
     setText(byId("count"), formatCount(frame.count));
