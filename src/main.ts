@@ -92,6 +92,7 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
   parts.defer(() => store.close());
 
   const api = config.role === "ingest" ? undefined : await startApi({
+    ...config,
     host: config.httpHost,
     port: config.httpPort,
     store,

@@ -19,13 +19,15 @@ import {
 import { getLogger } from "@logtape/logtape";
 
 import { type ApiOptions, type RunningApi, startApi } from "../src/api/api.ts";
-import { type DeviceCount, type Store, StoreError } from "../src/store/store.ts";
+import { type DeviceCount, type DeviceSummary, type Store, StoreError } from "../src/store/store.ts";
 import { until } from "./until.ts";
 
 const log = getLogger(["tally", "test"]);
 
+const neverSeen = { firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, online: true };
+
 /** Counts in a list; fails on demand, answers late on demand. */
-class ListedStore implements Pick<Store, "counts" | "ping"> {
+class ListedStore implements Pick<Store, "scan" | "ping"> {
   reads = 0;
   failure: Error | undefined;
   gate: Promise<void> | undefined;
@@ -36,11 +38,13 @@ class ListedStore implements Pick<Store, "counts" | "ping"> {
     return this.failure ? Promise.reject(this.failure) : Promise.resolve();
   }
 
-  async *counts(): AsyncIterable<readonly DeviceCount[]> {
+  async *scan(): AsyncIterable<readonly DeviceSummary[]> {
     this.reads++;
     await this.gate;
     for (let start = 0; start < this.devices.length; start += 1_000) {
-      yield await Promise.resolve(this.devices.slice(start, start + 1_000));
+      yield await Promise.resolve(
+        this.devices.slice(start, start + 1_000).map((device) => ({ ...neverSeen, ...device })),
+      );
     }
     if (this.failure) throw this.failure;
   }

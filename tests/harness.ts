@@ -65,7 +65,7 @@ export async function startTestIngest(
 /** Every device's count. */
 export async function countsOf(store: Store): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
-  for await (const page of store.counts()) {
+  for await (const page of store.scan()) {
     for (const { deviceId, count } of page) counts[deviceId] = count;
   }
   return counts;

@@ -173,6 +173,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
       firstSeenMs: 2000,
       lastSeenMs: 2000,
       timestampMs: 4000,
+      online: true,
       payload: bytes("new"),
     });
   });
@@ -280,7 +281,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     await store.apply(batch(1, { devices: devices(0, 3000) }));
     const seen: string[] = [];
     let sequence = 1;
-    for await (const page of store.counts()) {
+    for await (const page of store.scan()) {
       seen.push(...page.map(({ deviceId }) => deviceId));
       if (sequence < 4) await other.apply(batch(++sequence, { devices: devices(0, 3000 * sequence) }));
     }

@@ -4,11 +4,9 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
-import { Hono } from "@hono/hono";
-
-import { matchesEtag } from "./negotiate.ts";
+import { Asset } from "./assets.ts";
 import apiJs from "./page/api.js" with { type: "text" };
 import chartJs from "./page/chart.js" with { type: "text" };
 import connectionJs from "./page/connection.js" with { type: "text" };
@@ -26,69 +24,64 @@ import sparklinesJs from "./page/sparklines.js" with { type: "text" };
 import tableCss from "./page/table.css" with { type: "text" };
 import tableJs from "./page/table.js" with { type: "text" };
 
-/** Every file by its path. */
-const FILES: Readonly<Record<string, string>> = {
-  "/": indexHtml,
-  "/page/api.js": apiJs,
-  "/page/chart.js": chartJs,
-  "/page/connection.js": connectionJs,
-  "/page/device.css": deviceCss,
-  "/page/device.js": deviceJs,
-  "/page/dom.js": domJs,
-  "/page/figures.css": figuresCss,
-  "/page/format.js": formatJs,
-  "/page/icon.svg": iconSvg,
-  "/page/main.js": mainJs,
-  "/page/overview.js": overviewJs,
-  "/page/page.css": pageCss,
-  "/page/sparklines.js": sparklinesJs,
-  "/page/table.css": tableCss,
-  "/page/table.js": tableJs,
-};
-
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
-  css: "text/css",
-  html: "text/html",
-  js: "text/javascript",
+  css: "text/css; charset=utf-8",
+  js: "text/javascript; charset=utf-8",
   svg: "image/svg+xml",
 };
 
-/** Nothing from elsewhere, nothing inline: a device id that became markup would still do nothing. */
-const HEADERS = {
-  "Content-Security-Policy": [
-    "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self'",
-    "connect-src 'self'",
-    "img-src 'self'",
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'",
-  ].join("; "),
-  // Asked for each time, answered with 304: the page is never older than the api that it talks to.
-  "Cache-Control": "no-cache",
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Resource-Policy": "same-origin",
-  "Referrer-Policy": "no-referrer",
-  "X-Content-Type-Options": "nosniff",
-  "X-Frame-Options": "DENY",
+const index = new Asset("text/html; charset=utf-8", () => indexHtml);
+
+const texts: Readonly<Record<string, string>> = {
+  "api.js": apiJs,
+  "chart.js": chartJs,
+  "connection.js": connectionJs,
+  "device.css": deviceCss,
+  "device.js": deviceJs,
+  "dom.js": domJs,
+  "figures.css": figuresCss,
+  "format.js": formatJs,
+  "icon.svg": iconSvg,
+  "main.js": mainJs,
+  "overview.js": overviewJs,
+  "page.css": pageCss,
+  "sparklines.js": sparklinesJs,
+  "table.css": tableCss,
+  "table.js": tableJs,
 };
 
-/** Routes for `/` and the files it refers to. */
-export function createPage(): Hono {
-  const page = new Hono();
-  for (const [path, text] of Object.entries(FILES)) {
-    const body = new TextEncoder().encode(text);
-    const type = path === "/" ? "html" : path.slice(path.lastIndexOf(".") + 1);
-    const headers = {
-      ...HEADERS,
-      "Content-Type": `${CONTENT_TYPES[type]}; charset=utf-8`,
-      "ETag": `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`,
-    };
-    page.get(path, (c) => {
-      const isKnown = matchesEtag(c.req.header("If-None-Match"), headers.ETag);
-      return isKnown ? c.body(null, 304, headers) : c.body(body, 200, headers);
-    });
-  }
-  return page;
+const files: ReadonlyMap<string, Asset> = new Map(
+  Object.entries(texts).map(([name, text]) => {
+    const contentType = CONTENT_TYPES[name.slice(name.lastIndexOf(".") + 1)]!;
+    return [name, new Asset(contentType, () => text)];
+  }),
+);
+
+const indexRoute = createRoute({
+  method: "get",
+  path: "/",
+  tags: ["Page"],
+  summary: "The monitor, for people",
+  responses: { 200: { description: "The page", content: { "text/html": { schema: z.string() } } } },
+});
+
+const fileRoute = createRoute({
+  method: "get",
+  path: "/page/{file}",
+  tags: ["Page"],
+  summary: "What that page loads",
+  request: { params: z.object({ file: z.string().openapi({ enum: [...files.keys()] }) }) },
+  responses: {
+    200: { description: "The file", content: { "text/javascript": { schema: z.string() } } },
+    404: { description: "There is no such file" },
+  },
+});
+
+/** Adds the routes for the page and the files it refers to. */
+export function addPage(app: OpenAPIHono): void {
+  app.openapi(indexRoute, (c) => index.respond(c));
+  app.openapi(fileRoute, (c) => {
+    const file = files.get(c.req.valid("param").file);
+    return file === undefined ? c.json({ error: `there is nothing at ${c.req.path}` }, 404) : file.respond(c);
+  });
 }
