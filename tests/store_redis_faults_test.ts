@@ -5,7 +5,7 @@
  */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 
-import { countsKey, recordsKey, producerKey, sessionKey } from "../src/store/keys.ts";
+import { countsKey, producerKey, recordsKey, sessionKey } from "../src/store/keys.ts";
 import { StoreError } from "../src/store/store.ts";
 import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
 import { startRedis } from "./redis_server.ts";

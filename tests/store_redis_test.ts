@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-import { countsKey, recordsKey, probeKey, producerKey, sessionKey } from "../src/store/keys.ts";
+import { countsKey, probeKey, producerKey, recordsKey, sessionKey } from "../src/store/keys.ts";
 import { StoreError } from "../src/store/store.ts";
 import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
 import { startRedis } from "./redis_server.ts";

@@ -8,7 +8,7 @@
 /** @import { DeviceHistory, DeviceRow, Payload } from "./shapes.ts" */
 import { ApiError, deviceUrl, request } from "./api.js";
 import { Chart } from "./chart.js";
-import { byId, setStatus, setText } from "./dom.js";
+import { byId, setFigure, setStatus, setText } from "./dom.js";
 import {
   formatAgo,
   formatBytes,
@@ -49,6 +49,7 @@ export class DeviceView {
   #history;
   #historyAtMs = 0;
   #payloadAtMs = 0;
+  #isPayloadStale = false;
   #isFormChosen = false;
 
   /** @param {DeviceViewOptions} options */
@@ -83,6 +84,7 @@ export class DeviceView {
     const deviceId = this.#deviceId;
     if (deviceId === undefined) return;
     this.#payloadAtMs = performance.now();
+    this.#isPayloadStale = false;
     try {
       /** @type {DeviceRow} */
       const device = await request(deviceUrl(deviceId));
@@ -110,8 +112,9 @@ export class DeviceView {
     if (!device.payload.truncated) {
       this.#payload = device.payload;
       if (isNew) this.#showPayload();
-    } else if (isNew && performance.now() - this.#payloadAtMs > PAYLOAD_REFRESH_MS) {
-      this.load();
+      this.#isPayloadStale = false;
+    } else if (isNew) {
+      this.#isPayloadStale = true;
     }
   }
 
@@ -122,6 +125,7 @@ export class DeviceView {
     const now = this.#options.serverNow();
     setText(byId("device-seen"), `Last seen ${formatAgo(device.last_seen_ms, now)}`);
     setText(byId("device-since"), `in ${formatDuration(now - device.first_seen_ms)}`);
+    if (this.#isPayloadStale && performance.now() - this.#payloadAtMs > PAYLOAD_REFRESH_MS) this.load();
     if (performance.now() - this.#historyAtMs > HISTORY_REFRESH_MS) this.#loadHistory();
   }
 
@@ -131,9 +135,9 @@ export class DeviceView {
     byId("known").hidden = false;
     byId("unknown").hidden = true;
     setStatus(byId("device-status"), device.status);
-    setText(byId("device-rate"), formatRate(device.rate_10s));
-    setText(byId("device-rate-1m"), formatRate(device.rate_1m));
-    setText(byId("device-count"), formatCount(device.count));
+    setFigure(byId("device-rate"), formatRate(device.rate_10s));
+    setFigure(byId("device-rate-1m"), formatRate(device.rate_1m));
+    setFigure(byId("device-count"), formatCount(device.count));
     setText(byId("first-seen"), formatDate(device.first_seen_ms));
     setText(byId("last-seen"), formatDate(device.last_seen_ms));
     setText(byId("timestamp"), `${formatDate(device.timestamp_ms)} ${clockError(device)}`);

@@ -25,6 +25,17 @@ export function setText(element, text) {
 }
 
 /**
+ * A figure of a tile: what is longer than a million is written smaller, so that every tile holds its own.
+ *
+ * @param {Element} element
+ * @param {string} text
+ */
+export function setFigure(element, text) {
+  setText(element, text);
+  element.toggleAttribute("data-long", text.length > "1,234,567".length);
+}
+
+/**
  * @param {Element} element
  * @param {"online" | "offline"} status
  */

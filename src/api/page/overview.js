@@ -8,7 +8,7 @@
 /** @import { FleetFrame, FleetReport, HistoryPoint, Instance } from "./shapes.ts" */
 import { request } from "./api.js";
 import { Chart } from "./chart.js";
-import { byId, setText } from "./dom.js";
+import { byId, setFigure, setText } from "./dom.js";
 import { formatCount, formatDuration, formatRate } from "./format.js";
 
 /** The minutes and hours shown are at most this old; seconds come with each frame. */
@@ -41,13 +41,13 @@ export class Overview {
     const isEmpty = frame.devices === 0;
     byId("empty").hidden = !isEmpty;
     byId("filled").hidden = isEmpty;
-    setText(byId("online"), formatCount(frame.online));
+    setFigure(byId("online"), formatCount(frame.online));
     setText(byId("online-note"), `of ${formatCount(frame.devices)}`);
-    setText(byId("offline"), formatCount(frame.offline));
+    setFigure(byId("offline"), formatCount(frame.offline));
     setText(byId("offline-note"), `silent for over ${formatDuration(frame.offline_after_ms)}`);
-    setText(byId("rate"), formatRate(frame.rate_10s));
+    setFigure(byId("rate"), formatRate(frame.rate_10s));
     setText(byId("rate-note"), `${formatRate(frame.rate_1m)} over a minute`);
-    setText(byId("count"), formatCount(frame.count));
+    setFigure(byId("count"), formatCount(frame.count));
     this.#showInstances(frame);
     if (isEmpty) return;
     if (performance.now() - this.#loadedAtMs > HISTORY_REFRESH_MS) this.load();

@@ -150,7 +150,7 @@ export class DeviceTable {
       ? "No devices"
       : `${formatCount(first)}–${formatCount(first + devices.length - 1)} of ${formatCount(total)}`;
     setText(byId("position"), position);
-    if (announce) setText(byId("announcement"), `${formatCount(total)} devices. ${position}.`);
+    if (announce) setText(byId("announcement"), `Devices ${position}`);
     byId("none").hidden = total > 0;
     this.#table.hidden = total === 0;
     /** @type {HTMLButtonElement} */ (byId("next")).disabled = next_cursor === null;
