@@ -45,7 +45,9 @@ export function grpcStatus(error: unknown): { code: status; details: string } {
 }
 
 /** The HTTP status and message a reader is given. */
-export function httpStatus(error: unknown): { status: 400 | 403 | 404 | 409 | 429 | 500 | 503; message: string } {
+export function httpStatus(
+  error: unknown,
+): { status: 400 | 403 | 404 | 409 | 429 | 500 | 503; message: string } {
   if (error instanceof RequestError) return { status: httpStatuses[error.code], message: error.message };
   if (error instanceof StoreError) return { status: 503, message: storeUnavailable };
   return { status: 500, message: "internal error; the server's log has more" };

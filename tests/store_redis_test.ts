@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 import { countsKey, probeKey, producerKey, recordsKey, sessionKey } from "../src/store/keys.ts";
 import { StoreError } from "../src/store/store.ts";
@@ -27,10 +27,15 @@ Deno.test("Other programs read counts with HGETALL, and every other key says wha
     await store.ping();
 
     assertEquals(await server.call("HGETALL", "device_metrics"), ["a", "2", "b", "1"]);
-    assertEquals(await server.call("HGETALL", "tally:{device_metrics}:devices"), [
-      ...["a", `${now} ${now} 1234 hot`],
-      ...["b", `${now} ${now} 5678 cold`],
+    assertEquals(await server.call("HGETALL", "tally:{device_metrics}:payloads"), ["a", "hot", "b", "cold"]);
+    assertEquals(await server.call("HSTRLEN", "tally:{device_metrics}:records", "a"), 41);
+    assertEquals(await server.call("HGETALL", `tally:{device_metrics}:fleet:second:${now / 60_000 | 0}`), [
+      `${now / 1000}`,
+      "3",
     ]);
+    await store.markOffline(["a", "b"], now + 1, now + 2);
+    const events = await server.call("LRANGE", "tally:{device_metrics}:events", 0, -1) as string[];
+    assertMatch(events[0]!, new RegExp(`^\\d+ offline ${now + 2} ${now} a$`));
     assertEquals(await server.call("GET", "tally:{device_metrics}:session:s"), "1 3");
     assertEquals(await server.call("GET", "tally:{device_metrics}:producer:p"), "7");
   });

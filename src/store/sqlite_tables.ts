@@ -117,7 +117,8 @@ const summaries = `SELECT ${summary} FROM devices`;
 const page = `ORDER BY device_id LIMIT ${PAGE_DEVICES}`;
 const event = "SELECT id, kind, device_id AS deviceId, at_ms AS atMs, last_seen_ms AS lastSeenMs FROM events";
 
-const statements = {
+/** SQL by the names the store's code uses. */
+export const statements = {
   readSession: "SELECT epoch, committed FROM sessions WHERE session = ? AND expires_at_ms > ?",
   writeSession: "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)",
   readSequence: "SELECT sequence FROM producers WHERE producer = ? AND expires_at_ms > ?",
