@@ -93,6 +93,7 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
   parts.defer(() => store.close());
 
   const api = config.role === "ingest" ? undefined : await startApi({
+    ...config,
     host: config.httpHost,
     port: config.httpPort,
     store,
@@ -142,6 +143,8 @@ async function startIngestHere(
     ...config,
     host: config.grpcHost,
     port: config.grpcPort,
+    hostName: Deno.hostname(),
+    pid: Deno.pid,
     reusePort: config.worker > 0,
     drainTimeoutMs,
     store,

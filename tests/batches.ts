@@ -57,7 +57,7 @@ export async function countsOf(store: Store): Promise<Record<string, number>> {
 
 /** Every page of counts. */
 export function pagesOf(store: Store): Promise<(readonly DeviceCount[])[]> {
-  return Array.fromAsync(store.counts());
+  return Array.fromAsync(store.scan());
 }
 
 /** The UTF-8 of a text. */

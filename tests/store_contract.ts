@@ -9,6 +9,7 @@ import type { Store } from "../src/store/store.ts";
 import { advance, batch, bytes, claimed, countsOf, delta, now, pagesOf } from "./batches.ts";
 import { forSeeds } from "./random.ts";
 import { StoreModel } from "./store_model.ts";
+import { testMonitoring } from "./store_monitor_contract.ts";
 
 /** An empty place for data; each `open` is a store on it, as of one more process. */
 export interface StorePlace extends AsyncDisposable {
@@ -173,6 +174,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
       firstSeenMs: 2000,
       lastSeenMs: 2000,
       timestampMs: 4000,
+      online: true,
       payload: bytes("new"),
     });
   });
@@ -280,7 +282,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     await store.apply(batch(1, { devices: devices(0, 3000) }));
     const seen: string[] = [];
     let sequence = 1;
-    for await (const page of store.counts()) {
+    for await (const page of store.scan()) {
       seen.push(...page.map(({ deviceId }) => deviceId));
       if (sequence < 4) await other.apply(batch(++sequence, { devices: devices(0, 3000 * sequence) }));
     }
@@ -301,6 +303,8 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     await Promise.all([write(store, "p"), write(other, "q"), write(store, "r"), write(other, "s")]);
     assertEquals(await countsOf(store), { shared: 80, p: 20, q: 20, r: 20, s: 20 });
   });
+
+  testMonitoring(test);
 
   test("Any order of claims, batches and resends agrees with a simple model", async (store, other) => {
     let runs = 0;

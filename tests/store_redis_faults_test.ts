@@ -5,7 +5,7 @@
  */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 
-import { countsKey, devicesKey, producerKey, sessionKey } from "../src/store/keys.ts";
+import { countsKey, producerKey, recordsKey, sessionKey } from "../src/store/keys.ts";
 import { StoreError } from "../src/store/store.ts";
 import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
 import { startRedis } from "./redis_server.ts";
@@ -145,7 +145,7 @@ Deno.test("Out of memory applies nothing, and the same batch goes in when there 
     await assertRejects(() => store.apply(big), StoreError, "OOM");
     await assertRejects(() => store.apply(batch(1, { sessions: big.sessions })), StoreError, "OOM");
     await assertRejects(() => store.ping(), StoreError, "OOM");
-    assertEquals(await server.call("EXISTS", countsKey, devicesKey, producerKey("p")), 0);
+    assertEquals(await server.call("EXISTS", countsKey, recordsKey, producerKey("p")), 0);
     assertEquals(await server.call("GET", sessionKey("s")), `${epoch} 0`);
     await server.call("CONFIG", "SET", "maxmemory", 0);
     assertEquals(await store.apply(big), []);

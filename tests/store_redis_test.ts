@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
-import { countsKey, devicesKey, probeKey, producerKey, sessionKey } from "../src/store/keys.ts";
+import { countsKey, probeKey, producerKey, recordsKey, sessionKey } from "../src/store/keys.ts";
 import { StoreError } from "../src/store/store.ts";
 import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
 import { startRedis } from "./redis_server.ts";
@@ -27,10 +27,15 @@ Deno.test("Other programs read counts with HGETALL, and every other key says wha
     await store.ping();
 
     assertEquals(await server.call("HGETALL", "device_metrics"), ["a", "2", "b", "1"]);
-    assertEquals(await server.call("HGETALL", "tally:{device_metrics}:devices"), [
-      ...["a", `${now} ${now} 1234 hot`],
-      ...["b", `${now} ${now} 5678 cold`],
+    assertEquals(await server.call("HGETALL", "tally:{device_metrics}:payloads"), ["a", "hot", "b", "cold"]);
+    assertEquals(await server.call("HSTRLEN", "tally:{device_metrics}:records", "a"), 41);
+    assertEquals(await server.call("HGETALL", `tally:{device_metrics}:fleet:second:${now / 60_000 | 0}`), [
+      `${now / 1000}`,
+      "3",
     ]);
+    await store.markOffline(["a", "b"], now + 1, now + 2);
+    const events = await server.call("LRANGE", "tally:{device_metrics}:events", 0, -1) as string[];
+    assertMatch(events[0]!, new RegExp(`^\\d+ offline ${now + 2} ${now} a$`));
     assertEquals(await server.call("GET", "tally:{device_metrics}:session:s"), "1 3");
     assertEquals(await server.call("GET", "tally:{device_metrics}:producer:p"), "7");
   });
@@ -47,7 +52,7 @@ Deno.test("All keys lie in one slot of a cluster, whatever the ids hold", async 
     assertEquals(await store.apply({ ...batch(1, { devices: [delta(id, 1)], sessions }), producer: id }), []);
     assertEquals((await store.device(id))?.count, 1);
   });
-  const keys = [countsKey, devicesKey, probeKey, producerKey("{x}"), sessionKey("a}{b"), sessionKey("{}")];
+  const keys = [countsKey, recordsKey, probeKey, producerKey("{x}"), sessionKey("a}{b"), sessionKey("{}")];
   const slots = await Promise.all(keys.map((key) => server.call("CLUSTER", "KEYSLOT", key)));
   assertEquals(new Set(slots).size, 1);
 });
@@ -79,7 +84,13 @@ Deno.test("A device that only another program counted has a count and no times",
   await using server = await startRedis();
   await withStore(server, async (store) => {
     await server.call("HINCRBY", countsKey, "theirs", 4);
-    const unknown = { firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, payload: new Uint8Array() };
+    const unknown = {
+      firstSeenMs: 0,
+      lastSeenMs: 0,
+      timestampMs: 0,
+      online: true,
+      payload: new Uint8Array(),
+    };
     assertEquals(await store.device("theirs"), { deviceId: "theirs", count: 4, ...unknown });
     await store.apply(batch(1, { devices: [delta("theirs", 1)] }));
     await server.call("HINCRBY", countsKey, "theirs", 1);
@@ -95,9 +106,9 @@ Deno.test("A value Tally did not write stops the whole batch, and the message na
     await server.call("HSET", countsKey, "z", "many");
     await assertRejects(() => store.apply(both), StoreError, "many");
     await server.call("HDEL", countsKey, "z");
-    await server.call("HSET", devicesKey, "z", "something else");
+    await server.call("HSET", recordsKey, "z", "something else");
     await assertRejects(() => store.apply(both), StoreError, "of device z");
-    await server.call("HDEL", devicesKey, "z");
+    await server.call("HDEL", recordsKey, "z");
     await server.call("SET", sessionKey("s"), "open");
     await assertRejects(() => store.claimSession("s", 0, now), StoreError, "open");
     assertEquals(await countsOf(store), {});
@@ -113,7 +124,7 @@ Deno.test("A device that HSCAN gives twice is given once", async () => {
     const devices = Array.from({ length: 8000 }, (_, i) => delta(`device-${i}`, 1));
     await store.apply(batch(1, { devices }));
     const seen: string[] = [];
-    for await (const page of store.counts()) {
+    for await (const page of store.scan()) {
       if (seen.length === 0) {
         const kept = new Set(page.slice(-300).map(({ deviceId }) => deviceId));
         const others = devices.map(({ deviceId }) => deviceId).filter((id) => !kept.has(id));

@@ -70,12 +70,12 @@ Deno.test("A file that cannot be opened or is no database is refused by name", (
 Deno.test("A file with tables of another version is refused", () =>
   withFile(async (path) => {
     const db = new DatabaseSync(path);
-    db.exec("PRAGMA user_version = 2");
+    db.exec("PRAGMA user_version = 3");
     db.close();
     await assertRejects(
       () => openSqliteStore({ path, ackAfter: { kind: "stored" } }),
       StoreError,
-      "it has schema version 2, this program knows 1",
+      "it has schema version 3, this program knows 2",
     );
   }));
 

@@ -2,7 +2,8 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
 import { openRedisStore } from "../src/store/redis.ts";
-import { countsOf, framedPacket, ingestDefaults, packet, RawCall, until } from "./harness.ts";
+import { countsOf, framedPacket, ingestDefaults, packet, RawCall } from "./harness.ts";
+import { until } from "./until.ts";
 import { Program } from "./program.ts";
 import { startRedis } from "./redis_server.ts";
 
