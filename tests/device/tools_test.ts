@@ -1,7 +1,8 @@
 /** The command-line tools as a user runs them: processes of their own, with their tasks' permissions. */
 import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 
-import { countsOf, startTestIngest, temporaryStore, until } from "../harness.ts";
+import { countsOf, startTestIngest, temporaryStore } from "../harness.ts";
+import { until } from "../until.ts";
 
 /** A tool at work. Kills it, if that is still needed, at the end. */
 class Tool implements AsyncDisposable {
