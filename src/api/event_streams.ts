@@ -80,9 +80,10 @@ export class EventStreams {
     };
     let close = () => {};
     const handOver = (controller: ReadableStreamDefaultController<Uint8Array>, text: string) => {
-      controller.enqueue(encoder.encode(text));
       const tooSlow = new Error(`the client took no event in ${this.#slowClientMs} ms`);
       slowTimer = setTimeout(() => end(() => controller.error(tooSlow)), this.#slowClientMs);
+      // Last: a client that is found to be gone ends the stream from within this call.
+      controller.enqueue(encoder.encode(text));
     };
     return new ReadableStream<Uint8Array>({
       start: (controller) => {
