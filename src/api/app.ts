@@ -13,6 +13,7 @@ import { type Store, StoreError } from "../store/store.ts";
 import { addDeviceRoutes, type DeviceRoutesOptions } from "./devices.ts";
 import { addDocs } from "./docs.ts";
 import { chooseEncoding, chooseForm, matchesEtag } from "./negotiate.ts";
+import { addPage } from "./page.ts";
 import { PROMETHEUS_CONTENT_TYPE } from "./prometheus.ts";
 import { Counts, Failure, Health } from "./schemas.ts";
 import type { SnapshotBody, Snapshots } from "./snapshot.ts";
@@ -129,6 +130,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
   });
 
   addDeviceRoutes(app, options);
+  addPage(app);
   addDocs(app);
   refuseOtherMethods(app);
 
