@@ -119,7 +119,7 @@ export const settings = {
     min: "1KiB",
     max: "256MiB",
     scope: "ingest",
-    help: "Payload bytes that may wait for the store; full as above.",
+    help: "Bytes of messages that may wait for the store; full as above.",
   }),
   flushIntervalMs: duration("FLUSH_INTERVAL", {
     default: "50ms",

@@ -9,6 +9,7 @@ import type { Store } from "../src/store/store.ts";
 import { advance, batch, bytes, claimed, countsOf, delta, now, pagesOf } from "./batches.ts";
 import { forSeeds } from "./random.ts";
 import { StoreModel } from "./store_model.ts";
+import { testMonitoring } from "./store_monitor_contract.ts";
 
 /** An empty place for data; each `open` is a store on it, as of one more process. */
 export interface StorePlace extends AsyncDisposable {
@@ -302,6 +303,8 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     await Promise.all([write(store, "p"), write(other, "q"), write(store, "r"), write(other, "s")]);
     assertEquals(await countsOf(store), { shared: 80, p: 20, q: 20, r: 20, s: 20 });
   });
+
+  testMonitoring(test);
 
   test("Any order of claims, batches and resends agrees with a simple model", async (store, other) => {
     let runs = 0;

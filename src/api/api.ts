@@ -19,6 +19,9 @@ import { Snapshots } from "./snapshot.ts";
 /** 40 MB, a million devices' counts, at 5 Mbit/s. */
 export const READ_TIMEOUT_MS = 60_000;
 
+/** What the api asks of the store. */
+export type ApiStore = Omit<Store, "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close">;
+
 /** What the api needs. */
 export interface ApiOptions {
   /** Address to bind, for example `127.0.0.1`. */
@@ -26,7 +29,7 @@ export interface ApiOptions {
   /** TCP port; 0 takes a free one. */
   readonly port: number;
   /** Remains the caller's to close, after the api. */
-  readonly store: Store;
+  readonly store: ApiStore;
   /** A device silent for longer is offline. */
   readonly offlineAfterMs: number;
   /** Devices with series of their own in the Prometheus form of `/metrics`, at most. */
@@ -121,7 +124,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   const address = await listening.promise;
 
   const watching = new AbortController();
-  const watched = watchForSilence({ fleet, store, unixNow, offlineAfterMs, signal: watching.signal });
+  const watched = watchForSilence({ fleet, store, unixNow, offlineAfterMs, log, signal: watching.signal });
 
   return {
     host: address.hostname,

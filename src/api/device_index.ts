@@ -31,6 +31,14 @@ export interface DeviceView {
   readonly timestampMs: number;
 }
 
+/** Every device, by UTF-16 code units of its id. */
+export interface SortedDevices {
+  /** Ids. */
+  readonly ids: readonly string[];
+  /** The slot of each. */
+  readonly slots: Uint32Array;
+}
+
 /** Every device at one moment, in columns. */
 export interface DeviceCounts {
   /** By UTF-16 code units. */
@@ -75,7 +83,8 @@ export class DeviceIndex {
   #completeSinceMs: number | undefined;
   #sortedIds: string[] = [];
   #addedIds: string[] = [];
-  #removedSinceSort = false;
+  /** Undefined when a device was added or removed since. */
+  #sorted: SortedDevices | undefined;
 
   /** `offlineAfterMs`: a device silent for longer is offline. */
   constructor(offlineAfterMs: number) {
@@ -148,30 +157,32 @@ export class DeviceIndex {
     return fallen;
   }
 
-  /** Every device id, by UTF-16 code units; shared, never to be changed. */
-  sortedIds(): readonly string[] {
-    if (this.#removedSinceSort) {
-      this.#sortedIds = this.#sortedIds.filter((id) => this.#slots.has(id));
-      this.#addedIds = this.#addedIds.filter((id) => this.#slots.has(id));
-      this.#removedSinceSort = false;
-    }
-    if (this.#addedIds.length > 0) {
-      this.#sortedIds = merge(this.#sortedIds, [...new Set(this.#addedIds)].sort());
+  /** Every device, by id; shared, never to be changed. */
+  sorted(): SortedDevices {
+    if (this.#sorted === undefined) {
+      const known = this.#sortedIds.length + this.#addedIds.length === this.#slots.size
+        ? this.#sortedIds
+        : this.#sortedIds.filter((id) => this.#slots.has(id));
+      const added = [...new Set(this.#addedIds)].filter((id) => this.#slots.has(id)).sort();
+      const ids = added.length === 0 ? known : merge(known, added);
+      const slots = new Uint32Array(ids.length);
+      for (let i = 0; i < ids.length; i++) slots[i] = this.#slots.get(ids[i]!)!;
+      this.#sorted = { ids, slots };
+      this.#sortedIds = ids;
       this.#addedIds = [];
     }
-    return this.#sortedIds;
+    return this.#sorted;
   }
 
   /** Every device's count, apart from the index: later changes do not show in it. */
   counts(): DeviceCounts {
-    const ids = this.sortedIds();
-    const counts = new Float64Array(ids.length);
-    const lastSeenMs = new Float64Array(ids.length);
-    ids.forEach((deviceId, i) => {
-      const slot = this.#slots.get(deviceId)!;
-      counts[i] = this.#count[slot]!;
-      lastSeenMs[i] = this.#lastSeenMs[slot]!;
-    });
+    const { ids, slots } = this.sorted();
+    const counts = new Float64Array(slots.length);
+    const lastSeenMs = new Float64Array(slots.length);
+    for (let i = 0; i < slots.length; i++) {
+      counts[i] = this.#count[slots[i]!]!;
+      lastSeenMs[i] = this.#lastSeenMs[slots[i]!]!;
+    }
     return { ids, counts, lastSeenMs };
   }
 
@@ -190,6 +201,7 @@ export class DeviceIndex {
       this.#ids[slot] = deviceId;
       this.#slots.set(deviceId, slot);
       this.#addedIds.push(deviceId);
+      this.#sorted = undefined;
       for (const packets of this.#packets) packets[slot] = 0;
       this.#count[slot] = this.#completeSinceMs === undefined ? count : 0;
     }
@@ -212,7 +224,7 @@ export class DeviceIndex {
     this.#slots.delete(deviceId);
     this.#ids[slot] = undefined;
     this.#freeSlots.push(slot);
-    this.#removedSinceSort = true;
+    this.#sorted = undefined;
   }
 
   /** Forgets the devices that were last set before `round`: a reading of the whole store did not find them. */

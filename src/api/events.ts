@@ -6,6 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import type { z } from "@hono/zod-openapi";
+import type { Logger } from "@logtape/logtape";
 
 import { type DeviceEvent, MAX_IDS_PER_CALL, type Store, StoreError } from "../store/store.ts";
 import { type EventStreams, formatEvent } from "./event_streams.ts";
@@ -34,6 +35,8 @@ export interface SilenceWatchOptions {
   readonly unixNow: () => number;
   /** A device silent for longer is offline. */
   readonly offlineAfterMs: number;
+  /** Told of errors nobody foresaw. */
+  readonly log: Logger;
   /** Ends the watch. */
   readonly signal: AbortSignal;
 }
@@ -44,7 +47,7 @@ export interface SilenceWatchOptions {
  * so nobody is called silent until it has been reachable for `offlineAfterMs`.
  */
 export async function watchForSilence(options: SilenceWatchOptions): Promise<void> {
-  const { fleet, store, unixNow, offlineAfterMs, signal } = options;
+  const { fleet, store, unixNow, offlineAfterMs, log, signal } = options;
   while (!signal.aborted) {
     try {
       await fleet.fresh();
@@ -54,8 +57,8 @@ export async function watchForSilence(options: SilenceWatchOptions): Promise<voi
         await store.markOffline(silent.slice(start, start + MAX_IDS_PER_CALL), nowMs - offlineAfterMs, nowMs);
       }
     } catch (error) {
-      // The fleet has said so already.
-      if (!(error instanceof StoreError)) throw error;
+      // Of a store that cannot be reached the fleet has told already.
+      if (!(error instanceof StoreError)) log.error("Looking for silent devices failed", { error });
     }
     await delay(WATCH_INTERVAL_MS, undefined, { signal }).catch(() => {});
   }

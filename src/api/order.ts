@@ -165,28 +165,48 @@ function keyOf(index: DeviceIndex, { sort }: ListQuery, slot: number, nowMs: num
 
 function sorted(index: DeviceIndex, query: ListQuery, nowMs: number): readonly string[] {
   const { status, prefix, sort, order } = query;
-  let ids = index.sortedIds();
-  if (prefix !== "") ids = ids.filter((id) => id.startsWith(prefix));
-  if (status !== undefined) {
-    ids = ids.filter((id) => index.onlineAt(index.slotOf(id)!, nowMs) === (status === "online"));
+  let { ids, slots } = index.sorted();
+  if (prefix !== "" || status !== undefined) {
+    const [all, matching] = [ids, slots.slice()];
+    const matchingIds: string[] = [];
+    for (let rank = 0; rank < all.length; rank++) {
+      const slot = slots[rank]!;
+      if (!all[rank]!.startsWith(prefix)) continue;
+      if (status !== undefined && index.onlineAt(slot, nowMs) !== (status === "online")) continue;
+      matching[matchingIds.push(all[rank]!) - 1] = slot;
+    }
+    ids = matchingIds;
+    slots = matching.subarray(0, ids.length);
   }
   if (sort === "id") return order === "asc" ? ids : ids.toReversed();
 
-  const keys = Float64Array.from(ids, (id) => keyOf(index, query, index.slotOf(id)!, nowMs));
-  if (order === "desc") keys.forEach((key, rank) => keys[rank] = -key);
-  return Array.from(ranksByKey(keys), (rank) => ids[rank]!);
+  const keys = new Float64Array(slots.length);
+  const sign = order === "asc" ? 1 : -1;
+  for (let rank = 0; rank < keys.length; rank++) keys[rank] = sign * keyOf(index, query, slots[rank]!, nowMs);
+  const inOrder: string[] = [];
+  for (const rank of ranksByKey(keys)) inOrder.push(ids[rank]!);
+  return inOrder;
 }
 
 /**
  * Positions in `keys`, whole numbers, by ascending key; equal ones stay in order. Sorting plain numbers
  * takes a quarter of the time of sorting by a comparison, so key and position go into one where they fit.
  */
-function ranksByKey(keys: Float64Array): Iterable<number> {
-  const least = keys.reduce((a, b) => Math.min(a, b), Infinity);
-  const greatest = keys.reduce((a, b) => Math.max(a, b), -Infinity);
-  const { length } = keys;
-  if ((greatest - least + 1) * length <= Number.MAX_SAFE_INTEGER) {
-    return keys.map((key, rank) => (key - least) * length + rank).sort().map((packed) => packed % length);
+function ranksByKey(keys: Float64Array): Uint32Array {
+  let [least, greatest] = [Infinity, -Infinity];
+  for (const key of keys) {
+    if (key < least) least = key;
+    if (key > greatest) greatest = key;
+  }
+  // A power of two, as dividing by it is exact.
+  const factor = 2 ** Math.ceil(Math.log2(keys.length));
+  if ((greatest - least + 1) * factor <= Number.MAX_SAFE_INTEGER) {
+    const packed = new Float64Array(keys.length);
+    for (let rank = 0; rank < keys.length; rank++) packed[rank] = (keys[rank]! - least) * factor + rank;
+    packed.sort();
+    const ranks = new Uint32Array(keys.length);
+    for (let i = 0; i < keys.length; i++) ranks[i] = packed[i]! - Math.floor(packed[i]! / factor) * factor;
+    return ranks;
   }
   return Uint32Array.from(keys, (_, rank) => rank).sort((a, b) => keys[a]! - keys[b]! || a - b);
 }

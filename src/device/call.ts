@@ -10,8 +10,11 @@ import { type Ack, COMMITTED_KEY, OFFSET_KEY, SESSION_KEY, streamBatches } from 
 
 /** Where to connect and how to notice that nobody is there any more. */
 export interface ChannelSettings {
+  /** Host and port. */
   readonly target: string;
+  /** A connection on which nothing arrives for this long is asked for a sign of life. */
   readonly keepaliveTimeMs: number;
+  /** How long the sign of life may take. */
   readonly keepaliveTimeoutMs: number;
 }
 
@@ -19,6 +22,7 @@ export interface ChannelSettings {
 export interface CallEvents {
   /** The server has given the session to this call; `committed` packets of it are settled. */
   opened(committed: number): void;
+  /** What has become of the call's packets so far. */
   acked(ack: Ack): void;
   /** There is room again after a {@linkcode DeviceCall.write} that returned false. */
   writable(): void;

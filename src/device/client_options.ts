@@ -20,8 +20,9 @@ export interface TelemetryClientOptions {
 
   /**
    * A file in which packets are kept until they are settled. A client that is opened with it again sends
-   * what was left, after `kill -9` too. One client at a time can open it. Without it, packets are kept in
-   * memory only.
+   * what was left, after `kill -9` too. One client at a time can open it. Each write is waited for, so
+   * sends that are awaited one by one are slower than many at once. Without it, packets are kept in memory
+   * only.
    */
   readonly file?: string;
 

@@ -6,6 +6,7 @@
 import {
   ConfigError,
   custom,
+  type Given,
   parseSettings,
   type Setting,
   settingsHelp,
@@ -39,20 +40,21 @@ export function rateFlag(
 }
 
 /**
- * The flags' values; or the exit code, when there is nothing to do: 0 after `--help`, 2 when flags are
+ * The flags' values, `contradictions` as for `parseSettings`; or the exit code, when there is nothing to do: 0 after `--help`, 2 when flags are
  * wrong, all of which are printed then.
  */
 export function readFlags<Table extends SettingTable>(
   usage: string,
   table: Table,
   args: readonly string[],
+  contradictions?: (given: Given<Table>) => string[],
 ): Values<Table> | number {
   if (args.includes("--help") || args.includes("-h")) {
     console.log(`${usage}\n\n${settingsHelp(table)}`);
     return 0;
   }
   try {
-    return parseSettings(table, args, () => undefined);
+    return parseSettings(table, args, () => undefined, contradictions);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     console.error(`Cannot start: wrong flags (--help lists them all).\n\n  ${error.problems.join("\n  ")}`);

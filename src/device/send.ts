@@ -67,7 +67,10 @@ const flags = {
 const PROGRESS_INTERVAL_MS = 1000, CHECK_INTERVAL_MS = 100;
 
 async function main(args: readonly string[]): Promise<number> {
-  const options = readFlags(usage, flags, args);
+  const options = readFlags(usage, flags, args, ({ source: { session, file } }) => {
+    if (session === undefined || file === undefined) return [];
+    return [`${session} and ${file}: a file has a session of its own; leave one out`];
+  });
   if (typeof options === "number") return options;
   try {
     return await send(options);

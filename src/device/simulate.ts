@@ -51,7 +51,7 @@ const flags = {
 const PROGRESS_INTERVAL_MS = 10_000;
 
 /** How long the end may wait for what is not acknowledged yet. */
-const STOP_TIMEOUT_MS = 10_000;
+const STOP_TIMEOUT_MS = 3_000;
 
 async function simulate(options: Values<typeof flags>): Promise<number> {
   const signal = stopSignal();

@@ -83,6 +83,12 @@ export interface RunningIngest {
  */
 const MAX_INTERNED_DEVICES = 1 << 18;
 
+/**
+ * Devices in one batch. A batch of 2,000 holds Redis, and whoever else wants something of it, for some
+ * 20 ms; smaller ones cost more per device, larger ones do not cost less.
+ */
+const MAX_BATCH_DEVICES = 2000;
+
 /** How often the store is asked whether it is there. */
 const STORE_CHECK_MS = 1000;
 
@@ -93,6 +99,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const queue = new PacketQueue({
     maxPackets: options.queueMaxPackets,
     maxBytes: options.queueMaxBytes,
+    maxDevices: MAX_BATCH_DEVICES,
     flushIntervalMs: options.flushIntervalMs,
   });
   const ingest: Ingest = {

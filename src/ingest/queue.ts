@@ -72,12 +72,18 @@ export class Group {
   /** What the group collected, by device. */
   readonly deltas = new Map<Device, Delta>();
 
+  /** An empty group of `batch`. */
+  constructor(readonly batch: PacketBatch) {}
+
   /** The delta of `device`, made when it has none. */
   delta(device: Device): Delta {
     const last = device.delta;
     if (last !== undefined && last.group === this) return last;
     let delta = this.deltas.get(device);
-    if (delta === undefined) this.deltas.set(device, delta = new Delta(device, this));
+    if (delta === undefined) {
+      this.deltas.set(device, delta = new Delta(device, this));
+      this.batch.deltas++;
+    }
     return device.delta = delta;
   }
 }
@@ -127,11 +133,13 @@ export class PacketBatch {
   packets = 0;
   /** Bytes of the messages they came in. */
   bytes = 0;
-  readonly #shared = new Group();
+  /** Devices of each group; one that is in several counts for each. */
+  deltas = 0;
+  readonly #shared = new Group(this);
 
   /** A new section for `owner`, which holds at most one in a batch. `from`: see {@linkcode Section}. */
   section(owner: SectionOwner, from: number): Section {
-    const group = owner.claim === undefined ? this.#shared : new Group();
+    const group = owner.claim === undefined ? this.#shared : new Group(this);
     const section = new Section(owner, group, from);
     this.sections.push(section);
     return section;
@@ -189,6 +197,8 @@ export interface QueueOptions {
   readonly maxPackets: number;
   /** Bytes of messages that may wait for the writer. */
   readonly maxBytes: number;
+  /** Devices with packets that may wait for the writer: those of one batch. */
+  readonly maxDevices: number;
   /** How long a packet waits, at most, for others to be stored with. */
   readonly flushIntervalMs: number;
 }
@@ -222,8 +232,13 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
 
   /** No message may be put in now: wait with {@linkcode whenRoom}. Others that wait go first. */
   get full(): boolean {
-    return this.#tail.packets >= this.options.maxPackets || this.#tail.bytes >= this.options.maxBytes ||
-      (this.#waiting.length > 0 && !this.#handingOutRoom);
+    return this.#tailFull || (this.#waiting.length > 0 && !this.#handingOutRoom);
+  }
+
+  get #tailFull(): boolean {
+    const { maxPackets, maxBytes, maxDevices } = this.options;
+    const { packets, bytes, deltas } = this.#tail;
+    return packets >= maxPackets || bytes >= maxBytes || deltas >= maxDevices;
   }
 
   #handingOutRoom = false;
@@ -246,7 +261,7 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
     const tail = this.#tail;
     tail.packets += packets;
     tail.bytes += bytes;
-    if (tail.packets >= this.options.maxPackets || tail.bytes >= this.options.maxBytes) this.#setDue();
+    if (this.#tailFull) this.#setDue();
     else if (!this.#due) this.#timer ??= setTimeout(() => this.#setDue(), this.options.flushIntervalMs);
   }
 

@@ -45,6 +45,7 @@ import {
   commitDeliveryScript,
   deviceScript,
   eventsScript,
+  fleetScript,
   offlineScript,
   payloadsScript,
   removeScript,
@@ -273,9 +274,11 @@ class RedisStore implements Store {
       for (let ago = count - 1; ago > 0; ago--) keys.add(fleetKey(period, nowMs - ago * periodMs));
       return [...keys].map((key) => ({ periodMs, key }));
     });
-    const hashes = await this.#reads.send(
+    const hashes = await this.#reads.evaluate(
       "read the fleet's history",
-      ...wanted.map(({ key }) => ["hgetall", key] as const),
+      fleetScript,
+      wanted.map(({ key }) => key),
+      [],
     ) as Buffer[][];
     const packets = new Map<string, number>();
     for (const [i, fields] of hashes.entries()) {

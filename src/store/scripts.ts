@@ -51,6 +51,10 @@ for i = 2, #ARGV do
 end
 return previews`;
 
+/** KEYS: of the fleet's history. */
+export const fleetScript: string =
+  "local found = {} for i = 1, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end return found";
+
 /** KEYS: version, changes. ARGV: version the reader has, or nothing. Without entries: too far back. */
 export const changesScript: string = `
 local value, kept = redis.call('GET', KEYS[1]), redis.call('LLEN', KEYS[2])

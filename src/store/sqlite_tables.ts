@@ -145,8 +145,9 @@ export const statements = {
   nextSummaries: `${summaries} WHERE device_id > ? ${page}`,
   readSummaries: `${summaries} WHERE device_id IN (SELECT value FROM json_each(?))`,
   readDevice: `SELECT ${summary}, payload FROM devices WHERE device_id = ?`,
-  readPayload:
-    "SELECT substr(payload, 1, ?) AS bytes, length(payload) AS totalBytes FROM devices WHERE device_id = ?",
+  readPayload: `
+      SELECT coalesce(substr(payload, 1, ?), x'') AS bytes, length(payload) AS totalBytes
+      FROM devices WHERE device_id = ?`,
   addToFleet: `
       INSERT INTO fleet_history VALUES (?, ?, ?)
       ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,

@@ -18,6 +18,7 @@ class Owner implements SectionOwner {
   fence(): void {}
 }
 
+const bounds = { maxPackets: 1e6, maxBytes: 1e6, maxDevices: 1e6 };
 const bytes = new TextEncoder().encode("0123456789");
 const device = (id: string) => new Device(id, new TextEncoder().encode(id), 0);
 
@@ -29,7 +30,7 @@ function put(queue: PacketQueue, owner = new Owner(), packets = 1): void {
 }
 
 Deno.test("The writer gets all that is there at each turn, and then the end", async () => {
-  const queue = new PacketQueue({ maxPackets: 100, maxBytes: 1e6, flushIntervalMs: 1 });
+  const queue = new PacketQueue({ ...bounds, maxPackets: 100, flushIntervalMs: 1 });
   put(queue);
   put(queue);
   const sizes: number[] = [];
@@ -44,7 +45,7 @@ Deno.test("The writer gets all that is there at each turn, and then the end", as
 });
 
 Deno.test("A batch is due at once when the queue is full, whatever the interval", async () => {
-  const queue = new PacketQueue({ maxPackets: 3, maxBytes: 1e6, flushIntervalMs: 3_600_000 });
+  const queue = new PacketQueue({ ...bounds, maxPackets: 3, flushIntervalMs: 3_600_000 });
   put(queue, new Owner(), 3);
   const batches = queue[Symbol.asyncIterator]();
   assertEquals((await batches.next()).value?.packets, 3);
@@ -55,7 +56,7 @@ Deno.test("A batch is due at once when the queue is full, whatever the interval"
 });
 
 Deno.test("The queue is full by packets or by bytes, and one message may overshoot", () => {
-  const queue = new PacketQueue({ maxPackets: 10, maxBytes: 50, flushIntervalMs: 1000 });
+  const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1000 });
   put(queue, new Owner(), 4);
   assert(!queue.full);
   put(queue, new Owner(), 100);
@@ -64,8 +65,28 @@ Deno.test("The queue is full by packets or by bytes, and one message may oversho
   queue.close();
 });
 
+Deno.test("The queue is full by devices, and those of a full batch are taken at once", async () => {
+  const queue = new PacketQueue({ ...bounds, maxDevices: 2, flushIntervalMs: 3_600_000 });
+  const owner = new Owner();
+  const section = queue.tail.section(owner, 0);
+  const add = (id: Device) => {
+    section.group.delta(id).add(1, bytes, 0, 1);
+    queue.added(1, 1);
+  };
+  const [a, b] = [device("a"), device("b")];
+  add(a);
+  add(a);
+  assert(!queue.full);
+  add(b);
+  assert(queue.full);
+  const { value: batch } = await queue[Symbol.asyncIterator]().next();
+  assertEquals(batch?.packets, 3);
+  assert(!queue.full);
+  queue.close();
+});
+
 Deno.test("Messages without packets do not pile up", async () => {
-  const queue = new PacketQueue({ maxPackets: 10, maxBytes: 50, flushIntervalMs: 1 });
+  const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1 });
   queue.added(0, 60);
   assert(queue.full);
   const batches = queue[Symbol.asyncIterator]();
@@ -81,7 +102,7 @@ Deno.test("Messages without packets do not pile up", async () => {
 
 Deno.test("Room is handed out first come, first served, and nobody waits for ever", () =>
   forSeeds(20, async (random) => {
-    const queue = new PacketQueue({ maxPackets: random.int(1, 20), maxBytes: 1e6, flushIntervalMs: 1 });
+    const queue = new PacketQueue({ ...bounds, maxPackets: random.int(1, 20), flushIntervalMs: 1 });
     const waited: number[] = [], resumed: number[] = [];
     const streams = random.int(2, 30);
     let left = streams * 5;
