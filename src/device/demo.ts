@@ -59,9 +59,7 @@ function welcome(ingest: Listener, api: Listener): string {
   Tally is running, and ${DEVICES} simulated devices send to it. Ctrl-C stops both.
 
   Open
-    ${url}/           the fleet, live
-    ${url}/metrics    packets per device
-    ${url}/docs       what else can be asked for
+    ${url}/    the fleet, live
 
   Try, in another terminal
     curl ${url}/metrics
