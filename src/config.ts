@@ -119,7 +119,7 @@ export const settings = {
     min: "1KiB",
     max: "256MiB",
     scope: "ingest",
-    help: "Payload bytes that may wait for the store; full as above.",
+    help: "Bytes of messages that may wait for the store; full as above.",
   }),
   flushIntervalMs: duration("FLUSH_INTERVAL", {
     default: "50ms",
@@ -176,6 +176,27 @@ export const settings = {
     max: "1h",
     scope: "all",
     help: "How long an orderly stop may take after SIGTERM or Ctrl-C.",
+  }),
+  offlineAfterMs: duration("OFFLINE_AFTER", {
+    default: "60s",
+    min: "1s",
+    max: "24h",
+    scope: "api",
+    help: "A device silent for longer is offline; the same for all processes with the api role.",
+  }),
+  prometheusMaxDevices: integer("PROMETHEUS_MAX_DEVICES", {
+    default: "10000",
+    min: "0",
+    max: "1000000",
+    scope: "api",
+    help: "Devices with series of their own in the Prometheus form of /metrics, the first by id.",
+  }),
+  liveMaxClients: integer("LIVE_MAX_CLIENTS", {
+    default: "1000",
+    min: "1",
+    max: "100000",
+    scope: "api",
+    help: "Streams of /live and /events open at once; further ones are refused.",
   }),
   ackAfter,
   logLevel: choice("LOG_LEVEL", ["debug", "info", "warning", "error"], {

@@ -10,6 +10,7 @@ import { StoreError } from "./store/store.ts";
 /** What kind of failure it is; the names are gRPC's. */
 export type ErrorCode =
   | "INVALID_ARGUMENT"
+  | "PERMISSION_DENIED"
   | "NOT_FOUND"
   | "FAILED_PRECONDITION"
   | "ABORTED"
@@ -28,6 +29,7 @@ export class RequestError extends Error {
 
 const httpStatuses = {
   INVALID_ARGUMENT: 400,
+  PERMISSION_DENIED: 403,
   NOT_FOUND: 404,
   FAILED_PRECONDITION: 409,
   ABORTED: 409,
@@ -43,7 +45,9 @@ export function grpcStatus(error: unknown): { code: status; details: string } {
 }
 
 /** The HTTP status and message a reader is given. */
-export function httpStatus(error: unknown): { status: 400 | 404 | 409 | 429 | 500 | 503; message: string } {
+export function httpStatus(
+  error: unknown,
+): { status: 400 | 403 | 404 | 409 | 429 | 500 | 503; message: string } {
   if (error instanceof RequestError) return { status: httpStatuses[error.code], message: error.message };
   if (error instanceof StoreError) return { status: 503, message: storeUnavailable };
   return { status: 500, message: "internal error; the server's log has more" };

@@ -14,6 +14,7 @@ import { startLogging } from "./log.ts";
 import { openRedisStore } from "./store/redis.ts";
 import { openSqliteStore } from "./store/sqlite.ts";
 import type { Store } from "./store/store.ts";
+import { stopSignal } from "./stop_signal.ts";
 import { startWorkers } from "./workers.ts";
 
 /** Where a role listens: what was bound, so the port is never 0. */
@@ -92,6 +93,7 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
   parts.defer(() => store.close());
 
   const api = config.role === "ingest" ? undefined : await startApi({
+    ...config,
     host: config.httpHost,
     port: config.httpPort,
     store,
@@ -214,7 +216,8 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
   return store;
 }
 
-function logFormat({ logFormat }: Config): "json" | "text" {
+/** How log lines are written: as configured, or as the terminal, or lack of one, suggests. */
+export function logFormat({ logFormat }: Config): "json" | "text" {
   if (logFormat !== "auto") return logFormat;
   return Deno.stdout.isTerminal() ? "text" : "json";
 }
@@ -227,27 +230,6 @@ function logCrashes(log: Logger): void {
   };
   globalThis.addEventListener("error", (event) => crash(event.error));
   globalThis.addEventListener("unhandledrejection", (event) => crash(event.reason));
-}
-
-/**
- * A Ctrl-C can arrive twice: the terminal signals every process in the foreground, and `deno task`
- * passes on the one it got. People are slower than this.
- */
-const SAME_SIGNAL_MS = 250;
-
-/** Resolves with the first SIGINT or SIGTERM; the second one ends the process at once. */
-function stopSignal(): Promise<Deno.Signal> {
-  const { promise, resolve } = Promise.withResolvers<Deno.Signal>();
-  const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
-  let firstAtMs: number | undefined;
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => {
-      firstAtMs ??= performance.now();
-      if (performance.now() - firstAtMs > SAME_SIGNAL_MS) Deno.exit(exitCodes[signal]);
-      resolve(signal);
-    });
-  }
-  return promise;
 }
 
 /** Resolves when the process that started this worker lets it go, or has died. */

@@ -213,9 +213,9 @@ export function settingsMarkdown(table: SettingTable): string {
       [
         `\`${setting.env ?? `--${setting.flag}`}\``,
         setting.default === undefined ? "not set" : `\`${setting.default}\``,
+        setting.help,
         setting.allowed,
         setting.scope,
-        setting.help,
       ].map((cell) => cell.replaceAll("|", "\\|"))
     ),
   ];

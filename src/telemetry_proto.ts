@@ -17,11 +17,11 @@ const definitions = loadSync(fileURLToPath(new URL("../proto/telemetry.proto", i
 
 /** A packet as a device makes it. */
 export interface Packet {
-  /** Who says it. */
+  /** Who says it: 1 to 128 bytes of UTF-8 without control characters. */
   readonly device_id: string;
-  /** Unix time in s, ms, µs or ns. */
+  /** Unix time in s, ms, µs or ns, told apart by magnitude; 0: now, by Tally's clock. */
   readonly timestamp: number;
-  /** What. */
+  /** What: any bytes, 64 KiB at most unless the operator set another limit. */
   readonly payload: Uint8Array;
 }
 
@@ -57,3 +57,10 @@ export const streamBatches = service["StreamBatches"] as MethodDefinition<
  * was generated with `package app.telemetry`, as the reference system's document suggests.
  */
 export const SERVICE_NAMES = ["TelemetryIngest", "app.telemetry.TelemetryIngest"] as const;
+
+/** Names of the metadata entries that make a stream part of a session; see the proto. */
+export const SESSION_KEY = "telemetry-session";
+/** See the proto. */
+export const OFFSET_KEY = "telemetry-offset";
+/** See the proto. */
+export const COMMITTED_KEY = "telemetry-committed";

@@ -6,11 +6,12 @@
 import { configure, getLogger, reset } from "@logtape/logtape";
 import { assertEquals, assertStringIncludes } from "@std/assert";
 
-import { type RunningApi, startApi } from "../src/api/api.ts";
+import type { RunningApi } from "../src/api/api.ts";
 import { openRedisStore } from "../src/store/redis.ts";
 import { openSqliteStore } from "../src/store/sqlite.ts";
 import type { Store } from "../src/store/store.ts";
 import { startRedis } from "./redis_server.ts";
+import { startTestApi } from "./test_api.ts";
 import { until } from "./until.ts";
 
 const log = getLogger(["tally", "test"]);
@@ -28,12 +29,8 @@ async function onEachStore(
   };
   try {
     for (const [kind, store] of Object.entries(stores)) {
-      const api = await startApi({ host: "127.0.0.1", port: 0, store, log });
-      try {
-        await body(api, store, kind);
-      } finally {
-        await api.close(1_000);
-      }
+      await using api = await startTestApi(store);
+      await body(api, store, kind);
     }
   } finally {
     for (const store of Object.values(stores)) await store.close();
@@ -119,7 +116,7 @@ Deno.test("Redis killed, paused and back: readers get 503 and then the counts, a
       { category: ["logtape", "meta"], sinks: [] },
     ],
   });
-  const api = await startApi({ host: "127.0.0.1", port: 0, store, log: log.getChild("api") });
+  const api = await startTestApi(store, { log: log.getChild("api") });
   try {
     await add(store, { "sensor-1": 10 });
     assertEquals(await metrics(api), { "sensor-1": 10 });
@@ -134,8 +131,8 @@ Deno.test("Redis killed, paused and back: readers get 503 and then the counts, a
     await until(async () => await statusOf(api, "/readyz") === 200, "/readyz says 200");
     assertEquals(await metrics(api), { "sensor-1": 10 });
     assertEquals(messages, [
-      "The counts cannot be read; readers get errors until they can",
-      "The counts can be read again",
+      "The store cannot be read; readers get errors until it can",
+      "The store can be read again",
     ]);
 
     redis.pause();

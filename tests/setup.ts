@@ -40,6 +40,12 @@ const needs: readonly Need[] = [
     apt: ["python3", "python3-grpcio", "python3-protobuf"],
     brew: ["/usr/bin/python3 -m pip install --user grpcio protobuf"],
   },
+  {
+    name: "chromium-headless-shell, to look at the monitor page with",
+    probe: ["chromium-headless-shell", "--version"],
+    apt: ["chromium-headless-shell"],
+    brew: ["brew install --cask chromium"],
+  },
 ];
 
 const missing = await missingNeeds();

@@ -14,17 +14,15 @@ import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "nod
 import type { Server } from "@grpc/grpc-js";
 
 import { grpcStatus, RequestError } from "../errors.ts";
-import { type Ack, SERVICE_NAMES, streamPackets } from "../telemetry_proto.ts";
 import {
+  type Ack,
   COMMITTED_KEY,
-  DeviceStream,
-  type Ingest,
   OFFSET_KEY,
-  parseStreamHead,
+  SERVICE_NAMES,
   SESSION_KEY,
-  type StreamCall,
-  type StreamKind,
-} from "./stream.ts";
+  streamPackets,
+} from "../telemetry_proto.ts";
+import { DeviceStream, type Ingest, parseStreamHead, type StreamCall, type StreamKind } from "./stream.ts";
 
 type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 

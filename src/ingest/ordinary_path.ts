@@ -13,17 +13,16 @@ import {
 } from "@grpc/grpc-js";
 
 import { grpcStatus } from "../errors.ts";
-import { type Ack, SERVICE_NAMES, streamBatches, streamPackets } from "../telemetry_proto.ts";
 import {
+  type Ack,
   COMMITTED_KEY,
-  DeviceStream,
-  type Ingest,
   OFFSET_KEY,
-  parseStreamHead,
+  SERVICE_NAMES,
   SESSION_KEY,
-  type StreamCall,
-  type StreamKind,
-} from "./stream.ts";
+  streamBatches,
+  streamPackets,
+} from "../telemetry_proto.ts";
+import { DeviceStream, type Ingest, parseStreamHead, type StreamCall, type StreamKind } from "./stream.ts";
 
 type ClientStreamingCall = ServerReadableStream<Uint8Array, Ack>;
 type BidiStreamingCall = ServerDuplexStream<Uint8Array, Ack>;

@@ -6,7 +6,7 @@
  */
 import { RequestError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
-import type { Ack } from "../telemetry_proto.ts";
+import { type Ack, OFFSET_KEY, SESSION_KEY } from "../telemetry_proto.ts";
 import type { IngestCounters } from "./counters.ts";
 import type { DeviceTable } from "./devices.ts";
 import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
@@ -30,13 +30,6 @@ export interface StreamHead {
   /** Index in the session of the stream's first packet; 0 without a session. */
   readonly offset: number;
 }
-
-/** Names of the metadata entries. */
-export const SESSION_KEY = "telemetry-session";
-/** See the proto. */
-export const OFFSET_KEY = "telemetry-offset";
-/** See the proto. */
-export const COMMITTED_KEY = "telemetry-committed";
 
 /** Reads the metadata; throws INVALID_ARGUMENT. */
 export function parseStreamHead(session: string | undefined, offset: string | undefined): StreamHead {
