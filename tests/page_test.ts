@@ -31,7 +31,8 @@ Deno.test("An empty fleet shows how to send the first packets, and the first dev
   const { page } = visitor;
 
   await page.getByRole("heading", { name: "No packets yet" }).waitFor();
-  assertEquals(await page.locator("#send-command").innerText(), "deno task send");
+  const command = page.locator("#send-command");
+  await command.getByText(`deno task send --target 127.0.0.1:${ingest.port}`, { exact: true }).waitFor();
   assert(!await page.getByRole("table").isVisible());
 
   await using device = new RawCall(ingest.port);

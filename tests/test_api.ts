@@ -3,9 +3,11 @@
  *
  * @module
  */
+import { assertEquals } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
 import { type ApiOptions, type ApiStore, type RunningApi, startApi } from "../src/api/api.ts";
+import type { Store } from "../src/store/store.ts";
 
 /** Settings as in production, but a free port. */
 export const apiDefaults = {
@@ -33,4 +35,55 @@ export async function startTestApi(store: ApiStore, options: Partial<ApiOptions>
       await api.close(1_000);
     },
   };
+}
+
+/** Both clocks of an api, standing still until told. */
+export class TestClock {
+  /** Unix milliseconds: the middle of a minute. */
+  unixMs = 1_700_000_010_500;
+  /** The clocks, for the api's options. */
+  readonly options = { now: () => this.unixMs, unixNow: () => this.unixMs };
+
+  /** Lets time pass. */
+  pass(ms: number): void {
+    this.unixMs += ms;
+  }
+}
+
+/** Both clocks of an api, which run, and can be moved ahead. */
+export class RunningClock {
+  #aheadMs = 0;
+  /** The clocks, for the api's options. */
+  readonly options = {
+    now: () => performance.now() + this.#aheadMs,
+    unixNow: () => Date.now() + this.#aheadMs,
+  };
+
+  /** Unix milliseconds. */
+  get unixMs(): number {
+    return this.options.unixNow();
+  }
+
+  /** Lets time pass. */
+  pass(ms: number): void {
+    this.#aheadMs += ms;
+  }
+}
+
+let sequence = 0;
+
+/** Stores packets of each device, received at `receivedAtMs`. */
+export async function addPackets(
+  store: Store,
+  packets: Readonly<Record<string, number>>,
+  { receivedAtMs = Date.now(), payload = new TextEncoder().encode("payload") } = {},
+): Promise<void> {
+  const devices = Object.entries(packets).map(([deviceId, packets]) => ({
+    deviceId,
+    packets,
+    timestampMs: receivedAtMs,
+    payload,
+  }));
+  const batch = { producer: "test", sequence: ++sequence, receivedAtMs, devices, sessions: [] };
+  assertEquals(await store.apply(batch), []);
 }
