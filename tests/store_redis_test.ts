@@ -26,6 +26,7 @@ import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
 import { startRedis } from "./redis_server.ts";
 import { openStore, withStore } from "./redis_store.ts";
 import { testStoreContract } from "./store_contract.ts";
+import { talkEveryHourThenEveryMinute } from "./store_monitor_contract.ts";
 import { until } from "./until.ts";
 
 testStoreContract("Redis", async () => {
@@ -186,6 +187,16 @@ function foreignValues(atMs: number): [key: string, command: string, ...args: st
     [fleetKey("second", atMs), "HSET", `${atMs / 1000}`, "many"],
   ];
 }
+
+Deno.test("A history holds 59 minutes and 23 hours that are over, and no more", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    for (const [i, receivedAtMs] of talkEveryHourThenEveryMinute().entries()) {
+      await store.apply({ ...batch(i + 1, { devices: [delta("a", 1)] }), receivedAtMs });
+    }
+    assertEquals(await server.call("HSTRLEN", historiesKey, "a"), 4 + 59 + 23);
+  });
+});
 
 Deno.test("The fleet's history expires by itself, and an emptied Redis repeats no version or event", async () => {
   await using server = await startRedis();
