@@ -75,6 +75,24 @@ export const settings = {
     help: "Address on which readers are served; 0.0.0.0 for all.",
   }),
   httpPort: port("HTTP_PORT", { default: "8000", scope: "api", help: "Port on which readers are served." }),
+  workers: custom("INGEST_WORKERS", {
+    default: "1",
+    scope: "ingest",
+    help: "Processes that take packets in, on one port (Linux); auto is one per core. " +
+      "More than one needs a task that may start them: deno task workers.",
+  }, {
+    allowed: "a whole number from 1 to 64, auto",
+    parse: (text) =>
+      text === "auto" ? text : /^([1-9]|[1-5]\d|6[0-4])$/.test(text) ? Number(text) : undefined,
+  }),
+  worker: integer("--worker", {
+    default: "0",
+    min: "0",
+    max: "64",
+    scope: "ingest",
+    help:
+      "Set by Tally itself for the processes of INGEST_WORKERS: shares the port, and ends with its input.",
+  }),
   redisUrl: optional(redisUrl),
   redisHost: optional(redisHost),
   redisPort: integer("REDIS_PORT", {
@@ -99,9 +117,9 @@ export const settings = {
   queueMaxBytes: size("QUEUE_MAX_BYTES", {
     default: "16MiB",
     min: "1KiB",
-    max: "4GiB",
+    max: "256MiB",
     scope: "ingest",
-    help: "Payload bytes that may wait for the store; full as above.",
+    help: "Bytes of messages that may wait for the store; full as above.",
   }),
   flushIntervalMs: duration("FLUSH_INTERVAL", {
     default: "50ms",
@@ -158,6 +176,27 @@ export const settings = {
     max: "1h",
     scope: "all",
     help: "How long an orderly stop may take after SIGTERM or Ctrl-C.",
+  }),
+  offlineAfterMs: duration("OFFLINE_AFTER", {
+    default: "60s",
+    min: "1s",
+    max: "24h",
+    scope: "api",
+    help: "A device silent for longer is offline; the same for all processes with the api role.",
+  }),
+  prometheusMaxDevices: integer("PROMETHEUS_MAX_DEVICES", {
+    default: "10000",
+    min: "0",
+    max: "1000000",
+    scope: "api",
+    help: "Devices with series of their own in the Prometheus form of /metrics, the first by id.",
+  }),
+  liveMaxClients: integer("LIVE_MAX_CLIENTS", {
+    default: "1000",
+    min: "1",
+    max: "100000",
+    scope: "api",
+    help: "Streams of /live and /events open at once; further ones are refused.",
   }),
   ackAfter,
   logLevel: choice("LOG_LEVEL", ["debug", "info", "warning", "error"], {

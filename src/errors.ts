@@ -10,6 +10,7 @@ import { StoreError } from "./store/store.ts";
 /** What kind of failure it is; the names are gRPC's. */
 export type ErrorCode =
   | "INVALID_ARGUMENT"
+  | "PERMISSION_DENIED"
   | "NOT_FOUND"
   | "FAILED_PRECONDITION"
   | "ABORTED"
@@ -18,7 +19,9 @@ export type ErrorCode =
 
 /** A failure whose message is meant for the caller: what was attempted, what was found, what to do. */
 export class RequestError extends Error {
+  /** Tells it from other errors. */
   override readonly name = "RequestError";
+  /** `message` is shown to the caller. */
   constructor(readonly code: ErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
   }
@@ -26,6 +29,7 @@ export class RequestError extends Error {
 
 const httpStatuses = {
   INVALID_ARGUMENT: 400,
+  PERMISSION_DENIED: 403,
   NOT_FOUND: 404,
   FAILED_PRECONDITION: 409,
   ABORTED: 409,
@@ -41,7 +45,9 @@ export function grpcStatus(error: unknown): { code: status; details: string } {
 }
 
 /** The HTTP status and message a reader is given. */
-export function httpStatus(error: unknown): { status: 400 | 404 | 409 | 429 | 500 | 503; message: string } {
+export function httpStatus(
+  error: unknown,
+): { status: 400 | 403 | 404 | 409 | 429 | 500 | 503; message: string } {
   if (error instanceof RequestError) return { status: httpStatuses[error.code], message: error.message };
   if (error instanceof StoreError) return { status: 503, message: storeUnavailable };
   return { status: 500, message: "internal error; the server's log has more" };

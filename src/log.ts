@@ -56,7 +56,7 @@ const textLine = getTextFormatter({
   level: "FULL",
   category: ".",
   format: ({ timestamp, level, category, message, record }) =>
-    `${timestamp} ${level.padEnd(7)} ${category}: ${message}${propertiesText(record.properties)}`,
+    `${timestamp} ${level.padEnd(7)} ${category}: ${message}${propertiesText(record)}`,
 });
 
 /** What is kept of an error. */
@@ -69,7 +69,9 @@ interface LoggedError {
 
 function withoutPayloads(record: LogRecord): LogRecord {
   const properties = Object.entries(record.properties).map(([key, value]) => [key, loggable(value)]);
-  return { ...record, properties: Object.fromEntries(properties) };
+  // Text and values take turns. In the middle of a sentence an error is its message.
+  const message = record.message.map((part) => part instanceof Error ? part.message : loggable(part));
+  return { ...record, message, properties: Object.fromEntries(properties) };
 }
 
 function loggable(value: unknown): unknown {
@@ -81,9 +83,10 @@ function loggedError({ name, message, stack, cause }: Error): LoggedError {
   return { name, message, stack, ...(cause === undefined ? {} : { cause: loggable(cause) }) };
 }
 
-/** Plain values behind the message; errors below it, each cause under what it caused. */
-function propertiesText(properties: Readonly<Record<string, unknown>>): string {
+/** What the message does not say yet: values behind it; errors below it, each cause under what it caused. */
+function propertiesText({ properties, rawMessage }: LogRecord): string {
   return Object.entries(properties)
+    .filter(([key, value]) => isLoggedError(value) || !rawMessage.includes(`{${key}}`))
     .map(([key, value]) => isLoggedError(value) ? errorText(value) : ` ${key}=${JSON.stringify(value)}`)
     .sort((a, b) => Number(a.startsWith("\n")) - Number(b.startsWith("\n")))
     .join("");

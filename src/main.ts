@@ -14,6 +14,8 @@ import { startLogging } from "./log.ts";
 import { openRedisStore } from "./store/redis.ts";
 import { openSqliteStore } from "./store/sqlite.ts";
 import type { Store } from "./store/store.ts";
+import { stopSignal } from "./stop_signal.ts";
+import { startWorkers } from "./workers.ts";
 
 /** Where a role listens: what was bound, so the port is never 0. */
 export interface Listener {
@@ -41,17 +43,18 @@ export interface RunningTally {
 async function main(): Promise<number> {
   const config = readConfig(Deno.args);
   if (typeof config === "number") return config;
-  const log = startLogging({
+  const root = startLogging({
     level: config.logLevel,
     format: logFormat(config),
     write: (line) => console.log(line.trimEnd()),
   });
+  const log = config.worker > 0 ? root.with({ worker: config.worker }) : root;
   logCrashes(log);
-  const signalled = stopSignal();
+  const stop = config.worker > 0 ? Promise.race([stopSignal(), inputEnd()]) : stopSignal();
   try {
     const tally = await startTally(config, log);
-    const signal = await Promise.race([signalled, tally.finished]);
-    log.info("stopping", { signal, drainTimeoutMs: config.drainTimeoutMs });
+    const reason = await Promise.race([stop, tally.finished]);
+    log.info("stopping", { reason, drainTimeoutMs: config.drainTimeoutMs });
     await tally.stop();
     log.info("stopped");
     return 0;
@@ -90,6 +93,7 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
   parts.defer(() => store.close());
 
   const api = config.role === "ingest" ? undefined : await startApi({
+    ...config,
     host: config.httpHost,
     port: config.httpPort,
     store,
@@ -100,21 +104,16 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
     log.info("api listening", { host: api.host, port: api.port });
   }
 
-  // Loaded only where it runs, because it reads the proto file, which the api may not.
-  const ingest = config.role === "api" ? undefined : await (await import("./ingest/ingest.ts")).startIngest({
-    ...config,
-    host: config.grpcHost,
-    port: config.grpcPort,
-    drainTimeoutMs: config.drainTimeoutMs - 2 * readersGraceMs,
-    store,
-    log: log.getChild("ingest"),
-    now: Date.now,
-  });
+  const drainTimeoutMs = config.drainTimeoutMs - 2 * readersGraceMs;
+  const ingest = config.role === "api"
+    ? undefined
+    : workerCount(config) > 1
+    ? startIngestWorkers(config, drainTimeoutMs, log)
+    : await startIngestHere(config, drainTimeoutMs, store, log);
   if (ingest !== undefined) {
     parts.defer(async () => {
       if (!await ingest.drain()) throw new Error(tooLate(config));
     });
-    log.info("ingest listening", { host: ingest.host, port: ingest.port });
   }
 
   const started = parts.move();
@@ -124,6 +123,74 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
     finished: ingest?.finished ?? new Promise(() => {}),
     stop: () => within(config.drainTimeoutMs, started.disposeAsync(), tooLate(config)),
   };
+}
+
+/** A running ingest role, in this process or in several. */
+interface Ingest extends Listener {
+  readonly finished: Promise<void>;
+  drain(): Promise<boolean>;
+}
+
+async function startIngestHere(
+  config: Config,
+  drainTimeoutMs: number,
+  store: Store,
+  log: Logger,
+): Promise<Ingest> {
+  // Loaded only where it runs, because it reads the proto file, which the api may not.
+  const { startIngest } = await import("./ingest/ingest.ts");
+  const ingest = await startIngest({
+    ...config,
+    host: config.grpcHost,
+    port: config.grpcPort,
+    hostName: Deno.hostname(),
+    pid: Deno.pid,
+    reusePort: config.worker > 0,
+    drainTimeoutMs,
+    store,
+    log: log.getChild("ingest"),
+    now: Date.now,
+  });
+  const { host, port, fastPath } = ingest;
+  log.info("ingest listening", { host, port, fastPath, pid: Deno.pid });
+  return ingest;
+}
+
+function startIngestWorkers(config: Config, drainTimeoutMs: number, log: Logger): Ingest {
+  const { grpcHost: host, grpcPort } = config;
+  const port = grpcPort === 0 ? freePort(host) : grpcPort;
+  const count = workerCount(config);
+  const overrides = {
+    "--role": "ingest",
+    "--ingest-workers": "1",
+    "--grpc-port": String(port),
+    "--drain-timeout": `${drainTimeoutMs}ms`,
+    "--log-format": logFormat(config),
+  };
+  const workers = startWorkers({
+    count,
+    command: (index) =>
+      // By its name: a version manager or npm may have put a starter of Deno's in its place.
+      new Deno.Command("deno", {
+        args: ["run", "--quiet", "-P=ingest", import.meta.filename!, ...Deno.args]
+          .concat(...Object.entries(overrides), "--worker", String(index)),
+        stdin: "piped",
+      }),
+    stopTimeoutMs: drainTimeoutMs + 1000,
+    log: log.getChild("workers"),
+  });
+  log.info("ingest workers started", { host, port, workers: count });
+  return { host, port, ...workers };
+}
+
+function workerCount({ workers }: Config): number {
+  return workers === "auto" ? navigator.hardwareConcurrency : workers;
+}
+
+/** A port that is free now, for all workers to share. */
+function freePort(hostname: string): number {
+  using listener = Deno.listen({ hostname, port: 0 });
+  return listener.addr.port;
 }
 
 function tooLate({ drainTimeoutMs }: Config): string {
@@ -149,7 +216,8 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
   return store;
 }
 
-function logFormat({ logFormat }: Config): "json" | "text" {
+/** How log lines are written: as configured, or as the terminal, or lack of one, suggests. */
+export function logFormat({ logFormat }: Config): "json" | "text" {
   if (logFormat !== "auto") return logFormat;
   return Deno.stdout.isTerminal() ? "text" : "json";
 }
@@ -164,25 +232,12 @@ function logCrashes(log: Logger): void {
   globalThis.addEventListener("unhandledrejection", (event) => crash(event.reason));
 }
 
-/**
- * A Ctrl-C can arrive twice: the terminal signals every process in the foreground, and `deno task`
- * passes on the one it got. People are slower than this.
- */
-const SAME_SIGNAL_MS = 250;
-
-/** Resolves with the first SIGINT or SIGTERM; the second one ends the process at once. */
-function stopSignal(): Promise<Deno.Signal> {
-  const { promise, resolve } = Promise.withResolvers<Deno.Signal>();
-  const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
-  let firstAtMs: number | undefined;
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => {
-      firstAtMs ??= performance.now();
-      if (performance.now() - firstAtMs > SAME_SIGNAL_MS) Deno.exit(exitCodes[signal]);
-      resolve(signal);
-    });
+/** Resolves when the process that started this worker lets it go, or has died. */
+async function inputEnd(): Promise<string> {
+  for await (const _ of Deno.stdin.readable) {
+    // Nothing is ever said here.
   }
-  return promise;
+  return "end of input";
 }
 
 async function within(timeoutMs: number, work: Promise<void>, tooLate: string): Promise<void> {

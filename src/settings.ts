@@ -173,7 +173,10 @@ export function parseSettings<Table extends SettingTable>(
     const flag = flags.get(setting.flag);
     const variable = setting.env === undefined ? undefined : env(setting.env) || undefined;
     const text = flag ?? variable ?? setting.default;
-    if (text === undefined) continue;
+    if (text === undefined) {
+      values[key] = undefined;
+      continue;
+    }
     const name = flag !== undefined || setting.env === undefined ? `--${setting.flag}` : setting.env;
     if (flag !== undefined || variable !== undefined) source[key] = name;
     const value = setting.parse(text);
@@ -205,14 +208,14 @@ export function settingsHelp(table: SettingTable): string {
 /** The README's table, in Markdown as `deno fmt` formats it. */
 export function settingsMarkdown(table: SettingTable): string {
   const rows = [
-    ["Setting", "Default", "Allowed", "Role", "Meaning"],
+    ["Setting", "Default", "Meaning", "Allowed", "Role"],
     ...Object.values(table).map((setting) =>
       [
         `\`${setting.env ?? `--${setting.flag}`}\``,
         setting.default === undefined ? "not set" : `\`${setting.default}\``,
+        setting.help,
         setting.allowed,
         setting.scope,
-        setting.help,
       ].map((cell) => cell.replaceAll("|", "\\|"))
     ),
   ];

@@ -27,11 +27,17 @@ export interface Packet {
 
 /** What became of a stream's packets so far; see the proto. */
 export interface Ack {
+  /** True. */
   readonly ok: boolean;
+  /** Packets counted by this stream. */
   readonly stored: number;
+  /** Packets the session had already. */
   readonly duplicates: number;
+  /** Packets refused. */
   readonly rejected: number;
+  /** Index of the first packet that is not settled. */
   readonly committed: number;
+  /** Refused packets by `RejectReason`. */
   readonly rejections: readonly { readonly reason: number; readonly packets: number }[];
 }
 
@@ -54,5 +60,7 @@ export const SERVICE_NAMES = ["TelemetryIngest", "app.telemetry.TelemetryIngest"
 
 /** Names of the metadata entries that make a stream part of a session; see the proto. */
 export const SESSION_KEY = "telemetry-session";
+/** See the proto. */
 export const OFFSET_KEY = "telemetry-offset";
+/** See the proto. */
 export const COMMITTED_KEY = "telemetry-committed";

@@ -17,6 +17,10 @@ import { type Ack, type Packet, streamBatches, streamPackets } from "../src/tele
 export const ingestDefaults = {
   host: "127.0.0.1",
   port: 0,
+  reusePort: false,
+  hostName: "test",
+  pid: Deno.pid,
+  worker: 0,
   queueMaxPackets: 10_000,
   queueMaxBytes: 16 * 2 ** 20,
   flushIntervalMs: 10,
@@ -64,19 +68,10 @@ export async function startTestIngest(
 /** Every device's count. */
 export async function countsOf(store: Store): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
-  for await (const page of store.counts()) {
+  for await (const page of store.scan()) {
     for (const { deviceId, count } of page) counts[deviceId] = count;
   }
   return counts;
-}
-
-/** Resolves when `condition` does, looked at every few milliseconds; rejects after ten seconds. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!await condition()) {
-    if (Date.now() > deadline) throw new Error(`waited ten seconds in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 /** A packet that breaks no rule. */

@@ -26,10 +26,12 @@ export async function startRedis(settings: RedisSettings = {}): Promise<RedisSer
 
 /** A running server, or one that a test has killed and may start again. */
 export class RedisServer implements AsyncDisposable {
+  /** With the password, if it asks for one. */
   readonly url: string;
   #process: Deno.ChildProcess | undefined;
   #ended = false;
 
+  /** Starts nothing yet. */
   constructor(readonly port: number, readonly dir: string, readonly settings: RedisSettings) {
     const { requirepass } = settings;
     this.url = `redis://${requirepass === undefined ? "" : `default:${requirepass}@`}127.0.0.1:${port}`;
@@ -56,7 +58,7 @@ export class RedisServer implements AsyncDisposable {
 
   /** Runs one command on a connection of its own. */
   async call(command: string, ...args: (string | number)[]): Promise<unknown> {
-    const redis = new Redis(this.url, { lazyConnect: true, retryStrategy: null });
+    const redis = new Redis(this.url, { lazyConnect: true, enableReadyCheck: false, retryStrategy: null });
     redis.on("error", () => {});
     const ended = new Promise((resolve) => redis.once("end", resolve));
     try {
@@ -97,6 +99,7 @@ export class RedisServer implements AsyncDisposable {
     await Deno.remove(this.dir, { recursive: true });
   }
 
+  /** As {@linkcode RedisServer.stop}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }

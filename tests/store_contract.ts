@@ -3,13 +3,17 @@
  *
  * @module
  */
-import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
+import { assertEquals, assertLessOrEqual } from "@std/assert";
 
-import type { Batch, DeviceDelta, SessionAdvance, SessionClaim, Store } from "../src/store/store.ts";
-import { forSeeds, type Random } from "./random.ts";
+import type { Store } from "../src/store/store.ts";
+import { advance, batch, bytes, claimed, countsOf, delta, now, pagesOf } from "./batches.ts";
+import { forSeeds } from "./random.ts";
+import { StoreModel } from "./store_model.ts";
+import { testMonitoring } from "./store_monitor_contract.ts";
 
 /** An empty place for data; each `open` is a store on it, as of one more process. */
 export interface StorePlace extends AsyncDisposable {
+  /** Opens one more store on the same data. */
   open(): Promise<Store>;
 }
 
@@ -170,6 +174,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
       firstSeenMs: 2000,
       lastSeenMs: 2000,
       timestampMs: 4000,
+      online: true,
       payload: bytes("new"),
     });
   });
@@ -277,7 +282,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     await store.apply(batch(1, { devices: devices(0, 3000) }));
     const seen: string[] = [];
     let sequence = 1;
-    for await (const page of store.counts()) {
+    for await (const page of store.scan()) {
       seen.push(...page.map(({ deviceId }) => deviceId));
       if (sequence < 4) await other.apply(batch(++sequence, { devices: devices(0, 3000 * sequence) }));
     }
@@ -299,147 +304,14 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     assertEquals(await countsOf(store), { shared: 80, p: 20, q: 20, r: 20, s: 20 });
   });
 
+  testMonitoring(test);
+
   test("Any order of claims, batches and resends agrees with a simple model", async (store, other) => {
     let runs = 0;
     await forSeeds(3, async (random) => {
-      const model = new Model(`run ${++runs}`);
+      const model = new StoreModel(`run ${++runs}`);
       for (let step = 0; step < 300; step++) await model.step(random, random.pick([store, other]));
-      await model.compare(store);
+      await model.compare(store, { fleet: runs === 1 });
     });
   });
-}
-
-/** What a store should hold, and what three writers and their streams believe. */
-class Model {
-  readonly #devices = new Map<string, { count: number; timestampMs: number; payload: Uint8Array }>();
-  readonly #sessions = new Map<string, { epoch: number; committed: number }>();
-  /** Claims as streams got them; many are out of date. */
-  readonly #claims: { session: string; epoch: number; at: number }[] = [];
-  readonly #sequences = new Map<string, number>();
-  readonly #sent: Batch[] = [];
-
-  constructor(readonly name: string) {}
-
-  async step(random: Random, store: Store): Promise<void> {
-    const kind = random.int(1, 20);
-    if (kind <= 6) {
-      const session = `${this.name} session ${random.int(1, 4)}`;
-      const offset = random.int(0, 12);
-      const known = this.#sessions.get(session);
-      const expected: SessionClaim = known !== undefined && offset > known.committed
-        ? { outcome: "gap", committed: known.committed }
-        : { outcome: "claimed", epoch: (known?.epoch ?? 0) + 1, committed: known?.committed ?? offset };
-      assertEquals(await store.claimSession(session, offset, now), expected);
-      if (expected.outcome === "claimed") {
-        const { epoch, committed } = expected;
-        this.#sessions.set(session, { epoch, committed });
-        this.#claims.push({ session, epoch, at: committed });
-      }
-    } else if (kind <= 9 && this.#sent.length > 0) {
-      assertEquals(await store.apply(random.pick(this.#sent)), []);
-    } else if (kind <= 10) {
-      const deviceId = `${this.name} device ${random.int(1, 6)}`;
-      assertEquals(await store.remove(deviceId), this.#devices.delete(deviceId));
-    } else {
-      await this.#apply(random, store);
-    }
-  }
-
-  async #apply(random: Random, store: Store): Promise<void> {
-    const producer = `${this.name} producer ${random.int(1, 3)}`;
-    const sequence = (this.#sequences.get(producer) ?? 0) + 1;
-    const devices = new Map<string, DeviceDelta>();
-    for (let i = random.int(0, 3); i > 0; i--) {
-      const id = `${this.name} device ${random.int(1, 6)}`;
-      devices.set(id, delta(id, random.int(1, 5), random.int(0, 9), `${producer} ${sequence}`));
-    }
-    const sessions = new Map<string, SessionAdvance & { claim: { at: number } }>();
-    for (let i = random.int(0, 2); i > 0 && this.#claims.length > 0; i--) {
-      // Recent claims, so that many batches are taken.
-      const claim = random.pick(this.#claims.slice(-6));
-      const { session, epoch, at } = claim;
-      sessions.set(session, { ...advance(session, epoch, at, at + random.int(1, 3)), claim });
-    }
-    const fenced = [...sessions.values()].filter(({ session, epoch, from }) => {
-      const known = this.#sessions.get(session);
-      return known?.epoch !== epoch || known.committed !== from;
-    });
-    const sent = {
-      ...batch(sequence, { devices: [...devices.values()], sessions: [...sessions.values()] }),
-      producer,
-    };
-    assertEquals(await store.apply(sent), fenced.map(({ session }) => session));
-    if (fenced.length > 0) return;
-
-    this.#sent.push(sent);
-    this.#sequences.set(producer, sequence);
-    for (const { session, epoch, to, claim } of sessions.values()) {
-      this.#sessions.set(session, { epoch, committed: to });
-      claim.at = to;
-    }
-    for (const { deviceId, packets, timestampMs, payload } of devices.values()) {
-      const old = this.#devices.get(deviceId);
-      const newest = old !== undefined && old.timestampMs > timestampMs ? old : { timestampMs, payload };
-      this.#devices.set(deviceId, { ...newest, count: (old?.count ?? 0) + packets });
-    }
-  }
-
-  async compare(store: Store): Promise<void> {
-    const counts = (await pagesOf(store)).flat().filter(({ deviceId }) => deviceId.startsWith(this.name));
-    assertEquals(counts.length, this.#devices.size);
-    for (const [deviceId, { count, timestampMs, payload }] of this.#devices) {
-      const found = await store.device(deviceId);
-      assert(found, `${deviceId} is missing`);
-      assertEquals([found.count, found.timestampMs, found.payload], [count, timestampMs, payload], deviceId);
-    }
-  }
-}
-
-/** A batch of producer "p". */
-export function batch(
-  sequence: number,
-  { devices = [], sessions = [] }: {
-    devices?: readonly DeviceDelta[];
-    sessions?: readonly SessionAdvance[];
-  },
-): Batch {
-  return { producer: "p", sequence, receivedAtMs: now, devices, sessions };
-}
-
-/** What a batch adds to one device. */
-export function delta(
-  deviceId: string,
-  packets: number,
-  timestampMs = 1000,
-  payload = "payload",
-): DeviceDelta {
-  return { deviceId, packets, timestampMs, payload: bytes(payload) };
-}
-
-/** How far a batch moves one session. */
-export function advance(session: string, epoch: number, from: number, to: number): SessionAdvance {
-  return { session, epoch, from, to };
-}
-
-/** The claim, if it is not a gap. */
-export function claimed(claim: SessionClaim): { epoch: number; committed: number } {
-  assert(claim.outcome === "claimed", `expected a claim, got a gap at ${claim.committed}`);
-  return claim;
-}
-
-/** Every device's count. */
-export async function countsOf(store: Store): Promise<Record<string, number>> {
-  const counts = (await pagesOf(store)).flat().map(({ deviceId, count }) => [deviceId, count] as const);
-  return Object.fromEntries(counts.sort(([a], [b]) => a < b ? -1 : 1));
-}
-
-/** The time of every test. */
-export const now = 1_700_000_000_000;
-
-function pagesOf(store: Store) {
-  return Array.fromAsync(store.counts());
-}
-
-function bytes(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
 }

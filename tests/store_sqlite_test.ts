@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * The SQLite store: the contract, the file, and its locks.
+ *
+ * @module
+ */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 
@@ -10,7 +14,9 @@ import {
   type Store,
   StoreError,
 } from "../src/store/store.ts";
-import { advance, batch, claimed, countsOf, delta, now, testStoreContract } from "./store_contract.ts";
+import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
+import { testStoreContract } from "./store_contract.ts";
+import { talkEveryHourThenEveryMinute } from "./store_monitor_contract.ts";
 
 testStoreContract("SQLite", async () => {
   const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
@@ -20,7 +26,7 @@ testStoreContract("SQLite", async () => {
   };
 });
 
-Deno.test("Data are kept in the file, in folders made for it", () =>
+Deno.test("What was stored is there when the file is opened again", () =>
   withFile(async (path) => {
     await withStore(path, async (store) => {
       const { epoch } = claimed(await store.claimSession("s", 0, now));
@@ -37,19 +43,8 @@ Deno.test("Data are kept in the file, in folders made for it", () =>
 
 Deno.test("Synced syncs the file at every commit, stored leaves that to checkpoints", () =>
   withFile(async (path) => {
-    // What the store asks of SQLite can only be seen on its own connection, so its calls are recorded.
     const asked = async (ackAfter: AckAfter) => {
-      const statements: string[] = [];
-      const exec = DatabaseSync.prototype.exec;
-      DatabaseSync.prototype.exec = function (sql: string) {
-        statements.push(sql);
-        return exec.call(this, sql);
-      };
-      try {
-        await withStore(path, (store) => store.ping(), { ackAfter });
-      } finally {
-        DatabaseSync.prototype.exec = exec;
-      }
+      const statements = await recorded(() => withStore(path, (store) => store.ping(), { ackAfter }));
       return statements.filter((sql) => sql.includes("synchronous"));
     };
     assertEquals(await asked({ kind: "synced" }), ["PRAGMA synchronous = FULL"]);
@@ -73,15 +68,15 @@ Deno.test("A file that cannot be opened or is no database is refused by name", (
     await assertRejects(() => openSqliteStore({ path: `${path}/inside.db`, ackAfter }), StoreError, path);
   }));
 
-Deno.test("A file with tables of another version is left as it is", () =>
+Deno.test("A file with tables of another version is refused", () =>
   withFile(async (path) => {
     const db = new DatabaseSync(path);
-    db.exec("PRAGMA user_version = 2");
+    db.exec("PRAGMA user_version = 3");
     db.close();
     await assertRejects(
       () => openSqliteStore({ path, ackAfter: { kind: "stored" } }),
       StoreError,
-      "it has schema version 2, this program knows 1",
+      "it has schema version 3, this program knows 2",
     );
   }));
 
@@ -92,11 +87,10 @@ Deno.test("A lock held by another process rejects writers, keeps no one waiting,
       const other = new DatabaseSync(path);
       other.exec("BEGIN IMMEDIATE");
       const second = batch(2, { devices: [delta("a", 1)] });
-      let turns = 0;
-      const timer = setInterval(() => turns++, 1);
-      await assertRejects(() => store.apply(second), StoreError, "database is locked");
-      clearInterval(timer);
-      assert(turns > 1, `the event loop had ${turns} turns while the store waited`);
+      const attempts = await recorded(async () => {
+        await assertRejects(() => store.apply(second), StoreError, "database is locked");
+      });
+      assert(attempts.length > 10, `only ${attempts.length} attempts: each one waited`);
       await assertRejects(() => store.claimSession("s", 0, now), StoreError, "database is locked");
       await assertRejects(() => store.remove("a"), StoreError, "database is locked");
       await assertRejects(() => store.ping(), StoreError, "database is locked");
@@ -108,7 +102,7 @@ Deno.test("A lock held by another process rejects writers, keeps no one waiting,
       other.close();
       assertEquals(await waiting, []);
       assertEquals(await countsOf(store), { a: 2 });
-    }, { lockTimeoutMs: 50 })
+    }, { lockTimeoutMs: 200 })
   ));
 
 Deno.test("A batch that fails in the middle leaves nothing behind", () =>
@@ -153,6 +147,23 @@ Deno.test("Sessions and producers unused for a week are forgotten and removed", 
     })
   ));
 
+Deno.test("Histories are bounded, of each device and of the fleet", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      for (const [i, receivedAtMs] of talkEveryHourThenEveryMinute().entries()) {
+        await store.apply({ ...batch(i + 1, { devices: [delta("a", 1)] }), receivedAtMs });
+      }
+      const other = new DatabaseSync(path);
+      assertEquals(other.prepare("SELECT length(history) AS bytes FROM devices").get()?.bytes, 4 + 59 + 23);
+      const periods = other.prepare(
+        "SELECT count(*) AS rows FROM fleet_history GROUP BY period_ms ORDER BY period_ms",
+      );
+      // Half an hour of seconds, two hours of minutes, two days of hours; one packet a minute or an hour.
+      assertEquals(periods.all().map(({ rows }) => rows), [31, 62, 28]);
+      other.close();
+    })
+  ));
+
 Deno.test("A store that is closed rejects", () =>
   withFile(async (path) => {
     const store = await openSqliteStore({ path, ackAfter: { kind: "stored" } });
@@ -163,6 +174,22 @@ Deno.test("A store that is closed rejects", () =>
     await assertRejects(() => store.device("a"), StoreError);
     await assertRejects(() => countsOf(store), StoreError);
   }));
+
+/** SQL run by `body`: what a store asks of SQLite shows nowhere but on its own connection. */
+async function recorded(body: () => Promise<void>): Promise<string[]> {
+  const statements: string[] = [];
+  const exec = DatabaseSync.prototype.exec;
+  DatabaseSync.prototype.exec = function (sql: string) {
+    statements.push(sql);
+    return exec.call(this, sql);
+  };
+  try {
+    await body();
+  } finally {
+    DatabaseSync.prototype.exec = exec;
+  }
+  return statements;
+}
 
 async function withFile(body: (path: string) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });

@@ -1,5 +1,5 @@
 /**
- * The api role: store → snapshot → routes → HTTP server.
+ * The api role: store → fleet in memory → routes → HTTP server.
  *
  * @module
  */
@@ -8,10 +8,19 @@ import type { Logger } from "@logtape/logtape";
 import { httpStatus, RequestError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { createApp } from "./app.ts";
-import { SNAPSHOT_MAX_AGE_MS, Snapshots } from "./snapshot.ts";
+import { EventStreams } from "./event_streams.ts";
+import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
+import { Fleet, MAX_AGE_MS } from "./fleet.ts";
+import { FleetFigures } from "./fleet_figures.ts";
+import { Live } from "./live.ts";
+import { Orders } from "./order.ts";
+import { Snapshots } from "./snapshot.ts";
 
 /** 40 MB, a million devices' counts, at 5 Mbit/s. */
 export const READ_TIMEOUT_MS = 60_000;
+
+/** What the api asks of the store. */
+export type ApiStore = Omit<Store, "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close">;
 
 /** What the api needs. */
 export interface ApiOptions {
@@ -20,15 +29,29 @@ export interface ApiOptions {
   /** TCP port; 0 takes a free one. */
   readonly port: number;
   /** Remains the caller's to close, after the api. */
-  readonly store: Store;
-  /** As {@linkcode createApp} uses it. */
+  readonly store: ApiStore;
+  /** A device silent for longer is offline. */
+  readonly offlineAfterMs: number;
+  /** Devices with series of their own in the Prometheus form of `/metrics`, at most. */
+  readonly prometheusMaxDevices: number;
+  /** Streams of `/live` and `/events`, at most. */
+  readonly liveMaxClients: number;
+  /** Told when reading the store begins to fail or succeeds again, and of errors nobody foresaw. */
   readonly log: Logger;
   /** Milliseconds on a clock that never goes back; default `performance.now`. */
   readonly now?: () => number;
-  /** Default {@linkcode SNAPSHOT_MAX_AGE_MS}. */
-  readonly snapshotMaxAgeMs?: number;
+  /** Unix milliseconds; default `Date.now`. */
+  readonly unixNow?: () => number;
+  /** How old the devices may be that a reader gets; default {@linkcode MAX_AGE_MS}. */
+  readonly maxAgeMs?: number;
   /** A reader that takes longer than this for one body is cut off; default {@linkcode READ_TIMEOUT_MS}. */
   readonly readTimeoutMs?: number;
+  /** Silent devices, and new events, are looked for this often; default {@linkcode WATCH_INTERVAL_MS}. */
+  readonly watchIntervalMs?: number;
+  /** A stream that has nothing to say sends a comment this often; default 15 s. */
+  readonly heartbeatMs?: number;
+  /** A reader of a stream that takes nothing for so long is cut off; default 10 s. */
+  readonly slowClientMs?: number;
 }
 
 /** An api that listens. */
@@ -46,13 +69,26 @@ export interface RunningApi {
 
 /** Starts the api; rejects if the address cannot be bound. It need not reach the store to start. */
 export async function startApi(options: ApiOptions): Promise<RunningApi> {
-  const { host, port, store, log } = options;
-  const snapshots = new Snapshots({
+  const { host, port, store, log, offlineAfterMs, prometheusMaxDevices, liveMaxClients } = options;
+  const { now = () => performance.now(), unixNow = Date.now } = options;
+  const { maxAgeMs = MAX_AGE_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
+  const fleet = new Fleet({ store, now, unixNow, maxAgeMs, offlineAfterMs, log });
+  const figures = new FleetFigures({ fleet, store, now, unixNow, offlineAfterMs });
+  const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
+  const live = new Live({ fleet, figures, store, streams, now, unixNow });
+  const eventFeed = new EventFeed(store, streams, watchIntervalMs);
+  const app = createApp({
     store,
-    now: options.now ?? (() => performance.now()),
-    maxAgeMs: options.snapshotMaxAgeMs ?? SNAPSHOT_MAX_AGE_MS,
+    fleet,
+    figures,
+    live,
+    eventFeed,
+    orders: new Orders(fleet.index, now, unixNow),
+    snapshots: new Snapshots({ fleet, store, now, unixNow, prometheusMaxDevices }),
+    unixNow,
+    log,
+    readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS,
   });
-  const app = createApp({ store, snapshots, log, readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS });
 
   let closing = false;
   let requestsUnderWay = 0;
@@ -90,11 +126,20 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   }
   const address = await listening.promise;
 
+  const watching = new AbortController();
+  const { signal } = watching;
+  const watched = watchForSilence({ fleet, store, unixNow, offlineAfterMs, watchIntervalMs, log, signal });
+
   return {
     host: address.hostname,
     port: address.port,
     async close(graceMs) {
       closing = true;
+      // Streams have no end of their own that could be waited for.
+      streams.close();
+      live.close();
+      eventFeed.close();
+      watching.abort();
       if (requestsUnderWay === 0) idle.resolve();
       const deadline = Promise.withResolvers<void>();
       const timer = setTimeout(deadline.resolve, graceMs);
@@ -107,6 +152,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
         connections.abort();
         await server.finished;
       }
+      await Promise.race([Promise.all([watched, fleet.settled()]), deadline.promise]);
       clearTimeout(timer);
     },
   };

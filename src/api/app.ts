@@ -3,41 +3,95 @@
  *
  * @module
  */
-import { type Context, type Handler, Hono } from "@hono/hono";
+import type { Context } from "@hono/hono";
 import { secureHeaders } from "@hono/hono/secure-headers";
+import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Logger } from "@logtape/logtape";
 
 import { httpStatus, RequestError } from "../errors.ts";
 import { type Store, StoreError } from "../store/store.ts";
+import { addDeviceRoutes, type DeviceRoutesOptions } from "./devices.ts";
+import { addDocs } from "./docs.ts";
 import { chooseEncoding, chooseForm, matchesEtag } from "./negotiate.ts";
+import { addPage } from "./page.ts";
 import { PROMETHEUS_CONTENT_TYPE } from "./prometheus.ts";
+import { Counts, Failure, Health } from "./schemas.ts";
 import type { SnapshotBody, Snapshots } from "./snapshot.ts";
 
 /** What the routes need. */
-export interface AppOptions {
-  /** Asked by `/readyz`. */
-  readonly store: Pick<Store, "ping">;
+export interface AppOptions extends DeviceRoutesOptions {
+  /** Asked by `/readyz`, and as {@linkcode DeviceRoutesOptions} says. */
+  readonly store: DeviceRoutesOptions["store"] & Pick<Store, "ping">;
   /** Served by `/metrics`. */
   readonly snapshots: Snapshots;
-  /** Told when the store fails readers and when it is back, and of errors nobody foresaw. */
+  /** Told of errors nobody foresaw. */
   readonly log: Logger;
   /** A reader that takes longer than this for one body is cut off: it keeps an old snapshot in memory. */
   readonly readTimeoutMs: number;
 }
 
-/** The api as a Hono app; `app.fetch` answers requests. */
-export function createApp({ store, snapshots, log, readTimeoutMs }: AppOptions): Hono {
-  const app = new Hono();
-  let storeFailing = false;
+const unavailable = {
+  description: "The store is unreachable: try again",
+  content: { "application/json": { schema: Failure } },
+};
+const healthy = { description: "Yes", content: { "application/json": { schema: Health } } };
 
-  function storeAnswered() {
-    if (!storeFailing) return;
-    storeFailing = false;
-    log.info("The store answers again");
-  }
+const metricsRoute = createRoute({
+  method: "get",
+  path: "/metrics",
+  tags: ["Fleet"],
+  summary: "Every device's count, as JSON or for Prometheus",
+  description: "Prometheus' text format where `Accept` asks for `text/plain` rather than JSON. " +
+    "The header `Tally-Snapshot-Age-Ms` says how old the counts are: 250 ms at most when the request came.",
+  responses: {
+    200: {
+      description: "The counts",
+      content: { "application/json": { schema: Counts }, "text/plain": { schema: z.string() } },
+    },
+    304: { description: "They are those of `If-None-Match`" },
+    503: unavailable,
+  },
+});
+
+const healthRoute = createRoute({
+  method: "get",
+  path: "/healthz",
+  tags: ["Health"],
+  summary: "Does the process live?",
+  responses: { 200: healthy },
+});
+
+const readinessRoute = createRoute({
+  method: "get",
+  path: "/readyz",
+  tags: ["Health"],
+  summary: "Does the store answer?",
+  responses: { 200: healthy, 503: unavailable },
+});
+
+/** The api as a Hono app; `app.fetch` answers requests. */
+export function createApp(options: AppOptions): OpenAPIHono {
+  const { store, snapshots, log, readTimeoutMs } = options;
+  const app = new OpenAPIHono({
+    defaultHook(result, c) {
+      if (result.success) return;
+      const problems = result.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
+      return answerError(c, new RequestError("INVALID_ARGUMENT", problems.join("; ")));
+    },
+  });
 
   app.use(secureHeaders({
-    contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+    // Pages load from here only, and run nothing that stands in them.
+    contentSecurityPolicy: {
+      defaultSrc: ["'none'"],
+      scriptSrc: ["'self'"],
+      styleSrc: ["'self'"],
+      imgSrc: ["'self'", "data:"],
+      connectSrc: ["'self'"],
+      baseUri: ["'none'"],
+      formAction: ["'none'"],
+      frameAncestors: ["'none'"],
+    },
     xFrameOptions: "DENY",
     // Whether there is TLS in front is not ours to say.
     strictTransportSecurity: false,
@@ -48,17 +102,8 @@ export function createApp({ store, snapshots, log, readTimeoutMs }: AppOptions):
     xXssProtection: false,
   }));
 
-  function get(path: string, handler: Handler) {
-    app.get(path, handler); // Hono answers HEAD with it too.
-    app.all(path, (c) => {
-      c.header("Allow", "GET, HEAD");
-      return c.json({ error: `${path} cannot be asked with ${c.req.method}: use GET or HEAD` }, 405);
-    });
-  }
-
-  get("/metrics", async (c) => {
+  app.openapi(metricsRoute, async (c) => {
     const snapshot = await snapshots.current();
-    storeAnswered();
     const form = chooseForm(c.req.header("Accept"));
     const body = await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding")));
 
@@ -73,31 +118,52 @@ export function createApp({ store, snapshots, log, readTimeoutMs }: AppOptions):
     return c.body(streamBody(body, readTimeoutMs));
   });
 
-  get("/healthz", (c) => {
+  app.openapi(healthRoute, (c) => {
     c.header("Cache-Control", "no-store");
-    return c.json({ status: "ok" });
+    return c.json({ status: "ok" as const }, 200);
   });
 
-  get("/readyz", async (c) => {
+  app.openapi(readinessRoute, async (c) => {
     await store.ping();
-    storeAnswered();
     c.header("Cache-Control", "no-store");
-    return c.json({ status: "ok" });
+    return c.json({ status: "ok" as const }, 200);
   });
+
+  addDeviceRoutes(app, options);
+  addPage(app);
+  addDocs(app);
+  refuseOtherMethods(app);
 
   app.notFound((c) => answerError(c, new RequestError("NOT_FOUND", `there is nothing at ${c.req.path}`)));
 
   app.onError((error, c) => {
-    if (!(error instanceof StoreError)) {
+    // What the store's failures have to say is in the log already, once for each outage; what a caller did
+    // wrong, the caller is told.
+    if (!(error instanceof StoreError || error instanceof RequestError)) {
       log.error("Answering {method} {path} failed", { method: c.req.method, path: c.req.path, error });
-    } else if (!storeFailing) {
-      storeFailing = true;
-      log.warn("The store failed a reader; readers get 503 until it answers again", { error });
     }
     return answerError(c, error);
   });
 
   return app;
+}
+
+/** 405 for every method but those that the paths registered until now are asked with. */
+function refuseOtherMethods(app: OpenAPIHono): void {
+  const methods = new Map<string, string[]>();
+  for (const { path, method } of app.routes) {
+    // Hono answers HEAD with what it has for GET.
+    const answered = method === "ALL" ? [] : method === "GET" ? ["GET", "HEAD"] : [method];
+    if (answered.length > 0) methods.set(path, [...methods.get(path) ?? [], ...answered]);
+  }
+  for (const [path, answered] of methods) {
+    const allowed = [...new Set(answered)];
+    app.all(path, (c) => {
+      c.header("Allow", allowed.join(", "));
+      const message = `${path} cannot be asked with ${c.req.method}: use ${allowed.join(" or ")}`;
+      return c.json({ error: message }, 405);
+    });
+  }
 }
 
 function answerError(c: Context, error: unknown): Response {

@@ -8,18 +8,11 @@ import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { createGzip } from "node:zlib";
 
-import type { DeviceCount, Store } from "../store/store.ts";
+import type { InstanceReport, Store } from "../store/store.ts";
+import type { DeviceCounts } from "./device_index.ts";
+import type { Fleet } from "./fleet.ts";
 import type { Encoding, Form } from "./negotiate.ts";
-import { formatPrometheus, PROMETHEUS_HEADER } from "./prometheus.ts";
-
-/** No reader is given counts read from the store earlier than this before it asked. */
-export const SNAPSHOT_MAX_AGE_MS = 250;
-
-/** A snapshot is used at least this long, or a small fleet would be read again for every request. */
-const MIN_REUSE_MS = 25;
-
-/** It is used this many times as long as reading it took, so that readers keep the store busy a fifth of the time. */
-const REUSE_PER_READ = 4;
+import { formatPrometheus } from "./prometheus.ts";
 
 /**
  * Bytes built in one go, about 2 ms of work, before other requests get their turn. A body that fits in one
@@ -27,9 +20,6 @@ const REUSE_PER_READ = 4;
  * streaming costs nothing.
  */
 const CHUNK_BYTES = 128 * 1_024;
-
-/** So many devices are added to a chunk before its size is looked at. */
-const DEVICES_PER_STEP = 500;
 
 /** Bodies below this many bytes fit a network packet or two and are not worth compressing. */
 const MIN_GZIP_BYTES = 1_024;
@@ -46,102 +36,102 @@ export interface SnapshotBody {
   readonly etag: string;
 }
 
-/** Every device's count at one moment. */
+/** Every device at one moment. */
+export interface SnapshotContents {
+  /** When reading it from the store began, on the clock of {@linkcode Fleet}. */
+  readonly takenAtMs: number;
+  /** Every device's count. */
+  readonly devices: DeviceCounts;
+  /** Devices online. */
+  readonly online: number;
+  /** Devices with series of their own in the Prometheus form, at most. */
+  readonly prometheusMaxDevices: number;
+  /** Asked when the Prometheus form is. */
+  readonly instances: () => Promise<readonly InstanceReport[]>;
+}
+
+/** Every device at one moment, as bytes. */
 export class Snapshot {
-  readonly #pages: readonly (readonly DeviceCount[])[];
+  readonly #contents: SnapshotContents;
   readonly #bodies = new Map<string, Promise<SnapshotBody>>();
 
-  /** `takenAtMs`: when reading it from the store began, on the clock of {@linkcode Snapshots}. */
-  constructor(readonly takenAtMs: number, pages: readonly (readonly DeviceCount[])[]) {
-    this.#pages = pages;
+  /** Keeps `contents`, which nobody may change any more. */
+  constructor(contents: SnapshotContents) {
+    this.#contents = contents;
   }
 
-  /** The counts as bytes, built at the first call for each form and encoding. */
+  /** See {@linkcode SnapshotContents}. */
+  get takenAtMs(): number {
+    return this.#contents.takenAtMs;
+  }
+
+  /** Built at the first call for each form and encoding; rejects as the store does. */
   body(form: Form, encoding: Encoding): Promise<SnapshotBody> {
     const key = `${form} ${encoding}`;
     let body = this.#bodies.get(key);
     if (body === undefined) {
-      body = encoding === "gzip" ? this.body(form, "identity").then(compress) : encode(form, this.#pages);
+      body = encoding === "gzip" ? this.body(form, "identity").then(compress) : this.#encode(form);
       this.#bodies.set(key, body);
+      body.catch(() => this.#bodies.delete(key));
     }
     return body;
+  }
+
+  async #encode(form: Form): Promise<SnapshotBody> {
+    const { devices, instances, ...rest } = this.#contents;
+    if (form === "json") return await encode(formatJson(devices));
+    return await encode(formatPrometheus({ ...rest, devices, instances: await instances() }));
   }
 }
 
 /** What {@linkcode Snapshots} needs. */
 export interface SnapshotsOptions {
-  /** Where the counts are read. */
-  readonly store: Pick<Store, "counts">;
+  /** Where the devices are. */
+  readonly fleet: Fleet;
+  /** Asked for the ingest instances. */
+  readonly store: Pick<Store, "instances">;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
-  /** See {@linkcode SNAPSHOT_MAX_AGE_MS}. */
-  readonly maxAgeMs: number;
+  /** Unix milliseconds. */
+  readonly unixNow: () => number;
+  /** See {@linkcode SnapshotContents}. */
+  readonly prometheusMaxDevices: number;
 }
 
-/** Reads snapshots from the store when readers ask, one reading at a time. */
+/** Snapshots of the fleet, one for all that ask between two readings of the store. */
 export class Snapshots {
-  readonly #store: SnapshotsOptions["store"];
-  readonly #now: () => number;
-  readonly #maxAgeMs: number;
-  #latest: { snapshot: Snapshot; reuseMs: number } | undefined;
-  #reading: { startedAtMs: number; snapshot: Promise<Snapshot> } | undefined;
-  #next: Promise<Snapshot> | undefined;
+  readonly #options: SnapshotsOptions;
+  #latest: Snapshot | undefined;
 
-  /** Reads nothing yet. */
+  /** Takes none yet. */
   constructor(options: SnapshotsOptions) {
-    this.#store = options.store;
-    this.#now = options.now;
-    this.#maxAgeMs = options.maxAgeMs;
+    this.#options = options;
   }
 
-  /**
-   * Counts that hold everything stored until `maxAgeMs` before this call. Rejects as the store does; an older
-   * snapshot is never given instead.
-   */
-  current(): Promise<Snapshot> {
-    const nowMs = this.#now();
-    const latest = this.#latest;
-    if (latest !== undefined && nowMs - latest.snapshot.takenAtMs <= latest.reuseMs) {
-      return Promise.resolve(latest.snapshot);
+  /** As fresh as {@linkcode Fleet.fresh} says. Rejects as the store does; an older one is never given instead. */
+  async current(): Promise<Snapshot> {
+    const { fleet, store, unixNow, prometheusMaxDevices } = this.#options;
+    await fleet.fresh();
+    if (this.#latest?.takenAtMs !== fleet.takenAtMs) {
+      this.#latest = new Snapshot({
+        takenAtMs: fleet.takenAtMs,
+        devices: fleet.index.counts(),
+        online: fleet.index.totals(unixNow()).online,
+        prometheusMaxDevices,
+        instances: () => store.instances(unixNow()),
+      });
     }
-    const reading = this.#reading;
-    if (reading === undefined) return this.#read(nowMs);
-    if (nowMs - reading.startedAtMs <= this.#maxAgeMs) return reading.snapshot;
-    // The reading under way began too long ago for this reader, who shares the one after it.
-    this.#next ??= reading.snapshot.then(() => {}, () => {}).then(() => {
-      this.#next = undefined;
-      return this.current();
-    });
-    return this.#next;
+    return this.#latest!;
   }
 
   /** How long ago the snapshot's reading began, whole milliseconds. */
   ageMs(snapshot: Snapshot): number {
-    return Math.round(this.#now() - snapshot.takenAtMs);
-  }
-
-  #read(startedAtMs: number): Promise<Snapshot> {
-    const readPages = async () => {
-      try {
-        const pages: (readonly DeviceCount[])[] = [];
-        for await (const page of this.#store.counts()) pages.push(page);
-        const snapshot = new Snapshot(startedAtMs, pages);
-        const readMs = this.#now() - startedAtMs;
-        const reuseMs = Math.min(Math.max(MIN_REUSE_MS, readMs * REUSE_PER_READ), this.#maxAgeMs);
-        this.#latest = { snapshot, reuseMs };
-        return snapshot;
-      } finally {
-        this.#reading = undefined;
-      }
-    };
-    const snapshot = readPages();
-    this.#reading = { startedAtMs, snapshot };
-    return snapshot;
+    return Math.round(this.#options.now() - snapshot.takenAtMs);
   }
 }
 
-/** `[{"device_id":"sensor-1","count":10}]`, or the Prometheus text, in chunks. */
-async function encode(form: Form, pages: readonly (readonly DeviceCount[])[]): Promise<SnapshotBody> {
+/** The text in chunks; between them it is other requests' turn. */
+async function encode(pieces: Iterable<string>): Promise<SnapshotBody> {
   const encoder = new TextEncoder();
   const hash = createHash("sha256");
   const chunks: Uint8Array<ArrayBuffer>[] = [];
@@ -151,20 +141,15 @@ async function encode(form: Form, pages: readonly (readonly DeviceCount[])[]): P
     chunks.push(chunk);
   };
 
-  let text = form === "json" ? "[" : PROMETHEUS_HEADER;
-  let devices = 0;
-  for (const page of pages) {
-    for (let start = 0; start < page.length; start += DEVICES_PER_STEP) {
-      const part = page.slice(start, start + DEVICES_PER_STEP);
-      text += form === "json" ? formatJson(part, devices === 0) : formatPrometheus(part);
-      devices += part.length;
-      if (text.length < CHUNK_BYTES) continue;
-      add(text);
-      text = "";
-      await setImmediate();
-    }
+  let text = "";
+  for (const piece of pieces) {
+    text += piece;
+    if (text.length < CHUNK_BYTES) continue;
+    add(text);
+    text = "";
+    await setImmediate();
   }
-  add(form === "json" ? text + "]" : text);
+  add(text);
   return {
     chunks,
     byteLength: chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0),
@@ -173,13 +158,13 @@ async function encode(form: Form, pages: readonly (readonly DeviceCount[])[]): P
   };
 }
 
-function formatJson(devices: readonly DeviceCount[], first: boolean): string {
-  let text = "";
-  for (const { deviceId, count } of devices) {
-    text += `${first ? "" : ","}{"device_id":${JSON.stringify(deviceId)},"count":${count}}`;
-    first = false;
+/** `[{"device_id":"sensor-1","count":10}]` */
+function* formatJson({ ids, counts }: DeviceCounts): Generator<string> {
+  yield "[";
+  for (const [i, deviceId] of ids.entries()) {
+    yield `${i === 0 ? "" : ","}{"device_id":${JSON.stringify(deviceId)},"count":${counts[i]}}`;
   }
-  return text;
+  yield "]";
 }
 
 async function compress(body: SnapshotBody): Promise<SnapshotBody> {

@@ -6,20 +6,23 @@
 import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject } from "@grpc/grpc-js";
 
 import { guardHttp2 } from "../http2_guard.ts";
-import { COMMITTED_KEY, OFFSET_KEY, SESSION_KEY } from "../telemetry_proto.ts";
-import { type Ack, streamBatches } from "../telemetry_proto.ts";
+import { type Ack, COMMITTED_KEY, OFFSET_KEY, SESSION_KEY, streamBatches } from "../telemetry_proto.ts";
 
 /** Where to connect and how to notice that nobody is there any more. */
 export interface ChannelSettings {
+  /** Host and port. */
   readonly target: string;
+  /** A connection on which nothing arrives for this long is asked for a sign of life. */
   readonly keepaliveTimeMs: number;
+  /** How long the sign of life may take. */
   readonly keepaliveTimeoutMs: number;
 }
 
 /** What happens to a call, in this order: `opened`, then `acked` and `writable` in turns, then `ended`. */
 export interface CallEvents {
   /** The server has given the session to this call; `committed` packets of it are settled. */
-  opened(committed: number | undefined): void;
+  opened(committed: number): void;
+  /** What has become of the call's packets so far. */
   acked(ack: Ack): void;
   /** There is room again after a {@linkcode DeviceCall.write} that returned false. */
   writable(): void;
@@ -29,11 +32,11 @@ export interface CallEvents {
 
 /**
  * A channel with a connection of its own: one that failed is thrown away, so that nothing of it, neither a
- * half-dead socket nor a back-off of gRPC's own, meets the next attempt. Throws for a malformed target.
+ * half-dead socket nor a back-off of gRPC's own, meets the next attempt.
  */
 export function openChannel(settings: ChannelSettings): Client {
   guardHttp2();
-  const options = {
+  return new Client(settings.target, credentials.createInsecure(), {
     "grpc.keepalive_time_ms": settings.keepaliveTimeMs,
     "grpc.keepalive_timeout_ms": settings.keepaliveTimeoutMs,
     // Pings while a call is open, and one always is, are enough; servers may take others for abuse.
@@ -41,17 +44,7 @@ export function openChannel(settings: ChannelSettings): Client {
     "grpc.use_local_subchannel_pool": 1,
     "grpc.enable_retries": 0,
     "grpc.enable_channelz": 0,
-  };
-  try {
-    return new Client(settings.target, credentials.createInsecure(), options);
-  } catch (error) {
-    throw new TypeError(
-      `target is ${JSON.stringify(settings.target)}: use host:port, as in localhost:50051`,
-      {
-        cause: error,
-      },
-    );
-  }
+  });
 }
 
 /** A call under way. After {@linkcode DeviceCall.cancel} there are no events. */
@@ -77,7 +70,13 @@ export class DeviceCall {
     ) => {
       if (!this.#over) handler(...values);
     };
-    stream.on("metadata", unlessOver((metadata: Metadata) => events.opened(committedIn(metadata))));
+    stream.on(
+      "metadata",
+      unlessOver((metadata: Metadata) => {
+        const committed = committedIn(metadata);
+        if (committed !== undefined) events.opened(committed); // if not, the call is about to fail
+      }),
+    );
     stream.on("data", unlessOver((ack: Ack) => events.acked(ack)));
     stream.on("drain", unlessOver(() => events.writable()));
     stream.on("error", () => {}); // "status" says the same

@@ -15,74 +15,25 @@
  */
 import { setImmediate } from "node:timers";
 
-import { type Client, status, type StatusObject } from "@grpc/grpc-js";
-
-import { RejectReason } from "../ingest/reject_reason.ts";
 import type { Ack, Packet } from "../telemetry_proto.ts";
-import { DeviceCall, openChannel } from "./call.ts";
+import { sessionShared, TelemetryClientError } from "./client_error.ts";
 import { type ResolvedOptions, resolveOptions, type TelemetryClientOptions } from "./client_options.ts";
 import { Journal } from "./journal.ts";
+import { Link } from "./link.ts";
 import { type Cursor, EncodedPacket, PacketBuffer } from "./packet_buffer.ts";
+import { Saver } from "./saver.ts";
+import { AckCounter, type Rejection, type Totals } from "./totals.ts";
 
-export type { Packet, TelemetryClientOptions };
+export { TelemetryClientError };
+export type { Packet, Rejection, TelemetryClientOptions, Totals };
 
-/** Packets rejected for one reason. */
-export interface Rejection {
-  /** Name of a `RejectReason` of the proto, such as `DEVICE_ID_EMPTY`. */
-  readonly reason: string;
-  /** How many. */
+/** What a client found in its file. */
+export interface Recovery {
+  /** Packets that were not settled; they are sent first. */
   readonly packets: number;
+  /** Bytes at the end of the file that made no whole record and were cut off: a write the process died in. */
+  readonly tornBytes: number;
 }
-
-/** What became of a client's packets, over all its connections. */
-export interface Totals {
-  /** Given to `send`, or found in the file; each is one of the four below. */
-  readonly accepted: number;
-  /** Counted. */
-  readonly stored: number;
-  /** Refused for one of {@linkcode rejections}; never sent again. */
-  readonly rejected: number;
-  /**
-   * Stored or rejected, but the Ack that told which was lost with a connection: on reconnecting, Tally
-   * says only how many packets it has settled.
-   */
-  readonly unreported: number;
-  /** Not settled yet. */
-  readonly pending: number;
-  /** The rejected packets by reason. */
-  readonly rejections: readonly Rejection[];
-  /** Index in the session of the first packet that is not settled. */
-  readonly committed: number;
-}
-
-/** Why a client lost its connection, or gave up for good. */
-export class TelemetryClientError extends Error {
-  /** Tells it from other errors where `instanceof` cannot. */
-  override readonly name = "TelemetryClientError";
-  /** gRPC's status, such as `UNAVAILABLE`, if the error came with one. */
-  readonly code: string | undefined;
-
-  /** `message` says what was attempted, what was found and what to do. */
-  constructor(message: string, code?: string) {
-    super(message);
-    this.code = code;
-  }
-}
-
-/** Statuses after which another attempt would end the same way. */
-const FINAL_STATUSES: ReadonlySet<status> = new Set([
-  status.INVALID_ARGUMENT,
-  status.FAILED_PRECONDITION,
-  status.UNIMPLEMENTED,
-  status.UNAUTHENTICATED,
-  status.PERMISSION_DENIED,
-]);
-
-/**
- * A call that got no answer may still claim the session on the server, late, and so end the call after it
- * with ABORTED. Longer than any server takes over a claim.
- */
-const LATE_CLAIM_MS = 60_000;
 
 /**
  * Tally's message limit is 4 MiB unless its operator has set another; a packet needs one message. Larger
@@ -95,22 +46,13 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-type State =
-  /** Waiting to connect again. */
-  | "paused"
-  /** A call has been started, and nothing has come back. */
-  | "connecting"
-  /** Packets may be sent. */
-  | "connected"
-  /** All is settled, and the server has been told that no more packets come. */
-  | "ending"
-  /** Closed, aborted, or failed for good. */
-  | "over";
-
 /** A device's, or a gateway's, way to Tally. See the module's example. */
 export class TelemetryClient implements AsyncDisposable {
   /** The session's name; see {@linkcode TelemetryClientOptions.session}. */
   readonly session: string;
+
+  /** What the file held when it was opened; nothing without a file. */
+  readonly recovered: Recovery;
 
   readonly #options: ResolvedOptions;
   readonly #buffer: PacketBuffer;
@@ -118,21 +60,12 @@ export class TelemetryClient implements AsyncDisposable {
   readonly #sends: (Waiting & { readonly bytes: Uint8Array })[] = [];
   readonly #flushes: (Waiting & { readonly index: number })[] = [];
 
-  #state: State = "paused";
-  #closing = false;
-  #failure: Error | undefined;
+  readonly #link: Link;
+  readonly #saver: Saver | undefined;
   readonly #over = Promise.withResolvers<void>();
-
-  #channel: Client | undefined;
-  #call: DeviceCall | undefined;
-  /** Calls in a row that found out, when they were answered, that they had begun at a settled packet. */
-  #restarts = 0;
-  /** Failed attempts in a row. */
-  #attempts = 0;
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  #stallTimer: ReturnType<typeof setTimeout> | undefined;
-  /** When a call last ended without an answer. */
-  #unansweredAtMs = -Infinity;
+  #closing = false;
+  #shutDownBegun = false;
+  #failure: Error | undefined;
 
   /**
    * An index in the session is the buffer's index plus this; known from the first answer on. Not zero
@@ -146,21 +79,8 @@ export class TelemetryClient implements AsyncDisposable {
   #writable = true;
   #pumpScheduled = false;
 
-  readonly #journal: Journal | undefined;
-  /** The first packet that is not in the file. */
-  #unsaved: Cursor | undefined;
-  #saved: PromiseWithResolvers<void> | undefined;
-  #saving: Promise<void> | undefined;
-  #settledToSave = false;
-  #rewriteDue = false;
-
   readonly #firstIndex: number;
-  #stored = 0;
-  #rejected = 0;
-  #unreported = 0;
-  readonly #rejections = new Map<string, number>();
-  /** The call's last Ack. */
-  #ack: Ack | undefined;
+  readonly #counter = new AckCounter();
 
   /**
    * Opens the file, if there is one, and begins to connect; it does not wait for Tally, and packets may
@@ -169,46 +89,66 @@ export class TelemetryClient implements AsyncDisposable {
   static async open(options: TelemetryClientOptions): Promise<TelemetryClient> {
     const resolved = resolveOptions(options);
     if (options.file === undefined) {
-      return new TelemetryClient(resolved, options.session ?? crypto.randomUUID(), new PacketBuffer());
+      const session = options.session ?? crypto.randomUUID();
+      return new TelemetryClient(resolved, session, new PacketBuffer(), undefined, 0);
     }
     const { journal, recovered } = await Journal.open(options.file, { sync: options.fileSync ?? false });
     try {
-      const { batches, settled } = recovered;
+      const { batches, settled, tornBytes } = recovered;
       const buffer = new PacketBuffer(batches[0]?.first ?? settled);
       for (const { bytes } of batches) buffer.addBatch(bytes);
       buffer.forget(settled);
-      return new TelemetryClient(resolved, journal.session, buffer, journal);
+      return new TelemetryClient(resolved, journal.session, buffer, journal, tornBytes);
     } catch (error) {
       journal.close();
       throw error;
     }
   }
 
-  private constructor(options: ResolvedOptions, session: string, buffer: PacketBuffer, journal?: Journal) {
+  private constructor(
+    options: ResolvedOptions,
+    session: string,
+    buffer: PacketBuffer,
+    journal: Journal | undefined,
+    tornBytes: number,
+  ) {
     this.session = session;
+    this.recovered = { packets: buffer.packets, tornBytes };
     this.#options = options;
     this.#buffer = buffer;
     this.#firstIndex = buffer.start;
     this.#sentEnd = buffer.end; // an earlier process may have sent what the file holds
     this.#unsent = buffer.cursor();
-    this.#journal = journal;
     if (journal !== undefined) {
-      this.#unsaved = buffer.cursor();
-      while (this.#unsaved.take() !== undefined); // all that is here is from the file
-      this.#unansweredAtMs = performance.now(); // and so may a call be that has not been answered
+      const onError = (error: unknown) => this.#savingFailed(error);
+      this.#saver = new Saver({ journal, buffer, onSaved: () => this.#schedulePump(), onError });
     }
-    this.#connect();
+    this.#link = new Link(options, session, journal !== undefined, {
+      nextOffset: () => this.#buffer.start + this.#origin,
+      awaitsAck: () => this.#unsent.index > this.#buffer.start,
+      opened: (offset, committed) => this.#opened(offset, committed),
+      acked: (ack) => this.#acked(ack),
+      writable: () => {
+        this.#writable = true;
+        this.#pump();
+      },
+      ended: (committed) => this.#ended(committed),
+      failed: (error) => this.#fail(error),
+      finished: () => this.#shutDown(),
+    });
+    this.#link.connect();
   }
 
   /** What became of the packets so far. */
   get totals(): Totals {
+    const { stored, rejected, unreported, rejections } = this.#counter;
     return {
       accepted: this.#buffer.end - this.#firstIndex,
-      stored: this.#stored,
-      rejected: this.#rejected,
-      unreported: this.#unreported,
+      stored,
+      rejected,
+      unreported,
       pending: this.#buffer.packets,
-      rejections: Array.from(this.#rejections, ([reason, packets]) => ({ reason, packets })),
+      rejections,
       committed: this.#buffer.start + this.#origin,
     };
   }
@@ -262,13 +202,7 @@ export class TelemetryClient implements AsyncDisposable {
   async close(): Promise<Totals> {
     this.#closing = true;
     const totals = await this.flush();
-    if (this.#state === "connected") {
-      this.#state = "ending";
-      this.#watchForStall();
-      this.#call!.end();
-    } else if (this.#state !== "ending") {
-      this.#shutDown();
-    }
+    if (!this.#shutDownBegun) this.#link.end();
     await this.#over.promise;
     return totals;
   }
@@ -287,130 +221,39 @@ export class TelemetryClient implements AsyncDisposable {
     await this.abort();
   }
 
-  // ── Connection ──
-
-  #connect(): void {
-    this.#state = "connecting";
-    this.#ack = undefined;
-    this.#writable = true;
-    this.#channel ??= openChannel(this.#options);
-    const offset = this.#buffer.start + this.#origin;
-    this.#call = new DeviceCall(this.#channel, this.session, offset, {
-      opened: (committed) => this.#opened(offset, committed),
-      acked: (ack) => this.#acked(ack),
-      writable: () => {
-        this.#writable = true;
-        this.#pump();
-      },
-      ended: (status, committed) => this.#ended(status, committed),
-    });
-    this.#watchForStall();
-  }
-
-  #opened(offset: number, committed: number | undefined): void {
-    if (committed === undefined) {
-      return this.#fail(
-        new TelemetryClientError(
-          `${this.#options.target} answered without telemetry-committed: it is no Tally, or something between ` +
-            `removes metadata`,
-        ),
-      );
-    }
+  #opened(offset: number, committed: number): void {
     const moved = !this.#originKnown && committed > this.#sentEnd;
     if (moved) this.#origin = committed - this.#sentEnd;
     this.#originKnown = true;
     const index = committed - this.#origin;
-    if (index > this.#sentEnd) return this.#fail(this.#sharedSession());
-    this.#unreported += Math.max(0, index - this.#buffer.start);
+    if (index > this.#sentEnd) return this.#fail(sessionShared(this.session));
+    this.#counter.unreported += Math.max(0, index - this.#buffer.start);
     this.#settle(index);
-    if (moved && this.#journal !== undefined) {
-      // What is left has not been sent, and its indexes in the file are wrong.
-      this.#unsaved = this.#buffer.cursor();
-      this.#rewriteDue = true;
-      this.#save();
-    }
-    if (committed > offset) {
-      // This call's first packet would have to be number `offset`: another one begins where it should.
-      this.#call!.cancel();
-      if (this.#restarts++ === 0) this.#connect();
-      else {this.#retry(
-          new TelemetryClientError(`the session moved on while ${this.#options.target} answered`),
-        );}
-      return;
-    }
-    this.#restarts = 0;
-    this.#state = "connected";
+    if (moved) this.#saver?.renumbered(this.#origin);
+    // This call's first packet would have to be number `offset`: another one begins where it should.
+    if (committed > offset) return this.#link.restart();
+    this.#counter.newCall();
+    this.#writable = true;
     this.#unsent = this.#buffer.cursor();
-    if (this.#buffer.packets === 0) this.#attempts = 0;
+    if (this.#buffer.packets === 0) this.#link.succeeded();
     this.#pump();
+    this.#options.onConnected();
   }
 
   #acked(ack: Ack): void {
     const index = ack.committed - this.#origin;
-    if (index > this.#sentEnd) return this.#fail(this.#sharedSession());
-    const before = this.#ack;
-    this.#ack = ack;
-    this.#stored += ack.stored - (before?.stored ?? 0);
-    this.#rejected += ack.rejected - (before?.rejected ?? 0);
+    if (index > this.#sentEnd) return this.#fail(sessionShared(this.session));
+    const rejections = this.#counter.add(ack);
     this.#settle(index);
-    for (const { reason, packets } of ack.rejections) {
-      const name = RejectReason[reason] ?? `REASON_${reason}`;
-      const known = before?.rejections.find((rejection) => rejection.reason === reason)?.packets ?? 0;
-      if (packets === known) continue;
-      this.#rejections.set(name, (this.#rejections.get(name) ?? 0) + packets - known);
-      this.#options.onRejected({ reason: name, packets: packets - known });
-    }
+    for (const rejection of rejections) this.#options.onRejected(rejection);
   }
 
-  #ended({ code, details }: StatusObject, committed: number | undefined): void {
-    if (this.#state === "ending") return this.#shutDown();
-    if (this.#state === "connecting") this.#unansweredAtMs = performance.now();
-    const index = (committed ?? 0) - this.#origin;
-    if (this.#originKnown && index > this.#buffer.start && index <= this.#sentEnd) {
-      this.#unreported += index - this.#buffer.start;
-      this.#settle(index);
-    }
-    const error = new TelemetryClientError(
-      `the stream to ${this.#options.target} ended: ${status[code]}${details && `: ${details}`}`,
-      status[code],
-    );
-    const ownLateClaim = performance.now() - this.#unansweredAtMs < LATE_CLAIM_MS;
-    if (FINAL_STATUSES.has(code)) this.#fail(error);
-    else if (code === status.ABORTED && !ownLateClaim) this.#fail(this.#sharedSession());
-    else this.#retry(error);
+  #ended(committed = 0): void {
+    const index = committed - this.#origin;
+    if (!this.#originKnown || index <= this.#buffer.start || index > this.#sentEnd) return;
+    this.#counter.unreported += index - this.#buffer.start;
+    this.#settle(index);
   }
-
-  #retry(error: TelemetryClientError): void {
-    this.#disconnect();
-    this.#state = "paused";
-    const { minBackoffMs, maxBackoffMs } = this.#options;
-    const delayMs = Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** this.#attempts++);
-    this.#retryTimer = setTimeout(() => this.#connect(), delayMs);
-    this.#options.onDisconnected(error, delayMs);
-  }
-
-  #disconnect(): void {
-    clearTimeout(this.#stallTimer);
-    clearTimeout(this.#retryTimer);
-    this.#call?.cancel();
-    this.#call = undefined;
-    this.#channel?.close();
-    this.#channel = undefined;
-  }
-
-  /** Gives the call up if nothing that is waited for happens from now on. */
-  #watchForStall(): void {
-    const { stallTimeoutMs, target } = this.#options;
-    clearTimeout(this.#stallTimer);
-    this.#stallTimer = setTimeout(() => {
-      if (this.#state === "ending") return this.#shutDown();
-      if (this.#state === "connecting") this.#unansweredAtMs = performance.now();
-      else if (this.#unsent.index === this.#buffer.start) return;
-      this.#retry(new TelemetryClientError(`${target} settled nothing for ${stallTimeoutMs} ms`));
-    }, stallTimeoutMs);
-  }
-
-  // ── Packets ──
 
   #hasRoom(bytes: number): boolean {
     const { maxBufferedPackets, maxBufferedBytes } = this.#options;
@@ -418,19 +261,14 @@ export class TelemetryClient implements AsyncDisposable {
   }
 
   #accepted(): Promise<void> {
-    if (this.#journal === undefined) {
-      this.#schedulePump();
-      return DONE;
-    }
-    this.#saved ??= Promise.withResolvers();
-    const { promise } = this.#saved;
-    this.#save();
-    return promise;
+    if (this.#saver !== undefined) return this.#saver.added();
+    this.#schedulePump();
+    return DONE;
   }
 
   /** Not at once: packets sent in one turn of the event loop go in one message. */
   #schedulePump(): void {
-    if (this.#pumpScheduled || this.#state !== "connected" || !this.#writable) return;
+    if (this.#pumpScheduled || !this.#link.connected || !this.#writable) return;
     this.#pumpScheduled = true;
     setImmediate(() => {
       this.#pumpScheduled = false;
@@ -439,106 +277,53 @@ export class TelemetryClient implements AsyncDisposable {
   }
 
   #pump(): void {
-    if (this.#state !== "connected") return;
+    if (!this.#link.connected) return;
     const nothingSent = this.#unsent.index === this.#buffer.start;
     while (this.#writable) {
-      const bytes = this.#unsent.take(this.#unsaved);
+      const bytes = this.#unsent.take(this.#saver?.saved);
       if (bytes === undefined) break;
-      this.#writable = this.#call!.write(bytes);
+      this.#writable = this.#link.write(bytes);
     }
     this.#sentEnd = Math.max(this.#sentEnd, this.#unsent.index);
-    if (nothingSent && this.#unsent.index > this.#buffer.start) this.#watchForStall();
+    if (nothingSent && this.#unsent.index > this.#buffer.start) this.#link.progress();
   }
 
   /** The packets before `index` are settled. */
   #settle(index: number): void {
     if (index <= this.#buffer.start) return;
     this.#buffer.forget(index);
-    this.#attempts = 0;
-    this.#watchForStall();
+    this.#link.succeeded();
     while (this.#sends.length > 0 && this.#hasRoom(this.#sends[0]!.bytes.length)) {
       const { bytes, resolve, reject } = this.#sends.shift()!;
       this.#buffer.addBatch(bytes);
       this.#accepted().then(resolve, reject);
     }
     while (this.#flushes.length > 0 && this.#flushes[0]!.index <= index) this.#flushes.shift()!.resolve();
-    if (this.#journal !== undefined) {
-      this.#settledToSave = true;
-      this.#save();
-    }
-  }
-
-  /** Writes what is due to the file, unless that is under way; what comes meanwhile is written together. */
-  #save(): void {
-    this.#saving ??= this.#saveAll();
-  }
-
-  async #saveAll(): Promise<void> {
-    const journal = this.#journal!;
-    try {
-      while (this.#saved !== undefined || this.#settledToSave || this.#rewriteDue) {
-        const saved = this.#saved;
-        this.#saved = undefined;
-        let unsaved;
-        do {
-          const settled = this.#buffer.start + this.#origin;
-          if (this.#rewriteDue || journal.shouldRewrite(this.#buffer.bytes)) {
-            this.#rewriteDue = false;
-            await journal.rewrite(settled, this.#batches(this.#buffer.cursor(), this.#unsaved));
-          } else if (this.#settledToSave) await journal.appendSettled(settled);
-          this.#settledToSave = false;
-          unsaved = this.#unsaved!.copy();
-          for (const { first, bytes } of this.#batches(unsaved)) await journal.appendPackets(first, bytes);
-          await journal.flush();
-        } while (this.#rewriteDue);
-        this.#unsaved = unsaved;
-        saved?.resolve();
-        this.#schedulePump();
-      }
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#fail(new TelemetryClientError(`could not keep packets in the file: ${reason}; see to its disk`));
-    } finally {
-      this.#saving = undefined;
-    }
-  }
-
-  /** The packets from `cursor` on, up to `limit`, under their indexes in the session. */
-  #batches(cursor: Cursor, limit?: Cursor): { first: number; bytes: Uint8Array }[] {
-    const batches = [];
-    for (;;) {
-      const first = cursor.index + this.#origin;
-      const bytes = cursor.take(limit);
-      if (bytes === undefined) return batches;
-      batches.push({ first, bytes });
-    }
-  }
-
-  // ── End ──
-
-  #sharedSession(): TelemetryClientError {
-    return new TelemetryClientError(
-      `another client uses session ${this.session}: stop one of them, or give each a session of its own`,
-      status[status.ABORTED],
-    );
+    this.#saver?.settled();
   }
 
   #fail(error: Error): void {
-    if (this.#state === "over") return;
+    if (this.#shutDownBegun) return;
     this.#failure = error;
     this.#shutDown();
     for (const { reject } of [...this.#sends.splice(0), ...this.#flushes.splice(0)]) reject(error);
-    this.#saved?.reject(error);
+  }
+
+  #savingFailed(error: unknown): Error {
+    const reason = error instanceof Error ? error.message : String(error);
+    const failure = new TelemetryClientError(
+      `could not keep packets in the file: ${reason}; see to its disk`,
+    );
+    this.#fail(failure);
+    return failure;
   }
 
   #shutDown(): void {
-    if (this.#state === "over") return;
-    this.#state = "over";
-    this.#disconnect();
-    Promise.resolve(this.#saving).then(() => {
-      this.#journal?.close();
-      this.#over.resolve();
-    });
+    if (this.#shutDownBegun) return;
+    this.#shutDownBegun = true;
+    this.#link.close();
+    const closed = this.#saver?.close(this.#failure ?? new TelemetryClientError("the client is closed"));
+    Promise.resolve(closed).then(this.#over.resolve);
   }
 }
 

@@ -3,11 +3,12 @@
  *
  * @module
  */
-import type { Rejection, TelemetryClientError } from "./client.ts";
+import type { TelemetryClientError } from "./client_error.ts";
+import type { Rejection } from "./totals.ts";
 
 /** How a `TelemetryClient` connects and what it keeps. */
 export interface TelemetryClientOptions {
-  /** Host and port of an ingest, `localhost:50051`, or another target that gRPC knows. */
+  /** Host and port of an ingest, such as `localhost:50051` or `[::1]:50051`. */
   readonly target: string;
 
   /**
@@ -19,8 +20,9 @@ export interface TelemetryClientOptions {
 
   /**
    * A file in which packets are kept until they are settled. A client that is opened with it again sends
-   * what was left, after `kill -9` too. One client at a time can open it. Without it, packets are kept in
-   * memory only.
+   * what was left, after `kill -9` too. One client at a time can open it. Each write is waited for, so
+   * sends that are awaited one by one are slower than many at once. Without it, packets are kept in memory
+   * only.
    */
   readonly file?: string;
 
@@ -57,6 +59,9 @@ export interface TelemetryClientOptions {
   /** Called when Tally says that it has rejected packets of this client; it does not say which. */
   readonly onRejected?: (rejection: Rejection) => void;
 
+  /** Called when a connection is there: Tally has said how much of the session is settled. */
+  readonly onConnected?: () => void;
+
   /** Called when a connection has ended, or could not be had, and another will be tried in `retryInMs`. */
   readonly onDisconnected?: (error: TelemetryClientError, retryInMs: number) => void;
 }
@@ -76,6 +81,9 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
       `session is ${JSON.stringify(session)}: use 1 to 128 printable ASCII characters without spaces`,
     );
   }
+  if (!isTarget(rest.target)) {
+    throw new TypeError(`target is ${JSON.stringify(rest.target)}: use host:port, as in localhost:50051`);
+  }
   const resolved = {
     maxBufferedPackets: 100_000,
     maxBufferedBytes: 16 * 1024 * 1024,
@@ -85,6 +93,7 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
     keepaliveTimeMs: 30_000,
     keepaliveTimeoutMs: 10_000,
     onRejected: () => {},
+    onConnected: () => {},
     onDisconnected: () => {},
     ...rest,
   };
@@ -99,4 +108,10 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
     );
   }
   return resolved;
+}
+
+/** Whether `target` is `host:port`; gRPC would take `localhost` alone too, for port 443. */
+export function isTarget(target: string): boolean {
+  const [, port] = /^(?:\[[\da-f:.]+\]|[\w.-]+):(\d{1,5})$/i.exec(target) ?? [];
+  return Number(port) >= 1 && Number(port) <= 65535;
 }

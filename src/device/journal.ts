@@ -59,13 +59,27 @@ export class Journal {
    * Opens the journal at `path`, or makes one for a new session. With `sync`, what was written survives a
    * power cut, not only the end of the process.
    *
-   * Rejects if the file cannot be opened, is in use, or is something else than a journal.
+   * The file's folder is made if it is missing. Rejects if the file cannot be opened, is in use, or is
+   * something else than a journal.
    */
   static async open(
     path: string,
     { sync }: { sync: boolean },
   ): Promise<{ journal: Journal; recovered: Recovered }> {
-    const file = await openLocked(path);
+    try {
+      await Deno.mkdir(dirname(path), { recursive: true });
+      const file = await openLocked(path);
+      return await Journal.#read(path, sync, file);
+    } catch (error) {
+      throw new Error(`could not open the journal ${path}: ${messageOf(error)}`, { cause: error });
+    }
+  }
+
+  static async #read(
+    path: string,
+    sync: boolean,
+    file: Deno.FsFile,
+  ): Promise<{ journal: Journal; recovered: Recovered }> {
     try {
       const bytes = await readAll(file);
       if (bytes.length === 0) {
@@ -73,7 +87,7 @@ export class Journal {
         await journal.rewrite(0, []);
         return { journal, recovered: { batches: [], settled: 0, tornBytes: 0 } };
       }
-      const { session, length, ...contents } = parse(path, bytes);
+      const { session, length, ...contents } = parse(bytes);
       const tornBytes = bytes.length - length;
       if (tornBytes > 0) await file.truncate(length);
       await file.seek(length, Deno.SeekMode.Start);
@@ -148,7 +162,7 @@ async function openLocked(path: string): Promise<Deno.FsFile> {
     const file = await Deno.open(path, { read: true, write: true, create: true });
     try {
       if (!await file.tryLock(true)) {
-        throw new Error(`could not open the journal ${path}: another process has it open; use another file`);
+        throw new Error("another process has it open; use another file");
       }
       // The owner before us may have put a new file in this one's place while we came for the lock.
       const [{ ino: opened }, { ino: named }] = await Promise.all([file.stat(), Deno.stat(path)]);
@@ -174,11 +188,11 @@ async function readAll(file: Deno.FsFile): Promise<Uint8Array> {
 }
 
 /** Reads as far as records are whole; `length` is where they end. */
-function parse(path: string, bytes: Uint8Array) {
+function parse(bytes: Uint8Array) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const batches: { first: number; bytes: Uint8Array }[] = [];
   let session: string | undefined, settled = 0, at = MAGIC.length;
-  if (MAGIC.some((byte, index) => bytes[index] !== byte)) throw notAJournal(path);
+  if (MAGIC.some((byte, index) => bytes[index] !== byte)) throw notAJournal();
   while (at + HEAD_BYTES < bytes.length) {
     const body = bytes.subarray(at + HEAD_BYTES, at + HEAD_BYTES + view.getUint32(at));
     if (body.length !== view.getUint32(at) || crc32(body) !== view.getUint32(at + 4)) break;
@@ -190,12 +204,16 @@ function parse(path: string, bytes: Uint8Array) {
     }
     at += HEAD_BYTES + body.length;
   }
-  if (session === undefined) throw notAJournal(path);
+  if (session === undefined) throw notAJournal();
   return { session, settled, batches, length: at };
 }
 
-function notAJournal(path: string): Error {
-  return new Error(`could not open the journal ${path}: it is no journal of this version; use another file`);
+function notAJournal(): Error {
+  return new Error("it is no journal of this version; use another file");
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function record(

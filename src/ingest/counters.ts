@@ -18,15 +18,15 @@ export class IngestCounters {
   readonly rejected = new Map<RejectReason, number>(allReasons.map((reason) => [reason, 0]));
   /** Packets left out because a newer stream of their session sends them again. */
   fenced = 0;
-  /** Streams opened, and those open now. */
+  /** Streams opened. */
   streams = 0;
+  /** Streams open now. */
   openStreams = 0;
-  /** Streams that ended with an error, by gRPC code name. */
-  readonly failedStreams = new Map<string, number>();
   /** Times a stream had to wait for room in the queue. */
   queueFull = 0;
-  /** Batches applied, and attempts that failed and were repeated. */
+  /** Batches applied. */
   flushes = 0;
+  /** Attempts to apply a batch that failed and were repeated. */
   failedFlushes = 0;
 }
 

@@ -15,6 +15,7 @@ export class Device {
   /** The delta that last collected a packet of this device; saves a map look-up per packet. */
   delta: Delta | undefined;
 
+  /** `bytes` are the id in UTF-8, `hash` what the table finds it by. */
   constructor(readonly id: string, readonly bytes: Uint8Array, readonly hash: number) {}
 }
 
@@ -27,6 +28,7 @@ export class DeviceTable {
   #mask: number;
   #size = 0;
 
+  /** An empty table that holds `maxDevices` at the most. */
   constructor(readonly maxDevices: number) {
     this.#mask = 1023;
     this.#slots = new Array(this.#mask + 1);

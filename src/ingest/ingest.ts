@@ -10,36 +10,63 @@ import type { Store } from "../store/store.ts";
 import { IngestCounters } from "./counters.ts";
 import { DeviceTable } from "./devices.ts";
 import { PacketQueue } from "./queue.ts";
+import { RejectReason } from "./reject_reason.ts";
+import { startReporting } from "./report.ts";
 import { TelemetryServer } from "./server.ts";
 import type { DeviceStream, Ingest } from "./stream.ts";
 import { Writer } from "./writer.ts";
 
 /** Settings of the role; `config.ts` says what each is for. */
 export interface IngestOptions {
+  /** Address to listen on. */
   readonly host: string;
+  /** Port to listen on; 0 takes a free one. */
   readonly port: number;
+  /** Other processes may listen on the port too. */
+  readonly reusePort: boolean;
+  /** Packets that may wait for the store. */
   readonly queueMaxPackets: number;
+  /** Bytes of messages that may wait for the store. */
   readonly queueMaxBytes: number;
+  /** Longest wait of a packet for others to be stored with. */
   readonly flushIntervalMs: number;
+  /** Largest payload of a packet. */
   readonly maxPayloadBytes: number;
+  /** Largest gRPC message. */
   readonly maxMessageBytes: number;
+  /** How far ahead of the server a timestamp may be. */
   readonly maxClockAheadMs: number;
+  /** Streams open at once. */
   readonly maxStreams: number;
+  /** How long the store may fail before the health service says so. */
   readonly storeGraceMs: number;
+  /** Longest time a drain may take. */
   readonly drainTimeoutMs: number;
+  /** Name of the machine, for the api to show. */
+  readonly hostName: string;
+  /** Process id, for the api to show. */
+  readonly pid: number;
+  /** Number among the workers of one supervisor, from 1; 0 for a process of its own. */
+  readonly worker: number;
   /** Default true; see `fast_path.ts`. */
   readonly fastPath?: boolean;
+  /** Where packets are kept; closed by whoever opened it. */
   readonly store: Store;
+  /** Where the role says what an operator should know. */
   readonly log: Logger;
+  /** Server time, Unix milliseconds. */
   readonly now: () => number;
 }
 
 /** A running ingest role. */
 export interface RunningIngest {
+  /** Address bound. */
   readonly host: string;
+  /** TCP port bound. */
   readonly port: number;
   /** Whether the quick way of `fast_path.ts` serves. */
   readonly fastPath: boolean;
+  /** What it has done so far. */
   readonly counters: IngestCounters;
   /**
    * Ends the role without losing anything: stops accepting and reading, stores what was read, tells
@@ -56,6 +83,12 @@ export interface RunningIngest {
  */
 const MAX_INTERNED_DEVICES = 1 << 18;
 
+/**
+ * Devices in one batch. A batch of 2,000 holds Redis, and whoever else wants something of it, for some
+ * 20 ms; smaller ones cost more per device, larger ones do not cost less.
+ */
+const MAX_BATCH_DEVICES = 2000;
+
 /** How often the store is asked whether it is there. */
 const STORE_CHECK_MS = 1000;
 
@@ -66,6 +99,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const queue = new PacketQueue({
     maxPackets: options.queueMaxPackets,
     maxBytes: options.queueMaxBytes,
+    maxDevices: MAX_BATCH_DEVICES,
     flushIntervalMs: options.flushIntervalMs,
   });
   const ingest: Ingest = {
@@ -92,6 +126,34 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     );
   });
 
+  const startedMs = now();
+  const stopReporting = startReporting({
+    store,
+    log,
+    report: () => ({
+      instance: producer,
+      host: options.hostName,
+      pid: options.pid,
+      worker: options.worker,
+      ingestAddress: `${options.host.includes(":") ? `[${options.host}]` : options.host}:${server.port}`,
+      fastPath: server.fastPath,
+      startedMs,
+      reportedMs: now(),
+      streams: counters.openStreams,
+      connections: server.connections,
+      queuePackets: queue.packets,
+      queueMaxPackets: options.queueMaxPackets,
+      received: counters.received,
+      stored: counters.stored,
+      duplicates: counters.duplicates,
+      fenced: counters.fenced,
+      rejected: Object.fromEntries(
+        [...counters.rejected].filter(([, packets]) => packets > 0)
+          .map(([reason, packets]) => [RejectReason[reason], packets]),
+      ),
+    }),
+  });
+
   async function drain(): Promise<boolean> {
     ingest.draining = true;
     let inTime = true;
@@ -110,7 +172,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     await finished;
     await closed;
     clearTimeout(deadline);
-    await stopWatching();
+    await Promise.all([stopWatching(), stopReporting()]);
     return inTime;
   }
 

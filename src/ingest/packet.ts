@@ -10,14 +10,19 @@
 
 /** The bytes are not the protobuf message they should be. */
 export class MalformedMessage extends Error {
+  /** Tells it from other errors. */
   override readonly name = "MalformedMessage";
 }
 
 /** Where a packet's fields lie in the bytes it was read from. Reused from packet to packet. */
 export class PacketView {
+  /** First byte of `device_id`. */
   deviceIdStart = 0;
+  /** Behind its last byte. */
   deviceIdEnd = 0;
+  /** First byte of `payload`. */
   payloadStart = 0;
+  /** Behind its last byte. */
   payloadEnd = 0;
   /** As sent, in whatever unit; exact up to 2^53, within 1,024 above. */
   timestamp = 0;

@@ -18,12 +18,15 @@ import type { RejectReason } from "./reject_reason.ts";
 
 /** What a batch adds to one device; the payload stays where it was received until the batch is stored. */
 export class Delta implements DeviceDelta {
+  /** See {@linkcode DeviceDelta}. */
   packets = 0;
-  timestampMs = -1;
+  /** See {@linkcode DeviceDelta}. */
+  timestampMs: number = -1;
   #bytes: Uint8Array = noBytes;
   #start = 0;
   #end = 0;
 
+  /** Of one device in one group. */
   constructor(readonly device: Device, readonly group: Group) {}
 
   /** See {@linkcode DeviceDelta}. */
@@ -66,21 +69,30 @@ const noBytes = new Uint8Array(0);
  * it fenced; or those of all streams without a session.
  */
 export class Group {
+  /** What the group collected, by device. */
   readonly deltas = new Map<Device, Delta>();
+
+  /** An empty group of `batch`. */
+  constructor(readonly batch: PacketBatch) {}
 
   /** The delta of `device`, made when it has none. */
   delta(device: Device): Delta {
     const last = device.delta;
     if (last !== undefined && last.group === this) return last;
     let delta = this.deltas.get(device);
-    if (delta === undefined) this.deltas.set(device, delta = new Delta(device, this));
+    if (delta === undefined) {
+      this.deltas.set(device, delta = new Delta(device, this));
+      this.batch.deltas++;
+    }
     return device.delta = delta;
   }
 }
 
 /** What of a batch came from one stream. */
 export class Section {
+  /** Packets put into the group: stored when the batch is. */
   stored = 0;
+  /** Packets the session had already. */
   duplicates = 0;
   /** Packets by reason; undefined while there are none. */
   rejections: Map<RejectReason, number> | undefined;
@@ -89,10 +101,12 @@ export class Section {
   /** A newer stream of the session took over: nothing of this section may be stored. */
   fenced = false;
 
+  /** An empty section that begins at `from`. */
   constructor(readonly owner: SectionOwner, readonly group: Group, readonly from: number) {
     this.to = from;
   }
 
+  /** Counts a packet that is refused. */
   reject(reason: RejectReason): void {
     this.rejections ??= new Map();
     this.rejections.set(reason, (this.rejections.get(reason) ?? 0) + 1);
@@ -113,14 +127,19 @@ export interface SectionOwner {
 
 /** Packets on their way to the store. */
 export class PacketBatch {
+  /** One per stream that put something in. */
   readonly sections: Section[] = [];
+  /** Packets received, whatever becomes of them. */
   packets = 0;
+  /** Bytes of the messages they came in. */
   bytes = 0;
-  readonly #shared = new Group();
+  /** Devices of each group; one that is in several counts for each. */
+  deltas = 0;
+  readonly #shared = new Group(this);
 
   /** A new section for `owner`, which holds at most one in a batch. `from`: see {@linkcode Section}. */
   section(owner: SectionOwner, from: number): Section {
-    const group = owner.claim === undefined ? this.#shared : new Group();
+    const group = owner.claim === undefined ? this.#shared : new Group(this);
     const section = new Section(owner, group, from);
     this.sections.push(section);
     return section;
@@ -178,6 +197,8 @@ export interface QueueOptions {
   readonly maxPackets: number;
   /** Bytes of messages that may wait for the writer. */
   readonly maxBytes: number;
+  /** Devices with packets that may wait for the writer: those of one batch. */
+  readonly maxDevices: number;
   /** How long a packet waits, at most, for others to be stored with. */
   readonly flushIntervalMs: number;
 }
@@ -191,6 +212,7 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #wakeWriter: (() => void) | undefined;
 
+  /** An empty queue. */
   constructor(readonly options: QueueOptions) {}
 
   /** Packets waiting for the writer. */
@@ -210,13 +232,21 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
 
   /** No message may be put in now: wait with {@linkcode whenRoom}. Others that wait go first. */
   get full(): boolean {
-    return this.#tail.packets >= this.options.maxPackets || this.#tail.bytes >= this.options.maxBytes ||
-      (this.#waiting.length > 0 && !this.#handingOutRoom);
+    return this.#tailFull || (this.#waiting.length > 0 && !this.#handingOutRoom);
+  }
+
+  get #tailFull(): boolean {
+    const { maxPackets, maxBytes, maxDevices } = this.options;
+    const { packets, bytes, deltas } = this.#tail;
+    return packets >= maxPackets || bytes >= maxBytes || deltas >= maxDevices;
   }
 
   #handingOutRoom = false;
 
-  /** Calls `resume` once when there is room, in the order of the calls; it may fill the queue again. */
+  /**
+   * When the queue is {@linkcode full}: calls `resume` once there is room, in the order of the calls; it
+   * may fill the queue again.
+   */
   whenRoom(resume: () => void): void {
     this.#waiting.push(resume);
   }
@@ -231,8 +261,8 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
     const tail = this.#tail;
     tail.packets += packets;
     tail.bytes += bytes;
-    if (tail.packets >= this.options.maxPackets || tail.bytes >= this.options.maxBytes) this.#setDue();
-    else this.#timer ??= setTimeout(() => this.#setDue(), this.options.flushIntervalMs);
+    if (this.#tailFull) this.#setDue();
+    else if (!this.#due) this.#timer ??= setTimeout(() => this.#setDue(), this.options.flushIntervalMs);
   }
 
   /** Ends the iteration after what was put in so far; nothing may be put in afterwards. */
@@ -248,8 +278,6 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
       const batch = this.#tail;
       this.#tail = new PacketBatch();
       this.#due = this.#closed;
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
       // The writer gets the batch on its way first; room is handed out while the store works.
       if (this.#waiting.length > 0) setTimeout(() => this.#handOutRoom(), 0);
       if (batch.sections.length > 0) yield batch;
@@ -258,6 +286,8 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
   }
 
   #setDue(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#due = true;
     this.#wakeWriter?.();
     this.#wakeWriter = undefined;

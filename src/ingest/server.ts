@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { type AddressInfo, createServer, type Server as Listener, type Socket } from "node:net";
+
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
 import { guardHttp2 } from "../http2_guard.ts";
@@ -14,9 +16,12 @@ import type { Ingest } from "./stream.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
 export interface ServerOptions {
+  /** Address to listen on. */
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;
+  /** Other processes that ask for it too may listen on the same port; the system deals out connections. */
+  readonly reusePort: boolean;
   /** Longest gRPC message. */
   readonly maxMessageBytes: number;
   /** False: grpc-js's own handlers for every call, to compare and to test. */
@@ -29,19 +34,35 @@ const MAX_STREAMS_PER_CONNECTION = 1000;
 /** A connection that is silent for this long is asked for a sign of life, and closed without one. */
 const KEEPALIVE_TIME_MS = 30_000, KEEPALIVE_TIMEOUT_MS = 10_000;
 
+/**
+ * Connections that may wait to be accepted: a fleet that reconnects all together. The system caps it
+ * (Linux: net.core.somaxconn, 4,096 since 5.4); the usual 511 makes the rest of 5,000 try again after
+ * one second and more.
+ */
+const BACKLOG = 4096;
+
 /** A listening gRPC server. */
 export class TelemetryServer {
+  /** TCP port bound. */
+  readonly port: number;
+  readonly #listener: Listener;
+  readonly #sockets: Set<Socket>;
   readonly #server: Server;
   readonly #health: Health;
 
   private constructor(
+    listener: Listener,
+    sockets: Set<Socket>,
     server: Server,
     health: Health,
+    /** Whether the quick way of `fast_path.ts` serves. */
     readonly fastPath: boolean,
-    readonly port: number,
   ) {
+    this.#listener = listener;
+    this.#sockets = sockets;
     this.#server = server;
     this.#health = health;
+    this.port = (listener.address() as AddressInfo).port;
   }
 
   /** Binds and serves; rejects when the address cannot be had. */
@@ -59,14 +80,22 @@ export class TelemetryServer {
     const health = new Health(SERVICE_NAMES);
     health.addTo(server);
     const fastPath = options.fastPath && installFastPath(server, ingest, options.maxMessageBytes);
-    const port = await new Promise<number>((resolve, reject) => {
-      const address = `${options.host.includes(":") ? `[${options.host}]` : options.host}:${options.port}`;
-      server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
-        if (error) reject(new Error(`could not listen on ${address}: ${error.message}`, { cause: error }));
-        else resolve(port);
-      });
+
+    // Accepted here and not by grpc-js, which can neither share a port nor set a backlog.
+    const connections = server.createConnectionInjector(ServerCredentials.createInsecure());
+    const sockets = new Set<Socket>();
+    const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+      connections.injectConnection(socket);
     });
-    return new TelemetryServer(server, health, fastPath, port);
+    await listen(listener, options);
+    return new TelemetryServer(listener, sockets, server, health, fastPath);
+  }
+
+  /** Connections open now. */
+  get connections(): number {
+    return this.#sockets.size;
   }
 
   /** What `grpc.health.v1.Health` says, of the server as a whole and of each service. */
@@ -77,11 +106,22 @@ export class TelemetryServer {
   /** Stops listening, tells the devices to go elsewhere (GOAWAY); resolves when every call has ended. */
   async close(): Promise<void> {
     this.#health.close();
+    this.#listener.close();
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
   }
 
   /** Cuts all connections. */
   destroy(): void {
-    this.#server.forceShutdown();
+    for (const socket of this.#sockets) socket.destroy();
   }
+}
+
+function listen(listener: Listener, { host, port, reusePort }: ServerOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    listener.once("error", (error) => {
+      const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+      reject(new Error(`could not listen on ${address}: ${error.message}`, { cause: error }));
+    });
+    listener.listen({ host, port, reusePort, backlog: BACKLOG }, resolve);
+  });
 }

@@ -17,7 +17,7 @@ import { RejectReason } from "./reject_reason.ts";
 export interface StreamCall {
   /** Initial metadata, with `telemetry-committed` when the stream has a session. */
   sendHeaders(committed: number | undefined): void;
-  /** False: the device does not read; `whenWritable` is called when it does. */
+  /** Sends an Ack. False: the device does not read; `whenWritable` is called when it does. */
   sendAck(ack: Ack, whenWritable: () => void): boolean;
   /** Ends the call: OK, or the error; `committed` goes into the trailers of an error. */
   end(error: unknown, committed: number): void;
@@ -25,6 +25,7 @@ export interface StreamCall {
 
 /** What a device sends in the metadata. */
 export interface StreamHead {
+  /** The `telemetry-session`, if there is one. */
   readonly session: string | undefined;
   /** Index in the session of the stream's first packet; 0 without a session. */
   readonly offset: number;
@@ -50,19 +51,25 @@ export function parseStreamHead(session: string | undefined, offset: string | un
 
 /** What all streams of a process share. */
 export interface Ingest {
+  /** Where packets go. */
   readonly queue: PacketQueue;
+  /** Where sessions are claimed; packets reach it through the queue. */
   readonly store: Store;
+  /** The devices whose packets are on their way. */
   readonly devices: DeviceTable;
+  /** What was done so far. */
   readonly counters: IngestCounters;
   /** Every open stream. */
   readonly streams: Set<DeviceStream>;
   /** The stream that owns each session, as far as this process knows. */
   readonly sessions: Map<string, DeviceStream>;
+  /** What a packet, and how many streams, may be. */
   readonly limits: {
     readonly maxPayloadBytes: number;
     readonly maxClockAheadMs: number;
     readonly maxStreams: number;
   };
+  /** Server time, Unix milliseconds. */
   readonly now: () => number;
   /** The process is shutting down: no new streams. */
   draining: boolean;
@@ -103,6 +110,7 @@ export class DeviceStream implements SectionOwner {
   #news = false;
   #writable = true;
 
+  /** Opens the stream; if the process takes no more streams, it ends at once. */
   constructor(
     readonly ingest: Ingest,
     readonly kind: StreamKind,

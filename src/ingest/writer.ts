@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { setTimeout as pause } from "node:timers/promises";
+
 import type { Logger } from "@logtape/logtape";
 
 import { type Batch as StoreBatch, type FencedSessions, type Store, StoreError } from "../store/store.ts";
@@ -11,12 +13,17 @@ import type { PacketBatch, PacketQueue } from "./queue.ts";
 
 /** What a {@linkcode Writer} needs. */
 export interface WriterOptions {
+  /** What to write. */
   readonly queue: PacketQueue;
+  /** Where to. */
   readonly store: Store;
+  /** Counts flushes. */
   readonly counters: IngestCounters;
   /** Unique to this writer, for the store to recognise a batch it has seen. */
   readonly producer: string;
+  /** Server time, Unix milliseconds. */
   readonly now: () => number;
+  /** Told when the store fails and when it is back. */
   readonly log: Logger;
   /** Gives up the batch at hand and all after it: whoever sent them was not acknowledged. */
   readonly abandon: AbortSignal;
@@ -31,6 +38,7 @@ export class Writer {
   failingSinceMs: number | undefined;
   #sequence = 0;
 
+  /** A writer that does nothing until {@linkcode run}. */
   constructor(readonly options: WriterOptions) {}
 
   /** Works until the queue is closed and empty; then everything taken is stored, or `abandon` was given. */
@@ -78,7 +86,7 @@ export class Writer {
         this.storeAnswered(error);
         counters.failedFlushes++;
       }
-      await pause(boundMs * (0.5 + Math.random() / 2), abandon);
+      await pause(boundMs * (0.5 + Math.random() / 2), undefined, { signal: abandon }).catch(() => {}); // aborted
       if (abandon.aborted) return [];
     }
   }
@@ -91,17 +99,4 @@ function leaveOut(batch: PacketBatch, fenced: ReadonlySet<string>): void {
     section.fenced = true;
     section.owner.fence();
   }
-}
-
-function pause(durationMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, durationMs);
-    signal.addEventListener("abort", done);
-  });
 }

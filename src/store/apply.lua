@@ -1,6 +1,7 @@
--- Applies one batch, all of it or nothing, once.
+-- Applies one batch, all of it or nothing, once. Behind feed.lua.
 --
--- KEYS  1 counts   2 devices   3 producer   4… one per session
+-- KEYS  1 counts   2 records   3 payloads   4 histories   5 version   6 changes   7 events
+--       8 packets per second   9 per minute   10 per hour   11 producer   12… one per session
 -- ARGV  1 sequence of the batch
 --       2 when its packets were received, Unix ms
 --       3 expiry of the producer, ms
@@ -12,26 +13,67 @@
 -- batch is applied, now or before.
 --
 -- Everything is read and checked first and written last, because Redis does not undo what a failed
--- script wrote. Out of memory, a read-only replica and a failing disk are all reported at the first
--- write; so that memory is checked there, the first write must be one that Redis refuses when memory
--- is short (HSET and SET are, PEXPIRE and HDEL are not).
+-- script wrote. Each key is read, or its type looked at, before anything is written. Out of memory, a
+-- read-only replica and a failing disk are all reported at the first write; so that memory is checked
+-- there, the first write must be one that Redis refuses when memory is short (HSET and SET are, PEXPIRE
+-- and HDEL are not).
 
-local counts, devices, producer = KEYS[1], KEYS[2], KEYS[3]
-local FIRST_SESSION = 4
-local sequence, receivedAtMs, producerExpiryMs, sessionExpiryMs = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local counts, records, payloads, histories, version, changes, events = unpack(KEYS, 1, 7)
+local FIRST_FLEET, producer, FIRST_SESSION = 8, KEYS[11], 12
+local sequence, receivedAt, producerExpiryMs, sessionExpiryMs = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 
--- Big-endian: id with a 16-bit length, packets and timestamp as doubles, and what ends its record,
--- '<timestamp> <payload>', with a 32-bit length.
+-- Big-endian: id with a 16-bit length, packets and timestamp as doubles, payload with a 32-bit length.
 local DEVICE = '>I2c0ddI4c0'
 
 -- Devices or keys per command: two values each stay well below the 8,000 that unpack() can return.
 local CHUNK = 1000
 
-local receivedAt = tonumber(receivedAtMs)
+-- A history: how many minutes, the bytes they take, how many hours; then the packets of each as a varint,
+-- oldest first. They are the periods that are over; the minute and the hour going on are in the record,
+-- so that a history is written once a minute and not with every batch.
+local HISTORY_HEAD, HISTORY_HEAD_BYTES = '>BHB', 4
+local MINUTE_MS, HOUR_MS = 60000, 3600000
 
--- 1. Applied before? Writing even then, and to this key, makes a WAIT or WAITAOF that follows on this
--- connection cover the batch: they cover what the connection itself wrote, and the batch may have come
--- over another one.
+local function varint(value)
+  local bytes = ''
+  while value >= 128 do
+    bytes = bytes .. string.char(128 + value % 128)
+    value = math.floor(value / 128)
+  end
+  return bytes .. string.char(value)
+end
+
+-- Adds the period that ended and the empty ones after it, `gap` in all; keeps the newest `max`.
+local function close(periods, n, packets, gap, max)
+  if gap > max then return '', 0 end
+  periods, n = periods .. varint(packets) .. string.rep('\0', gap - 1), n + gap
+  local from = 1
+  for _ = max + 1, n do
+    while string.byte(periods, from) >= 128 do from = from + 1 end
+    from = from + 1
+  end
+  return string.sub(periods, from), math.min(n, max)
+end
+
+local function closePeriods(history, ended)
+  local minutes, minuteCount, hours, hourCount = '', 0, '', 0
+  if history then
+    local minuteBytes
+    minuteCount, minuteBytes, hourCount = struct.unpack(HISTORY_HEAD, history)
+    minutes = string.sub(history, HISTORY_HEAD_BYTES + 1, HISTORY_HEAD_BYTES + minuteBytes)
+    hours = string.sub(history, HISTORY_HEAD_BYTES + minuteBytes + 1)
+  end
+  -- One less than is shown: the one going on is the last.
+  minutes, minuteCount = close(minutes, minuteCount, ended.minutePackets, ended.minutes, HISTORY_MINUTES - 1)
+  if ended.hours > 0 then
+    hours, hourCount = close(hours, hourCount, ended.hourPackets, ended.hours, HISTORY_HOURS - 1)
+  end
+  return struct.pack(HISTORY_HEAD, minuteCount, #minutes, hourCount) .. minutes .. hours
+end
+
+-- 1. Applied before? Even then something is written, so that a WAIT or WAITAOF that follows covers the
+-- batch: they are only promised to cover what their own connection wrote, and the batch may have come over
+-- another one.
 local applied = redis.call('GET', producer)
 if applied and tonumber(sequence) <= tonumber(applied) then
   redis.call('PEXPIRE', producer, producerExpiryMs)
@@ -56,50 +98,114 @@ end
 
 -- 3. What the devices become. Counts are computed here instead of by HINCRBY, which is one command per
 -- device and may fail in the middle of the batch.
-local writes = {}
+redis.call('HLEN', payloads) -- fails if it is no hash
+local oldVersion, changesBytes = readVersion(version, changes)
+local minute, hour = math.floor(receivedAt / MINUTE_MS), math.floor(receivedAt / HOUR_MS)
+local writes, changed, newEvents, total = {}, {}, {}, 0
 local packed, position = ARGV[5], 1
 while position <= #packed do
-  local ids, packets, timestamps, ends, n = {}, {}, {}, {}, 0
+  local ids, packets, timestamps, newest, n = {}, {}, {}, {}, 0
   while n < CHUNK and position <= #packed do
     n = n + 1
-    ids[n], packets[n], timestamps[n], ends[n], position = struct.unpack(DEVICE, packed, position)
+    ids[n], packets[n], timestamps[n], newest[n], position = struct.unpack(DEVICE, packed, position)
   end
   local oldCounts = redis.call('HMGET', counts, unpack(ids))
-  local oldRecords = redis.call('HMGET', devices, unpack(ids))
-  local newCounts, newRecords = {}, {}
+  local oldRecords = redis.call('HMGET', records, unpack(ids))
+  local newCounts, newRecords, newPayloads = {}, {}, {}
+  local endedIds, ended = {}, {}
   for i = 1, n do
+    local id = ids[i]
     local count = tonumber(oldCounts[i] or 0)
     if not count or count % 1 ~= 0 then
       return redis.error_reply('ERR ' .. counts .. ' holds a count that is not an integer: ' .. oldCounts[i])
     end
-    newCounts[2 * i - 1] = ids[i]
+    newCounts[2 * i - 1] = id
     -- Not tostring(): Lua writes integers from 1e14 on with an exponent.
     newCounts[2 * i] = string.format('%d', count + packets[i])
 
-    local first, last, tail = receivedAtMs, receivedAtMs, ends[i]
+    local first, last, timestamp, minutePackets, hourPackets, online = receivedAt, receivedAt, timestamps[i], 0, 0, 1
+    local payload = newest[i]
     local record = oldRecords[i]
     if record then
-      local oldFirst, oldLast, tailAt, oldTimestamp = string.match(record, '^(%d+) (%d+) ()(%-?%d+) ')
-      if not oldFirst then
-        return redis.error_reply('ERR ' .. devices .. ' holds a record Tally did not write, of device ' .. ids[i])
+      if #record ~= RECORD_BYTES then
+        return redis.error_reply('ERR ' .. records .. ' holds a record Tally did not write, of device ' .. id)
       end
-      first = oldFirst
-      if tonumber(oldLast) > receivedAt then last = oldLast end
-      if tonumber(oldTimestamp) > timestamps[i] then tail = string.sub(record, tailAt) end
+      local oldLast, oldTimestamp
+      first, oldLast, oldTimestamp, minutePackets, hourPackets, online = struct.unpack(RECORD, record)
+      if oldTimestamp > timestamp then timestamp, payload = oldTimestamp, nil end
+      if oldLast >= receivedAt then
+        last = oldLast
+      else
+        if online == 0 then
+          newEvents[#newEvents + 1] = string.format('online %.0f %.0f ', receivedAt, oldLast) .. id
+          online = 1
+        end
+        local minutes = minute - math.floor(oldLast / MINUTE_MS)
+        if minutes > 0 then
+          local hours = hour - math.floor(oldLast / HOUR_MS)
+          endedIds[#endedIds + 1] = id
+          ended[#ended + 1] =
+            { minutes = minutes, minutePackets = minutePackets, hours = hours, hourPackets = hourPackets }
+          minutePackets = 0
+          if hours > 0 then hourPackets = 0 end
+        end
+      end
     end
-    newRecords[2 * i - 1] = ids[i]
-    newRecords[2 * i] = first .. ' ' .. last .. ' ' .. tail
+    newRecords[2 * i - 1] = id
+    newRecords[2 * i] =
+      struct.pack(RECORD, first, last, timestamp, minutePackets + packets[i], hourPackets + packets[i], online)
+    if payload then
+      newPayloads[#newPayloads + 1] = id
+      newPayloads[#newPayloads + 1] = payload
+    end
+    changed[#changed + 1] = struct.pack('>Bc0', #id, id)
+    total = total + packets[i]
   end
-  writes[#writes + 1] = { newCounts, newRecords }
+  local newHistories = {}
+  if #ended > 0 then
+    local oldHistories = redis.call('HMGET', histories, unpack(endedIds))
+    for i = 1, #ended do
+      newHistories[2 * i - 1] = endedIds[i]
+      newHistories[2 * i] = closePeriods(oldHistories[i], ended[i])
+    end
+  end
+  writes[#writes + 1] = { newCounts, newRecords, newPayloads, newHistories }
+end
+
+local lastEvent = #newEvents > 0 and readLastEvent(events)
+
+-- The fleet's periods: which field of which key, what it becomes, and how long it is kept: twice as long
+-- as it is shown, for clocks that differ.
+local fleet = {}
+for i, period in ipairs({ { 1000, HISTORY_SECONDS }, { MINUTE_MS, HISTORY_MINUTES }, { HOUR_MS, HISTORY_HOURS } }) do
+  local periodMs, shown = unpack(period)
+  local key, field = KEYS[FIRST_FLEET + i - 1], string.format('%d', math.floor(receivedAt / periodMs))
+  local old = redis.call('HGET', key, field)
+  if old and not tonumber(old) then
+    return redis.error_reply('ERR ' .. key .. ' holds a count that is not a number: ' .. old)
+  end
+  fleet[i] = { key, field, string.format('%d', tonumber(old or 0) + total), 2 * periodMs * shown }
 end
 
 -- 4. Nothing below can be refused once the first write was taken.
 for i = 1, #writes do
-  redis.call('HSET', counts, unpack(writes[i][1]))
-  redis.call('HSET', devices, unpack(writes[i][2]))
+  local newCounts, newRecords, newPayloads, newHistories = unpack(writes[i])
+  redis.call('HSET', counts, unpack(newCounts))
+  redis.call('HSET', records, unpack(newRecords))
+  if #newPayloads > 0 then redis.call('HSET', payloads, unpack(newPayloads)) end
+  if #newHistories > 0 then redis.call('HSET', histories, unpack(newHistories)) end
 end
 for key = FIRST_SESSION, #KEYS do
   redis.call('SET', KEYS[key], ARGV[7 + 2 * (key - FIRST_SESSION)], 'PX', sessionExpiryMs)
 end
 redis.call('SET', producer, sequence, 'PX', producerExpiryMs)
+if #changed > 0 then
+  addChanges(version, changes, oldVersion, changesBytes, table.concat(changed))
+  for i = 1, #fleet do
+    local key, field, value, expiryMs = unpack(fleet[i])
+    redis.call('HSET', key, field, value)
+    redis.call('PEXPIRE', key, expiryMs)
+  end
+end
+if lastEvent then addEvents(events, lastEvent, newEvents) end
 return {}

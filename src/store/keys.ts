@@ -8,8 +8,32 @@
 /** HASH device id → packets counted, in plain decimal. Other programs read this one. */
 export const countsKey = "device_metrics";
 
-/** HASH device id → `<firstSeenMs> <lastSeenMs> <timestampMs> <payload>`; the payload is raw bytes. */
-export const devicesKey = "tally:{device_metrics}:devices";
+/** HASH device id → its times, the packets of its minute and hour, and whether it is online: `RECORD` of `feed.lua`. */
+export const recordsKey = "tally:{device_metrics}:records";
+
+/** HASH device id → latest payload, as received. */
+export const payloadsKey = "tally:{device_metrics}:payloads";
+
+/** HASH device id → packets of the minutes and hours that are over: `HISTORY_HEAD` of `apply.lua`. */
+export const historiesKey = "tally:{device_metrics}:histories";
+
+/** STRING `<version> <bytes>`: the version of the newest entry of {@linkcode changesKey}, and what the list holds. */
+export const versionKey = "tally:{device_metrics}:version";
+
+/** LIST of changed device ids, one entry per change of the version, newest last. */
+export const changesKey = "tally:{device_metrics}:changes";
+
+/** LIST of `<id> online|offline <at> <last seen> <device id>`, newest last. */
+export const eventsKey = "tally:{device_metrics}:events";
+
+/** STRING owner that delivers events, until it expires. */
+export const deliveryOwnerKey = "tally:{device_metrics}:delivery:owner";
+
+/** STRING id of the last event delivered. */
+export const deliveredKey = "tally:{device_metrics}:delivery:event";
+
+/** HASH instance → `<reported, Unix ms> <report as JSON>`. */
+export const instancesKey = "tally:{device_metrics}:instances";
 
 /** STRING written when the store is asked whether it takes writes; expires at once. */
 export const probeKey = "tally:{device_metrics}:probe";
@@ -23,3 +47,21 @@ export function sessionKey(session: string): string {
 export function producerKey(producer: string): string {
   return `tally:{device_metrics}:producer:${producer}`;
 }
+
+/** What {@linkcode fleetKey} has keys of: a HASH of the periods of one kind in one longer period. */
+export type FleetPeriod = "second" | "minute" | "hour";
+
+/**
+ * HASH number of the period since 1970 → packets of all devices; expires when it is over. The seconds of
+ * one minute share a key, the minutes of one hour, the hours of one day.
+ */
+export function fleetKey(period: FleetPeriod, atMs: number): string {
+  return `tally:{device_metrics}:fleet:${period}:${Math.floor(atMs / fleetKeySpansMs[period])}`;
+}
+
+/** The time one {@linkcode fleetKey} spans. */
+export const fleetKeySpansMs: Readonly<Record<FleetPeriod, number>> = {
+  second: 60_000,
+  minute: 3_600_000,
+  hour: 24 * 3_600_000,
+};

@@ -1,17 +1,18 @@
 /**
- * The bytes that go to Redis and come back: what `apply.lua` unpacks, and the device records it writes.
+ * The bytes that go to Redis and come back: what the scripts unpack and what they write.
  *
  * @module
  */
 import { Buffer } from "node:buffer";
 
-import type { DeviceDelta, DeviceState } from "./store.ts";
+import type { PeriodsGoingOn } from "./history.ts";
+import type { DeviceDelta, DeviceEvent, DeviceSummary } from "./store.ts";
 
 /** What `apply.lua` unpacks, device after device: see DEVICE there. */
 export function packDevices(devices: readonly DeviceDelta[]): Buffer {
   let maxBytes = 0;
   // A UTF-16 unit is at most three bytes of UTF-8.
-  for (const { deviceId, payload } of devices) maxBytes += 42 + 3 * deviceId.length + payload.length;
+  for (const { deviceId, payload } of devices) maxBytes += 22 + 3 * deviceId.length + payload.length;
   const packed = Buffer.allocUnsafe(maxBytes);
   const view = new DataView(packed.buffer, packed.byteOffset, maxBytes);
   let end = 0;
@@ -21,11 +22,9 @@ export function packDevices(devices: readonly DeviceDelta[]): Buffer {
     end += 2 + idBytes;
     view.setFloat64(end, packets);
     view.setFloat64(end + 8, timestampMs);
-    const timestampBytes = writeText(packed, end + 20, `${timestampMs} `);
-    view.setUint32(end + 16, timestampBytes + payload.length);
-    end += 20 + timestampBytes;
-    packed.set(payload, end);
-    end += payload.length;
+    view.setUint32(end + 16, payload.length);
+    packed.set(payload, end + 20);
+    end += 20 + payload.length;
   }
   return packed.subarray(0, end);
 }
@@ -42,19 +41,55 @@ function writeText(target: Uint8Array, start: number, text: string): number {
   return text.length;
 }
 
-/**
- * The record of a device. One that was only ever counted by another program has none: its times are 0
- * and its payload is empty.
- */
-export function readRecord(record: Buffer | null): Omit<DeviceState, "deviceId" | "count"> {
-  if (record === null) return { firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, payload: new Uint8Array() };
-  const space1 = record.indexOf(" ");
-  const space2 = record.indexOf(" ", space1 + 1);
-  const space3 = record.indexOf(" ", space2 + 1);
+/** A device's record: RECORD of `feed.lua`. */
+export type DeviceRecord = Omit<DeviceSummary, "deviceId" | "count"> & PeriodsGoingOn;
+
+/** Reads a record. A device that was only ever counted by another program has none: its times are 0. */
+export function readRecord(record: Buffer | null): DeviceRecord {
+  if (record === null) {
+    return { firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, online: true, minutePackets: 0, hourPackets: 0 };
+  }
   return {
-    firstSeenMs: Number(record.toString("latin1", 0, space1)),
-    lastSeenMs: Number(record.toString("latin1", space1 + 1, space2)),
-    timestampMs: Number(record.toString("latin1", space2 + 1, space3)),
-    payload: Uint8Array.from(record.subarray(space3 + 1)),
+    firstSeenMs: record.readDoubleBE(0),
+    lastSeenMs: record.readDoubleBE(8),
+    timestampMs: record.readDoubleBE(16),
+    minutePackets: record.readDoubleBE(24),
+    hourPackets: record.readDoubleBE(32),
+    online: record[40] === 1,
+  };
+}
+
+/** Summaries of devices by their ids, counts and records, which stand side by side; without those that have no count. */
+export function readSummaries(
+  deviceIds: readonly string[],
+  counts: readonly (Buffer | null)[],
+  records: readonly (Buffer | null)[],
+): DeviceSummary[] {
+  return deviceIds.flatMap((deviceId, i) => {
+    const count = counts[i]!;
+    if (count === null) return [];
+    const { firstSeenMs, lastSeenMs, timestampMs, online } = readRecord(records[i]!);
+    return [{ deviceId, count: Number(count), firstSeenMs, lastSeenMs, timestampMs, online }];
+  });
+}
+
+/** Adds the device ids of one entry of the list of changes: each with its length in one byte. */
+export function readChangedIds(entry: Buffer, deviceIds: Set<string>): void {
+  for (let at = 0; at < entry.length;) {
+    const end = at + 1 + entry[at]!;
+    deviceIds.add(entry.toString("utf8", at + 1, end));
+    at = end;
+  }
+}
+
+/** Reads `<id> online|offline <at> <last seen> <device id>`. */
+export function readEvent(entry: string): DeviceEvent {
+  const [, id, kind, atMs, lastSeenMs, deviceId] = /^(\d+) (online|offline) (\d+) (\d+) (.*)$/s.exec(entry)!;
+  return {
+    id: Number(id),
+    kind: kind as DeviceEvent["kind"],
+    deviceId: deviceId!,
+    atMs: Number(atMs),
+    lastSeenMs: Number(lastSeenMs),
   };
 }

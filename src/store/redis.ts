@@ -1,27 +1,75 @@
 /**
- * Counts in Redis; the only file that knows ioredis. What is kept is named in `keys.ts`, and written by
- * two scripts, each one atomic step: `apply.lua` and `claim.lua`.
- *
- * Nothing is sent twice by the connection itself: a command whose reply is missing rejects, and its
- * caller decides.
+ * Counts in Redis. What is kept is named in `keys.ts`; each method that writes is one script, one atomic
+ * step: `apply.lua`, `claim.lua`, `offline.lua`, `remove.lua` and a few lines below.
  *
  * @module
  */
 import type { Buffer } from "node:buffer";
 
 import type { Logger } from "@logtape/logtape";
-import { Redis, ReplyError } from "ioredis";
 
-import applyScript from "./apply.lua" with { type: "text" };
-import claimScript from "./claim.lua" with { type: "text" };
-import { countsKey, devicesKey, probeKey, producerKey, sessionKey } from "./keys.ts";
-import { packDevices, readRecord } from "./records.ts";
+import {
+  decodeHistory,
+  deviceHistory,
+  fleetHistory,
+  HOUR_MS,
+  MINUTE_MS,
+  noPeriods,
+  SECOND_MS,
+} from "./history.ts";
+import {
+  changesKey,
+  countsKey,
+  deliveredKey,
+  deliveryOwnerKey,
+  eventsKey,
+  fleetKey,
+  type FleetPeriod,
+  historiesKey,
+  instancesKey,
+  payloadsKey,
+  probeKey,
+  producerKey,
+  recordsKey,
+  sessionKey,
+  versionKey,
+} from "./keys.ts";
+import { currentReports } from "./instances.ts";
+import { packDevices, readChangedIds, readEvent, readRecord, readSummaries } from "./records.ts";
+import { type Argument, type Command, Connection, evalCommand, type RedisUrl } from "./redis_connection.ts";
+import {
+  applyScript,
+  changesScript,
+  claimDeliveryScript,
+  claimScript,
+  commitDeliveryScript,
+  deviceScript,
+  eventsScript,
+  fleetScript,
+  offlineScript,
+  payloadsScript,
+  removeScript,
+  reportScript,
+  scanScript,
+  summariesScript,
+} from "./scripts.ts";
+import { parseInfo, type ServerInfo } from "./server_info.ts";
 import {
   type AckAfter,
   type Batch,
-  type DeviceCount,
+  type Changes,
+  type DeviceEvent,
   type DeviceState,
+  type DeviceSummary,
   type FencedSessions,
+  type FleetHistory,
+  type History,
+  HISTORY_HOURS,
+  HISTORY_MINUTES,
+  HISTORY_SECONDS,
+  INSTANCE_EXPIRY_MS,
+  type InstanceReport,
+  type PayloadPreview,
   PRODUCER_EXPIRY_MS,
   SESSION_EXPIRY_MS,
   type SessionClaim,
@@ -31,11 +79,13 @@ import {
 
 /** Where Redis is, and how it is used. */
 export interface RedisStoreOptions {
-  /** `redis://[user:password@]host[:port][/database]`, `rediss://…` for TLS, or host and port. */
-  readonly url: string | { readonly host: string; readonly port: number };
+  /** See {@linkcode RedisUrl}. */
+  readonly url: RedisUrl;
+  /** What `apply` waits for. */
   readonly ackAfter: AckAfter;
   /** Every command is answered within this time or rejects. */
   readonly commandTimeoutMs: number;
+  /** Told when a connection is lost and when it is back. */
   readonly log: Logger;
 }
 
@@ -59,9 +109,6 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
   }
   return store;
 }
-
-const deviceScript = "return { redis.call('HGET', KEYS[1], ARGV[1]), redis.call('HGET', KEYS[2], ARGV[1]) }";
-const removeScript = "redis.call('HDEL', KEYS[2], ARGV[1]) return redis.call('HDEL', KEYS[1], ARGV[1])";
 
 /** Devices asked for in one HSCAN. */
 const SCAN_COUNT = 1000;
@@ -94,73 +141,207 @@ class RedisStore implements Store {
 
   async ping(): Promise<void> {
     await this.#checkOnce();
-    await this.#writes.run("write a probe", (redis) => redis.set(probeKey, "", "PX", 1));
+    await this.#writes.send("write a probe", ["set", probeKey, "", "PX", 1]);
   }
 
   async claimSession(session: string, offset: number): Promise<SessionClaim> {
-    const [epoch, committed] = await this.#writes.run(
+    const [epoch, committed] = await this.#writes.evaluate(
       `claim session ${session}`,
-      (redis) => evaluate(redis, claimScript, [sessionKey(session)], [offset, SESSION_EXPIRY_MS]),
+      claimScript,
+      [sessionKey(session)],
+      [offset, SESSION_EXPIRY_MS],
     ) as [number, number];
     return epoch === 0 ? { outcome: "gap", committed } : { outcome: "claimed", epoch, committed };
   }
 
   async apply(batch: Batch): Promise<FencedSessions> {
     await this.#checkOnce();
-    const keys = [countsKey, devicesKey, producerKey(batch.producer)];
-    const args: (string | number | Buffer)[] = [
+    const { devices, sessions, receivedAtMs } = batch;
+    const keys = [
+      ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, eventsKey],
+      ...(["second", "minute", "hour"] as const).map((period) => fleetKey(period, receivedAtMs)),
+      producerKey(batch.producer),
+    ];
+    const args: Argument[] = [
       batch.sequence,
-      batch.receivedAtMs,
+      receivedAtMs,
       PRODUCER_EXPIRY_MS,
       SESSION_EXPIRY_MS,
-      packDevices(batch.devices),
+      packDevices(devices),
     ];
-    for (const { session, epoch, from, to } of batch.sessions) {
+    for (const { session, epoch, from, to } of sessions) {
       keys.push(sessionKey(session));
       args.push(`${epoch} ${from}`, `${epoch} ${to}`);
     }
-    const fenced = await this.#writes.run(
-      `apply a batch of ${batch.devices.length} devices and ${batch.sessions.length} sessions`,
-      (redis) => evaluate(redis, applyScript, keys, args, () => this.#durable(redis)),
-    ) as number[];
-    return fenced.map((index) => batch.sessions[index]!.session);
+    const attempt = `apply a batch of ${devices.length} devices and ${sessions.length} sessions`;
+    const commands = [evalCommand(applyScript, keys, args), ...this.#durability()];
+    const [fenced, safe] = await this.#writes.send(attempt, ...commands);
+    this.#checkDurable(attempt, safe);
+    return (fenced as number[]).map((index) => sessions[index]!.session);
   }
 
-  async *counts(): AsyncGenerator<readonly DeviceCount[]> {
+  async *scan(): AsyncGenerator<readonly DeviceSummary[]> {
     // HSCAN may give a field more than once while the hash grows or shrinks.
     const seen = new Set<string>();
     let cursor = "0";
     do {
-      const [next, fields] = await this.#reads.run(
-        "scan the counts",
-        (redis) => redis.hscan(countsKey, cursor, "COUNT", SCAN_COUNT),
-      );
-      const page: DeviceCount[] = [];
-      for (let i = 0; i < fields.length; i += 2) {
-        const deviceId = fields[i]!;
-        if (seen.has(deviceId)) continue;
-        seen.add(deviceId);
-        page.push({ deviceId, count: Number(fields[i + 1]) });
-      }
+      const [next, fields, records] = await this.#reads.evaluate(
+        "scan the devices",
+        scanScript,
+        [countsKey, recordsKey],
+        [cursor, SCAN_COUNT],
+      ) as [Buffer, Buffer[], (Buffer | null)[]];
+      const deviceIds = records.map((_, i) => fields[2 * i]!.toString());
+      const counts = records.map((_, i) => fields[2 * i + 1]!);
+      const page = readSummaries(deviceIds, counts, records).filter(({ deviceId }) => !seen.has(deviceId));
+      for (const { deviceId } of page) seen.add(deviceId);
       if (page.length > 0) yield page;
-      cursor = next;
+      cursor = next.toString();
     } while (cursor !== "0");
   }
 
+  async summaries(deviceIds: readonly string[]): Promise<readonly DeviceSummary[]> {
+    if (deviceIds.length === 0) return [];
+    const [counts, records] = await this.#reads.evaluate(
+      `read ${deviceIds.length} devices`,
+      summariesScript,
+      [countsKey, recordsKey],
+      deviceIds,
+    ) as [(Buffer | null)[], (Buffer | null)[]];
+    return readSummaries(deviceIds, counts, records);
+  }
+
+  async changes(since?: number): Promise<Changes> {
+    const [version, entries] = await this.#reads.evaluate(
+      "read what changed",
+      changesScript,
+      [versionKey, changesKey],
+      since === undefined ? [] : [since],
+    ) as [Buffer, Buffer[]?];
+    const deviceIds = new Set<string>();
+    for (const entry of entries ?? []) readChangedIds(entry, deviceIds);
+    return { version: Number(version), deviceIds: entries === undefined ? "all" : [...deviceIds] };
+  }
+
   async device(deviceId: string): Promise<DeviceState | undefined> {
-    const [count, record] = await this.#reads.run(
+    const [count, record, payload] = await this.#reads.evaluate(
       `read device ${deviceId}`,
-      (redis) => evaluate(redis, deviceScript, [countsKey, devicesKey], [deviceId]),
-    ) as [Buffer | null, Buffer | null];
-    return count === null ? undefined : { deviceId, count: Number(count), ...readRecord(record) };
+      deviceScript,
+      [countsKey, recordsKey, payloadsKey],
+      [deviceId],
+    ) as (Buffer | null)[];
+    const [summary] = readSummaries([deviceId], [count!], [record!]);
+    return summary && { ...summary, payload: Uint8Array.from(payload ?? []) };
+  }
+
+  async payloads(
+    deviceIds: readonly string[],
+    maxBytes: number,
+  ): Promise<ReadonlyMap<string, PayloadPreview>> {
+    const previews = await this.#reads.evaluate(
+      `read the payloads of ${deviceIds.length} devices`,
+      payloadsScript,
+      [payloadsKey],
+      [maxBytes, ...deviceIds],
+    ) as ([number, Buffer] | null)[];
+    return new Map(deviceIds.flatMap((deviceId, i) => {
+      const preview = previews[i];
+      if (!preview) return [];
+      const [totalBytes, bytes] = preview;
+      return [[deviceId, { totalBytes, bytes: Uint8Array.from(bytes) }]];
+    }));
+  }
+
+  async history(deviceId: string, nowMs: number): Promise<History | undefined> {
+    const [count, record, history] = await this.#reads.evaluate(
+      `read the history of device ${deviceId}`,
+      deviceScript,
+      [countsKey, recordsKey, historiesKey],
+      [deviceId],
+    ) as (Buffer | null)[];
+    if (count === null) return undefined;
+    return deviceHistory(readRecord(record!), history ? decodeHistory(history) : noPeriods, nowMs);
+  }
+
+  async fleetHistory(nowMs: number): Promise<FleetHistory> {
+    const kinds: [FleetPeriod, number, number][] = [
+      ["second", SECOND_MS, HISTORY_SECONDS],
+      ["minute", MINUTE_MS, HISTORY_MINUTES],
+      ["hour", HOUR_MS, HISTORY_HOURS],
+    ];
+    const wanted = kinds.flatMap(([period, periodMs, count]) => {
+      const keys = new Set([fleetKey(period, nowMs)]);
+      for (let ago = count - 1; ago > 0; ago--) keys.add(fleetKey(period, nowMs - ago * periodMs));
+      return [...keys].map((key) => ({ periodMs, key }));
+    });
+    const hashes = await this.#reads.evaluate(
+      "read the fleet's history",
+      fleetScript,
+      wanted.map(({ key }) => key),
+      [],
+    ) as Buffer[][];
+    const packets = new Map<string, number>();
+    for (const [i, fields] of hashes.entries()) {
+      const { periodMs } = wanted[i]!;
+      for (let at = 0; at < fields.length; at += 2) {
+        packets.set(`${periodMs} ${Number(fields[at]) * periodMs}`, Number(fields[at + 1]));
+      }
+    }
+    return fleetHistory(nowMs, (periodMs, startMs) => packets.get(`${periodMs} ${startMs}`));
   }
 
   async remove(deviceId: string): Promise<boolean> {
-    const removed = await this.#writes.run(
-      `remove device ${deviceId}`,
-      (redis) => evaluate(redis, removeScript, [countsKey, devicesKey], [deviceId]),
-    );
-    return removed === 1;
+    const keys = [countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey];
+    return await this.#writes.evaluate(`remove device ${deviceId}`, removeScript, keys, [deviceId]) ===
+      1;
+  }
+
+  async markOffline(deviceIds: readonly string[], lastSeenBeforeMs: number, nowMs: number): Promise<number> {
+    if (deviceIds.length === 0) return 0;
+    return await this.#writes.evaluate(
+      `mark ${deviceIds.length} devices offline`,
+      offlineScript,
+      [recordsKey, eventsKey, versionKey, changesKey],
+      [lastSeenBeforeMs, nowMs, ...deviceIds],
+    ) as number;
+  }
+
+  async events(after: number | undefined, limit: number): Promise<readonly DeviceEvent[]> {
+    const attempt = "read events";
+    const entries = after === undefined
+      ? (await this.#reads.send(attempt, ["lrange", eventsKey, -limit, -1]))[0]
+      : await this.#reads.evaluate(attempt, eventsScript, [eventsKey], [after, limit]);
+    return (entries as Buffer[]).map((entry) => readEvent(entry.toString()));
+  }
+
+  async claimDelivery(owner: string, ttlMs: number): Promise<number | undefined> {
+    const delivered = await this.#writes.evaluate(
+      "claim the delivery of events",
+      claimDeliveryScript,
+      [deliveryOwnerKey, deliveredKey, eventsKey],
+      [owner, ttlMs],
+    ) as Buffer | null;
+    return delivered === null ? undefined : Number(delivered);
+  }
+
+  async commitDelivery(owner: string, eventId: number): Promise<boolean> {
+    const keys = [deliveryOwnerKey, deliveredKey];
+    const args = [owner, eventId];
+    return await this.#writes.evaluate("commit delivered events", commitDeliveryScript, keys, args) === 1;
+  }
+
+  async reportInstance(report: InstanceReport): Promise<void> {
+    const args = [report.instance, report.reportedMs, JSON.stringify(report), INSTANCE_EXPIRY_MS];
+    await this.#writes.evaluate("report an instance", reportScript, [instancesKey], args);
+  }
+
+  async removeInstance(instance: string): Promise<void> {
+    await this.#writes.send("remove an instance", ["hdel", instancesKey, instance]);
+  }
+
+  async instances(nowMs: number): Promise<readonly InstanceReport[]> {
+    const [reports] = await this.#reads.send("read the instances", ["hvals", instancesKey]) as [Buffer[]];
+    return currentReports(reports.map((value) => value.toString("utf8", value.indexOf(" ") + 1)), nowMs);
   }
 
   async close(): Promise<void> {
@@ -169,7 +350,8 @@ class RedisStore implements Store {
 
   /** What the server says of itself. */
   async info(): Promise<ServerInfo> {
-    return parseInfo(await this.#writes.run("ask for INFO", (redis) => redis.info()));
+    const [text] = await this.#writes.send("ask for INFO", ["info"]);
+    return parseInfo(String(text));
   }
 
   /** Throws {@linkcode StoreError} if the server cannot do what `ackAfter` asks. */
@@ -198,170 +380,37 @@ class RedisStore implements Store {
 
   /** For the Redis that could not be reached when the store was opened. */
   async #checkOnce(): Promise<void> {
-    if (!this.#checked) this.check(await this.info());
+    if (this.#ackAfter.kind === "synced" && !this.#checked) this.check(await this.info());
   }
 
-  /** Resolves when all that was written on this connection is as safe as `ackAfter` asks. */
-  async #durable(redis: Redis): Promise<void> {
+  /** The command that resolves when all that its connection wrote is as safe as `ackAfter` asks. */
+  #durability(): Command[] {
+    const { kind } = this.#ackAfter;
+    if (kind === "stored") return [];
+    return kind === "replicated"
+      ? [["wait", this.#ackAfter.replicas, this.#durabilityTimeoutMs]]
+      : [["waitaof", 1, 0, this.#durabilityTimeoutMs]];
+  }
+
+  /** Throws {@linkcode StoreError} unless that command's reply says so. */
+  #checkDurable(attempt: string, reply: unknown): void {
     if (this.#ackAfter.kind === "replicated") {
+      const found = reply as number;
       const { replicas } = this.#ackAfter;
-      const found = await redis.wait(replicas, this.#durabilityTimeoutMs);
-      if (found < replicas) {
-        throw new Error(
-          `${found} of ${replicas} replicas have it after ${this.#durabilityTimeoutMs} ms: ` +
-            `look at INFO replication, or ask for fewer replicas`,
-        );
-      }
+      if (found >= replicas) return;
+      throw this.#writes.failure(
+        attempt,
+        `${found} of ${replicas} replicas have it after ${this.#durabilityTimeoutMs} ms: ` +
+          `look at INFO replication, or ask for fewer replicas`,
+      );
     } else if (this.#ackAfter.kind === "synced") {
-      const [synced] = await redis.call("waitaof", [1, 0, this.#durabilityTimeoutMs]) as [number, number];
-      if (synced < 1) {
-        throw new Error(
-          `the append-only file was not synced within ${this.#durabilityTimeoutMs} ms: ` +
-            `look at appendfsync and the disk, or allow more time`,
-        );
-      }
+      const [synced] = reply as [number, number];
+      if (synced >= 1) return;
+      throw this.#writes.failure(
+        attempt,
+        `the append-only file was not synced within ${this.#durabilityTimeoutMs} ms: ` +
+          `look at appendfsync and the disk, or allow more time`,
+      );
     }
   }
-}
-
-/** How long a connection that is closed may take to send what was written to it. */
-const DISCONNECT_TIMEOUT_MS = 100;
-
-/** One connection that comes back by itself; never queues, never resends. */
-class Connection {
-  readonly address: string;
-  readonly #redis: Redis;
-  #lastError: Error | undefined;
-
-  constructor(url: RedisStoreOptions["url"], use: string, commandTimeoutMs: number, log: Logger) {
-    const options = {
-      connectionName: `tally-${use}`,
-      // A command is sent now or rejects now. The offline queue is unbounded, and resending is for the
-      // caller, who knows what may be sent twice.
-      enableOfflineQueue: false,
-      autoResendUnfulfilledCommands: false,
-      // Zero: commands under way reject as soon as their connection is lost.
-      maxRetriesPerRequest: 0,
-      commandTimeout: commandTimeoutMs,
-      connectTimeout: commandTimeoutMs,
-      // A silent connection is given up: what was written to it would pile up behind it.
-      socketTimeout: commandTimeoutMs,
-      disconnectTimeout: DISCONNECT_TIMEOUT_MS,
-      maxLoadingRetryTime: 500,
-      retryStrategy: (attempt: number) => Math.min(25 * 2 ** attempt, 1000) * (0.5 + Math.random() / 2),
-      // After a failover the old master is a replica: connect anew, without resending.
-      reconnectOnError: (error: Error) => error.message.includes("READONLY"),
-    };
-    const redis = this.#redis = typeof url === "string"
-      ? new Redis(url, options)
-      : new Redis({ ...options, host: url.host, port: url.port });
-    const { path, host, port, db } = redis.options;
-    this.address = (path ?? `${host}:${port}`) + (db ? ` database ${db}` : "");
-
-    const about = { address: this.address, use };
-    redis.on("error", (error) => {
-      // One line per outage: the attempts that follow fail for the same reason.
-      if (this.#lastError === undefined) {
-        log.warn("no connection to Redis at {address} for {use}, trying again: {reason}", {
-          ...about,
-          reason: error.message,
-        });
-      }
-      this.#lastError = error;
-    });
-    redis.on("ready", () => {
-      this.#lastError = undefined;
-      log.info("connected to Redis at {address} for {use}", about);
-    });
-  }
-
-  /** Resolves when the first attempt to connect has succeeded or failed, or after `timeoutMs`. */
-  async firstAttempt(timeoutMs: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, timeoutMs);
-    this.#redis.once("ready", resolve).once("close", resolve);
-    await promise;
-    clearTimeout(timer);
-    this.#redis.off("ready", resolve).off("close", resolve);
-  }
-
-  /** Runs `command`; whatever goes wrong becomes a {@linkcode StoreError}. */
-  async run<T>(attempt: string, command: (redis: Redis) => Promise<T>): Promise<T> {
-    try {
-      return await command(this.#redis);
-    } catch (error) {
-      throw new StoreError(`could not ${attempt} on Redis at ${this.address}: ${this.#reason(error)}`, {
-        cause: withoutCommand(error),
-      });
-    }
-  }
-
-  async close(): Promise<void> {
-    const redis = this.#redis;
-    if (redis.status === "end") return;
-    const { promise: ended, resolve } = Promise.withResolvers<void>();
-    // Between two attempts there is no connection that could end; ioredis still waits for it to.
-    if (redis.status === "reconnecting") setTimeout(resolve, DISCONNECT_TIMEOUT_MS);
-    else redis.once("end", resolve);
-    redis.disconnect();
-    await ended;
-  }
-
-  #reason(error: unknown): string {
-    const message = error instanceof Error ? error.message : String(error);
-    if (error instanceof ReplyError) return `it answered ${message}`;
-    if (this.#redis.status === "ready") return message;
-    return `there is no connection (${this.#lastError?.message ?? message})`;
-  }
-}
-
-/**
- * Runs a script and, right behind it on the same connection, `after`; resolves to the script's reply
- * when both are done. Both are sent in one turn, because a reconnection in between would let WAIT answer
- * for a connection that wrote nothing. For the same reason the script itself is sent each time, not its
- * hash: Redis may have forgotten it, and sending it then would come behind the WAIT. It is 4 KB a flush.
- */
-async function evaluate(
-  redis: Redis,
-  script: string,
-  keys: readonly string[],
-  args: readonly (string | number | Buffer)[],
-  after?: () => Promise<void>,
-): Promise<unknown> {
-  const reply = redis.callBuffer("eval", [script, keys.length, ...keys, ...args]);
-  const [result] = await Promise.all([reply, after?.()]);
-  return result;
-}
-
-interface ServerInfo {
-  readonly version: string;
-  readonly hasWaitAof: boolean;
-  readonly appendOnly: boolean;
-  /** What Redis evicts when its memory is full; undefined when it evicts nothing. */
-  readonly evictionPolicy: string | undefined;
-}
-
-function parseInfo(text: string): ServerInfo {
-  const fields = new Map(
-    text.split("\r\n").map((line) => {
-      const colon = line.indexOf(":");
-      return [line.slice(0, colon), line.slice(colon + 1)];
-    }),
-  );
-  const version = fields.get("redis_version") ?? "unknown";
-  const [major = 0, minor = 0] = version.split(".").map(Number);
-  const policy = fields.get("maxmemory_policy");
-  const bounded = (fields.get("maxmemory") ?? "0") !== "0";
-  return {
-    version,
-    hasWaitAof: major > 7 || (major === 7 && minor >= 2),
-    appendOnly: fields.get("aof_enabled") === "1",
-    evictionPolicy: bounded && policy !== "noeviction" ? policy : undefined,
-  };
-}
-
-/** ioredis puts a failed command's arguments on the error: payloads, which must not reach a log. */
-function withoutCommand(error: unknown): unknown {
-  if (error instanceof Error && "command" in error) delete error.command;
-  return error;
 }

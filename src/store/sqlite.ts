@@ -1,22 +1,55 @@
 /**
- * Counts in a SQLite file that several processes may share; the only file that knows SQLite.
- *
- * The driver is synchronous, so no statement may wait for another process's lock: the busy timeout is
- * zero, and a transaction that cannot begin is tried again later without holding up the event loop.
+ * Counts in a SQLite file that several processes may share. The tables and statements are in
+ * `sqlite_tables.ts`, waiting for locks is in `sqlite_transaction.ts`.
  *
  * @module
  */
 import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { setTimeout as delay } from "node:timers/promises";
+import { DatabaseSync } from "node:sqlite";
 
+import {
+  decodeHistory,
+  deviceHistory,
+  encodeHistory,
+  type EndedPeriods,
+  endPeriods,
+  fleetHistory,
+  HOUR_MS,
+  MINUTE_MS,
+  noPeriods,
+  SECOND_MS,
+} from "./history.ts";
+import { currentReports } from "./instances.ts";
+import {
+  createTables,
+  type FleetRow,
+  PAGE_DEVICES,
+  prepare,
+  type RecordRow,
+  type SessionRow,
+  type Statements,
+} from "./sqlite_tables.ts";
+import { transaction, whenUnlocked } from "./sqlite_transaction.ts";
 import {
   type AckAfter,
   type Batch,
-  type DeviceCount,
+  type Changes,
+  CHANGES_MAX_BYTES,
+  type DeviceDelta,
+  type DeviceEvent,
   type DeviceState,
+  type DeviceSummary,
+  EVENTS_KEPT,
   type FencedSessions,
+  type FleetHistory,
+  type History,
+  HISTORY_HOURS,
+  HISTORY_MINUTES,
+  HISTORY_SECONDS,
+  INSTANCE_EXPIRY_MS,
+  type InstanceReport,
+  type PayloadPreview,
   PRODUCER_EXPIRY_MS,
   SESSION_EXPIRY_MS,
   type SessionClaim,
@@ -76,57 +109,15 @@ async function openFile(file: string): Promise<DatabaseSync> {
   }
 }
 
-/** Kept in the file; another number means tables this program does not know. */
-const SCHEMA_VERSION = 1;
-
-function createTables(db: DatabaseSync): void {
-  const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
-  if (version === SCHEMA_VERSION) return;
-  if (version !== 0) {
-    throw new Error(
-      `it has schema version ${version}, this program knows ${SCHEMA_VERSION}: ` +
-        `use the program that wrote it, or another file`,
-    );
-  }
-  db.exec(`
-    CREATE TABLE devices (
-      device_id TEXT PRIMARY KEY,
-      count INTEGER NOT NULL,
-      first_seen_ms INTEGER NOT NULL,
-      last_seen_ms INTEGER NOT NULL,
-      timestamp_ms INTEGER NOT NULL,
-      payload BLOB NOT NULL
-    ) STRICT;
-    CREATE TABLE sessions (
-      session TEXT PRIMARY KEY,
-      epoch INTEGER NOT NULL,
-      committed INTEGER NOT NULL,
-      expires_at_ms INTEGER NOT NULL
-    ) STRICT;
-    CREATE INDEX sessions_by_expiry ON sessions (expires_at_ms);
-    CREATE TABLE producers (
-      producer TEXT PRIMARY KEY,
-      sequence INTEGER NOT NULL,
-      expires_at_ms INTEGER NOT NULL
-    ) STRICT;
-    CREATE INDEX producers_by_expiry ON producers (expires_at_ms);
-    PRAGMA user_version = ${SCHEMA_VERSION};
-  `);
-}
-
-/** Devices read in one statement: none stays open between pages, so the log can be checkpointed. */
-const PAGE_DEVICES = 1000;
-
-/** Expired rows are deleted at most this often and this many of a table at a time. */
+/** Expired rows are deleted at most this often. */
 const CLEAN_UP_INTERVAL_MS = 1000;
-const CLEAN_UP_ROWS = 1000;
 
 class SqliteStore implements Store {
   readonly description: string;
   readonly #db: DatabaseSync;
   readonly #file: string;
   readonly #lockTimeoutMs: number;
-  readonly #statements: ReturnType<typeof prepare>;
+  readonly #statements: Statements;
   #cleanedUpAtMs = 0;
 
   constructor(db: DatabaseSync, file: string, lockTimeoutMs: number) {
@@ -155,7 +146,7 @@ class SqliteStore implements Store {
 
   apply(batch: Batch): Promise<FencedSessions> {
     const { producer, sequence, receivedAtMs, devices, sessions } = batch;
-    const { readSequence, writeSequence, readSession, writeSession, addToDevice } = this.#statements;
+    const { readSequence, writeSequence, readSession, writeSession } = this.#statements;
     const attempt = `apply a batch of ${devices.length} devices and ${sessions.length} sessions to`;
     return this.#write<FencedSessions>(attempt, () => {
       const applied = readSequence.get(producer, receivedAtMs) as { sequence: number } | undefined;
@@ -169,42 +160,163 @@ class SqliteStore implements Store {
       });
       if (fenced.length > 0) return fenced.map(({ session }) => session);
 
-      for (const { deviceId, packets, timestampMs, payload } of devices) {
-        addToDevice.run(deviceId, packets, receivedAtMs, receivedAtMs, timestampMs, payload);
-      }
+      for (const device of devices) this.#addToDevice(device, receivedAtMs);
       for (const { session, epoch, to } of sessions) {
         writeSession.run(session, epoch, to, receivedAtMs + SESSION_EXPIRY_MS);
       }
       writeSequence.run(producer, sequence, receivedAtMs + PRODUCER_EXPIRY_MS);
+      if (devices.length > 0) {
+        this.#addToFleet(devices.reduce((sum, { packets }) => sum + packets, 0), receivedAtMs);
+        this.#addChange(devices.map(({ deviceId }) => deviceId));
+      }
       this.#cleanUp(receivedAtMs);
       return [];
     });
   }
 
-  async *counts(): AsyncGenerator<readonly DeviceCount[]> {
-    let page = this.#countsAfter(undefined);
+  async *scan(): AsyncGenerator<readonly DeviceSummary[]> {
+    let page = this.#summariesAfter(undefined);
     while (page.length > 0) {
       yield page;
-      page = page.length < PAGE_DEVICES ? [] : this.#countsAfter(page.at(-1)!.deviceId);
+      page = page.length < PAGE_DEVICES ? [] : this.#summariesAfter(page.at(-1)!.deviceId);
     }
   }
 
   // deno-lint-ignore require-await -- a failure is a rejection, as the contract says
-  async device(deviceId: string): Promise<DeviceState | undefined> {
+  async summaries(deviceIds: readonly string[]): Promise<readonly DeviceSummary[]> {
     return this.#read(
-      `read device ${deviceId} from`,
-      () => {
-        const row = this.#statements.readDevice.get(deviceId) as unknown as DeviceState | undefined;
-        return row && { ...row };
-      },
+      `read ${deviceIds.length} devices from`,
+      () => toSummaries(this.#statements.readSummaries.all(JSON.stringify(deviceIds))),
     );
   }
 
+  // deno-lint-ignore require-await -- as above
+  async changes(since?: number): Promise<Changes> {
+    return this.#read("read what changed from", () => {
+      const { readVersions, readChanges } = this.#statements;
+      const { first, last } = readVersions.get() as { first: number | null; last: number | null };
+      const version = last ?? 0;
+      if (since === undefined || since > version || since < (first ?? 1) - 1) {
+        return { version, deviceIds: "all" };
+      }
+      const deviceIds = new Set<string>();
+      for (const { device_ids } of readChanges.all(since) as { device_ids: string }[]) {
+        for (const deviceId of JSON.parse(device_ids) as string[]) deviceIds.add(deviceId);
+      }
+      return { version, deviceIds: [...deviceIds] };
+    });
+  }
+
+  // deno-lint-ignore require-await -- as above
+  async device(deviceId: string): Promise<DeviceState | undefined> {
+    return this.#read(`read device ${deviceId} from`, () => {
+      const row = this.#statements.readDevice.get(deviceId);
+      return row && { ...row as unknown as DeviceState, online: row.online === 1 };
+    });
+  }
+
+  // deno-lint-ignore require-await -- as above
+  async payloads(
+    deviceIds: readonly string[],
+    maxBytes: number,
+  ): Promise<ReadonlyMap<string, PayloadPreview>> {
+    return this.#read(`read the payloads of ${deviceIds.length} devices from`, () => {
+      const previews = new Map<string, PayloadPreview>();
+      for (const deviceId of deviceIds) {
+        const row = this.#statements.readPayload.get(maxBytes, deviceId) as unknown as
+          | PayloadPreview
+          | undefined;
+        if (row !== undefined) previews.set(deviceId, { ...row });
+      }
+      return previews;
+    });
+  }
+
+  // deno-lint-ignore require-await -- as above
+  async history(deviceId: string, nowMs: number): Promise<History | undefined> {
+    return this.#read(`read the history of device ${deviceId} from`, () => {
+      const row = this.#statements.readRecord.get(deviceId) as RecordRow | undefined;
+      return row && deviceHistory(row, endedPeriods(row), nowMs);
+    });
+  }
+
+  // deno-lint-ignore require-await -- as above
+  async fleetHistory(nowMs: number): Promise<FleetHistory> {
+    return this.#read("read the fleet's history from", () => {
+      const packets = new Map<string, number>();
+      for (const row of this.#statements.readFleet.all() as unknown as FleetRow[]) {
+        packets.set(`${row.period_ms} ${row.start_ms}`, row.packets);
+      }
+      return fleetHistory(nowMs, (periodMs, startMs) => packets.get(`${periodMs} ${startMs}`));
+    });
+  }
+
   remove(deviceId: string): Promise<boolean> {
+    return this.#write(`remove device ${deviceId} from`, () => {
+      if (this.#statements.removeDevice.run(deviceId).changes === 0) return false;
+      this.#addChange([deviceId]);
+      return true;
+    });
+  }
+
+  markOffline(deviceIds: readonly string[], lastSeenBeforeMs: number, nowMs: number): Promise<number> {
+    return this.#write(`mark ${deviceIds.length} devices offline in`, () => {
+      const { readRecord, setOffline } = this.#statements;
+      const changed = deviceIds.filter((deviceId) => {
+        const row = readRecord.get(deviceId) as RecordRow | undefined;
+        if (row === undefined || row.online === 0 || row.lastSeenMs >= lastSeenBeforeMs) return false;
+        setOffline.run(deviceId);
+        this.#addEvent("offline", deviceId, nowMs, row.lastSeenMs);
+        return true;
+      });
+      if (changed.length > 0) this.#addChange(changed);
+      return changed.length;
+    });
+  }
+
+  // deno-lint-ignore require-await -- as above
+  async events(after: number | undefined, limit: number): Promise<readonly DeviceEvent[]> {
+    const { readEvents, readNewestEvents } = this.#statements;
+    return this.#read("read events from", () => {
+      const rows = after === undefined ? readNewestEvents.all(limit) : readEvents.all(after, limit);
+      return (rows as unknown as DeviceEvent[]).map((row) => ({ ...row }));
+    });
+  }
+
+  claimDelivery(owner: string, ttlMs: number, nowMs: number): Promise<number | undefined> {
+    return this.#write("claim the delivery of events in", () => {
+      const row = this.#statements.claimDelivery.get(owner, nowMs + ttlMs, nowMs);
+      return row && (row as { eventId: number }).eventId;
+    });
+  }
+
+  commitDelivery(owner: string, eventId: number, nowMs: number): Promise<boolean> {
     return this.#write(
-      `remove device ${deviceId} from`,
-      () => this.#statements.removeDevice.run(deviceId).changes === 1,
+      "commit delivered events to",
+      () => this.#statements.commitDelivery.run(eventId, owner, nowMs).changes === 1,
     );
+  }
+
+  reportInstance(report: InstanceReport): Promise<void> {
+    return this.#write("report an instance to", () => {
+      const { writeInstance, expireInstances } = this.#statements;
+      writeInstance.run(report.instance, report.reportedMs, JSON.stringify(report));
+      expireInstances.run(report.reportedMs - INSTANCE_EXPIRY_MS);
+    });
+  }
+
+  removeInstance(instance: string): Promise<void> {
+    return this.#write("remove an instance from", () => {
+      this.#statements.removeInstance.run(instance);
+    });
+  }
+
+  // deno-lint-ignore require-await -- as above
+  async instances(nowMs: number): Promise<readonly InstanceReport[]> {
+    return this.#read("read the instances from", () => {
+      const rows = this.#statements.readInstances.all() as { report: string }[];
+      return currentReports(rows.map(({ report }) => report), nowMs);
+    });
   }
 
   // deno-lint-ignore require-await -- as above
@@ -212,15 +324,60 @@ class SqliteStore implements Store {
     if (this.#db.isOpen) this.#db.close();
   }
 
-  #countsAfter(deviceId: string | undefined): DeviceCount[] {
-    const { firstCounts, nextCounts } = this.#statements;
+  #summariesAfter(deviceId: string | undefined): DeviceSummary[] {
+    const { firstSummaries, nextSummaries } = this.#statements;
     return this.#read(
-      "read the counts from",
-      () => {
-        const rows = deviceId === undefined ? firstCounts.all() : nextCounts.all(deviceId);
-        return (rows as unknown as DeviceCount[]).map((row) => ({ ...row }));
-      },
+      "read the devices from",
+      () => toSummaries(deviceId === undefined ? firstSummaries.all() : nextSummaries.all(deviceId)),
     );
+  }
+
+  /** One device of a batch; the same as `apply.lua` does. */
+  #addToDevice({ deviceId, packets, timestampMs, payload }: DeviceDelta, receivedAtMs: number): void {
+    const { readRecord, insertDevice, updateDevice, setHistory } = this.#statements;
+    const old = readRecord.get(deviceId) as RecordRow | undefined;
+    if (old === undefined) {
+      insertDevice.run(deviceId, packets, receivedAtMs, receivedAtMs, timestampMs, packets, packets, payload);
+      return;
+    }
+    const { lastSeenMs } = old;
+    let { minutePackets, hourPackets, online } = old;
+    if (receivedAtMs > lastSeenMs) {
+      if (online === 0) this.#addEvent("online", deviceId, receivedAtMs, lastSeenMs);
+      online = 1;
+      if (startOf(MINUTE_MS, receivedAtMs) > startOf(MINUTE_MS, lastSeenMs)) {
+        setHistory.run(encodeHistory(endPeriods(endedPeriods(old), old, receivedAtMs)), deviceId);
+        minutePackets = 0;
+        if (startOf(HOUR_MS, receivedAtMs) > startOf(HOUR_MS, lastSeenMs)) hourPackets = 0;
+      }
+    }
+    updateDevice.run(
+      packets,
+      Math.max(lastSeenMs, receivedAtMs),
+      online,
+      minutePackets + packets,
+      hourPackets + packets,
+      timestampMs,
+      payload,
+      deviceId,
+    );
+  }
+
+  #addToFleet(packets: number, receivedAtMs: number): void {
+    for (const periodMs of [SECOND_MS, MINUTE_MS, HOUR_MS]) {
+      this.#statements.addToFleet.run(periodMs, startOf(periodMs, receivedAtMs), packets);
+    }
+  }
+
+  #addChange(deviceIds: readonly string[]): void {
+    const json = JSON.stringify(deviceIds);
+    const { endBytes } = this.#statements.addChange.get(json, json) as { endBytes: number };
+    this.#statements.trimChanges.run(endBytes - CHANGES_MAX_BYTES);
+  }
+
+  #addEvent(kind: DeviceEvent["kind"], deviceId: string, atMs: number, lastSeenMs: number): void {
+    const { lastInsertRowid } = this.#statements.addEvent.run(kind, deviceId, atMs, lastSeenMs);
+    this.#statements.trimEvents.run(Number(lastInsertRowid) - EVENTS_KEPT);
   }
 
   #cleanUp(nowMs: number): void {
@@ -228,6 +385,14 @@ class SqliteStore implements Store {
     this.#cleanedUpAtMs = nowMs;
     this.#statements.expireSessions.run(nowMs);
     this.#statements.expireProducers.run(nowMs);
+    // Kept twice as long as they are shown, for clocks that differ.
+    for (
+      const [periodMs, shown] of [
+        [SECOND_MS, HISTORY_SECONDS],
+        [MINUTE_MS, HISTORY_MINUTES],
+        [HOUR_MS, HISTORY_HOURS],
+      ] as const
+    ) this.#statements.expireFleet.run(periodMs, nowMs - 2 * shown * periodMs);
   }
 
   #read<T>(attempt: string, body: () => T): T {
@@ -247,85 +412,16 @@ class SqliteStore implements Store {
   }
 }
 
-interface SessionRow {
-  readonly epoch: number;
-  readonly committed: number;
+function endedPeriods({ history }: RecordRow): EndedPeriods {
+  return history === null ? noPeriods : decodeHistory(history);
 }
 
-function prepare(db: DatabaseSync) {
-  const counts = "SELECT device_id AS deviceId, count FROM devices";
-  const page = `ORDER BY device_id LIMIT ${PAGE_DEVICES}`;
-  return {
-    readSession: db.prepare("SELECT epoch, committed FROM sessions WHERE session = ? AND expires_at_ms > ?"),
-    writeSession: db.prepare("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)"),
-    readSequence: db.prepare("SELECT sequence FROM producers WHERE producer = ? AND expires_at_ms > ?"),
-    writeSequence: db.prepare("INSERT OR REPLACE INTO producers VALUES (?, ?, ?)"),
-    // On the right-hand sides a bare column is the row as it was.
-    addToDevice: db.prepare(`
-      INSERT INTO devices VALUES (?, ?, ?, ?, ?, ?)
-      ON CONFLICT (device_id) DO UPDATE SET
-        count = count + excluded.count,
-        last_seen_ms = max(last_seen_ms, excluded.last_seen_ms),
-        timestamp_ms = max(timestamp_ms, excluded.timestamp_ms),
-        payload = iif(excluded.timestamp_ms >= timestamp_ms, excluded.payload, payload)`),
-    firstCounts: db.prepare(`${counts} ${page}`),
-    nextCounts: db.prepare(`${counts} WHERE device_id > ? ${page}`),
-    readDevice: db.prepare(`
-      SELECT device_id AS deviceId, count, first_seen_ms AS firstSeenMs, last_seen_ms AS lastSeenMs,
-        timestamp_ms AS timestampMs, payload
-      FROM devices WHERE device_id = ?`),
-    removeDevice: db.prepare("DELETE FROM devices WHERE device_id = ?"),
-    expireSessions: expire(db, "sessions"),
-    expireProducers: expire(db, "producers"),
-  };
+function startOf(periodMs: number, atMs: number): number {
+  return atMs - atMs % periodMs;
 }
 
-function expire(db: DatabaseSync, table: string): StatementSync {
-  return db.prepare(
-    `DELETE FROM ${table} WHERE rowid IN
-      (SELECT rowid FROM ${table} WHERE expires_at_ms <= ? LIMIT ${CLEAN_UP_ROWS})`,
-  );
-}
-
-/** Runs `body` in one transaction: all of it happens, or nothing and this rejects. */
-function transaction<T>(db: DatabaseSync, lockTimeoutMs: number, body: () => T): Promise<T> {
-  // IMMEDIATE takes the write lock at the start: nothing after it can find the file locked.
-  return whenUnlocked(db, lockTimeoutMs, () => db.exec("BEGIN IMMEDIATE"), () => {
-    try {
-      const result = body();
-      db.exec("COMMIT");
-      return result;
-    } catch (error) {
-      // A full disk, for one, ends the transaction by itself.
-      if (db.isTransaction) db.exec("ROLLBACK");
-      throw error;
-    }
-  });
-}
-
-/**
- * Tries `lock` until it succeeds or `lockTimeoutMs` have passed, then runs `body` in the same turn, so
- * that no other call on this connection comes between. Whatever `lock` throws is tried again: the driver
- * gives no error code by which a locked file could be told.
- */
-async function whenUnlocked<T>(
-  db: DatabaseSync,
-  lockTimeoutMs: number,
-  lock: () => void,
-  body: () => T,
-): Promise<T> {
-  const deadline = performance.now() + lockTimeoutMs;
-  for (;;) {
-    try {
-      lock();
-    } catch (error) {
-      if (!db.isOpen || performance.now() >= deadline) throw error;
-      // About the time one batch takes; random, so that two processes do not keep meeting.
-      await delay(2 + Math.random() * 8);
-      continue;
-    }
-    return body();
-  }
+function toSummaries(rows: readonly Record<string, unknown>[]): DeviceSummary[] {
+  return rows.map((row) => ({ ...row as unknown as DeviceSummary, online: row.online === 1 }));
 }
 
 function failure(attempt: string, file: string, error: unknown): StoreError {

@@ -11,11 +11,13 @@
 
 /** The store could not do what it was asked; `message` says what was attempted and what was found. */
 export class StoreError extends Error {
+  /** The name of the class. */
   override readonly name = "StoreError";
 }
 
 /** What one batch adds to one device. */
 export interface DeviceDelta {
+  /** 1 to 128 bytes of UTF-8. */
   readonly deviceId: string;
   /** Packets to add to the device's count, at least 1. */
   readonly packets: number;
@@ -27,10 +29,13 @@ export interface DeviceDelta {
 
 /** The part of a session that one batch settles: packets `from` (inclusive) to `to` (exclusive). */
 export interface SessionAdvance {
+  /** As its client named it. */
   readonly session: string;
   /** The epoch the stream was given when it claimed the session. */
   readonly epoch: number;
+  /** The committed offset it must have. */
   readonly from: number;
+  /** The committed offset it gets. */
   readonly to: number;
 }
 
@@ -72,18 +77,123 @@ export type AckAfter =
 
 /** Packets counted for one device. */
 export interface DeviceCount {
+  /** 1 to 128 bytes of UTF-8. */
   readonly deviceId: string;
+  /** Packets counted since it was first seen. */
   readonly count: number;
 }
 
-/** All that is known about one device. Times are Unix milliseconds. */
-export interface DeviceState extends DeviceCount {
-  /** Server time at which its first and its latest packet were received. */
+/** What is known about one device, but its payload and history. Times are Unix milliseconds. */
+export interface DeviceSummary extends DeviceCount {
+  /** Server time at which its first packet was received; 0 if another program alone counted it. */
   readonly firstSeenMs: number;
+  /** Server time at which its latest packet was received; 0 as above. */
   readonly lastSeenMs: number;
-  /** Greatest timestamp the device gave, and the payload that came with it. */
+  /** Greatest timestamp the device gave; 0 as above. */
   readonly timestampMs: number;
+  /** False from the "offline" event to the "online" event; true before the first one. */
+  readonly online: boolean;
+}
+
+/** A summary and the payload that came with the greatest timestamp. */
+export interface DeviceState extends DeviceSummary {
+  /** As it was received. */
   readonly payload: Uint8Array;
+}
+
+/** The beginning of a payload. */
+export interface PayloadPreview {
+  /** Its first bytes. */
+  readonly bytes: Uint8Array;
+  /** Length of the whole payload. */
+  readonly totalBytes: number;
+}
+
+/** Packets received in one second, minute or hour. */
+export interface Period {
+  /** When it begins, Unix milliseconds. */
+  readonly startMs: number;
+  /** Packets counted in it. */
+  readonly packets: number;
+}
+
+/** Packets over time, oldest first, without gaps; the last period of each list is the one going on. */
+export interface History {
+  /** {@linkcode HISTORY_MINUTES} of them. */
+  readonly minutes: readonly Period[];
+  /** {@linkcode HISTORY_HOURS} of them. */
+  readonly hours: readonly Period[];
+}
+
+/** Packets of all devices over time. */
+export interface FleetHistory extends History {
+  /** {@linkcode HISTORY_SECONDS} of them. */
+  readonly seconds: readonly Period[];
+}
+
+/** Which devices changed. */
+export interface Changes {
+  /** The store's version now: it rises with every change of a device, and is never used twice. */
+  readonly version: number;
+  /**
+   * Devices applied, removed or marked offline after the version asked for, each once. "all": that
+   * version lies too far back, and only a {@linkcode Store.scan} tells.
+   */
+  readonly deviceIds: readonly string[] | "all";
+}
+
+/** A device fell silent or came back. */
+export interface DeviceEvent {
+  /** One more than the event before it. */
+  readonly id: number;
+  /** What the device is since. */
+  readonly kind: "online" | "offline";
+  /** Whose event it is. */
+  readonly deviceId: string;
+  /** When it was noticed, server time, Unix milliseconds. */
+  readonly atMs: number;
+  /** When the last packet before the event was received, server time, Unix milliseconds. */
+  readonly lastSeenMs: number;
+}
+
+/** What one ingest process says of itself. */
+export interface InstanceReport {
+  /** Unique to one run of one process. */
+  readonly instance: string;
+  /** Name of the machine. */
+  readonly host: string;
+  /** Process id there. */
+  readonly pid: number;
+  /** Number among the workers of one supervisor, from 1; 0 for a process of its own. */
+  readonly worker: number;
+  /** Address and port on which it takes packets. */
+  readonly ingestAddress: string;
+  /** Whether the quick way of `fast_path.ts` serves. */
+  readonly fastPath: boolean;
+  /** When it started, Unix milliseconds. */
+  readonly startedMs: number;
+  /** When this was said, Unix milliseconds. */
+  readonly reportedMs: number;
+  /** Packets stored per second since the report before. */
+  readonly rate: number;
+  /** Device streams open. */
+  readonly streams: number;
+  /** Connections open. */
+  readonly connections: number;
+  /** Packets waiting for the store. */
+  readonly queuePackets: number;
+  /** How many may wait. */
+  readonly queueMaxPackets: number;
+  /** Packets read from streams since it started. */
+  readonly received: number;
+  /** Of these: counted by the store. */
+  readonly stored: number;
+  /** Of these: had already. */
+  readonly duplicates: number;
+  /** Of these: left to a newer stream of the session. */
+  readonly fenced: number;
+  /** Of these: refused, by the name of the reason; only reasons that occurred. */
+  readonly rejected: Readonly<Record<string, number>>;
 }
 
 /** Where counts live. */
@@ -104,14 +214,69 @@ export interface Store {
   /** Applies a batch; see {@linkcode Batch} and {@linkcode FencedSessions}. One call at a time per producer. */
   apply(batch: Batch): Promise<FencedSessions>;
 
-  /** Every device's count, in pages; bounded work per page, no device twice, order unspecified. */
-  counts(): AsyncIterable<readonly DeviceCount[]>;
+  /** Every device, in pages; bounded work per page, no device twice, order unspecified. */
+  scan(): AsyncIterable<readonly DeviceSummary[]>;
+
+  /** The devices of these ids, at most {@linkcode MAX_IDS_PER_CALL}, in any order; unknown ones are left out. */
+  summaries(deviceIds: readonly string[]): Promise<readonly DeviceSummary[]>;
+
+  /**
+   * What changed after `since`, which an earlier call returned. To know every device: take the version
+   * first (without `since`, which gives "all"), then scan, then ask for what changed.
+   */
+  changes(since?: number): Promise<Changes>;
 
   /** One device, or undefined if it was never seen. */
   device(deviceId: string): Promise<DeviceState | undefined>;
 
+  /** The first `maxBytes` bytes of each device's payload, at most {@linkcode MAX_IDS_PER_CALL}; unknown ones are left out. */
+  payloads(deviceIds: readonly string[], maxBytes: number): Promise<ReadonlyMap<string, PayloadPreview>>;
+
+  /**
+   * Packets of one device up to `nowMs`, or to its last packet if that is later; undefined if it was never
+   * seen. A packet counts when its batch was received, but never before one counted already.
+   */
+  history(deviceId: string, nowMs: number): Promise<History | undefined>;
+
+  /** Packets of all devices up to `nowMs`, removed ones included; each counts when its batch was received. */
+  fleetHistory(nowMs: number): Promise<FleetHistory>;
+
   /** Forgets a device; true if it was known. Its next packet starts it anew. */
   remove(deviceId: string): Promise<boolean>;
+
+  /**
+   * Marks those of the devices offline, at most {@linkcode MAX_IDS_PER_CALL}, that are online and were
+   * last seen before `lastSeenBeforeMs`, and writes an event for each; resolves to how many they were.
+   * Each device goes offline once, however many ask for it. A batch received later than its last seen
+   * brings it back, with an event.
+   */
+  markOffline(deviceIds: readonly string[], lastSeenBeforeMs: number, nowMs: number): Promise<number>;
+
+  /**
+   * Up to `limit` events after the one with id `after`, oldest first; 0 begins with the oldest kept, and
+   * undefined asks for the newest. The newest {@linkcode EVENTS_KEPT} are kept: when the first id is
+   * not `after + 1`, those between are gone.
+   */
+  events(after: number | undefined, limit: number): Promise<readonly DeviceEvent[]>;
+
+  /**
+   * Makes `owner` the only one to deliver events for `ttlMs`, or for `ttlMs` more. Resolves to the id of
+   * the last event delivered, or undefined when another owner is at it. The first owner ever begins
+   * behind the events there are.
+   */
+  claimDelivery(owner: string, ttlMs: number, nowMs: number): Promise<number | undefined>;
+
+  /** Events up to `eventId` are delivered. False, and nothing changes, when `owner` is not the one any more. */
+  commitDelivery(owner: string, eventId: number, nowMs: number): Promise<boolean>;
+
+  /** Publishes what an ingest process says of itself, in place of what it said before. */
+  reportInstance(report: InstanceReport): Promise<void>;
+
+  /** Takes back what an instance reported. */
+  removeInstance(instance: string): Promise<void>;
+
+  /** The reports that are not older than {@linkcode INSTANCE_EXPIRY_MS}, by host, address and worker. */
+  instances(nowMs: number): Promise<readonly InstanceReport[]>;
 
   /** Releases connections and files. Calls under way may reject. */
   close(): Promise<void>;
@@ -122,3 +287,21 @@ export const SESSION_EXPIRY_MS = 7 * 24 * 3_600_000;
 
 /** A producer's last sequence is kept this long; only a batch resent later than that could count twice. */
 export const PRODUCER_EXPIRY_MS = 7 * 24 * 3_600_000;
+
+/** Devices that may be asked for in one call: some milliseconds of the store's time. */
+export const MAX_IDS_PER_CALL = 1000;
+
+/** Periods of each kind that a history shows, the one going on included: 15 minutes, an hour, a day. */
+export const HISTORY_SECONDS = 900, HISTORY_MINUTES = 60, HISTORY_HOURS = 24;
+
+/** Events kept; older ones are dropped. */
+export const EVENTS_KEPT = 10_000;
+
+/**
+ * Bytes of changed device ids kept for {@linkcode Store.changes}: 3 seconds of 100,000 devices a second
+ * with ids of 12 bytes. A reader that asks later than that scans.
+ */
+export const CHANGES_MAX_BYTES = 4 * 2 ** 20;
+
+/** An instance that has not reported for so long is gone. */
+export const INSTANCE_EXPIRY_MS = 10_000;

@@ -121,7 +121,9 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   if (!await within(SETTLE_TIMEOUT_MS, sending, signal) && !signal.aborted) {
     violated(`some clients had not settled all ${SETTLE_TIMEOUT_MS} ms after the last fault`);
   }
-  const comparison = await compare(clients, redis, api.port);
+  const comparison = await compare(clients, redis, api.port).catch((error) => {
+    throw new Error(["could not compare", ...violations].join("\n"), { cause: error });
+  });
   await Promise.all(ingests.map((ingest) => ingest.state === "up" && ingest.terminate()));
   return { faults: injected, comparison, violations };
 }

@@ -12,8 +12,8 @@ import {
   RawCall,
   startTestIngest,
   temporaryStore,
-  until,
 } from "../harness.ts";
+import { until } from "../until.ts";
 import { forSeeds } from "../random.ts";
 
 for (const fastPath of [true, false]) {

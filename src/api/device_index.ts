@@ -1,0 +1,298 @@
+/**
+ * What the api knows of every device, in columns: a million devices are a few arrays, not a million objects.
+ *
+ * @module
+ */
+import type { DeviceSummary } from "../store/store.ts";
+
+/** Packets are counted per so many milliseconds for the rates. */
+const BUCKET_MS = 5_000;
+
+/** The bucket that is filling, eleven full ones, and the one the window is leaving. */
+const BUCKETS = 13;
+
+/** One device as seen at one moment. Times are Unix milliseconds, rates packets per second. */
+export interface DeviceView {
+  /** 1 to 128 bytes of UTF-8. */
+  readonly deviceId: string;
+  /** Heard from within `offlineAfterMs`. */
+  readonly online: boolean;
+  /** Packets counted since it was first seen. */
+  readonly count: number;
+  /** Over the last ten seconds; null while the index is younger than that. */
+  readonly rate10s: number | null;
+  /** Over the last minute; of an index younger than that, over its age. */
+  readonly rate1m: number;
+  /** Server time of its first packet. */
+  readonly firstSeenMs: number;
+  /** Server time of its latest packet. */
+  readonly lastSeenMs: number;
+  /** Greatest timestamp the device gave. */
+  readonly timestampMs: number;
+}
+
+/** Every device, by UTF-16 code units of its id. */
+export interface SortedDevices {
+  /** Ids. */
+  readonly ids: readonly string[];
+  /** The slot of each. */
+  readonly slots: Uint32Array;
+}
+
+/** Every device at one moment, in columns. */
+export interface DeviceCounts {
+  /** By UTF-16 code units. */
+  readonly ids: readonly string[];
+  /** Packets counted of each. */
+  readonly counts: Float64Array;
+  /** Server time of each one's latest packet, Unix milliseconds; 0 if another program alone counted it. */
+  readonly lastSeenMs: Float64Array;
+}
+
+/** Sums over all devices. */
+export interface FleetTotals {
+  /** Devices known. */
+  readonly devices: number;
+  /** Heard from within `offlineAfterMs`. */
+  readonly online: number;
+  /** Packets counted. */
+  readonly count: number;
+}
+
+/** Every device by a slot number that is its own until it is removed. */
+export class DeviceIndex {
+  readonly #offlineAfterMs: number;
+  readonly #slots = new Map<string, number>();
+  readonly #freeSlots: number[] = [];
+  /** By slot; undefined where no device is. */
+  readonly #ids: (string | undefined)[] = [];
+  #count = new Float64Array(1_024);
+  #firstSeenMs = new Float64Array(1_024);
+  #lastSeenMs = new Float64Array(1_024);
+  #timestampMs = new Float64Array(1_024);
+  /** 1 where the store has the device as online: its last event was not "offline". */
+  #storedOnline = new Uint8Array(1_024);
+  #round = new Uint32Array(1_024);
+  readonly #packets: Uint32Array<ArrayBuffer>[] = Array.from(
+    { length: BUCKETS },
+    () => new Uint32Array(1_024),
+  );
+  /** Number, since 1970, of the bucket that is filling; 0 before the first device. */
+  #bucket = 0;
+  /** When every device was known for the first time. */
+  #completeSinceMs: number | undefined;
+  #sortedIds: string[] = [];
+  #addedIds: string[] = [];
+  /** Undefined when a device was added or removed since. */
+  #sorted: SortedDevices | undefined;
+
+  /** `offlineAfterMs`: a device silent for longer is offline. */
+  constructor(offlineAfterMs: number) {
+    this.#offlineAfterMs = offlineAfterMs;
+  }
+
+  /** Devices known. */
+  get size(): number {
+    return this.#slots.size;
+  }
+
+  /** The device's slot, or undefined if it is not known. */
+  slotOf(deviceId: string): number | undefined {
+    return this.#slots.get(deviceId);
+  }
+
+  /** Packets of the device in `slot`. */
+  countAt(slot: number): number {
+    return this.#count[slot]!;
+  }
+
+  /** When the device in `slot` was last heard from. */
+  lastSeenAt(slot: number): number {
+    return this.#lastSeenMs[slot]!;
+  }
+
+  /** Whether the device in `slot` was heard from within `offlineAfterMs`. */
+  onlineAt(slot: number, nowMs: number): boolean {
+    return nowMs - this.#lastSeenMs[slot]! <= this.#offlineAfterMs;
+  }
+
+  /** Packets per second of the device in `slot` over the last ten seconds, or what there is of them. */
+  rateAt(slot: number, nowMs: number): number {
+    return this.#rate(slot, nowMs, Math.min(10_000, this.#ageMs(nowMs)));
+  }
+
+  /** All about the device in `slot`. */
+  viewAt(slot: number, nowMs: number): DeviceView {
+    const ageMs = this.#ageMs(nowMs);
+    return {
+      deviceId: this.#ids[slot]!,
+      online: this.onlineAt(slot, nowMs),
+      count: this.#count[slot]!,
+      rate10s: ageMs < 10_000 ? null : this.#rate(slot, nowMs, 10_000),
+      rate1m: this.#rate(slot, nowMs, Math.min(60_000, ageMs)),
+      firstSeenMs: this.#firstSeenMs[slot]!,
+      lastSeenMs: this.#lastSeenMs[slot]!,
+      timestampMs: this.#timestampMs[slot]!,
+    };
+  }
+
+  /** Sums over all devices. */
+  totals(nowMs: number): FleetTotals {
+    let [online, count] = [0, 0];
+    for (const slot of this.#slots.values()) {
+      if (this.onlineAt(slot, nowMs)) online++;
+      count += this.#count[slot]!;
+    }
+    return { devices: this.#slots.size, online, count };
+  }
+
+  /** Devices that are offline, and of which the store does not know it. */
+  fallenSilent(nowMs: number): string[] {
+    const fallen: string[] = [];
+    for (const [deviceId, slot] of this.#slots) {
+      // One that only another program counted was never heard: it did not fall silent.
+      const known = this.#storedOnline[slot] === 1 && this.#lastSeenMs[slot]! > 0;
+      if (known && !this.onlineAt(slot, nowMs)) fallen.push(deviceId);
+    }
+    return fallen;
+  }
+
+  /** Every device, by id; shared, never to be changed. */
+  sorted(): SortedDevices {
+    if (this.#sorted === undefined) {
+      const known = this.#sortedIds.length + this.#addedIds.length === this.#slots.size
+        ? this.#sortedIds
+        : this.#sortedIds.filter((id) => this.#slots.has(id));
+      const added = [...new Set(this.#addedIds)].filter((id) => this.#slots.has(id)).sort();
+      const ids = added.length === 0 ? known : merge(known, added);
+      const slots = new Uint32Array(ids.length);
+      for (let i = 0; i < ids.length; i++) slots[i] = this.#slots.get(ids[i]!)!;
+      this.#sorted = { ids, slots };
+      this.#sortedIds = ids;
+      this.#addedIds = [];
+    }
+    return this.#sorted;
+  }
+
+  /** Every device's count, apart from the index: later changes do not show in it. */
+  counts(): DeviceCounts {
+    const { ids, slots } = this.sorted();
+    const counts = new Float64Array(slots.length);
+    const lastSeenMs = new Float64Array(slots.length);
+    for (let i = 0; i < slots.length; i++) {
+      counts[i] = this.#count[slots[i]!]!;
+      lastSeenMs[i] = this.#lastSeenMs[slots[i]!]!;
+    }
+    return { ids, counts, lastSeenMs };
+  }
+
+  /**
+   * Takes over what the store says. `round`: of the reading it comes from, see {@linkcode sweep}. Packets
+   * more than before are counted as of the device's last seen; those of a device that is found before the
+   * first sweep are older than the index.
+   */
+  set(summary: DeviceSummary, round: number, nowMs: number): void {
+    const { deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online } = summary;
+    this.#turnTo(nowMs);
+    let slot = this.#slots.get(deviceId);
+    if (slot === undefined) {
+      slot = this.#freeSlots.pop() ?? this.#ids.length;
+      if (slot === this.#count.length) this.#grow();
+      this.#ids[slot] = deviceId;
+      this.#slots.set(deviceId, slot);
+      this.#addedIds.push(deviceId);
+      this.#sorted = undefined;
+      for (const packets of this.#packets) packets[slot] = 0;
+      this.#count[slot] = this.#completeSinceMs === undefined ? count : 0;
+    }
+    // Fewer than before: it was removed and came back.
+    const added = count >= this.#count[slot]! ? count - this.#count[slot]! : count;
+    const bucket = Math.min(Math.floor(lastSeenMs / BUCKET_MS), this.#bucket);
+    if (bucket > this.#bucket - BUCKETS) this.#packets[bucket % BUCKETS]![slot]! += added;
+    this.#count[slot] = count;
+    this.#firstSeenMs[slot] = firstSeenMs;
+    this.#lastSeenMs[slot] = lastSeenMs;
+    this.#timestampMs[slot] = timestampMs;
+    this.#storedOnline[slot] = online ? 1 : 0;
+    this.#round[slot] = round;
+  }
+
+  /** Forgets a device. */
+  delete(deviceId: string): void {
+    const slot = this.#slots.get(deviceId);
+    if (slot === undefined) return;
+    this.#slots.delete(deviceId);
+    this.#ids[slot] = undefined;
+    this.#freeSlots.push(slot);
+    this.#sorted = undefined;
+  }
+
+  /** Forgets the devices that were last set before `round`: a reading of the whole store did not find them. */
+  sweep(round: number, nowMs: number): void {
+    this.#completeSinceMs ??= nowMs;
+    for (const [deviceId, slot] of this.#slots) if (this.#round[slot]! < round) this.delete(deviceId);
+  }
+
+  #ageMs(nowMs: number): number {
+    return nowMs - (this.#completeSinceMs ?? nowMs);
+  }
+
+  /**
+   * Packets per second over a window that ends now and is not a whole number of buckets: the share of the
+   * oldest bucket that lies in the window is taken of its packets, as if they had come evenly.
+   */
+  #rate(slot: number, nowMs: number, windowMs: number): number {
+    this.#turnTo(nowMs);
+    if (windowMs < 1) return 0;
+    const fillingMs = Math.max(0, nowMs - this.#bucket * BUCKET_MS);
+    let packets = this.#packets[this.#bucket % BUCKETS]![slot]!;
+    let leftMs = windowMs - fillingMs;
+    for (let bucket = this.#bucket - 1; leftMs > 0; bucket--) {
+      packets += this.#packets[bucket % BUCKETS]![slot]! * Math.min(1, leftMs / BUCKET_MS);
+      leftMs -= BUCKET_MS;
+    }
+    return Math.round(packets * 1_000_000 / windowMs) / 1_000;
+  }
+
+  /** Makes the bucket of `nowMs` the one that is filling. A clock set back leaves it where it is. */
+  #turnTo(nowMs: number): void {
+    const bucket = Math.floor(nowMs / BUCKET_MS);
+    if (bucket <= this.#bucket) return;
+    for (let next = Math.max(this.#bucket + 1, bucket - BUCKETS + 1); next <= bucket; next++) {
+      this.#packets[next % BUCKETS]!.fill(0);
+    }
+    this.#bucket = bucket;
+  }
+
+  #grow(): void {
+    const length = this.#count.length * 2;
+    this.#count = grown(this.#count, new Float64Array(length));
+    this.#firstSeenMs = grown(this.#firstSeenMs, new Float64Array(length));
+    this.#lastSeenMs = grown(this.#lastSeenMs, new Float64Array(length));
+    this.#timestampMs = grown(this.#timestampMs, new Float64Array(length));
+    this.#storedOnline = grown(this.#storedOnline, new Uint8Array(length));
+    this.#round = grown(this.#round, new Uint32Array(length));
+    this.#packets.forEach((packets, i) => this.#packets[i] = grown(packets, new Uint32Array(length)));
+  }
+}
+
+function grown<Column extends Float64Array | Uint32Array | Uint8Array>(
+  column: Column,
+  larger: Column,
+): Column {
+  larger.set(column);
+  return larger;
+}
+
+/** Both sorted, neither with an element twice. */
+function merge(a: readonly string[], b: readonly string[]): string[] {
+  const merged: string[] = [];
+  let i = 0;
+  for (const id of b) {
+    while (i < a.length && a[i]! < id) merged.push(a[i++]!);
+    // One that was removed and came back is in both.
+    if (a[i] !== id) merged.push(id);
+  }
+  while (i < a.length) merged.push(a[i++]!);
+  return merged;
+}

@@ -1,0 +1,65 @@
+/**
+ * Devices as readers get them: what the index has, and the payload from the store.
+ *
+ * @module
+ */
+import { Buffer, isUtf8 } from "node:buffer";
+
+import type { z } from "@hono/zod-openapi";
+
+import type { PayloadPreview, Store } from "../store/store.ts";
+import type { DeviceView } from "./device_index.ts";
+import type { Device } from "./schemas.ts";
+
+/** Bytes of a payload in a list: some lines on a screen. */
+export const PREVIEW_BYTES = 200;
+
+/** One device as JSON. */
+export type DeviceRow = z.infer<typeof Device>;
+
+/** Rows in the order of `views`, with previews of the payloads. Rejects as the store does. */
+export async function deviceRows(
+  store: Pick<Store, "payloads">,
+  views: readonly DeviceView[],
+): Promise<DeviceRow[]> {
+  if (views.length === 0) return [];
+  const payloads = await store.payloads(views.map(({ deviceId }) => deviceId), PREVIEW_BYTES);
+  return views.map((view) => deviceRow(view, payloads.get(view.deviceId) ?? noPayload));
+}
+
+/** One row. */
+export function deviceRow(view: DeviceView, payload: PayloadPreview): DeviceRow {
+  return {
+    device_id: view.deviceId,
+    status: view.online ? "online" : "offline",
+    count: view.count,
+    rate_10s: view.rate10s,
+    rate_1m: view.rate1m,
+    first_seen_ms: view.firstSeenMs,
+    last_seen_ms: view.lastSeenMs,
+    timestamp_ms: view.timestampMs,
+    payload: payloadJson(payload),
+  };
+}
+
+const noPayload: PayloadPreview = { bytes: new Uint8Array(), totalBytes: 0 };
+
+function payloadJson({ bytes, totalBytes }: PayloadPreview): DeviceRow["payload"] {
+  const truncated = bytes.length < totalBytes;
+  const whole = truncated ? withoutCutCharacter(bytes) : bytes;
+  const buffer = Buffer.from(whole.buffer, whole.byteOffset, whole.length);
+  return isUtf8(whole)
+    ? { bytes: totalBytes, text: buffer.toString("utf8"), base64: null, truncated }
+    : { bytes: totalBytes, text: null, base64: Buffer.from(bytes).toString("base64"), truncated };
+}
+
+/** The same without its last character where the cut may have gone through it. */
+function withoutCutCharacter(bytes: Uint8Array): Uint8Array {
+  for (let back = 1; back <= Math.min(4, bytes.length); back++) {
+    const byte = bytes[bytes.length - back]!;
+    if ((byte & 0xc0) === 0x80) continue; // Not the first byte of a character.
+    const length = byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    return length > back ? bytes.subarray(0, bytes.length - back) : bytes;
+  }
+  return bytes;
+}

@@ -1,0 +1,106 @@
+/**
+ * `/openapi.json`, and a page to browse it and try it out at `/docs`.
+ *
+ * @module
+ */
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+
+import { Asset } from "./assets.ts";
+
+const html = "text/html; charset=utf-8";
+const css = "text/css; charset=utf-8";
+const javascript = "text/javascript; charset=utf-8";
+
+// The two files of Swagger UI are read at the first request: 1.6 MB that a fleet may never need.
+const files = {
+  "swagger-ui.css": new Asset(css, async () => {
+    return (await import("swagger-ui-dist/swagger-ui.css", { with: { type: "text" } })).default;
+  }),
+  "swagger-ui-bundle.js": new Asset(javascript, async () => {
+    return (await import("swagger-ui-dist/swagger-ui-bundle.js", { with: { type: "text" } })).default;
+  }),
+  "start.js": new Asset(javascript, () => {
+    return `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#docs", deepLinking: true });\n`;
+  }),
+};
+
+const page = new Asset(
+  html,
+  () =>
+    `<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>Tally: HTTP API</title>
+    <link rel="stylesheet" href="/docs/swagger-ui.css">
+  </head>
+  <body>
+    <div id="docs"></div>
+    <script src="/docs/swagger-ui-bundle.js"></script>
+    <script src="/docs/start.js"></script>
+  </body>
+</html>
+`,
+);
+
+const fileNames = Object.keys(files) as (keyof typeof files)[];
+
+const docsRoute = createRoute({
+  method: "get",
+  path: "/docs",
+  tags: ["Documentation"],
+  summary: "This document as a page",
+  responses: { 200: { description: "The page", content: { "text/html": { schema: z.string() } } } },
+});
+
+const fileRoute = createRoute({
+  method: "get",
+  path: "/docs/{file}",
+  tags: ["Documentation"],
+  summary: "What that page loads",
+  request: { params: z.object({ file: z.enum(fileNames) }) },
+  responses: {
+    200: { description: "The file", content: { "text/css": { schema: z.string() } } },
+    404: { description: "There is no such file" },
+  },
+});
+
+const OpenApiDocument = z.record(z.string(), z.any());
+
+const openApiRoute = createRoute({
+  method: "get",
+  path: "/openapi.json",
+  tags: ["Documentation"],
+  summary: "This document",
+  responses: {
+    200: {
+      description: "OpenAPI 3.1",
+      content: { "application/json": { schema: OpenApiDocument } },
+    },
+  },
+});
+
+/** Adds the routes; the document has all that are registered on `app`, whenever that is. */
+export function addDocs(app: OpenAPIHono): void {
+  let document: z.infer<typeof OpenApiDocument> | undefined;
+  app.openapi(docsRoute, (c) => page.respond(c));
+  app.openapi(fileRoute, (c) => files[c.req.valid("param").file].respond(c), (result, c) => {
+    if (!result.success) return c.json({ error: `there is nothing at ${c.req.path}` }, 404);
+  });
+  app.openapi(openApiRoute, (c) => c.json(document ??= openApiDocument(app), 200));
+}
+
+function openApiDocument(app: OpenAPIHono): z.infer<typeof OpenApiDocument> {
+  return {
+    ...app.getOpenAPI31Document({
+      openapi: "3.1.0",
+      info: {
+        title: "Tally",
+        version: "0.1.0",
+        description:
+          "Real-time telemetry for device fleets. Times are Unix milliseconds, rates packets per second.",
+      },
+    }),
+  };
+}

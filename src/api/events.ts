@@ -1,0 +1,122 @@
+/**
+ * Devices that fall silent or come back: noticing the first, and telling of both.
+ *
+ * @module
+ */
+import { setTimeout as delay } from "node:timers/promises";
+
+import type { z } from "@hono/zod-openapi";
+import type { Logger } from "@logtape/logtape";
+
+import { type DeviceEvent, MAX_IDS_PER_CALL, type Store, StoreError } from "../store/store.ts";
+import { type EventStreams, formatEvent } from "./event_streams.ts";
+import type { Fleet } from "./fleet.ts";
+import type { DeviceEvent as DeviceEventSchema } from "./schemas.ts";
+
+/** Silent devices, and new events, are looked for this often. */
+export const WATCH_INTERVAL_MS = 1_000;
+
+/** Events read at a time for a stream. */
+const PAGE_EVENTS = 100;
+
+/** As readers get it. */
+export function eventJson(event: DeviceEvent): z.infer<typeof DeviceEventSchema> {
+  const { id, kind, deviceId, atMs, lastSeenMs } = event;
+  return { id, kind, device_id: deviceId, at_ms: atMs, last_seen_ms: lastSeenMs };
+}
+
+/** What {@linkcode watchForSilence} needs. */
+export interface SilenceWatchOptions {
+  /** Has the devices. */
+  readonly fleet: Fleet;
+  /** Where they are marked offline. */
+  readonly store: Pick<Store, "markOffline">;
+  /** Unix milliseconds. */
+  readonly unixNow: () => number;
+  /** A device silent for longer is offline. */
+  readonly offlineAfterMs: number;
+  /** Silent devices are looked for this often. */
+  readonly watchIntervalMs: number;
+  /** Told of errors nobody foresaw. */
+  readonly log: Logger;
+  /** Ends the watch. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Marks devices offline that have fallen silent, until `signal` is aborted. The store writes the event, once
+ * for any number of apis that ask. While the store was not to be reached nothing could be heard of a device,
+ * so nobody is called silent until it has been reachable for `offlineAfterMs`.
+ */
+export async function watchForSilence(options: SilenceWatchOptions): Promise<void> {
+  const { fleet, store, unixNow, offlineAfterMs, watchIntervalMs, log, signal } = options;
+  while (!signal.aborted) {
+    try {
+      await fleet.fresh();
+      const nowMs = unixNow();
+      const silent = fleet.readableForMs >= offlineAfterMs ? fleet.index.fallenSilent(nowMs) : [];
+      for (let start = 0; start < silent.length && !signal.aborted; start += MAX_IDS_PER_CALL) {
+        await store.markOffline(silent.slice(start, start + MAX_IDS_PER_CALL), nowMs - offlineAfterMs, nowMs);
+      }
+    } catch (error) {
+      // Of a store that cannot be reached the fleet has told already.
+      if (!(error instanceof StoreError)) log.error("Looking for silent devices failed", { error });
+    }
+    await delay(watchIntervalMs, undefined, { signal }).catch(() => {});
+  }
+}
+
+/** Streams of events, all told by one look for news. */
+export class EventFeed {
+  readonly #store: Pick<Store, "events">;
+  readonly #streams: EventStreams;
+  readonly #watchIntervalMs: number;
+  readonly #closing = new AbortController();
+  #look: Promise<number> | undefined;
+
+  /** Looks for nothing before a client connects. */
+  constructor(store: Pick<Store, "events">, streams: EventStreams, watchIntervalMs: number) {
+    this.#store = store;
+    this.#watchIntervalMs = watchIntervalMs;
+    this.#streams = streams;
+  }
+
+  /** A stream of the events after `after`, or of those to come. */
+  open(after: number | undefined): ReadableStream<Uint8Array> {
+    let last = after;
+    return this.#streams.open(async (signal) => {
+      let events: readonly DeviceEvent[] = [];
+      while (events.length === 0 && !signal.aborted) {
+        try {
+          last ??= await this.#newest();
+          events = await this.#store.events(last, PAGE_EVENTS);
+          while (events.length === 0 && await this.#nextLook() === last && !signal.aborted);
+        } catch (error) {
+          // While the store is away there is no news.
+          if (!(error instanceof StoreError)) throw error;
+          await this.#wait();
+        }
+      }
+      last = events.at(-1)?.id ?? last;
+      return events.map((event) => formatEvent(event.kind, eventJson(event), event.id)).join("");
+    });
+  }
+
+  /** Lets go of what is waited for. */
+  close(): void {
+    this.#closing.abort();
+  }
+
+  /** The newest event's id after a while. */
+  #nextLook(): Promise<number> {
+    return this.#look ??= this.#wait().then(() => this.#newest()).finally(() => this.#look = undefined);
+  }
+
+  async #newest(): Promise<number> {
+    return (await this.#store.events(undefined, 1)).at(-1)?.id ?? 0;
+  }
+
+  #wait(): Promise<void> {
+    return delay(this.#watchIntervalMs, undefined, { signal: this.#closing.signal });
+  }
+}

@@ -1,0 +1,176 @@
+/**
+ * Keeps the index of all devices as fresh as its readers need: one reading of the store at a time, and of
+ * what changed only, however many readers there are.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+
+import { type DeviceSummary, MAX_IDS_PER_CALL, type Store } from "../store/store.ts";
+import { DeviceIndex } from "./device_index.ts";
+
+/** No reader is given what was read from the store earlier than this before it asked. */
+export const MAX_AGE_MS = 250;
+
+/** A reading is used at least this long, or a small fleet would be read again for every request. */
+const MIN_REUSE_MS = 25;
+
+/** It is used this many times as long as it took, so that readers keep the store busy a fifth of the time. */
+const REUSE_PER_READ = 4;
+
+/**
+ * What other programs write into the counts does not show among the changes: the whole store is read this
+ * often besides, 0.26 s of Redis' time for 100,000 devices, in pages of a thousand.
+ */
+const RESCAN_INTERVAL_MS = 60_000;
+
+/** What {@linkcode Fleet} needs. */
+export interface FleetOptions {
+  /** Where the devices are read. */
+  readonly store: Pick<Store, "changes" | "summaries" | "scan">;
+  /** Milliseconds on a clock that never goes back. */
+  readonly now: () => number;
+  /** Unix milliseconds. */
+  readonly unixNow: () => number;
+  /** See {@linkcode MAX_AGE_MS}. */
+  readonly maxAgeMs: number;
+  /** A device silent for longer is offline. */
+  readonly offlineAfterMs: number;
+  /** Told when reading begins to fail and when it succeeds again. */
+  readonly log: Logger;
+}
+
+/** All devices, read from the store when somebody asks. */
+export class Fleet {
+  /** What was read; await {@linkcode fresh} first. */
+  readonly index: DeviceIndex;
+  readonly #options: FleetOptions;
+  #version: number | undefined;
+  #rounds = 0;
+  #scannedAtMs = -Infinity;
+  #rescan: Promise<void> | undefined;
+  #failing = false;
+  #readableSinceMs: number | undefined;
+  #latest: { takenAtMs: number; reuseMs: number } | undefined;
+  #reading: { startedAtMs: number; done: Promise<void> } | undefined;
+  #next: Promise<void> | undefined;
+
+  /** Reads nothing yet. */
+  constructor(options: FleetOptions) {
+    this.#options = options;
+    this.index = new DeviceIndex(options.offlineAfterMs);
+  }
+
+  /** When the latest reading began, on the clock that never goes back. */
+  get takenAtMs(): number {
+    return this.#latest?.takenAtMs ?? -Infinity;
+  }
+
+  /** The store's version the index has reached. */
+  get version(): number {
+    return this.#version ?? 0;
+  }
+
+  /** How long the store could be read without a failure in between. */
+  get readableForMs(): number {
+    return this.#readableSinceMs === undefined ? 0 : this.#options.now() - this.#readableSinceMs;
+  }
+
+  /**
+   * Resolves when the index holds everything stored until `maxAgeMs` before this call. Rejects as the
+   * store does; the index is then as it was, and too old.
+   */
+  fresh(): Promise<void> {
+    const nowMs = this.#options.now();
+    if (this.#latest !== undefined && nowMs - this.#latest.takenAtMs <= this.#latest.reuseMs) {
+      return Promise.resolve();
+    }
+    const reading = this.#reading;
+    if (reading === undefined) return this.#read(nowMs);
+    if (nowMs - reading.startedAtMs <= this.#options.maxAgeMs) return reading.done;
+    // The reading under way began too long ago for this reader, who shares the one after it.
+    this.#next ??= reading.done.then(() => {}, () => {}).then(() => {
+      this.#next = undefined;
+      return this.fresh();
+    });
+    return this.#next;
+  }
+
+  /** Takes over what was read of one device besides; undefined: the store does not have it. */
+  take(deviceId: string, summary: DeviceSummary | undefined): void {
+    if (summary === undefined) this.index.delete(deviceId);
+    else this.index.set(summary, this.#rounds, this.#options.unixNow());
+  }
+
+  /** Resolves when no reading is under way any more. */
+  async settled(): Promise<void> {
+    while (this.#reading !== undefined || this.#rescan !== undefined) {
+      await Promise.allSettled([this.#reading?.done, this.#rescan]);
+    }
+  }
+
+  async #reread(deviceIds: readonly string[]): Promise<void> {
+    const { store, unixNow } = this.#options;
+    for (let start = 0; start < deviceIds.length; start += MAX_IDS_PER_CALL) {
+      const asked = deviceIds.slice(start, start + MAX_IDS_PER_CALL);
+      const missing = new Set(asked);
+      for (const summary of await store.summaries(asked)) {
+        this.index.set(summary, this.#rounds, unixNow());
+        missing.delete(summary.deviceId);
+      }
+      for (const deviceId of missing) this.index.delete(deviceId);
+    }
+  }
+
+  #read(startedAtMs: number): Promise<void> {
+    const { now, maxAgeMs, log } = this.#options;
+    const read = async () => {
+      try {
+        await this.#readChanges();
+        const reuseMs = Math.min(Math.max(MIN_REUSE_MS, (now() - startedAtMs) * REUSE_PER_READ), maxAgeMs);
+        this.#latest = { takenAtMs: startedAtMs, reuseMs };
+        this.#readableSinceMs ??= now();
+        if (this.#failing) log.info("The store can be read again");
+        this.#failing = false;
+      } catch (error) {
+        if (!this.#failing) log.warn("The store cannot be read; readers get errors until it can", { error });
+        this.#failing = true;
+        this.#readableSinceMs = undefined;
+        throw error;
+      } finally {
+        this.#reading = undefined;
+      }
+    };
+    const done = read();
+    this.#reading = { startedAtMs, done };
+    return done;
+  }
+
+  async #readChanges(): Promise<void> {
+    const { version, deviceIds } = await this.#options.store.changes(this.#version);
+    if (deviceIds === "all") {
+      await this.#rescan?.catch(() => {});
+      await this.#scan();
+    } else {
+      await this.#reread(deviceIds);
+      if (this.#options.now() - this.#scannedAtMs > RESCAN_INTERVAL_MS) this.#rescanBehind();
+    }
+    this.#version = version;
+  }
+
+  /** Beside the readers, who need not wait for it; one that fails is tried again at the next reading. */
+  #rescanBehind(): void {
+    this.#rescan ??= this.#scan().catch(() => {}).finally(() => this.#rescan = undefined);
+  }
+
+  async #scan(): Promise<void> {
+    const { store, now, unixNow } = this.#options;
+    const startedAtMs = now();
+    const round = ++this.#rounds;
+    for await (const page of store.scan()) {
+      for (const summary of page) this.index.set(summary, round, unixNow());
+    }
+    this.index.sweep(round, unixNow());
+    this.#scannedAtMs = startedAtMs;
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * The monitor page: its files, as they are, from memory. They are part of the program, so serving them
+ * needs no permission to read.
+ *
+ * @module
+ */
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+
+import { Asset } from "./assets.ts";
+import apiJs from "./page/api.js" with { type: "text" };
+import chartJs from "./page/chart.js" with { type: "text" };
+import connectionJs from "./page/connection.js" with { type: "text" };
+import deviceCss from "./page/device.css" with { type: "text" };
+import deviceJs from "./page/device.js" with { type: "text" };
+import domJs from "./page/dom.js" with { type: "text" };
+import figuresCss from "./page/figures.css" with { type: "text" };
+import formatJs from "./page/format.js" with { type: "text" };
+import iconSvg from "./page/icon.svg" with { type: "text" };
+import indexHtml from "./page/index.html" with { type: "text" };
+import mainJs from "./page/main.js" with { type: "text" };
+import overviewJs from "./page/overview.js" with { type: "text" };
+import pageCss from "./page/page.css" with { type: "text" };
+import sparklinesJs from "./page/sparklines.js" with { type: "text" };
+import tableCss from "./page/table.css" with { type: "text" };
+import tableJs from "./page/table.js" with { type: "text" };
+
+const CONTENT_TYPES: Readonly<Record<string, string>> = {
+  css: "text/css; charset=utf-8",
+  js: "text/javascript; charset=utf-8",
+  svg: "image/svg+xml",
+};
+
+const index = new Asset("text/html; charset=utf-8", () => indexHtml);
+
+const texts: Readonly<Record<string, string>> = {
+  "api.js": apiJs,
+  "chart.js": chartJs,
+  "connection.js": connectionJs,
+  "device.css": deviceCss,
+  "device.js": deviceJs,
+  "dom.js": domJs,
+  "figures.css": figuresCss,
+  "format.js": formatJs,
+  "icon.svg": iconSvg,
+  "main.js": mainJs,
+  "overview.js": overviewJs,
+  "page.css": pageCss,
+  "sparklines.js": sparklinesJs,
+  "table.css": tableCss,
+  "table.js": tableJs,
+};
+
+const files: ReadonlyMap<string, Asset> = new Map(
+  Object.entries(texts).map(([name, text]) => {
+    const contentType = CONTENT_TYPES[name.slice(name.lastIndexOf(".") + 1)]!;
+    return [name, new Asset(contentType, () => text)];
+  }),
+);
+
+const indexRoute = createRoute({
+  method: "get",
+  path: "/",
+  tags: ["Page"],
+  summary: "The monitor, for people",
+  responses: { 200: { description: "The page", content: { "text/html": { schema: z.string() } } } },
+});
+
+const fileRoute = createRoute({
+  method: "get",
+  path: "/page/{file}",
+  tags: ["Page"],
+  summary: "What that page loads",
+  request: { params: z.object({ file: z.string().openapi({ enum: [...files.keys()] }) }) },
+  responses: {
+    200: { description: "The file", content: { "text/javascript": { schema: z.string() } } },
+    404: { description: "There is no such file" },
+  },
+});
+
+/** Adds the routes for the page and the files it refers to. */
+export function addPage(app: OpenAPIHono): void {
+  app.openapi(indexRoute, (c) => index.respond(c));
+  app.openapi(fileRoute, (c) => {
+    const file = files.get(c.req.valid("param").file);
+    return file === undefined ? c.json({ error: `there is nothing at ${c.req.path}` }, 404) : file.respond(c);
+  });
+}

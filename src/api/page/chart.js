@@ -1,0 +1,311 @@
+/**
+ * Charts of packets over time, drawn as SVG: colours are CSS's, so both schemes and printing need nothing.
+ *
+ * @module
+ */
+// @ts-check
+/// <reference lib="dom" />
+import { formatClock } from "./format.js";
+
+/**
+ * @typedef {{ start_ms: number, packets: number }} Point
+ *
+ * @typedef {object} Series
+ * @property {readonly Point[]} points oldest first, without gaps
+ * @property {number} stepMs time from one point to the next
+ * @property {"area" | "bars"} form
+ * @property {(packets: number, stepMs: number) => number} value what is drawn of a point
+ * @property {(value: number) => string} format what is written of it
+ * @property {string} unit as in packets/s
+ */
+
+const HEIGHT = 200;
+const MARGIN = { top: 12, right: 2, bottom: 24, left: 44 };
+/** Points closer together than this are drawn as their mean: more would be noise. */
+const MIN_POINT_DISTANCE_PX = 2.5;
+const TICK_STEPS_MS = [60_000, 300_000, 900_000, 1_800_000, 3 * 3_600_000, 6 * 3_600_000, 12 * 3_600_000];
+
+/** A chart in `host`, which gets a crosshair for the pointer and the arrow keys. */
+export class Chart {
+  #host;
+  #svg = svg("svg", { role: "img", tabindex: 0 });
+  #readout = document.createElement("output");
+  /** @type {Series | undefined} */
+  #series;
+  /** @type {readonly Point[]} */
+  #drawn = [];
+  #drawnStepMs = 0;
+  #maximum = 1;
+  #width = 0;
+  #crosshair = svg("line", { class: "crosshair", y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom });
+  #spot = svg("circle", { class: "spot", r: 3.5 });
+  /** Start of the point read, which stays the same as the chart moves on. @type {number | undefined} */
+  #pointedMs;
+
+  /** @param {HTMLElement} host */
+  constructor(host) {
+    this.#host = host;
+    this.#readout.className = "readout";
+    this.#readout.hidden = true;
+    host.append(this.#svg, this.#readout);
+    host.addEventListener("pointermove", (event) => this.#pointAt(event.clientX));
+    host.addEventListener("pointerdown", (event) => this.#pointAt(event.clientX));
+    host.addEventListener("pointerleave", () => this.#point(undefined));
+    this.#svg.addEventListener("blur", () => this.#point(undefined));
+    this.#svg.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (step === undefined) return;
+      event.preventDefault();
+      const before = this.#pointedIndex();
+      this.#point(Math.max(0, (before < 0 ? this.#drawn.length : before) + step));
+    });
+    new ResizeObserver(() => this.#draw()).observe(host);
+  }
+
+  /** @param {Series} series */
+  draw(series) {
+    this.#series = series;
+    this.#draw();
+  }
+
+  #draw() {
+    const width = this.#host.clientWidth;
+    const series = this.#series;
+    if (series === undefined || width === 0) return;
+    this.#width = width;
+    this.#drawn = thinOut(series, (width - MARGIN.left - MARGIN.right) / MIN_POINT_DISTANCE_PX);
+    this.#drawnStepMs = this.#drawn.length > 1
+      ? /** @type {Point} */ (this.#drawn[1]).start_ms - /** @type {Point} */ (this.#drawn[0]).start_ms
+      : series.stepMs;
+    const greatest = Math.max(0, ...this.#drawn.map((point) => this.#value(point)));
+    const tick = niceStep(greatest / 3);
+    this.#maximum = Math.max(tick, Math.ceil(greatest / tick) * tick);
+
+    const parts = [];
+    for (let value = 0; value <= this.#maximum + tick / 2; value += tick) {
+      const y = this.#y(value);
+      parts.push(
+        svg("line", {
+          class: value === 0 ? "axis" : "grid",
+          x1: MARGIN.left,
+          x2: width - MARGIN.right,
+          y1: y,
+          y2: y,
+        }),
+      );
+      parts.push(
+        svg("text", { class: "label", x: MARGIN.left - 10, y: y + 4, "text-anchor": "end" }, shorten(value)),
+      );
+    }
+    parts.push(...this.#timeLabels());
+    if (series.form === "area") {
+      const line = this.#drawn.map((point, i) =>
+        `${i ? "L" : "M"}${round(this.#x(i))} ${round(this.#y(this.#value(point)))}`
+      ).join("");
+      const floor = this.#y(0);
+      const last = this.#drawn.length - 1;
+      if (last > 0) {
+        parts.push(
+          svg("path", {
+            class: "area",
+            d: `${line}L${round(this.#x(last))} ${floor}L${round(this.#x(0))} ${floor}Z`,
+          }),
+        );
+        parts.push(svg("path", { class: "line", d: line }));
+      }
+    } else {
+      const barWidth = Math.max(1, this.#plotWidth() / this.#drawn.length * 0.72);
+      const bars = this.#drawn.map((point, i) => {
+        const y = this.#y(this.#value(point));
+        const height = this.#y(0) - y;
+        return height > 0
+          ? `M${round(this.#x(i) - barWidth / 2)} ${round(y)}h${round(barWidth)}v${round(height)}h${
+            round(-barWidth)
+          }z`
+          : "";
+      }).join("");
+      parts.push(svg("path", { class: "bars", d: bars }));
+    }
+    this.#svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    this.#svg.replaceChildren(...parts, this.#crosshair, this.#spot);
+    // Who is on it would hear every change.
+    if (document.activeElement !== this.#svg) this.#svg.setAttribute("aria-label", this.#summary(greatest));
+    this.#point(this.#pointedIndex());
+  }
+
+  #timeLabels() {
+    const first = this.#drawn[0];
+    const last = this.#drawn.at(-1);
+    if (first === undefined || last === undefined) return [];
+    const span = last.start_ms - first.start_ms;
+    const most = Math.max(4, this.#plotWidth() / 110);
+    const step = TICK_STEPS_MS.find((ms) => span / ms <= most) ?? span;
+    const zoneMs = new Date(last.start_ms).getTimezoneOffset() * 60_000;
+    const labels = [];
+    for (
+      let at = Math.ceil((first.start_ms - zoneMs) / step) * step + zoneMs;
+      at <= last.start_ms;
+      at += step
+    ) {
+      const x = this.#x((at - first.start_ms) / this.#drawnStepMs);
+      if (x < MARGIN.left + 14 || x > this.#width - 18) continue;
+      labels.push(
+        svg("text", { class: "label", x, y: HEIGHT - 4, "text-anchor": "middle" }, formatClock(at, false)),
+      );
+    }
+    return labels;
+  }
+
+  /** @param {number} greatest */
+  #summary(greatest) {
+    const { format, unit } = /** @type {Series} */ (this.#series);
+    const last = this.#drawn.at(-1);
+    if (last === undefined) return "Chart without data";
+    const from = formatClock(/** @type {Point} */ (this.#drawn[0]).start_ms, false);
+    return `Chart from ${from} to ${formatClock(last.start_ms, false)}: ` +
+      `latest ${format(this.#value(last))} ${unit}, highest ${format(greatest)}. Arrow keys read values.`;
+  }
+
+  /** @param {number} clientX */
+  #pointAt(clientX) {
+    const x = clientX - this.#host.getBoundingClientRect().left;
+    this.#point(Math.max(0, Math.round(this.#index(x))));
+  }
+
+  /** -1 if none is read. */
+  #pointedIndex() {
+    const startMs = this.#pointedMs;
+    return startMs === undefined ? -1 : this.#drawn.findIndex(({ start_ms }) => start_ms === startMs);
+  }
+
+  /** @param {number | undefined} wanted index of the point to read; none if undefined or below zero */
+  #point(wanted) {
+    const index = Math.min(wanted ?? -1, this.#drawn.length - 1);
+    const point = this.#drawn[index];
+    this.#pointedMs = point?.start_ms;
+    this.#crosshair.style.display = this.#spot.style.display = point === undefined ? "none" : "";
+    this.#readout.hidden = point === undefined;
+    if (point === undefined) return;
+    const { format, unit, stepMs } = /** @type {Series} */ (this.#series);
+    const x = this.#x(index);
+    const value = this.#value(point);
+    setAttributes(this.#crosshair, { x1: x, x2: x });
+    setAttributes(this.#spot, { cx: x, cy: this.#y(value) });
+    const text = `${formatClock(point.start_ms, stepMs < 60_000)}  ${format(value)} ${unit}`;
+    if (this.#readout.textContent !== text) this.#readout.textContent = text;
+    const left = Math.min(
+      Math.max(x - this.#readout.offsetWidth / 2, MARGIN.left),
+      this.#width - this.#readout.offsetWidth,
+    );
+    this.#readout.style.left = `${left}px`;
+  }
+
+  /** @param {Point} point */
+  #value(point) {
+    return /** @type {Series} */ (this.#series).value(point.packets, this.#drawnStepMs);
+  }
+
+  #plotWidth() {
+    return this.#width - MARGIN.left - MARGIN.right;
+  }
+
+  /** @param {number} index */
+  #x(index) {
+    const n = this.#drawn.length;
+    return MARGIN.left +
+      this.#plotWidth() * (this.#series?.form === "bars" ? (index + 0.5) / n : n > 1 ? index / (n - 1) : 0);
+  }
+
+  /** @param {number} x */
+  #index(x) {
+    const n = this.#drawn.length;
+    const part = (x - MARGIN.left) / this.#plotWidth();
+    return this.#series?.form === "bars" ? part * n - 0.5 : part * (n - 1);
+  }
+
+  /** @param {number} value */
+  #y(value) {
+    return round(HEIGHT - MARGIN.bottom - (HEIGHT - MARGIN.top - MARGIN.bottom) * value / this.#maximum);
+  }
+}
+
+/**
+ * The bars of a sparkline as an SVG path, in a box of 3 × `values.length` by `height`; zero is a bar of half a unit.
+ *
+ * @param {readonly number[]} values
+ * @param {number} height
+ * @returns {string}
+ */
+export function sparkline(values, height) {
+  const greatest = Math.max(...values, 1e-9);
+  return values.map((value, i) => {
+    const bar = round(Math.max(value > 0 ? 1.5 : 0.5, height * value / greatest));
+    return `M${i * 3} ${round(height - bar)}h2v${bar}h-2z`;
+  }).join("");
+}
+
+/**
+ * Sums neighbours, on bounds that stay where they are as time goes on, until at most `most` points are left.
+ *
+ * @param {Series} series
+ * @param {number} most
+ * @returns {readonly Point[]}
+ */
+function thinOut({ points, stepMs }, most) {
+  const together = Math.ceil(points.length / most);
+  if (together <= 1) return points;
+  const widthMs = together * stepMs;
+  const thinned = [];
+  /** @type {Point | undefined} */
+  let current;
+  let members = 0;
+  for (const { start_ms, packets } of points) {
+    const start = Math.floor(start_ms / widthMs) * widthMs;
+    if (current?.start_ms !== start) {
+      current = { start_ms: start, packets: 0 };
+      members = 0;
+    }
+    current.packets += packets;
+    if (++members === together) thinned.push(current);
+  }
+  return thinned;
+}
+
+/** @param {number} atLeast */
+function niceStep(atLeast) {
+  if (atLeast <= 1 / 3) return 1;
+  const power = 10 ** Math.floor(Math.log10(atLeast));
+  return power * (/** @type {number} */ ([1, 2, 5, 10].find((factor) => factor * power >= atLeast)));
+}
+
+/** @param {number} value */
+function shorten(value) {
+  if (value >= 1e6) return `${round(value / 1e6)}M`;
+  return value >= 10_000 ? `${round(value / 1000)}k` : String(round(value));
+}
+
+/** @param {number} value */
+function round(value) {
+  return Math.round(value * 10) / 10;
+}
+
+/**
+ * @param {string} name
+ * @param {Record<string, string | number>} attributes
+ * @param {string} [text]
+ * @returns {SVGElement}
+ */
+function svg(name, attributes, text) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  setAttributes(element, attributes);
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+/**
+ * @param {Element} element
+ * @param {Record<string, string | number>} attributes
+ */
+function setAttributes(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+}

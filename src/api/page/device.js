@@ -1,0 +1,228 @@
+/**
+ * One device: its figures, history, latest payload, and its end.
+ *
+ * @module
+ */
+// @ts-check
+/// <reference lib="dom" />
+/** @import { DeviceHistory, DeviceRow, Payload } from "./shapes.ts" */
+import { ApiError, deviceUrl, request } from "./api.js";
+import { Chart } from "./chart.js";
+import { byId, setFigure, setStatus, setText } from "./dom.js";
+import {
+  formatAgo,
+  formatBytes,
+  formatCount,
+  formatDate,
+  formatDuration,
+  formatRate,
+  hexDump,
+  indentJson,
+  payloadBytes,
+  visible,
+} from "./format.js";
+
+const HISTORY_REFRESH_MS = 10_000;
+/** Frames have the beginning of a payload only; a longer one is read whole, at most this often. */
+const PAYLOAD_REFRESH_MS = 2_000;
+/** More than this is not read by people, and slow to lay out. */
+const MAX_SHOWN_BYTES = 64 * 1024;
+
+/**
+ * @typedef {object} DeviceViewOptions
+ * @property {() => number} serverNow Unix milliseconds by the api's clock
+ * @property {() => void} onDeleted
+ */
+
+/** The page's other half: `/?device=…`. */
+export class DeviceView {
+  #options;
+  #chart = new Chart(byId("device-chart"));
+  #dialog = /** @type {HTMLDialogElement} */ (byId("confirm"));
+  /** @type {string | undefined} */
+  #deviceId;
+  /** @type {DeviceRow | undefined} */
+  #device;
+  /** The latest that was read whole. @type {Payload | undefined} */
+  #payload;
+  /** @type {DeviceHistory | undefined} */
+  #history;
+  #historyAtMs = 0;
+  #payloadAtMs = 0;
+  #isPayloadStale = false;
+  #isFormChosen = false;
+
+  /** @param {DeviceViewOptions} options */
+  constructor(options) {
+    this.#options = options;
+    byId("device-range").addEventListener("change", () => this.#drawHistory());
+    byId("payload-form").addEventListener("change", () => {
+      this.#isFormChosen = true;
+      this.#showPayload();
+    });
+    byId("delete").addEventListener("click", () => {
+      setText(byId("confirm-error"), "");
+      this.#dialog.showModal();
+    });
+    byId("confirm-delete").addEventListener("click", () => this.#delete());
+  }
+
+  /** @param {string | undefined} deviceId none when the view is left */
+  open(deviceId) {
+    this.#deviceId = deviceId;
+    this.#device = this.#payload = this.#history = undefined;
+    this.#isFormChosen = false;
+    byId("known").hidden = byId("unknown").hidden = true;
+    if (this.#dialog.open) this.#dialog.close();
+    if (deviceId === undefined) return;
+    for (const element of document.querySelectorAll("bdi.id")) setText(element, visible(deviceId));
+    this.load();
+  }
+
+  /** Reads the device anew; keeps what is there if that fails, as the connection will say why. */
+  async load() {
+    const deviceId = this.#deviceId;
+    if (deviceId === undefined) return;
+    this.#payloadAtMs = performance.now();
+    this.#isPayloadStale = false;
+    try {
+      /** @type {DeviceRow} */
+      const device = await request(deviceUrl(deviceId));
+      if (deviceId !== this.#deviceId) return;
+      this.#payload = device.payload;
+      this.#show(device);
+      this.#showPayload();
+      this.#loadHistory();
+    } catch (error) {
+      if (deviceId !== this.#deviceId || !(error instanceof ApiError) || error.status !== 404) return;
+      this.#device = undefined;
+      byId("known").hidden = true;
+      byId("unknown").hidden = false;
+    }
+  }
+
+  /** @param {readonly DeviceRow[]} devices fresh values, perhaps of this one */
+  update(devices) {
+    const device = devices.find(({ device_id }) => device_id === this.#deviceId);
+    if (device === undefined) return;
+    // It was unknown until now, or was opened while the store was down.
+    if (this.#device === undefined) return void this.load();
+    const isNew = device.count !== this.#device.count;
+    this.#show(device);
+    if (!device.payload.truncated) {
+      this.#payload = device.payload;
+      if (isNew) this.#showPayload();
+      this.#isPayloadStale = false;
+    } else if (isNew) {
+      this.#isPayloadStale = true;
+    }
+  }
+
+  /** Moves the times on. */
+  tick() {
+    const device = this.#device;
+    if (device === undefined) return;
+    const now = this.#options.serverNow();
+    setText(byId("device-seen"), `Last seen ${formatAgo(device.last_seen_ms, now)}`);
+    setText(byId("device-since"), `in ${formatDuration(now - device.first_seen_ms)}`);
+    if (this.#isPayloadStale && performance.now() - this.#payloadAtMs > PAYLOAD_REFRESH_MS) this.load();
+    if (performance.now() - this.#historyAtMs > HISTORY_REFRESH_MS) this.#loadHistory();
+  }
+
+  /** @param {DeviceRow} device */
+  #show(device) {
+    this.#device = device;
+    byId("known").hidden = false;
+    byId("unknown").hidden = true;
+    setStatus(byId("device-status"), device.status);
+    setFigure(byId("device-rate"), formatRate(device.rate_10s));
+    setFigure(byId("device-rate-1m"), formatRate(device.rate_1m));
+    setFigure(byId("device-count"), formatCount(device.count));
+    setText(byId("first-seen"), formatDate(device.first_seen_ms));
+    setText(byId("last-seen"), formatDate(device.last_seen_ms));
+    setText(byId("timestamp"), `${formatDate(device.timestamp_ms)} ${clockError(device)}`);
+    this.tick();
+  }
+
+  async #loadHistory() {
+    const deviceId = this.#deviceId;
+    if (deviceId === undefined) return;
+    this.#historyAtMs = performance.now();
+    const history = await request(deviceUrl(deviceId, "/history")).catch(() => undefined);
+    if (history === undefined || deviceId !== this.#deviceId) return;
+    this.#history = history;
+    this.#drawHistory();
+  }
+
+  #drawHistory() {
+    const range = checkedValue("device-range") === "hours" ? "hours" : "minutes";
+    setText(byId("history-unit"), range === "hours" ? "hour" : "minute");
+    if (this.#history === undefined) return;
+    this.#chart.draw({
+      points: this.#history[range],
+      stepMs: range === "hours" ? 3_600_000 : 60_000,
+      form: "bars",
+      value: (packets) => packets,
+      format: formatCount,
+      unit: "packets",
+    });
+  }
+
+  #showPayload() {
+    const payload = this.#payload;
+    if (payload === undefined) return;
+    const selection = getSelection();
+    const output = byId("payload");
+    // What a reader has marked to copy is not taken from under the pointer.
+    if (selection !== null && !selection.isCollapsed && output.contains(selection.anchorNode)) return;
+
+    const json = payload.text === null ? undefined : indentJson(payload.text);
+    const best = json !== undefined ? "json" : payload.text !== null ? "text" : "hex";
+    for (const input of byId("payload-form").querySelectorAll("input")) {
+      input.disabled = input.value === "json" && json === undefined ||
+        input.value === "text" && payload.text === null;
+      if (!this.#isFormChosen) input.checked = input.value === best;
+    }
+    const chosen = checkedValue("payload-form");
+    const form = chosen === "json" && json === undefined || chosen === "text" && payload.text === null
+      ? best
+      : chosen;
+    const bytes = payloadBytes(payload);
+    let shown = form === "hex"
+      ? hexDump(bytes.subarray(0, MAX_SHOWN_BYTES), matchMedia("(max-width: 40rem)").matches ? 8 : 16)
+      : visible((form === "json" ? json : payload.text) ?? "", "\n\t").slice(0, MAX_SHOWN_BYTES);
+    if (bytes.length > MAX_SHOWN_BYTES) shown += `\n… ${formatBytes(bytes.length - MAX_SHOWN_BYTES)} more`;
+    setText(output, shown === "" ? "(empty)" : shown);
+    output.dataset.form = form;
+    setText(byId("payload-size"), formatBytes(payload.bytes));
+  }
+
+  async #delete() {
+    if (this.#deviceId === undefined) return;
+    try {
+      await request(deviceUrl(this.#deviceId), { method: "DELETE" });
+    } catch (error) {
+      // Somebody else was faster: it is gone, as was wanted.
+      if (!(error instanceof ApiError) || error.status !== 404) {
+        setText(byId("confirm-error"), `Not deleted: ${error instanceof Error ? error.message : error}`);
+        return;
+      }
+    }
+    this.#dialog.close();
+    this.#options.onDeleted();
+  }
+}
+
+/** @param {DeviceRow} device */
+function clockError({ timestamp_ms, last_seen_ms }) {
+  const aheadMs = timestamp_ms - last_seen_ms;
+  // Less is the way here, and buffers on it.
+  if (Math.abs(aheadMs) < 5000) return "";
+  return `(${formatDuration(Math.abs(aheadMs))} ${aheadMs > 0 ? "ahead of" : "behind"} arrival)`;
+}
+
+/** @param {string} fieldset */
+function checkedValue(fieldset) {
+  const checked = byId(fieldset).querySelector("input:checked");
+  return /** @type {HTMLInputElement | null} */ (checked)?.value;
+}

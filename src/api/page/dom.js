@@ -1,0 +1,45 @@
+/**
+ * What the page does with its document again and again.
+ *
+ * @module
+ */
+// @ts-check
+/// <reference lib="dom" />
+
+/**
+ * @param {string} id of an element that is in index.html
+ * @returns {HTMLElement}
+ */
+export function byId(id) {
+  return /** @type {HTMLElement} */ (document.getElementById(id));
+}
+
+/**
+ * Touches the document only when there is something new: most frames leave most figures as they are.
+ *
+ * @param {Element} element
+ * @param {string} text
+ */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/**
+ * A figure of a tile: what is longer than a million is written smaller, so that every tile holds its own.
+ *
+ * @param {Element} element
+ * @param {string} text
+ */
+export function setFigure(element, text) {
+  setText(element, text);
+  element.toggleAttribute("data-long", text.length > "1,234,567".length);
+}
+
+/**
+ * @param {Element} element
+ * @param {"online" | "offline"} status
+ */
+export function setStatus(element, status) {
+  setText(element, status === "online" ? "Online" : "Offline");
+  element.setAttribute("data-status", status);
+}

@@ -1,0 +1,32 @@
+/**
+ * The api's JSON as the page reads it: types only, never served.
+ *
+ * @module
+ */
+import type { z } from "@hono/zod-openapi";
+
+import type * as schemas from "../schemas.ts";
+
+/** A device of `/devices`, `/devices/{id}` and `/live`. */
+export type DeviceRow = z.infer<typeof schemas.Device>;
+
+/** A payload, or its beginning. */
+export type Payload = DeviceRow["payload"];
+
+/** `/devices`. */
+export type DevicePage = z.infer<typeof schemas.DeviceList>;
+
+/** `/devices/{id}/history`. */
+export type DeviceHistory = z.infer<typeof schemas.DeviceHistory>;
+
+/** `/fleet`. */
+export type FleetReport = z.infer<typeof schemas.FleetFigures>;
+
+/** A `fleet` frame of `/live`. */
+export type FleetFrame = z.infer<typeof schemas.LiveFleetFigures>;
+
+/** An ingest process. */
+export type Instance = FleetReport["instances"][number];
+
+/** Packets stored in one second, minute or hour. */
+export type HistoryPoint = DeviceHistory["minutes"][number];

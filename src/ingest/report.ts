@@ -1,0 +1,55 @@
+/**
+ * What an ingest process says of itself, once a second, for the api to show.
+ *
+ * @module
+ */
+import { setTimeout as pause } from "node:timers/promises";
+
+import type { Logger } from "@logtape/logtape";
+
+import type { InstanceReport, Store } from "../store/store.ts";
+
+/** How often an instance reports. */
+const REPORT_INTERVAL_MS = 1000;
+
+/** What {@linkcode startReporting} needs. */
+export interface ReportingOptions {
+  /** Where to. */
+  readonly store: Pick<Store, "reportInstance" | "removeInstance">;
+  /** The figures now; the rate is added here. */
+  readonly report: () => Omit<InstanceReport, "rate">;
+  /** Told when a report is not taken. */
+  readonly log: Logger;
+}
+
+/**
+ * Reports until the function it returns is called; that takes the report back and resolves when it is gone,
+ * or when the store refused. A report that fails is left out: the next one says it all.
+ */
+export function startReporting({ store, report, log }: ReportingOptions): () => Promise<void> {
+  const stop = new AbortController();
+  const before = report();
+  const done = run();
+
+  async function run(): Promise<void> {
+    let { reportedMs, stored } = before;
+    while (!stop.signal.aborted) {
+      const figures = report();
+      const elapsedMs = figures.reportedMs - reportedMs;
+      const rate = elapsedMs > 0 ? (figures.stored - stored) * 1000 / elapsedMs : 0;
+      ({ reportedMs, stored } = figures);
+      await store.reportInstance({ ...figures, rate }).catch(refused);
+      await pause(REPORT_INTERVAL_MS, undefined, { signal: stop.signal }).catch(() => {}); // aborted
+    }
+    await store.removeInstance(before.instance).catch(refused);
+  }
+
+  function refused(error: unknown): void {
+    log.debug("report of this instance not taken: {error}", { error });
+  }
+
+  return () => {
+    stop.abort();
+    return done;
+  };
+}

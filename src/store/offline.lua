@@ -1,0 +1,33 @@
+-- Marks silent devices offline, each once. Behind feed.lua.
+--
+-- KEYS  1 records   2 events   3 version   4 changes
+-- ARGV  1 seen last before, Unix ms   2 now, Unix ms   3… device ids
+--
+-- Returns how many devices went offline. The first write is one that Redis refuses when memory is short;
+-- see apply.lua.
+
+local records, events, version, changes = unpack(KEYS)
+local before, now = tonumber(ARGV[1]), ARGV[2]
+
+local oldVersion, changesBytes = readVersion(version, changes)
+local lastEvent = readLastEvent(events)
+local newRecords, newEvents, changed, seen = {}, {}, {}, {}
+for i, record in ipairs(redis.call('HMGET', records, unpack(ARGV, 3))) do
+  local id = ARGV[2 + i]
+  if record and not seen[id] then
+    seen[id] = true
+    local first, last, timestamp, minutePackets, hourPackets, online = struct.unpack(RECORD, record)
+    if online == 1 and last < before then
+      newRecords[#newRecords + 1] = id
+      newRecords[#newRecords + 1] = struct.pack(RECORD, first, last, timestamp, minutePackets, hourPackets, 0)
+      newEvents[#newEvents + 1] = string.format('offline %s %.0f ', now, last) .. id
+      changed[#changed + 1] = struct.pack('>Bc0', #id, id)
+    end
+  end
+end
+if #changed > 0 then
+  redis.call('HSET', records, unpack(newRecords))
+  addEvents(events, lastEvent, newEvents)
+  addChanges(version, changes, oldVersion, changesBytes, table.concat(changed))
+end
+return #changed

@@ -1,0 +1,15 @@
+-- Forgets a device. Behind feed.lua.
+--
+-- KEYS  1 counts   2 records   3 payloads   4 histories   5 version   6 changes
+-- ARGV  1 device id
+--
+-- Returns 1 if it was known. Also when memory is short: what is deleted makes room for the change noted.
+
+local oldVersion, changesBytes = readVersion(KEYS[5], KEYS[6])
+for i = 2, 4 do redis.call('HLEN', KEYS[i]) end -- fails if it is no hash
+local known = redis.call('HDEL', KEYS[1], ARGV[1])
+for i = 2, 4 do redis.call('HDEL', KEYS[i], ARGV[1]) end
+if known == 1 then
+  addChanges(KEYS[5], KEYS[6], oldVersion, changesBytes, struct.pack('>Bc0', #ARGV[1], ARGV[1]))
+end
+return known

@@ -1,0 +1,97 @@
+/**
+ * The Lua that runs in Redis. Scripts longer than a few lines are files of their own.
+ *
+ * @module
+ */
+import apply from "./apply.lua" with { type: "text" };
+import claim from "./claim.lua" with { type: "text" };
+import feed from "./feed.lua" with { type: "text" };
+import offline from "./offline.lua" with { type: "text" };
+import remove from "./remove.lua" with { type: "text" };
+import { CHANGES_MAX_BYTES, EVENTS_KEPT, HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "./store.ts";
+
+const withFeed = (script: string) =>
+  `local HISTORY_SECONDS, HISTORY_MINUTES, HISTORY_HOURS = ${HISTORY_SECONDS}, ${HISTORY_MINUTES}, ${HISTORY_HOURS}
+local CHANGES_MAX_BYTES, EVENTS_KEPT = ${CHANGES_MAX_BYTES}, ${EVENTS_KEPT}
+${feed}
+${script}`;
+
+/** See `apply.lua`. */
+export const applyScript: string = withFeed(apply);
+
+/** See `claim.lua`. */
+export const claimScript: string = claim;
+
+/** See `offline.lua`. */
+export const offlineScript: string = withFeed(offline);
+
+/** See `remove.lua`. */
+export const removeScript: string = withFeed(remove);
+
+/** KEYS: counts, records. ARGV: device ids. */
+export const summariesScript: string =
+  "return { redis.call('HMGET', KEYS[1], unpack(ARGV)), redis.call('HMGET', KEYS[2], unpack(ARGV)) }";
+
+/** KEYS: counts, records. ARGV: cursor, how many devices at least. As many again may come, or a small hash as a whole. */
+export const scanScript: string = `
+local page, records = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2]), {}
+for i = 1, #page[2], 2 do records[#records + 1] = redis.call('HGET', KEYS[2], page[2][i]) end
+return { page[1], page[2], records }`;
+
+/** KEYS: counts, records, payloads. ARGV: device id. */
+export const deviceScript: string =
+  "local found = {} for i = 1, 3 do found[i] = redis.call('HGET', KEYS[i], ARGV[1]) end return found";
+
+/** KEYS: payloads. ARGV: how many bytes of each, then device ids. */
+export const payloadsScript: string = `
+local previews = {}
+for i = 2, #ARGV do
+  local payload = redis.call('HGET', KEYS[1], ARGV[i])
+  previews[i - 1] = payload and { #payload, string.sub(payload, 1, ARGV[1]) }
+end
+return previews`;
+
+/** KEYS: of the fleet's history. */
+export const fleetScript: string =
+  "local found = {} for i = 1, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end return found";
+
+/** KEYS: version, changes. ARGV: version the reader has, or nothing. Without entries: too far back. */
+export const changesScript: string = `
+local value, kept = redis.call('GET', KEYS[1]), redis.call('LLEN', KEYS[2])
+local version = value and string.match(value, '^%d+') or '0'
+local behind = ARGV[1] and version - ARGV[1]
+if not behind or behind < 0 or behind > kept then return { version } end
+return { version, behind > 0 and redis.call('LRANGE', KEYS[2], -behind, -1) or {} }`;
+
+/** KEYS: events. ARGV: id after which, limit. */
+export const eventsScript: string = `
+local oldest = redis.call('LINDEX', KEYS[1], 0)
+if not oldest then return {} end
+local from = math.max(0, ARGV[1] + 1 - string.match(oldest, '^%d+'))
+return redis.call('LRANGE', KEYS[1], from, from + ARGV[2] - 1)`;
+
+/** KEYS: owner, event delivered, events. ARGV: owner, its time in ms. */
+export const claimDeliveryScript: string = `
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return false end
+local delivered = redis.call('GET', KEYS[2])
+if not delivered then
+  delivered = string.match(redis.call('LINDEX', KEYS[3], -1) or '0', '^%d+')
+  redis.call('SET', KEYS[2], delivered)
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return delivered`;
+
+/** KEYS: owner, event delivered. ARGV: owner, event. */
+export const commitDeliveryScript: string = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[2])
+return 1`;
+
+/** KEYS: instances. ARGV: instance, when it reported, its report, how long reports are kept. */
+export const reportScript: string = `
+local reports = redis.call('HGETALL', KEYS[1])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
+for i = 1, #reports, 2 do
+  if ARGV[2] - string.match(reports[i + 1], '^%d+') > tonumber(ARGV[4]) then redis.call('HDEL', KEYS[1], reports[i]) end
+end`;

@@ -1,0 +1,193 @@
+/**
+ * What the SQLite file holds, and the statements on it.
+ *
+ * @module
+ */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+
+import type { PeriodsGoingOn } from "./history.ts";
+
+/** Kept in the file; another number means tables this program does not know. */
+const SCHEMA_VERSION = 2;
+
+/** Makes the tables of a new file; throws when the file has others. Call it in a transaction. */
+export function createTables(db: DatabaseSync): void {
+  const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
+  if (version === SCHEMA_VERSION) return;
+  if (version !== 0) {
+    throw new Error(
+      `it has schema version ${version}, this program knows ${SCHEMA_VERSION}: ` +
+        `use the program that wrote it, or another file`,
+    );
+  }
+  db.exec(`
+    CREATE TABLE devices (
+      device_id TEXT PRIMARY KEY,
+      count INTEGER NOT NULL,
+      first_seen_ms INTEGER NOT NULL,
+      last_seen_ms INTEGER NOT NULL,
+      timestamp_ms INTEGER NOT NULL,
+      online INTEGER NOT NULL,
+      minute_packets INTEGER NOT NULL, -- of the minute of last_seen_ms
+      hour_packets INTEGER NOT NULL,
+      history BLOB, -- minutes and hours before that; see history.ts
+      payload BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE fleet_history (
+      period_ms INTEGER NOT NULL,
+      start_ms INTEGER NOT NULL,
+      packets INTEGER NOT NULL,
+      PRIMARY KEY (period_ms, start_ms)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE changes (
+      version INTEGER PRIMARY KEY,
+      device_ids TEXT NOT NULL, -- JSON
+      end_bytes INTEGER NOT NULL -- of this and all before it
+    ) STRICT;
+    CREATE TABLE events (
+      id INTEGER PRIMARY KEY,
+      kind TEXT NOT NULL,
+      device_id TEXT NOT NULL,
+      at_ms INTEGER NOT NULL,
+      last_seen_ms INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE delivery (
+      only INTEGER PRIMARY KEY CHECK (only = 1),
+      owner TEXT NOT NULL,
+      expires_at_ms INTEGER NOT NULL,
+      event_id INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE instances (
+      instance TEXT PRIMARY KEY,
+      reported_ms INTEGER NOT NULL,
+      report TEXT NOT NULL -- JSON
+    ) STRICT;
+    CREATE TABLE sessions (
+      session TEXT PRIMARY KEY,
+      epoch INTEGER NOT NULL,
+      committed INTEGER NOT NULL,
+      expires_at_ms INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX sessions_by_expiry ON sessions (expires_at_ms);
+    CREATE TABLE producers (
+      producer TEXT PRIMARY KEY,
+      sequence INTEGER NOT NULL,
+      expires_at_ms INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX producers_by_expiry ON producers (expires_at_ms);
+    PRAGMA user_version = ${SCHEMA_VERSION};
+  `);
+}
+
+/** Devices read in one statement: none stays open between pages, so the log can be checkpointed. */
+export const PAGE_DEVICES = 1000;
+
+/** Expired rows of a table that are deleted at a time. */
+const CLEAN_UP_ROWS = 1000;
+
+/** A session that has not expired. */
+export interface SessionRow {
+  /** Raised by each claim. */
+  readonly epoch: number;
+  /** Packets settled. */
+  readonly committed: number;
+}
+
+/** What a packet changes in a device, besides its count, timestamp and payload. */
+export interface RecordRow extends PeriodsGoingOn {
+  /** 1 if it is. */
+  readonly online: number;
+  /** As `history.ts` encodes it; null until the first minute is over. */
+  readonly history: Uint8Array | null;
+}
+
+/** Packets of all devices in one period. */
+export interface FleetRow {
+  /** How long it is. */
+  readonly period_ms: number;
+  /** When it begins. */
+  readonly start_ms: number;
+  /** Counted in it. */
+  readonly packets: number;
+}
+
+const summary = `device_id AS deviceId, count, first_seen_ms AS firstSeenMs,
+  last_seen_ms AS lastSeenMs, timestamp_ms AS timestampMs, online`;
+const summaries = `SELECT ${summary} FROM devices`;
+const page = `ORDER BY device_id LIMIT ${PAGE_DEVICES}`;
+const event = "SELECT id, kind, device_id AS deviceId, at_ms AS atMs, last_seen_ms AS lastSeenMs FROM events";
+
+/** SQL by the names the store's code uses. */
+export const statements = {
+  readSession: "SELECT epoch, committed FROM sessions WHERE session = ? AND expires_at_ms > ?",
+  writeSession: "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)",
+  readSequence: "SELECT sequence FROM producers WHERE producer = ? AND expires_at_ms > ?",
+  writeSequence: "INSERT OR REPLACE INTO producers VALUES (?, ?, ?)",
+  readRecord: `
+      SELECT last_seen_ms AS lastSeenMs, online, minute_packets AS minutePackets,
+        hour_packets AS hourPackets, history
+      FROM devices WHERE device_id = ?`,
+  insertDevice: "INSERT INTO devices VALUES (?, ?, ?, ?, ?, 1, ?, ?, NULL, ?)",
+  // On the right-hand sides a column is the row as it was.
+  updateDevice: `
+      UPDATE devices SET
+        count = count + ?1,
+        last_seen_ms = ?2,
+        online = ?3,
+        minute_packets = ?4,
+        hour_packets = ?5,
+        timestamp_ms = max(timestamp_ms, ?6),
+        payload = iif(?6 >= timestamp_ms, ?7, payload)
+      WHERE device_id = ?8`,
+  setHistory: "UPDATE devices SET history = ? WHERE device_id = ?",
+  setOffline: "UPDATE devices SET online = 0 WHERE device_id = ?",
+  firstSummaries: `${summaries} ${page}`,
+  nextSummaries: `${summaries} WHERE device_id > ? ${page}`,
+  readSummaries: `${summaries} WHERE device_id IN (SELECT value FROM json_each(?))`,
+  readDevice: `SELECT ${summary}, payload FROM devices WHERE device_id = ?`,
+  readPayload: `
+      SELECT coalesce(substr(payload, 1, ?), x'') AS bytes, length(payload) AS totalBytes
+      FROM devices WHERE device_id = ?`,
+  addToFleet: `
+      INSERT INTO fleet_history VALUES (?, ?, ?)
+      ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
+  readFleet: "SELECT period_ms, start_ms, packets FROM fleet_history",
+  expireFleet: "DELETE FROM fleet_history WHERE period_ms = ? AND start_ms < ?",
+  addChange: `
+      INSERT INTO changes
+      SELECT coalesce(max(version), 0) + 1, ?, coalesce(max(end_bytes), 0) + length(?) + 32 FROM changes
+      RETURNING end_bytes AS endBytes`,
+  trimChanges: "DELETE FROM changes WHERE end_bytes <= ?",
+  readVersions: "SELECT min(version) AS first, max(version) AS last FROM changes",
+  readChanges: "SELECT device_ids FROM changes WHERE version > ? ORDER BY version",
+  addEvent: "INSERT INTO events (kind, device_id, at_ms, last_seen_ms) VALUES (?, ?, ?, ?)",
+  trimEvents: "DELETE FROM events WHERE id <= ?",
+  readEvents: `${event} WHERE id > ? ORDER BY id LIMIT ?`,
+  readNewestEvents: `SELECT * FROM (${event} ORDER BY id DESC LIMIT ?) ORDER BY id`,
+  claimDelivery: `
+      INSERT INTO delivery SELECT 1, ?1, ?2, coalesce(max(id), 0) FROM events WHERE true
+      ON CONFLICT DO UPDATE SET owner = ?1, expires_at_ms = ?2 WHERE owner = ?1 OR expires_at_ms <= ?3
+      RETURNING event_id AS eventId`,
+  commitDelivery: "UPDATE delivery SET event_id = ? WHERE owner = ? AND expires_at_ms > ?",
+  writeInstance: "INSERT OR REPLACE INTO instances VALUES (?, ?, ?)",
+  expireInstances: "DELETE FROM instances WHERE reported_ms < ?",
+  removeInstance: "DELETE FROM instances WHERE instance = ?",
+  readInstances: "SELECT report FROM instances",
+  removeDevice: "DELETE FROM devices WHERE device_id = ?",
+  expireSessions: expire("sessions"),
+  expireProducers: expire("producers"),
+};
+
+function expire(table: string): string {
+  return `DELETE FROM ${table} WHERE rowid IN
+    (SELECT rowid FROM ${table} WHERE expires_at_ms <= ? LIMIT ${CLEAN_UP_ROWS})`;
+}
+
+/** Prepared for one connection. */
+export type Statements = Readonly<Record<keyof typeof statements, StatementSync>>;
+
+/** Prepares all of them. */
+export function prepare(db: DatabaseSync): Statements {
+  const prepared = Object.entries(statements).map(([name, sql]) => [name, db.prepare(sql)]);
+  return Object.fromEntries(prepared) as Statements;
+}

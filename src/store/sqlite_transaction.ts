@@ -1,0 +1,51 @@
+/**
+ * Transactions on a SQLite file that other processes may have locked.
+ *
+ * The driver is synchronous, so no statement may wait for another process's lock: the busy timeout is
+ * zero, and a transaction that cannot begin is tried again later without holding up the event loop.
+ *
+ * @module
+ */
+import type { DatabaseSync } from "node:sqlite";
+import { setTimeout as delay } from "node:timers/promises";
+
+/** Runs `body` in one transaction: all of it happens, or nothing and this rejects. */
+export function transaction<T>(db: DatabaseSync, lockTimeoutMs: number, body: () => T): Promise<T> {
+  // IMMEDIATE takes the write lock at the start: nothing after it can find the file locked.
+  return whenUnlocked(db, lockTimeoutMs, () => db.exec("BEGIN IMMEDIATE"), () => {
+    try {
+      const result = body();
+      db.exec("COMMIT");
+      return result;
+    } catch (error) {
+      // A full disk, for one, ends the transaction by itself.
+      if (db.isTransaction) db.exec("ROLLBACK");
+      throw error;
+    }
+  });
+}
+
+/**
+ * Tries `lock` until it succeeds or `lockTimeoutMs` have passed, then runs `body` in the same turn, so
+ * that no other call on this connection comes between. Whatever `lock` throws is tried again: the driver
+ * gives no error code by which a locked file could be told.
+ */
+export async function whenUnlocked<T>(
+  db: DatabaseSync,
+  lockTimeoutMs: number,
+  lock: () => void,
+  body: () => T,
+): Promise<T> {
+  const deadline = performance.now() + lockTimeoutMs;
+  for (;;) {
+    try {
+      lock();
+    } catch (error) {
+      if (!db.isOpen || performance.now() >= deadline) throw error;
+      // About the time one batch takes; random, so that two processes do not keep meeting.
+      await delay(2 + Math.random() * 8);
+      continue;
+    }
+    return body();
+  }
+}

@@ -1,0 +1,233 @@
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+
+import { configuredRedis, helpText, parseConfig, settings } from "../src/config.ts";
+import { ConfigError } from "../src/settings.ts";
+
+function parse(args: readonly string[] = [], env: Record<string, string> = {}) {
+  return parseConfig(args, (name) => env[name]);
+}
+
+function problems(args: readonly string[] = [], env: Record<string, string> = {}): readonly string[] {
+  return assertThrows(() => parse(args, env), ConfigError).problems;
+}
+
+Deno.test("Nothing set means the documented defaults", () => {
+  assertEquals(parse(), {
+    role: "all",
+    grpcHost: "127.0.0.1",
+    grpcPort: 50051,
+    httpHost: "127.0.0.1",
+    httpPort: 8000,
+    workers: 1,
+    worker: 0,
+    redisUrl: undefined,
+    redisHost: undefined,
+    redisPort: 6379,
+    databasePath: "data/tally.db",
+    queueMaxPackets: 10_000,
+    queueMaxBytes: 16 * 1024 * 1024,
+    flushIntervalMs: 50,
+    maxPayloadBytes: 64 * 1024,
+    maxMessageBytes: 4 * 1024 * 1024,
+    maxClockAheadMs: 86_400_000,
+    maxStreams: 10_000,
+    storeGraceMs: 5_000,
+    storeTimeoutMs: 1_000,
+    drainTimeoutMs: 10_000,
+    offlineAfterMs: 60_000,
+    prometheusMaxDevices: 10_000,
+    liveMaxClients: 1_000,
+    ackAfter: { kind: "stored" },
+    logLevel: "info",
+    logFormat: "auto",
+  });
+});
+
+Deno.test("A flag is written --flag value or --flag=value", () => {
+  assertEquals(parse(["--grpc-port", "0", "--http-port=81"]).grpcPort, 0);
+  assertEquals(parse(["--grpc-port", "0", "--http-port=81"]).httpPort, 81);
+});
+
+Deno.test("A flag wins over the environment, and the environment over the default", () => {
+  assertEquals(parse([], { GRPC_PORT: "1" }).grpcPort, 1);
+  assertEquals(parse(["--grpc-port=2"], { GRPC_PORT: "1" }).grpcPort, 2);
+});
+
+Deno.test("An empty variable counts as not set", () => {
+  assertEquals(parse([], { GRPC_PORT: "", REDIS_URL: "" }), parse());
+});
+
+Deno.test("The role has a flag only", () => {
+  assertEquals(parse(["--role", "api"], { ROLE: "ingest" }).role, "api");
+  assertEquals(parse([], { ROLE: "ingest" }).role, "all");
+});
+
+for (
+  const [text, milliseconds] of [["500ms", 500], ["60s", 60_000], ["5m", 300_000], ["1h", 3_600_000]] as const
+) {
+  Deno.test(`The duration ${text} is ${milliseconds} milliseconds`, () => {
+    assertEquals(parse([], { DRAIN_TIMEOUT: text }).drainTimeoutMs, milliseconds);
+  });
+}
+
+for (const text of ["50", "0ms", "-1s", "1.5s", "1 s", "1S", "1d", "ms", "2m", "1e3ms", "Infinityms"]) {
+  Deno.test(`The flush interval ${JSON.stringify(text)} is refused`, () => {
+    assertEquals(problems([], { FLUSH_INTERVAL: text }), [
+      `FLUSH_INTERVAL: found ${JSON.stringify(text)}; ` +
+      "allowed: a duration from 1ms to 1m, as in 500ms, 60s, 5m, 24h",
+    ]);
+  });
+}
+
+for (
+  const [text, bytes] of [["1024B", 1024], ["64KiB", 65_536], ["1MiB", 1_048_576], [
+    "256MiB",
+    268_435_456,
+  ]] as const
+) {
+  Deno.test(`The size ${text} is ${bytes} bytes`, () => {
+    assertEquals(parse([], { QUEUE_MAX_BYTES: text, MAX_PAYLOAD: "1B" }).queueMaxBytes, bytes);
+  });
+}
+
+for (const text of ["64", "64KB", "64kib", "1.5MiB", "5GiB", "0B", "constructor"]) {
+  Deno.test(`The queue size ${JSON.stringify(text)} is refused`, () => {
+    assertEquals(problems([], { QUEUE_MAX_BYTES: text }), [
+      `QUEUE_MAX_BYTES: found ${JSON.stringify(text)}; ` +
+      "allowed: a size from 1KiB to 256MiB, as in 512B, 64KiB, 16MiB, 1GiB",
+    ]);
+  });
+}
+
+for (const text of ["-1", "65536", "http", "80.5", "0x50", "8 0", "１"]) {
+  Deno.test(`The port ${JSON.stringify(text)} is refused`, () => {
+    assertEquals(problems([], { HTTP_PORT: text }), [
+      `HTTP_PORT: found ${JSON.stringify(text)}; allowed: a port from 0 to 65535, where 0 takes a free one`,
+    ]);
+  });
+}
+
+for (const text of ["localhost", "127.0.0.1", "::1", "0.0.0.0", "tally-api.internal"]) {
+  Deno.test(`The host ${text} is allowed`, () => {
+    assertEquals(parse([], { HTTP_HOST: text }).httpHost, text);
+  });
+}
+
+for (const text of ["localhost:80", "http://localhost", "a b", "a/b", "[::1]", "999.1.1.1"]) {
+  Deno.test(`The host ${JSON.stringify(text)} is refused`, () => {
+    assertEquals(problems([], { HTTP_HOST: text }).length, 1);
+  });
+}
+
+Deno.test("ACK_AFTER says how many replicas", () => {
+  assertEquals(parse([], { ACK_AFTER: "synced" }).ackAfter, { kind: "synced" });
+  assertEquals(parse([], { ACK_AFTER: "replicated:2", REDIS_HOST: "redis" }).ackAfter, {
+    kind: "replicated",
+    replicas: 2,
+  });
+});
+
+for (const text of ["replicated", "replicated:0", "replicated:101", "replicated:x", "Stored", "stored:1"]) {
+  Deno.test(`ACK_AFTER=${text} is refused`, () => {
+    assertEquals(problems([], { ACK_AFTER: text, REDIS_HOST: "redis" }), [
+      `ACK_AFTER: found ${JSON.stringify(text)}; allowed: stored, replicated:N with N from 1 to 100, synced`,
+    ]);
+  });
+}
+
+Deno.test("Redis is a URL or an address; without either a SQLite file serves", () => {
+  assertEquals(configuredRedis(parse([], { REDIS_URL: "rediss://u:p@h:1/2" })), "rediss://u:p@h:1/2");
+  assertEquals(configuredRedis(parse([], { REDIS_HOST: "redis" })), { host: "redis", port: 6379 });
+  assertEquals(configuredRedis(parse()), undefined);
+});
+
+Deno.test("All that is wrong is reported at once", () => {
+  assertEquals(
+    problems(["--role", "both", "--grpc-port=x", "--http-prt", "80", "extra", "--log-level"], {
+      MAX_STREAMS: "many",
+      REDIS_PORT: "6380",
+    }),
+    [
+      "--http-prt: no such flag; did you mean --http-port?",
+      `"extra": found an argument that belongs to no flag; see --help`,
+      "--log-level: found no value; allowed: debug, info, warning, error",
+      `--role: found "both"; allowed: ingest, api, all`,
+      `--grpc-port: found "x"; allowed: a port from 0 to 65535, where 0 takes a free one`,
+      `MAX_STREAMS: found "many"; allowed: a whole number from 1 to 1000000`,
+      "REDIS_PORT: has no effect alone; set REDIS_HOST too",
+    ],
+  );
+});
+
+Deno.test("A flag like no other gets no suggestion", () => {
+  assertEquals(problems(["--frobnicate"]), ["--frobnicate: no such flag; see --help"]);
+});
+
+Deno.test("A name every object has is no flag", () => {
+  assertEquals(problems(["--constructor=1"]), ["--constructor: no such flag; see --help"]);
+});
+
+const contradictions: [Record<string, string>, string][] = [
+  [
+    { REDIS_URL: "redis://a", REDIS_HOST: "b" },
+    "REDIS_URL and REDIS_HOST: both say where Redis is; leave one of them empty",
+  ],
+  [
+    { ACK_AFTER: "replicated:1" },
+    `ACK_AFTER: a SQLite file has no replicas; set REDIS_URL or REDIS_HOST, or use "stored"`,
+  ],
+  [
+    { MAX_PAYLOAD: "2MiB", MAX_MESSAGE: "1MiB" },
+    "MAX_PAYLOAD: found 2097152 bytes; allowed: at most MAX_MESSAGE, 1048576 bytes",
+  ],
+  [
+    { QUEUE_MAX_BYTES: "1KiB" },
+    "MAX_PAYLOAD: found 65536 bytes; allowed: at most QUEUE_MAX_BYTES, 1024 bytes",
+  ],
+];
+for (const [env, problem] of contradictions) {
+  Deno.test(`Together these are refused: ${JSON.stringify(env)}`, () =>
+    assertEquals(problems([], env), [problem]));
+}
+
+for (
+  const env of [
+    { REDIS_URL: "http://user:hunter2@host" },
+    { REDIS_URL: "redis://user:hunter2@" },
+    { REDIS_URL: "redis://user:hunter2@host/x" },
+    { REDIS_URL: "redis://user:hunter2@host", REDIS_HOST: "host" },
+  ]
+) {
+  Deno.test(`The password is not shown when ${JSON.stringify(env)} is refused`, () => {
+    const [problem, ...rest] = problems([], env);
+    assertEquals(rest, []);
+    assert(!problem!.includes("hunter2"), problem);
+  });
+}
+
+Deno.test("The password is not shown when the flag before it is mistyped", () => {
+  for (
+    const args of [["--redis-ulr", "redis://:hunter2@h"], ["redis://:hunter2@h"], [
+      "--redis-ulr=redis://:hunter2@h",
+    ]]
+  ) {
+    assert(!problems(args).join("\n").includes("hunter2"));
+  }
+});
+
+Deno.test("The help has every setting with its flag, variable, default and what is allowed", () => {
+  const help = helpText();
+  for (const setting of Object.values(settings)) {
+    for (
+      const text of [`--${setting.flag}`, setting.env ?? "", setting.default ?? "Not set", setting.allowed]
+    ) {
+      assertStringIncludes(help, text);
+    }
+  }
+});
+
+Deno.test("The permission sets of the roles name the variables of the settings, and no other", async () => {
+  const { permissions } = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
+  const names = Object.values(settings).flatMap(({ env }) => env ?? []).sort();
+  for (const role of ["ingest", "api"]) assertEquals(permissions[role].env.allow.toSorted(), names, role);
+});

@@ -1,0 +1,190 @@
+/** The command-line tools as a user runs them: processes of their own, with their tasks' permissions. */
+import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
+
+import { countsOf, startTestIngest, temporaryStore } from "../harness.ts";
+import { until } from "../until.ts";
+
+/** A tool at work. Kills it, if that is still needed, at the end. */
+class Tool implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  /** What it has printed so far. */
+  stdout = "";
+  stderr = "";
+  readonly #read: Promise<unknown>;
+
+  constructor(
+    name: string,
+    args: readonly string[],
+    permissions = "device",
+    env: Record<string, string> = {},
+  ) {
+    this.#child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "--no-prompt", `-P=${permissions}`, `src/device/${name}.ts`, ...args],
+      cwd: new URL("../..", import.meta.url),
+      env: { NO_COLOR: "1", REDIS_URL: "", REDIS_HOST: "", REDIS_PORT: "", ...env },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>, add: (text: string) => void) => {
+      for await (const text of stream.pipeThrough(new TextDecoderStream())) add(text);
+    };
+    this.#read = Promise.all([
+      read(this.#child.stdout, (text) => this.stdout += text),
+      read(this.#child.stderr, (text) => this.stderr += text),
+    ]);
+  }
+
+  signal(signal: Deno.Signal): void {
+    this.#child.kill(signal);
+  }
+
+  /** Its exit code, when it has ended and all it printed is here. */
+  async end(): Promise<number> {
+    const { code } = await this.#child.status;
+    await this.#read;
+    return code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended by itself.
+    }
+    await this.end();
+  }
+}
+
+/** A folder where the tools may write. */
+async function dataFolder(): Promise<AsyncDisposable & { readonly path: string }> {
+  const data = new URL("../../data", import.meta.url).pathname;
+  await Deno.mkdir(data, { recursive: true });
+  const path = await Deno.makeTempDir({ dir: data, prefix: "test-" });
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
+
+Deno.test("send sends ten packets of sensor-1 and prints the Ack", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const startedAt = Math.floor(Date.now() / 1000) * 1000;
+  await using tool = new Tool("send", ["--target", `127.0.0.1:${ingest.port}`]);
+  assertEquals([await tool.end(), tool.stderr], [0, ""]);
+  assertEquals(tool.stdout, "Ack: stored 10, rejected 0, committed 10\n");
+  const device = await store.device("sensor-1");
+  assertEquals([device?.count, new TextDecoder().decode(device?.payload)], [10, "abcd"]);
+  assert(device!.timestampMs >= startedAt && device!.timestampMs % 1000 === 0, "whole seconds");
+});
+
+Deno.test("send takes a device, a count, a rate, a payload and a session", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const args = ["--target", `127.0.0.1:${ingest.port}`, "--device", "d", "--count", "3", "--session", "s"];
+  for (const committed of [3, 6]) {
+    await using tool = new Tool("send", [...args, "--rate", "100", "--payload", "hello"]);
+    assertEquals(await tool.end(), 0);
+    assertEquals(tool.stdout, `Ack: stored 3, rejected 0, committed ${committed}\n`);
+  }
+  const device = await store.device("d");
+  assertEquals([device?.count, new TextDecoder().decode(device?.payload)], [6, "hello"]);
+});
+
+Deno.test("send says which packets were rejected and why, and ends with code 1", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  await using tool = new Tool("send", ["--target", `127.0.0.1:${ingest.port}`, "--device", "a\tb"]);
+  assertEquals(await tool.end(), 1);
+  assertEquals(tool.stdout, "Ack: stored 0, rejected 10, committed 10\n");
+  assertEquals(tool.stderr, "10 packets rejected: DEVICE_ID_CONTROL_CHARACTER\n");
+});
+
+Deno.test("send without a server says what was tried and what to do, and keeps packets in a file", async () => {
+  await using folder = await dataFolder();
+  await using store = await temporaryStore();
+  const gone = await startTestIngest({ store });
+  await gone.drain();
+  const args = ["--target", `127.0.0.1:${gone.port}`, "--file", `${folder.path}/send.journal`];
+  await using tool = new Tool("send", [...args, "--timeout", "300ms"]);
+  assertEquals([await tool.end(), tool.stdout], [1, ""]);
+  assertMatch(
+    tool.stderr,
+    /^Nothing was acknowledged for 0\.3 s by 127\.0\.0\.1:\d+; the last attempt: .*ECONNREFUSED.*\n10 packets not acknowledged; they are kept in .*send\.journal: send with the same --file again\.\nStart Tally with "deno task start", or say where it is with --target\.\n$/,
+  );
+  await using _ingest = await startTestIngest({ store, port: gone.port });
+  await using again = new Tool("send", [...args, "--count", "1"]);
+  assertEquals(await again.end(), 0);
+  assertStringIncludes(again.stderr, "10 packets of an earlier run left in");
+  assertEquals(again.stdout, "Ack: stored 11, rejected 0, committed 11\n");
+  assertEquals(await countsOf(store), { "sensor-1": 11 });
+});
+
+Deno.test("The tools name all wrong flags and end with code 2", async () => {
+  for (const name of ["send", "simulate"]) {
+    await using tool = new Tool(name, ["--target", "nowhere", "--rate", "-1", "--colour", "red"]);
+    assertEquals([await tool.end(), tool.stdout], [2, ""]);
+    for (const problem of ['--target: found "nowhere"', "--rate: ", "--colour: no such flag"]) {
+      assertStringIncludes(tool.stderr, problem);
+    }
+  }
+  await using both = new Tool("send", ["--session", "s", "--file", "data/f"]);
+  assertEquals(await both.end(), 2);
+  assertStringIncludes(both.stderr, "--session and --file");
+});
+
+Deno.test("The tools print their flags", async () => {
+  for (const name of ["send", "simulate"]) {
+    await using tool = new Tool(name, ["--help"]);
+    assertEquals([await tool.end(), tool.stderr], [0, ""]);
+    for (const text of [`deno task ${name}`, "--target", "--rate"]) assertStringIncludes(tool.stdout, text);
+  }
+});
+
+Deno.test("simulate sends from its devices until Ctrl-C, and sums up", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const args = ["--target", `127.0.0.1:${ingest.port}`, "--devices", "20", "--rate", "20"];
+  await using tool = new Tool("simulate", args);
+  await until(async () => Object.keys(await countsOf(store)).length === 20, "every device was seen");
+  tool.signal("SIGINT");
+  assertEquals(await tool.end(), 0);
+  const [, sent, stored] = /^20 devices: (\d+) packets sent, (\d+) stored, 0 rejected, 0 not ack/.exec(
+    tool.stdout,
+  )!;
+  const counts = await countsOf(store);
+  const counted = Object.values(counts).reduce((sum, count) => sum + count);
+  assertEquals([Number(sent), Number(stored)], [counted, counted]);
+  const device = await store.device("sim-01");
+  const reading = JSON.parse(new TextDecoder().decode(device?.payload));
+  assertEquals(Object.keys(reading), ["temperature", "humidity"]);
+});
+
+Deno.test("simulate without a server says so, and ends with code 1", async () => {
+  const args = ["--target", "127.0.0.1:1", "--devices", "2", "--rate", "100", "--duration", "1s"];
+  await using tool = new Tool("simulate", args);
+  assertEquals(await tool.end(), 1);
+  assertStringIncludes(tool.stderr, "Waiting for Tally: the stream to 127.0.0.1:1 ended: UNAVAILABLE");
+  assertMatch(tool.stdout, /^2 devices: \d+ packets sent, 0 stored, 0 rejected, \d+ not acknowledged/);
+});
+
+Deno.test("demo shows counts moving, says where, and stops on Ctrl-C", async () => {
+  await using folder = await dataFolder();
+  const env = { TALLY_DB: `${folder.path}/tally.db`, GRPC_PORT: "0", HTTP_PORT: "0" };
+  await using tool = new Tool("demo", [], "ingest", env);
+  await until(() => tool.stdout.includes("Ctrl-C stops both"), "it says that it runs");
+  const [url] = /http:\S+\/metrics/.exec(tool.stdout)!;
+  const total = async () => {
+    const counts: { count: number }[] = await (await fetch(url)).json();
+    return counts.reduce((sum, { count }) => sum + count, 0);
+  };
+  await until(async () => await total() > 0, "something is counted");
+  const before = await total();
+  await until(async () => await total() > before, "the counts move");
+  const target = /--target (\S+)/.exec(tool.stdout)![1]!;
+  await using send = new Tool("send", ["--target", target]);
+  assertEquals(await send.end(), 0);
+  tool.signal("SIGINT");
+  assertEquals(await tool.end(), 0);
+  const [, sent, stored] = /(\d+) packets sent, (\d+) packets stored, 0 packets not ack/.exec(tool.stdout)!;
+  assertEquals(sent, stored);
+  assertGreater(Number(sent), 0);
+});

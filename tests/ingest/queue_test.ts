@@ -1,0 +1,179 @@
+import { assert, assertEquals } from "@std/assert";
+
+import { Device } from "../../src/ingest/devices.ts";
+import { PacketBatch, PacketQueue, type Section, type SectionOwner } from "../../src/ingest/queue.ts";
+import { forSeeds } from "../random.ts";
+
+/** A stream that keeps what it is told. */
+class Owner implements SectionOwner {
+  settled: Section[] = [];
+  left: Section[] = [];
+  constructor(readonly claim: SectionOwner["claim"] = undefined) {}
+  settle(section: Section): void {
+    this.settled.push(section);
+  }
+  leaveOut(section: Section): void {
+    this.left.push(section);
+  }
+  fence(): void {}
+}
+
+const bounds = { maxPackets: 1e6, maxBytes: 1e6, maxDevices: 1e6 };
+const bytes = new TextEncoder().encode("0123456789");
+const device = (id: string) => new Device(id, new TextEncoder().encode(id), 0);
+
+function put(queue: PacketQueue, owner = new Owner(), packets = 1): void {
+  const section = queue.tail.section(owner, 0);
+  section.stored += packets;
+  section.to += packets;
+  queue.added(packets, 10 * packets);
+}
+
+Deno.test("The writer gets all that is there at each turn, and then the end", async () => {
+  const queue = new PacketQueue({ ...bounds, maxPackets: 100, flushIntervalMs: 1 });
+  put(queue);
+  put(queue);
+  const sizes: number[] = [];
+  for await (const batch of queue) {
+    sizes.push(batch.packets);
+    if (sizes.length === 1) {
+      put(queue);
+      queue.close();
+    }
+  }
+  assertEquals(sizes, [2, 1]);
+});
+
+Deno.test("A batch is due at once when the queue is full, whatever the interval", async () => {
+  const queue = new PacketQueue({ ...bounds, maxPackets: 3, flushIntervalMs: 3_600_000 });
+  put(queue, new Owner(), 3);
+  const batches = queue[Symbol.asyncIterator]();
+  assertEquals((await batches.next()).value?.packets, 3);
+  put(queue);
+  queue.close();
+  assertEquals((await batches.next()).value?.packets, 1);
+  assertEquals((await batches.next()).done, true);
+});
+
+Deno.test("The queue is full by packets or by bytes, and one message may overshoot", () => {
+  const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1000 });
+  put(queue, new Owner(), 4);
+  assert(!queue.full);
+  put(queue, new Owner(), 100);
+  assert(queue.full);
+  assertEquals([queue.packets, queue.bytes], [104, 1040]);
+  queue.close();
+});
+
+Deno.test("The queue is full by devices, and those of a full batch are taken at once", async () => {
+  const queue = new PacketQueue({ ...bounds, maxDevices: 2, flushIntervalMs: 3_600_000 });
+  const owner = new Owner();
+  const section = queue.tail.section(owner, 0);
+  const add = (id: Device) => {
+    section.group.delta(id).add(1, bytes, 0, 1);
+    queue.added(1, 1);
+  };
+  const [a, b] = [device("a"), device("b")];
+  add(a);
+  add(a);
+  assert(!queue.full);
+  add(b);
+  assert(queue.full);
+  const { value: batch } = await queue[Symbol.asyncIterator]().next();
+  assertEquals(batch?.packets, 3);
+  assert(!queue.full);
+  queue.close();
+});
+
+Deno.test("Messages without packets do not pile up", async () => {
+  const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1 });
+  queue.added(0, 60);
+  assert(queue.full);
+  const batches = queue[Symbol.asyncIterator]();
+  const room = new Promise<void>((resolve) => queue.whenRoom(resolve));
+  const next = batches.next();
+  await room;
+  assertEquals(queue.bytes, 0);
+  put(queue);
+  assertEquals((await next).value?.packets, 1);
+  queue.close();
+  await batches.next();
+});
+
+Deno.test("Room is handed out first come, first served, and nobody waits for ever", () =>
+  forSeeds(20, async (random) => {
+    const queue = new PacketQueue({ ...bounds, maxPackets: random.int(1, 20), flushIntervalMs: 1 });
+    const waited: number[] = [], resumed: number[] = [];
+    const streams = random.int(2, 30);
+    let left = streams * 5;
+    const wait = (id: number, messages: number) => {
+      waited.push(id);
+      queue.whenRoom(() => {
+        resumed.push(id);
+        send(id, messages);
+      });
+    };
+    const send = (id: number, messages: number) => {
+      for (; messages > 0; messages--) {
+        if (queue.full) return wait(id, messages);
+        put(queue, new Owner(), random.int(1, 8));
+        if (--left === 0) queue.close();
+      }
+    };
+    for (let id = 0; id < streams; id++) send(id, 5);
+    for await (const _ of queue) {
+      // The queue's owner only has to take.
+    }
+    assertEquals(left, 0);
+    assertEquals(resumed, waited);
+  }));
+
+Deno.test("Packets of one device melt into one delta, over all streams without a session", () => {
+  const batch = new PacketBatch();
+  const a = device("a");
+  const [first, second] = [batch.section(new Owner(), 0), batch.section(new Owner(), 0)];
+  first.group.delta(a).add(5, bytes, 0, 2);
+  first.group.delta(device("b")).add(1, bytes, 0, 0);
+  second.group.delta(a).add(7, bytes, 2, 4);
+  second.group.delta(a).add(6, bytes, 4, 6);
+  first.stored = second.stored = 2;
+  const stored = batch.toStore("p", 1, 99)!;
+  assertEquals(
+    stored.devices.map(({ deviceId, packets, timestampMs, payload }) => [
+      deviceId,
+      packets,
+      timestampMs,
+      new TextDecoder().decode(payload),
+    ]),
+    [["a", 3, 7, "23"], ["b", 1, 1, ""]],
+  );
+  assertEquals([stored.producer, stored.sequence, stored.receivedAtMs, stored.sessions], ["p", 1, 99, []]);
+});
+
+Deno.test("What was fenced is left out, and only that", () => {
+  const batch = new PacketBatch();
+  const owners = ["s1", "s2"].map((session) => new Owner({ session, epoch: 3 }));
+  const sections = [...owners, new Owner()].map((owner) => batch.section(owner, 10));
+  const a = device("a");
+  for (const [index, section] of sections.entries()) {
+    section.group.delta(a).add(index, bytes, index, index + 1);
+    section.to = 11;
+  }
+  assertEquals(batch.toStore("p", 1, 0)?.devices.map(({ packets }) => packets), [3]);
+  sections[1]!.fenced = true;
+  const stored = batch.toStore("p", 1, 0)!;
+  assertEquals(stored.devices.map(({ packets }) => packets), [2]);
+  assertEquals(stored.sessions, [{ session: "s1", epoch: 3, from: 10, to: 11 }]);
+  batch.settle();
+  assertEquals(owners.map(({ settled, left }) => [settled.length, left.length]), [[1, 0], [0, 1]]);
+  assertEquals(a.delta, undefined);
+});
+
+Deno.test("A batch whose packets were all rejected or fenced has nothing for the store", () => {
+  const batch = new PacketBatch();
+  batch.section(new Owner(), 0).reject(1);
+  const fenced = batch.section(new Owner({ session: "s", epoch: 1 }), 0);
+  fenced.to = 1;
+  fenced.fenced = true;
+  assertEquals(batch.toStore("p", 1, 0), undefined);
+});

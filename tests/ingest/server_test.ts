@@ -1,0 +1,77 @@
+import { connect, type Socket } from "node:net";
+
+import { status } from "@grpc/grpc-js";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+
+import { countsOf, framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../harness.ts";
+
+/** Sends `bytes` to the port and resolves when the server has closed the connection, to what it said. */
+function say(port: number, bytes: string | Uint8Array): Promise<Uint8Array> {
+  return new Promise((resolve) => {
+    const socket: Socket = connect(port, "127.0.0.1", () => socket.write(bytes));
+    const heard: Uint8Array[] = [];
+    socket.on("data", (chunk: Uint8Array) => heard.push(chunk));
+    socket.on("end", () => socket.end());
+    socket.on("error", () => {});
+    socket.on("close", () => resolve(new Uint8Array(Buffer.concat(heard))));
+  });
+}
+
+for (
+  const [what, bytes] of [
+    ["An HTTP/1 request", "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+    [
+      "A TLS ClientHello",
+      new Uint8Array([0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3, ...new Array(194).fill(7)]),
+    ],
+    ["Random bytes", new Uint8Array(200).map((_, i) => (i * 37 + 11) & 255)],
+    ["An HTTP/2 preface and then garbage", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\xff".repeat(100)],
+  ] as const
+) {
+  Deno.test(`${what} on the gRPC port: that connection is closed, the others go on`, async () => {
+    await using store = await temporaryStore();
+    await using ingest = await startTestIngest({ store });
+    await using call = new RawCall(ingest.port);
+    await call.send(framedPacket(packet()));
+    await say(ingest.port, bytes);
+    const end = await call.finish(framedPacket(packet()));
+    assertEquals([end.code, end.ack?.stored], [status.OK, 2]);
+    assertEquals(await countsOf(store), { "sensor-1": 2 });
+  });
+}
+
+Deno.test("A connection that says nothing does not hold up the end", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const silent = connect(ingest.port, "127.0.0.1");
+  const closed = new Promise((resolve) => silent.once("close", resolve));
+  await new Promise((resolve) => silent.once("connect", resolve));
+  silent.on("error", () => {});
+  silent.resume();
+  assert(await ingest.drain());
+  await closed;
+});
+
+Deno.test("A port that is taken is named in the error", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  await assertRejects(
+    () => startTestIngest({ store, port: ingest.port }),
+    Error,
+    `could not listen on 127.0.0.1:${ingest.port}`,
+  );
+});
+
+Deno.test("Two servers that ask for it share a port, and the devices come to both", async () => {
+  await using store = await temporaryStore();
+  await using first = await startTestIngest({ store, reusePort: true });
+  await using second = await startTestIngest({ store, reusePort: true, port: first.port });
+  // The system picks by a hash of the ports: 64 of 64 on one side would be a miracle.
+  for (let i = 0; i < 64; i++) {
+    await using call = new RawCall(first.port);
+    assertEquals((await call.finish(framedPacket(packet()))).code, status.OK);
+  }
+  assertEquals(await countsOf(store), { "sensor-1": 64 });
+  assert(first.counters.stored > 0 && second.counters.stored > 0);
+  assertEquals(first.counters.stored + second.counters.stored, 64);
+});

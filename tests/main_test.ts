@@ -1,0 +1,158 @@
+/** The program as a user runs it: a process of its own, with the permissions of the role's task. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { Client, credentials, type ServiceError, status } from "@grpc/grpc-js";
+
+import { settings } from "../src/config.ts";
+import { streamPackets } from "../src/telemetry_proto.ts";
+import { Program } from "./program.ts";
+
+/** Runs it to its end, for when it should not start. */
+async function run(args: readonly string[], env: Record<string, string> = {}) {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-prompt", "-P=ingest", "src/main.ts", ...args],
+    cwd: new URL("..", import.meta.url),
+    env,
+    stdin: "null",
+  }).output();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+Deno.test("--help prints every setting", async () => {
+  const { code, stdout, stderr } = await run(["--help"], { GRPC_PORT: "wrong" });
+  assertEquals({ code, stderr }, { code: 0, stderr: "" });
+  for (const { flag } of Object.values(settings)) assertStringIncludes(stdout, `--${flag}`);
+});
+
+Deno.test("Wrong settings end it with code 2 and all problems, without a stack", async () => {
+  assertEquals(await run(["--grpc-prot", "1"], { FLUSH_INTERVAL: "50", LOG_LEVEL: "loud" }), {
+    code: 2,
+    stdout: "",
+    stderr: "Cannot start: wrong settings (--help lists them all).\n\n" +
+      "  --grpc-prot: no such flag; did you mean --grpc-port?\n" +
+      `  FLUSH_INTERVAL: found "50"; allowed: a duration from 1ms to 1m, as in 500ms, 60s, 5m, 24h\n` +
+      `  LOG_LEVEL: found "loud"; allowed: debug, info, warning, error\n`,
+  });
+});
+
+Deno.test("It says which store serves and where it listens, and stops on SIGTERM", async () => {
+  await using program = await Program.start();
+  const store = await program.line("store open");
+  assertMatch(String(store["store"]), /^SQLite file .*tally\.db$/);
+  assertMatch(String(store["toChange"]), /REDIS_URL/);
+  const api = await program.line("api listening");
+  const ingest = await program.line("ingest listening");
+  for (const { host, port } of [api, ingest]) {
+    assertEquals(host, "127.0.0.1");
+    (await Deno.connect({ hostname: "127.0.0.1", port: Number(port) })).close();
+  }
+  program.signal("SIGTERM");
+  const { code, lines } = await program.end();
+  assertEquals(lines.map(({ message }) => message), ["stopping", "stopped"]);
+  assertEquals(code, 0);
+});
+
+for (const [role, listening] of [["ingest", "ingest listening"], ["api", "api listening"]] as const) {
+  Deno.test(`The role ${role} listens alone`, async () => {
+    await using program = await Program.start(["--role", role]);
+    await program.line(listening);
+    program.signal("SIGTERM");
+    const { code } = await program.end();
+    assertEquals(code, 0);
+    assertEquals(program.seen.filter(({ message }) => message.endsWith(" listening")).length, 1);
+  });
+}
+
+Deno.test("A Ctrl-C that arrives twice is one", async () => {
+  await using program = await Program.start();
+  await program.line("ingest listening");
+  program.signal("SIGINT");
+  program.signal("SIGINT");
+  assertEquals((await program.end()).code, 0);
+});
+
+for (const [role, setting] of [["ingest", "GRPC_PORT"], ["api", "HTTP_PORT"]] as const) {
+  Deno.test(`The role ${role} says which port is taken, and ends with code 1`, async () => {
+    using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = taken.addr;
+    await using program = await Program.start(["--role", role], { [setting]: String(port) });
+    const { reason } = await program.line("failed");
+    assertMatch(String(reason), new RegExp(`127\\.0\\.0\\.1.*${port}.*in use`, "s"));
+    const { code, stderr } = await program.end();
+    assertEquals(code, 1);
+    assert(!stderr.includes("    at "), stderr);
+  });
+}
+
+Deno.test("A file it may not use ends it with code 1", async () => {
+  await using program = await Program.start([], { TALLY_DB: "/nowhere/tally.db" });
+  assertStringIncludes(String((await program.line("failed"))["reason"]), "/nowhere/tally.db");
+  assertEquals((await program.end()).code, 1);
+});
+
+Deno.test("The password of Redis is in no line", async () => {
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  await using program = await Program.start([], {
+    REDIS_URL: `redis://user:hunter2@127.0.0.1:${silent.addr.port}`,
+    STORE_TIMEOUT: "50ms",
+    DRAIN_TIMEOUT: "1s",
+    LOG_LEVEL: "debug",
+  });
+  await program.line("ingest listening");
+  program.signal("SIGTERM");
+  const { stderr } = await program.end();
+  assert(!(JSON.stringify(program.seen) + stderr).includes("hunter2"));
+});
+
+/** A device with a packet on its way to a store that does not answer: draining cannot end well. */
+async function withStuckPacket(
+  env: Record<string, string>,
+  body: (program: Program) => Promise<void>,
+): Promise<void> {
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  await using program = await Program.start(["--role", "ingest"], {
+    REDIS_URL: `redis://127.0.0.1:${silent.addr.port}`,
+    STORE_TIMEOUT: "50ms",
+    LOG_LEVEL: "info",
+    ...env,
+  });
+  const { port } = await program.line("ingest listening");
+  const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
+  try {
+    const { path, requestSerialize, responseDeserialize } = streamPackets;
+    const call = client.makeClientStreamRequest(path, requestSerialize, responseDeserialize, () => {});
+    const packet = { device_id: "sensor-1", timestamp: Date.now(), payload: new Uint8Array() };
+    await new Promise((resolve) => call.write(packet, resolve));
+    // Unknown to the server. Sent later on the same connection, so answered after the packet was read.
+    const error = await new Promise<ServiceError | null>((resolve) =>
+      client.makeUnaryRequest("/no/such", requestSerialize, responseDeserialize, packet, resolve)
+    );
+    assertEquals(error?.code, status.UNIMPLEMENTED);
+    await body(program);
+    call.cancel();
+  } finally {
+    client.close();
+  }
+}
+
+Deno.test("What cannot be stored in time ends it with code 1, and says what becomes of it", () =>
+  withStuckPacket({ DRAIN_TIMEOUT: "500ms" }, async (program) => {
+    program.signal("SIGTERM");
+    assertMatch(
+      String((await program.line("failed"))["reason"]),
+      /could not stop within 500 ms.*DRAIN_TIMEOUT/,
+    );
+    assertEquals((await program.end()).code, 1);
+  }));
+
+Deno.test("A second signal ends it at once", () =>
+  withStuckPacket({ DRAIN_TIMEOUT: "1h" }, async (program) => {
+    program.signal("SIGTERM");
+    await program.line("stopping");
+    // As often as an impatient person; the first few still count as the first.
+    const impatience = setInterval(() => program.signal("SIGTERM"), 50);
+    try {
+      assertEquals((await program.end()).code, 143);
+    } finally {
+      clearInterval(impatience);
+    }
+  }));

@@ -1,0 +1,39 @@
+import { assertEquals, assertLess } from "@std/assert";
+
+import { countsOf, startTestIngest, temporaryStore } from "./harness.ts";
+import { PythonFolder } from "./python.ts";
+import { TcpProxy } from "./tcp_proxy.ts";
+
+const root = new URL("..", import.meta.url).pathname;
+
+/** The README's only Python program that knows sessions. */
+async function snippet(): Promise<string> {
+  const readme = await Deno.readTextFile(`${root}/README.md`);
+  const programs = Array.from(readme.matchAll(/```python\n([^]*?)```/g), ([, program]) => program!)
+    .filter((program) => program.includes("telemetry-session"));
+  assertEquals(programs.length, 1, "README.md shows one Python client with telemetry-session");
+  return programs[0]!;
+}
+
+Deno.test("The README's Python client is below 40 lines", async () => {
+  assertLess((await snippet()).trimEnd().split("\n").length, 40);
+});
+
+Deno.test("The README's Python client counts each packet once, over cut connections", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  await using proxy = await TcpProxy.start(ingest);
+  let cuts = 0;
+  proxy.onBytes = () => {
+    if (cuts < 3 && proxy.bytes > 100_000 * (cuts + 1)) {
+      cuts++;
+      setTimeout(() => proxy.cut());
+    }
+  };
+  await using folder = await PythonFolder.make({ "send.py": await snippet() });
+  await folder.protoc(`${root}/proto`, "telemetry.proto");
+  const printed = await folder.run("send.py", `127.0.0.1:${proxy.port}`, "20000");
+  assertEquals(printed, "ok=True committed=20000 rejected=0\n");
+  assertEquals([cuts, ingest.counters.streams > 3], [3, true]);
+  assertEquals(await countsOf(store), { "sensor-1": 20_000 });
+});

@@ -1,0 +1,106 @@
+/**
+ * Makes sure that what the tests run is there: `deno task test` does this first. On Debian and Ubuntu
+ * it installs what is missing, as root or with a sudo that asks for no password; elsewhere it says
+ * what to install and ends with exit code 1. No test is left out instead.
+ *
+ * @module
+ */
+
+/** Something the tests run, and where it comes from. */
+interface Need {
+  readonly name: string;
+  /** Exits with 0 where it is installed. */
+  readonly probe: readonly [program: string, ...args: string[]];
+  readonly apt: readonly string[];
+  readonly brew: readonly string[];
+}
+
+const needs: readonly Need[] = [
+  {
+    name: "redis-server, the store most tests run against",
+    probe: ["redis-server", "--version"],
+    apt: ["redis-server"],
+    brew: ["brew install redis"],
+  },
+  {
+    name: "protoc, to make the Python client from the proto",
+    probe: ["protoc", "--version"],
+    apt: ["protobuf-compiler"],
+    brew: ["brew install protobuf"],
+  },
+  {
+    name: "grpc_python_plugin, protoc's part for gRPC in Python",
+    probe: ["sh", "-c", "command -v grpc_python_plugin"],
+    apt: ["protobuf-compiler-grpc"],
+    brew: ["brew install grpc"],
+  },
+  {
+    name: "/usr/bin/python3 with grpcio and protobuf, to run a client in another language",
+    probe: ["/usr/bin/python3", "-c", "import grpc, google.protobuf"],
+    apt: ["python3", "python3-grpcio", "python3-protobuf"],
+    brew: ["/usr/bin/python3 -m pip install --user grpcio protobuf"],
+  },
+  {
+    name: "chromium-headless-shell, to look at the monitor page with",
+    probe: ["chromium-headless-shell", "--version"],
+    apt: ["chromium-headless-shell"],
+    brew: ["brew install --cask chromium"],
+  },
+];
+
+const missing = await missingNeeds();
+if (missing.length > 0) {
+  console.log(`Missing for the tests:\n${missing.map(({ name }) => `  ${name}\n`).join("")}`);
+  if (!await installWithApt(missing.flatMap(({ apt }) => apt))) giveUp(missing);
+  const stillMissing = await missingNeeds();
+  if (stillMissing.length > 0) giveUp(stillMissing);
+}
+
+async function missingNeeds(): Promise<Need[]> {
+  const found = await Promise.all(needs.map(({ probe }) => succeeds(...probe)));
+  return needs.filter((_, index) => !found[index]);
+}
+
+/** False where apt is not to be had or fails; its own output says why. */
+async function installWithApt(packages: readonly string[]): Promise<boolean> {
+  if (!await succeeds("apt-get", "--version")) return false;
+  const isRoot = Deno.uid() === 0;
+  if (!isRoot && !await succeeds("sudo", "-n", "true")) return false;
+  console.log(`Installing with apt-get: ${packages.join(" ")}`);
+  const apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"];
+  const [program, ...args] = isRoot ? apt : ["sudo", "-n", ...apt];
+  return await runs(program!, ...args, "update") &&
+    await runs(program!, ...args, "install", "-y", "--no-install-recommends", ...packages);
+}
+
+function giveUp(missing: readonly Need[]): never {
+  const packages = missing.flatMap(({ apt }) => apt).join(" ");
+  console.error(
+    `Cannot run the tests: ${missing.length} of the programs they need could not be installed.\n` +
+      `  Debian, Ubuntu:  sudo apt-get update && sudo apt-get install ${packages}\n` +
+      `  macOS:           ${missing.flatMap(({ brew }) => brew).join(" && ")}`,
+  );
+  Deno.exit(1);
+}
+
+async function succeeds(program: string, ...args: string[]): Promise<boolean> {
+  return await exitCode(program, args, "null") === 0;
+}
+
+async function runs(program: string, ...args: string[]): Promise<boolean> {
+  return await exitCode(program, args, "inherit") === 0;
+}
+
+async function exitCode(
+  program: string,
+  args: string[],
+  output: "null" | "inherit",
+): Promise<number | undefined> {
+  try {
+    const command = new Deno.Command(program, { args, stdin: "null", stdout: output, stderr: output });
+    return (await command.output()).code;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
