@@ -58,6 +58,10 @@ export class TallyProcess {
     return process;
   }
 
+  get pid(): number {
+    return this.#process.pid;
+  }
+
   /** Where it listens. */
   get port(): number {
     return this.#port;
