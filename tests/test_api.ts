@@ -50,6 +50,26 @@ export class TestClock {
   }
 }
 
+/** Both clocks of an api, which run, and can be moved ahead. */
+export class RunningClock {
+  #aheadMs = 0;
+  /** The clocks, for the api's options. */
+  readonly options = {
+    now: () => performance.now() + this.#aheadMs,
+    unixNow: () => Date.now() + this.#aheadMs,
+  };
+
+  /** Unix milliseconds. */
+  get unixMs(): number {
+    return this.options.unixNow();
+  }
+
+  /** Lets time pass. */
+  pass(ms: number): void {
+    this.#aheadMs += ms;
+  }
+}
+
 let sequence = 0;
 
 /** Stores packets of each device, received at `receivedAtMs`. */

@@ -9,7 +9,7 @@ import { httpStatus, RequestError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { createApp } from "./app.ts";
 import { EventStreams } from "./event_streams.ts";
-import { EventFeed, watchForSilence } from "./events.ts";
+import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
 import { Fleet, MAX_AGE_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
 import { Live } from "./live.ts";
@@ -46,6 +46,8 @@ export interface ApiOptions {
   readonly maxAgeMs?: number;
   /** A reader that takes longer than this for one body is cut off; default {@linkcode READ_TIMEOUT_MS}. */
   readonly readTimeoutMs?: number;
+  /** Silent devices, and new events, are looked for this often; default {@linkcode WATCH_INTERVAL_MS}. */
+  readonly watchIntervalMs?: number;
   /** A stream that has nothing to say sends a comment this often; default 15 s. */
   readonly heartbeatMs?: number;
   /** A reader of a stream that takes nothing for so long is cut off; default 10 s. */
@@ -68,12 +70,13 @@ export interface RunningApi {
 /** Starts the api; rejects if the address cannot be bound. It need not reach the store to start. */
 export async function startApi(options: ApiOptions): Promise<RunningApi> {
   const { host, port, store, log, offlineAfterMs, prometheusMaxDevices, liveMaxClients } = options;
-  const { now = () => performance.now(), unixNow = Date.now, maxAgeMs = MAX_AGE_MS } = options;
+  const { now = () => performance.now(), unixNow = Date.now } = options;
+  const { maxAgeMs = MAX_AGE_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
   const fleet = new Fleet({ store, now, unixNow, maxAgeMs, offlineAfterMs, log });
   const figures = new FleetFigures({ fleet, store, now, unixNow, offlineAfterMs });
   const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
   const live = new Live({ fleet, figures, store, streams, now, unixNow });
-  const eventFeed = new EventFeed(store, streams);
+  const eventFeed = new EventFeed(store, streams, watchIntervalMs);
   const app = createApp({
     store,
     fleet,
@@ -124,7 +127,8 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   const address = await listening.promise;
 
   const watching = new AbortController();
-  const watched = watchForSilence({ fleet, store, unixNow, offlineAfterMs, log, signal: watching.signal });
+  const { signal } = watching;
+  const watched = watchForSilence({ fleet, store, unixNow, offlineAfterMs, watchIntervalMs, log, signal });
 
   return {
     host: address.hostname,

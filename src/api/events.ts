@@ -35,6 +35,8 @@ export interface SilenceWatchOptions {
   readonly unixNow: () => number;
   /** A device silent for longer is offline. */
   readonly offlineAfterMs: number;
+  /** Silent devices are looked for this often. */
+  readonly watchIntervalMs: number;
   /** Told of errors nobody foresaw. */
   readonly log: Logger;
   /** Ends the watch. */
@@ -47,7 +49,7 @@ export interface SilenceWatchOptions {
  * so nobody is called silent until it has been reachable for `offlineAfterMs`.
  */
 export async function watchForSilence(options: SilenceWatchOptions): Promise<void> {
-  const { fleet, store, unixNow, offlineAfterMs, log, signal } = options;
+  const { fleet, store, unixNow, offlineAfterMs, watchIntervalMs, log, signal } = options;
   while (!signal.aborted) {
     try {
       await fleet.fresh();
@@ -60,7 +62,7 @@ export async function watchForSilence(options: SilenceWatchOptions): Promise<voi
       // Of a store that cannot be reached the fleet has told already.
       if (!(error instanceof StoreError)) log.error("Looking for silent devices failed", { error });
     }
-    await delay(WATCH_INTERVAL_MS, undefined, { signal }).catch(() => {});
+    await delay(watchIntervalMs, undefined, { signal }).catch(() => {});
   }
 }
 
@@ -68,12 +70,14 @@ export async function watchForSilence(options: SilenceWatchOptions): Promise<voi
 export class EventFeed {
   readonly #store: Pick<Store, "events">;
   readonly #streams: EventStreams;
+  readonly #watchIntervalMs: number;
   readonly #closing = new AbortController();
   #look: Promise<number> | undefined;
 
   /** Looks for nothing before a client connects. */
-  constructor(store: Pick<Store, "events">, streams: EventStreams) {
+  constructor(store: Pick<Store, "events">, streams: EventStreams, watchIntervalMs: number) {
     this.#store = store;
+    this.#watchIntervalMs = watchIntervalMs;
     this.#streams = streams;
   }
 
@@ -113,6 +117,6 @@ export class EventFeed {
   }
 
   #wait(): Promise<void> {
-    return delay(WATCH_INTERVAL_MS, undefined, { signal: this.#closing.signal });
+    return delay(this.#watchIntervalMs, undefined, { signal: this.#closing.signal });
   }
 }
