@@ -304,7 +304,15 @@ Deno.test("/healthz says the process lives, /readyz that the store answers", asy
 Deno.test("Unknown paths and wrong methods get JSON errors", async () => {
   await withApi(new ListedStore(sensor), async (api) => {
     for (
-      const path of ["/page", "/metrics/", "/METRICS", "/nothing?x=1", "/%E0%A4%A", "//metrics", "/../etc/passwd"]
+      const path of [
+        "/page",
+        "/metrics/",
+        "/METRICS",
+        "/nothing?x=1",
+        "/%E0%A4%A",
+        "//metrics",
+        "/../etc/passwd",
+      ]
     ) {
       const { status, headers, text } = await ask(api, path);
       assertEquals([status, headers["content-type"]], [404, "application/json"], path);
