@@ -1,45 +1,81 @@
 /**
- * Keeps the process alive when the other side says goodbye.
+ * Keeps `node:http2` of Deno from freeing an HTTP/2 session while it is being read.
  *
- * In Deno 2.9 an HTTP/2 session that is closed from within the reading of a frame, as `node:http2` does
- * on a GOAWAY, is freed while it is still being read: sooner or later the process dies with SIGSEGV or
- * an assertion of nghttp2 (denoland/deno#36788; here once in 600 to 2,500 connections that clients
- * closed). So closing waits until the reading is done. To be removed with the fault.
+ * Up to 2.9.6 at least, a session that ends in the middle of what it receives (a GOAWAY on a connection
+ * without open calls, which is how every gRPC client says goodbye) is freed at once, and nghttp2 goes on
+ * with the freed memory: the process dies of SIGSEGV or SIGABRT, sooner or later
+ * (https://github.com/denoland/deno/issues/36788). Deno means to wait until nghttp2 has returned; this
+ * module does it. `tests/http2_guard_test.ts` shows when it is needed no more.
  *
  * @module
  */
-import { performServerHandshake } from "node:http2";
+import { connect } from "node:http2";
 import { Duplex } from "node:stream";
 
-interface Closable {
-  readonly closed: boolean;
-  readonly destroyed: boolean;
-  once(event: "close", listener: () => void): void;
-  close(callback?: () => void): void;
-  destroy(error?: Error | number, code?: number): void;
+/** The native half of an HTTP/2 session; these methods enter nghttp2, which calls back before it returns. */
+interface NativeSession {
+  receive(bytes: Uint8Array): void;
+  sendPending(): void;
+  getOutgoingChunk(): Uint8Array;
+  destroy(...details: unknown[]): void;
 }
 
-let guarded = false;
+let installed: boolean | undefined;
 
-/** Guards every HTTP/2 session of this process, of servers and of clients, once and for all. */
-export function guardHttp2Sessions(): void {
-  if (guarded) return;
-  guarded = true;
-  // The class that both kinds of session share is not exported, but has instances.
-  const silence = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
-  const session = performServerHandshake(silence);
+/** Guards all sessions of this process, servers' and clients'. False: this Deno has no such sessions. */
+export function guardHttp2(): boolean {
+  return installed ??= install();
+}
+
+function install(): boolean {
+  const native = nativePrototype();
+  if (native === undefined) return false;
+  const { receive, sendPending, getOutgoingChunk, destroy } = native;
+  /** Sessions that nghttp2 works on, with what is to be done when it has returned. */
+  const busy = new Map<NativeSession, (() => void)[]>();
+
+  function enter<Result>(session: NativeSession, work: () => Result): Result {
+    const deferred: (() => void)[] = [];
+    busy.set(session, deferred);
+    try {
+      return work();
+    } finally {
+      busy.delete(session);
+      for (const run of deferred) run();
+    }
+  }
+
+  native.receive = function (bytes) {
+    enter(this, () => receive.call(this, bytes));
+  };
+  native.getOutgoingChunk = function () {
+    return busy.has(this) ? new Uint8Array(0) : enter(this, () => getOutgoingChunk.call(this));
+  };
+  native.sendPending = function () {
+    if (!busy.has(this)) sendPending.call(this);
+  };
+  native.destroy = function (...details) {
+    const deferred = busy.get(this);
+    if (deferred === undefined) destroy.apply(this, details);
+    else deferred.push(() => destroy.apply(this, details));
+  };
+  return true;
+}
+
+/** Found through a session that is connected to nothing. */
+function nativePrototype(): NativeSession | undefined {
+  const nowhere = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+  const session = connect("http://localhost", { createConnection: () => nowhere });
+  session.on("error", () => {});
+  const candidates = Object.getOwnPropertySymbols(session)
+    .map((symbol) => (session as unknown as Record<symbol, unknown>)[symbol])
+    .filter((value) => typeof value === "object" && value !== null)
+    .map((value) => Object.getPrototypeOf(value));
   session.destroy();
-  const sessions = Object.getPrototypeOf(Object.getPrototypeOf(session)) as Closable;
-  const { close, destroy } = sessions;
-  sessions.close = function (callback) {
-    queueMicrotask(() => {
-      // By now it may be closed by somebody else, and `close` would say nothing.
-      if (callback !== undefined && this.destroyed) callback();
-      else if (callback !== undefined && this.closed) this.once("close", callback);
-      else close.call(this, callback);
-    });
-  };
-  sessions.destroy = function (...args) {
-    queueMicrotask(() => destroy.apply(this, args));
-  };
+  return candidates.find((prototype) =>
+    prototype !== null &&
+    ["receive", "sendPending", "getOutgoingChunk", "destroy"].every((method) =>
+      typeof Object.getOwnPropertyDescriptor(prototype, method)?.value === "function"
+    )
+  );
 }

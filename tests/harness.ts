@@ -131,7 +131,12 @@ export class RawCall implements AsyncDisposable {
     const stream = this.stream = this.#session.request(all);
     stream.on("error", () => {});
     this.committed = new Promise((resolve) => {
-      stream.on("response", (headers) => resolve(headers["telemetry-committed"] as string | undefined));
+      stream.on("response", (headers) => {
+        // With a status they are trailers: the call has ended before it had its session.
+        if (headers["grpc-status"] === undefined) {
+          resolve(headers["telemetry-committed"] as string | undefined);
+        }
+      });
       stream.on("close", () => resolve(undefined));
     });
     let trailers: Record<string, unknown> = {};

@@ -29,6 +29,7 @@ export class RedisServer implements AsyncDisposable {
   /** With the password, if it asks for one. */
   readonly url: string;
   #process: Deno.ChildProcess | undefined;
+  #ended = false;
 
   /** Starts nothing yet. */
   constructor(readonly port: number, readonly dir: string, readonly settings: RedisSettings) {
@@ -47,10 +48,10 @@ export class RedisServer implements AsyncDisposable {
         cause: error,
       });
     }
-    let ended = false;
-    this.#process.status.then(() => ended = true);
+    this.#ended = false;
+    this.#process.status.then(() => this.#ended = true);
     await until(async () => {
-      if (ended) throw new Error(`redis-server ended at start: redis-server ${args.join(" ")}`);
+      if (this.#ended) throw new Error(`redis-server ended at start: redis-server ${args.join(" ")}`);
       return await this.call("PING").catch(() => undefined) === "PONG";
     }, "redis-server answers");
   }
@@ -71,17 +72,17 @@ export class RedisServer implements AsyncDisposable {
 
   /** SIGSTOP: connections stay open, nothing is answered. */
   pause(): void {
-    this.#process?.kill("SIGSTOP");
+    this.#signal("SIGSTOP");
   }
 
   /** SIGCONT. */
   resume(): void {
-    this.#process?.kill("SIGCONT");
+    this.#signal("SIGCONT");
   }
 
   /** SIGKILL, as by a crash. */
   async kill9(): Promise<void> {
-    this.#process?.kill("SIGKILL");
+    this.#signal("SIGKILL");
     await this.#process?.status;
     this.#process = undefined;
   }
@@ -101,6 +102,10 @@ export class RedisServer implements AsyncDisposable {
   /** As {@linkcode RedisServer.stop}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  #signal(signal: Deno.Signal): void {
+    if (!this.#ended) this.#process?.kill(signal);
   }
 }
 

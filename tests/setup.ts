@@ -43,8 +43,12 @@ const needs: readonly Need[] = [
     brew: ["/usr/bin/python3 -m pip install --user grpcio protobuf"],
   },
   {
-    name: "chromium-headless-shell, to look at the monitor page with",
-    probe: ["chromium-headless-shell", "--version"],
+    name: "Chromium or Chrome, to look at the monitor page with",
+    probe: [
+      "sh",
+      "-c",
+      "command -v chromium-headless-shell || command -v chromium || command -v google-chrome",
+    ],
     apt: ["chromium-headless-shell"],
     brew: ["brew install --cask chromium"],
   },

@@ -5,13 +5,42 @@
  */
 import { assert, assertEquals } from "@std/assert";
 
-import type { Batch, DeviceDelta, SessionAdvance, SessionClaim, Store } from "../src/store/store.ts";
+import type {
+  Batch,
+  DeviceDelta,
+  DeviceEvent,
+  Period,
+  SessionAdvance,
+  SessionClaim,
+  Store,
+} from "../src/store/store.ts";
 import { advance, batch, delta, now, pagesOf } from "./batches.ts";
 import type { Random } from "./random.ts";
 
-/** What a store should hold, and what three writers and their streams believe. */
+interface ModelDevice {
+  count: number;
+  timestampMs: number;
+  payload: Uint8Array;
+  firstSeenMs: number;
+  lastSeenMs: number;
+  online: boolean;
+  /** Every packet, by the time at which it counts. */
+  packets: { atMs: number; packets: number }[];
+}
+
+/** What a store should hold, and what three writers, their streams and two readers believe. */
 export class StoreModel {
-  readonly #devices = new Map<string, { count: number; timestampMs: number; payload: Uint8Array }>();
+  readonly #devices = new Map<string, ModelDevice>();
+  /** Every packet of all devices. */
+  readonly #fleet: ModelDevice["packets"] = [];
+  readonly #events: Omit<DeviceEvent, "id">[] = [];
+  #lastEvent: number | undefined;
+  /** Ids changed since each reader asked, and the version it was given. */
+  readonly #readers: { version: number | undefined; changed: Set<string> }[] = [
+    { version: undefined, changed: new Set() },
+    { version: undefined, changed: new Set() },
+  ];
+  #nowMs = now;
   readonly #sessions = new Map<string, { epoch: number; committed: number }>();
   /** Claims as streams got them; many are out of date. */
   readonly #claims: { session: string; epoch: number; at: number }[] = [];
@@ -23,15 +52,20 @@ export class StoreModel {
 
   /** Does one random thing to the model and to `store`, which must answer alike. */
   async step(random: Random, store: Store): Promise<void> {
-    const kind = random.int(1, 20);
-    if (kind <= 6) {
+    const kind = random.int(1, 26);
+    this.#lastEvent ??= (await store.events(undefined, 1))[0]?.id ?? 0;
+    if (kind > 24) {
+      await this.#readChanges(random.pick(this.#readers), store);
+    } else if (kind > 20) {
+      await this.#markOffline(random, store);
+    } else if (kind <= 6) {
       const session = `${this.name} session ${random.int(1, 4)}`;
       const offset = random.int(0, 12);
       const known = this.#sessions.get(session);
       const expected: SessionClaim = known !== undefined && offset > known.committed
         ? { outcome: "gap", committed: known.committed }
         : { outcome: "claimed", epoch: (known?.epoch ?? 0) + 1, committed: known?.committed ?? offset };
-      assertEquals(await store.claimSession(session, offset, now), expected);
+      assertEquals(await store.claimSession(session, offset, this.#nowMs), expected);
       if (expected.outcome === "claimed") {
         const { epoch, committed } = expected;
         this.#sessions.set(session, { epoch, committed });
@@ -41,10 +75,56 @@ export class StoreModel {
       assertEquals(await store.apply(random.pick(this.#sent)), []);
     } else if (kind <= 10) {
       const deviceId = `${this.name} device ${random.int(1, 6)}`;
-      assertEquals(await store.remove(deviceId), this.#devices.delete(deviceId));
+      const known = this.#devices.delete(deviceId);
+      assertEquals(await store.remove(deviceId), known);
+      if (known) this.#changed(deviceId);
     } else {
       await this.#apply(random, store);
     }
+  }
+
+  #changed(deviceId: string): void {
+    for (const { changed } of this.#readers) changed.add(deviceId);
+  }
+
+  async #readChanges(reader: { version: number | undefined; changed: Set<string> }, store: Store) {
+    const { version, deviceIds } = await store.changes(reader.version);
+    if (reader.version === undefined) assertEquals(deviceIds, "all");
+    // Behind version 0, of a store without any change, the first one may lie far.
+    else if (reader.version > 0 || deviceIds !== "all") {
+      assertEquals(deviceIds === "all" || new Set(deviceIds), reader.changed);
+    }
+    reader.version = version;
+    reader.changed = new Set();
+  }
+
+  async #markOffline(random: Random, store: Store): Promise<void> {
+    const deviceIds = Array.from({ length: 6 }, (_, i) => `${this.name} device ${i + 1}`)
+      .filter(() => random.chance(0.7));
+    const beforeMs = this.#nowMs - random.pick([-1, 0, 100, 60_000]);
+    let marked = 0;
+    for (const deviceId of deviceIds) {
+      const device = this.#devices.get(deviceId);
+      if (device === undefined || !device.online || device.lastSeenMs >= beforeMs) continue;
+      device.online = false;
+      this.#events.push({
+        kind: "offline",
+        deviceId,
+        atMs: this.#nowMs,
+        lastSeenMs: device.lastSeenMs,
+      });
+      this.#changed(deviceId);
+      marked++;
+    }
+    assertEquals(await store.markOffline(deviceIds, beforeMs, this.#nowMs), marked);
+  }
+
+  /** Mostly a little later, at times much later, at times a clock that is behind. */
+  #receivedAtMs(random: Random): number {
+    const kind = random.int(1, 20);
+    if (kind === 1) return this.#nowMs - random.int(1, 150_000);
+    const aheadMs = kind <= 12 ? 300 : kind <= 17 ? 100_000 : kind <= 19 ? 2 * 3_600_000 : 20 * 3_600_000;
+    return this.#nowMs += random.int(0, aheadMs);
   }
 
   async #apply(random: Random, store: Store): Promise<void> {
@@ -69,6 +149,7 @@ export class StoreModel {
     const sent = {
       ...batch(sequence, { devices: [...devices.values()], sessions: [...sessions.values()] }),
       producer,
+      receivedAtMs: this.#receivedAtMs(random),
     };
     assertEquals(await store.apply(sent), fenced.map(({ session }) => session));
     if (fenced.length > 0) return;
@@ -79,21 +160,68 @@ export class StoreModel {
       this.#sessions.set(session, { epoch, committed: to });
       claim.at = to;
     }
+    const { receivedAtMs } = sent;
     for (const { deviceId, packets, timestampMs, payload } of devices.values()) {
       const old = this.#devices.get(deviceId);
+      const lastSeenMs = Math.max(receivedAtMs, old?.lastSeenMs ?? 0);
+      const back = old !== undefined && !old.online && receivedAtMs > old.lastSeenMs;
+      if (back) {
+        this.#events.push({ kind: "online", deviceId, atMs: receivedAtMs, lastSeenMs: old.lastSeenMs });
+      }
       const newest = old !== undefined && old.timestampMs > timestampMs ? old : { timestampMs, payload };
-      this.#devices.set(deviceId, { ...newest, count: (old?.count ?? 0) + packets });
+      this.#devices.set(deviceId, {
+        timestampMs: newest.timestampMs,
+        payload: newest.payload,
+        count: (old?.count ?? 0) + packets,
+        firstSeenMs: old?.firstSeenMs ?? receivedAtMs,
+        lastSeenMs,
+        online: back || (old?.online ?? true),
+        packets: [...old?.packets ?? [], { atMs: lastSeenMs, packets }],
+      });
+      this.#fleet.push({ atMs: receivedAtMs, packets });
+      this.#changed(deviceId);
     }
   }
 
-  /** Everything the model holds is in `store`, and no more. */
-  async compare(store: Store): Promise<void> {
-    const counts = (await pagesOf(store)).flat().filter(({ deviceId }) => deviceId.startsWith(this.name));
-    assertEquals(counts.length, this.#devices.size);
-    for (const [deviceId, { count, timestampMs, payload }] of this.#devices) {
+  /** Everything the model holds is in `store`, and no more. `fleet`: no other model's packets are in it. */
+  async compare(store: Store, { fleet }: { fleet: boolean }): Promise<void> {
+    const mine = ({ deviceId }: { deviceId: string }) => deviceId.startsWith(`${this.name} `);
+    const byId = (a: { deviceId: string }, b: { deviceId: string }) => a.deviceId < b.deviceId ? -1 : 1;
+    const scanned = (await pagesOf(store)).flat().filter(mine).sort(byId);
+    const expected = [...this.#devices].map(([deviceId, { payload: _, packets: __, ...device }]) => (
+      { deviceId, ...device }
+    )).sort(byId);
+    assertEquals(scanned, expected);
+    assertEquals([...await store.summaries([...this.#devices.keys()])].sort(byId), expected);
+    for (const [deviceId, { payload, packets }] of this.#devices) {
       const found = await store.device(deviceId);
-      assert(found, `${deviceId} is missing`);
-      assertEquals([found.count, found.timestampMs, found.payload], [count, timestampMs, payload], deviceId);
+      assertEquals(found?.payload, payload, deviceId);
+      const history = await store.history(deviceId, this.#nowMs);
+      assert(history, `${deviceId} has no history`);
+      assertEquals(history.minutes, periods(packets, this.#nowMs, 60_000, 60), deviceId);
+      assertEquals(history.hours, periods(packets, this.#nowMs, 3_600_000, 24), deviceId);
     }
+    for (const reader of this.#readers) await this.#readChanges(reader, store);
+    const events = (await store.events(this.#lastEvent, 10_000)).map(({ id: _, ...event }) => event);
+    assertEquals(events, this.#events);
+    if (!fleet) return;
+    const { seconds, minutes, hours } = await store.fleetHistory(this.#nowMs);
+    assertEquals(seconds, periods(this.#fleet, this.#nowMs, 1000, 900));
+    assertEquals(minutes, periods(this.#fleet, this.#nowMs, 60_000, 60));
+    assertEquals(hours, periods(this.#fleet, this.#nowMs, 3_600_000, 24));
   }
+}
+
+/** What happened in the `count` periods up to `untilMs`. */
+function periods(
+  packets: ModelDevice["packets"],
+  untilMs: number,
+  periodMs: number,
+  count: number,
+): Period[] {
+  return Array.from({ length: count }, (_, i) => {
+    const startMs = (Math.floor(untilMs / periodMs) - count + 1 + i) * periodMs;
+    const within = packets.filter(({ atMs }) => atMs >= startMs && atMs < startMs + periodMs);
+    return { startMs, packets: within.reduce((sum, { packets }) => sum + packets, 0) };
+  });
 }

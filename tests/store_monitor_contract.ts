@@ -127,6 +127,15 @@ export function testMonitoring(
     },
   );
 
+  test("All sixty minutes and all twenty-four hours are there", async (store) => {
+    const times = talkEveryHourThenEveryMinute();
+    for (const [i, atMs] of times.entries()) await send(store, atMs, ["a", i + 1]);
+    const { minutes, hours } = (await store.history("a", times.at(-1)!))!;
+    assertEquals(nonEmpty(minutes).map(([, packets]) => packets), times.map((_, i) => i + 1).slice(-60));
+    assertEquals(nonEmpty(hours).length, 24);
+    assertEquals(sum(hours.slice(0, -2)), sumOfRange(times.length - 62 - 21, times.length - 62));
+  });
+
   test("A late batch counts in the minute that was going on", async (store) => {
     await send(store, start + 10 * minute, ["a", 1]);
     await send(store, start, ["a", 2]);
@@ -304,6 +313,17 @@ export function testMonitoring(
     await other.removeInstance("nobody");
     assertEquals((await store.instances(gone)).map(({ instance }) => instance), ["b"]);
   });
+}
+
+/** Times of a device that talks in 26 hours, and then in 62 minutes: more than is kept of either. */
+export function talkEveryHourThenEveryMinute(): number[] {
+  const hours = Array.from({ length: 26 }, (_, i) => start + i * hour);
+  return [...hours, ...Array.from({ length: 62 }, (_, i) => start + 26 * hour + i * minute)];
+}
+
+/** `from` + … + `to`. */
+function sumOfRange(from: number, to: number): number {
+  return (from + to) * (to - from + 1) / 2;
 }
 
 function newest(periods: readonly Period[]): number {

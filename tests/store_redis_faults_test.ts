@@ -5,7 +5,7 @@
  */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 
-import { countsKey, producerKey, recordsKey, sessionKey } from "../src/store/keys.ts";
+import { countsKey, sessionKey } from "../src/store/keys.ts";
 import { StoreError } from "../src/store/store.ts";
 import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
 import { startRedis } from "./redis_server.ts";
@@ -145,7 +145,7 @@ Deno.test("Out of memory applies nothing, and the same batch goes in when there 
     await assertRejects(() => store.apply(big), StoreError, "OOM");
     await assertRejects(() => store.apply(batch(1, { sessions: big.sessions })), StoreError, "OOM");
     await assertRejects(() => store.ping(), StoreError, "OOM");
-    assertEquals(await server.call("EXISTS", countsKey, recordsKey, producerKey("p")), 0);
+    assertEquals(await server.call("KEYS", "*"), [sessionKey("s")]);
     assertEquals(await server.call("GET", sessionKey("s")), `${epoch} 0`);
     await server.call("CONFIG", "SET", "maxmemory", 0);
     assertEquals(await store.apply(big), []);
@@ -153,6 +153,13 @@ Deno.test("Out of memory applies nothing, and the same batch goes in when there 
     await server.call("CONFIG", "SET", "maxmemory", 1);
     assertEquals(await store.apply(big), []);
     assertEquals(Object.keys(await countsOf(store)).length, 2500);
+    await assertRejects(() => store.markOffline(["device-1"], now + 1, now), StoreError, "OOM");
+    assertEquals(await store.events(0, 1), []);
+    assertEquals((await store.device("device-1"))?.online, true);
+    // What is deleted makes room.
+    const { version } = await store.changes();
+    assertEquals(await store.remove("device-1"), true);
+    assertEquals((await store.changes(version)).deviceIds, ["device-1"]);
   });
 });
 

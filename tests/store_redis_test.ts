@@ -3,14 +3,30 @@
  *
  * @module
  */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 
-import { countsKey, probeKey, producerKey, recordsKey, sessionKey } from "../src/store/keys.ts";
+import {
+  changesKey,
+  countsKey,
+  deliveredKey,
+  deliveryOwnerKey,
+  eventsKey,
+  fleetKey,
+  historiesKey,
+  instancesKey,
+  payloadsKey,
+  probeKey,
+  producerKey,
+  recordsKey,
+  sessionKey,
+  versionKey,
+} from "../src/store/keys.ts";
 import { StoreError } from "../src/store/store.ts";
 import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
 import { startRedis } from "./redis_server.ts";
 import { openStore, withStore } from "./redis_store.ts";
 import { testStoreContract } from "./store_contract.ts";
+import { talkEveryHourThenEveryMinute } from "./store_monitor_contract.ts";
 import { until } from "./until.ts";
 
 testStoreContract("Redis", async () => {
@@ -51,8 +67,17 @@ Deno.test("All keys lie in one slot of a cluster, whatever the ids hold", async 
     const sessions = [advance(id, epoch, 0, 1)];
     assertEquals(await store.apply({ ...batch(1, { devices: [delta(id, 1)], sessions }), producer: id }), []);
     assertEquals((await store.device(id))?.count, 1);
+    assertEquals(await store.markOffline([id], now + 1, now), 1);
+    assertEquals((await store.fleetHistory(now)).seconds.at(-1)?.packets, 1);
+    assertEquals(await store.claimDelivery("me", 1000, now), (await store.events(0, 1))[0]?.id);
+    assertEquals(await store.remove(id), true);
+    assertEquals((await store.changes(1)).deviceIds, "all");
   });
-  const keys = [countsKey, recordsKey, probeKey, producerKey("{x}"), sessionKey("a}{b"), sessionKey("{}")];
+  const keys = [
+    ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, eventsKey],
+    ...[deliveredKey, deliveryOwnerKey, instancesKey, fleetKey("second", 1), fleetKey("hour", now)],
+    ...[probeKey, producerKey("{x}"), sessionKey("a}{b"), sessionKey("{}")],
+  ];
   const slots = await Promise.all(keys.map((key) => server.call("CLUSTER", "KEYSLOT", key)));
   assertEquals(new Set(slots).size, 1);
 });
@@ -114,6 +139,83 @@ Deno.test("A value Tally did not write stops the whole batch, and the message na
     assertEquals(await countsOf(store), {});
     assertEquals(await store.apply(both), []);
     assertEquals(await countsOf(store), { a: 1, z: 1 });
+  });
+});
+
+Deno.test("A key of another type stops the whole batch before anything is written", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    const at = (sequence: number, receivedAtMs: number, devices = [delta("a", 1), delta("z", 1)]) =>
+      store.apply({ ...batch(sequence, { devices }), receivedAtMs });
+    await at(1, now);
+    await store.markOffline(["a"], now + 1, now + 1);
+    // Later, so that the batch ends a minute and brings a device back.
+    const later = now + 120_000;
+    const fleetKeys = (["second", "minute", "hour"] as const).map((period) => fleetKey(period, later));
+    const keys = [payloadsKey, historiesKey, versionKey, changesKey, eventsKey, ...fleetKeys];
+    for (const key of keys) {
+      const kept = await server.call("EXISTS", key) === 1;
+      if (kept) await server.call("RENAME", key, `${key}:kept`);
+      await server.call("SADD", key, "theirs");
+      await assertRejects(() => at(2, later), StoreError, "WRONGTYPE");
+      assertEquals((await store.summaries(["a"]))[0]?.lastSeenMs, now, key);
+      assertEquals(await server.call("SMEMBERS", key), ["theirs"]);
+      await server.call("DEL", key);
+      if (kept) await server.call("RENAME", `${key}:kept`, key);
+    }
+    for (const [key, command, ...args] of foreignValues(later)) {
+      if (await server.call("EXISTS", key) === 1) await server.call("COPY", key, `${key}:kept`);
+      await server.call(command!, key, ...args);
+      await assertRejects(() => at(2, later), StoreError);
+      assertEquals((await store.summaries(["a"]))[0]?.lastSeenMs, now, key);
+      await server.call("DEL", key);
+      if (await server.call("EXISTS", `${key}:kept`) === 1) await server.call("RENAME", `${key}:kept`, key);
+    }
+    assertEquals(await countsOf(store), { a: 1, z: 1 });
+    assertEquals(await at(2, later), []);
+    assertEquals(await countsOf(store), { a: 2, z: 2 });
+    assertEquals((await store.events(0, 10)).map(({ kind }) => kind), ["offline", "online"]);
+  });
+});
+
+/** Values that Tally does not write, and how they get there. */
+function foreignValues(atMs: number): [key: string, command: string, ...args: string[]][] {
+  return [
+    [versionKey, "SET", "many"],
+    [eventsKey, "RPUSH", "something"],
+    [historiesKey, "HSET", "a", "x"],
+    [fleetKey("second", atMs), "HSET", `${atMs / 1000}`, "many"],
+  ];
+}
+
+Deno.test("A history holds 59 minutes and 23 hours that are over, and no more", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    for (const [i, receivedAtMs] of talkEveryHourThenEveryMinute().entries()) {
+      await store.apply({ ...batch(i + 1, { devices: [delta("a", 1)] }), receivedAtMs });
+    }
+    assertEquals(await server.call("HSTRLEN", historiesKey, "a"), 4 + 59 + 23);
+  });
+});
+
+Deno.test("The fleet's history expires by itself, and an emptied Redis repeats no version or event", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    const goOffline = async (sequence: number) => {
+      await store.apply(batch(sequence, { devices: [delta("a", 1)] }));
+      await store.markOffline(["a"], now + 1, now + 1);
+      return { version: (await store.changes()).version, event: (await store.events(0, 1))[0]!.id };
+    };
+    const before = await goOffline(1);
+    for (const [period, hours] of [["second", 0.5], ["minute", 2], ["hour", 48]] as const) {
+      const leftMs = Number(await server.call("PTTL", fleetKey(period, now)));
+      assert(leftMs > 0 && leftMs <= hours * 3_600_000, `${period}: ${leftMs}`);
+    }
+    await server.call("FLUSHALL");
+    const after = await goOffline(2);
+    assertLess(before.version, after.version);
+    assertLess(before.event, after.event);
+    assertEquals((await store.changes(before.version)).deviceIds, "all");
   });
 });
 

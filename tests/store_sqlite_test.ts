@@ -16,6 +16,7 @@ import {
 } from "../src/store/store.ts";
 import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
 import { testStoreContract } from "./store_contract.ts";
+import { talkEveryHourThenEveryMinute } from "./store_monitor_contract.ts";
 
 testStoreContract("SQLite", async () => {
   const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
@@ -142,6 +143,23 @@ Deno.test("Sessions and producers unused for a week are forgotten and removed", 
       const other = new DatabaseSync(path);
       assertEquals(other.prepare("SELECT producer FROM producers").all().map((row) => row.producer), ["q"]);
       assertEquals(other.prepare("SELECT session FROM sessions").all(), []);
+      other.close();
+    })
+  ));
+
+Deno.test("Histories are bounded, of each device and of the fleet", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      for (const [i, receivedAtMs] of talkEveryHourThenEveryMinute().entries()) {
+        await store.apply({ ...batch(i + 1, { devices: [delta("a", 1)] }), receivedAtMs });
+      }
+      const other = new DatabaseSync(path);
+      assertEquals(other.prepare("SELECT length(history) AS bytes FROM devices").get()?.bytes, 4 + 59 + 23);
+      const periods = other.prepare(
+        "SELECT count(*) AS rows FROM fleet_history GROUP BY period_ms ORDER BY period_ms",
+      );
+      // Half an hour of seconds, two hours of minutes, two days of hours; one packet a minute or an hour.
+      assertEquals(periods.all().map(({ rows }) => rows), [31, 62, 28]);
       other.close();
     })
   ));

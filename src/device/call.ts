@@ -5,7 +5,7 @@
  */
 import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject } from "@grpc/grpc-js";
 
-import { guardHttp2Sessions } from "../http2_guard.ts";
+import { guardHttp2 } from "../http2_guard.ts";
 import { type Ack, COMMITTED_KEY, OFFSET_KEY, SESSION_KEY, streamBatches } from "../telemetry_proto.ts";
 
 /** Where to connect and how to notice that nobody is there any more. */
@@ -35,7 +35,7 @@ export interface CallEvents {
  * half-dead socket nor a back-off of gRPC's own, meets the next attempt.
  */
 export function openChannel(settings: ChannelSettings): Client {
-  guardHttp2Sessions();
+  guardHttp2();
   return new Client(settings.target, credentials.createInsecure(), {
     "grpc.keepalive_time_ms": settings.keepaliveTimeMs,
     "grpc.keepalive_timeout_ms": settings.keepaliveTimeoutMs,

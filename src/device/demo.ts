@@ -59,7 +59,7 @@ function welcome(ingest: Listener, api: Listener): string {
   Tally is running, and ${DEVICES} simulated devices send to it. Ctrl-C stops both.
 
   Open
-    ${url}/metrics    packets per device: load it again and see them grow
+    ${url}/    the fleet, live
 
   Try, in another terminal
     curl ${url}/metrics

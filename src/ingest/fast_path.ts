@@ -193,6 +193,12 @@ class MessageReader {
   }
 }
 
+const responseHeaders = {
+  ":status": 200,
+  "content-type": "application/grpc+proto",
+  "grpc-accept-encoding": "identity,deflate,gzip",
+};
+
 /** How long a device may take to close its side of a call that ended early. */
 const EARLY_END_GRACE_MS = 100;
 
@@ -202,21 +208,24 @@ class FastCall implements StreamCall {
 
   constructor(readonly http2Stream: ServerHttp2Stream) {}
 
+  /** The device took its stream back, or its connection is gone: `respond` and `sendTrailers` would throw. */
+  get #gone(): boolean {
+    return this.http2Stream.destroyed || this.http2Stream.closed;
+  }
+
   sendHeaders(committed: number | undefined): void {
     const { http2Stream } = this;
-    if (http2Stream.destroyed || http2Stream.headersSent) return;
-    const headers: Record<string, string | number> = {
-      ":status": 200,
-      "content-type": "application/grpc+proto",
-      "grpc-accept-encoding": "identity,deflate,gzip",
+    if (this.#gone || http2Stream.headersSent) return;
+    const headers = {
+      ...responseHeaders,
+      ...(committed !== undefined && { [COMMITTED_KEY]: String(committed) }),
     };
-    if (committed !== undefined) headers[COMMITTED_KEY] = String(committed);
     http2Stream.respond(headers, { waitForTrailers: true });
   }
 
   sendAck(ack: Ack, whenWritable: () => void): boolean {
     const { http2Stream } = this;
-    if (this.#over || http2Stream.destroyed) return true;
+    if (this.#over || this.#gone) return true;
     this.sendHeaders(undefined);
     const message = streamPackets.responseSerialize(ack);
     const framed = new Uint8Array(PREFIX_BYTES + message.length);
@@ -229,7 +238,7 @@ class FastCall implements StreamCall {
 
   end(error: unknown, committed: number): void {
     const { http2Stream } = this;
-    if (this.#over || http2Stream.destroyed) return;
+    if (this.#over || this.#gone) return;
     this.#over = true;
     const trailers: Record<string, string> = { "grpc-status": "0" };
     if (error !== undefined) {
@@ -238,15 +247,27 @@ class FastCall implements StreamCall {
       trailers["grpc-message"] = encodeURI(details);
       trailers[COMMITTED_KEY] = String(committed);
     }
-    this.sendHeaders(undefined);
+    if (!http2Stream.headersSent) {
+      // gRPC's "Trailers-Only": headers of their own would tell the device that it has its session.
+      http2Stream.respond({ ...responseHeaders, ...trailers }, { endStream: true });
+      return this.#stopReading();
+    }
     http2Stream.once("wantTrailers", () => {
+      if (this.#gone) return;
       http2Stream.sendTrailers(trailers);
-      if (http2Stream.readableEnded) return;
-      // What the device still sends is of no use. Most close their side at the sight of trailers; the
-      // others are told by RST_STREAM with NO_ERROR (RFC 9113, 8.1), which must not overtake the trailers.
-      const timer = setTimeout(() => http2Stream.close(constants.NGHTTP2_NO_ERROR), EARLY_END_GRACE_MS);
-      http2Stream.once("close", () => clearTimeout(timer));
+      this.#stopReading();
     });
     http2Stream.end();
+  }
+
+  /**
+   * What the device still sends is of no use. Most close their side at the sight of trailers; the others are
+   * told by RST_STREAM with NO_ERROR (RFC 9113, 8.1), which must not overtake the trailers.
+   */
+  #stopReading(): void {
+    const { http2Stream } = this;
+    if (http2Stream.readableEnded) return;
+    const timer = setTimeout(() => http2Stream.close(constants.NGHTTP2_NO_ERROR), EARLY_END_GRACE_MS);
+    http2Stream.once("close", () => clearTimeout(timer));
   }
 }

@@ -7,7 +7,7 @@ import { type AddressInfo, createServer, type Server as Listener, type Socket } 
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
-import { guardHttp2Sessions } from "../http2_guard.ts";
+import { guardHttp2 } from "../http2_guard.ts";
 import { SERVICE_NAMES } from "../telemetry_proto.ts";
 import { installFastPath } from "./fast_path.ts";
 import { Health } from "./health.ts";
@@ -67,7 +67,7 @@ export class TelemetryServer {
 
   /** Binds and serves; rejects when the address cannot be had. */
   static async start(ingest: Ingest, options: ServerOptions): Promise<TelemetryServer> {
-    guardHttp2Sessions();
+    guardHttp2();
     const server = new Server({
       "grpc.max_receive_message_length": options.maxMessageBytes,
       "grpc.max_concurrent_streams": MAX_STREAMS_PER_CONNECTION,

@@ -22,7 +22,10 @@ export type Argument = string | number | Buffer;
 /** A command's name and arguments. */
 export type Command = readonly [name: string, ...args: Argument[]];
 
-/** The command that runs a script. */
+/**
+ * The command that runs a script. The script itself is sent each time, not its hash: Redis may have
+ * forgotten it, and sending it then would come behind the WAIT that was sent with it. It is 12 KB a flush.
+ */
 export function evalCommand(script: string, keys: readonly string[], args: readonly Argument[]): Command {
   return ["eval", script, keys.length, ...keys, ...args];
 }
@@ -94,8 +97,8 @@ export class Connection {
   }
 
   /**
-   * Sends commands, all in one turn, and resolves to their replies; strings are Buffers. Nothing comes
-   * between them, and no reconnection: WAIT must be sent on the connection that wrote.
+   * Sends commands and resolves to their replies; strings are Buffers. All are sent in one turn, because
+   * a reconnection in between would let a WAIT at the end answer for a connection that wrote nothing.
    */
   async send(attempt: string, ...commands: readonly Command[]): Promise<readonly unknown[]> {
     try {
@@ -105,10 +108,7 @@ export class Connection {
     }
   }
 
-  /**
-   * Runs a script; resolves to its reply. The script itself is sent each time, not its hash: Redis may
-   * have forgotten it. It is 12 KB at the most.
-   */
+  /** Runs a script; resolves to its reply. */
   async evaluate(
     attempt: string,
     script: string,

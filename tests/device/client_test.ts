@@ -216,6 +216,31 @@ test("Of two clients in one session, the older one stops", async () => {
   assertEquals(await countsOf(store), counted(2));
 });
 
+test("A late claim of a call it has given up does not end a client", async () => {
+  await using store = await temporaryStore();
+  const gate = Promise.withResolvers<void>();
+  let late: Promise<unknown> | undefined;
+  // No real store can be told which claim to take its time over.
+  const slowAtFirst = new Proxy(store, {
+    get(target, key) {
+      const method = Reflect.get(target, key).bind(target);
+      if (key !== "claimSession" || late !== undefined) return method;
+      return (...args: unknown[]) => late = gate.promise.then(() => method(...args));
+    },
+  });
+  await using ingest = await startTestIngest({ store: slowAtFirst });
+  const ends: (string | undefined)[] = [];
+  const client = await open(ingest, { stallTimeoutMs: 200, onDisconnected: ({ code }) => ends.push(code) });
+  await client.send(packet(0));
+  await client.flush();
+  gate.resolve();
+  await late;
+  await client.send(packet(1));
+  assertEquals((await client.close()).committed, 2);
+  assertEquals(ends, [undefined, "ABORTED"]);
+  assertEquals(await countsOf(store), counted(2));
+});
+
 test("A server that has lost acknowledged packets is an error for good", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });

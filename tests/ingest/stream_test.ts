@@ -167,6 +167,7 @@ for (const fastPath of [true, false]) {
       assertEquals(end.code, status.INVALID_ARGUMENT);
       assertMatch(end.details, /not a protobuf Packet.*ends inside a field/);
       assertEquals(end.committed, "2");
+      assertEquals(end.ack?.stored, method === "StreamPackets" ? undefined : 2);
       assertEquals(await countsOf(store), { "sensor-1": 2 });
     });
   }
@@ -207,6 +208,19 @@ for (const fastPath of [true, false]) {
       "the stream is gone",
     );
     assertEquals(await countsOf(store), { "sensor-1": 1 });
+  });
+
+  test("A device that vanishes before it says anything disturbs nobody", async () => {
+    await using store = await temporaryStore();
+    await using ingest = await startTestIngest({ store, fastPath });
+    for (const method of ["StreamPackets", "StreamBatches"]) {
+      const call = new RawCall(ingest.port, method);
+      await until(() => ingest.counters.openStreams === 1, "the stream is open");
+      call.vanish();
+      await until(() => ingest.counters.openStreams === 0, "the stream is gone");
+    }
+    await using other = new RawCall(ingest.port);
+    assertEquals((await other.finish(framedPacket(packet()))).ack?.stored, 1);
   });
 
   test("A call that is cancelled ends alone on its connection", async () => {
@@ -302,6 +316,7 @@ for (const fastPath of [true, false]) {
     await using gap = RawCall.session(ingest.port, "s1", 102);
     const end = await gap.finish(framedPacket(packet()));
     assertEquals([end.code, end.committed], [status.FAILED_PRECONDITION, "101"]);
+    assertEquals(await gap.committed, undefined, "a call that is refused has no session");
     assertEquals(await countsOf(store), { "sensor-1": 1 });
   });
 

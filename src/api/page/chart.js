@@ -23,12 +23,12 @@ const HEIGHT = 200;
 const MARGIN = { top: 12, right: 2, bottom: 24, left: 44 };
 /** Points closer together than this are drawn as their mean: more would be noise. */
 const MIN_POINT_DISTANCE_PX = 2.5;
-const TICK_STEPS_MS = [300_000, 900_000, 1_800_000, 3 * 3_600_000, 6 * 3_600_000, 12 * 3_600_000];
+const TICK_STEPS_MS = [60_000, 300_000, 900_000, 1_800_000, 3 * 3_600_000, 6 * 3_600_000, 12 * 3_600_000];
 
 /** A chart in `host`, which gets a crosshair for the pointer and the arrow keys. */
 export class Chart {
   #host;
-  #svg = svg("svg", { "aria-hidden": "true" });
+  #svg = svg("svg", { role: "img", tabindex: 0 });
   #readout = document.createElement("output");
   /** @type {Series | undefined} */
   #series;
@@ -39,28 +39,25 @@ export class Chart {
   #width = 0;
   #crosshair = svg("line", { class: "crosshair", y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom });
   #spot = svg("circle", { class: "spot", r: 3.5 });
-  /** @type {number | undefined} */
-  #pointed;
+  /** Start of the point read, which stays the same as the chart moves on. @type {number | undefined} */
+  #pointedMs;
 
   /** @param {HTMLElement} host */
   constructor(host) {
     this.#host = host;
     this.#readout.className = "readout";
     this.#readout.hidden = true;
-    host.tabIndex = 0;
-    host.setAttribute("role", "img");
     host.append(this.#svg, this.#readout);
     host.addEventListener("pointermove", (event) => this.#pointAt(event.clientX));
     host.addEventListener("pointerdown", (event) => this.#pointAt(event.clientX));
     host.addEventListener("pointerleave", () => this.#point(undefined));
-    host.addEventListener("blur", () => this.#point(undefined));
-    host.addEventListener("keydown", (event) => {
+    this.#svg.addEventListener("blur", () => this.#point(undefined));
+    this.#svg.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (step === undefined) return;
       event.preventDefault();
-      this.#point(
-        Math.min(Math.max((this.#pointed ?? this.#drawn.length) + step, 0), this.#drawn.length - 1),
-      );
+      const before = this.#pointedIndex();
+      this.#point(Math.max(0, (before < 0 ? this.#drawn.length : before) + step));
     });
     new ResizeObserver(() => this.#draw()).observe(host);
   }
@@ -131,8 +128,9 @@ export class Chart {
     }
     this.#svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     this.#svg.replaceChildren(...parts, this.#crosshair, this.#spot);
-    this.#host.setAttribute("aria-label", this.#summary(greatest));
-    this.#point(this.#pointed);
+    // Who is on it would hear every change.
+    if (document.activeElement !== this.#svg) this.#svg.setAttribute("aria-label", this.#summary(greatest));
+    this.#point(this.#pointedIndex());
   }
 
   #timeLabels() {
@@ -171,24 +169,30 @@ export class Chart {
   /** @param {number} clientX */
   #pointAt(clientX) {
     const x = clientX - this.#host.getBoundingClientRect().left;
-    const index = Math.round(this.#index(x));
-    this.#point(Math.min(Math.max(index, 0), this.#drawn.length - 1));
+    this.#point(Math.max(0, Math.round(this.#index(x))));
   }
 
-  /** @param {number | undefined} index */
-  #point(index) {
-    const point = index === undefined ? undefined : this.#drawn[index];
-    const hidden = point === undefined;
-    this.#pointed = hidden ? undefined : index;
-    this.#crosshair.style.display = this.#spot.style.display = hidden ? "none" : "";
-    this.#readout.hidden = hidden;
-    if (point === undefined || index === undefined) return;
+  /** -1 if none is read. */
+  #pointedIndex() {
+    const startMs = this.#pointedMs;
+    return startMs === undefined ? -1 : this.#drawn.findIndex(({ start_ms }) => start_ms === startMs);
+  }
+
+  /** @param {number | undefined} wanted index of the point to read; none if undefined or below zero */
+  #point(wanted) {
+    const index = Math.min(wanted ?? -1, this.#drawn.length - 1);
+    const point = this.#drawn[index];
+    this.#pointedMs = point?.start_ms;
+    this.#crosshair.style.display = this.#spot.style.display = point === undefined ? "none" : "";
+    this.#readout.hidden = point === undefined;
+    if (point === undefined) return;
     const { format, unit, stepMs } = /** @type {Series} */ (this.#series);
     const x = this.#x(index);
     const value = this.#value(point);
     setAttributes(this.#crosshair, { x1: x, x2: x });
     setAttributes(this.#spot, { cx: x, cy: this.#y(value) });
-    this.#readout.textContent = `${formatClock(point.start_ms, stepMs < 60_000)}  ${format(value)} ${unit}`;
+    const text = `${formatClock(point.start_ms, stepMs < 60_000)}  ${format(value)} ${unit}`;
+    if (this.#readout.textContent !== text) this.#readout.textContent = text;
     const left = Math.min(
       Math.max(x - this.#readout.offsetWidth / 2, MARGIN.left),
       this.#width - this.#readout.offsetWidth,

@@ -13,7 +13,7 @@ import { formatCount, formatDuration, formatRate } from "./format.js";
 
 /** The minutes and hours shown are at most this old; seconds come with each frame. */
 const HISTORY_REFRESH_MS = 15_000;
-const SECONDS_SHOWN = 900;
+const SECONDS_SHOWN = 900, MIN_SECONDS = 120;
 
 /** The parts of the page about the whole fleet. */
 export class Overview {
@@ -49,7 +49,7 @@ export class Overview {
     setText(byId("rate-note"), `${formatRate(frame.rate_1m)} over a minute`);
     setFigure(byId("count"), formatCount(frame.count));
     this.#showInstances(frame);
-    if (isEmpty) return;
+    if (isEmpty) return setText(byId("send-command"), sendCommand(frame.instances[0]?.ingest_address));
     if (performance.now() - this.#loadedAtMs > HISTORY_REFRESH_MS) this.load();
     if (this.#append(frame.seconds) && this.#range() === "seconds") this.#draw();
   }
@@ -94,7 +94,7 @@ export class Overview {
     const stepMs = { seconds: 1000, minutes: 60_000, hours: 3_600_000 }[range];
     this.#chart.draw({
       // The last one is not over: it would always look like a drop.
-      points: history[range].slice(0, -1),
+      points: (range === "seconds" ? sinceFirst(history) : history[range]).slice(0, -1),
       stepMs,
       form: "area",
       value: (packets, ms) => packets * 1000 / ms,
@@ -122,6 +122,39 @@ export class Overview {
       showInstance(/** @type {Element} */ (list.children[i]), instance, now_ms)
     );
   }
+}
+
+/**
+ * Of a fleet that is new, the seconds since it began: a quarter of an hour of nothing would hide them.
+ *
+ * @param {FleetReport["history"]} history
+ * @returns {readonly HistoryPoint[]}
+ */
+function sinceFirst({ seconds, hours }) {
+  const first = seconds.findIndex(({ packets }) => packets > 0);
+  const isNew = sumOf(hours) <= sumOf(seconds);
+  return isNew && first >= 0
+    ? seconds.slice(Math.max(0, Math.min(first, seconds.length - MIN_SECONDS)))
+    : seconds;
+}
+
+/** @param {readonly HistoryPoint[]} points */
+function sumOf(points) {
+  return points.reduce((sum, { packets }) => sum + packets, 0);
+}
+
+/**
+ * What sends the first packets: it needs to be told where to, unless that is where it sends by itself.
+ *
+ * @param {string | undefined} ingestAddress
+ * @returns {string}
+ */
+function sendCommand(ingestAddress) {
+  const [, host = "", port = ""] = /^(.*):(\d+)$/.exec(ingestAddress ?? "") ?? [];
+  const isEverywhere = host === "0.0.0.0" || host === "[::]";
+  const target = `${isEverywhere ? location.hostname : host}:${port}`;
+  const isDefault = port === "" || /^(127\.0\.0\.1|\[::1\]|localhost):50051$/.test(target);
+  return isDefault ? "deno task send" : `deno task send --target ${target}`;
 }
 
 /**

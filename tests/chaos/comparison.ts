@@ -1,0 +1,121 @@
+/**
+ * Sent, acknowledged and counted, device by device.
+ *
+ * @module
+ */
+import { countsKey } from "../../src/store/keys.ts";
+import type { RedisServer } from "../redis_server.ts";
+import type { ChaosClient, Expectation } from "./devices.ts";
+
+/** What clients of one kind have to show. */
+export interface Row {
+  readonly kind: string;
+  clients: number;
+  devices: number;
+  sent: number;
+  /** Sent and against the rules. */
+  invalid: number;
+  /** Known to the clients to be stored or rejected. */
+  settled: number;
+  counted: number;
+  lost: number;
+  double: number;
+}
+
+/** What was found at the end. */
+export interface Comparison {
+  readonly rows: readonly Row[];
+  /** One line for each device that is not as it must be, in Redis or in the api's answer. */
+  readonly differences: readonly string[];
+}
+
+/** Compares what `clients` know with what Redis holds and with what the api says. */
+export async function compare(
+  clients: readonly ChaosClient[],
+  redis: RedisServer,
+  apiPort: number,
+): Promise<Comparison> {
+  const counts = pairs(await redis.call("HGETALL", countsKey) as string[]);
+  const shown = await apiCounts(apiPort);
+  const timestamps = await apiTimestamps(apiPort);
+  const rows = new Map<string, Row>();
+  const differences: string[] = [];
+  const known = new Set<string>();
+
+  for (const client of clients) {
+    const { kind } = client;
+    const none = { clients: 0, devices: 0, sent: 0, invalid: 0, settled: 0, counted: 0, lost: 0, double: 0 };
+    const row = rows.get(kind) ?? { kind, ...none };
+    rows.set(kind, row);
+    row.clients++;
+    row.sent += client.sent;
+    row.settled += client.settled;
+    row.invalid += client.invalid;
+    for (const expected of client.expectations()) {
+      const { deviceId } = expected;
+      known.add(deviceId);
+      const counted = Number(counts.get(deviceId) ?? 0);
+      const { lost, double } = difference(expected, counted);
+      row.devices++;
+      row.counted += counted;
+      row.lost += lost;
+      row.double += double;
+      const about = `${deviceId}: sent ${expected.sent}, acknowledged ${expected.acknowledged}`;
+      if (lost + double > 0) differences.push(`${about}, counted ${counted}`);
+      if ((shown.get(deviceId) ?? 0) !== counted) {
+        differences.push(`${about}, counted ${counted}, but the api says ${shown.get(deviceId)}`);
+      }
+      const timestampMs = timestamps.get(deviceId);
+      if (expected.timestampMs !== undefined && timestampMs !== expected.timestampMs) {
+        differences.push(`${about}, the latest at ${expected.timestampMs}; its record says ${timestampMs}`);
+      }
+    }
+  }
+  for (const [deviceId, count] of [...counts, ...shown]) {
+    if (!known.has(deviceId)) differences.push(`${deviceId}: counted ${count}, but nobody sent it`);
+  }
+  return { rows: [...rows.values()], differences };
+}
+
+/** A device whose calls all ended well must have what it sent; where one did not, it may have been stored. */
+function difference({ sent, acknowledged, uncertain }: Expectation, counted: number) {
+  return {
+    lost: Math.max(0, (uncertain ? acknowledged : sent) - counted),
+    double: Math.max(0, counted - sent),
+  };
+}
+
+/** The api may answer with what it read a moment ago: asks until that was after this call. */
+async function apiCounts(port: number): Promise<Map<string, number>> {
+  const askedAtMs = performance.now();
+  for (;;) {
+    const response = await fetch(`http://127.0.0.1:${port}/metrics`);
+    const devices: { device_id: string; count: number }[] = await response.json();
+    const ageMs = Number(response.headers.get("tally-snapshot-age-ms"));
+    if (response.ok && ageMs < performance.now() - askedAtMs) {
+      return new Map(devices.map(({ device_id, count }) => [device_id, count]));
+    }
+  }
+}
+
+/** Each device's latest timestamp. */
+async function apiTimestamps(port: number): Promise<Map<string, number>> {
+  const timestamps = new Map<string, number>();
+  let cursor: string | null = "";
+  do {
+    const response = await fetch(
+      `http://127.0.0.1:${port}/devices?limit=1000${cursor && `&cursor=${cursor}`}`,
+    );
+    const page: { devices: { device_id: string; timestamp_ms: number }[]; next_cursor: string | null } =
+      await response.json();
+    for (const { device_id, timestamp_ms } of page.devices) timestamps.set(device_id, timestamp_ms);
+    cursor = page.next_cursor;
+  } while (cursor !== null);
+  return timestamps;
+}
+
+function pairs(list: readonly string[]): Map<string, string> {
+  return new Map(
+    Array.from({ length: list.length / 2 }, (_, index) => [list[2 * index]!, list[2 * index + 1]!]),
+  );
+}

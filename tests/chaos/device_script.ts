@@ -1,0 +1,58 @@
+/**
+ * What a device says, so that anyone can say it again and knows what must be counted.
+ *
+ * @module
+ */
+import type { Packet } from "../../src/telemetry_proto.ts";
+
+/** Devices that one client speaks for. */
+const DEVICES = 5;
+
+/** One packet in so many breaks a rule and must be rejected. */
+const INVALID_EVERY = 97;
+
+/** 2023-11-14; packet number n is n milliseconds later. */
+const FIRST_TIMESTAMP_MS = 1_700_000_000_000;
+
+/** Packet number `index` of the client called `name`. */
+export function scriptedPacket(name: string, index: number): Packet {
+  const valid = isValid(index);
+  return {
+    device_id: valid || index % 2 === 0 ? deviceOf(name, index) : "",
+    timestamp: valid || index % 2 === 1 ? FIRST_TIMESTAMP_MS + index : -1,
+    payload: new Uint8Array(index % 61),
+  };
+}
+
+/** What one device's packets come to. */
+export interface ScriptedDevice {
+  packets: number;
+  /** Timestamp of the last of them, which is the greatest. */
+  timestampMs: number;
+}
+
+/** What the packets from number 0 to `end`, exclusive, come to; by device id. */
+export function scriptedDevices(name: string, end: number): Map<string, ScriptedDevice> {
+  const devices = new Map<string, ScriptedDevice>();
+  for (let index = 0; index < end; index++) {
+    if (!isValid(index)) continue;
+    const id = deviceOf(name, index), device = devices.get(id) ?? { packets: 0, timestampMs: 0 };
+    device.packets++;
+    device.timestampMs = FIRST_TIMESTAMP_MS + index;
+    devices.set(id, device);
+  }
+  return devices;
+}
+
+/** How many of the packets from number 0 to `end`, exclusive, must be rejected. */
+export function scriptedRejections(end: number): number {
+  return Math.floor(end / INVALID_EVERY);
+}
+
+function isValid(index: number): boolean {
+  return index % INVALID_EVERY !== INVALID_EVERY - 1;
+}
+
+function deviceOf(name: string, index: number): string {
+  return `${name}-${index * 7 % DEVICES}`;
+}

@@ -1,0 +1,290 @@
+/**
+ * Clients that know what they sent: what was acknowledged must be counted, and nothing twice.
+ *
+ * @module
+ */
+import { setTimeout as delay } from "node:timers/promises";
+
+import { status } from "@grpc/grpc-js";
+
+import { TelemetryClient, TelemetryClientError } from "../../src/device/client.ts";
+import { framedBatch, framedPacket, RawCall } from "../harness.ts";
+import type { Random } from "../random.ts";
+import { scriptedDevices, scriptedPacket, scriptedRejections } from "./device_script.ts";
+
+/** What must be found about one device. */
+export interface Expectation {
+  readonly deviceId: string;
+  readonly sent: number;
+  /** At least these are counted; exactly those sent, unless it is `uncertain` what became of the others. */
+  readonly acknowledged: number;
+  readonly uncertain: boolean;
+  /** Greatest timestamp sent, when that is known. */
+  readonly timestampMs?: number;
+}
+
+/** What all clients have in common. */
+export interface ChaosClient {
+  readonly kind: string;
+  /** Packets sent so far, and those of them that are known to be stored or rejected. */
+  readonly sent: number;
+  readonly settled: number;
+  /** Packets sent so far that must be rejected. */
+  readonly invalid: number;
+  /** Sends until `ends`; resolves when all that was sent is settled, or soon after `giveUp`. */
+  run(ends: AbortSignal, giveUp: AbortSignal): Promise<void>;
+  expectations(): Expectation[];
+}
+
+/** What a client needs. */
+export interface ClientOptions {
+  readonly name: string;
+  /** Port on which an ingest, or what stands before it, takes connections. */
+  readonly port: number;
+  readonly random: Random;
+  /** Told of what must not happen. */
+  readonly violated: (what: string) => void;
+}
+
+/** No call of a client takes longer: an ingest that is stopped never answers. */
+const CALL_TIMEOUT_MS = 4000;
+
+/** Someone whose packets are numbered, in a session that another stream may claim. */
+export interface SessionClient extends ChaosClient {
+  readonly name: string;
+  readonly session: string;
+}
+
+/** A gateway: `TelemetryClient` with a file, killed and started again now and then. */
+export class Gateway implements SessionClient {
+  readonly kind = "TelemetryClient with a file";
+  readonly name: string;
+  sent = 0;
+  #settled = 0;
+  #client!: TelemetryClient;
+  #restarting: Error | undefined;
+
+  private constructor(readonly options: ClientOptions, readonly file: string) {
+    this.name = options.name;
+  }
+
+  static async open(options: ClientOptions, file: string): Promise<Gateway> {
+    const gateway = new Gateway(options, file);
+    await gateway.#open();
+    return gateway;
+  }
+
+  get session(): string {
+    return this.#client.session;
+  }
+
+  get settled(): number {
+    return Math.max(this.#settled, this.#client.totals.committed);
+  }
+
+  get invalid(): number {
+    return scriptedRejections(this.sent);
+  }
+
+  async run(ends: AbortSignal, giveUp: AbortSignal): Promise<void> {
+    const { random } = this.options;
+    giveUp.addEventListener("abort", () => this.#client.abort());
+    while (!ends.aborted) {
+      try {
+        const burst = Array.from({ length: random.int(1, 200) }, (_, i) => this.sent + i);
+        await Promise.all(burst.map((index) => this.#client.send(scriptedPacket(this.name, index))));
+        this.sent += burst.length;
+        await delay(random.int(0, 150));
+      } catch (error) {
+        if (giveUp.aborted) return;
+        await this.#reopen(error);
+      }
+    }
+    for (;;) {
+      try {
+        await this.#client.close();
+        return;
+      } catch (error) {
+        if (giveUp.aborted) return;
+        await this.#reopen(error);
+      }
+    }
+  }
+
+  /** The gateway dies with what it has in memory, and comes back with its file. */
+  async restart(): Promise<void> {
+    this.#restarting = new Error("restarted");
+    await this.#client.abort(this.#restarting);
+  }
+
+  expectations(): Expectation[] {
+    return expectations(this);
+  }
+
+  async #open(): Promise<void> {
+    const { port, violated } = this.options;
+    const client = this.#client = await TelemetryClient.open({
+      target: `127.0.0.1:${port}`,
+      file: this.file,
+      maxBufferedPackets: 5000,
+      minBackoffMs: 20,
+      maxBackoffMs: 500,
+      stallTimeoutMs: CALL_TIMEOUT_MS,
+    });
+    // Packets whose `send` had not resolved may be in the file or not.
+    const { committed, pending } = client.totals;
+    if (committed + pending < this.sent) {
+      violated(`${this.name}: its file has ${committed + pending} of ${this.sent} packets it had taken`);
+    }
+    this.sent = committed + pending;
+  }
+
+  async #reopen(error: unknown): Promise<void> {
+    const { violated, name } = this.options;
+    const client = this.#client;
+    await client.abort();
+    this.#settled = this.settled;
+    // A second stream of the session may make the client give up: by design, see `TelemetryClient`.
+    const expected = error === this.#restarting ||
+      error instanceof TelemetryClientError && error.code === "ABORTED";
+    if (!expected) violated(`${name}: ${error}`);
+    await this.#open();
+  }
+}
+
+/** A device that speaks the protocol by hand: one call after the other, each sent again until it ends well. */
+export class HandWrittenDevice implements SessionClient {
+  readonly kind = "StreamPackets in a session";
+  readonly name: string;
+  readonly session = crypto.randomUUID();
+  sent = 0;
+  settled = 0;
+
+  constructor(readonly options: ClientOptions) {
+    this.name = options.name;
+  }
+
+  get invalid(): number {
+    return scriptedRejections(this.sent);
+  }
+
+  async run(ends: AbortSignal, giveUp: AbortSignal): Promise<void> {
+    const { random } = this.options;
+    while (!ends.aborted) {
+      this.sent += random.int(1, 200);
+      await this.#call();
+      await delay(random.int(0, 150));
+    }
+    while (this.settled < this.sent && !giveUp.aborted) {
+      await this.#call();
+      await delay(20);
+    }
+  }
+
+  expectations(): Expectation[] {
+    return expectations(this);
+  }
+
+  /** Sends from the first packet it does not know to be settled. */
+  async #call(): Promise<void> {
+    const { port, violated } = this.options;
+    const { settled: from, sent: to } = this;
+    await using call = RawCall.session(port, this.session, from);
+    const timer = setTimeout(() => call.vanish(), CALL_TIMEOUT_MS);
+    const packets = Array.from({ length: to - from }, (_, i) => scriptedPacket(this.name, from + i));
+    const { code, details, ack } = await call.finish(...packets.map(framedPacket));
+    clearTimeout(timer);
+    if (code === status.OK && ack !== undefined) {
+      const { stored, duplicates, rejected, committed } = ack;
+      const known = Number(await call.committed) - from;
+      if (stored + duplicates + rejected !== to - from || duplicates !== known || committed !== to) {
+        violated(`${this.name}: sent ${from} to ${to}, and got the Ack ${JSON.stringify(ack)}`);
+      }
+      this.settled = committed;
+    } else if (code === status.INVALID_ARGUMENT || code === status.FAILED_PRECONDITION) {
+      violated(`${this.name}: sent from ${from}, and was refused: ${details}`);
+    }
+  }
+}
+
+/** A device without a session, which sends nothing twice: each call is a device of its own. */
+export class AnonymousDevice implements ChaosClient {
+  readonly kind = "StreamPackets without a session";
+  readonly invalid = 0;
+  sent = 0;
+  settled = 0;
+  readonly #calls: { deviceId: string; packets: number; acknowledged: boolean }[] = [];
+
+  constructor(readonly options: ClientOptions) {}
+
+  async run(ends: AbortSignal): Promise<void> {
+    const { random } = this.options;
+    while (!ends.aborted) {
+      await this.#call();
+      await delay(random.int(0, 150));
+    }
+  }
+
+  expectations(): Expectation[] {
+    return this.#calls.map(({ deviceId, packets, acknowledged }) => ({
+      deviceId,
+      sent: packets,
+      acknowledged: acknowledged ? packets : 0,
+      uncertain: !acknowledged,
+    }));
+  }
+
+  async #call(): Promise<void> {
+    const { name, port, random, violated } = this.options;
+    const deviceId = `${name}-call-${this.#calls.length}`;
+    const packets = random.int(1, 50);
+    const record = { deviceId, packets, acknowledged: false };
+    this.#calls.push(record);
+    this.sent += packets;
+    await using call = new RawCall(port);
+    const timer = setTimeout(() => call.vanish(), CALL_TIMEOUT_MS);
+    const packet = framedPacket({ device_id: deviceId, timestamp: 0, payload: new Uint8Array(20) });
+    const { code, ack } = await call.finish(...Array.from({ length: packets }, () => packet));
+    clearTimeout(timer);
+    if (code !== status.OK || ack === undefined) return;
+    if (ack.stored !== packets) violated(`${deviceId}: sent ${packets}, got the Ack ${JSON.stringify(ack)}`);
+    record.acknowledged = true;
+    this.settled += packets;
+  }
+}
+
+/**
+ * A second stream of `client`'s session claims it, says what the client itself says next, and ends or
+ * vanishes. False: it was not given the session.
+ */
+export async function intrude(client: SessionClient, port: number, random: Random): Promise<boolean> {
+  const { session, name, settled: from } = client;
+  const method = random.pick(["StreamPackets", "StreamBatches"]);
+  await using call = RawCall.session(port, session, from, method);
+  const timer = setTimeout(() => call.vanish(), CALL_TIMEOUT_MS);
+  const committed = await call.committed;
+  if (committed !== undefined) {
+    // Nothing but what the client has sent: it must recognise as its own whatever is settled.
+    const to = Math.min(client.sent, Number(committed) + random.int(1, 300));
+    const packets = Array.from({ length: Math.max(0, to - from) }, (_, i) => scriptedPacket(name, from + i));
+    const messages = method === "StreamPackets" ? packets.map(framedPacket) : [framedBatch(packets)];
+    if (random.chance(0.5)) await call.finish(...messages);
+    else {
+      void call.send(...messages);
+      await delay(random.int(0, 200));
+    }
+  }
+  clearTimeout(timer);
+  return committed !== undefined;
+}
+
+function expectations({ name, sent, settled }: SessionClient): Expectation[] {
+  const acknowledged = scriptedDevices(name, settled);
+  return Array.from(scriptedDevices(name, sent), ([deviceId, { packets, timestampMs }]) => ({
+    deviceId,
+    sent: packets,
+    acknowledged: acknowledged.get(deviceId)?.packets ?? 0,
+    uncertain: false,
+    timestampMs,
+  }));
+}

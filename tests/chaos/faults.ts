@@ -1,0 +1,143 @@
+/**
+ * What goes wrong during a run, by name. Each fault heals what it has done; faults may overlap.
+ *
+ * @module
+ */
+import { setTimeout as delay } from "node:timers/promises";
+
+import type { Random } from "../random.ts";
+import type { RedisServer } from "../redis_server.ts";
+import { type Gateway, intrude, type SessionClient } from "./devices.ts";
+import type { FaultProxy } from "./fault_proxy.ts";
+import type { IngestPlace } from "./ingest_place.ts";
+
+/** Everything that can be broken. */
+export interface Scene {
+  readonly redis: RedisServer;
+  readonly ingests: readonly IngestPlace[];
+  /** Between the clients and the ingests. */
+  readonly front: FaultProxy;
+  /** Between each ingest and Redis. */
+  readonly redisProxies: readonly FaultProxy[];
+  readonly gateways: readonly Gateway[];
+  readonly sessionClients: readonly SessionClient[];
+  /** Ends faults under way; what they have broken need not be healed then. */
+  readonly signal: AbortSignal;
+}
+
+/** A kind of fault. */
+export interface Fault {
+  readonly name: string;
+  /** Does the damage and heals it; false: there was nothing to damage just now. */
+  inject(random: Random): Promise<boolean>;
+}
+
+/** How long a fault may wait for its occasion. */
+const OCCASION_MS = 10_000;
+
+/** All kinds of faults in `scene`. */
+export function allFaults(scene: Scene): Fault[] {
+  const { redis, ingests, front, redisProxies, gateways, sessionClients, signal } = scene;
+  let redisRuns = true;
+
+  /** False: the run is being ended. */
+  const pause = (durationMs: number) => delay(durationMs, true, { signal }).catch(() => false);
+
+  /** Redis may be killed or stopped meanwhile by another fault. */
+  async function command(name: string, ...args: (string | number)[]): Promise<void> {
+    while (await redis.call(name, ...args).catch(() => undefined) === undefined && await pause(50));
+  }
+
+  function ofIngest(name: string, damage: (ingest: IngestPlace, random: Random) => Promise<unknown>): Fault {
+    return {
+      name,
+      async inject(random) {
+        const up = ingests.filter(({ state }) => state === "up");
+        if (up.length === 0) return false;
+        await damage(random.pick(up), random);
+        return true;
+      },
+    };
+  }
+
+  function ofRedis(name: string, damage: (random: Random) => Promise<unknown>): Fault {
+    return {
+      name,
+      async inject(random) {
+        if (!redisRuns) return false;
+        await damage(random);
+        return true;
+      },
+    };
+  }
+
+  return [
+    ofIngest("kill -9 an ingest", async (ingest, random) => {
+      await ingest.kill9();
+      if (await pause(random.int(0, 1500))) await ingest.start();
+    }),
+    ofIngest("SIGTERM an ingest", async (ingest, random) => {
+      await ingest.terminate();
+      if (await pause(random.int(0, 1500))) await ingest.start();
+    }),
+    ofIngest("SIGSTOP an ingest", async (ingest, random) => {
+      ingest.pause();
+      await pause(random.int(100, 6000));
+      ingest.resume();
+    }),
+    ofRedis("kill -9 Redis", async (random) => {
+      redisRuns = false;
+      await redis.kill9();
+      if (await pause(random.int(0, 1500))) await redis.start();
+      redisRuns = true;
+    }),
+    ofRedis("SIGSTOP Redis", async (random) => {
+      redis.pause();
+      await pause(random.int(100, 2500));
+      redis.resume();
+    }),
+    ofRedis("Redis out of memory", async (random) => {
+      await command("CONFIG", "SET", "maxmemory", 1);
+      await pause(random.int(100, 1500));
+      await command("CONFIG", "SET", "maxmemory", 0);
+    }),
+    ofRedis("SCRIPT FLUSH", () => command("SCRIPT", "FLUSH")),
+    {
+      name: "lose Redis's reply",
+      async inject(random) {
+        const proxy = random.pick(redisProxies);
+        const before = proxy.repliesLost, giveUpAt = performance.now() + OCCASION_MS;
+        proxy.loseReply("eval");
+        while (proxy.repliesLost === before && performance.now() < giveUpAt && await pause(10));
+        proxy.loseReply(undefined);
+        return proxy.repliesLost > before;
+      },
+    },
+    {
+      name: "cut Redis connections",
+      inject: (random) => Promise.resolve(random.pick(redisProxies).cut() > 0),
+    },
+    {
+      name: "slow Redis connections",
+      async inject(random) {
+        const proxy = random.pick(redisProxies);
+        proxy.delayMs = random.int(10, 300);
+        await pause(random.int(200, 3000));
+        proxy.delayMs = 0;
+        return true;
+      },
+    },
+    { name: "cut client connections", inject: () => Promise.resolve(front.cut() > 0) },
+    {
+      name: "two streams of a session",
+      inject: (random) => intrude(random.pick(sessionClients), front.port, random),
+    },
+    {
+      name: "restart a gateway",
+      async inject(random) {
+        await random.pick(gateways).restart();
+        return true;
+      },
+    },
+  ];
+}

@@ -1,0 +1,52 @@
+/**
+ * A run's result as text.
+ *
+ * @module
+ */
+import type { ChaosResult } from "./run.ts";
+
+/** Whether nothing was lost, nothing counted twice, and nothing else went wrong. */
+export function isExact({ comparison, violations }: ChaosResult): boolean {
+  return comparison.differences.length === 0 && violations.length === 0;
+}
+
+/** Lines of differences that are shown. */
+const SHOWN_DIFFERENCES = 50;
+
+/** Tables of the faults and of what was sent and counted; then what is wrong. */
+export function describeResult(result: ChaosResult): string {
+  const { faults, comparison: { rows, differences }, violations } = result;
+  const columns = ["clients", "devices", "sent", "invalid", "settled", "counted", "lost", "double"] as const;
+  const sum = (column: typeof columns[number]) => rows.reduce((total, row) => total + row[column], 0);
+  const injected = [...faults.values()].filter((times) => times > 0);
+  const total = injected.reduce((total, times) => total + times, 0);
+  return [
+    table([["fault", "times"], ...faults, [`${injected.length} kinds`, total]]),
+    table([
+      ["kind of client", ...columns],
+      ...rows.map((row) => [row.kind, ...columns.map((column) => row[column])]),
+      ["together", ...columns.map(sum)],
+    ]),
+    ...violations.map((what) => `WRONG  ${what}`),
+    ...differences.slice(0, SHOWN_DIFFERENCES).map((line) => `WRONG  ${line}`),
+    ...(differences.length > SHOWN_DIFFERENCES
+      ? [`       and ${differences.length - SHOWN_DIFFERENCES} devices more`]
+      : []),
+    `${sum("lost")} lost, ${sum("double")} double${isExact(result) ? "" : ": NOT EXACT"}`,
+  ].join("\n");
+}
+
+/** First column to the left, numbers to the right; the first row is the head. */
+function table(rows: readonly (readonly (string | number)[])[]): string {
+  const text = rows.map((row) =>
+    row.map((cell) => typeof cell === "number" ? cell.toLocaleString("en") : cell)
+  );
+  const widths = text[0]!.map((_, column) => Math.max(...text.map((row) => row[column]!.length)));
+  const lines = text.map((row) =>
+    row.map((cell, column) => column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)).join(
+      "  ",
+    )
+  );
+  const rule = "─".repeat(lines[0]!.length);
+  return [lines[0], rule, ...lines.slice(1, -1), rule, lines.at(-1), ""].join("\n");
+}

@@ -1,0 +1,48 @@
+import { status } from "@grpc/grpc-js";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+
+import { StoreError } from "../../src/store/store.ts";
+import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../harness.ts";
+import { until } from "../until.ts";
+
+Deno.test("An ingest reports what it does, and takes the report back when it drains", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store, worker: 3, queueMaxPackets: 77 });
+  await using open = new RawCall(ingest.port);
+  await using call = new RawCall(ingest.port);
+  await open.send(framedPacket(packet()));
+  await call.finish(framedPacket(packet("a")), framedPacket(packet("")));
+  const reports = () => store.instances(Date.now());
+  await until(async () => (await reports())[0]?.received === 3, "it reported");
+  const [report] = await reports();
+  assert(report);
+  assertMatch(report.instance, /^[0-9a-f-]{36}$/);
+  assertEquals(
+    [report.host, report.pid, report.worker, report.ingestAddress, report.fastPath],
+    ["test", Deno.pid, 3, `127.0.0.1:${ingest.port}`, ingest.fastPath],
+  );
+  assertEquals([report.stored, report.duplicates, report.fenced, report.streams, report.queueMaxPackets], [
+    ...[2, 0, 0, 1, 77],
+  ]);
+  assertEquals(report.rejected, { DEVICE_ID_EMPTY: 1 });
+  assert(report.connections >= 1 && report.rate > 0 && report.startedMs <= report.reportedMs);
+  await until(async () => (await reports())[0]!.rate === 0, "the rate is of the last second");
+  await ingest.drain();
+  assertEquals(await reports(), []);
+});
+
+Deno.test("A store that takes no reports takes packets, and holds no drain up", async () => {
+  await using store = await temporaryStore();
+  let refused = 0;
+  const refuse = () => {
+    refused++;
+    return Promise.reject(new StoreError("no reports"));
+  };
+  store.reportInstance = refuse;
+  store.removeInstance = refuse;
+  await using ingest = await startTestIngest({ store });
+  await using call = new RawCall(ingest.port);
+  assertEquals((await call.finish(framedPacket(packet()))).code, status.OK);
+  await until(() => refused >= 2, "it reports again");
+  assertEquals(await ingest.drain(), true);
+});
