@@ -35,11 +35,11 @@ export async function compare(
   redis: RedisServer,
   apiPort: number,
 ): Promise<Comparison> {
-  const counts = pairs(await redis.call("HGETALL", countsKey) as string[]);
-  const shown = await apiCounts(apiPort);
-  const timestamps = await apiTimestamps(apiPort);
+  const counts = numbers(pairs(await redis.call("HGETALL", countsKey) as string[]));
   const rows = new Map<string, Row>();
   const differences: string[] = [];
+  const shown = await apiCounts(apiPort);
+  const timestamps = await apiTimestamps(apiPort);
   const known = new Set<string>();
 
   for (const client of clients) {
@@ -54,7 +54,7 @@ export async function compare(
     for (const expected of client.expectations()) {
       const { deviceId } = expected;
       known.add(deviceId);
-      const counted = Number(counts.get(deviceId) ?? 0);
+      const counted = counts.get(deviceId) ?? 0;
       const { lost, double } = difference(expected, counted);
       row.devices++;
       row.counted += counted;
@@ -118,4 +118,8 @@ function pairs(list: readonly string[]): Map<string, string> {
   return new Map(
     Array.from({ length: list.length / 2 }, (_, index) => [list[2 * index]!, list[2 * index + 1]!]),
   );
+}
+
+function numbers(texts: ReadonlyMap<string, string>): Map<string, number> {
+  return new Map(Array.from(texts, ([key, text]) => [key, Number(text)]));
 }

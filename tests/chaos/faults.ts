@@ -130,7 +130,13 @@ export function allFaults(scene: Scene): Fault[] {
     { name: "cut client connections", inject: () => Promise.resolve(front.cut() > 0) },
     {
       name: "two streams of a session",
-      inject: (random) => intrude(random.pick(sessionClients), front.port, random),
+      async inject(random) {
+        const giveUpAt = performance.now() + OCCASION_MS;
+        while (!await intrude(random.pick(sessionClients), front.port, random)) {
+          if (performance.now() > giveUpAt || !await pause(100)) return false;
+        }
+        return true;
+      },
     },
     {
       name: "restart a gateway",

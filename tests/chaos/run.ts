@@ -70,7 +70,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   );
   await Promise.all(ingests.map((ingest) => ingest.start()));
   const api = await TallyProcess.start("api", { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(redis.port) });
+  let apiMayEnd = false;
+  api.ended.then(({ code, signal }) => {
+    if (!apiMayEnd) violated(`the api ended by itself (${signal ?? code}):\n${api.output.join("\n")}`);
+  });
   parts.defer(async () => {
+    apiMayEnd = true;
     api.kill("SIGKILL");
     await api.ended;
   });
@@ -116,7 +121,9 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   if (!await within(SETTLE_TIMEOUT_MS, sending, signal) && !signal.aborted) {
     violated(`some clients had not settled all ${SETTLE_TIMEOUT_MS} ms after the last fault`);
   }
-  const comparison = await compare(clients, redis, api.port);
+  const comparison = await compare(clients, redis, api.port).catch((error) => {
+    throw new Error(["could not compare", ...violations].join("\n"), { cause: error });
+  });
   await Promise.all(ingests.map((ingest) => ingest.state === "up" && ingest.terminate()));
   return { faults: injected, comparison, violations };
 }

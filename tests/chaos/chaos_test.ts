@@ -1,0 +1,24 @@
+/** @module */
+import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
+
+import { describeResult, isExact } from "./report.ts";
+import { runChaos } from "./run.ts";
+
+Deno.test("Nothing is lost and nothing counted twice in 45 seconds of faults of every kind", async () => {
+  const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
+  const { signal } = new AbortController();
+  const result = await runChaos({ seed, durationMs: 45_000, signal, progress() {} });
+  const report = `seed ${seed}\n${describeResult(result)}`;
+  assert(isExact(result), report);
+  const kinds = [...result.faults.values()].filter((times) => times > 0);
+  assertGreaterOrEqual(kinds.length, 8, report);
+  for (const row of result.comparison.rows) assertGreaterOrEqual(row.settled, 1000, report);
+});
+
+Deno.test("A run that is interrupted leaves nothing behind and says so", async () => {
+  const interrupted = new AbortController();
+  const running = runChaos({ seed: 1, durationMs: 60_000, signal: interrupted.signal, progress() {} });
+  setTimeout(() => interrupted.abort(), 3000);
+  const error = await running.then(() => undefined, (error) => error);
+  assertEquals(error, interrupted.signal.reason);
+});
