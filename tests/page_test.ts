@@ -154,7 +154,7 @@ Deno.test("A device's own view shows its figures, its history, and its payload i
   await using visitor = await visit(monitor.url);
   const { page } = visitor;
 
-  await page.getByRole("link", { name: "sensor 7/é" }).click();
+  await page.getByRole("link", { name: "sensor 7/é" }).press("Enter");
   await page.getByRole("heading", { name: "sensor 7/é" }).waitFor();
   await until(
     () => page.url() === `${monitor.url}?device=sensor%207%2F%C3%A9`,
@@ -162,6 +162,7 @@ Deno.test("A device's own view shows its figures, its history, and its payload i
   );
   assertEquals(await page.locator("#device-count").innerText(), "42");
   assertStringIncludes(await page.locator("#timestamp").innerText(), "2 h ahead of arrival");
+  assertEquals(await page.evaluate("document.activeElement.id"), "device");
   await page.locator("#device-chart path.bars").waitFor({ state: "attached" });
 
   const shown = page.locator("#payload");
