@@ -140,7 +140,10 @@ export class RawCall implements AsyncDisposable {
       stream.on("close", () => resolve(undefined));
     });
     let trailers: Record<string, unknown> = {};
-    stream.on("response", (headers) => trailers = { ...headers });
+    stream.on("response", (headers) => {
+      trailers = { ...headers };
+      if (headers["grpc-status"] !== undefined) stream.end();
+    });
     stream.on("trailers", (headers) => {
       trailers = { ...headers };
       stream.end(); // as gRPC libraries do: the call is over

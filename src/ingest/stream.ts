@@ -139,6 +139,8 @@ export class DeviceStream implements SectionOwner {
 
   /** Claims the session; read nothing before it is done. Never rejects. */
   async claimSession(session: string): Promise<void> {
+    // A call that is refused must not take the session from the stream that has it.
+    if (!this.reading) return;
     const { store, sessions, now } = this.ingest;
     try {
       const claim = await store.claimSession(session, this.head.offset, now());

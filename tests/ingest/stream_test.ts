@@ -344,6 +344,17 @@ for (const fastPath of [true, false]) {
     assertGreater(here.counters.fenced, 0);
   });
 
+  test("A call that is refused leaves the session to the stream that has it", async () => {
+    await using store = await temporaryStore();
+    await using ingest = await startTestIngest({ store, fastPath, maxStreams: 1 });
+    await using owner = RawCall.session(ingest.port, "s");
+    assertEquals(await owner.committed, "0");
+    await using refused = RawCall.session(ingest.port, "s");
+    assertEquals((await refused.end).code, status.RESOURCE_EXHAUSTED);
+    const end = await owner.finish(framedPacket(packet()));
+    assertEquals([end.code, end.ack?.stored], [status.OK, 1], end.details);
+  });
+
   for (
     const [what, headers] of [
       ["an empty session", { "telemetry-session": "" }],
