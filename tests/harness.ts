@@ -117,8 +117,9 @@ export class RawCall implements AsyncDisposable {
   readonly #session: ClientHttp2Session;
   #received = new Uint8Array(0);
 
-  constructor(port: number, method = "StreamPackets", headers: Record<string, string> = {}) {
-    this.#session = connect(`http://127.0.0.1:${port}`);
+  /** Opens a connection and the call; or only the call, on the connection of `other`. */
+  constructor(port: number, method = "StreamPackets", headers: Record<string, string> = {}, other?: RawCall) {
+    this.#session = other === undefined ? connect(`http://127.0.0.1:${port}`) : other.#session;
     this.#session.on("error", () => {});
     const path = method.startsWith("/") ? method : `/TelemetryIngest/${method}`;
     const all = {
@@ -151,7 +152,7 @@ export class RawCall implements AsyncDisposable {
     stream.on("data", (chunk: Uint8Array) => this.#take(chunk));
     this.end = new Promise((resolve) => {
       stream.on("close", () => {
-        this.#session.close();
+        if (other === undefined) this.#session.close();
         resolve({
           code: Number(trailers["grpc-status"] ?? -1),
           details: decodeURIComponent(String(trailers["grpc-message"] ?? "")),

@@ -60,19 +60,28 @@ async function receive(
   const stream = new DeviceStream(ingest, kind, head, answer);
   call.on("cancelled", () => stream.cancelled());
   if (head.session !== undefined) await stream.claimSession(head.session);
+  let waiting = false, ended = false;
   const take = (message: Uint8Array) => {
     if (!stream.reading) return;
     if (!ingest.queue.full) return stream.message(message, 0, message.length);
     ingest.counters.queueFull++;
+    waiting = true;
     call.pause();
     ingest.queue.whenRoom(() => {
-      call.resume();
+      waiting = false;
       take(message);
+      if (waiting) return;
+      if (ended) stream.end();
+      else call.resume();
     });
   };
   // Not `for await`: at its end it destroys the stream, and with it the way back.
   call.on("data", take);
-  call.on("end", () => stream.end());
+  call.on("end", () => {
+    ended = true;
+    // The end comes also while the last message waits.
+    if (!waiting) stream.end();
+  });
 }
 
 function metadataText(metadata: Metadata, key: string): string | undefined {

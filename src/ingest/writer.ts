@@ -36,6 +36,7 @@ const FIRST_RETRY_MS = 25, LAST_RETRY_MS = 1000;
 export class Writer {
   /** When the store began to fail, if it does not work now. */
   failingSinceMs: number | undefined;
+  #retrying = false;
   #sequence = 0;
 
   /** A writer that does nothing until {@linkcode run}. */
@@ -60,11 +61,14 @@ export class Writer {
     }
   }
 
-  /** Records how the store answers others than the writer: a claim, a ping. */
+  /**
+   * Records whether the store answers. While a batch is tried again only that batch can say that the store
+   * is back: a store may answer and still refuse it.
+   */
   storeAnswered(error: unknown): void {
     const { log, now } = this.options;
     if (error === undefined) {
-      if (this.failingSinceMs === undefined) return;
+      if (this.failingSinceMs === undefined || this.#retrying) return;
       log.info("store is back after {failedMs} ms", { failedMs: now() - this.failingSinceMs });
       this.failingSinceMs = undefined;
     } else if (this.failingSinceMs === undefined) {
@@ -79,10 +83,12 @@ export class Writer {
     for (let boundMs = FIRST_RETRY_MS;; boundMs = Math.min(boundMs * 2, LAST_RETRY_MS)) {
       try {
         const fenced = await store.apply(batch);
+        this.#retrying = false;
         this.storeAnswered(undefined);
         return fenced;
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
+        this.#retrying = true;
         this.storeAnswered(error);
         counters.failedFlushes++;
       }

@@ -1,0 +1,78 @@
+/**
+ * A store whose writes wait, or fail, on command; all else is the real store's. A real one does neither at
+ * the moment a test needs it.
+ *
+ * @module
+ */
+import { type Store, StoreError } from "../../src/store/store.ts";
+
+/** How {@linkcode gated} is told what to do; open again when it goes out of scope. */
+export interface Gate extends Disposable {
+  /** Batches that have come, and that have been let through. */
+  readonly arrived: number;
+  readonly passed: number;
+  /** From now on batches wait. */
+  hold(): void;
+  /** Lets one batch through: the one that waits, or the next to come. */
+  passOne(): void;
+  /** From now on batches are refused; the store itself still answers. */
+  refuse(): void;
+  /** Lets all through, from now on too. */
+  open(): void;
+}
+
+/** `store` behind a gate, which is open at first. */
+export function gated(store: Store): { store: Store; gate: Gate } {
+  let state: "open" | "held" | "refusing" = "open";
+  let arrived = 0, passed = 0, tickets = 0;
+  let waiting: (() => void) | undefined;
+  const wake = () => waiting?.();
+  const open = () => {
+    state = "open";
+    wake();
+  };
+
+  const apply: Store["apply"] = async (batch) => {
+    arrived++;
+    while (state === "held" && tickets === 0) {
+      await new Promise<void>((resolve) => waiting = resolve);
+      waiting = undefined;
+    }
+    if (state === "refusing") throw new StoreError("could not apply a batch: the test refuses it");
+    if (state === "held") tickets--;
+    const fenced = await store.apply(batch);
+    passed++;
+    return fenced;
+  };
+
+  return {
+    store: new Proxy(store, {
+      get(target, name) {
+        if (name === "apply") return apply;
+        const value = Reflect.get(target, name);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    }),
+    gate: {
+      get arrived() {
+        return arrived;
+      },
+      get passed() {
+        return passed;
+      },
+      hold() {
+        state = "held";
+      },
+      passOne() {
+        tickets++;
+        wake();
+      },
+      refuse() {
+        state = "refusing";
+        wake();
+      },
+      open,
+      [Symbol.dispose]: open,
+    },
+  };
+}
