@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
+
 import {
   choice,
   ConfigError,
@@ -50,6 +52,27 @@ const ackAfter: Setting<AckAfter> = custom("ACK_AFTER", {
 }, {
   allowed: "stored, replicated:N with N from 1 to 100, synced",
   parse: parseAckAfter,
+});
+
+const webhookUrl = custom("ALERT_WEBHOOK_URL", {
+  default: "",
+  scope: "api",
+  help: "Where devices that fall silent or come back are told of, by the rules of Standard Webhooks.",
+}, {
+  allowed: "an http or https URL",
+  // People put tokens into them.
+  secret: true,
+  parse: (text) => /^https?:$/.test(URL.parse(text)?.protocol ?? "") ? text : undefined,
+});
+
+const webhookSecret = custom("ALERT_WEBHOOK_SECRET", {
+  default: "",
+  scope: "api",
+  help: "The key with which that is signed; the receiver has the same.",
+}, {
+  allowed: "whsec_ and 24 to 64 bytes in base64, as in whsec_$(openssl rand -base64 32)",
+  secret: true,
+  parse: parseWebhookSecret,
 });
 
 /** The settings by the names the code uses; durations are in milliseconds, sizes in bytes. */
@@ -198,6 +221,8 @@ export const settings = {
     scope: "api",
     help: "Streams of /live and /events open at once; further ones are refused.",
   }),
+  webhookUrl: optional(webhookUrl),
+  webhookSecret: optional(webhookSecret),
   ackAfter,
   logLevel: choice("LOG_LEVEL", ["debug", "info", "warning", "error"], {
     default: "info",
@@ -230,6 +255,12 @@ export function parseConfig(
 export function configuredRedis(config: Config): string | { host: string; port: number } | undefined {
   if (config.redisUrl !== undefined) return config.redisUrl;
   return config.redisHost === undefined ? undefined : { host: config.redisHost, port: config.redisPort };
+}
+
+/** Where events are told of, if anywhere. */
+export function configuredWebhook(config: Config): { url: string; secret: Uint8Array } | undefined {
+  const { webhookUrl: url, webhookSecret: secret } = config;
+  return url === undefined || secret === undefined ? undefined : { url, secret };
 }
 
 /** What `--help` prints. */
@@ -267,6 +298,9 @@ function contradictions({ values, source }: Given<typeof settings>): string[] {
       `${source.ackAfter}: a SQLite file has no replicas; set REDIS_URL or REDIS_HOST, or use "stored"`,
     );
   }
+  if ((source.webhookUrl === undefined) !== (source.webhookSecret === undefined)) {
+    problems.push("ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET: found one of them; set both, or neither");
+  }
   const { maxPayloadBytes = 0, maxMessageBytes = Infinity, queueMaxBytes = Infinity } = values;
   if (maxPayloadBytes > maxMessageBytes) {
     problems.push(
@@ -285,6 +319,13 @@ function isRedisUrl(text: string): boolean {
   const url = URL.parse(text);
   return url !== null && /^rediss?:$/.test(url.protocol) && url.hostname !== "" &&
     /^(\/\d*)?$/.test(url.pathname);
+}
+
+function parseWebhookSecret(text: string): Uint8Array | undefined {
+  const base64 = /^whsec_([A-Za-z0-9+/]+={0,2})$/.exec(text)?.[1];
+  if (base64 === undefined) return undefined;
+  const bytes = Uint8Array.from(Buffer.from(base64, "base64"));
+  return bytes.length >= 24 && bytes.length <= 64 ? bytes : undefined;
 }
 
 function parseAckAfter(text: string): AckAfter | undefined {

@@ -9,7 +9,14 @@
 import type { Logger } from "@logtape/logtape";
 
 import { startApi } from "./api/api.ts";
-import { type Config, ConfigError, configuredRedis, helpText, parseConfig } from "./config.ts";
+import {
+  type Config,
+  ConfigError,
+  configuredRedis,
+  configuredWebhook,
+  helpText,
+  parseConfig,
+} from "./config.ts";
 import { startLogging } from "./log.ts";
 import { openRedisStore } from "./store/redis.ts";
 import { openSqliteStore } from "./store/sqlite.ts";
@@ -96,6 +103,7 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
     ...config,
     host: config.httpHost,
     port: config.httpPort,
+    webhook: configuredWebhook(config),
     store,
     log: log.getChild("api"),
   });

@@ -305,7 +305,7 @@ Deno.test("Unknown paths and wrong methods get JSON errors", async () => {
   await withApi(new ListedStore(sensor), async (api) => {
     for (
       const path of [
-        "/page/",
+        "/page",
         "/metrics/",
         "/METRICS",
         "/nothing?x=1",
@@ -329,7 +329,7 @@ Deno.test("Unknown paths and wrong methods get JSON errors", async () => {
 Deno.test("Every answer carries headers that keep browsers from guessing and framing", async () => {
   const store = new ListedStore(sensor);
   await withApi(store, async (api) => {
-    for (const path of ["/", "/metrics", "/healthz", "/nothing"]) {
+    for (const path of ["/metrics", "/healthz", "/nothing"]) {
       const { headers } = await ask(api, path);
       assertEquals(headers["x-content-type-options"], "nosniff", path);
       assertEquals(headers["x-frame-options"], "DENY", path);

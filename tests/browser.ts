@@ -1,5 +1,5 @@
 /**
- * A real browser on a page: Debian's Chromium without a screen, driven by Playwright.
+ * A real browser on a page: Chromium without a screen, driven by Playwright.
  *
  * @module
  */
@@ -7,7 +7,8 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from "p
 
 import { assertEquals } from "@std/assert";
 
-const EXECUTABLES = ["/usr/bin/chromium-headless-shell", "/usr/bin/chromium"];
+/** As in `setup.ts`: Debian's, then what other systems have. */
+const EXECUTABLES = ["chromium-headless-shell", "chromium", "google-chrome"];
 
 /** A browser's visit to a site; whatever goes wrong on the page is written down. */
 export interface Visit extends AsyncDisposable {
@@ -50,13 +51,8 @@ export async function visit(url: string, options: BrowserContextOptions = {}): P
 }
 
 async function launch(): Promise<Browser> {
-  const found = await Promise.all(EXECUTABLES.map((path) => Deno.stat(path).then(() => true, () => false)));
-  const executablePath = EXECUTABLES[found.indexOf(true)];
-  if (executablePath === undefined) {
-    throw new Error(`no browser at ${EXECUTABLES.join(" or ")}: run deno task test, which installs one`);
-  }
   return await chromium.launch({
-    executablePath,
+    executablePath: await findBrowser(),
     // Root cannot have the sandbox; the rest keeps the browser from talking to anyone but us.
     args: [
       "--no-sandbox",
@@ -68,4 +64,12 @@ async function launch(): Promise<Browser> {
       "--disable-sync",
     ],
   });
+}
+
+async function findBrowser(): Promise<string> {
+  const folders = (Deno.env.get("PATH") ?? "").split(":");
+  for (const path of EXECUTABLES.flatMap((name) => folders.map((folder) => `${folder}/${name}`))) {
+    if (await Deno.stat(path).then(({ isFile }) => isFile, () => false)) return path;
+  }
+  throw new Error(`none of ${EXECUTABLES.join(", ")} is installed: deno task test installs one`);
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
-import { configuredRedis, helpText, parseConfig, settings } from "../src/config.ts";
+import { configuredRedis, configuredWebhook, helpText, parseConfig, settings } from "../src/config.ts";
 import { ConfigError } from "../src/settings.ts";
 
 function parse(args: readonly string[] = [], env: Record<string, string> = {}) {
@@ -37,6 +37,8 @@ Deno.test("Nothing set means the documented defaults", () => {
     offlineAfterMs: 60_000,
     prometheusMaxDevices: 10_000,
     liveMaxClients: 1_000,
+    webhookUrl: undefined,
+    webhookSecret: undefined,
     ackAfter: { kind: "stored" },
     logLevel: "info",
     logFormat: "auto",
@@ -167,6 +169,24 @@ Deno.test("A name every object has is no flag", () => {
   assertEquals(problems(["--constructor=1"]), ["--constructor: no such flag; see --help"]);
 });
 
+Deno.test("The webhook has a URL and a key", () => {
+  const key = `whsec_${"QUJD".repeat(8)}`;
+  const config = parse([], { ALERT_WEBHOOK_URL: "https://user:hunter2@host/x", ALERT_WEBHOOK_SECRET: key });
+  assertEquals(configuredWebhook(config), {
+    url: "https://user:hunter2@host/x",
+    secret: new TextEncoder().encode("ABC".repeat(8)),
+  });
+  assertEquals(configuredWebhook(parse()), undefined);
+  for (const url of ["ftp://hunter2", "hunter2", "/x"]) {
+    const [problem] = problems([], { ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: key });
+    assert(problem!.startsWith("ALERT_WEBHOOK_URL") && !problem!.includes("hunter2"), problem);
+  }
+  for (const secret of ["hunter2", `whsec_${"QUJD".repeat(7)}`, `whsec_${"QUJD".repeat(22)}`, "whsec_*"]) {
+    const [problem] = problems([], { ALERT_WEBHOOK_URL: "http://host", ALERT_WEBHOOK_SECRET: secret });
+    assert(problem!.startsWith("ALERT_WEBHOOK_SECRET") && !problem!.includes("hunter2"), problem);
+  }
+});
+
 const contradictions: [Record<string, string>, string][] = [
   [
     { REDIS_URL: "redis://a", REDIS_HOST: "b" },
@@ -179,6 +199,10 @@ const contradictions: [Record<string, string>, string][] = [
   [
     { MAX_PAYLOAD: "2MiB", MAX_MESSAGE: "1MiB" },
     "MAX_PAYLOAD: found 2097152 bytes; allowed: at most MAX_MESSAGE, 1048576 bytes",
+  ],
+  [
+    { ALERT_WEBHOOK_URL: "http://host" },
+    "ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET: found one of them; set both, or neither",
   ],
   [
     { QUEUE_MAX_BYTES: "1KiB" },

@@ -1,7 +1,7 @@
 /**
  * The monitor page in a real browser, on a real api and store.
  */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Page } from "playwright-core";
 
 import { bytes, delta } from "./batches.ts";
@@ -41,6 +41,12 @@ Deno.test("An empty fleet shows how to send the first packets, and the first dev
   assert(!await page.getByRole("heading", { name: "No packets yet" }).isVisible());
   assertStringIncludes(await rowOf(page, "greenhouse-1").innerText(), `{"celsius":21.5}`);
   assertEquals(await page.locator("#online").innerText(), "1");
+
+  await using careless = new RawCall(ingest.port);
+  await careless.finish(framedPacket(packet("")));
+  const instance = page.getByRole("listitem").filter({ hasText: `127.0.0.1:${ingest.port}` });
+  await instance.getByText("1 device id empty").waitFor();
+  await instance.getByText("0 % of 10,000").waitFor();
   visitor.assertNoProblems();
 });
 
@@ -62,6 +68,27 @@ Deno.test("Figures and rows follow the devices without a reload", async () => {
   await receive(store, [delta("c", 1)]);
   await untilIds(page, ["a", "b", "c"]);
   assert(await page.evaluate("window.notReloaded"));
+  visitor.assertNoProblems();
+});
+
+Deno.test("The chart is read with the arrow keys, for each of its ranges", async () => {
+  await using store = await temporaryStore();
+  await receive(store, [delta("a", 120)]);
+  await using monitor = await startMonitor(store);
+  await using visitor = await visit(monitor.url);
+  const { page } = visitor;
+  const chart = page.getByRole("img", { name: "latest" });
+  const reading = page.locator("#fleet-chart output");
+
+  for (const range of ["15 min", "1 hour", "24 hours"]) {
+    await page.getByRole("radio", { name: range }).check();
+    await chart.focus();
+    await page.keyboard.press("ArrowLeft");
+    await page.keyboard.press("ArrowLeft");
+    assertMatch(await reading.innerText(), /^\d\d:\d\d(:\d\d)?\s+[\d.]+ packets\/s$/);
+  }
+  await page.getByRole("searchbox").focus();
+  assert(!await reading.isVisible());
   visitor.assertNoProblems();
 });
 
@@ -127,7 +154,7 @@ Deno.test("A device's own view shows its figures, its history, and its payload i
   await using visitor = await visit(monitor.url);
   const { page } = visitor;
 
-  await page.getByRole("link", { name: "sensor 7/é" }).click();
+  await page.getByRole("link", { name: "sensor 7/é" }).press("Enter");
   await page.getByRole("heading", { name: "sensor 7/é" }).waitFor();
   await until(
     () => page.url() === `${monitor.url}?device=sensor%207%2F%C3%A9`,
@@ -135,6 +162,7 @@ Deno.test("A device's own view shows its figures, its history, and its payload i
   );
   assertEquals(await page.locator("#device-count").innerText(), "42");
   assertStringIncludes(await page.locator("#timestamp").innerText(), "2 h ahead of arrival");
+  assertEquals(await page.evaluate("document.activeElement.id"), "device");
   await page.locator("#device-chart path.bars").waitFor({ state: "attached" });
 
   const shown = page.locator("#payload");

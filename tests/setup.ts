@@ -12,6 +12,8 @@ interface Need {
   /** Exits with 0 where it is installed. */
   readonly probe: readonly [program: string, ...args: string[]];
   readonly apt: readonly string[];
+  /** A program to take out of its package instead of installing that, which would start a service. */
+  readonly aptProgram?: { readonly package: string; readonly path: string };
   readonly brew: readonly string[];
 }
 
@@ -41,17 +43,28 @@ const needs: readonly Need[] = [
     brew: ["/usr/bin/python3 -m pip install --user grpcio protobuf"],
   },
   {
-    name: "chromium-headless-shell, to look at the monitor page with",
-    probe: ["chromium-headless-shell", "--version"],
+    name: "Chromium or Chrome, to look at the monitor page with",
+    probe: [
+      "sh",
+      "-c",
+      "command -v chromium-headless-shell || command -v chromium || command -v google-chrome",
+    ],
     apt: ["chromium-headless-shell"],
     brew: ["brew install --cask chromium"],
+  },
+  {
+    name: "promtool, to check what Prometheus is given",
+    probe: ["promtool", "--version"],
+    apt: [],
+    aptProgram: { package: "prometheus", path: "usr/bin/promtool" },
+    brew: ["brew install prometheus"],
   },
 ];
 
 const missing = await missingNeeds();
 if (missing.length > 0) {
   console.log(`Missing for the tests:\n${missing.map(({ name }) => `  ${name}\n`).join("")}`);
-  if (!await installWithApt(missing.flatMap(({ apt }) => apt))) giveUp(missing);
+  if (!await installWithApt(missing)) giveUp(missing);
   const stillMissing = await missingNeeds();
   if (stillMissing.length > 0) giveUp(stillMissing);
 }
@@ -62,19 +75,36 @@ async function missingNeeds(): Promise<Need[]> {
 }
 
 /** False where apt is not to be had or fails; its own output says why. */
-async function installWithApt(packages: readonly string[]): Promise<boolean> {
+async function installWithApt(needs: readonly Need[]): Promise<boolean> {
   if (!await succeeds("apt-get", "--version")) return false;
   const isRoot = Deno.uid() === 0;
   if (!isRoot && !await succeeds("sudo", "-n", "true")) return false;
-  console.log(`Installing with apt-get: ${packages.join(" ")}`);
-  const apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"];
-  const [program, ...args] = isRoot ? apt : ["sudo", "-n", ...apt];
-  return await runs(program!, ...args, "update") &&
-    await runs(program!, ...args, "install", "-y", "--no-install-recommends", ...packages);
+  const asRoot = (...[program, ...args]: [string, ...string[]]) =>
+    isRoot ? runs(program, ...args) : runs("sudo", "-n", program, ...args);
+  const apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"] as const;
+
+  const packages = needs.flatMap(({ apt }) => apt);
+  console.log(`Installing with apt-get: ${needs.flatMap(aptPackages).join(" ")}`);
+  if (!await asRoot(...apt, "update")) return false;
+  if (packages.length > 0 && !await asRoot(...apt, "install", "-y", "--no-install-recommends", ...packages)) {
+    return false;
+  }
+  for (const { aptProgram } of needs) {
+    if (aptProgram === undefined) continue;
+    const { package: name, path } = aptProgram;
+    const script = `cd "$(mktemp -d)" && apt-get -qq download ${name} && dpkg -x ${name}_*.deb . && ` +
+      `install ${path} /usr/local/bin/ && rm -r "$PWD"`;
+    if (!await asRoot("sh", "-c", script)) return false;
+  }
+  return true;
+}
+
+function aptPackages({ apt, aptProgram }: Need): string[] {
+  return [...apt, ...aptProgram === undefined ? [] : [aptProgram.package]];
 }
 
 function giveUp(missing: readonly Need[]): never {
-  const packages = missing.flatMap(({ apt }) => apt).join(" ");
+  const packages = missing.flatMap(aptPackages).join(" ");
   console.error(
     `Cannot run the tests: ${missing.length} of the programs they need could not be installed.\n` +
       `  Debian, Ubuntu:  sudo apt-get update && sudo apt-get install ${packages}\n` +

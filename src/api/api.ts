@@ -15,6 +15,7 @@ import { FleetFigures } from "./fleet_figures.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
 import { Snapshots } from "./snapshot.ts";
+import { deliverEvents, FIRST_RETRY_MS, type Webhook } from "./webhook.ts";
 
 /** 40 MB, a million devices' counts, at 5 Mbit/s. */
 export const READ_TIMEOUT_MS = 60_000;
@@ -36,6 +37,8 @@ export interface ApiOptions {
   readonly prometheusMaxDevices: number;
   /** Streams of `/live` and `/events`, at most. */
   readonly liveMaxClients: number;
+  /** Told of devices that fall silent or come back; undefined: nobody is. */
+  readonly webhook?: Webhook | undefined;
   /** Told when reading the store begins to fail or succeeds again, and of errors nobody foresaw. */
   readonly log: Logger;
   /** Milliseconds on a clock that never goes back; default `performance.now`. */
@@ -48,6 +51,8 @@ export interface ApiOptions {
   readonly readTimeoutMs?: number;
   /** Silent devices, and new events, are looked for this often; default {@linkcode WATCH_INTERVAL_MS}. */
   readonly watchIntervalMs?: number;
+  /** Wait after a first failure of the webhook; default {@linkcode FIRST_RETRY_MS}. */
+  readonly webhookRetryMs?: number;
   /** A stream that has nothing to say sends a comment this often; default 15 s. */
   readonly heartbeatMs?: number;
   /** A reader of a stream that takes nothing for so long is cut off; default 10 s. */
@@ -129,6 +134,9 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   const watching = new AbortController();
   const { signal } = watching;
   const watched = watchForSilence({ fleet, store, unixNow, offlineAfterMs, watchIntervalMs, log, signal });
+  const firstRetryMs = options.webhookRetryMs ?? FIRST_RETRY_MS;
+  const delivered = options.webhook &&
+    deliverEvents({ ...options.webhook, store, unixNow, watchIntervalMs, firstRetryMs, log, signal });
 
   return {
     host: address.hostname,
@@ -152,7 +160,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
         connections.abort();
         await server.finished;
       }
-      await Promise.race([Promise.all([watched, fleet.settled()]), deadline.promise]);
+      await Promise.race([Promise.all([watched, delivered, fleet.settled()]), deadline.promise]);
       clearTimeout(timer);
     },
   };

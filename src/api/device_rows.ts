@@ -5,17 +5,12 @@
  */
 import { Buffer, isUtf8 } from "node:buffer";
 
-import type { z } from "@hono/zod-openapi";
-
 import type { PayloadPreview, Store } from "../store/store.ts";
 import type { DeviceView } from "./device_index.ts";
-import type { Device } from "./schemas.ts";
+import type { DeviceRow, PayloadRow } from "./schemas.ts";
 
 /** Bytes of a payload in a list: some lines on a screen. */
 export const PREVIEW_BYTES = 200;
-
-/** One device as JSON. */
-export type DeviceRow = z.infer<typeof Device>;
 
 /** Rows in the order of `views`, with previews of the payloads. Rejects as the store does. */
 export async function deviceRows(
@@ -44,7 +39,7 @@ export function deviceRow(view: DeviceView, payload: PayloadPreview): DeviceRow 
 
 const noPayload: PayloadPreview = { bytes: new Uint8Array(), totalBytes: 0 };
 
-function payloadJson({ bytes, totalBytes }: PayloadPreview): DeviceRow["payload"] {
+function payloadJson({ bytes, totalBytes }: PayloadPreview): PayloadRow {
   const truncated = bytes.length < totalBytes;
   const whole = truncated ? withoutCutCharacter(bytes) : bytes;
   const buffer = Buffer.from(whole.buffer, whole.byteOffset, whole.length);

@@ -3,17 +3,17 @@
  *
  * @module
  */
-import { createRoute, type OpenAPIHono, type z } from "@hono/zod-openapi";
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "@hono/hono";
 
 import { RequestError } from "../errors.ts";
-import type { Store } from "../store/store.ts";
+import { EVENTS_KEPT, type Store } from "../store/store.ts";
 import { deviceRow, deviceRows } from "./device_rows.ts";
 import { type EventFeed, eventJson } from "./events.ts";
 import type { Fleet } from "./fleet.ts";
 import { type FleetFigures, periodJson } from "./fleet_figures.ts";
 import type { Live } from "./live.ts";
-import type { Orders } from "./order.ts";
+import { type Orders, SORT_KEYS } from "./order.ts";
 import * as schemas from "./schemas.ts";
 
 /** What the routes need. */
@@ -34,6 +34,50 @@ export interface DeviceRoutesOptions {
   readonly unixNow: () => number;
 }
 
+const deviceId = z.string().min(1).refine((id) => new TextEncoder().encode(id).length <= 128, {
+  error: "longer than 128 bytes of UTF-8",
+}).openapi({ description: "1 to 128 bytes of UTF-8", maxLength: 128, example: "sensor-1" });
+
+/** Path parameters of one device. */
+const DevicePath = z.object({ id: deviceId.openapi({ param: { name: "id", in: "path" } }) });
+
+/** The same as a query. */
+const DeviceQuery = z.object({ id: deviceId });
+
+/** Which devices to list. */
+const ListParameters = z.object({
+  status: z.enum(["online", "offline"]).optional(),
+  prefix: z.string().max(128).default("").openapi({ description: "Beginning of the ids" }),
+  sort: z.enum(SORT_KEYS).default("id").openapi({
+    description: "rate: over the last ten seconds. Devices with equal keys are ordered by id.",
+  }),
+  order: z.enum(["asc", "desc"]).default("asc"),
+  limit: z.coerce.number().int().min(1).max(1_000).default(100),
+  cursor: z.string().max(1_000).optional().openapi({ description: "next_cursor of the page before" }),
+});
+
+/** Devices a live stream may name. */
+const MAX_LIVE_DEVICES = 200;
+
+/** What a live stream shows besides the fleet. */
+const LiveParameters = z.object({
+  devices: z.union([deviceId.transform((id) => [id]), z.array(deviceId).max(MAX_LIVE_DEVICES)]).default([])
+    .openapi({
+      type: "array",
+      items: { type: "string", maxLength: 128 },
+      maxItems: MAX_LIVE_DEVICES,
+      description: "Ids of the devices to show, each a parameter of its own: devices=a&devices=b",
+    }),
+});
+
+/** Which events to list. */
+const EventParameters = z.object({
+  after: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional().openapi({
+    description: `Events after this id, oldest first; without it the newest. ${EVENTS_KEPT} are kept.`,
+  }),
+  limit: z.coerce.number().int().min(1).max(1_000).default(100),
+});
+
 function json<Schema extends z.ZodType>(schema: Schema, description: string) {
   return { description, content: { "application/json": { schema } } };
 }
@@ -50,7 +94,7 @@ const listRoute = createRoute({
   summary: "List devices",
   description: "The first page fixes the order of the others for a minute: walking them gives each device " +
     "once, although counts and times move. What is shown of a device is as fresh as its page.",
-  request: { query: schemas.ListParameters },
+  request: { query: ListParameters },
   responses: { 200: json(schemas.DeviceList, "A page of devices"), 400: invalid, 503: unavailable },
 });
 
@@ -63,7 +107,7 @@ const liveRoute = createRoute({
     "`fleet` (LiveFleet), `devices` ({devices: Device[], removed: string[]}, payloads cut as in lists), " +
     "`store` ({ok, message}) when the store is lost and when it is back. A client that connects again is " +
     "sent everything once more. One that takes nothing for ten seconds is dropped.",
-  request: { query: schemas.LiveParameters },
+  request: { query: LiveParameters },
   responses: {
     200: { description: "The stream", content: { "text/event-stream": { schema: schemas.EventStream } } },
     400: invalid,
@@ -86,7 +130,7 @@ const eventsRoute = createRoute({
   summary: "List devices that fell silent or came back, or watch for them",
   description: "With `Accept: text/event-stream`, Server-Sent Events named `online` and `offline`, from " +
     "`Last-Event-ID` or `after` on; without either, those to come.",
-  request: { query: schemas.EventParameters },
+  request: { query: EventParameters },
   responses: {
     200: {
       description: "Events, oldest first",
@@ -103,6 +147,7 @@ const eventsRoute = createRoute({
 /** Adds the routes to `app`. */
 export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions): void {
   const { store, fleet, orders, figures, live, eventFeed, unixNow } = options;
+  app.openAPIRegistry.register("LiveFleet", schemas.LiveFleetFigures);
 
   app.openapi(listRoute, async (c) => {
     const { limit, cursor, ...query } = c.req.valid("query");
@@ -116,12 +161,12 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
 
   // The second is for ids that the path of a URL cannot carry, such as "." and "..", and comes first for
   // the router's sake: a device named "by-id" is asked for with it too.
-  addRoutesOfOne("/devices/by-id", { query: schemas.DeviceQuery });
-  addRoutesOfOne("/devices/{id}", { params: schemas.DevicePath });
+  addRoutesOfOne("/devices/by-id", { query: DeviceQuery });
+  addRoutesOfOne("/devices/{id}", { params: DevicePath });
 
   function addRoutesOfOne(
     path: string,
-    request: { query: typeof schemas.DeviceQuery } | { params: typeof schemas.DevicePath },
+    request: { query: typeof DeviceQuery } | { params: typeof DevicePath },
   ) {
     const idOf = (c: Context) => c.req.param("id") ?? c.req.query("id") ?? "";
     const notFound = (deviceId: string) =>

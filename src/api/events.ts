@@ -5,13 +5,12 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
-import type { z } from "@hono/zod-openapi";
 import type { Logger } from "@logtape/logtape";
 
 import { type DeviceEvent, MAX_IDS_PER_CALL, type Store, StoreError } from "../store/store.ts";
 import { type EventStreams, formatEvent } from "./event_streams.ts";
 import type { Fleet } from "./fleet.ts";
-import type { DeviceEvent as DeviceEventSchema } from "./schemas.ts";
+import type { EventRow } from "./schemas.ts";
 
 /** Silent devices, and new events, are looked for this often. */
 export const WATCH_INTERVAL_MS = 1_000;
@@ -20,7 +19,7 @@ export const WATCH_INTERVAL_MS = 1_000;
 const PAGE_EVENTS = 100;
 
 /** As readers get it. */
-export function eventJson(event: DeviceEvent): z.infer<typeof DeviceEventSchema> {
+export function eventJson(event: DeviceEvent): EventRow {
   const { id, kind, deviceId, atMs, lastSeenMs } = event;
   return { id, kind, device_id: deviceId, at_ms: atMs, last_seen_ms: lastSeenMs };
 }

@@ -3,11 +3,9 @@
  *
  * @module
  */
-import type { z } from "@hono/zod-openapi";
-
 import type { FleetHistory, InstanceReport, Period, Store } from "../store/store.ts";
 import type { Fleet } from "./fleet.ts";
-import type { FleetFigures as Shape } from "./schemas.ts";
+import type { FleetAnswer, InstanceRow, PeriodRow } from "./schemas.ts";
 
 /** History and ingest processes are read at most this often: they have no news in between. */
 const READ_INTERVAL_MS = 1_000;
@@ -43,7 +41,7 @@ export class FleetFigures {
   }
 
   /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
-  async current(): Promise<z.infer<typeof Shape>> {
+  async current(): Promise<FleetAnswer> {
     const { fleet, store, unixNow, offlineAfterMs } = this.#options;
     const [{ history, instances }] = await Promise.all([this.#readRest(), fleet.fresh()]);
     const nowMs = unixNow();
@@ -90,7 +88,7 @@ export class FleetFigures {
 }
 
 /** As readers get it. */
-export function periodJson({ startMs, packets }: Period): { start_ms: number; packets: number } {
+export function periodJson({ startMs, packets }: Period): PeriodRow {
   return { start_ms: startMs, packets };
 }
 
@@ -99,7 +97,7 @@ function rateOver(seconds: readonly Period[], window: number): number {
   return seconds.slice(-1 - window, -1).reduce((sum, { packets }) => sum + packets, 0) / window;
 }
 
-function instanceJson(report: InstanceReport) {
+function instanceJson(report: InstanceReport): InstanceRow {
   return {
     instance: report.instance,
     host: report.host,

@@ -10,11 +10,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import { httpStatus } from "../errors.ts";
-import { type DeviceRow, deviceRows } from "./device_rows.ts";
 import type { Store } from "../store/store.ts";
+import { deviceRows } from "./device_rows.ts";
 import { type EventStreams, formatEvent } from "./event_streams.ts";
 import type { Fleet } from "./fleet.ts";
 import type { FleetFigures } from "./fleet_figures.ts";
+import type { DeviceRow, LiveFleetEvent } from "./schemas.ts";
 
 /** A client is sent something at most this often. */
 export const TICK_MS = 250;
@@ -107,7 +108,7 @@ export class Live {
     await delay(waitMs, undefined, { signal: this.#closing.signal });
     try {
       const { history, ...rest } = await figures.current();
-      const data = { ...rest, seconds: history.seconds.slice(-SECONDS_SENT) };
+      const data: LiveFleetEvent = { ...rest, seconds: history.seconds.slice(-SECONDS_SENT) };
       const text = formatEvent("fleet", data, fleet.version);
       // The clock alone is no news.
       return { text, comparable: JSON.stringify({ ...data, now_ms: 0 }) };

@@ -1,33 +1,158 @@
 /**
- * The JSON that readers get and the parameters they give, as schemas: the types of our answers, the checks
- * of their questions, and what `/openapi.json` says of both.
+ * The JSON that readers get, as types for us and as schemas for `/openapi.json`; the compiler compares them.
  *
  * @module
  */
 import { z } from "@hono/zod-openapi";
 
-import { EVENTS_KEPT } from "../store/store.ts";
-import { SORT_KEYS } from "./order.ts";
+import type { InstanceReport } from "../store/store.ts";
+
+/** One device. Times are Unix milliseconds, rates packets per second. */
+export interface DeviceRow {
+  /** 1 to 128 bytes of UTF-8. */
+  readonly device_id: string;
+  /** Online: heard from within `OFFLINE_AFTER`. */
+  readonly status: "online" | "offline";
+  /** Packets stored since it was first seen. */
+  readonly count: number;
+  /** Over the last ten seconds; null while the api is younger than that. */
+  readonly rate_10s: number | null;
+  /** Over the last minute. */
+  readonly rate_1m: number;
+  /** Server time of its first packet. */
+  readonly first_seen_ms: number;
+  /** Server time of its latest packet. */
+  readonly last_seen_ms: number;
+  /** Greatest timestamp the device gave. */
+  readonly timestamp_ms: number;
+  /** What came with that timestamp. */
+  readonly payload: PayloadRow;
+}
+
+/** A payload, or its beginning. */
+export interface PayloadRow {
+  /** Length of the whole. */
+  readonly bytes: number;
+  /** Where it is valid UTF-8. */
+  readonly text: string | null;
+  /** Where it is not. */
+  readonly base64: string | null;
+  /** Only the beginning is here. */
+  readonly truncated: boolean;
+}
+
+/** A page of devices. */
+export interface DeviceListPage {
+  /** At most as many as asked for. */
+  readonly devices: DeviceRow[];
+  /** Devices of all pages. */
+  readonly total: number;
+  /** Asks for the next page; null on the last one. */
+  readonly next_cursor: string | null;
+}
+
+/** Packets in one second, minute or hour. */
+export interface PeriodRow {
+  /** When it begins, Unix milliseconds. */
+  readonly start_ms: number;
+  /** Packets stored. */
+  readonly packets: number;
+}
+
+/** Packets over time, oldest first; the last period of each list is going on. */
+export interface HistoryRow {
+  /** The last 60. */
+  readonly minutes: PeriodRow[];
+  /** The last 24. */
+  readonly hours: PeriodRow[];
+}
+
+/** `queueMaxPackets` becomes `queue_max_packets`. */
+export type SnakeCase<Name extends string> = Name extends `${infer Letter}${infer Rest}`
+  ? `${Letter extends Lowercase<Letter> ? Letter : `_${Lowercase<Letter>}`}${SnakeCase<Rest>}`
+  : "";
+
+/** An ingest process: what it reports, by the names readers see. */
+export type InstanceRow = {
+  readonly [Key in keyof InstanceReport as SnakeCase<Key>]: InstanceReport[Key];
+};
+
+/** The fleet's figures without its history. */
+export interface Figures {
+  /** Server time, Unix milliseconds. */
+  readonly now_ms: number;
+  /** Devices known. */
+  readonly devices: number;
+  /** Of these: heard from within `OFFLINE_AFTER`. */
+  readonly online: number;
+  /** The others. */
+  readonly offline: number;
+  /** Packets stored of all devices known. */
+  readonly count: number;
+  /** Packets per second over the last ten seconds. */
+  readonly rate_10s: number;
+  /** Packets per second over the last minute. */
+  readonly rate_1m: number;
+  /** `OFFLINE_AFTER`. */
+  readonly offline_after_ms: number;
+  /** Which store it is, and whether it answers. */
+  readonly store: { readonly description: string; readonly ok: boolean };
+  /** The ingest processes at work. */
+  readonly instances: InstanceRow[];
+}
+
+/** The fleet, with its history. */
+export interface FleetAnswer extends Figures {
+  /** Packets over time, oldest first; the last period of each list is going on. */
+  readonly history: HistoryRow & { readonly seconds: PeriodRow[] };
+}
+
+/** The fleet as the live stream sends it. */
+export interface LiveFleetEvent extends Figures {
+  /** The newest ones. */
+  readonly seconds: PeriodRow[];
+}
+
+/** A device fell silent or came back. */
+export interface EventRow {
+  /** One more than the event before it. */
+  readonly id: number;
+  /** What the device is since. */
+  readonly kind: "online" | "offline";
+  /** Whose event it is. */
+  readonly device_id: string;
+  /** When it was noticed, Unix milliseconds. */
+  readonly at_ms: number;
+  /** Its last packet before the event, Unix milliseconds. */
+  readonly last_seen_ms: number;
+}
+
+/** A page of events. */
+export interface EventListPage {
+  /** Oldest first. */
+  readonly events: EventRow[];
+  /** `after` of the next page. */
+  readonly next: number;
+}
 
 const count = z.int().min(0);
 const unixMs = z.number().min(0).openapi({ description: "Unix milliseconds" });
 const rate = z.number().min(0);
 const status = z.enum(["online", "offline"]);
-const deviceId = z.string().min(1).refine((id) => new TextEncoder().encode(id).length <= 128, {
-  error: "longer than 128 bytes of UTF-8",
-}).openapi({ description: "1 to 128 bytes of UTF-8", maxLength: 128, example: "sensor-1" });
 
 /** Every answer that is not 2xx or 304. */
-export const Failure = z.object({ error: z.string() }).openapi("Error");
+export const Failure: z.ZodType<{ error: string }> = z.object({ error: z.string() }).openapi("Error");
 
 /** `/healthz`, `/readyz`. */
-export const Health = z.object({ status: z.literal("ok") }).openapi("Health");
+export const Health: z.ZodType<{ status: "ok" }> = z.object({ status: z.literal("ok") }).openapi("Health");
 
 /** `/metrics` as JSON. */
-export const Counts = z.array(z.object({ device_id: z.string(), count })).openapi("Counts");
+export const Counts: z.ZodType<{ device_id: string; count: number }[]> = z.array(
+  z.object({ device_id: z.string(), count }),
+).openapi("Counts");
 
 /** One device. */
-export const Device = z.object({
+export const Device: z.ZodType<DeviceRow> = z.object({
   device_id: z.string(),
   status: status.openapi({ description: "online: heard from within OFFLINE_AFTER, by server time" }),
   count: count.openapi({ description: "Packets stored since it was first seen" }),
@@ -47,7 +172,7 @@ export const Device = z.object({
 }).openapi("Device");
 
 /** A page of devices. */
-export const DeviceList = z.object({
+export const DeviceList: z.ZodType<DeviceListPage> = z.object({
   devices: z.array(Device),
   total: count.openapi({ description: "Devices of all pages" }),
   next_cursor: z.string().nullable().openapi({ description: "Asks for the next page; null on the last one" }),
@@ -57,7 +182,7 @@ const Period = z.object({ start_ms: unixMs, packets: count }).openapi("Period");
 const periods = (description: string) => z.array(Period).openapi({ description });
 
 /** Packets of one device over time. */
-export const DeviceHistory = z.object({
+export const DeviceHistory: z.ZodType<HistoryRow> = z.object({
   minutes: periods("The last 60, oldest first; the last one is going on"),
   hours: periods("The last 24, likewise"),
 }).openapi("DeviceHistory");
@@ -98,7 +223,7 @@ const figures = z.object({
 });
 
 /** The fleet, with its history. */
-export const FleetFigures = figures.extend({
+export const FleetFigures: z.ZodType<FleetAnswer> = figures.extend({
   history: z.object({
     seconds: periods("The last 900, oldest first; the last one is going on"),
     minutes: periods("The last 60, likewise"),
@@ -107,10 +232,12 @@ export const FleetFigures = figures.extend({
 }).openapi("Fleet");
 
 /** The fleet as the live stream sends it. */
-export const LiveFleetFigures = figures.extend({ seconds: periods("The newest ones") }).openapi("LiveFleet");
+export const LiveFleetFigures: z.ZodType<LiveFleetEvent> = figures.extend({
+  seconds: periods("The newest ones"),
+}).openapi("LiveFleet");
 
 /** A device fell silent or came back. */
-export const DeviceEvent = z.object({
+export const DeviceEvent: z.ZodType<EventRow> = z.object({
   id: count.openapi({ description: "One more than the event before it" }),
   kind: status,
   device_id: z.string(),
@@ -119,50 +246,10 @@ export const DeviceEvent = z.object({
 }).openapi("DeviceEvent");
 
 /** A page of events. */
-export const DeviceEventList = z.object({
+export const DeviceEventList: z.ZodType<EventListPage> = z.object({
   events: z.array(DeviceEvent),
   next: count.openapi({ description: "`after` of the next page; the same again when nothing is new" }),
 }).openapi("DeviceEventList");
 
 /** The body of a stream. */
-export const EventStream = z.string().openapi({ description: "Server-Sent Events" });
-
-/** Path parameters of one device. */
-export const DevicePath = z.object({ id: deviceId.openapi({ param: { name: "id", in: "path" } }) });
-
-/** The same as a query. */
-export const DeviceQuery = z.object({ id: deviceId });
-
-/** Which devices to list. */
-export const ListParameters = z.object({
-  status: status.optional(),
-  prefix: z.string().max(128).default("").openapi({ description: "Beginning of the ids" }),
-  sort: z.enum(SORT_KEYS).default("id").openapi({
-    description: "rate: over the last ten seconds. Devices with equal keys are ordered by id.",
-  }),
-  order: z.enum(["asc", "desc"]).default("asc"),
-  limit: z.coerce.number().int().min(1).max(1_000).default(100),
-  cursor: z.string().max(1_000).optional().openapi({ description: "next_cursor of the page before" }),
-});
-
-/** Devices a live stream may name. */
-export const MAX_LIVE_DEVICES = 200;
-
-/** What a live stream shows besides the fleet. */
-export const LiveParameters = z.object({
-  devices: z.union([deviceId.transform((id) => [id]), z.array(deviceId).max(MAX_LIVE_DEVICES)]).default([])
-    .openapi({
-      type: "array",
-      items: { type: "string", maxLength: 128 },
-      maxItems: MAX_LIVE_DEVICES,
-      description: "Ids of the devices to show, each a parameter of its own: devices=a&devices=b",
-    }),
-});
-
-/** Which events to list. */
-export const EventParameters = z.object({
-  after: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional().openapi({
-    description: `Events after this id, oldest first; without it the newest. ${EVENTS_KEPT} are kept.`,
-  }),
-  limit: z.coerce.number().int().min(1).max(1_000).default(100),
-});
+export const EventStream: z.ZodType<string> = z.string().openapi({ description: "Server-Sent Events" });

@@ -21,6 +21,9 @@ import { formatPrometheus } from "./prometheus.ts";
  */
 const CHUNK_BYTES = 128 * 1_024;
 
+/** Devices formatted before the size of the text is looked at: one at a time takes half as long again. */
+const DEVICES_PER_PIECE = 100;
+
 /** Bodies below this many bytes fit a network packet or two and are not worth compressing. */
 const MIN_GZIP_BYTES = 1_024;
 
@@ -160,11 +163,14 @@ async function encode(pieces: Iterable<string>): Promise<SnapshotBody> {
 
 /** `[{"device_id":"sensor-1","count":10}]` */
 function* formatJson({ ids, counts }: DeviceCounts): Generator<string> {
-  yield "[";
-  for (const [i, deviceId] of ids.entries()) {
-    yield `${i === 0 ? "" : ","}{"device_id":${JSON.stringify(deviceId)},"count":${counts[i]}}`;
+  let text = "[";
+  for (let i = 0; i < ids.length; i++) {
+    text += `${i === 0 ? "" : ","}{"device_id":${JSON.stringify(ids[i])},"count":${counts[i]}}`;
+    if (i % DEVICES_PER_PIECE > 0) continue;
+    yield text;
+    text = "";
   }
-  yield "]";
+  yield text + "]";
 }
 
 async function compress(body: SnapshotBody): Promise<SnapshotBody> {

@@ -319,11 +319,11 @@ export class DeviceStream implements SectionOwner {
   #endCall(): void {
     if (this.#state === "closed") return;
     this.#close();
-    if (this.#error === undefined) {
-      if (this.kind === "packets" || this.#news || this.#position === this.head.offset) {
-        this.call.sendAck(this.#ack(), () => {});
-      }
-    }
+    // StreamPackets is answered once and only when all went well; StreamBatches says what it has not said.
+    const lastWord = this.kind === "batches"
+      ? this.#news || (this.#error === undefined && this.#position === this.head.offset)
+      : this.#error === undefined;
+    if (lastWord) this.call.sendAck(this.#ack(), () => {});
     this.call.end(this.#error, this.#committed);
   }
 

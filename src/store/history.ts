@@ -10,6 +10,13 @@ import type { FleetHistory, History, Period } from "./store.ts";
 /** Length of the periods, milliseconds. */
 export const SECOND_MS = 1000, MINUTE_MS = 60_000, HOUR_MS = 3_600_000;
 
+/** What the fleet's history consists of: periods of so many milliseconds, and how many are shown. */
+export const fleetPeriods: readonly (readonly [periodMs: number, shown: number])[] = [
+  [SECOND_MS, HISTORY_SECONDS],
+  [MINUTE_MS, HISTORY_MINUTES],
+  [HOUR_MS, HISTORY_HOURS],
+];
+
 /**
  * Packets of the periods that are over, oldest first: the last one is the one before the period going on.
  * At most one less than a history shows.

@@ -53,7 +53,7 @@ import {
   scanScript,
   summariesScript,
 } from "./scripts.ts";
-import { parseInfo, type ServerInfo } from "./server_info.ts";
+import { checkServer, parseInfo, type ServerInfo } from "./server_info.ts";
 import {
   type AckAfter,
   type Batch,
@@ -74,7 +74,6 @@ import {
   SESSION_EXPIRY_MS,
   type SessionClaim,
   type Store,
-  StoreError,
 } from "./store.ts";
 
 /** Where Redis is, and how it is used. */
@@ -356,25 +355,7 @@ class RedisStore implements Store {
 
   /** Throws {@linkcode StoreError} if the server cannot do what `ackAfter` asks. */
   check(info: ServerInfo): void {
-    if (this.#ackAfter.kind === "synced") {
-      const asked = `acknowledging after "synced" needs Redis 7.2 or newer with appendonly on`;
-      if (!info.hasWaitAof) {
-        throw new StoreError(
-          `${asked}; found version ${info.version} at ${this.#address}: upgrade it, or choose "stored"`,
-        );
-      }
-      if (!info.appendOnly) {
-        throw new StoreError(
-          `${asked}; found appendonly off at ${this.#address}: set "appendonly yes", or choose "stored"`,
-        );
-      }
-    }
-    if (info.evictionPolicy !== undefined) {
-      this.#log.warn(
-        "Redis at {address} may evict counts and sessions (maxmemory-policy {policy}): set noeviction",
-        { address: this.#address, policy: info.evictionPolicy },
-      );
-    }
+    checkServer(info, this.#ackAfter, this.#address, this.#log);
     this.#checked = true;
   }
 

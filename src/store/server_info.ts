@@ -3,6 +3,9 @@
  *
  * @module
  */
+import type { Logger } from "@logtape/logtape";
+
+import { type AckAfter, StoreError } from "./store.ts";
 
 /** What a server says of itself. */
 export interface ServerInfo {
@@ -34,4 +37,27 @@ export function parseInfo(text: string): ServerInfo {
     appendOnly: fields.get("aof_enabled") === "1",
     evictionPolicy: bounded && policy !== "noeviction" ? policy : undefined,
   };
+}
+
+/** Warns of a server that may lose data; throws {@linkcode StoreError} if it cannot do what `ackAfter` asks. */
+export function checkServer(info: ServerInfo, ackAfter: AckAfter, address: string, log: Logger): void {
+  if (ackAfter.kind === "synced") {
+    const asked = `acknowledging after "synced" needs Redis 7.2 or newer with appendonly on`;
+    if (!info.hasWaitAof) {
+      throw new StoreError(
+        `${asked}; found version ${info.version} at ${address}: upgrade it, or choose "stored"`,
+      );
+    }
+    if (!info.appendOnly) {
+      throw new StoreError(
+        `${asked}; found appendonly off at ${address}: set "appendonly yes", or choose "stored"`,
+      );
+    }
+  }
+  if (info.evictionPolicy !== undefined) {
+    log.warn(
+      "Redis at {address} may evict counts and sessions (maxmemory-policy {policy}): set noeviction",
+      { address, policy: info.evictionPolicy },
+    );
+  }
 }

@@ -1,36 +1,34 @@
 /**
  * Counts in a SQLite file that several processes may share. The tables and statements are in
- * `sqlite_tables.ts`, waiting for locks is in `sqlite_transaction.ts`.
+ * `sqlite_tables.ts`, opening and locking the file in `sqlite_file.ts`.
  *
  * @module
  */
-import { mkdir } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
-import { DatabaseSync } from "node:sqlite";
+import { resolve } from "node:path";
+import type { DatabaseSync } from "node:sqlite";
 
 import {
-  decodeHistory,
   deviceHistory,
   encodeHistory,
-  type EndedPeriods,
   endPeriods,
   fleetHistory,
+  fleetPeriods,
   HOUR_MS,
   MINUTE_MS,
-  noPeriods,
-  SECOND_MS,
 } from "./history.ts";
 import { currentReports } from "./instances.ts";
+import { failure, openFile, transaction, whenUnlocked } from "./sqlite_file.ts";
 import {
   createTables,
+  endedPeriods,
   type FleetRow,
   PAGE_DEVICES,
   prepare,
   type RecordRow,
   type SessionRow,
   type Statements,
+  toSummaries,
 } from "./sqlite_tables.ts";
-import { transaction, whenUnlocked } from "./sqlite_transaction.ts";
 import {
   type AckAfter,
   type Batch,
@@ -44,9 +42,6 @@ import {
   type FencedSessions,
   type FleetHistory,
   type History,
-  HISTORY_HOURS,
-  HISTORY_MINUTES,
-  HISTORY_SECONDS,
   INSTANCE_EXPIRY_MS,
   type InstanceReport,
   type PayloadPreview,
@@ -96,15 +91,6 @@ export async function openSqliteStore(
     return new SqliteStore(db, file, lockTimeoutMs);
   } catch (error) {
     db.close();
-    throw failure("open", file, error);
-  }
-}
-
-async function openFile(file: string): Promise<DatabaseSync> {
-  try {
-    await mkdir(dirname(file), { recursive: true });
-    return new DatabaseSync(file, { timeout: 0 });
-  } catch (error) {
     throw failure("open", file, error);
   }
 }
@@ -364,7 +350,7 @@ class SqliteStore implements Store {
   }
 
   #addToFleet(packets: number, receivedAtMs: number): void {
-    for (const periodMs of [SECOND_MS, MINUTE_MS, HOUR_MS]) {
+    for (const [periodMs] of fleetPeriods) {
       this.#statements.addToFleet.run(periodMs, startOf(periodMs, receivedAtMs), packets);
     }
   }
@@ -386,13 +372,9 @@ class SqliteStore implements Store {
     this.#statements.expireSessions.run(nowMs);
     this.#statements.expireProducers.run(nowMs);
     // Kept twice as long as they are shown, for clocks that differ.
-    for (
-      const [periodMs, shown] of [
-        [SECOND_MS, HISTORY_SECONDS],
-        [MINUTE_MS, HISTORY_MINUTES],
-        [HOUR_MS, HISTORY_HOURS],
-      ] as const
-    ) this.#statements.expireFleet.run(periodMs, nowMs - 2 * shown * periodMs);
+    for (const [periodMs, shown] of fleetPeriods) {
+      this.#statements.expireFleet.run(periodMs, nowMs - 2 * shown * periodMs);
+    }
   }
 
   #read<T>(attempt: string, body: () => T): T {
@@ -412,19 +394,6 @@ class SqliteStore implements Store {
   }
 }
 
-function endedPeriods({ history }: RecordRow): EndedPeriods {
-  return history === null ? noPeriods : decodeHistory(history);
-}
-
 function startOf(periodMs: number, atMs: number): number {
   return atMs - atMs % periodMs;
-}
-
-function toSummaries(rows: readonly Record<string, unknown>[]): DeviceSummary[] {
-  return rows.map((row) => ({ ...row as unknown as DeviceSummary, online: row.online === 1 }));
-}
-
-function failure(attempt: string, file: string, error: unknown): StoreError {
-  const found = error instanceof Error ? error.message : String(error);
-  return new StoreError(`could not ${attempt} SQLite file ${file}: ${found}`, { cause: error });
 }

@@ -5,7 +5,8 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 
-import type { PeriodsGoingOn } from "./history.ts";
+import { decodeHistory, type EndedPeriods, noPeriods, type PeriodsGoingOn } from "./history.ts";
+import type { DeviceSummary } from "./store.ts";
 
 /** Kept in the file; another number means tables this program does not know. */
 const SCHEMA_VERSION = 2;
@@ -109,6 +110,16 @@ export interface FleetRow {
   readonly start_ms: number;
   /** Counted in it. */
   readonly packets: number;
+}
+
+/** The periods of a device that are over. */
+export function endedPeriods({ history }: RecordRow): EndedPeriods {
+  return history === null ? noPeriods : decodeHistory(history);
+}
+
+/** Rows of `firstSummaries`, `nextSummaries` or `readSummaries`. */
+export function toSummaries(rows: readonly Record<string, unknown>[]): DeviceSummary[] {
+  return rows.map((row) => ({ ...row as unknown as DeviceSummary, online: row.online === 1 }));
 }
 
 const summary = `device_id AS deviceId, count, first_seen_ms AS firstSeenMs,

@@ -167,6 +167,7 @@ for (const fastPath of [true, false]) {
       assertEquals(end.code, status.INVALID_ARGUMENT);
       assertMatch(end.details, /not a protobuf Packet.*ends inside a field/);
       assertEquals(end.committed, "2");
+      assertEquals(end.ack?.stored, method === "StreamPackets" ? undefined : 2);
       assertEquals(await countsOf(store), { "sensor-1": 2 });
     });
   }

@@ -41,7 +41,7 @@ const device = new DeviceView({
   serverNow,
   onDeleted() {
     history.pushState(null, "", "/");
-    route();
+    moved();
     setText(byId("announcement"), "Device deleted.");
   },
 });
@@ -79,22 +79,29 @@ document.addEventListener("click", (event) => {
   // Back to the list as it was left, where that is one step away.
   if (link.search === "" && deviceId !== undefined && history.state === "from-list") return history.back();
   history.pushState(link.search && "from-list", "", link.href);
-  route();
+  moved();
+  scrollTo(0, 0);
 });
-addEventListener("popstate", route);
+addEventListener("popstate", moved);
 setInterval(() => {
+  if (document.hidden) return;
   table.tick();
   device.tick();
   if (connection.state === "live" && performance.now() - refreshedAtMs > REFRESH_MS) refreshTable();
 }, 1000);
 route();
 
+/** As after a page load, who listens or tabs begins with what is new. */
+function moved() {
+  route();
+  byId(deviceId === undefined ? "overview" : "device").focus({ preventScroll: true });
+}
+
 function route() {
   deviceId = new URLSearchParams(location.search).get("device") ?? undefined;
   byId("overview").hidden = deviceId !== undefined;
   byId("device").hidden = deviceId === undefined;
   device.open(deviceId);
-  scrollTo(0, 0);
   if (deviceId === undefined) {
     table.readAddress();
     table.load();

@@ -140,11 +140,8 @@ export class DeviceTable {
     // Rows do not move away under a pointer or a focus, unless a reader asked for others.
     const isHeld = !announce && this.#rows.size > 0 &&
       (this.#body.matches(":hover") || this.#body.contains(document.activeElement));
-    if (isHeld && this.#cursors.length + this.#rows.size > 0) {
-      this.update(devices);
-    } else {
-      this.#replaceRows(devices);
-    }
+    if (isHeld) this.update(devices);
+    else this.#replaceRows(devices);
     const first = this.#cursors.length * ROWS + 1;
     const position = devices.length === 0
       ? "No devices"

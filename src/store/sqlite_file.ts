@@ -1,13 +1,27 @@
 /**
- * Transactions on a SQLite file that other processes may have locked.
+ * Opening a SQLite file, and transactions on it, which other processes may have locked.
  *
  * The driver is synchronous, so no statement may wait for another process's lock: the busy timeout is
  * zero, and a transaction that cannot begin is tried again later without holding up the event loop.
  *
  * @module
  */
-import type { DatabaseSync } from "node:sqlite";
+import { mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
+
+import { StoreError } from "./store.ts";
+
+/** Opens `file`; makes it, and its folder, if it is missing. */
+export async function openFile(file: string): Promise<DatabaseSync> {
+  try {
+    await mkdir(dirname(file), { recursive: true });
+    return new DatabaseSync(file, { timeout: 0 });
+  } catch (error) {
+    throw failure("open", file, error);
+  }
+}
 
 /** Runs `body` in one transaction: all of it happens, or nothing and this rejects. */
 export function transaction<T>(db: DatabaseSync, lockTimeoutMs: number, body: () => T): Promise<T> {
@@ -48,4 +62,10 @@ export async function whenUnlocked<T>(
     }
     return body();
   }
+}
+
+/** What to throw when `attempt` failed. */
+export function failure(attempt: string, file: string, error: unknown): StoreError {
+  const found = error instanceof Error ? error.message : String(error);
+  return new StoreError(`could not ${attempt} SQLite file ${file}: ${found}`, { cause: error });
 }
