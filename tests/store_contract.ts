@@ -127,17 +127,15 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     const old = claimed(await store.claimSession("stolen", 0, now)).epoch;
     const mine = claimed(await store.claimSession("mine", 0, now)).epoch;
     const stolen = claimed(await other.claimSession("stolen", 0, now)).epoch;
-    assertEquals(
-      await store.apply(batch(1, {
-        devices: [delta("a", 5)],
-        sessions: [
-          advance("mine", mine, 0, 3),
-          advance("stolen", old, 0, 1),
-          advance("unknown", 1, 0, 1),
-        ],
-      })),
-      ["stolen", "unknown"],
-    );
+    const whole = batch(1, {
+      devices: [delta("a", 5)],
+      sessions: [
+        advance("mine", mine, 0, 3),
+        advance("stolen", old, 0, 1),
+        advance("unknown", 1, 0, 1),
+      ],
+    });
+    assertEquals(await store.apply(whole), ["stolen", "unknown"]);
     assertEquals(await pagesOf(store), []);
 
     // The same sequence without them, as the writer sends it next.
@@ -148,6 +146,21 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
       await other.apply({ ...batch(1, { sessions: [advance("stolen", stolen, 0, 1)] }), producer: "q" }),
       [],
     );
+
+    // A copy of the first attempt that was on its way all the time.
+    assertEquals(await other.apply(whole), []);
+    assertEquals(await countsOf(store), { a: 3 });
+  });
+
+  test("A batch that comes after its stream was replaced changes nothing", async (store, other) => {
+    const first = claimed(await store.claimSession("s", 0, now));
+    const late = batch(1, { devices: [delta("a", 2)], sessions: [advance("s", first.epoch, 0, 2)] });
+    const second = claimed(await other.claimSession("s", 0, now));
+    const again = batch(1, { devices: [delta("a", 2)], sessions: [advance("s", second.epoch, 0, 2)] });
+    assertEquals(await other.apply({ ...again, producer: "q" }), []);
+    assertEquals(await store.apply(late), ["s"]);
+    assertEquals(await other.apply({ ...again, producer: "q" }), []);
+    assertEquals(await countsOf(store), { a: 2 });
   });
 
   test("A session is fenced unless it continues where it is", async (store) => {

@@ -9,6 +9,7 @@
 import { Buffer } from "node:buffer";
 import { setTimeout as delay } from "node:timers/promises";
 
+import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 
 import { grpcStatus } from "../../src/errors.ts";
@@ -17,14 +18,9 @@ import { DeviceTable } from "../../src/ingest/devices.ts";
 import { PacketQueue } from "../../src/ingest/queue.ts";
 import { DeviceStream, type Ingest, type StreamCall, type StreamKind } from "../../src/ingest/stream.ts";
 import { Writer } from "../../src/ingest/writer.ts";
-import {
-  type Batch,
-  type FencedSessions,
-  type SessionClaim,
-  type Store,
-  StoreError,
-} from "../../src/store/store.ts";
+import { type Store, StoreError } from "../../src/store/store.ts";
 import { type Ack, streamBatches, streamPackets } from "../../src/telemetry_proto.ts";
+import { contents, deviceOf, ModelStore, sorted } from "./session_model.ts";
 import { ingestDefaults } from "../harness.ts";
 import { type Random, seededRandom } from "../random.ts";
 
@@ -39,7 +35,8 @@ Deno.test("Whatever order things happen in, a packet of a session is counted onc
     const seeds = Array.from({ length: Math.min(AT_ONCE, worlds - done) }, (_, i) => first + done + i);
     await Promise.all(seeds.map(async (seed) => {
       try {
-        steps += await new World(seededRandom(seed)).run();
+        const taken = await new World(seededRandom(seed)).run();
+        steps += taken;
       } catch (error) {
         throw new Error(`fails with SEED=${seed}: ${error instanceof Error ? error.stack : error}`);
       }
@@ -49,72 +46,6 @@ Deno.test("Whatever order things happen in, a packet of a session is counted onc
 });
 
 const SESSIONS = ["s1", "s2", "s3"];
-
-/** Of packet number `index`; one in seven is invalid. */
-const deviceOf = (session: string, index: number) => index % 7 === 6 ? "" : `${session}-${index % 2}`;
-
-/** What the packets `from` to `to` of a session must add to each device. */
-function contents(session: string, from: number, to: number): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (let index = from; index < to; index++) {
-    const id = deviceOf(session, index);
-    if (id !== "") counts.set(id, (counts.get(id) ?? 0) + 1);
-  }
-  return counts;
-}
-
-/** The store's contract in memory. Every call waits until the world decides what becomes of it. */
-class ModelStore {
-  readonly counts = new Map<string, number>();
-  readonly sessions = new Map<string, { epoch: number; committed: number }>();
-  readonly #applied = new Map<string, number>();
-  readonly calls: {
-    run: () => unknown;
-    resolve: (value: unknown) => void;
-    reject: (error: Error) => void;
-  }[] = [];
-
-  claimSession(session: string, offset: number): Promise<SessionClaim> {
-    return this.#call(() => {
-      const known = this.sessions.get(session);
-      const committed = known?.committed ?? offset;
-      if (offset > committed) return { outcome: "gap", committed };
-      const epoch = (known?.epoch ?? 0) + 1;
-      this.sessions.set(session, { epoch, committed });
-      return { outcome: "claimed", epoch, committed };
-    });
-  }
-
-  apply(batch: Batch): Promise<FencedSessions> {
-    return this.#call(() => {
-      const { producer, sequence, sessions, devices } = batch;
-      if (sequence <= (this.#applied.get(producer) ?? 0)) return [];
-      const fenced = sessions.filter(({ session, epoch, from }) => {
-        const known = this.sessions.get(session);
-        return known?.epoch !== epoch || known.committed !== from;
-      });
-      if (fenced.length > 0) return fenced.map(({ session }) => session);
-      // What is added must be what the sessions advance by, whoever put the batch together.
-      const expected = new Map<string, number>();
-      for (const { session, from, to } of sessions) {
-        for (const [id, packets] of contents(session, from, to)) {
-          expected.set(id, (expected.get(id) ?? 0) + packets);
-        }
-        this.sessions.set(session, { ...this.sessions.get(session)!, committed: to });
-      }
-      const added = new Map(devices.map(({ deviceId, packets }) => [deviceId, packets]));
-      for (const id of added.keys()) if (id.startsWith("anonymous")) expected.set(id, added.get(id)!);
-      assertEquals(sorted(added), sorted(expected));
-      for (const [id, packets] of added) this.counts.set(id, (this.counts.get(id) ?? 0) + packets);
-      this.#applied.set(producer, sequence);
-      return [];
-    });
-  }
-
-  #call<Result>(run: () => Result): Promise<Result> {
-    return new Promise((resolve, reject) => this.calls.push({ run, resolve: resolve as never, reject }));
-  }
-}
 
 /** An ingest without its server. */
 class ModelIngest {
@@ -178,6 +109,7 @@ class ModelCall implements StreamCall {
   #waiting = false;
   #next: number;
   #claimed = 0;
+  #settled: number;
   readonly #anonymous = `anonymous-${crypto.randomUUID()}`;
   ended = false;
 
@@ -188,7 +120,7 @@ class ModelCall implements StreamCall {
     readonly offset: number,
     readonly kind: StreamKind,
   ) {
-    this.#next = offset;
+    this.#next = this.#settled = offset;
     this.stream = new DeviceStream(where.ingest, kind, { session, offset }, this);
     if (session === undefined) this.#ready = true;
     else this.stream.claimSession(session).then(() => this.#ready = true);
@@ -220,18 +152,21 @@ class ModelCall implements StreamCall {
     this.stream.message(Buffer.from(message), 0, message.length);
   }
 
-  end(error: unknown, committed: number): void;
-  end(): void;
-  end(...[error, committed]: [] | [unknown, number]): void {
-    if (committed === undefined) {
-      if (this.#ready && !this.#waiting) this.stream.end();
-      return;
-    }
+  /** Sends no more. */
+  halfClose(): void {
+    if (this.#ready && !this.#waiting) this.stream.end();
+  }
+
+  end(error: unknown, committed: number): void {
     assert(!this.ended, "a call ends once");
     this.ended = true;
-    if (this.session !== undefined) this.world.told(this.session, error === undefined ? 0 : committed);
-    else if (error === undefined) this.world.finished.set(this.#anonymous, this.#next);
-    if (error !== undefined) assert(grpcStatus(error).details !== "", String(error));
+    if (error === undefined) {
+      assertEquals(this.#settled, this.#next, "a call ends well when all is settled");
+      if (this.session === undefined) this.world.finished.set(this.#anonymous, this.#next);
+    } else {
+      if (this.session !== undefined) this.world.told(this.session, committed);
+      if (grpcStatus(error).code === status.ABORTED) this.world.aborted++;
+    }
   }
 
   sendHeaders(committed: number | undefined): void {
@@ -244,6 +179,7 @@ class ModelCall implements StreamCall {
     const settled = this.offset + stored + duplicates + rejected;
     assertEquals(committed, Math.max(this.#claimed, settled));
     assertLessOrEqual(settled, this.#next);
+    this.#settled = settled;
     if (this.session !== undefined) this.world.told(this.session, committed);
     return true;
   }
@@ -252,6 +188,7 @@ class ModelCall implements StreamCall {
 /** Three sessions whose devices never tire of opening streams, and what may happen to them. */
 class World {
   readonly store = new ModelStore();
+  readonly #everyIngest: ModelIngest[] = [];
   readonly #ingests: ModelIngest[];
   readonly #ending: Promise<void>[] = [];
   readonly #late: (() => unknown)[] = [];
@@ -260,9 +197,11 @@ class World {
   readonly #told = new Map(SESSIONS.map((session) => [session, 0]));
   /** Packets of each call without a session that ended well. */
   readonly finished = new Map<string, number>();
+  /** Calls told that a newer one took their session. */
+  aborted = 0;
 
   constructor(readonly random: Random) {
-    this.#ingests = [new ModelIngest(this.store, random), new ModelIngest(this.store, random)];
+    this.#ingests = [this.#newIngest(), this.#newIngest()];
   }
 
   sent(session: string, end: number): void {
@@ -290,7 +229,7 @@ class World {
       const call = random.pick(this.#calls);
       const known = call.session === undefined ? 0 : this.#sent.get(call.session)!;
       call.send(known + random.int(0, 5));
-    } else if (kind <= 50 && this.#calls.length > 0) random.pick(this.#calls).end();
+    } else if (kind <= 50 && this.#calls.length > 0) random.pick(this.#calls).halfClose();
     else if (kind <= 53 && this.#calls.length > 0) {
       const [call] = this.#calls.splice(random.int(0, this.#calls.length - 1), 1);
       call!.stream.cancelled();
@@ -327,17 +266,25 @@ class World {
     reject(new StoreError("the model lost the reply"));
   }
 
+  #newIngest(): ModelIngest {
+    const ingest = new ModelIngest(this.store, this.random);
+    this.#everyIngest.push(ingest);
+    return ingest;
+  }
+
   /** Drained, or killed with what it has. */
   #replaceIngest(): void {
     const { random } = this;
     const at = random.int(0, 1), old = this.#ingests[at]!;
-    this.#ingests[at] = new ModelIngest(this.store, random);
+    this.#ingests[at] = this.#newIngest();
     this.#ending.push(random.chance(0.5) ? old.drain() : old.abandon());
   }
 
   /** Nothing fails any more, but what is late still comes: every device gets through, and all is as it must be. */
   async #heal(): Promise<void> {
     const { store } = this;
+    for (const call of this.#calls) call.stream.cancelled();
+    const abortedBefore = this.aborted, late = this.#late.length;
     let healing = true;
     const answering = (async () => {
       while (healing) {
@@ -351,15 +298,19 @@ class World {
         const call = new ModelCall(this, this.#ingests[0]!, session, this.#told.get(session)!, "batches");
         while (!call.ended) {
           call.send(this.#sent.get(session)!);
-          call.end();
+          call.halfClose();
           await delay(1);
         }
       }
     }));
-    for (const call of this.#calls) call.stream.cancelled();
     await Promise.all([...this.#ending, ...this.#ingests.map((ingest) => ingest.drain())]);
     healing = false;
     await answering;
+    assertLessOrEqual(
+      this.aborted - abortedBefore,
+      late,
+      "only a late claim takes a session from its only stream",
+    );
     for (const run of this.#late) run();
 
     const expected = new Map<string, number>();
@@ -371,10 +322,16 @@ class World {
     const ofSessions = new Map([...store.counts].filter(([id]) => !id.startsWith("anonymous")));
     assertEquals(sorted(ofSessions), sorted(expected));
     for (const [id, packets] of this.finished) assertEquals(store.counts.get(id) ?? 0, packets, id);
-    for (const { ingest } of this.#ingests) assertEquals([ingest.streams.size, ingest.sessions.size], [0, 0]);
+    for (const { ingest: { streams, sessions, counters } } of this.#ingests) {
+      assertEquals([streams.size, sessions.size], [0, 0]);
+      const { received, stored, duplicates, rejected, fenced } = counters;
+      assertEquals(stored + duplicates + fenced + total(rejected.values()), received);
+    }
+    const claimed = total(this.#everyIngest.map(({ ingest }) => ingest.counters.stored));
+    assertLessOrEqual(claimed, total(store.counts.values()));
   }
 }
 
-function sorted(counts: ReadonlyMap<string, number>): [string, number][] {
-  return [...counts].sort(([a], [b]) => a < b ? -1 : 1);
+function total(numbers: Iterable<number>): number {
+  return [...numbers].reduce((sum, number) => sum + number, 0);
 }
