@@ -99,6 +99,8 @@ Deno.test("SIGTERM with the store down ends at the deadline with exit code 1", a
     assertEquals(await call.committed, "0");
     redis.pause();
     await call.send(framedBatch([packet()]));
+    // A store that does not answer is noticed after STORE_TIMEOUT: the packet is there long before.
+    await until(() => ingest.output.some((line) => line.includes("store fails")), "the store fails");
     ingest.kill("SIGTERM");
     assertEquals((await call.end).acks, []);
     assertEquals((await ingest.ended).code, 1, ingest.output.join("\n"));
