@@ -12,7 +12,7 @@ Deno.test("Nothing is lost and nothing counted twice in 45 seconds of faults of 
   assert(isExact(result), report);
   const kinds = [...result.faults.values()].filter((times) => times > 0);
   assertGreaterOrEqual(kinds.length, 8, report);
-  for (const row of result.comparison.rows) assertGreaterOrEqual(row.settled, 1000, report);
+  for (const row of result.comparison.rows) assertGreaterOrEqual(row.acknowledged, 1000, report);
 });
 
 Deno.test("A run that is interrupted leaves nothing behind and says so", async () => {

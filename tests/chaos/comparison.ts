@@ -16,7 +16,7 @@ export interface Row {
   /** Sent and against the rules. */
   invalid: number;
   /** Known to the clients to be stored or rejected. */
-  settled: number;
+  acknowledged: number;
   counted: number;
   lost: number;
   double: number;
@@ -44,12 +44,21 @@ export async function compare(
 
   for (const client of clients) {
     const { kind } = client;
-    const none = { clients: 0, devices: 0, sent: 0, invalid: 0, settled: 0, counted: 0, lost: 0, double: 0 };
+    const none = {
+      clients: 0,
+      devices: 0,
+      sent: 0,
+      invalid: 0,
+      acknowledged: 0,
+      counted: 0,
+      lost: 0,
+      double: 0,
+    };
     const row = rows.get(kind) ?? { kind, ...none };
     rows.set(kind, row);
     row.clients++;
     row.sent += client.sent;
-    row.settled += client.settled;
+    row.acknowledged += client.settled;
     row.invalid += client.invalid;
     for (const expected of client.expectations()) {
       const { deviceId } = expected;

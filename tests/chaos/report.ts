@@ -16,7 +16,16 @@ const SHOWN_DIFFERENCES = 50;
 /** Tables of the faults and of what was sent and counted; then what is wrong. */
 export function describeResult(result: ChaosResult): string {
   const { faults, comparison: { rows, differences }, violations } = result;
-  const columns = ["clients", "devices", "sent", "invalid", "settled", "counted", "lost", "double"] as const;
+  const columns = [
+    "clients",
+    "devices",
+    "sent",
+    "invalid",
+    "acknowledged",
+    "counted",
+    "lost",
+    "double",
+  ] as const;
   const sum = (column: typeof columns[number]) => rows.reduce((total, row) => total + row[column], 0);
   const injected = [...faults.values()].filter((times) => times > 0);
   const total = injected.reduce((total, times) => total + times, 0);
