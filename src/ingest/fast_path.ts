@@ -33,15 +33,36 @@ const kinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((service) => [
 
 /** Makes `server`, not yet bound, take the telemetry calls the quick way. False: it has no such hook. */
 export function installFastPath(server: Server, ingest: Ingest, maxMessageBytes: number): boolean {
-  const hooked = server as unknown as { _streamHandler?: StreamHandler };
-  const ordinary = hooked._streamHandler;
-  if (typeof ordinary !== "function" || ordinary.length !== 3) return false;
-  hooked._streamHandler = function (interceptors, stream, headers) {
+  return interceptStreams(server, (stream, headers) => {
     const kind = kinds.get(headers[":path"] as string);
     const taken = kind !== undefined && /^application\/grpc(\+proto)?$/.test(headers["content-type"] ?? "") &&
       (headers["grpc-encoding"] ?? "identity") === "identity";
     if (taken) receive(stream, headers, kind, ingest, maxMessageBytes);
-    else ordinary.call(server, interceptors, stream, headers);
+    return taken;
+  });
+}
+
+/**
+ * Keeps from grpc-js what would end the process: streams that were taken back before it sees them, which it
+ * answers, and errors of streams that it answers at once, to which it does not listen.
+ */
+export function guardStreams(server: Server): boolean {
+  return interceptStreams(server, (stream) => {
+    stream.on("error", () => {}); // "close" follows, and says all there is to do
+    return stream.destroyed || stream.closed;
+  });
+}
+
+/** Shows each HTTP/2 stream to `take`, and to grpc-js those that it does not take. */
+function interceptStreams(
+  server: Server,
+  take: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => boolean,
+): boolean {
+  const hooked = server as unknown as { _streamHandler?: StreamHandler };
+  const ordinary = hooked._streamHandler;
+  if (typeof ordinary !== "function" || ordinary.length !== 3) return false;
+  hooked._streamHandler = function (interceptors, stream, headers) {
+    if (!take(stream, headers)) ordinary.call(server, interceptors, stream, headers);
   };
   return true;
 }
@@ -54,7 +75,6 @@ function receive(
   maxMessageBytes: number,
 ): void {
   const call = new FastCall(http2Stream);
-  http2Stream.on("error", () => {}); // "close" follows, and says all there is to do
   let head;
   try {
     head = parseStreamHead(text(headers[SESSION_KEY]), text(headers[OFFSET_KEY]));

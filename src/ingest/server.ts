@@ -9,7 +9,7 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 
 import { guardHttp2 } from "../http2_guard.ts";
 import { SERVICE_NAMES } from "../telemetry_proto.ts";
-import { installFastPath } from "./fast_path.ts";
+import { guardStreams, installFastPath } from "./fast_path.ts";
 import { Health } from "./health.ts";
 import { addTelemetryService } from "./ordinary_path.ts";
 import type { Ingest } from "./stream.ts";
@@ -80,6 +80,7 @@ export class TelemetryServer {
     const health = new Health(SERVICE_NAMES);
     health.addTo(server);
     const fastPath = options.fastPath && installFastPath(server, ingest, options.maxMessageBytes);
+    guardStreams(server); // last, so that it sees them first
 
     // Accepted here and not by grpc-js, which can neither share a port nor set a backlog.
     const connections = server.createConnectionInjector(ServerCredentials.createInsecure());
