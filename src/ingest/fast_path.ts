@@ -22,6 +22,7 @@ import {
   SESSION_KEY,
   streamPackets,
 } from "../telemetry_proto.ts";
+import { DataFrames, type DataReader } from "./data_frames.ts";
 import { DeviceStream, type Ingest, parseStreamHead, type StreamCall, type StreamKind } from "./stream.ts";
 
 type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
@@ -82,14 +83,24 @@ function receive(
     return call.end(error, 0);
   }
   const stream = new DeviceStream(ingest, kind, head, call);
-  const frames = new MessageReader(stream, http2Stream, maxMessageBytes);
+  const reader = new MessageReader(stream, maxMessageBytes);
   http2Stream.on("close", () => stream.cancelled());
-  const read = () => {
-    http2Stream.on("data", (chunk: Uint8Array) => frames.read(chunk));
-    http2Stream.on("end", () => frames.end());
-  };
-  if (head.session === undefined) read();
-  else stream.claimSession(head.session).then(read);
+  http2Stream.on("end", () => reader.end());
+  const connection = DataFrames.of(http2Stream);
+  // Where the length is announced, node:http2 compares it with what it sees itself.
+  if (connection === undefined || headers["content-length"] !== undefined) {
+    http2Stream.on("data", (chunk: Uint8Array) => {
+      reader.read(chunk, 0, chunk.length);
+      if (reader.waiting) http2Stream.pause();
+    });
+    reader.onResume = () => http2Stream.resume();
+  } else {
+    const taken = connection.take(http2Stream, reader);
+    reader.onResume = () => taken.resume();
+    http2Stream.resume();
+  }
+  if (head.session === undefined) reader.goOn();
+  else stream.claimSession(head.session).then(() => reader.goOn());
 }
 
 function text(value: string | string[] | undefined): string | undefined {
@@ -100,73 +111,93 @@ function text(value: string | string[] | undefined): string | undefined {
 const PREFIX_BYTES = 5;
 
 /** Finds the messages in a stream's chunks and gives them to it as long as the queue has room. */
-class MessageReader {
+class MessageReader implements DataReader {
+  /** Told when all that waited is read. */
+  onResume: () => void = () => {};
   /** A message that spans chunks: its bytes so far, and how many it will have. */
   #split: Uint8Array | undefined;
   #splitFilled = 0;
   #splitLength = 0;
   readonly #prefix = new Uint8Array(PREFIX_BYTES);
   #prefixFilled = 0;
-  /** What of a chunk waits for room in the queue. */
-  #rest: Uint8Array | undefined;
+  /** What waits for room in the queue, or for the first {@linkcode goOn}; bounded by flow control. */
+  #waiting: Uint8Array[] | undefined = [];
   #ended = false;
 
-  constructor(
-    readonly stream: DeviceStream,
-    readonly http2Stream: ServerHttp2Stream,
-    readonly maxMessageBytes: number,
-  ) {}
+  constructor(readonly stream: DeviceStream, readonly maxMessageBytes: number) {}
 
-  /** Takes a chunk; pauses the HTTP/2 stream when the queue has no room for all of it. */
-  read(chunk: Uint8Array): void {
-    const { stream } = this;
-    const { queue } = stream.ingest;
-    let at = 0;
-    while (at < chunk.length && stream.reading) {
-      if (queue.full) return this.#wait(chunk.subarray(at));
-      if (this.#split !== undefined) {
-        at += this.#fillSplit(chunk, at);
-        continue;
-      }
-      if (this.#prefixFilled > 0 || chunk.length - at < PREFIX_BYTES) {
-        this.#prefix[this.#prefixFilled++] = chunk[at++]!;
-        if (this.#prefixFilled < PREFIX_BYTES) continue;
-        this.#prefixFilled = 0;
-        const length = this.#messageLength(this.#prefix, 0);
-        if (length === 0) stream.message(chunk, at, at);
-        else if (length > 0) this.#startSplit(length, chunk.length - at);
-        continue;
-      }
-      const length = this.#messageLength(chunk, at);
-      if (length < 0) return;
-      at += PREFIX_BYTES;
-      if (length <= chunk.length - at) stream.message(chunk, at, at += length);
-      else this.#startSplit(length, chunk.length - at);
+  get waiting(): boolean {
+    return this.#waiting !== undefined;
+  }
+
+  read(bytes: Uint8Array, start: number, end: number): void {
+    // Copies: a small rest would keep all that was received with it.
+    if (this.#waiting !== undefined) {
+      this.#waiting.push(bytes.slice(start, end));
+      return;
     }
+    const at = this.#parse(bytes, start, end);
+    if (at === end) return;
+    this.#waiting = [bytes.slice(at, end)];
+    this.#waitForRoom();
   }
 
   /** The device has sent its last chunk. */
   end(): void {
     this.#ended = true;
-    if (this.#rest !== undefined) return;
+    if (this.waiting) return;
     if (this.#split !== undefined || this.#prefixFilled > 0) {
       this.stream.fail(new RequestError("INVALID_ARGUMENT", "the stream ends inside a message"));
     }
     this.stream.end();
   }
 
-  #wait(rest: Uint8Array): void {
+  /** Reads what waits. */
+  goOn(): void {
+    const waiting = this.#waiting ?? [];
+    for (let first; (first = waiting[0]) !== undefined; waiting.shift()) {
+      const at = this.#parse(first, 0, first.length);
+      if (at === first.length) continue;
+      waiting[0] = first.subarray(at);
+      return this.#waitForRoom();
+    }
+    this.#waiting = undefined;
+    this.onResume();
+    if (this.#ended) this.end();
+  }
+
+  #waitForRoom(): void {
     const { queue, counters } = this.stream.ingest;
-    this.#rest = rest;
-    this.http2Stream.pause();
     counters.queueFull++;
-    queue.whenRoom(() => {
-      this.#rest = undefined;
-      this.read(rest);
-      if (this.#rest !== undefined) return;
-      if (this.#ended) this.end();
-      else this.http2Stream.resume();
-    });
+    queue.whenRoom(() => this.goOn());
+  }
+
+  /** Reads `bytes[at, end)` while the queue has room; returns where it stopped. */
+  #parse(bytes: Uint8Array, at: number, end: number): number {
+    const { stream } = this;
+    const { queue } = stream.ingest;
+    while (at < end && stream.reading) {
+      if (queue.full) return at;
+      if (this.#split !== undefined) {
+        at = this.#fillSplit(bytes, at, end);
+        continue;
+      }
+      if (this.#prefixFilled > 0 || end - at < PREFIX_BYTES) {
+        this.#prefix[this.#prefixFilled++] = bytes[at++]!;
+        if (this.#prefixFilled < PREFIX_BYTES) continue;
+        this.#prefixFilled = 0;
+        const length = this.#messageLength(this.#prefix, 0);
+        if (length === 0) stream.message(bytes, at, at);
+        else if (length > 0) this.#startSplit(length, end - at);
+        continue;
+      }
+      const length = this.#messageLength(bytes, at);
+      if (length < 0) break;
+      at += PREFIX_BYTES;
+      if (length <= end - at) stream.message(bytes, at, at += length);
+      else this.#startSplit(length, end - at);
+    }
+    return end;
   }
 
   /** Length of the message whose prefix is at `at`; -1 if it is refused. */
@@ -194,22 +225,22 @@ class MessageReader {
     this.#split = new Uint8Array(Math.min(length, Math.max(4 * available, 1024)));
   }
 
-  /** Copies from `chunk` at `at`; returns how many bytes it took. */
-  #fillSplit(chunk: Uint8Array, at: number): number {
+  /** Copies from `bytes[at, end)`; returns behind what it took. */
+  #fillSplit(bytes: Uint8Array, at: number, end: number): number {
     let split = this.#split!;
-    const taken = Math.min(this.#splitLength - this.#splitFilled, chunk.length - at);
+    const taken = Math.min(this.#splitLength - this.#splitFilled, end - at);
     if (this.#splitFilled + taken > split.length) {
       const larger = new Uint8Array(Math.min(this.#splitLength, 2 * (this.#splitFilled + taken)));
       larger.set(split);
       split = this.#split = larger;
     }
-    split.set(chunk.subarray(at, at + taken), this.#splitFilled);
+    split.set(bytes.subarray(at, at + taken), this.#splitFilled);
     this.#splitFilled += taken;
     if (this.#splitFilled === this.#splitLength) {
       this.#split = undefined;
       this.stream.message(split, 0, this.#splitLength);
     }
-    return taken;
+    return at + taken;
   }
 }
 

@@ -9,6 +9,7 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 
 import { guardHttp2 } from "../http2_guard.ts";
 import { SERVICE_NAMES } from "../telemetry_proto.ts";
+import { DataFrames } from "./data_frames.ts";
 import { guardStreams, installFastPath } from "./fast_path.ts";
 import { Health } from "./health.ts";
 import { addTelemetryService } from "./ordinary_path.ts";
@@ -85,10 +86,11 @@ export class TelemetryServer {
     // Accepted here and not by grpc-js, which can neither share a port nor set a backlog.
     const connections = server.createConnectionInjector(ServerCredentials.createInsecure());
     const sockets = new Set<Socket>();
-    const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const listener = createServer({ noDelay: true }, (socket) => {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
       connections.injectConnection(socket);
+      if (fastPath) DataFrames.watch(socket);
     });
     await listen(listener, options);
     return new TelemetryServer(listener, sockets, server, health, fastPath);
