@@ -58,6 +58,9 @@ export async function startTestIngest(
   const drain = () => draining ??= ingest.drain();
   return {
     ...ingest,
+    get fastPath() {
+      return ingest.fastPath;
+    },
     drain,
     async [Symbol.asyncDispose]() {
       await drain();
@@ -120,7 +123,7 @@ export class RawCall implements AsyncDisposable {
   /** Opens a connection and the call; or only the call, on the connection of `other`. */
   constructor(port: number, method = "StreamPackets", headers: Record<string, string> = {}, other?: RawCall) {
     this.#session = other === undefined ? connect(`http://127.0.0.1:${port}`) : other.#session;
-    this.#session.on("error", () => {});
+    if (other === undefined) this.#session.on("error", () => {});
     const path = method.startsWith("/") ? method : `/TelemetryIngest/${method}`;
     const all = {
       ":method": "POST",

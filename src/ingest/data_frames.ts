@@ -97,16 +97,17 @@ export class DataFrames {
   private constructor(readonly socket: Socket, readonly deliver: (chunk: Uint8Array) => void) {}
 
   /**
-   * Steps between `socket` and the HTTP/2 session that was made for it just now. Does nothing where the
-   * session does not read by the socket's "data" event, as it does in Deno 2.9.6.
+   * Steps between `socket` and the HTTP/2 session that was made for it just now. False, and nothing done,
+   * where the session does not read by the socket's "data" event, as it does in Deno 2.9.6.
    */
-  static watch(socket: Socket): void {
+  static watch(socket: Socket): boolean {
     const [listener, ...others] = socket.listeners("data") as ((chunk: Uint8Array) => void)[];
-    if (listener === undefined || others.length > 0) return;
+    if (listener === undefined || others.length > 0) return false;
     const frames = new DataFrames(socket, listener);
     socket.off("data", listener);
     socket.on("data", (chunk: Uint8Array) => frames.#read(chunk));
     Object.assign(socket, { [dataFrames]: frames });
+    return true;
   }
 
   /** The frames of the connection that `http2Stream` came by, if they can be taken. */
@@ -211,7 +212,8 @@ export class DataFrames {
 
   #startTaking(taker: TakenStream, chunk: Uint8Array, at: number, length: number, flags: number): number {
     let headerBytes = HEADER_BYTES, paddingBytes = 0;
-    if ((flags & PADDED) !== 0 && length > 0) {
+    if ((flags & PADDED) !== 0) {
+      if (length === 0) return this.#refuse(taker.http2Stream, constants.NGHTTP2_FRAME_SIZE_ERROR);
       // The byte that says how much padding there is, is read with the header.
       if (chunk.length - at === HEADER_BYTES) return 0;
       paddingBytes = chunk[at + HEADER_BYTES]!;
@@ -236,7 +238,7 @@ export class DataFrames {
     this.#streams.clear();
     this.#taker = undefined;
     this.#left = Infinity;
-    http2Stream.session?.destroy(undefined, code);
+    http2Stream.session?.destroy(new Error("a DATA frame that HTTP/2 does not allow"), code);
     return HEADER_BYTES;
   }
 

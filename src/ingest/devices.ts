@@ -95,6 +95,7 @@ const controlCharacter = /\p{Cc}/u;
 
 function sameBytes(expected: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
   if (expected.length !== length) return false;
-  for (let i = 0; i < length; i++) if (expected[i] !== bytes[start + i]) return false;
+  // From the end: ids of a fleet are alike at the beginning.
+  for (let i = length - 1; i >= 0; i--) if (expected[i] !== bytes[start + i]) return false;
   return true;
 }

@@ -107,7 +107,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     queue,
     store,
     counters,
-    now,
+    now: oncePerTurn(now),
     devices: new DeviceTable(MAX_INTERNED_DEVICES),
     streams: new Set<DeviceStream>(),
     sessions: new Map<string, DeviceStream>(),
@@ -177,7 +177,28 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     return inTime;
   }
 
-  return { host: options.host, port: server.port, fastPath: server.fastPath, counters, drain, finished };
+  return {
+    host: options.host,
+    port: server.port,
+    get fastPath() {
+      return server.fastPath;
+    },
+    counters,
+    drain,
+    finished,
+  };
+}
+
+/** A clock that is read once per turn of the event loop: reading it is a quarter of what a packet costs. */
+function oncePerTurn(now: () => number): () => number {
+  let nowMs: number | undefined;
+  return () => {
+    if (nowMs === undefined) {
+      nowMs = now();
+      queueMicrotask(() => nowMs = undefined);
+    }
+    return nowMs;
+  };
 }
 
 /** Asks the store every second whether it is there and calls `changed`; returns how to stop. */

@@ -262,7 +262,9 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
     tail.packets += packets;
     tail.bytes += bytes;
     if (this.#tailFull) this.#setDue();
-    else if (!this.#due) this.#timer ??= setTimeout(() => this.#setDue(), this.options.flushIntervalMs);
+    else if (this.#timer === undefined && !this.#due) {
+      this.#timer = setTimeout(() => this.#setDue(), this.options.flushIntervalMs);
+    }
   }
 
   /** Ends the iteration after what was put in so far; nothing may be put in afterwards. */

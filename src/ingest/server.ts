@@ -44,26 +44,20 @@ const BACKLOG = 4096;
 
 /** A listening gRPC server. */
 export class TelemetryServer {
-  /** TCP port bound. */
-  readonly port: number;
-  readonly #listener: Listener;
-  readonly #sockets: Set<Socket>;
+  // Accepted here and not by grpc-js, which can neither share a port nor set a backlog.
+  readonly #listener = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+  readonly #sockets = new Set<Socket>();
   readonly #server: Server;
   readonly #health: Health;
+  readonly #connections: ReturnType<Server["createConnectionInjector"]>;
+  #fastPath: boolean;
+  #port = 0;
 
-  private constructor(
-    listener: Listener,
-    sockets: Set<Socket>,
-    server: Server,
-    health: Health,
-    /** Whether the quick way of `fast_path.ts` serves. */
-    readonly fastPath: boolean,
-  ) {
-    this.#listener = listener;
-    this.#sockets = sockets;
+  private constructor(server: Server, health: Health, fastPath: boolean) {
     this.#server = server;
     this.#health = health;
-    this.port = (listener.address() as AddressInfo).port;
+    this.#fastPath = fastPath;
+    this.#connections = server.createConnectionInjector(ServerCredentials.createInsecure());
   }
 
   /** Binds and serves; rejects when the address cannot be had. */
@@ -83,17 +77,19 @@ export class TelemetryServer {
     const fastPath = options.fastPath && installFastPath(server, ingest, options.maxMessageBytes);
     guardStreams(server); // last, so that it sees them first
 
-    // Accepted here and not by grpc-js, which can neither share a port nor set a backlog.
-    const connections = server.createConnectionInjector(ServerCredentials.createInsecure());
-    const sockets = new Set<Socket>();
-    const listener = createServer({ noDelay: true }, (socket) => {
-      sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
-      connections.injectConnection(socket);
-      if (fastPath) DataFrames.watch(socket);
-    });
-    await listen(listener, options);
-    return new TelemetryServer(listener, sockets, server, health, fastPath);
+    const telemetryServer = new TelemetryServer(server, health, fastPath);
+    telemetryServer.#port = await listen(telemetryServer.#listener, options);
+    return telemetryServer;
+  }
+
+  /** TCP port bound. */
+  get port(): number {
+    return this.#port;
+  }
+
+  /** Whether the quick way of `fast_path.ts` and `data_frames.ts` serves, as far as is known. */
+  get fastPath(): boolean {
+    return this.#fastPath;
   }
 
   /** Connections open now. */
@@ -113,18 +109,28 @@ export class TelemetryServer {
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
   }
 
+  #accept(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    this.#connections.injectConnection(socket);
+    this.#fastPath &&= DataFrames.watch(socket);
+  }
+
   /** Cuts all connections. */
   destroy(): void {
     for (const socket of this.#sockets) socket.destroy();
   }
 }
 
-function listen(listener: Listener, { host, port, reusePort }: ServerOptions): Promise<void> {
+/** Resolves to the port. */
+function listen(listener: Listener, { host, port, reusePort }: ServerOptions): Promise<number> {
   return new Promise((resolve, reject) => {
     listener.once("error", (error) => {
       const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
       reject(new Error(`could not listen on ${address}: ${error.message}`, { cause: error }));
     });
-    listener.listen({ host, port, reusePort, backlog: BACKLOG }, resolve);
+    listener.listen({ host, port, reusePort, backlog: BACKLOG }, () => {
+      resolve((listener.address() as AddressInfo).port);
+    });
   });
 }

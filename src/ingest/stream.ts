@@ -188,7 +188,9 @@ export class DeviceStream implements SectionOwner {
         ),
       );
     }
-    this.ingest.queue.added(this.#position - before, end - start);
+    const packets = this.#position - before;
+    this.ingest.counters.received += packets;
+    this.ingest.queue.added(packets, end - start);
   }
 
   /** The device has sent all it wants to send. */
@@ -257,7 +259,6 @@ export class DeviceStream implements SectionOwner {
   #packet(bytes: Uint8Array): void {
     const { ingest } = this;
     const index = this.#position++;
-    ingest.counters.received++;
     const section = this.#openSection(index);
     if (index < this.#fresh) {
       section.duplicates++;

@@ -4,6 +4,18 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 import { countsOf, framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../harness.ts";
+import { until } from "../until.ts";
+import {
+  ACK,
+  DATA,
+  frame,
+  GOAWAY,
+  PING,
+  preface,
+  RawConnection,
+  requestHeaders,
+  RST_STREAM,
+} from "./raw_connection.ts";
 
 /** Sends `bytes` to the port and resolves when the server has closed the connection, to what it said. */
 function say(port: number, bytes: string | Uint8Array): Promise<Uint8Array> {
@@ -40,47 +52,22 @@ for (
   });
 }
 
-/** HTTP/2 by hand: frames that no library would send together. */
-const frame = (type: number, flags: number, stream: number, payload: ArrayLike<number> = []) =>
-  new Uint8Array([0, 0, payload.length, type, flags, 0, 0, 0, stream, ...Array.from(payload)]);
-const preface = [new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(4, 0, 0)];
+const ping = frame(PING, 0, 0, [8, 7, 6, 5, 4, 3, 2, 1]);
 
-/** HEADERS of a call; literals without indexing, behind `:method POST` and `:scheme http`. */
-function headers(stream: number, path: string): Uint8Array {
-  const literal = (
-    name: string,
-    value: string,
-  ) => [0, name.length, ...Buffer.from(name), value.length, ...Buffer.from(value)];
-  const block = [
-    0x83,
-    0x86,
-    ...literal(":path", path),
-    ...literal(":authority", "localhost"),
-    ...literal("content-type", "application/grpc"),
-    ...literal("te", "trailers"),
-  ];
-  return frame(1, 4, stream, block);
-}
-
-const ping = frame(6, 0, 0, [8, 7, 6, 5, 4, 3, 2, 1]), pong = frame(6, 1, 0, [8, 7, 6, 5, 4, 3, 2, 1]);
-
-/** Sends `bytes`, which end with {@linkcode ping}; resolves when the server has read all, or has hung up. */
-function said(port: number, bytes: Uint8Array): Promise<void> {
-  const socket = connect(port, "127.0.0.1", () => socket.write(bytes));
-  let heard = Buffer.alloc(0);
-  socket.on("data", (chunk: Buffer) => {
-    heard = Buffer.concat([heard, chunk]);
-    if (heard.includes(pong)) socket.destroy();
-  });
-  socket.on("error", () => {});
-  return new Promise((resolve) => socket.once("close", () => resolve()));
+/** Sends `bytes` and a PING; resolves when the server has read all, or has hung up. */
+async function said(port: number, bytes: Uint8Array): Promise<void> {
+  using connection = new RawConnection(port);
+  let closed = false;
+  connection.closed.then(() => closed = true);
+  await connection.send(bytes, ping);
+  await until(() => closed || connection.heard.some(({ type }) => type === PING), "the server has read all");
 }
 
 const lastWords: [string, Uint8Array][] = [
-  ["RST_STREAM", frame(3, 0, 1, [0, 0, 0, 8])],
-  ["a GOAWAY for an error", frame(7, 0, 0, [0, 0, 0, 0, 0, 0, 0, 2])],
-  ["an acknowledgement of no PING", frame(6, 1, 0, [1, 2, 3, 4, 5, 6, 7, 8])],
-  ["data for a call that is not open", frame(0, 0, 99, [1])],
+  ["RST_STREAM", frame(RST_STREAM, 0, 1, [0, 0, 0, 8])],
+  ["a GOAWAY for an error", frame(GOAWAY, 0, 0, [0, 0, 0, 0, 0, 0, 0, 2])],
+  ["an acknowledgement of no PING", frame(PING, ACK, 0, [1, 2, 3, 4, 5, 6, 7, 8])],
+  ["data for a call that is not open", frame(DATA, 0, 99, [1])],
 ];
 
 for (const fastPath of [true, false]) {
@@ -94,8 +81,8 @@ for (const fastPath of [true, false]) {
         await using store = await temporaryStore();
         await using ingest = await startTestIngest({ store, fastPath });
         for (const path of ["/TelemetryIngest/StreamPackets", "/grpc.health.v1.Health/Watch", "/no/such"]) {
-          const frames = [...preface, headers(1, path), last, headers(3, path), last, ping];
-          await said(ingest.port, new Uint8Array(Buffer.concat(frames)));
+          const calls = [preface, requestHeaders(1, path), last, requestHeaders(3, path), last];
+          await said(ingest.port, Buffer.concat(calls));
           await using call = new RawCall(ingest.port);
           assertEquals((await call.finish(framedPacket(packet()))).ack?.stored, 1);
         }
@@ -104,6 +91,17 @@ for (const fastPath of [true, false]) {
     });
   }
 }
+
+Deno.test("A device that only says that it sends no more is let go", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  using connection = new RawConnection(ingest.port);
+  await connection.send(preface, requestHeaders(1, "/TelemetryIngest/StreamBatches"));
+  await until(() => ingest.counters.openStreams === 1, "the call is open");
+  connection.finish();
+  await connection.closed;
+  await until(() => ingest.counters.openStreams === 0, "the call is over");
+});
 
 Deno.test("A connection that says nothing does not hold up the end", async () => {
   await using store = await temporaryStore();

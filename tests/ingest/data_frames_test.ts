@@ -1,0 +1,186 @@
+import { status } from "@grpc/grpc-js";
+import { assert, assertEquals } from "@std/assert";
+
+import {
+  countsOf,
+  framedBatch,
+  framedPacket,
+  packet,
+  RawCall,
+  startTestIngest,
+  temporaryStore,
+} from "../harness.ts";
+import { forSeeds, type Random } from "../random.ts";
+import { until } from "../until.ts";
+import { gated } from "./gated_store.ts";
+import {
+  DATA,
+  END_STREAM,
+  frame,
+  GOAWAY,
+  HEADERS,
+  PADDED,
+  PING,
+  preface,
+  RawConnection,
+  requestHeaders,
+  WINDOW_UPDATE,
+} from "./raw_connection.ts";
+
+const path = "/TelemetryIngest/StreamPackets";
+const PROTOCOL_ERROR = 1, FLOW_CONTROL_ERROR = 3, FRAME_SIZE_ERROR = 6;
+
+/** `bytes` cut where chance has it. */
+function cut(random: Random, bytes: Uint8Array, maxLength: number): Uint8Array[] {
+  const parts = [];
+  for (let at = 0; at < bytes.length;) parts.push(bytes.subarray(at, at += random.int(0, maxLength)));
+  return parts;
+}
+
+/** A DATA frame, sometimes with padding. */
+function dataFrame(random: Random, stream: number, data: Uint8Array): Uint8Array {
+  if (random.chance(0.7)) return frame(DATA, 0, stream, data);
+  const padding = random.int(0, 20);
+  return frame(DATA, PADDED, stream, [padding, ...data, ...new Uint8Array(padding)]);
+}
+
+/** Frames of several streams, each stream's in order. */
+function shuffled(random: Random, streams: Uint8Array[][]): Uint8Array[] {
+  const frames = [];
+  for (let open = streams; (open = open.filter((left) => left.length > 0)).length > 0;) {
+    frames.push(random.pick(open).shift()!);
+  }
+  return frames;
+}
+
+Deno.test("Calls mean the same however they are cut into frames and chunks", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const sent: Record<string, number> = {};
+  await forSeeds(12, async (random) => {
+    using connection = new RawConnection(ingest.port);
+    const ids = [1, 3, 5, 7];
+    const streams = ids.map((id) => {
+      const device = `sensor-${random.int(1, 5)}`;
+      const messages = Array.from(
+        { length: random.int(0, 12) },
+        () => framedPacket(packet(device, "x".repeat(random.int(0, 200)))),
+      );
+      sent[device] = (sent[device] ?? 0) + messages.length;
+      const frames = cut(random, Buffer.concat(messages), 300).map((data) => dataFrame(random, id, data));
+      const last = frames.pop();
+      // The end comes with the last bytes, or after them.
+      if (last !== undefined && random.chance(0.5)) {
+        last[4]! |= END_STREAM;
+        return [requestHeaders(id, path), ...frames, last];
+      }
+      const end = frame(DATA, END_STREAM, id);
+      return [requestHeaders(id, path), ...frames, ...last === undefined ? [] : [last], end];
+    });
+    // New streams have rising numbers, so the first is opened first.
+    const opened = streams.map(([headers]) => headers!);
+    const between = Array.from(
+      { length: 5 },
+      () => random.pick([frame(PING, 0, 0, new Uint8Array(8)), frame(0xfa, 0, 0, [1, 2, 3])]),
+    );
+    const rest = shuffled(random, [...streams.map(([, ...frames]) => frames), between]);
+    const frames = random.chance(0.5) ? [...opened, ...rest] : streams.flat();
+    for (const chunk of cut(random, Buffer.concat([preface, ...frames]), random.pick([20, 300, 5000]))) {
+      await connection.send(chunk);
+    }
+    const ends = () => connection.heard.filter(({ type, flags }) => type === HEADERS && flags & END_STREAM);
+    await until(() => ends().length === ids.length, "every call has ended");
+    const acks = connection.heard.filter(({ type, payload }) => type === DATA && payload.length > 0);
+    assertEquals(acks.map(({ stream }) => stream).sort(), ids, "every call has its Ack");
+  });
+  for (const [device, count] of Object.entries(sent)) if (count === 0) delete sent[device];
+  assertEquals(await countsOf(store), sent);
+  assert(ingest.fastPath);
+});
+
+Deno.test("A connection carries many times what may be under way on it", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store, queueMaxPackets: 100 });
+  await using first = new RawCall(ingest.port);
+  await using second = new RawCall(ingest.port, "StreamBatches", {}, first);
+  const large = packet("sensor-1", "x".repeat(10_000));
+  const ends = await Promise.all([
+    first.finish(...Array.from({ length: 300 }, () => framedPacket(large))),
+    second.finish(...Array.from({ length: 100 }, () => framedBatch([large, large, large]))),
+  ]);
+  assertEquals(ends.map(({ code, ack }) => [code, ack?.stored]), [[status.OK, 300], [status.OK, 300]]);
+  assertEquals(await countsOf(store), { "sensor-1": 600 });
+});
+
+Deno.test("Calls that are cancelled while they wait for room leave the connection all of its window", async () => {
+  await using real = await temporaryStore();
+  const { store, gate } = gated(real);
+  await using ingest = await startTestIngest({ store, queueMaxPackets: 1 });
+  using _opened = gate;
+  await using call = new RawCall(ingest.port, "StreamBatches");
+  gate.hold();
+  const flood = Array.from({ length: 60 }, () => framedPacket(packet("sensor-1", "x".repeat(1000))));
+  // 60 kB each: 2.4 MB in all, where 1 MiB may be under way.
+  for (let i = 0; i < 40; i++) {
+    const { queueFull } = ingest.counters;
+    const cancelled = new RawCall(ingest.port, "StreamPackets", {}, call);
+    await cancelled.send(...flood);
+    await until(() => ingest.counters.queueFull > queueFull, "the stream waits");
+    cancelled.cancel();
+    await cancelled.end;
+  }
+  gate.open();
+  const end = await call.finish(framedBatch([packet("sensor-2")]));
+  assertEquals([end.code, end.ack?.stored], [status.OK, 1]);
+});
+
+Deno.test("Only a device that sends much is told that it may send more ahead", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  using connection = new RawConnection(ingest.port);
+  const updates = () => connection.heard.filter(({ type }) => type === WINDOW_UPDATE);
+  const data = framedPacket(packet("sensor-1", "x".repeat(16_000)));
+  await connection.send(preface, requestHeaders(1, path), frame(DATA, 0, 1, data));
+  await until(() => ingest.counters.received === 1, "the packet arrived");
+  assertEquals(updates().map(({ stream }) => stream), [0]);
+  for (let i = 0; i < 2; i++) await connection.send(frame(DATA, 0, 1, data));
+  await until(() => updates().length > 1, "the stream's window opens");
+  const { stream, payload } = updates()[1]!;
+  // All that was sent, and what 256 KiB are more than the 65,535 bytes of the beginning.
+  assertEquals([stream, Buffer.from(payload).readUInt32BE()], [1, 3 * data.length + 2 ** 18 - 65_535]);
+});
+
+for (
+  const [what, code, frames] of [
+    ["sends more than the window allows", FLOW_CONTROL_ERROR, () => {
+      const data = framedPacket(packet("sensor-1", "x".repeat(16_000)));
+      return Array.from({ length: 5 }, () => frame(DATA, 0, 1, data));
+    }],
+    ["pads a frame with more than it holds", PROTOCOL_ERROR, () => [frame(DATA, PADDED, 1, [3, 1, 2])]],
+    ["says PADDED in an empty frame", FRAME_SIZE_ERROR, () => [frame(DATA, PADDED, 1)]],
+    ["sends a frame above the limit", FRAME_SIZE_ERROR, () => [frame(DATA, 0, 1, new Uint8Array(16_385))]],
+  ] as const
+) {
+  Deno.test({
+    name: `A connection that ${what} is closed, and no other`,
+    // grpc-js's keepalive timer outlives, by 30 s at the most, a session that ends before it was set up.
+    sanitizeOps: false,
+    sanitizeResources: false,
+    async fn() {
+      await using real = await temporaryStore();
+      const { store, gate } = gated(real);
+      await using ingest = await startTestIngest({ store, queueMaxPackets: 1 });
+      using _opened = gate;
+      await using other = new RawCall(ingest.port);
+      gate.hold();
+      await other.send(framedPacket(packet()));
+      using connection = new RawConnection(ingest.port);
+      await connection.send(preface, requestHeaders(1, path), ...frames());
+      await connection.closed;
+      const goaway = connection.heard.find(({ type }) => type === GOAWAY);
+      assertEquals(goaway?.payload[7], code);
+      gate.open();
+      assertEquals((await other.finish(framedPacket(packet()))).ack?.stored, 2);
+    },
+  });
+}
