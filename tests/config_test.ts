@@ -24,7 +24,7 @@ Deno.test("Nothing set means the documented defaults", () => {
     redisHost: undefined,
     redisPort: 6379,
     databasePath: "data/tally.db",
-    queueMaxPackets: 10_000,
+    queueMaxPackets: 100_000,
     queueMaxBytes: 16 * 1024 * 1024,
     flushIntervalMs: 50,
     maxPayloadBytes: 64 * 1024,
