@@ -172,6 +172,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     queue.close();
     await finished;
     await closed;
+    await server.closed();
     clearTimeout(deadline);
     await Promise.all([stopWatching(), stopReporting()]);
     return inTime;

@@ -42,6 +42,9 @@ const KEEPALIVE_TIME_MS = 30_000, KEEPALIVE_TIMEOUT_MS = 10_000;
  */
 const BACKLOG = 4096;
 
+/** How long a device may take to close its connection when all calls have ended. */
+const HANG_UP_MS = 1000;
+
 /** A listening gRPC server. */
 export class TelemetryServer {
   // Accepted here and not by grpc-js, which can neither share a port nor set a backlog.
@@ -107,6 +110,15 @@ export class TelemetryServer {
     this.#health.close();
     this.#listener.close();
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+  }
+
+  /** Resolves when every device, having heard all, has hung up; those who have not after a second are cut off. */
+  async closed(): Promise<void> {
+    const cut = setTimeout(() => this.destroy(), HANG_UP_MS);
+    await Promise.all(
+      Array.from(this.#sockets, (socket) => new Promise((close) => socket.once("close", close))),
+    );
+    clearTimeout(cut);
   }
 
   #accept(socket: Socket): void {
