@@ -163,14 +163,14 @@ async function encode(pieces: Iterable<string>): Promise<SnapshotBody> {
 
 /** `[{"device_id":"sensor-1","count":10}]` */
 function* formatJson({ ids, counts }: DeviceCounts): Generator<string> {
-  let text = "[";
-  for (let i = 0; i < ids.length; i++) {
-    text += `${i === 0 ? "" : ","}{"device_id":${JSON.stringify(ids[i])},"count":${counts[i]}}`;
-    if (i % DEVICES_PER_PIECE > 0) continue;
-    yield text;
-    text = "";
+  yield "[";
+  for (let start = 0; start < ids.length; start += DEVICES_PER_PIECE) {
+    const piece = ids.slice(start, start + DEVICES_PER_PIECE);
+    // An array at a time takes half as long as an object at a time.
+    const rows = JSON.stringify(piece.map((device_id, i) => ({ device_id, count: counts[start + i]! })));
+    yield (start === 0 ? "" : ",") + rows.slice(1, -1);
   }
-  yield text + "]";
+  yield "]";
 }
 
 async function compress(body: SnapshotBody): Promise<SnapshotBody> {
