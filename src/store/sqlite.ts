@@ -1,7 +1,6 @@
 /**
- * Counts in a SQLite file that several processes may share. The tables and statements are in
- * `sqlite_tables.ts`, opening and locking the file in `sqlite_file.ts`; `sqlite_threads.ts` runs all of it off
- * the event loop.
+ * Counts in a SQLite file that several processes may share. The tables and statements are in `sqlite_tables.ts`,
+ * opening and locking the file in `sqlite_file.ts`; `sqlite_threads.ts` runs it all off the event loop.
  *
  * @module
  */
@@ -111,6 +110,7 @@ export class SqliteStore implements Store {
   readonly #statements: Statements;
   #cleanedUpAtMs = 0;
 
+  /** Keeps `db`, which has the tables. */
   constructor(db: DatabaseSync, file: string, lockTimeoutMs: number) {
     this.description = `SQLite file ${file}`;
     this.#db = db;

@@ -26,9 +26,11 @@ export type Answer =
  * thousands of objects, and a payload does not drag the buffer with it of which it is a part.
  */
 export interface PackedBatch extends Omit<Batch, "devices"> {
-  /** See {@linkcode DeviceDelta}; so the next two. */
+  /** See {@linkcode DeviceDelta}. */
   readonly deviceIds: readonly string[];
+  /** See {@linkcode DeviceDelta}. */
   readonly packets: Float64Array;
+  /** See {@linkcode DeviceDelta}. */
   readonly timestampsMs: Float64Array;
   /** One behind the other. */
   readonly payloads: Uint8Array;
