@@ -19,7 +19,7 @@ import {
 } from "./config.ts";
 import { startLogging } from "./log.ts";
 import { openRedisStore } from "./store/redis.ts";
-import { openSqliteStore } from "./store/sqlite.ts";
+import { openSqliteThreads } from "./store/sqlite_threads.ts";
 import type { Store } from "./store/store.ts";
 import { stopSignal } from "./stop_signal.ts";
 import { startWorkers } from "./workers.ts";
@@ -210,7 +210,7 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
   const { ackAfter, databasePath, storeTimeoutMs } = config;
   const redis = configuredRedis(config);
   const store = redis === undefined
-    ? await openSqliteStore({ path: databasePath, ackAfter, lockTimeoutMs: storeTimeoutMs })
+    ? await openSqliteThreads({ path: databasePath, ackAfter, lockTimeoutMs: storeTimeoutMs })
     : await openRedisStore({
       url: redis,
       ackAfter,

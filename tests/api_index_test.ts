@@ -54,6 +54,24 @@ Deno.test("A device that was removed and came back counts anew, and no neighbour
   assertEquals(index.viewAt(index.slotOf("a")!, start).rate1m, 2);
 });
 
+Deno.test("Thousands of devices are sorted as they come, between removals and returns too", async () => {
+  await forSeeds(3, (random) => {
+    const index = new DeviceIndex(60_000);
+    const known = new Set<string>();
+    for (let step = 1; step <= 10_000; step++) {
+      const id = `d${random.int(1, 8_000)}`;
+      if (random.chance(0.9)) {
+        index.set(summary(id, 1, start), 1, start);
+        known.add(id);
+      } else {
+        index.delete(id);
+        known.delete(id);
+      }
+      if (step % 2_500 === 0) assertEquals(index.sorted().ids, [...known].sort());
+    }
+  });
+});
+
 Deno.test("Devices stay sorted, each once, whatever is added, removed and swept", async () => {
   await forSeeds(50, (random) => {
     const index = new DeviceIndex(60_000);

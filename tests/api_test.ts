@@ -20,6 +20,7 @@ import {
 import type { ApiOptions, RunningApi } from "../src/api/api.ts";
 import { StoreError } from "../src/store/store.ts";
 import { ListedStore } from "./listed_store.ts";
+import { until } from "./until.ts";
 import { startTestApi } from "./test_api.ts";
 
 /** A clock that stands still until told, so that a snapshot's age is what the test says. */
@@ -299,6 +300,24 @@ Deno.test("/healthz says the process lives, /readyz that the store answers", asy
     const ready = await ask(api, "/readyz");
     assertEquals([ready.status, ready.text], [200, '{"status":"ok"}']);
   });
+});
+
+Deno.test("/readyz waits until all devices have been read once, /healthz does not", async () => {
+  const store = new ListedStore(sensor);
+  const first = Promise.withResolvers<void>(), later = Promise.withResolvers<void>();
+  store.gate = first.promise;
+  await withApi(store, async (api) => {
+    let answered = false;
+    const ready = ask(api, "/readyz").finally(() => answered = true);
+    await until(() => store.reads > 0, "the devices are read");
+    for (let i = 0; i < 3; i++) assertEquals((await ask(api, "/healthz")).status, 200);
+    assertEquals(answered, false);
+    store.gate = later.promise;
+    first.resolve();
+    assertEquals((await ready).status, 200);
+    assertEquals((await ask(api, "/readyz")).status, 200);
+    later.resolve();
+  }, { now: new Clock().now });
 });
 
 Deno.test("Unknown paths and wrong methods get JSON errors", async () => {

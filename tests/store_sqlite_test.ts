@@ -4,9 +4,11 @@
  * @module
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { basename, dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
 import { openSqliteStore } from "../src/store/sqlite.ts";
+import { openSqliteThreads } from "../src/store/sqlite_threads.ts";
 import {
   type AckAfter,
   PRODUCER_EXPIRY_MS,
@@ -25,6 +27,47 @@ testStoreContract("SQLite", async () => {
     [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
   };
 });
+
+testStoreContract("SQLite in threads", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
+  return {
+    open: () => openSqliteThreads({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
+    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
+  };
+});
+
+Deno.test("In threads, failures are the store's own, and a call after one succeeds", () =>
+  withFile(async (path) => {
+    const ackAfter = { kind: "stored" } as const;
+    await Deno.mkdir(path);
+    await assertRejects(() => openSqliteThreads({ path, ackAfter, lockTimeoutMs: 1 }), StoreError, path);
+    await Deno.remove(path);
+
+    const store = await openSqliteThreads({ path, ackAfter, lockTimeoutMs: 1 });
+    const other = new DatabaseSync(path);
+    other.exec("BEGIN IMMEDIATE");
+    await assertRejects(() => store.apply(batch(1, { devices: [delta("a", 1)] })), StoreError, "locked");
+    // The thread that reads cannot make sure of the tables now; it is asked again.
+    await assertRejects(() => store.device("a"), StoreError, "locked");
+    other.exec("ROLLBACK");
+    other.close();
+    assertEquals(await store.apply(batch(1, { devices: [delta("a", 1)] })), []);
+    assertEquals(await countsOf(store), { a: 1 });
+    await store.close();
+    await store.close();
+    await assertRejects(() => store.ping(), StoreError, "not open");
+    await assertRejects(() => countsOf(store), StoreError, "not open");
+  }));
+
+Deno.test("In threads, closing leaves one file", () =>
+  withFile(async (path) => {
+    const store = await openSqliteThreads({ path, ackAfter: { kind: "stored" } });
+    await store.apply(batch(1, { devices: [delta("a", 1)] }));
+    assertEquals(await countsOf(store), { a: 1 });
+    await store.close();
+    const files = await Array.fromAsync(Deno.readDir(dirname(path)), ({ name }) => name);
+    assertEquals(files, [basename(path)]);
+  }));
 
 Deno.test("What was stored is there when the file is opened again", () =>
   withFile(async (path) => {

@@ -20,7 +20,7 @@ import type { SnapshotBody, Snapshots } from "./snapshot.ts";
 
 /** What the routes need. */
 export interface AppOptions extends DeviceRoutesOptions {
-  /** Asked by `/readyz`, and as {@linkcode DeviceRoutesOptions} says. */
+  /** Asked by `/readyz`, as the fleet is, and as {@linkcode DeviceRoutesOptions} says. */
   readonly store: DeviceRoutesOptions["store"] & Pick<Store, "ping">;
   /** Served by `/metrics`. */
   readonly snapshots: Snapshots;
@@ -65,13 +65,16 @@ const readinessRoute = createRoute({
   method: "get",
   path: "/readyz",
   tags: ["Health"],
-  summary: "Does the store answer?",
+  summary: "Does the store answer, and have the devices been read?",
+  description:
+    "After the api's start the answer comes when all devices have been read: then no request has to " +
+    "wait for that.",
   responses: { 200: healthy, 503: unavailable },
 });
 
 /** The api as a Hono app; `app.fetch` answers requests. */
 export function createApp(options: AppOptions): OpenAPIHono {
-  const { store, snapshots, log, readTimeoutMs } = options;
+  const { store, fleet, snapshots, log, readTimeoutMs } = options;
   const app = new OpenAPIHono({
     defaultHook(result, c) {
       if (result.success) return;
@@ -124,7 +127,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
   });
 
   app.openapi(readinessRoute, async (c) => {
-    await store.ping();
+    await Promise.all([store.ping(), fleet.loaded()]);
     c.header("Cache-Control", "no-store");
     return c.json({ status: "ok" as const }, 200);
   });

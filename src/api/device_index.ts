@@ -4,6 +4,7 @@
  * @module
  */
 import type { DeviceSummary } from "../store/store.ts";
+import { SortedIds } from "./sorted_ids.ts";
 
 /** Packets are counted per so many milliseconds for the rates. */
 const BUCKET_MS = 5_000;
@@ -81,8 +82,7 @@ export class DeviceIndex {
   #bucket = 0;
   /** When every device was known for the first time. */
   #completeSinceMs: number | undefined;
-  #sortedIds: string[] = [];
-  #addedIds: string[] = [];
+  readonly #sortedIds = new SortedIds();
   /** Undefined when a device was added or removed since. */
   #sorted: SortedDevices | undefined;
 
@@ -160,16 +160,10 @@ export class DeviceIndex {
   /** Every device, by id; shared, never to be changed. */
   sorted(): SortedDevices {
     if (this.#sorted === undefined) {
-      const known = this.#sortedIds.length + this.#addedIds.length === this.#slots.size
-        ? this.#sortedIds
-        : this.#sortedIds.filter((id) => this.#slots.has(id));
-      const added = [...new Set(this.#addedIds)].filter((id) => this.#slots.has(id)).sort();
-      const ids = added.length === 0 ? known : merge(known, added);
+      const ids = this.#sortedIds.all((id) => this.#slots.has(id));
       const slots = new Uint32Array(ids.length);
       for (let i = 0; i < ids.length; i++) slots[i] = this.#slots.get(ids[i]!)!;
       this.#sorted = { ids, slots };
-      this.#sortedIds = ids;
-      this.#addedIds = [];
     }
     return this.#sorted;
   }
@@ -200,7 +194,7 @@ export class DeviceIndex {
       if (slot === this.#count.length) this.#grow();
       this.#ids[slot] = deviceId;
       this.#slots.set(deviceId, slot);
-      this.#addedIds.push(deviceId);
+      this.#sortedIds.add(deviceId);
       this.#sorted = undefined;
       for (const packets of this.#packets) packets[slot] = 0;
       this.#count[slot] = this.#completeSinceMs === undefined ? count : 0;
@@ -224,6 +218,7 @@ export class DeviceIndex {
     this.#slots.delete(deviceId);
     this.#ids[slot] = undefined;
     this.#freeSlots.push(slot);
+    this.#sortedIds.remove();
     this.#sorted = undefined;
   }
 
@@ -282,17 +277,4 @@ function grown<Column extends Float64Array | Uint32Array | Uint8Array>(
 ): Column {
   larger.set(column);
   return larger;
-}
-
-/** Both sorted, neither with an element twice. */
-function merge(a: readonly string[], b: readonly string[]): string[] {
-  const merged: string[] = [];
-  let i = 0;
-  for (const id of b) {
-    while (i < a.length && a[i]! < id) merged.push(a[i++]!);
-    // One that was removed and came back is in both.
-    if (a[i] !== id) merged.push(id);
-  }
-  while (i < a.length) merged.push(a[i++]!);
-  return merged;
 }

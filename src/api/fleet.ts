@@ -51,7 +51,8 @@ export class Fleet {
   #rescan: Promise<void> | undefined;
   #failing = false;
   #readableSinceMs: number | undefined;
-  #latest: { takenAtMs: number; reuseMs: number } | undefined;
+  #latest: { takenAtMs: number; tookMs: number; reuseMs: number } | undefined;
+  #loaded = false;
   #reading: { startedAtMs: number; done: Promise<void> } | undefined;
   #next: Promise<void> | undefined;
 
@@ -96,6 +97,19 @@ export class Fleet {
     return this.#next;
   }
 
+  /**
+   * Resolves when the index has caught up with the store for the first time, so that readers need no longer
+   * wait for that: 1.5 s with 100,000 devices in Redis, 0.7 s in SQLite, while 10,000 packets a second come in.
+   * Rejects as the store does.
+   */
+  async loaded(): Promise<void> {
+    // What changed during a long first reading takes a second one, and what changed during that a short third.
+    for (let readings = 1; !this.#loaded; readings++) {
+      await this.fresh();
+      this.#loaded = this.#latest!.tookMs <= this.#options.maxAgeMs || readings === 3;
+    }
+  }
+
   /** Takes over what was read of one device besides; undefined: the store does not have it. */
   take(deviceId: string, summary: DeviceSummary | undefined): void {
     if (summary === undefined) this.index.delete(deviceId);
@@ -127,8 +141,9 @@ export class Fleet {
     const read = async () => {
       try {
         await this.#readChanges();
-        const reuseMs = Math.min(Math.max(MIN_REUSE_MS, (now() - startedAtMs) * REUSE_PER_READ), maxAgeMs);
-        this.#latest = { takenAtMs: startedAtMs, reuseMs };
+        const tookMs = now() - startedAtMs;
+        const reuseMs = Math.min(Math.max(MIN_REUSE_MS, tookMs * REUSE_PER_READ), maxAgeMs);
+        this.#latest = { takenAtMs: startedAtMs, tookMs, reuseMs };
         this.#readableSinceMs ??= now();
         if (this.#failing) log.info("The store can be read again");
         this.#failing = false;
@@ -171,6 +186,7 @@ export class Fleet {
       for (const summary of page) this.index.set(summary, round, unixNow());
     }
     this.index.sweep(round, unixNow());
+    this.index.sorted(); // Here nobody waits for it.
     this.#scannedAtMs = startedAtMs;
   }
 }

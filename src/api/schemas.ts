@@ -159,7 +159,9 @@ export const Device: z.ZodType<DeviceRow> = z.object({
   rate_10s: rate.nullable().openapi({
     description: "Packets per second over the last ten seconds; null while the api is younger than that",
   }),
-  rate_1m: rate.openapi({ description: "Packets per second over the last minute" }),
+  rate_1m: rate.openapi({
+    description: "Packets per second over the last minute; of an api younger than that, since its start",
+  }),
   first_seen_ms: unixMs,
   last_seen_ms: unixMs,
   timestamp_ms: unixMs.openapi({ description: "Greatest timestamp the device gave, Unix milliseconds" }),

@@ -63,23 +63,27 @@ function end(periods: readonly number[], packets: number, gap: number, max: numb
 
 /** How many minutes, the bytes they take as 16 bits, how many hours; then the packets of each as a varint. */
 export function encodeHistory({ minutes, hours }: EndedPeriods): Uint8Array {
-  const minuteBytes = minutes.flatMap(varint);
-  return Uint8Array.of(
-    minutes.length,
-    minuteBytes.length >> 8,
-    minuteBytes.length & 0xff,
-    hours.length,
-    ...minuteBytes,
-    ...hours.flatMap(varint),
-  );
+  const bytes = new Uint8Array(4 + MAX_VARINT_BYTES * (minutes.length + hours.length));
+  const minutesEnd = writeVarints(bytes, 4, minutes);
+  const end = writeVarints(bytes, minutesEnd, hours);
+  bytes[0] = minutes.length;
+  bytes[1] = (minutesEnd - 4) >> 8;
+  bytes[2] = (minutesEnd - 4) & 0xff;
+  bytes[3] = hours.length;
+  return bytes.subarray(0, end);
 }
 
-function varint(value: number): number[] {
-  const bytes = [];
-  // Not by shifting, which has 32 bits only.
-  for (; value >= 0x80; value = Math.floor(value / 0x80)) bytes.push(0x80 + value % 0x80);
-  bytes.push(value);
-  return bytes;
+/** Of a whole number that is exact, below 2^53. */
+const MAX_VARINT_BYTES = 8;
+
+/** Writes them from `at` on, and returns where they end. */
+function writeVarints(bytes: Uint8Array, at: number, values: readonly number[]): number {
+  for (let value of values) {
+    // Not by shifting, which has 32 bits only.
+    for (; value >= 0x80; value = Math.floor(value / 0x80)) bytes[at++] = 0x80 + value % 0x80;
+    bytes[at++] = value;
+  }
+  return at;
 }
 
 /** The other way round. */

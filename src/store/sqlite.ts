@@ -1,6 +1,6 @@
 /**
- * Counts in a SQLite file that several processes may share. The tables and statements are in
- * `sqlite_tables.ts`, opening and locking the file in `sqlite_file.ts`.
+ * Counts in a SQLite file that several processes may share. The tables and statements are in `sqlite_tables.ts`,
+ * opening and locking the file in `sqlite_file.ts`; `sqlite_threads.ts` runs it all off the event loop.
  *
  * @module
  */
@@ -17,16 +17,17 @@ import {
   MINUTE_MS,
 } from "./history.ts";
 import { currentReports } from "./instances.ts";
-import { failure, openFile, transaction, whenUnlocked } from "./sqlite_file.ts";
+import { failure, oneState, openFile, transaction, tuning, whenUnlocked } from "./sqlite_file.ts";
 import {
   createTables,
   endedPeriods,
   type FleetRow,
-  PAGE_DEVICES,
+  pages,
   prepare,
   type RecordRow,
   type SessionRow,
   type Statements,
+  toPreviews,
   toSummaries,
 } from "./sqlite_tables.ts";
 import {
@@ -63,13 +64,14 @@ export interface SqliteStoreOptions {
 }
 
 /**
- * A store in the SQLite file at `path`.
+ * A store in the SQLite file at `path`. Its methods do their work on the thread that calls them:
+ * `sqlite_threads.ts` has the same without that.
  *
  * @throws {StoreError} The file cannot be opened or made, or `ackAfter` asks for replicas.
  */
 export async function openSqliteStore(
   { path, ackAfter, lockTimeoutMs = 1000 }: SqliteStoreOptions,
-): Promise<Store> {
+): Promise<SqliteStore> {
   const file = resolve(path);
   if (ackAfter.kind === "replicated") {
     throw new StoreError(
@@ -87,6 +89,7 @@ export async function openSqliteStore(
       () => db.exec("PRAGMA journal_mode = WAL"),
       () => db.exec(`PRAGMA synchronous = ${synchronous}`),
     );
+    db.exec(tuning);
     await transaction(db, lockTimeoutMs, () => createTables(db));
     return new SqliteStore(db, file, lockTimeoutMs);
   } catch (error) {
@@ -98,7 +101,8 @@ export async function openSqliteStore(
 /** Expired rows are deleted at most this often. */
 const CLEAN_UP_INTERVAL_MS = 1000;
 
-class SqliteStore implements Store {
+/** See {@linkcode openSqliteStore}. */
+export class SqliteStore implements Store {
   readonly description: string;
   readonly #db: DatabaseSync;
   readonly #file: string;
@@ -106,6 +110,7 @@ class SqliteStore implements Store {
   readonly #statements: Statements;
   #cleanedUpAtMs = 0;
 
+  /** Keeps `db`, which has the tables. */
   constructor(db: DatabaseSync, file: string, lockTimeoutMs: number) {
     this.description = `SQLite file ${file}`;
     this.#db = db;
@@ -160,15 +165,21 @@ class SqliteStore implements Store {
     });
   }
 
-  async *scan(): AsyncGenerator<readonly DeviceSummary[]> {
-    let page = this.#summariesAfter(undefined);
-    while (page.length > 0) {
-      yield page;
-      page = page.length < PAGE_DEVICES ? [] : this.#summariesAfter(page.at(-1)!.deviceId);
-    }
+  scan(): AsyncGenerator<readonly DeviceSummary[]> {
+    return pages((deviceId) => this.page(deviceId));
   }
 
+  /** One page of {@linkcode scan}: the first one, or the one behind this device. */
   // deno-lint-ignore require-await -- a failure is a rejection, as the contract says
+  async page(after?: string): Promise<readonly DeviceSummary[]> {
+    const { firstSummaries, nextSummaries } = this.#statements;
+    return this.#read(
+      "read the devices from",
+      () => toSummaries(after === undefined ? firstSummaries.all() : nextSummaries.all(after)),
+    );
+  }
+
+  // deno-lint-ignore require-await -- as above
   async summaries(deviceIds: readonly string[]): Promise<readonly DeviceSummary[]> {
     return this.#read(
       `read ${deviceIds.length} devices from`,
@@ -180,16 +191,19 @@ class SqliteStore implements Store {
   async changes(since?: number): Promise<Changes> {
     return this.#read("read what changed from", () => {
       const { readVersions, readChanges } = this.#statements;
-      const { first, last } = readVersions.get() as { first: number | null; last: number | null };
-      const version = last ?? 0;
-      if (since === undefined || since > version || since < (first ?? 1) - 1) {
-        return { version, deviceIds: "all" };
-      }
-      const deviceIds = new Set<string>();
-      for (const { device_ids } of readChanges.all(since) as { device_ids: string }[]) {
-        for (const deviceId of JSON.parse(device_ids) as string[]) deviceIds.add(deviceId);
-      }
-      return { version, deviceIds: [...deviceIds] };
+      // One state: between two, changes could be trimmed that nobody was told.
+      return oneState(this.#db, () => {
+        const { first, last } = readVersions.get() as { first: number | null; last: number | null };
+        const version = last ?? 0;
+        if (since === undefined || since > version || since < (first ?? 1) - 1) {
+          return { version, deviceIds: "all" };
+        }
+        const deviceIds = new Set<string>();
+        for (const { device_ids } of readChanges.all(since) as { device_ids: string }[]) {
+          for (const deviceId of JSON.parse(device_ids) as string[]) deviceIds.add(deviceId);
+        }
+        return { version, deviceIds: [...deviceIds] };
+      });
     });
   }
 
@@ -206,16 +220,10 @@ class SqliteStore implements Store {
     deviceIds: readonly string[],
     maxBytes: number,
   ): Promise<ReadonlyMap<string, PayloadPreview>> {
-    return this.#read(`read the payloads of ${deviceIds.length} devices from`, () => {
-      const previews = new Map<string, PayloadPreview>();
-      for (const deviceId of deviceIds) {
-        const row = this.#statements.readPayload.get(maxBytes, deviceId) as unknown as
-          | PayloadPreview
-          | undefined;
-        if (row !== undefined) previews.set(deviceId, { ...row });
-      }
-      return previews;
-    });
+    return this.#read(
+      `read the payloads of ${deviceIds.length} devices from`,
+      () => toPreviews(this.#statements.readPayloads.all(maxBytes, JSON.stringify(deviceIds))),
+    );
   }
 
   // deno-lint-ignore require-await -- as above
@@ -310,29 +318,21 @@ class SqliteStore implements Store {
     if (this.#db.isOpen) this.#db.close();
   }
 
-  #summariesAfter(deviceId: string | undefined): DeviceSummary[] {
-    const { firstSummaries, nextSummaries } = this.#statements;
-    return this.#read(
-      "read the devices from",
-      () => toSummaries(deviceId === undefined ? firstSummaries.all() : nextSummaries.all(deviceId)),
-    );
-  }
-
   /** One device of a batch; the same as `apply.lua` does. */
   #addToDevice({ deviceId, packets, timestampMs, payload }: DeviceDelta, receivedAtMs: number): void {
-    const { readRecord, insertDevice, updateDevice, setHistory } = this.#statements;
+    const { readRecord, insertDevice, updateDevice } = this.#statements;
     const old = readRecord.get(deviceId) as RecordRow | undefined;
     if (old === undefined) {
       insertDevice.run(deviceId, packets, receivedAtMs, receivedAtMs, timestampMs, packets, packets, payload);
       return;
     }
     const { lastSeenMs } = old;
-    let { minutePackets, hourPackets, online } = old;
+    let { minutePackets, hourPackets, online, history } = old;
     if (receivedAtMs > lastSeenMs) {
       if (online === 0) this.#addEvent("online", deviceId, receivedAtMs, lastSeenMs);
       online = 1;
       if (startOf(MINUTE_MS, receivedAtMs) > startOf(MINUTE_MS, lastSeenMs)) {
-        setHistory.run(encodeHistory(endPeriods(endedPeriods(old), old, receivedAtMs)), deviceId);
+        history = encodeHistory(endPeriods(endedPeriods(old), old, receivedAtMs));
         minutePackets = 0;
         if (startOf(HOUR_MS, receivedAtMs) > startOf(HOUR_MS, lastSeenMs)) hourPackets = 0;
       }
@@ -344,8 +344,9 @@ class SqliteStore implements Store {
       minutePackets + packets,
       hourPackets + packets,
       timestampMs,
+      history,
       payload,
-      deviceId,
+      old.row,
     );
   }
 
