@@ -340,6 +340,7 @@ Deno.test("The fleet's figures add up", async () => {
     rate_10s: 6,
     rate_1m: 1,
     offline_after_ms: 60_000,
+    last_event_id: 0,
     instances: [],
   });
   assertEquals(storeFigures, { description: store.description, ok: true });
