@@ -13,6 +13,8 @@ import connectionJs from "./page/connection.js" with { type: "text" };
 import deviceCss from "./page/device.css" with { type: "text" };
 import deviceJs from "./page/device.js" with { type: "text" };
 import domJs from "./page/dom.js" with { type: "text" };
+import eventsCss from "./page/events.css" with { type: "text" };
+import eventsJs from "./page/events.js" with { type: "text" };
 import figuresCss from "./page/figures.css" with { type: "text" };
 import formatJs from "./page/format.js" with { type: "text" };
 import iconSvg from "./page/icon.svg" with { type: "text" };
@@ -39,6 +41,8 @@ const texts: Readonly<Record<string, string>> = {
   "device.css": deviceCss,
   "device.js": deviceJs,
   "dom.js": domJs,
+  "events.css": eventsCss,
+  "events.js": eventsJs,
   "figures.css": figuresCss,
   "format.js": formatJs,
   "icon.svg": iconSvg,
