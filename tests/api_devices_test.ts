@@ -169,6 +169,10 @@ Deno.test("Parameters that are not allowed get 400 and say which", async () => {
     const { error } = await get<{ error: string }>(api, `/devices?${query}`, 400);
     assert(error.includes(query.split("=")[0]!), error);
   }
+  for (const query of ["after=", "after=-1", "after=1e3", "limit=0", "device=", `device=${"é".repeat(65)}`]) {
+    const { error } = await get<{ error: string }>(api, `/events?${query}`, 400);
+    assert(error.includes(query.split("=")[0]!), error);
+  }
 });
 
 const hostileIds = [

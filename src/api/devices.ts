@@ -75,7 +75,11 @@ const LiveParameters = z.object({
 
 /** Which events to list. */
 const EventParameters = z.object({
-  after: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional().openapi({
+  // Made a number by force, an empty text would be 0.
+  after: z.string().regex(/^\d{1,15}$/, "not the id of an event").transform(Number).optional().openapi({
+    type: "integer",
+    minimum: 0,
+    maximum: 10 ** 15 - 1,
     description: `Events after this id, oldest first; without it the newest. ${EVENTS_KEPT} are kept.`,
   }),
   device: deviceId.optional().openapi({ description: "Of this device only" }),
