@@ -38,10 +38,10 @@ Deno.test("While the store is lost the page says so and keeps what it has; then 
 
     await redis.start();
     await stateOf(page, "Live");
-    await until(async () => await page.title() === "1 online · Tally", "the title says how many are online");
     await untilStored(() => receive(store, [delta("valve", 4)]));
     await page.getByRole("link", { name: "valve" }).waitFor();
     assert(!await page.getByRole("alert").isVisible());
+    await until(async () => await page.title() === "1 online · Tally", "the title says how many are online");
     visitor.assertNoProblems([UNAVAILABLE]);
   } finally {
     await store.close();
