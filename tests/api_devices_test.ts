@@ -169,6 +169,10 @@ Deno.test("Parameters that are not allowed get 400 and say which", async () => {
     const { error } = await get<{ error: string }>(api, `/devices?${query}`, 400);
     assert(error.includes(query.split("=")[0]!), error);
   }
+  for (const query of ["after=", "after=-1", "after=1e3", "limit=0", "device=", `device=${"é".repeat(65)}`]) {
+    const { error } = await get<{ error: string }>(api, `/events?${query}`, 400);
+    assert(error.includes(query.split("=")[0]!), error);
+  }
 });
 
 const hostileIds = [
@@ -340,6 +344,7 @@ Deno.test("The fleet's figures add up", async () => {
     rate_10s: 6,
     rate_1m: 1,
     offline_after_ms: 60_000,
+    last_event_id: 0,
     instances: [],
   });
   assertEquals(storeFigures, { description: store.description, ok: true });

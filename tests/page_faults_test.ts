@@ -10,6 +10,7 @@ import { temporaryStore } from "./harness.ts";
 import { receive, startMonitor } from "./monitor.ts";
 import { startRedis } from "./redis_server.ts";
 import { openStore, untilStored } from "./redis_store.ts";
+import { until } from "./until.ts";
 
 /** Chromium says on its console that a request failed, whatever the page makes of it. */
 const REFUSED = "net::ERR_CONNECTION_REFUSED";
@@ -29,6 +30,7 @@ Deno.test("While the store is lost the page says so and keeps what it has; then 
 
     await redis.kill9();
     await stateOf(page, "Store down");
+    assertEquals(await page.title(), "Store down · Fleet · Tally");
     assertStringIncludes(await page.getByRole("alert").innerText(), "cannot reach its store");
     assert(await page.getByRole("link", { name: "pump" }).isVisible());
     await page.reload();
@@ -39,6 +41,7 @@ Deno.test("While the store is lost the page says so and keeps what it has; then 
     await untilStored(() => receive(store, [delta("valve", 4)]));
     await page.getByRole("link", { name: "valve" }).waitFor();
     assert(!await page.getByRole("alert").isVisible());
+    await until(async () => await page.title() === "1 online · Tally", "the title says how many are online");
     visitor.assertNoProblems([UNAVAILABLE]);
   } finally {
     await store.close();

@@ -8,6 +8,7 @@ import type { Logger } from "@logtape/logtape";
 import { httpStatus, RequestError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { createApp } from "./app.ts";
+import { EventLog } from "./event_log.ts";
 import { EventStreams } from "./event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
 import { Fleet, MAX_AGE_MS } from "./fleet.ts";
@@ -78,15 +79,17 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   const { now = () => performance.now(), unixNow = Date.now } = options;
   const { maxAgeMs = MAX_AGE_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
   const fleet = new Fleet({ store, now, unixNow, maxAgeMs, offlineAfterMs, log });
-  const figures = new FleetFigures({ fleet, store, now, unixNow, offlineAfterMs });
+  const eventLog = new EventLog(store);
+  const figures = new FleetFigures({ fleet, store, eventLog, now, unixNow, offlineAfterMs });
   const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
   const live = new Live({ fleet, figures, store, streams, now, unixNow });
-  const eventFeed = new EventFeed(store, streams, watchIntervalMs);
+  const eventFeed = new EventFeed(eventLog, streams, watchIntervalMs);
   const app = createApp({
     store,
     fleet,
     figures,
     live,
+    eventLog,
     eventFeed,
     orders: new Orders(fleet.index, now, unixNow),
     snapshots: new Snapshots({ fleet, store, now, unixNow, prometheusMaxDevices }),

@@ -9,6 +9,7 @@ import type { Context } from "@hono/hono";
 import { RequestError } from "../errors.ts";
 import { EVENTS_KEPT, type Store } from "../store/store.ts";
 import { deviceRow, deviceRows } from "./device_rows.ts";
+import type { EventLog } from "./event_log.ts";
 import { type EventFeed, eventJson } from "./events.ts";
 import type { Fleet } from "./fleet.ts";
 import { type FleetFigures, periodJson } from "./fleet_figures.ts";
@@ -18,8 +19,8 @@ import * as schemas from "./schemas.ts";
 
 /** What the routes need. */
 export interface DeviceRoutesOptions {
-  /** Where devices are read and removed, and events are. */
-  readonly store: Pick<Store, "device" | "payloads" | "history" | "remove" | "events">;
+  /** Where devices are read and removed. */
+  readonly store: Pick<Store, "device" | "payloads" | "history" | "remove">;
   /** Has the devices. */
   readonly fleet: Fleet;
   /** Has lists of them. */
@@ -28,7 +29,9 @@ export interface DeviceRoutesOptions {
   readonly figures: FleetFigures;
   /** Serves `/live`. */
   readonly live: Live;
-  /** Serves `/events` as a stream. */
+  /** Serves `/events` as a list. */
+  readonly eventLog: EventLog;
+  /** Serves it as a stream. */
   readonly eventFeed: EventFeed;
   /** Unix milliseconds. */
   readonly unixNow: () => number;
@@ -72,9 +75,14 @@ const LiveParameters = z.object({
 
 /** Which events to list. */
 const EventParameters = z.object({
-  after: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional().openapi({
+  // Made a number by force, an empty text would be 0.
+  after: z.string().regex(/^\d{1,15}$/, "not the id of an event").transform(Number).optional().openapi({
+    type: "integer",
+    minimum: 0,
+    maximum: 10 ** 15 - 1,
     description: `Events after this id, oldest first; without it the newest. ${EVENTS_KEPT} are kept.`,
   }),
+  device: deviceId.optional().openapi({ description: "Of this device only" }),
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
 });
 
@@ -146,7 +154,7 @@ const eventsRoute = createRoute({
 
 /** Adds the routes to `app`. */
 export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions): void {
-  const { store, fleet, orders, figures, live, eventFeed, unixNow } = options;
+  const { store, fleet, orders, figures, live, eventLog, eventFeed, unixNow } = options;
   app.openAPIRegistry.register("LiveFleet", schemas.LiveFleetFigures);
 
   app.openapi(listRoute, async (c) => {
@@ -249,11 +257,12 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
   });
 
   app.openapi(eventsRoute, async (c) => {
-    const { after, limit } = c.req.valid("query");
+    const { after, device, limit } = c.req.valid("query");
     if (c.req.header("Accept")?.includes("text/event-stream")) {
-      return answerStream(c, () => eventFeed.open(eventId(c.req.header("Last-Event-ID")) ?? after));
+      return answerStream(c, () => eventFeed.open(eventId(c.req.header("Last-Event-ID")) ?? after, device));
     }
-    const events = (await store.events(after, limit)).map(eventJson);
+    await eventLog.fresh();
+    const events = eventLog.list(after, limit, device).map(eventJson);
     c.header("Cache-Control", "no-store");
     c.header("Vary", "Accept");
     return c.json({ events, next: events.at(-1)?.id ?? after ?? 0 }, 200);

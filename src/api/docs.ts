@@ -6,6 +6,7 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
 import { Asset } from "./assets.ts";
+import { Failure } from "./schemas.ts";
 
 const html = "text/html; charset=utf-8";
 const css = "text/css; charset=utf-8";
@@ -51,7 +52,10 @@ const docsRoute = createRoute({
   path: "/docs",
   tags: ["Documentation"],
   summary: "This document as a page",
-  responses: { 200: { description: "The page", content: { "text/html": { schema: z.string() } } } },
+  responses: {
+    200: { description: "The page", content: { "text/html": { schema: z.string() } } },
+    304: { description: "It is that of `If-None-Match`" },
+  },
 });
 
 const fileRoute = createRoute({
@@ -61,8 +65,12 @@ const fileRoute = createRoute({
   summary: "What that page loads",
   request: { params: z.object({ file: z.enum(fileNames) }) },
   responses: {
-    200: { description: "The file", content: { "text/css": { schema: z.string() } } },
-    404: { description: "There is no such file" },
+    200: {
+      description: "The file",
+      content: { "text/javascript": { schema: z.string() }, "text/css": { schema: z.string() } },
+    },
+    304: { description: "It is that of `If-None-Match`" },
+    404: { description: "There is no such file", content: { "application/json": { schema: Failure } } },
   },
 });
 

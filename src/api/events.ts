@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "@logtape/logtape";
 
 import { type DeviceEvent, MAX_IDS_PER_CALL, type Store, StoreError } from "../store/store.ts";
+import type { EventLog } from "./event_log.ts";
 import { type EventStreams, formatEvent } from "./event_streams.ts";
 import type { Fleet } from "./fleet.ts";
 import type { EventRow } from "./schemas.ts";
@@ -15,7 +16,7 @@ import type { EventRow } from "./schemas.ts";
 /** Silent devices, and new events, are looked for this often. */
 export const WATCH_INTERVAL_MS = 1_000;
 
-/** Events read at a time for a stream. */
+/** Events sent at a time to a stream. */
 const PAGE_EVENTS = 100;
 
 /** As readers get it. */
@@ -67,36 +68,39 @@ export async function watchForSilence(options: SilenceWatchOptions): Promise<voi
 
 /** Streams of events, all told by one look for news. */
 export class EventFeed {
-  readonly #store: Pick<Store, "events">;
+  readonly #log: EventLog;
   readonly #streams: EventStreams;
   readonly #watchIntervalMs: number;
   readonly #closing = new AbortController();
-  #look: Promise<number> | undefined;
+  #look: Promise<void> | undefined;
 
   /** Looks for nothing before a client connects. */
-  constructor(store: Pick<Store, "events">, streams: EventStreams, watchIntervalMs: number) {
-    this.#store = store;
+  constructor(log: EventLog, streams: EventStreams, watchIntervalMs: number) {
+    this.#log = log;
     this.#watchIntervalMs = watchIntervalMs;
     this.#streams = streams;
   }
 
-  /** A stream of the events after `after`, or of those to come. */
-  open(after: number | undefined): ReadableStream<Uint8Array> {
+  /** A stream of the events after `after`, or of those to come; with `deviceId`, of this device only. */
+  open(after: number | undefined, deviceId: string | undefined): ReadableStream<Uint8Array> {
     let last = after;
+    let isNew = true;
     return this.#streams.open(async (signal) => {
       let events: readonly DeviceEvent[] = [];
       while (events.length === 0 && !signal.aborted) {
         try {
-          last ??= await this.#newest();
-          events = await this.#store.events(last, PAGE_EVENTS);
-          while (events.length === 0 && await this.#nextLook() === last && !signal.aborted);
+          if (isNew) await this.#log.fresh();
+          else if (last === undefined || last >= this.#log.newestId) await this.#nextLook();
+          isNew = false;
+          last ??= this.#log.newestId;
+          events = this.#log.list(last, PAGE_EVENTS, deviceId);
+          last = events.at(-1)?.id ?? Math.max(last, this.#log.newestId);
         } catch (error) {
           // While the store is away there is no news.
           if (!(error instanceof StoreError)) throw error;
           await this.#wait();
         }
       }
-      last = events.at(-1)?.id ?? last;
       return events.map((event) => formatEvent(event.kind, eventJson(event), event.id)).join("");
     });
   }
@@ -106,13 +110,9 @@ export class EventFeed {
     this.#closing.abort();
   }
 
-  /** The newest event's id after a while. */
-  #nextLook(): Promise<number> {
-    return this.#look ??= this.#wait().then(() => this.#newest()).finally(() => this.#look = undefined);
-  }
-
-  async #newest(): Promise<number> {
-    return (await this.#store.events(undefined, 1)).at(-1)?.id ?? 0;
+  /** Resolves after a while, when the log is fresh again. */
+  #nextLook(): Promise<void> {
+    return this.#look ??= this.#wait().then(() => this.#log.fresh()).finally(() => this.#look = undefined);
   }
 
   #wait(): Promise<void> {

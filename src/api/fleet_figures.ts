@@ -4,10 +4,11 @@
  * @module
  */
 import type { FleetHistory, InstanceReport, Period, Store } from "../store/store.ts";
+import type { EventLog } from "./event_log.ts";
 import type { Fleet } from "./fleet.ts";
 import type { FleetAnswer, InstanceRow, PeriodRow } from "./schemas.ts";
 
-/** History and ingest processes are read at most this often: they have no news in between. */
+/** History, events and ingest processes are read at most this often: they have no news in between. */
 const READ_INTERVAL_MS = 1_000;
 
 /** What {@linkcode FleetFigures} needs. */
@@ -16,6 +17,8 @@ export interface FleetFiguresOptions {
   readonly fleet: Fleet;
   /** Has the rest. */
   readonly store: Pick<Store, "description" | "fleetHistory" | "instances">;
+  /** Has the events. */
+  readonly eventLog: EventLog;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
   /** Unix milliseconds. */
@@ -28,6 +31,7 @@ export interface FleetFiguresOptions {
 interface Rest {
   readonly history: FleetHistory;
   readonly instances: readonly InstanceReport[];
+  readonly lastEventId: number;
 }
 
 /** Reads once for all that ask. */
@@ -43,7 +47,7 @@ export class FleetFigures {
   /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
   async current(): Promise<FleetAnswer> {
     const { fleet, store, unixNow, offlineAfterMs } = this.#options;
-    const [{ history, instances }] = await Promise.all([this.#readRest(), fleet.fresh()]);
+    const [{ history, instances, lastEventId }] = await Promise.all([this.#readRest(), fleet.fresh()]);
     const nowMs = unixNow();
     const { devices, online, count } = fleet.index.totals(nowMs);
     return {
@@ -55,6 +59,7 @@ export class FleetFigures {
       rate_10s: rateOver(history.seconds, 10),
       rate_1m: rateOver(history.seconds, 60),
       offline_after_ms: offlineAfterMs,
+      last_event_id: lastEventId,
       store: { description: store.description, ok: true },
       instances: instances.map(instanceJson),
       history: {
@@ -66,7 +71,7 @@ export class FleetFigures {
   }
 
   #readRest(): Promise<Rest> {
-    const { store, now, unixNow } = this.#options;
+    const { store, eventLog, now, unixNow } = this.#options;
     const nowMs = now();
     if (this.#rest === undefined || nowMs - this.#rest.readAtMs >= READ_INTERVAL_MS) {
       const readRest = async () => {
@@ -74,8 +79,9 @@ export class FleetFigures {
           const [history, instances] = await Promise.all([
             store.fleetHistory(unixNow()),
             store.instances(unixNow()),
+            eventLog.fresh(),
           ]);
-          return { history, instances };
+          return { history, instances, lastEventId: eventLog.newestId };
         } catch (error) {
           this.#rest = undefined;
           throw error;

@@ -7,12 +7,15 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
 import { Asset } from "./assets.ts";
+import { Failure } from "./schemas.ts";
 import apiJs from "./page/api.js" with { type: "text" };
 import chartJs from "./page/chart.js" with { type: "text" };
 import connectionJs from "./page/connection.js" with { type: "text" };
 import deviceCss from "./page/device.css" with { type: "text" };
 import deviceJs from "./page/device.js" with { type: "text" };
 import domJs from "./page/dom.js" with { type: "text" };
+import eventsCss from "./page/events.css" with { type: "text" };
+import eventsJs from "./page/events.js" with { type: "text" };
 import figuresCss from "./page/figures.css" with { type: "text" };
 import formatJs from "./page/format.js" with { type: "text" };
 import iconSvg from "./page/icon.svg" with { type: "text" };
@@ -39,6 +42,8 @@ const texts: Readonly<Record<string, string>> = {
   "device.css": deviceCss,
   "device.js": deviceJs,
   "dom.js": domJs,
+  "events.css": eventsCss,
+  "events.js": eventsJs,
   "figures.css": figuresCss,
   "format.js": formatJs,
   "icon.svg": iconSvg,
@@ -62,7 +67,10 @@ const indexRoute = createRoute({
   path: "/",
   tags: ["Page"],
   summary: "The monitor, for people",
-  responses: { 200: { description: "The page", content: { "text/html": { schema: z.string() } } } },
+  responses: {
+    200: { description: "The page", content: { "text/html": { schema: z.string() } } },
+    304: { description: "It is that of `If-None-Match`" },
+  },
 });
 
 const fileRoute = createRoute({
@@ -72,8 +80,16 @@ const fileRoute = createRoute({
   summary: "What that page loads",
   request: { params: z.object({ file: z.string().openapi({ enum: [...files.keys()] }) }) },
   responses: {
-    200: { description: "The file", content: { "text/javascript": { schema: z.string() } } },
-    404: { description: "There is no such file" },
+    200: {
+      description: "The file",
+      content: {
+        "text/javascript": { schema: z.string() },
+        "text/css": { schema: z.string() },
+        "image/svg+xml": { schema: z.string() },
+      },
+    },
+    304: { description: "It is that of `If-None-Match`" },
+    404: { description: "There is no such file", content: { "application/json": { schema: Failure } } },
   },
 });
 

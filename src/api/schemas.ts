@@ -95,6 +95,8 @@ export interface Figures {
   readonly rate_1m: number;
   /** `OFFLINE_AFTER`. */
   readonly offline_after_ms: number;
+  /** Of `/events`, a second old at most; 0: there is none. */
+  readonly last_event_id: number;
   /** Which store it is, and whether it answers. */
   readonly store: { readonly description: string; readonly ok: boolean };
   /** The ingest processes at work. */
@@ -220,6 +222,9 @@ const figures = z.object({
   rate_10s: rate,
   rate_1m: rate,
   offline_after_ms: count,
+  last_event_id: count.openapi({
+    description: "Newest of /events; when it changes, there are new ones. 0: none",
+  }),
   store: z.object({ description: z.string(), ok: z.boolean() }),
   instances: z.array(Instance),
 });

@@ -39,6 +39,14 @@ export async function request(url, init) {
 }
 
 /**
+ * @param {string} deviceId
+ * @returns {string} where this page shows a device
+ */
+export function devicePage(deviceId) {
+  return `/?device=${encodeURIComponent(deviceId)}`;
+}
+
+/**
  * Where the api has a device. URLs cannot carry "." and "..", and "by-id" is the way around that.
  *
  * @param {string} deviceId

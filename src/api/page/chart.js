@@ -23,7 +23,16 @@ const HEIGHT = 200;
 const MARGIN = { top: 12, right: 2, bottom: 24, left: 44 };
 /** Points closer together than this are drawn as their mean: more would be noise. */
 const MIN_POINT_DISTANCE_PX = 2.5;
-const TICK_STEPS_MS = [60_000, 300_000, 900_000, 1_800_000, 3 * 3_600_000, 6 * 3_600_000, 12 * 3_600_000];
+const TICK_STEPS_MS = [
+  60_000,
+  120_000,
+  300_000,
+  900_000,
+  1_800_000,
+  3 * 3_600_000,
+  6 * 3_600_000,
+  12 * 3_600_000,
+];
 
 /** A chart in `host`, which gets a crosshair for the pointer and the arrow keys. */
 export class Chart {

@@ -9,6 +9,7 @@
 import { ApiError, deviceUrl, request } from "./api.js";
 import { Chart } from "./chart.js";
 import { byId, setFigure, setStatus, setText } from "./dom.js";
+import { Silences } from "./events.js";
 import {
   formatAgo,
   formatBytes,
@@ -25,6 +26,7 @@ import {
 const HISTORY_REFRESH_MS = 10_000;
 /** Frames have the beginning of a payload only; a longer one is read whole, at most this often. */
 const PAYLOAD_REFRESH_MS = 2_000;
+const EVENTS_SHOWN = 20;
 /** More than this is not read by people, and slow to lay out. */
 const MAX_SHOWN_BYTES = 64 * 1024;
 
@@ -51,10 +53,19 @@ export class DeviceView {
   #payloadAtMs = 0;
   #isPayloadStale = false;
   #isFormChosen = false;
+  #isDeleting = false;
+  #events;
 
   /** @param {DeviceViewOptions} options */
   constructor(options) {
     this.#options = options;
+    const { serverNow } = options;
+    this.#events = new Silences({
+      list: "device-events",
+      none: "no-device-events",
+      limit: EVENTS_SHOWN,
+      serverNow,
+    });
     byId("device-range").addEventListener("change", () => this.#drawHistory());
     byId("payload-form").addEventListener("change", () => {
       this.#isFormChosen = true;
@@ -76,6 +87,18 @@ export class DeviceView {
     if (this.#dialog.open) this.#dialog.close();
     if (deviceId === undefined) return;
     for (const element of document.querySelectorAll("bdi.id")) setText(element, visible(deviceId));
+    this.#events.open(deviceId);
+    this.load();
+  }
+
+  /** @param {number} lastEventId the fleet's newest, which may be of this device */
+  follow(lastEventId) {
+    if (this.#device !== undefined) this.#events.follow(lastEventId);
+  }
+
+  /** Reads all of it anew. */
+  reload() {
+    this.#events.load();
     this.load();
   }
 
@@ -125,6 +148,7 @@ export class DeviceView {
     const now = this.#options.serverNow();
     setText(byId("device-seen"), `Last seen ${formatAgo(device.last_seen_ms, now)}`);
     setText(byId("device-since"), `in ${formatDuration(now - device.first_seen_ms)}`);
+    this.#events.tick();
     if (this.#isPayloadStale && performance.now() - this.#payloadAtMs > PAYLOAD_REFRESH_MS) this.load();
     if (performance.now() - this.#historyAtMs > HISTORY_REFRESH_MS) this.#loadHistory();
   }
@@ -198,15 +222,20 @@ export class DeviceView {
   }
 
   async #delete() {
-    if (this.#deviceId === undefined) return;
-    try {
-      await request(deviceUrl(this.#deviceId), { method: "DELETE" });
-    } catch (error) {
-      // Somebody else was faster: it is gone, as was wanted.
-      if (!(error instanceof ApiError) || error.status !== 404) {
-        setText(byId("confirm-error"), `Not deleted: ${error instanceof Error ? error.message : error}`);
-        return;
-      }
+    const deviceId = this.#deviceId;
+    if (deviceId === undefined || this.#isDeleting) return;
+    this.#isDeleting = true;
+    setText(byId("confirm-error"), "");
+    /** @type {unknown} */
+    const failure = await request(deviceUrl(deviceId), { method: "DELETE" }).catch((error) => error);
+    this.#isDeleting = false;
+    // Meanwhile the reader went on to something else.
+    if (deviceId !== this.#deviceId) return;
+    // 404: somebody else was faster, it is gone, as was wanted.
+    if (failure !== undefined && !(failure instanceof ApiError && failure.status === 404)) {
+      const reason = failure instanceof Error ? failure.message : String(failure);
+      setText(byId("confirm-error"), `Not deleted: ${reason}`);
+      return;
     }
     this.#dialog.close();
     this.#options.onDeleted();

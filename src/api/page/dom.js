@@ -24,6 +24,22 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** A pointer that rested for so long is forgotten, or lists below it would never move on. */
+const POINTED_MS = 5_000;
+
+/**
+ * Tells whether someone points at an element or is in it by keyboard: what is there is not moved away then.
+ *
+ * @param {Element} element
+ * @returns {() => boolean}
+ */
+export function watchUse(element) {
+  let pointedAtMs = -Infinity;
+  element.addEventListener("pointermove", () => pointedAtMs = performance.now());
+  element.addEventListener("pointerleave", () => pointedAtMs = -Infinity);
+  return () => performance.now() - pointedAtMs < POINTED_MS || element.contains(document.activeElement);
+}
+
 /**
  * A figure of a tile: what is longer than a million is written smaller, so that every tile holds its own.
  *

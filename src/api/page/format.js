@@ -10,6 +10,12 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const clockMinutes = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
+const dayAndMinutes = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+});
 const dateAndTime = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 
 /** What stands where nothing is known. */
@@ -71,6 +77,16 @@ export function formatAgo(atMs, nowMs) {
  */
 export function formatClock(ms, withSeconds) {
   return (withSeconds ? clock : clockMinutes).format(ms);
+}
+
+/**
+ * @param {number} ms
+ * @param {number} nowMs
+ * @returns {string} as in 14:05:09 today, and 21 Nov, 14:05 before
+ */
+export function formatMoment(ms, nowMs) {
+  const isToday = new Date(ms).toDateString() === new Date(nowMs).toDateString();
+  return isToday ? clock.format(ms) : dayAndMinutes.format(ms);
 }
 
 /**

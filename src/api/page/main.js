@@ -32,10 +32,12 @@ const serverNow = () => Date.now() + clockAheadMs;
 let deviceId;
 let devicesBefore = -1;
 let onlineBefore = -1;
+/** How many are online, as long as that is known. @type {number | undefined} */
+let online;
 let lastFrameMs = 0;
 let refreshedAtMs = 0;
 
-const overview = new Overview();
+const overview = new Overview({ serverNow });
 const table = new DeviceTable({ serverNow, onRows: watchShown });
 const device = new DeviceView({
   serverNow,
@@ -49,9 +51,11 @@ const connection = new Connection({
   onFleet(frame) {
     clockAheadMs = frame.now_ms - Date.now();
     lastFrameMs = Date.now();
+    online = frame.online;
     overview.show(frame);
+    device.follow(frame.last_event_id);
+    showTitle();
     if (deviceId !== undefined) return;
-    document.title = `${frame.online} online · Tally`;
     // A device came, went, or fell silent: it should be seen now, not at the next refresh.
     if (frame.devices !== devicesBefore || frame.online !== onlineBefore) refreshTable();
     devicesBefore = frame.devices;
@@ -64,10 +68,11 @@ const connection = new Connection({
   },
   onState(state, message) {
     showState(state, message);
+    showTitle();
     if (state !== "live") return;
-    overview.load();
+    overview.reload();
     if (deviceId === undefined) refreshTable();
-    else device.load();
+    else device.reload();
   },
 });
 
@@ -83,8 +88,10 @@ document.addEventListener("click", (event) => {
   scrollTo(0, 0);
 });
 addEventListener("popstate", moved);
+document.addEventListener("visibilitychange", showTitle);
 setInterval(() => {
   if (document.hidden) return;
+  overview.tick();
   table.tick();
   device.tick();
   if (connection.state === "live" && performance.now() - refreshedAtMs > REFRESH_MS) refreshTable();
@@ -107,9 +114,19 @@ function route() {
     table.load();
     watchShown(table.deviceIds);
   } else {
-    document.title = `${visible(deviceId)} · Tally`;
     connection.watch([deviceId]);
   }
+  showTitle();
+}
+
+/** What a tab that is not seen says must not grow old: it has no connection then. */
+function showTitle() {
+  const { state } = connection;
+  const isKnown = state === "live" && !document.hidden && online !== undefined;
+  const view = deviceId !== undefined ? visible(deviceId) : isKnown ? `${online} online` : "Fleet";
+  const trouble = state === "lost" || state === "store-down" ? `${STATE_NAMES[state]} · ` : "";
+  const title = `${trouble}${view} · Tally`;
+  if (document.title !== title) document.title = title;
 }
 
 /** @param {readonly string[]} deviceIds */

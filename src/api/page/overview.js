@@ -9,11 +9,14 @@
 import { request } from "./api.js";
 import { Chart } from "./chart.js";
 import { byId, setFigure, setText } from "./dom.js";
+import { Silences } from "./events.js";
 import { formatCount, formatDuration, formatRate } from "./format.js";
 
 /** The minutes and hours shown are at most this old; seconds come with each frame. */
 const HISTORY_REFRESH_MS = 15_000;
 const SECONDS_SHOWN = 900, MIN_SECONDS = 120;
+/** More of them would only stand between the keyboard and the table. */
+const EVENTS_SHOWN = 12;
 
 /** The parts of the page about the whole fleet. */
 export class Overview {
@@ -23,15 +26,24 @@ export class Overview {
   /** @type {Promise<void> | undefined} */
   #loading;
   #loadedAtMs = 0;
+  #events;
 
-  constructor() {
+  /** @param {{ serverNow: () => number }} options by the api's clock, Unix milliseconds */
+  constructor({ serverNow }) {
+    this.#events = new Silences({
+      list: "fleet-events",
+      none: "no-fleet-events",
+      limit: EVENTS_SHOWN,
+      serverNow,
+    });
+    this.#events.open(undefined);
     byId("fleet-range").addEventListener("change", () => this.#draw());
     const copy = byId("copy");
     // Only pages from https or this very machine may write to the clipboard.
     copy.hidden = navigator.clipboard === undefined;
     copy.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(byId("send-command").textContent ?? "");
-      setText(copy, "Copied");
+      const copied = navigator.clipboard.writeText(byId("send-command").textContent ?? "");
+      setText(copy, await copied.then(() => "Copied", () => "Not allowed"));
       setTimeout(() => setText(copy, "Copy"), 2_000);
     });
   }
@@ -49,12 +61,29 @@ export class Overview {
     setText(byId("rate-note"), `${formatRate(frame.rate_1m)} over a minute`);
     setFigure(byId("count"), formatCount(frame.count));
     this.#showInstances(frame);
-    if (isEmpty) return setText(byId("send-command"), sendCommand(frame.instances[0]?.ingest_address));
+    if (isEmpty) {
+      const target = targetFlag(frame.instances[0]?.ingest_address);
+      setText(byId("send-command"), `deno task send${target}`);
+      setText(byId("simulate-command"), `deno task simulate${target}`);
+      return;
+    }
+    this.#events.follow(frame.last_event_id);
     if (performance.now() - this.#loadedAtMs > HISTORY_REFRESH_MS) this.load();
     if (this.#append(frame.seconds) && this.#range() === "seconds") this.#draw();
   }
 
-  /** Reads the history anew; keeps what is there if that fails, as frames will say why. */
+  /** Moves the times on. */
+  tick() {
+    this.#events.tick();
+  }
+
+  /** Reads history and events anew; keeps what is there if that fails, as frames will say why. */
+  reload() {
+    this.#events.load();
+    this.load();
+  }
+
+  /** Reads the history anew. */
   load() {
     this.#loading ??= this.#load().finally(() => this.#loading = undefined);
   }
@@ -144,17 +173,17 @@ function sumOf(points) {
 }
 
 /**
- * What sends the first packets: it needs to be told where to, unless that is where it sends by itself.
+ * What sends packets needs to be told where to, unless that is where it sends by itself.
  *
  * @param {string | undefined} ingestAddress
  * @returns {string}
  */
-function sendCommand(ingestAddress) {
+function targetFlag(ingestAddress) {
   const [, host = "", port = ""] = /^(.*):(\d+)$/.exec(ingestAddress ?? "") ?? [];
   const isEverywhere = host === "0.0.0.0" || host === "[::]";
   const target = `${isEverywhere ? location.hostname : host}:${port}`;
   const isDefault = port === "" || /^(127\.0\.0\.1|\[::1\]|localhost):50051$/.test(target);
-  return isDefault ? "deno task send" : `deno task send --target ${target}`;
+  return isDefault ? "" : ` --target ${target}`;
 }
 
 /**

@@ -19,6 +19,12 @@ export type DevicePage = z.infer<typeof schemas.DeviceList>;
 /** `/devices/{id}/history`. */
 export type DeviceHistory = z.infer<typeof schemas.DeviceHistory>;
 
+/** `/events`. */
+export type EventList = z.infer<typeof schemas.DeviceEventList>;
+
+/** A device went silent or came back. */
+export type DeviceEvent = EventList["events"][number];
+
 /** `/fleet`. */
 export type FleetReport = z.infer<typeof schemas.FleetFigures>;
 

@@ -6,8 +6,8 @@
 // @ts-check
 /// <reference lib="dom" />
 /** @import { DevicePage, DeviceRow } from "./shapes.ts" */
-import { request } from "./api.js";
-import { byId, setStatus, setText } from "./dom.js";
+import { devicePage, request } from "./api.js";
+import { byId, setStatus, setText, watchUse } from "./dom.js";
 import { formatAgo, formatCount, formatRate, payloadBytes, UNKNOWN, visible } from "./format.js";
 import { Sparklines } from "./sparklines.js";
 
@@ -30,6 +30,7 @@ export class DeviceTable {
   #options;
   #table = byId("devices");
   #body = /** @type {HTMLTableSectionElement} */ (byId("devices").querySelector("tbody"));
+  #isUsed = watchUse(this.#body);
   #prefix = /** @type {HTMLInputElement} */ (byId("prefix"));
   #sort = "id";
   #order = "asc";
@@ -72,7 +73,8 @@ export class DeviceTable {
   readAddress() {
     const before = this.#query().toString();
     const query = new URLSearchParams(location.search);
-    this.#setFilters(query.get("prefix") ?? "", query.get("status") ?? "");
+    // As the field would have it: typed by hand it may be anything.
+    this.#setFilters((query.get("prefix") ?? "").slice(0, this.#prefix.maxLength), query.get("status") ?? "");
     const header = this.#headers().find(({ dataset }) => dataset.sort === query.get("sort"));
     this.#sort = header?.dataset.sort ?? "id";
     this.#order = query.get("order") === "desc" ? "desc" : "asc";
@@ -138,8 +140,7 @@ export class DeviceTable {
     // A page that became empty as devices were deleted: the one before has what is left.
     if (devices.length === 0 && this.#cursors.length > 0) return this.#turnTo(this.#cursors.slice(0, -1));
     // Rows do not move away under a pointer or a focus, unless a reader asked for others.
-    const isHeld = !announce && this.#rows.size > 0 &&
-      (this.#body.matches(":hover") || this.#body.contains(document.activeElement));
+    const isHeld = !announce && this.#rows.size > 0 && this.#isUsed();
     if (isHeld) this.update(devices);
     else this.#replaceRows(devices);
     const first = this.#cursors.length * ROWS + 1;
@@ -180,7 +181,7 @@ export class DeviceTable {
     const template = /** @type {HTMLTemplateElement} */ (byId("row"));
     const element = /** @type {HTMLTableRowElement} */ (template.content.firstElementChild?.cloneNode(true));
     const link = /** @type {HTMLAnchorElement} */ (element.querySelector("a"));
-    link.href = `/?device=${encodeURIComponent(device.device_id)}`;
+    link.href = devicePage(device.device_id);
     setText(/** @type {Element} */ (link.firstElementChild), visible(device.device_id));
     return { element, device };
   }
