@@ -43,8 +43,9 @@ export interface DataReader {
   readonly waiting: boolean;
 }
 
-/** How much a sender may send: {@linkcode limitBytes} beyond what it was told that was read. */
+/** A flow-control window. */
 export interface Window {
+  /** Bytes that may be under way: sent, and not known to the sender as read. */
   limitBytes: number;
   /** Bytes read, of which the sender was not told yet. */
   readBytes: number;
