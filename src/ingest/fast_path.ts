@@ -84,7 +84,10 @@ function receive(
   }
   const stream = new DeviceStream(ingest, kind, head, call);
   const reader = new MessageReader(stream, maxMessageBytes);
-  http2Stream.on("close", () => stream.cancelled());
+  http2Stream.on("close", () => {
+    reader.cancel();
+    stream.cancelled();
+  });
   http2Stream.on("end", () => reader.end());
   const connection = DataFrames.of(http2Stream);
   // Where the length is announced, node:http2 compares it with what it sees itself.
@@ -123,6 +126,7 @@ class MessageReader implements DataReader {
   /** What waits for room in the queue, or for the first {@linkcode goOn}; bounded by flow control. */
   #waiting: Uint8Array[] | undefined = [];
   #ended = false;
+  readonly #goOn = () => this.goOn();
 
   constructor(readonly stream: DeviceStream, readonly maxMessageBytes: number) {}
 
@@ -152,6 +156,13 @@ class MessageReader implements DataReader {
     this.stream.end();
   }
 
+  /** The device is gone: nothing more is read, and what waits is let go. */
+  cancel(): void {
+    this.stream.ingest.queue.forget(this.#goOn);
+    this.#waiting = undefined;
+    this.#split = undefined;
+  }
+
   /** Reads what waits. */
   goOn(): void {
     const waiting = this.#waiting ?? [];
@@ -169,7 +180,7 @@ class MessageReader implements DataReader {
   #waitForRoom(): void {
     const { queue, counters } = this.stream.ingest;
     counters.queueFull++;
-    queue.whenRoom(() => this.goOn());
+    queue.whenRoom(this.#goOn);
   }
 
   /** Reads `bytes[at, end)` while the queue has room; returns where it stopped. */

@@ -58,29 +58,34 @@ async function receive(
     return answer.end(error, 0);
   }
   const stream = new DeviceStream(ingest, kind, head, answer);
-  call.on("cancelled", () => stream.cancelled());
-  if (head.session !== undefined) await stream.claimSession(head.session);
-  let waiting = false, ended = false;
+  let waiting: Uint8Array | undefined, ended = false;
+  call.on("cancelled", () => {
+    ingest.queue.forget(goOn);
+    stream.cancelled();
+  });
   const take = (message: Uint8Array) => {
     if (!stream.reading) return;
     if (!ingest.queue.full) return stream.message(message, 0, message.length);
     ingest.counters.queueFull++;
-    waiting = true;
+    waiting = message;
     call.pause();
-    ingest.queue.whenRoom(() => {
-      waiting = false;
-      take(message);
-      if (waiting) return;
-      if (ended) stream.end();
-      else call.resume();
-    });
+    ingest.queue.whenRoom(goOn);
   };
+  const goOn = () => {
+    const message = waiting!;
+    waiting = undefined;
+    take(message);
+    if (waiting !== undefined) return;
+    if (ended) stream.end();
+    else call.resume();
+  };
+  if (head.session !== undefined) await stream.claimSession(head.session);
   // Not `for await`: at its end it destroys the stream, and with it the way back.
   call.on("data", take);
   call.on("end", () => {
     ended = true;
     // The end comes also while the last message waits.
-    if (!waiting) stream.end();
+    if (waiting === undefined) stream.end();
   });
 }
 

@@ -206,7 +206,7 @@ export interface QueueOptions {
 /** See the module. One consumer only. */
 export class PacketQueue implements AsyncIterable<PacketBatch> {
   #tail = new PacketBatch();
-  #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<() => void>();
   #closed = false;
   #due = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -227,12 +227,12 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
 
   /** Streams waiting for room. */
   get waiting(): number {
-    return this.#waiting.length;
+    return this.#waiting.size;
   }
 
   /** No message may be put in now: wait with {@linkcode whenRoom}. Others that wait go first. */
   get full(): boolean {
-    return this.#tailFull || (this.#waiting.length > 0 && !this.#handingOutRoom);
+    return this.#tailFull || (this.#waiting.size > 0 && !this.#handingOutRoom);
   }
 
   get #tailFull(): boolean {
@@ -248,7 +248,12 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
    * may fill the queue again.
    */
   whenRoom(resume: () => void): void {
-    this.#waiting.push(resume);
+    this.#waiting.add(resume);
+  }
+
+  /** `resume` needs no room any more. */
+  forget(resume: () => void): void {
+    this.#waiting.delete(resume);
   }
 
   /** The batch that packets go into now. Call {@linkcode added} after each message. */
@@ -281,7 +286,7 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
       this.#tail = new PacketBatch();
       this.#due = this.#closed;
       // The writer gets the batch on its way first; room is handed out while the store works.
-      if (this.#waiting.length > 0) setTimeout(() => this.#handOutRoom(), 0);
+      if (this.#waiting.size > 0) setTimeout(() => this.#handOutRoom(), 0);
       if (batch.sections.length > 0) yield batch;
       else if (this.#closed) return;
     }
@@ -297,12 +302,12 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
 
   #handOutRoom(): void {
     this.#handingOutRoom = true;
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    let next = 0;
-    while (next < waiting.length && !this.full) waiting[next++]!();
-    // Those that filled up again stand behind those that were not called yet.
-    this.#waiting = [...waiting.slice(next), ...this.#waiting];
+    // Those that fill it up stand at the end of the line again.
+    for (const resume of this.#waiting) {
+      if (this.full) break;
+      this.#waiting.delete(resume);
+      resume();
+    }
     this.#handingOutRoom = false;
   }
 }

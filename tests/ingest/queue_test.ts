@@ -100,6 +100,21 @@ Deno.test("Messages without packets do not pile up", async () => {
   await batches.next();
 });
 
+Deno.test("A stream that is gone does not wait for room any more", async () => {
+  const queue = new PacketQueue({ ...bounds, maxPackets: 1, flushIntervalMs: 1 });
+  put(queue);
+  const resumed: string[] = [];
+  const gone = () => resumed.push("gone");
+  queue.whenRoom(gone);
+  const other = new Promise<void>((resolve) => queue.whenRoom(resolve));
+  queue.forget(gone);
+  assertEquals(queue.waiting, 1);
+  await queue[Symbol.asyncIterator]().next();
+  await other;
+  assertEquals(resumed, []);
+  queue.close();
+});
+
 Deno.test("Room is handed out first come, first served, and nobody waits for ever", () =>
   forSeeds(20, async (random) => {
     const queue = new PacketQueue({ ...bounds, maxPackets: random.int(1, 20), flushIntervalMs: 1 });
