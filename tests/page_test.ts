@@ -261,6 +261,7 @@ Deno.test("Device ids and payloads are text, whatever they hold", async () => {
   }
   assertStringIncludes(await rowOf(page, "binary").innerText(), "00 ff fe 3c 62 3e");
   await page.getByRole("link", { name: "binary" }).click();
+  await until(async () => (await page.locator("#payload").textContent()) !== "", "the payload is there");
   assertEquals(
     await page.locator("#payload").innerText(),
     `000000  00 ff fe 3c 62 3e${" ".repeat(32)}···<b>`,

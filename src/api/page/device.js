@@ -84,6 +84,8 @@ export class DeviceView {
     this.#device = this.#payload = this.#history = undefined;
     this.#isFormChosen = false;
     byId("known").hidden = byId("unknown").hidden = true;
+    // Marked text stays as it is; the last device's must not become this one's.
+    setText(byId("payload"), "");
     if (this.#dialog.open) this.#dialog.close();
     if (deviceId === undefined) return;
     for (const element of document.querySelectorAll("bdi.id")) setText(element, visible(deviceId));
