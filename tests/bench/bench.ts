@@ -1,0 +1,217 @@
+/**
+ * `deno task bench`: how fast Tally is on this machine, and whether its counts stay right meanwhile.
+ *
+ * Exit codes: 0 if every count was right, 1 if one was not or the bench failed, 2 for wrong arguments.
+ *
+ * @module
+ */
+import { arch, cpus, platform, release } from "node:os";
+import { parseArgs } from "node:util";
+
+import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
+import { LoadProcesses } from "./measure.ts";
+import { type BenchOptions, devices, type SectionPlan, streams, throughput } from "./rows.ts";
+import { median, type Row, type Section, sectionMarkdown, sectionText, wrongs } from "./table.ts";
+
+const usage =
+  `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--json | --markdown | --readme]
+
+Tally's own program in processes of its own, loaded through its port; after each run its store must hold
+exactly what was sent. Each figure is the median of the runs, with the least and the greatest.
+
+  --runs N      Repetitions of each row; 5 unless given.
+  --quick       One short run of each row, in two minutes instead of ten.
+  --only REGEX  Only rows whose table and name, as in "Packets per second: StreamBatches", match.
+  --workers N   Processes where ingest has several; one per core unless given.
+  --json        One document on standard output, with every run.
+  --markdown    The tables in Markdown.
+  --readme      Writes them to the README's section "How fast".`;
+
+const plans: readonly SectionPlan[] = [
+  throughput,
+  devices,
+  streams,
+  freshness,
+  connecting,
+  connected,
+  readers,
+];
+
+/** Facts of the machine. */
+interface Machine {
+  readonly date: string;
+  readonly cores: number;
+  readonly cpu: string;
+  readonly system: string;
+  readonly deno: string;
+  readonly redis: string | undefined;
+}
+
+async function main(): Promise<number> {
+  const given = readArguments();
+  if (typeof given === "string") {
+    console.error(`${given}\n\n${usage}`);
+    return 2;
+  }
+  if (given.help) {
+    console.log(usage);
+    return 0;
+  }
+  const progress = (text: string) => console.error(text);
+  const machine = await machineFacts();
+  if (machine.redis === undefined) {
+    progress(
+      "No redis-server on the PATH: install it (Debian: apt-get install redis-server; macOS: brew install redis)",
+    );
+  }
+  progress(describe(machine));
+  await using processes = new LoadProcesses();
+  const options: BenchOptions = {
+    runs: given.runs,
+    runMs: given.quick ? 400 : 800,
+    warmUpMs: given.quick ? 300 : 700,
+    workers: given.workers,
+    hasRedis: machine.redis !== undefined,
+    maxConnections: maxConnections(progress),
+    processes,
+  };
+  const sections: Section[] = [];
+  for (const { title, about, rows: rowPlans } of plans) {
+    const rows: Row[] = [];
+    for (const { name, needsRedis, measure } of rowPlans) {
+      if (!given.only.test(`${title}: ${name}`)) continue;
+      if (needsRedis && !options.hasRedis) {
+        progress(`left out, as there is no redis-server: ${title}: ${name}`);
+        continue;
+      }
+      const startedAtMs = performance.now();
+      rows.push({ name, figures: await measure(options) });
+      progress(`${title}: ${name} (${((performance.now() - startedAtMs) / 1000).toFixed(1)} s)`);
+    }
+    if (rows.length === 0) continue;
+    sections.push({ title, about, rows });
+    if (given.output === "text") console.log(`\n${sectionText(sections.at(-1)!)}`);
+  }
+  if (sections.length === 0) {
+    progress("no row matches --only, or none that does can be measured");
+    return 2;
+  }
+  const markdown = () =>
+    [
+      `${describe(machine)}; medians of ${given.runs} runs, least and greatest in brackets.`,
+      ...sections.map(sectionMarkdown),
+    ]
+      .join("\n\n");
+  if (given.output === "json") {
+    console.log(JSON.stringify({ machine, runs: given.runs, sections: sections.map(withMedians) }));
+  }
+  if (given.output === "markdown") console.log(markdown());
+  if (given.output === "readme") await writeReadme(markdown());
+  const wrong = sections.flatMap(wrongs);
+  for (const line of wrong) progress(`WRONG  ${line}`);
+  return wrong.length === 0 ? 0 : 1;
+}
+
+function readArguments() {
+  try {
+    const { values } = parseArgs({
+      args: Deno.args,
+      options: {
+        help: { type: "boolean", short: "h", default: false },
+        runs: { type: "string" },
+        quick: { type: "boolean", default: false },
+        only: { type: "string", default: "" },
+        workers: { type: "string", default: String(navigator.hardwareConcurrency) },
+        json: { type: "boolean", default: false },
+        markdown: { type: "boolean", default: false },
+        readme: { type: "boolean", default: false },
+      },
+    });
+    const whole = (name: string, text: string) => {
+      if (!/^[1-9]\d{0,2}$/.test(text)) throw new Error(`--${name}: found "${text}"; allowed: 1 to 999`);
+      return Number(text);
+    };
+    const outputs = (["json", "markdown", "readme"] as const).filter((output) => values[output]);
+    if (outputs.length > 1) throw new Error(`found --${outputs.join(" and --")}; give one of them`);
+    return {
+      help: values.help,
+      quick: values.quick,
+      runs: whole("runs", values.runs ?? (values.quick ? "1" : "5")),
+      workers: whole("workers", values.workers),
+      only: new RegExp(values.only, "i"),
+      output: outputs[0] ?? "text",
+    };
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+async function machineFacts(): Promise<Machine> {
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    cores: navigator.hardwareConcurrency,
+    cpu: cpus()[0]?.model.trim() ?? arch(),
+    system: `${platform()} ${release()}`,
+    deno: Deno.version.deno,
+    redis: await redisVersion(),
+  };
+}
+
+async function redisVersion(): Promise<string | undefined> {
+  try {
+    const { stdout } = await new Deno.Command("redis-server", { args: ["--version"] }).output();
+    return /v=(\S+)/.exec(new TextDecoder().decode(stdout))?.[1] ?? "of unknown version";
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+function describe({ date, cores, cpu, system, deno, redis }: Machine): string {
+  return `${date}, ${cores} cores (${cpu}), ${system}, Deno ${deno}, Redis ${redis ?? "missing"}`;
+}
+
+/** Files a process has open besides its connections. */
+const OTHER_FILES = 100;
+
+/** As many as the system lets a process have. Where that is not to be known, a row shows who was refused. */
+function maxConnections(progress: (text: string) => void): number {
+  const most = 10_000;
+  try {
+    const limits = Deno.readTextFileSync("/proc/self/limits");
+    const files = Number(/^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);
+    if (files - OTHER_FILES >= most) return most;
+    progress(
+      `a process may have ${files} files open: no row has more than ${
+        files - OTHER_FILES
+      } connections (ulimit -n)`,
+    );
+    return files - OTHER_FILES;
+  } catch {
+    return most;
+  }
+}
+
+function withMedians({ title, rows }: Section) {
+  return {
+    title,
+    rows: rows.map(({ name, figures }) => ({
+      name,
+      figures: Object.fromEntries(
+        Object.entries(figures).map((
+          [column, figure],
+        ) => [column, { median: median(figure.values), ...figure }]),
+      ),
+    })),
+  };
+}
+
+async function writeReadme(tables: string): Promise<void> {
+  const file = new URL("../../README.md", import.meta.url);
+  const readme = await Deno.readTextFile(file);
+  const section = /(<!-- bench:.*-->\n)[^]*?(<!-- \/bench -->)/;
+  if (!section.test(readme)) throw new Error("README.md has no <!-- bench: … --> <!-- /bench -->");
+  await Deno.writeTextFile(file, readme.replace(section, (_, start, end) => `${start}\n${tables}\n${end}`));
+}
+
+if (import.meta.main) Deno.exit(await main());

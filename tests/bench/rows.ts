@@ -1,0 +1,174 @@
+/**
+ * What is measured, row by row: throughput, and how it changes with devices and streams.
+ *
+ * @module
+ */
+import { Ledger, type LoadProcesses, type LoadShape, type Measured, usualLoad } from "./measure.ts";
+import { startSubject, type SubjectKind } from "./subject.ts";
+import type { Figure, Row } from "./table.ts";
+
+/** How long things take, and how often they are repeated. */
+export interface BenchOptions {
+  readonly runs: number;
+  /** Of one run. */
+  readonly runMs: number;
+  /** Before the runs of a row: until Deno has compiled what runs often. */
+  readonly warmUpMs: number;
+  /** Processes where ingest has several. */
+  readonly workers: number;
+  /** False: what needs Redis is left out. */
+  readonly hasRedis: boolean;
+  /** The most connections one process can have. */
+  readonly maxConnections: number;
+  readonly processes: LoadProcesses;
+}
+
+/** A row to be measured. */
+export interface RowPlan {
+  readonly name: string;
+  readonly needsRedis: boolean;
+  measure(options: BenchOptions): Promise<Row["figures"]>;
+}
+
+/** A table to be filled. */
+export interface SectionPlan {
+  readonly title: string;
+  readonly about: string;
+  readonly rows: readonly RowPlan[];
+}
+
+/** Starts a server; it ends with `parts`. */
+export async function startLedger(
+  kind: SubjectKind,
+  { workers, processes }: BenchOptions,
+  parts: AsyncDisposableStack,
+): Promise<Ledger> {
+  // One generator feeds two workers with ease.
+  const generators = kind === "tally-redis-workers" ? Math.ceil(workers / 2) : 1;
+  return new Ledger(parts.use(await startSubject(kind, workers)), processes, generators);
+}
+
+/** Columns of the comparison, and their order in each round. */
+const comparedKinds: readonly (readonly [SubjectKind, (workers: number) => string])[] = [
+  ["plain", () => "plain grpc-js, Redis"],
+  ["tally-redis", () => "Tally, Redis"],
+  ["tally-redis-workers", (workers) => `Tally, Redis, ${workers} workers`],
+  ["tally-sqlite", () => "Tally, SQLite"],
+  ["sink", () => "generator alone"],
+];
+
+/** Loads each kind in turn, round after round, so that what else the machine does hits all alike. */
+async function compareKinds(shape: Partial<LoadShape>, options: BenchOptions): Promise<Row["figures"]> {
+  const { runs, runMs, warmUpMs, workers, hasRedis } = options;
+  await using parts = new AsyncDisposableStack();
+  const kinds = comparedKinds.filter(([kind]) =>
+    (hasRedis || kind === "tally-sqlite" || kind === "sink") &&
+    (kind !== "tally-redis-workers" || Math.min(workers, shape.connections ?? usualLoad.connections) > 1)
+  );
+  const compared: { kind: SubjectKind; column: string; ledger: Ledger; measured: Measured[] }[] = [];
+  for (const [kind, column] of kinds) {
+    const ledger = await startLedger(kind, options, parts);
+    compared.push({ kind, column: column(workers), ledger, measured: [] });
+  }
+  for (const { ledger } of compared) await ledger.load({ ...usualLoad, ...shape, durationMs: warmUpMs });
+  for (let run = 0; run < runs; run++) {
+    for (const { ledger, measured } of compared) {
+      measured.push(await ledger.load({ ...usualLoad, ...shape, durationMs: runMs }));
+    }
+  }
+  const figures: Record<string, Figure> = {};
+  for (const { column, ledger, measured } of compared) figures[column] = rate(measured, ledger);
+  const [tally, plain] = (["tally-redis", "plain"] as const).map((kind) =>
+    compared.find((each) => each.kind === kind)
+  );
+  if (tally !== undefined && plain !== undefined) {
+    figures["Tally ÷ plain"] = {
+      values: tally.measured.map(({ packetsPerSecond }, run) =>
+        packetsPerSecond / plain.measured[run]!.packetsPerSecond
+      ),
+      unit: "×",
+      wrong: tally.ledger.wrong ?? plain.ledger.wrong,
+    };
+  }
+  return figures;
+}
+
+/** Packets per second of several runs. */
+export function rate(measured: readonly Measured[], { wrong }: Ledger): Figure {
+  return { values: measured.map(({ packetsPerSecond }) => packetsPerSecond), unit: "packets/s", wrong };
+}
+
+/** Loads Tally with one process and Redis; what memory it has at the end. */
+async function loadOne(shape: Partial<LoadShape>, options: BenchOptions): Promise<Row["figures"]> {
+  await using parts = new AsyncDisposableStack();
+  const ledger = await startLedger("tally-redis", options, parts);
+  const load = { ...usualLoad, ...shape };
+  // Every device has been seen when the runs begin.
+  await ledger.load({ ...load, durationMs: options.warmUpMs, minPackets: load.devices });
+  const measured: Measured[] = [];
+  for (let run = 0; run < options.runs; run++) {
+    measured.push(await ledger.load({ ...load, durationMs: options.runMs }));
+  }
+  return {
+    "packets/s": rate(measured, ledger),
+    "memory of ingest": { values: [await ledger.subject.memoryBytes()], unit: "bytes", wrong: ledger.wrong },
+  };
+}
+
+const oneByOne = { packing: "message", framesPerWrite: 16 } as const;
+const filled = { packing: "filled", framesPerWrite: 4 } as const;
+const batches = {
+  rpc: "StreamBatches",
+  packetsPerMessage: 1000,
+  packing: "message",
+  framesPerWrite: 3,
+} as const;
+
+const shapes: readonly (readonly [string, Partial<LoadShape>])[] = [
+  ["StreamPackets, a frame per message, 1 stream", { ...oneByOne, connections: 1 }],
+  ["StreamPackets, a frame per message, 16 streams", { ...oneByOne, connections: 16 }],
+  ["StreamPackets, a frame per message, 256 streams", { ...oneByOne, connections: 256 }],
+  ["StreamPackets, filled frames, 1 stream", { ...filled, connections: 1 }],
+  ["StreamPackets, filled frames, 16 streams", { ...filled, connections: 16 }],
+  ["StreamPackets, filled frames, 256 streams", { ...filled, connections: 256 }],
+  ["StreamBatches of 1,000, 16 streams", { ...batches, connections: 16 }],
+];
+
+/** The comparison. */
+export const throughput: SectionPlan = {
+  title: "Packets per second",
+  about:
+    "Packets of 44 bytes of 1,000 devices, each stream on a connection of its own. A frame per message: as " +
+    "devices' libraries send it, 16 frames in a write. Filled frames: 16 KiB of messages in each. " +
+    "Plain grpc-js: a handler as its documentation has it, with the same counting into the same Redis. " +
+    "Generator alone: into a server that only reads, so nothing here can be faster.",
+  rows: shapes.map(([name, shape]) => ({
+    name,
+    needsRedis: false,
+    measure: (options) => compareKinds(shape, options),
+  })),
+};
+
+/** Over the number of devices. */
+export const devices: SectionPlan = {
+  title: "By number of devices",
+  about:
+    "StreamPackets, a frame per message, 16 streams, Redis, one process; each device is known before the runs.",
+  rows: [100, 1000, 10_000, 100_000, 1_000_000].map((devices) => ({
+    name: `${devices.toLocaleString("en")} devices`,
+    needsRedis: true,
+    measure: (options) => loadOne({ devices }, options),
+  })),
+};
+
+/** Over the number of streams. */
+export const streams: SectionPlan = {
+  title: "By number of streams",
+  about:
+    "StreamPackets, a frame per message, 1,000 devices, Redis, one process; each stream on its own connection.",
+  rows: [1, 16, 256, 1000, 5000].map((connections) => ({
+    name: `${connections.toLocaleString("en")} stream${connections === 1 ? "" : "s"}`,
+    needsRedis: true,
+    measure: (options) => loadOne({ connections: Math.min(connections, options.maxConnections) }, options),
+  })),
+};

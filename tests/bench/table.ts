@@ -1,0 +1,133 @@
+/**
+ * Results as data, as text for a terminal, and as Markdown.
+ *
+ * @module
+ */
+
+/** What is measured, once per run. */
+export interface Figure {
+  readonly values: readonly number[];
+  readonly unit: "packets/s" | "requests/s" | "×" | "ms" | "bytes" | "share" | "count";
+  /** What was wrong meanwhile: the values are not to be believed. */
+  readonly wrong?: string | undefined;
+}
+
+/** One line of a table. */
+export interface Row {
+  readonly name: string;
+  /** By column; a column may be missing. */
+  readonly figures: Readonly<Record<string, Figure>>;
+}
+
+/** One table. */
+export interface Section {
+  readonly title: string;
+  /** What was done, and what the columns are. */
+  readonly about: string;
+  readonly rows: readonly Row[];
+}
+
+/** Middle of the values, or of the two in the middle. */
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+/** The value below which a share of the values lies, between two of them in proportion. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = share * (sorted.length - 1), below = Math.floor(at);
+  const [low = NaN, high = low] = sorted.slice(below, below + 2);
+  return low + (high - low) * (at - below);
+}
+
+/** What was wrong with the rows, each thing once. */
+export function wrongs({ rows }: Section): string[] {
+  return rows.flatMap(({ name, figures }) =>
+    [...new Set(Object.values(figures).flatMap(({ wrong }) => wrong === undefined ? [] : [wrong]))]
+      .map((wrong) => `${name}: ${wrong}`)
+  );
+}
+
+/** Median, and the least and greatest when there are several. */
+export function describeFigure({ values, unit, wrong }: Figure): string {
+  if (wrong !== undefined) return "WRONG";
+  if (values.length === 0) return "–";
+  const middle = withUnit(median(values), unit);
+  const [least, greatest] = [Math.min(...values), Math.max(...values)].map((value) => plain(value, unit));
+  return least === greatest ? middle : `${middle} (${least}–${greatest})`;
+}
+
+function withUnit(value: number, unit: Figure["unit"]): string {
+  const text = plain(value, unit);
+  if (unit === "bytes") return `${text} ${value < 1e6 ? "KB" : "MB"}`;
+  if (unit === "ms") return `${text} ms`;
+  if (unit === "share") return `${text} %`;
+  return unit === "×" ? `${text} ×` : text;
+}
+
+function plain(value: number, unit: Figure["unit"]): string {
+  const digits = (scaled: number) => scaled.toLocaleString("en", { maximumSignificantDigits: 3 });
+  switch (unit) {
+    case "packets/s":
+    case "requests/s":
+    case "count":
+    case "ms":
+    case "×":
+      return digits(value);
+    case "bytes":
+      return digits(value < 1e6 ? value / 1e3 : value / 1e6);
+    case "share":
+      return (value * 100).toLocaleString("en", { maximumFractionDigits: 1 });
+  }
+}
+
+/** One table as text. */
+export function sectionText(section: Section): string {
+  const cells = cellsOf(section);
+  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
+  const lines = cells.map((row) =>
+    row.map((cell, column) => column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)).join(
+      "   ",
+    )
+  );
+  return [
+    section.title,
+    section.about,
+    "",
+    lines[0],
+    "─".repeat(lines[0]!.length),
+    ...lines.slice(1),
+    ...wrongs(section).map((wrong) => `WRONG  ${wrong}`),
+    "",
+  ].join("\n");
+}
+
+/** One table as Markdown, as `deno fmt` formats it. */
+export function sectionMarkdown(section: Section): string {
+  const [head, ...body] = cellsOf(section);
+  const widths = head!.map((_, column) => Math.max(3, ...[head!, ...body].map((row) => row[column]!.length)));
+  const line = (row: readonly string[]) =>
+    `| ${
+      row.map((cell, column) => column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)).join(
+        " | ",
+      )
+    } |`;
+  const rule = `| ${
+    widths.map((width, column) => column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`).join(" | ")
+  } |`;
+  return `**${section.title}.** ${section.about}\n\n${[line(head!), rule, ...body.map(line)].join("\n")}\n`;
+}
+
+function cellsOf({ rows }: Section): string[][] {
+  const columns = [...new Set(rows.flatMap(({ figures }) => Object.keys(figures)))];
+  return [
+    ["", ...columns],
+    ...rows.map(({ name, figures }) => [
+      name,
+      ...columns.map((column) => {
+        const figure = figures[column];
+        return figure === undefined ? "–" : describeFigure(figure);
+      }),
+    ]),
+  ];
+}
