@@ -1,7 +1,8 @@
 /**
  * `deno task bench`: how fast Tally is on this machine, and whether its counts stay right meanwhile.
  *
- * Exit codes: 0 if every count was right, 1 if one was not or the bench failed, 2 for wrong arguments.
+ * Exit codes: 0 if every count was right, 1 if one was not or a row failed, 2 for wrong arguments, 130 or 143
+ * after SIGINT or SIGTERM.
  *
  * @module
  */
@@ -20,7 +21,7 @@ Tally's own program in processes of its own, loaded through its port; after each
 exactly what was sent. Each figure is the median of the runs, with the least and the greatest.
 
   --runs N      Repetitions of each row; 5 unless given.
-  --quick       One short run of each row, in two minutes instead of ten.
+  --quick       One short run of each row that is not long in itself: two minutes instead of ten.
   --only REGEX  Only rows whose table and name, as in "Packets per second: StreamBatches", match.
   --workers N   Processes where ingest has several; one per core unless given.
   --json        One document on standard output, with every run.
@@ -75,17 +76,29 @@ async function main(): Promise<number> {
     maxConnections: maxConnections(progress),
     processes,
   };
+  let interrupted: number | undefined;
+  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    Deno.addSignalListener(signal, () => {
+      interrupted = code;
+      processes.stop();
+    });
+  }
   const sections: Section[] = [];
   for (const { title, about, rows: rowPlans } of plans) {
     const rows: Row[] = [];
-    for (const { name, needsRedis, measure } of rowPlans) {
-      if (!given.only.test(`${title}: ${name}`)) continue;
+    for (const { name, needsRedis, long, measure } of rowPlans) {
+      if (!given.only.test(`${title}: ${name}`) || (given.quick && long)) continue;
       if (needsRedis && !options.hasRedis) {
         progress(`left out, as there is no redis-server: ${title}: ${name}`);
         continue;
       }
       const startedAtMs = performance.now();
-      rows.push({ name, figures: await measure(options) });
+      try {
+        rows.push({ name, figures: await measure(options) });
+      } catch (error) {
+        if (interrupted !== undefined) return interrupted;
+        rows.push({ name, figures: {}, failure: error instanceof Error ? error.message : String(error) });
+      }
       progress(`${title}: ${name} (${((performance.now() - startedAtMs) / 1000).toFixed(1)} s)`);
     }
     if (rows.length === 0) continue;
@@ -195,8 +208,9 @@ function maxConnections(progress: (text: string) => void): number {
 function withMedians({ title, rows }: Section) {
   return {
     title,
-    rows: rows.map(({ name, figures }) => ({
+    rows: rows.map(({ name, figures, failure }) => ({
       name,
+      failure,
       figures: Object.fromEntries(
         Object.entries(figures).map((
           [column, figure],

@@ -48,6 +48,15 @@ export class Child implements AsyncDisposable {
     return await this.hear();
   }
 
+  /** Ends it at once. */
+  kill(): void {
+    try {
+      this.#process.kill("SIGKILL");
+    } catch {
+      // It has ended by itself.
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#input.close().catch(() => {}); // it may have ended by itself
     await this.#lines.return?.();

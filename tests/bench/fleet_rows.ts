@@ -6,7 +6,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import { type Measured, usualLoad } from "./measure.ts";
-import type { ReadingResult } from "./reader.ts";
 import { type BenchOptions, rate, type SectionPlan, startLedger } from "./rows.ts";
 import { type Figure, quantile, type Row } from "./table.ts";
 
@@ -47,7 +46,7 @@ export const freshness: SectionPlan = {
   about:
     "From the sending of a packet to the end of the first answer of /metrics that counts it, at half of the " +
     "load that ingest can take; 1,000 devices, Redis, one ingest and one api process, asked every 5 ms.",
-  rows: [{ name: "at half load", needsRedis: true, measure: measureFreshness }],
+  rows: [{ name: "at half load", needsRedis: true, long: false, measure: measureFreshness }],
 };
 
 const idle = {
@@ -60,31 +59,20 @@ const idle = {
 /** Connections before the row's own: code that has never run is slow. */
 const WARM_UP_CONNECTIONS = 200;
 
-async function measureConnecting(kind: "plain" | "tally-redis", wanted: number, options: BenchOptions) {
+async function measureConnecting(wanted: number, options: BenchOptions): Promise<Row["figures"]> {
   const connections = Math.min(wanted, options.maxConnections);
   const measured: Measured[] = [];
   let wrong: string | undefined;
   for (let run = 0; run < options.runs; run++) {
     await using parts = new AsyncDisposableStack();
-    const ledger = await startLedger(kind, options, parts);
+    const ledger = await startLedger("tally-redis", options, parts);
     await ledger.load({ ...idle, connections: WARM_UP_CONNECTIONS });
     measured.push(await ledger.load({ ...idle, connections }));
     wrong ??= ledger.wrong;
   }
   return {
-    connected: { values: measured.map(({ connectMs }) => connectMs), unit: "ms", wrong },
+    "all connected": { values: measured.map(({ connectMs }) => connectMs), unit: "ms", wrong },
     refused: { values: measured.map(({ refused }) => refused), unit: "count", wrong },
-  } as const satisfies Row["figures"];
-}
-
-async function compareConnecting(wanted: number, options: BenchOptions): Promise<Row["figures"]> {
-  const plain = await measureConnecting("plain", wanted, options);
-  const tally = await measureConnecting("tally-redis", wanted, options);
-  return {
-    "plain grpc-js": plain.connected,
-    "refused by plain grpc-js": plain.refused,
-    "Tally": tally.connected,
-    "refused by Tally": tally.refused,
   };
 }
 
@@ -119,7 +107,6 @@ async function measureSteadyDevices(options: BenchOptions): Promise<Row["figures
   }
   const errors = [...sent, ...again].reduce((total, { failed }) => total + failed, 0);
   return {
-    "packets/s": { values: sent.map(({ packetsPerSecond }) => packetsPerSecond), unit: "packets/s", wrong },
     errors: { values: [errors], unit: "count", wrong },
     "memory per connection": { values: memory, unit: "bytes", wrong },
     "connected again": { values: again.map(({ connectMs }) => connectMs), unit: "ms", wrong },
@@ -133,7 +120,8 @@ export const connecting: SectionPlan = {
   rows: [5000, 10_000].map((connections) => ({
     name: `${connections.toLocaleString("en")} devices`,
     needsRedis: true,
-    measure: (options) => compareConnecting(connections, options),
+    long: connections > 5000,
+    measure: (options) => measureConnecting(connections, options),
   })),
 };
 
@@ -145,6 +133,7 @@ export const connected: SectionPlan = {
   rows: [{
     name: `${STEADY_CONNECTIONS.toLocaleString("en")} devices`,
     needsRedis: true,
+    long: false,
     measure: measureSteadyDevices,
   }],
 };
@@ -173,9 +162,11 @@ async function measureReaders(
     const { answers, durationMs } = await options.processes.read(busy);
     answered.push(answers / durationMs * 1000);
     alone.push(await ledger.load(load));
-    let reading: ReadingResult | undefined;
-    watched.push(await ledger.load(load, async () => void (reading = await options.processes.read(calm))));
-    firstByteMs.push(...reading!.firstByteMs);
+    watched.push(await ledger.load(load, async () => void await options.processes.read(calm)));
+    const packetsPerSecond = alone[run]!.packetsPerSecond * HALF;
+    await ledger.load({ ...load, packetsPerSecond }, async () => {
+      firstByteMs.push(...(await options.processes.read(calm)).firstByteMs);
+    });
   }
   const { wrong } = ledger;
   const ms = (share: number): Figure => ({ values: [quantile(firstByteMs, share)], unit: "ms", wrong });
@@ -203,6 +194,7 @@ export const readers: SectionPlan = {
     ([["JSON", "application/json"], ["Prometheus", "text/plain"]] as const).map(([form, accept]) => ({
       name: `${devices.toLocaleString("en")} devices, ${form}`,
       needsRedis: true,
+      long: devices > 1000 && form !== "JSON",
       measure: (options: BenchOptions) => measureReaders(devices, accept, options),
     }))
   ),

@@ -38,25 +38,37 @@ export interface Measured {
 export class LoadProcesses implements AsyncDisposable {
   readonly #generators: Child[] = [];
   #reader: Child | undefined;
+  #stopped = false;
 
   /** Runs loads at the same time, each in a process of its own. */
   run(loads: readonly Load[]): Promise<LoadResult[]> {
-    while (this.#generators.length < loads.length) this.#generators.push(Child.start("./load_process.ts"));
+    while (this.#generators.length < loads.length) this.#generators.push(this.#start("./load_process.ts"));
     return Promise.all(loads.map((load, index) => this.#generators[index]!.ask<LoadResult>(load)));
   }
 
   /** Reads, or probes. */
   read(task: Reading): Promise<ReadingResult> {
-    return (this.#reader ??= Child.start("./reader_process.ts")).ask(task);
+    return (this.#reader ??= this.#start("./reader_process.ts")).ask(task);
   }
 
   /** See {@linkcode Probe}. */
   probe(task: Probe): Promise<ProbeResult> {
-    return (this.#reader ??= Child.start("./reader_process.ts")).ask(task);
+    return (this.#reader ??= this.#start("./reader_process.ts")).ask(task);
+  }
+
+  /** Kills them: whoever waits for one is told, and none is started again. */
+  stop(): void {
+    this.#stopped = true;
+    for (const child of [...this.#generators, this.#reader]) child?.kill();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const child of [...this.#generators, this.#reader]) await child?.[Symbol.asyncDispose]();
+  }
+
+  #start(script: string): Child {
+    if (this.#stopped) throw new Error("the bench was stopped");
+    return Child.start(script);
   }
 }
 

@@ -10,6 +10,10 @@ export interface Figure {
   readonly unit: "packets/s" | "requests/s" | "×" | "ms" | "bytes" | "share" | "count";
   /** What was wrong meanwhile: the values are not to be believed. */
   readonly wrong?: string | undefined;
+  /** What was measured with had its limit here: the true values are not lower. */
+  readonly atLeast?: boolean;
+  /** Share of one core that the load generator used, run by run. */
+  readonly generatorCpu?: readonly number[];
 }
 
 /** One line of a table. */
@@ -17,6 +21,8 @@ export interface Row {
   readonly name: string;
   /** By column; a column may be missing. */
   readonly figures: Readonly<Record<string, Figure>>;
+  /** Why there are no figures. */
+  readonly failure?: string;
 }
 
 /** One table. */
@@ -42,17 +48,17 @@ export function quantile(values: readonly number[], share: number): number {
 
 /** What was wrong with the rows, each thing once. */
 export function wrongs({ rows }: Section): string[] {
-  return rows.flatMap(({ name, figures }) =>
-    [...new Set(Object.values(figures).flatMap(({ wrong }) => wrong === undefined ? [] : [wrong]))]
-      .map((wrong) => `${name}: ${wrong}`)
-  );
+  return rows.flatMap(({ name, figures, failure }) => {
+    const all = [failure, ...Object.values(figures).map(({ wrong }) => wrong)];
+    return [...new Set(all)].filter((wrong) => wrong !== undefined).map((wrong) => `${name}: ${wrong}`);
+  });
 }
 
 /** Median, and the least and greatest when there are several. */
-export function describeFigure({ values, unit, wrong }: Figure): string {
+export function describeFigure({ values, unit, wrong, atLeast }: Figure): string {
   if (wrong !== undefined) return "WRONG";
   if (values.length === 0) return "–";
-  const middle = withUnit(median(values), unit);
+  const middle = `${atLeast ? "≥ " : ""}${withUnit(median(values), unit)}`;
   const [least, greatest] = [Math.min(...values), Math.max(...values)].map((value) => plain(value, unit));
   return least === greatest ? middle : `${middle} (${least}–${greatest})`;
 }
@@ -119,14 +125,16 @@ export function sectionMarkdown(section: Section): string {
 }
 
 function cellsOf({ rows }: Section): string[][] {
-  const columns = [...new Set(rows.flatMap(({ figures }) => Object.keys(figures)))];
+  // A row may lack some; the one that has most knows their order.
+  const byFigures = rows.map(({ figures }) => Object.keys(figures)).toSorted((a, b) => b.length - a.length);
+  const columns = [...new Set(byFigures.flat())];
   return [
     ["", ...columns],
-    ...rows.map(({ name, figures }) => [
+    ...rows.map(({ name, figures, failure }) => [
       name,
       ...columns.map((column) => {
         const figure = figures[column];
-        return figure === undefined ? "–" : describeFigure(figure);
+        return figure === undefined ? failure === undefined ? "–" : "FAILED" : describeFigure(figure);
       }),
     ]),
   ];
