@@ -181,7 +181,8 @@ async function redisVersion(): Promise<string | undefined> {
 }
 
 function describe({ date, cores, cpu, system, deno, redis }: Machine): string {
-  return `${date}, ${cores} cores (${cpu}), ${system}, Deno ${deno}, Redis ${redis ?? "missing"}`;
+  const [version] = /^\S+ \d+\.\d+/.exec(system) ?? [system];
+  return `${date}, ${cores} cores (${cpu}), ${version}, Deno ${deno}, Redis ${redis ?? "missing"}`;
 }
 
 /** Files a process has open besides its connections. */

@@ -178,6 +178,7 @@ Deno.test("The bench prints one document with --json, and says when no row is me
 Deno.test("A figure is told as its median, with the least and the greatest", () => {
   const values = [3200, 1000, 2000];
   assertEquals(describeFigure({ values, unit: "packets/s" }), "2,000 (1,000–3,200)");
+  assertEquals(describeFigure({ values: [987_654, 1_234_567], unit: "packets/s" }), "1.11M (988k–1.23M)");
   assertEquals(describeFigure({ values: [12.34], unit: "ms", atLeast: true }), "≥ 12.3 ms");
   assertEquals(describeFigure({ values: [20_500, 20_500], unit: "bytes" }), "20.5 KB");
   assertEquals(describeFigure({ values: [0.0312], unit: "share" }), "3.1 %");

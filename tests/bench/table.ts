@@ -76,14 +76,14 @@ function plain(value: number, unit: Figure["unit"]): string {
   switch (unit) {
     case "packets/s":
     case "requests/s":
-    case "count":
-    case "ms":
-    case "×":
-      return digits(value);
+      if (value >= 1e6) return `${digits(value / 1e6)}M`;
+      return value >= 1e4 ? `${digits(value / 1e3)}k` : digits(value);
     case "bytes":
       return digits(value < 1e6 ? value / 1e3 : value / 1e6);
     case "share":
       return (value * 100).toLocaleString("en", { maximumFractionDigits: 1 });
+    default:
+      return digits(value);
   }
 }
 
