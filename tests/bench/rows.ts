@@ -59,6 +59,9 @@ const comparedKinds: readonly (readonly [SubjectKind, (workers: number) => strin
   ["sink", () => "generator alone"],
 ];
 
+/** Least packets of a run per stream: with fewer, the ends of the streams would be what is measured. */
+const MIN_PACKETS_PER_STREAM = 100;
+
 /**
  * Packets that take about `runMs` at the pace of the run before, to the last Ack. Sending for that long would
  * not do: many streams have windows enough for packets of half a minute.
@@ -68,7 +71,9 @@ function asLongAs(
   load: Omit<LoadShape, "durationMs">,
   { packetsPerSecond }: Measured,
 ): LoadShape {
-  return { ...load, durationMs: 0, minPackets: Math.ceil(packetsPerSecond * runMs / 1000) };
+  const streams = load.connections * load.streamsPerConnection;
+  const minPackets = Math.max(Math.ceil(packetsPerSecond * runMs / 1000), streams * MIN_PACKETS_PER_STREAM);
+  return { ...load, durationMs: 0, minPackets };
 }
 
 /** Loads each kind in turn, round after round, so that what else the machine does hits all alike. */
