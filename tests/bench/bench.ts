@@ -6,12 +6,12 @@
  *
  * @module
  */
-import { arch, cpus, platform, release } from "node:os";
 import { parseArgs } from "node:util";
 
 import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
+import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
 import { LoadProcesses } from "./measure.ts";
-import { type BenchOptions, devices, type SectionPlan, streams, throughput } from "./rows.ts";
+import { type BenchOptions, devices, type RowPlan, type SectionPlan, streams, throughput } from "./rows.ts";
 import { median, type Row, type Section, sectionMarkdown, sectionText, wrongs } from "./table.ts";
 
 const usage =
@@ -26,7 +26,7 @@ exactly what was sent. Each figure is the median of the runs, with the least and
   --workers N   Processes where ingest has several; one per core unless given.
   --json        One document on standard output, with every run.
   --markdown    The tables in Markdown.
-  --readme      Writes them to the README's section "How fast".`;
+  --readme      Writes them to the README's section "How fast": all rows, so without --only and --quick.`;
 
 const plans: readonly SectionPlan[] = [
   throughput,
@@ -38,16 +38,6 @@ const plans: readonly SectionPlan[] = [
   readers,
 ];
 
-/** Facts of the machine. */
-interface Machine {
-  readonly date: string;
-  readonly cores: number;
-  readonly cpu: string;
-  readonly system: string;
-  readonly deno: string;
-  readonly redis: string | undefined;
-}
-
 async function main(): Promise<number> {
   const given = readArguments();
   if (typeof given === "string") {
@@ -58,15 +48,22 @@ async function main(): Promise<number> {
     console.log(usage);
     return 0;
   }
-  const progress = (text: string) => console.error(text);
   const machine = await machineFacts();
   if (machine.redis === undefined) {
     progress(
-      "No redis-server on the PATH: install it (Debian: apt-get install redis-server; macOS: brew install redis)",
+      "No redis-server on the PATH, so what needs it is left out: install it " +
+        "(Debian: apt-get install redis-server; macOS: brew install redis)",
     );
   }
-  progress(describe(machine));
+  progress(describeMachine(machine));
   await using processes = new LoadProcesses();
+  let interrupted: number | undefined;
+  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    Deno.addSignalListener(signal, () => {
+      interrupted = code;
+      processes.stop();
+    });
+  }
   const options: BenchOptions = {
     runs: given.runs,
     runMs: given.quick ? 400 : 800,
@@ -76,53 +73,56 @@ async function main(): Promise<number> {
     maxConnections: maxConnections(progress),
     processes,
   };
-  let interrupted: number | undefined;
-  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
-    Deno.addSignalListener(signal, () => {
-      interrupted = code;
-      processes.stop();
-    });
-  }
   const sections: Section[] = [];
   for (const { title, about, rows: rowPlans } of plans) {
     const rows: Row[] = [];
-    for (const { name, needsRedis, long, measure } of rowPlans) {
-      if (!given.only.test(`${title}: ${name}`) || (given.quick && long)) continue;
-      if (needsRedis && !options.hasRedis) {
-        progress(`left out, as there is no redis-server: ${title}: ${name}`);
+    for (const plan of rowPlans) {
+      const name = `${title}: ${plan.name}`;
+      if (!given.only.test(name) || (given.quick && plan.long)) continue;
+      if (plan.needsRedis && !options.hasRedis) {
+        progress(`left out, as there is no redis-server: ${name}`);
         continue;
       }
       const startedAtMs = performance.now();
-      try {
-        rows.push({ name, figures: await measure(options) });
-      } catch (error) {
-        if (interrupted !== undefined) return interrupted;
-        rows.push({ name, figures: {}, failure: error instanceof Error ? error.message : String(error) });
-      }
-      progress(`${title}: ${name} (${((performance.now() - startedAtMs) / 1000).toFixed(1)} s)`);
+      rows.push(await measureRow(plan, options));
+      if (interrupted !== undefined) return interrupted;
+      progress(`${name} (${((performance.now() - startedAtMs) / 1000).toFixed(1)} s)`);
     }
     if (rows.length === 0) continue;
     sections.push({ title, about, rows });
-    if (given.output === "text") console.log(`\n${sectionText(sections.at(-1)!)}`);
+    if (given.output === "text") console.log(`\n${sectionText({ title, about, rows })}`);
   }
   if (sections.length === 0) {
     progress("no row matches --only, or none that does can be measured");
     return 2;
   }
-  const markdown = () =>
-    [
-      `${describe(machine)}; medians of ${given.runs} runs, least and greatest in brackets.`,
-      ...sections.map(sectionMarkdown),
-    ]
-      .join("\n\n");
+
+  const heading = `${
+    describeMachine(machine)
+  }; medians of ${given.runs} runs, least and greatest in brackets.`;
+  const markdown = [heading, ...sections.map(sectionMarkdown)].join("\n\n");
+  if (given.output === "markdown") console.log(markdown);
+  if (given.output === "readme") await writeReadme(markdown);
   if (given.output === "json") {
     console.log(JSON.stringify({ machine, runs: given.runs, sections: sections.map(withMedians) }));
   }
-  if (given.output === "markdown") console.log(markdown());
-  if (given.output === "readme") await writeReadme(markdown());
   const wrong = sections.flatMap(wrongs);
   for (const line of wrong) progress(`WRONG  ${line}`);
   return wrong.length === 0 ? 0 : 1;
+}
+
+/** A row that fails is told with the others, which took minutes too. */
+async function measureRow({ name, measure }: RowPlan, options: BenchOptions): Promise<Row> {
+  try {
+    return { name, figures: await measure(options) };
+  } catch (error) {
+    return { name, figures: {}, failure: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** Not on standard output, which is for the results. */
+function progress(text: string): void {
+  console.error(text);
 }
 
 function readArguments() {
@@ -146,6 +146,9 @@ function readArguments() {
     };
     const outputs = (["json", "markdown", "readme"] as const).filter((output) => values[output]);
     if (outputs.length > 1) throw new Error(`found --${outputs.join(" and --")}; give one of them`);
+    if (values.readme && (values.only !== "" || values.quick)) {
+      throw new Error("--readme takes all rows: leave out --only and --quick, or use --markdown");
+    }
     return {
       help: values.help,
       quick: values.quick,
@@ -156,53 +159,6 @@ function readArguments() {
     };
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
-  }
-}
-
-async function machineFacts(): Promise<Machine> {
-  return {
-    date: new Date().toISOString().slice(0, 10),
-    cores: navigator.hardwareConcurrency,
-    cpu: cpus()[0]?.model.trim() ?? arch(),
-    system: `${platform()} ${release()}`,
-    deno: Deno.version.deno,
-    redis: await redisVersion(),
-  };
-}
-
-async function redisVersion(): Promise<string | undefined> {
-  try {
-    const { stdout } = await new Deno.Command("redis-server", { args: ["--version"] }).output();
-    return /v=(\S+)/.exec(new TextDecoder().decode(stdout))?.[1] ?? "of unknown version";
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-function describe({ date, cores, cpu, system, deno, redis }: Machine): string {
-  const [version] = /^\S+ \d+\.\d+/.exec(system) ?? [system];
-  return `${date}, ${cores} cores (${cpu}), ${version}, Deno ${deno}, Redis ${redis ?? "missing"}`;
-}
-
-/** Files a process has open besides its connections. */
-const OTHER_FILES = 100;
-
-/** As many as the system lets a process have. Where that is not to be known, a row shows who was refused. */
-function maxConnections(progress: (text: string) => void): number {
-  const most = 10_000;
-  try {
-    const limits = Deno.readTextFileSync("/proc/self/limits");
-    const files = Number(/^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);
-    if (files - OTHER_FILES >= most) return most;
-    progress(
-      `a process may have ${files} files open: no row has more than ${
-        files - OTHER_FILES
-      } connections (ulimit -n)`,
-    );
-    return files - OTHER_FILES;
-  } catch {
-    return most;
   }
 }
 

@@ -6,7 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import { type Measured, usualLoad } from "./measure.ts";
-import { type BenchOptions, rate, type SectionPlan, startLedger } from "./rows.ts";
+import { type BenchOptions, rate, type SectionPlan, startLedger, withinLimit } from "./rows.ts";
 import { type Figure, quantile, type Row } from "./table.ts";
 
 /** Load while something else is looked at: a share of what the same load reaches without a limit. */
@@ -60,7 +60,7 @@ const idle = {
 const WARM_UP_CONNECTIONS = 200;
 
 async function measureConnecting(wanted: number, options: BenchOptions): Promise<Row["figures"]> {
-  const connections = Math.min(wanted, options.maxConnections);
+  const { connections, fewer } = withinLimit(wanted, options);
   const measured: Measured[] = [];
   let wrong: string | undefined;
   for (let run = 0; run < options.runs; run++) {
@@ -73,13 +73,14 @@ async function measureConnecting(wanted: number, options: BenchOptions): Promise
   return {
     "all connected": { values: measured.map(({ connectMs }) => connectMs), unit: "ms", wrong },
     refused: { values: measured.map(({ refused }) => refused), unit: "count", wrong },
+    ...fewer,
   };
 }
 
 const STEADY_CONNECTIONS = 5000, STEADY_PACKETS_PER_SECOND = 2;
 
 async function measureSteadyDevices(options: BenchOptions): Promise<Row["figures"]> {
-  const connections = Math.min(STEADY_CONNECTIONS, options.maxConnections);
+  const { connections, fewer } = withinLimit(STEADY_CONNECTIONS, options);
   const steady = {
     ...idle,
     connections,
@@ -110,6 +111,7 @@ async function measureSteadyDevices(options: BenchOptions): Promise<Row["figures
     errors: { values: [errors], unit: "count", wrong },
     "memory per connection": { values: memory, unit: "bytes", wrong },
     "connected again": { values: again.map(({ connectMs }) => connectMs), unit: "ms", wrong },
+    ...fewer,
   };
 }
 

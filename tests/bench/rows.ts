@@ -134,11 +134,24 @@ export function rate(measured: readonly Measured[], { subject: { kind }, wrong }
   };
 }
 
+/** As many connections of those wanted as can be had, and a column that says so when they are fewer. */
+export function withinLimit(
+  wanted: number,
+  { maxConnections }: BenchOptions,
+): { connections: number; fewer: Row["figures"] } {
+  const connections = Math.min(wanted, maxConnections);
+  return {
+    connections,
+    fewer: connections < wanted ? { "lowered to": { values: [connections], unit: "count" } } : {},
+  };
+}
+
 /** Loads Tally with one process and Redis; what memory it has at the end. */
 async function loadOne(shape: Partial<LoadShape>, options: BenchOptions): Promise<Row["figures"]> {
   await using parts = new AsyncDisposableStack();
   const ledger = await startLedger("tally-redis", options, parts);
-  const load = { ...usualLoad, ...shape };
+  const { connections, fewer } = withinLimit(shape.connections ?? usualLoad.connections, options);
+  const load = { ...usualLoad, ...shape, connections };
   // Every device has been seen when the runs begin.
   let last = await ledger.load({ ...load, durationMs: options.warmUpMs, minPackets: load.devices });
   const measured: Measured[] = [];
@@ -148,6 +161,7 @@ async function loadOne(shape: Partial<LoadShape>, options: BenchOptions): Promis
   return {
     "packets/s": rate(measured, ledger),
     "memory of ingest": { values: [await ledger.subject.memoryBytes()], unit: "bytes", wrong: ledger.wrong },
+    ...fewer,
   };
 }
 
@@ -206,6 +220,6 @@ export const streams: SectionPlan = {
     name: `${connections.toLocaleString("en")} stream${connections === 1 ? "" : "s"}`,
     needsRedis: true,
     long: connections > 1000,
-    measure: (options) => loadOne({ connections: Math.min(connections, options.maxConnections) }, options),
+    measure: (options) => loadOne({ connections }, options),
   })),
 };

@@ -98,7 +98,7 @@ export function sectionText(section: Section): string {
   );
   return [
     section.title,
-    section.about,
+    wrapped(section.about),
     "",
     lines[0],
     "─".repeat(lines[0]!.length),
@@ -121,7 +121,23 @@ export function sectionMarkdown(section: Section): string {
   const rule = `| ${
     widths.map((width, column) => column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`).join(" | ")
   } |`;
-  return `**${section.title}.** ${section.about}\n\n${[line(head!), rule, ...body.map(line)].join("\n")}\n`;
+  return `${wrapped(`**${section.title}.** ${section.about}`)}\n\n${
+    [line(head!), rule, ...body.map(line)].join("\n")
+  }\n`;
+}
+
+/** As wide as the rest of the README. */
+const LINE_WIDTH = 110;
+
+function wrapped(text: string): string {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1)!;
+    if (line === "") lines[lines.length - 1] = word;
+    else if (line.length + 1 + word.length <= LINE_WIDTH) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines.join("\n");
 }
 
 function cellsOf({ rows }: Section): string[][] {
