@@ -70,7 +70,7 @@ async function main(): Promise<number> {
     warmUpMs: given.quick ? 300 : 700,
     workers: given.workers,
     hasRedis: machine.redis !== undefined,
-    maxConnections: maxConnections(progress),
+    maxConnections: await maxConnections(progress),
     processes,
   };
   const sections: Section[] = [];

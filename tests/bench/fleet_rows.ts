@@ -61,18 +61,26 @@ const WARM_UP_CONNECTIONS = 200;
 
 async function measureConnecting(wanted: number, options: BenchOptions): Promise<Row["figures"]> {
   const { connections, fewer } = withinLimit(wanted, options);
-  const measured: Measured[] = [];
+  const tally: Measured[] = [], sink: Measured[] = [];
   let wrong: string | undefined;
   for (let run = 0; run < options.runs; run++) {
-    await using parts = new AsyncDisposableStack();
-    const ledger = await startLedger("tally-redis", options, parts);
-    await ledger.load({ ...idle, connections: WARM_UP_CONNECTIONS });
-    measured.push(await ledger.load({ ...idle, connections }));
-    wrong ??= ledger.wrong;
+    for (const [kind, measured] of [["tally-redis", tally], ["sink", sink]] as const) {
+      await using parts = new AsyncDisposableStack();
+      const ledger = await startLedger(kind, options, parts);
+      await ledger.load({ ...idle, connections: WARM_UP_CONNECTIONS });
+      measured.push(await ledger.load({ ...idle, connections }));
+      wrong ??= ledger.wrong;
+    }
   }
+  const ms = (measured: readonly Measured[]): Figure => ({
+    values: measured.map(({ connectMs }) => connectMs),
+    unit: "ms",
+    wrong,
+  });
   return {
-    "all connected": { values: measured.map(({ connectMs }) => connectMs), unit: "ms", wrong },
-    refused: { values: measured.map(({ refused }) => refused), unit: "count", wrong },
+    "all connected": ms(tally),
+    refused: { values: tally.map(({ refused }) => refused), unit: "count", wrong },
+    "bare server": ms(sink),
     ...fewer,
   };
 }
@@ -118,7 +126,9 @@ async function measureSteadyDevices(options: BenchOptions): Promise<Row["figures
 /** Many at once. */
 export const connecting: SectionPlan = {
   title: "Connecting all together",
-  about: "Until every device is connected and the server has its call.",
+  about:
+    "Until every device is connected and the server has its call. Bare server: one in Deno that accepts, " +
+    "and does nothing else.",
   rows: [5000, 10_000].map((connections) => ({
     name: `${connections.toLocaleString("en")} devices`,
     needsRedis: true,
@@ -190,8 +200,8 @@ async function measureReaders(
 export const readers: SectionPlan = {
   title: "Reading /metrics",
   about:
-    "Answers per second: eight readers that ask at once again. First byte, and what it costs ingest: one " +
-    "reader that asks ten times a second while ingest takes all it can.",
+    "Answers per second: eight readers that ask at once again. First byte: one reader that asks ten times a " +
+    "second, at half of the load that ingest can take. Slowed by: the same reader, while ingest takes all it can.",
   rows: ([1000, 100_000] as const).flatMap((devices) =>
     ([["JSON", "application/json"], ["Prometheus", "text/plain"]] as const).map(([form, accept]) => ({
       name: `${devices.toLocaleString("en")} devices, ${form}`,

@@ -47,19 +47,13 @@ export function describeMachine({ date, cores, cpu, system, deno, redis }: Machi
 const OTHER_FILES = 100;
 
 /** As many as the system lets a process have. Where that is not to be known, a row shows who was refused. */
-export function maxConnections(progress: (text: string) => void): number {
+export async function maxConnections(progress: (text: string) => void): Promise<number> {
   const most = 10_000;
-  try {
-    const limits = Deno.readTextFileSync("/proc/self/limits");
-    const files = Number(/^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);
-    if (files - OTHER_FILES >= most) return most;
-    progress(
-      `a process may have ${files} files open: no row has more than ${
-        files - OTHER_FILES
-      } connections (ulimit -n)`,
-    );
-    return files - OTHER_FILES;
-  } catch {
-    return most;
-  }
+  // Deno raises the soft limit to the hard one.
+  const { stdout } = await new Deno.Command("sh", { args: ["-c", "ulimit -Hn"] }).output();
+  const files = Number(new TextDecoder().decode(stdout)); // NaN when it is "unlimited"
+  if (!(files - OTHER_FILES < most)) return most;
+  const fewer = files - OTHER_FILES;
+  progress(`a process may have ${files} files open: no row has more than ${fewer} connections (ulimit -n)`);
+  return fewer;
 }

@@ -38,7 +38,7 @@ const answerOk = joined(
 const end = frame(FrameType.DATA, Flag.END_STREAM, 1).join();
 
 async function serve(connection: Deno.TcpConn): Promise<void> {
-  const buffer = new Uint8Array(2 ** 18);
+  const buffer = new Uint8Array(2 ** 16);
   let tail = new Uint8Array(0), sinceRenewal = 0;
   await connection.write(hello);
   for (;;) {
@@ -58,7 +58,7 @@ async function serve(connection: Deno.TcpConn): Promise<void> {
   connection.close();
 }
 
-const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+const listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 4096 });
 say({ port: listener.addr.port });
 answer(() => undefined).then(() => Deno.exit());
 for await (const connection of listener) {
