@@ -12,7 +12,7 @@ import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
 import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
 import { LoadProcesses } from "./measure.ts";
 import { type BenchOptions, devices, type RowPlan, type SectionPlan, streams, throughput } from "./rows.ts";
-import { median, type Row, type Section, sectionMarkdown, sectionText, wrongs } from "./table.ts";
+import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
 
 const usage =
   `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--json | --markdown | --readme]
@@ -21,7 +21,7 @@ Tally's own program in processes of its own, loaded through its port; after each
 exactly what was sent. Each figure is the median of the runs, with the least and the greatest.
 
   --runs N      Repetitions of each row; 5 unless given.
-  --quick       One short run of each row that is not long in itself: two minutes instead of ten.
+  --quick       One short run of each row that is not long in itself: two minutes instead of nine.
   --only REGEX  Only rows whose table and name, as in "Packets per second: StreamBatches", match.
   --workers N   Processes where ingest has several; one per core unless given.
   --json        One document on standard output, with every run.
@@ -100,7 +100,7 @@ async function main(): Promise<number> {
   const heading = `${
     describeMachine(machine)
   }; medians of ${given.runs} runs, least and greatest in brackets.`;
-  const markdown = [heading, ...sections.map(sectionMarkdown)].join("\n\n");
+  const markdown = [wrapped(heading), ...sections.map(sectionMarkdown)].join("\n\n");
   if (given.output === "markdown") console.log(markdown);
   if (given.output === "readme") await writeReadme(markdown);
   if (given.output === "json") {

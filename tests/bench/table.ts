@@ -129,7 +129,8 @@ export function sectionMarkdown(section: Section): string {
 /** As wide as the rest of the README. */
 const LINE_WIDTH = 110;
 
-function wrapped(text: string): string {
+/** The text in lines. */
+export function wrapped(text: string): string {
   const lines = [""];
   for (const word of text.split(" ")) {
     const line = lines.at(-1)!;
