@@ -18,12 +18,17 @@ export class TallyProcess {
   readonly ended: Promise<Deno.CommandStatus>;
   readonly #process: Deno.ChildProcess;
   readonly #listens = Promise.withResolvers<void>();
+  readonly #workers: number;
+  /** The processes that do the role's work: with `INGEST_WORKERS`, those, and not the one that keeps them. */
+  readonly pids: number[] = [];
   #port = 0;
   #over = false;
 
   private constructor(role: "ingest" | "api", settings: Readonly<Record<string, string>>) {
+    this.#workers = Number(settings["INGEST_WORKERS"] ?? 1);
+    const permissions = this.#workers > 1 ? "workers" : role;
     this.#process = new Deno.Command("deno", {
-      args: ["run", `-P=${role}`, "--quiet", "src/main.ts", "--role", role],
+      args: ["run", `-P=${permissions}`, "--quiet", "src/main.ts", "--role", role],
       cwd: root,
       env: {
         // An empty variable counts as not set: whoever runs this may have Tally's settings in the environment.
@@ -47,7 +52,7 @@ export class TallyProcess {
     });
   }
 
-  /** Starts a role; resolves when it listens. */
+  /** Starts a role; resolves when it listens: with `INGEST_WORKERS`, a number, when all of them do. */
   static async start(
     role: "ingest" | "api",
     settings: Readonly<Record<string, string>>,
@@ -62,7 +67,7 @@ export class TallyProcess {
     return this.#process.pid;
   }
 
-  /** Where it listens. */
+  /** Where it listens, and its workers do. */
   get port(): number {
     return this.#port;
   }
@@ -86,7 +91,9 @@ export class TallyProcess {
     this.output.push(line);
     if (this.output.length > KEPT_LINES) this.output.shift();
     if (!/"message":"(ingest|api) listening"/.test(line)) return;
-    this.#port = JSON.parse(line).port;
-    this.#listens.resolve();
+    const { port, pid = this.pid } = JSON.parse(line);
+    this.#port = port;
+    this.pids.push(pid);
+    if (this.pids.length >= this.#workers) this.#listens.resolve();
   }
 }

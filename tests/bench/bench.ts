@@ -1,0 +1,188 @@
+/**
+ * `deno task bench`: how fast Tally is on this machine, and whether its counts stay right meanwhile.
+ *
+ * Exit codes: 0 if every count was right, 1 if one was not or a row failed, 2 for wrong arguments, 130 or 143
+ * after SIGINT or SIGTERM.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+
+import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
+import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
+import { LoadProcesses } from "./measure.ts";
+import { type BenchOptions, devices, type RowPlan, type SectionPlan, streams, throughput } from "./rows.ts";
+import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
+
+const usage =
+  `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--json | --markdown | --readme]
+
+Tally's own program in processes of its own, loaded through its port; after each run its store must hold
+exactly what was sent. Each figure is the median of the runs, with the least and the greatest.
+
+  --runs N      Repetitions of each row; 5 unless given.
+  --quick       One short run of each row that is not long in itself: two minutes instead of nine.
+  --only REGEX  Only rows whose table and name, as in "Packets per second: StreamBatches", match.
+  --workers N   Processes where ingest has several; one per core unless given.
+  --json        One document on standard output, with every run.
+  --markdown    The tables in Markdown.
+  --readme      Writes them to the README's section "How fast": all rows, so without --only and --quick.`;
+
+const plans: readonly SectionPlan[] = [
+  throughput,
+  devices,
+  streams,
+  freshness,
+  connecting,
+  connected,
+  readers,
+];
+
+async function main(): Promise<number> {
+  const given = readArguments();
+  if (typeof given === "string") {
+    console.error(`${given}\n\n${usage}`);
+    return 2;
+  }
+  if (given.help) {
+    console.log(usage);
+    return 0;
+  }
+  const machine = await machineFacts();
+  if (machine.redis === undefined) {
+    progress(
+      "No redis-server on the PATH, so what needs it is left out: install it " +
+        "(Debian: apt-get install redis-server; macOS: brew install redis)",
+    );
+  }
+  progress(describeMachine(machine));
+  await using processes = new LoadProcesses();
+  let interrupted: number | undefined;
+  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    Deno.addSignalListener(signal, () => {
+      interrupted = code;
+      processes.stop();
+    });
+  }
+  const options: BenchOptions = {
+    runs: given.runs,
+    runMs: given.quick ? 400 : 800,
+    warmUpMs: given.quick ? 300 : 700,
+    workers: given.workers,
+    hasRedis: machine.redis !== undefined,
+    maxConnections: await maxConnections(progress),
+    processes,
+  };
+  const sections: Section[] = [];
+  for (const { title, about, rows: rowPlans } of plans) {
+    const rows: Row[] = [];
+    for (const plan of rowPlans) {
+      const name = `${title}: ${plan.name}`;
+      if (!given.only.test(name) || (given.quick && plan.long)) continue;
+      if (plan.needsRedis && !options.hasRedis) {
+        progress(`left out, as there is no redis-server: ${name}`);
+        continue;
+      }
+      const startedAtMs = performance.now();
+      rows.push(await measureRow(plan, options));
+      if (interrupted !== undefined) return interrupted;
+      progress(`${name} (${((performance.now() - startedAtMs) / 1000).toFixed(1)} s)`);
+    }
+    if (rows.length === 0) continue;
+    sections.push({ title, about, rows });
+    if (given.output === "text") console.log(`\n${sectionText({ title, about, rows })}`);
+  }
+  if (sections.length === 0) {
+    progress("no row matches --only, or none that does can be measured");
+    return 2;
+  }
+
+  const heading = `${
+    describeMachine(machine)
+  }; medians of ${given.runs} runs, least and greatest in brackets.`;
+  const markdown = [wrapped(heading), ...sections.map(sectionMarkdown)].join("\n\n");
+  if (given.output === "markdown") console.log(markdown);
+  if (given.output === "readme") await writeReadme(markdown);
+  if (given.output === "json") {
+    console.log(JSON.stringify({ machine, runs: given.runs, sections: sections.map(withMedians) }));
+  }
+  const wrong = sections.flatMap(wrongs);
+  for (const line of wrong) progress(`WRONG  ${line}`);
+  return wrong.length === 0 ? 0 : 1;
+}
+
+/** A row that fails is told with the others, which took minutes too. */
+async function measureRow({ name, measure }: RowPlan, options: BenchOptions): Promise<Row> {
+  try {
+    return { name, figures: await measure(options) };
+  } catch (error) {
+    return { name, figures: {}, failure: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** Not on standard output, which is for the results. */
+function progress(text: string): void {
+  console.error(text);
+}
+
+function readArguments() {
+  try {
+    const { values } = parseArgs({
+      args: Deno.args,
+      options: {
+        help: { type: "boolean", short: "h", default: false },
+        runs: { type: "string" },
+        quick: { type: "boolean", default: false },
+        only: { type: "string", default: "" },
+        workers: { type: "string", default: String(navigator.hardwareConcurrency) },
+        json: { type: "boolean", default: false },
+        markdown: { type: "boolean", default: false },
+        readme: { type: "boolean", default: false },
+      },
+    });
+    const whole = (name: string, text: string) => {
+      if (!/^[1-9]\d{0,2}$/.test(text)) throw new Error(`--${name}: found "${text}"; allowed: 1 to 999`);
+      return Number(text);
+    };
+    const outputs = (["json", "markdown", "readme"] as const).filter((output) => values[output]);
+    if (outputs.length > 1) throw new Error(`found --${outputs.join(" and --")}; give one of them`);
+    if (values.readme && (values.only !== "" || values.quick)) {
+      throw new Error("--readme takes all rows: leave out --only and --quick, or use --markdown");
+    }
+    return {
+      help: values.help,
+      quick: values.quick,
+      runs: whole("runs", values.runs ?? (values.quick ? "1" : "5")),
+      workers: whole("workers", values.workers),
+      only: new RegExp(values.only, "i"),
+      output: outputs[0] ?? "text",
+    };
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function withMedians({ title, rows }: Section) {
+  return {
+    title,
+    rows: rows.map(({ name, figures, failure }) => ({
+      name,
+      failure,
+      figures: Object.fromEntries(
+        Object.entries(figures).map((
+          [column, figure],
+        ) => [column, { median: median(figure.values), ...figure }]),
+      ),
+    })),
+  };
+}
+
+async function writeReadme(tables: string): Promise<void> {
+  const file = new URL("../../README.md", import.meta.url);
+  const readme = await Deno.readTextFile(file);
+  const section = /(<!-- bench:.*-->\n)[^]*?(<!-- \/bench -->)/;
+  if (!section.test(readme)) throw new Error("README.md has no <!-- bench: … --> <!-- /bench -->");
+  await Deno.writeTextFile(file, readme.replace(section, (_, start, end) => `${start}\n${tables}\n${end}`));
+}
+
+if (import.meta.main) Deno.exit(await main());

@@ -1,0 +1,132 @@
+/**
+ * What is measured: a server with a store of its own, both fresh, and how what it counted compares with what
+ * was sent to it.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+
+import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { startRedis } from "../redis_server.ts";
+import { TallyProcess } from "../tally_process.ts";
+import { Child } from "./child.ts";
+
+/** Kinds of server: Tally in one process or in several, the plain handler, and what only reads. */
+export type SubjectKind = "tally-redis" | "tally-redis-workers" | "tally-sqlite" | "plain" | "sink";
+
+/** How many packets of how many devices a store holds. */
+export interface Counted {
+  readonly packets: number;
+  readonly devices: number;
+}
+
+/** A server that is up, until it goes out of scope. */
+export interface Subject extends AsyncDisposable {
+  readonly kind: SubjectKind;
+  /** Where it takes packets. */
+  readonly port: number;
+  /** What its store holds; undefined for one that stores nothing. */
+  counted(): Promise<Counted | undefined>;
+  /** Memory of the processes that take packets: resident set. */
+  memoryBytes(): Promise<number>;
+  /** Starts an api process on the same store; it ends with the subject. */
+  startApi(): Promise<number>;
+}
+
+/** Starts a server and its store; `workers` concerns those in several processes. */
+export async function startSubject(kind: SubjectKind, workers: number): Promise<Subject> {
+  await using parts = new AsyncDisposableStack();
+  if (kind === "sink") {
+    const sink = parts.use(Child.start("./sink.ts"));
+    const { port } = await sink.hear<{ port: number }>();
+    return subject({ kind, port, pids: [sink.pid], counted: () => Promise.resolve(undefined) }, parts.move());
+  }
+  if (kind === "tally-sqlite") {
+    const data = fileURLToPath(new URL("../../data", import.meta.url)); // where Tally may write
+    await Deno.mkdir(data, { recursive: true });
+    const folder = await Deno.makeTempDir({ dir: data, prefix: "bench-" });
+    parts.defer(() => Deno.remove(folder, { recursive: true }));
+    const settings = { TALLY_DB: `${folder}/tally.db` };
+    const ingest = await startTally("ingest", settings, parts);
+    const counted = () => countedInSqlite(settings.TALLY_DB);
+    return subject({ kind, port: ingest.port, pids: ingest.pids, counted, settings }, parts.move());
+  }
+  const redis = parts.use(await startRedis());
+  const counted = async () => {
+    const [packets, devices] = await redis.call("EVAL", sumScript, 1, "device_metrics") as [number, number];
+    return { packets, devices };
+  };
+  if (kind === "plain") {
+    const plain = parts.use(Child.start("./plain_ingest.ts", redis.url));
+    const { port } = await plain.hear<{ port: number }>();
+    return subject({ kind, port, pids: [plain.pid], counted }, parts.move());
+  }
+  const settings = { REDIS_URL: redis.url };
+  const INGEST_WORKERS = String(kind === "tally-redis" ? 1 : workers);
+  const ingest = await startTally("ingest", { ...settings, INGEST_WORKERS }, parts);
+  return subject({ kind, port: ingest.port, pids: ingest.pids, counted, settings }, parts.move());
+}
+
+const sumScript = `
+  local packets, counts = 0, redis.call("HVALS", KEYS[1])
+  for _, count in ipairs(counts) do packets = packets + tonumber(count) end
+  return { packets, #counts }
+`;
+
+interface SubjectParts extends Pick<Subject, "kind" | "port" | "counted"> {
+  readonly pids: readonly number[];
+  /** What an api process needs to find the store. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
+function subject(
+  { kind, port, pids, counted, settings }: SubjectParts,
+  parts: AsyncDisposableStack,
+): Subject {
+  return {
+    kind,
+    port,
+    counted,
+    memoryBytes: () => residentBytes(pids),
+    startApi: async () => {
+      if (settings === undefined) throw new Error(`${kind} has no api`);
+      return (await startTally("api", settings, parts)).port;
+    },
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  };
+}
+
+async function startTally(
+  role: "ingest" | "api",
+  settings: Readonly<Record<string, string>>,
+  parts: AsyncDisposableStack,
+): Promise<TallyProcess> {
+  // Tests have memory overwritten when it is freed; that takes time.
+  const tally = await TallyProcess.start(role, { ...settings, MALLOC_PERTURB_: "0", LOG_LEVEL: "info" });
+  parts.defer(async () => {
+    tally.kill("SIGTERM");
+    const { code } = await tally.ended;
+    if (code !== 0) throw new Error(`the ${role} ended with exit code ${code}:\n${tally.output.join("\n")}`);
+  });
+  return tally;
+}
+
+async function countedInSqlite(path: string): Promise<Counted> {
+  const store = await openSqliteStore({ path, ackAfter: { kind: "stored" } });
+  try {
+    let packets = 0, devices = 0;
+    for await (const page of store.scan()) {
+      for (const { count } of page) packets += count;
+      devices += page.length;
+    }
+    return { packets, devices };
+  } finally {
+    await store.close();
+  }
+}
+
+async function residentBytes(pids: readonly number[]): Promise<number> {
+  const { stdout } = await new Deno.Command("ps", { args: ["-o", "rss=", "-p", pids.join()] }).output();
+  const kilobytes = new TextDecoder().decode(stdout).trim().split(/\s+/).map(Number);
+  return kilobytes.reduce((sum, each) => sum + each, 0) * 1024;
+}
