@@ -3,7 +3,7 @@
  *
  * Streams put packets into the batch at its tail, where packets of one device melt into one
  * {@linkcode Delta}; the writer takes whole batches: `for await (const batch of queue)`. A batch is due
- * `flushIntervalMs` after its first packet, or as soon as it is full. The writer works on one batch at a
+ * `flushIntervalMs` after its first packet, or as soon as it is large. The writer works on one batch at a
  * time, so at most two are in memory.
  *
  * Full means {@linkcode PacketQueue.full}: a stream then stops reading, HTTP/2 flow control holds its
@@ -199,6 +199,8 @@ export interface QueueOptions {
   readonly maxBytes: number;
   /** Devices with packets that may wait for the writer: those of one batch. */
   readonly maxDevices: number;
+  /** With so many devices a batch is due, and grows only while the writer is busy with the one before. */
+  readonly dueDevices: number;
   /** How long a packet waits, at most, for others to be stored with. */
   readonly flushIntervalMs: number;
 }
@@ -266,10 +268,9 @@ export class PacketQueue implements AsyncIterable<PacketBatch> {
     const tail = this.#tail;
     tail.packets += packets;
     tail.bytes += bytes;
-    if (this.#tailFull) this.#setDue();
-    else if (this.#timer === undefined && !this.#due) {
-      this.#timer = setTimeout(() => this.#setDue(), this.options.flushIntervalMs);
-    }
+    if (this.#due) return;
+    if (this.#tailFull || tail.deltas >= this.options.dueDevices) this.#setDue();
+    else this.#timer ??= setTimeout(() => this.#setDue(), this.options.flushIntervalMs);
   }
 
   /** Ends the iteration after what was put in so far; nothing may be put in afterwards. */

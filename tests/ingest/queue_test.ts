@@ -18,7 +18,7 @@ class Owner implements SectionOwner {
   fence(): void {}
 }
 
-const bounds = { maxPackets: 1e6, maxBytes: 1e6, maxDevices: 1e6 };
+const bounds = { maxPackets: 1e6, maxBytes: 1e6, maxDevices: 1e6, dueDevices: 1e6 };
 const bytes = new TextEncoder().encode("0123456789");
 const device = (id: string) => new Device(id, new TextEncoder().encode(id), 0);
 
@@ -65,22 +65,30 @@ Deno.test("The queue is full by packets or by bytes, and one message may oversho
   queue.close();
 });
 
-Deno.test("The queue is full by devices, and those of a full batch are taken at once", async () => {
-  const queue = new PacketQueue({ ...bounds, maxDevices: 2, flushIntervalMs: 3_600_000 });
+Deno.test("A batch of many devices is taken at once, and grows while the writer is busy", async () => {
+  const queue = new PacketQueue({ ...bounds, dueDevices: 2, maxDevices: 3, flushIntervalMs: 3_600_000 });
   const owner = new Owner();
-  const section = queue.tail.section(owner, 0);
+  let section = queue.tail.section(owner, 0);
   const add = (id: Device) => {
     section.group.delta(id).add(1, bytes, 0, 1);
     queue.added(1, 1);
   };
-  const [a, b] = [device("a"), device("b")];
+  const batches = queue[Symbol.asyncIterator]();
+  const [a, b, c] = [device("a"), device("b"), device("c")];
+  const first = batches.next();
   add(a);
   add(a);
-  assert(!queue.full);
   add(b);
+  assert(!queue.full);
+  assertEquals((await first).value?.packets, 3);
+  // The writer is busy with the first now.
+  section = queue.tail.section(owner, 0);
+  add(a);
+  add(b);
+  assert(!queue.full);
+  add(c);
   assert(queue.full);
-  const { value: batch } = await queue[Symbol.asyncIterator]().next();
-  assertEquals(batch?.packets, 3);
+  assertEquals((await batches.next()).value?.packets, 3);
   assert(!queue.full);
   queue.close();
 });

@@ -59,6 +59,7 @@ class ModelIngest {
       maxPackets: random.int(1, 20),
       maxBytes: 2000,
       maxDevices: 50,
+      dueDevices: 10,
       flushIntervalMs: 1,
     });
     this.ingest = {
