@@ -11,12 +11,13 @@ import { parseArgs } from "node:util";
 import { describeResult, isExact } from "./report.ts";
 import { type ChaosResult, runChaos } from "./run.ts";
 
-const usage = `Usage: deno task chaos [--minutes M] [--seed N]
+const usage = `Usage: deno task chaos [--minutes M] [--workers N] [--seed N]
 
 Real Redis, two ingests, an api, and clients that know what they sent, while things fail; at the end,
 what was sent is compared with what was counted.
 
   --minutes M   How long things fail; 10 unless given, fractions are allowed.
+  --workers N   Processes of each ingest that take packets, and die one by one too; 1 unless given.
   --seed N      Picks the same faults in the same order as an earlier run; drawn and printed unless given.`;
 
 async function main(): Promise<number> {
@@ -25,7 +26,7 @@ async function main(): Promise<number> {
     console.error(usage);
     return 2;
   }
-  const { seed, durationMs } = given;
+  const { seed } = given;
   const interrupted = new AbortController();
   const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
   let exitCode: number | undefined;
@@ -38,7 +39,7 @@ async function main(): Promise<number> {
   console.log(`seed ${seed}: the same faults again with --seed ${seed}\n`);
   let result: ChaosResult;
   try {
-    result = await runChaos({ seed, durationMs, signal: interrupted.signal, progress: console.log });
+    result = await runChaos({ ...given, signal: interrupted.signal, progress: console.log });
   } catch (error) {
     if (exitCode === undefined) console.error(`seed ${seed}: the run failed`, error);
     return exitCode ?? 1;
@@ -48,18 +49,23 @@ async function main(): Promise<number> {
   return isExact(result) ? 0 : 1;
 }
 
-function readArguments(): { seed: number; durationMs: number } | undefined {
+function readArguments(): { seed: number; durationMs: number; workers: number } | undefined {
   try {
     const { values } = parseArgs({
       args: Deno.args,
-      options: { minutes: { type: "string", default: "10" }, seed: { type: "string" } },
+      options: {
+        minutes: { type: "string", default: "10" },
+        workers: { type: "string", default: "1" },
+        seed: { type: "string" },
+      },
     });
-    const minutes = Number(values.minutes);
+    const minutes = Number(values.minutes), workers = Number(values.workers);
     const seed = values.seed === undefined
       ? crypto.getRandomValues(new Uint32Array(1))[0]!
       : Number(values.seed);
     if (!(minutes > 0 && minutes <= 24 * 60) || !Number.isSafeInteger(seed)) return undefined;
-    return { seed, durationMs: minutes * 60_000 };
+    if (!Number.isInteger(workers) || workers < 1 || workers > 64) return undefined;
+    return { seed, durationMs: minutes * 60_000, workers };
   } catch {
     return undefined; // an unknown flag
   }

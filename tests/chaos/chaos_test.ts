@@ -7,7 +7,7 @@ import { runChaos } from "./run.ts";
 Deno.test("Nothing is lost and nothing counted twice in 45 seconds of faults of every kind", async () => {
   const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
   const { signal } = new AbortController();
-  const result = await runChaos({ seed, durationMs: 45_000, signal, progress() {} });
+  const result = await runChaos({ seed, durationMs: 45_000, workers: 1, signal, progress() {} });
   const report = `seed ${seed}\n${describeResult(result)}`;
   assert(isExact(result), report);
   const kinds = [...result.faults.values()].filter((times) => times > 0);
@@ -17,8 +17,9 @@ Deno.test("Nothing is lost and nothing counted twice in 45 seconds of faults of 
 
 Deno.test("A run that is interrupted leaves nothing behind and says so", async () => {
   const interrupted = new AbortController();
-  const running = runChaos({ seed: 1, durationMs: 60_000, signal: interrupted.signal, progress() {} });
+  const { signal } = interrupted;
+  const running = runChaos({ seed: 1, durationMs: 60_000, workers: 2, signal, progress() {} });
   setTimeout(() => interrupted.abort(), 3000);
   const error = await running.then(() => undefined, (error) => error);
-  assertEquals(error, interrupted.signal.reason);
+  assertEquals(error, signal.reason);
 });

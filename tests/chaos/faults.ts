@@ -17,6 +17,8 @@ export interface Scene {
   readonly ingests: readonly IngestPlace[];
   /** Between the clients and the ingests. */
   readonly front: FaultProxy;
+  /** Processes of each ingest that take packets. */
+  readonly workers: number;
   /** Between each ingest and Redis. */
   readonly redisProxies: readonly FaultProxy[];
   readonly gateways: readonly Gateway[];
@@ -37,7 +39,7 @@ const OCCASION_MS = 10_000;
 
 /** All kinds of faults in `scene`. */
 export function allFaults(scene: Scene): Fault[] {
-  const { redis, ingests, front, redisProxies, gateways, sessionClients, signal } = scene;
+  const { redis, ingests, workers, front, redisProxies, gateways, sessionClients, signal } = scene;
   let redisRuns = true;
 
   /** False: the run is being ended. */
@@ -81,10 +83,17 @@ export function allFaults(scene: Scene): Fault[] {
       if (await pause(random.int(0, 1500))) await ingest.start();
     }),
     ofIngest("SIGSTOP an ingest", async (ingest, random) => {
-      ingest.pause();
+      await ingest.pause();
       await pause(random.int(100, 6000));
-      ingest.resume();
+      await ingest.resume();
     }),
+    ...workers === 1 ? [] : [{
+      name: "kill -9 a worker",
+      async inject(random: Random) {
+        const up = ingests.filter(({ state }) => state === "up");
+        return up.length > 0 && await random.pick(up).kill9Worker(random);
+      },
+    }],
     ofRedis("kill -9 Redis", async (random) => {
       redisRuns = false;
       await redis.kill9();

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Random } from "../random.ts";
 import { TallyProcess } from "../tally_process.ts";
 
 /** The place of one ingest: when its process has been ended, another takes the place. */
@@ -46,16 +47,28 @@ export class IngestPlace implements AsyncDisposable {
     this.violated(`an ingest ended with ${signal ?? code} after SIGTERM:\n${process.output.join("\n")}`);
   }
 
-  /** SIGSTOP: connections stay open, and afterwards it does not know that it was away. */
-  pause(): void {
+  /** SIGKILL for one of the workers; the process that keeps them starts another. False: there is none. */
+  async kill9Worker(random: Random): Promise<boolean> {
+    const { pids = [] } = this.#process ?? {};
+    if (pids.length === 0) return false;
+    const [pid] = pids.splice(random.int(0, pids.length - 1), 1);
+    return await signalled("KILL", pid!);
+  }
+
+  /** SIGSTOP, also for workers: connections stay open, and afterwards it does not know that it was away. */
+  async pause(): Promise<void> {
     this.state = "stopped";
-    this.#process?.kill("SIGSTOP");
+    for (const pid of this.#pids()) await signalled("STOP", pid);
   }
 
   /** SIGCONT. */
-  resume(): void {
-    this.#process?.kill("SIGCONT");
+  async resume(): Promise<void> {
+    for (const pid of this.#pids()) await signalled("CONT", pid);
     this.state = "up";
+  }
+
+  #pids(): readonly number[] {
+    return this.#process === undefined ? [] : [...new Set([this.#process.pid, ...this.#process.pids])];
   }
 
   /** Kills what runs. */
@@ -64,9 +77,18 @@ export class IngestPlace implements AsyncDisposable {
   }
 
   async #end(signal: Deno.Signal): Promise<Deno.CommandStatus> {
+    // Workers that are stopped would not notice.
+    if (this.state === "stopped") await this.resume();
     this.state = "changing";
     const process = this.#process;
     process?.kill(signal);
     return await process?.ended ?? { success: true, code: 0, signal: null };
   }
+}
+
+/** Sends a signal; false: there is no such process any more. */
+async function signalled(signal: "KILL" | "STOP" | "CONT", pid: number): Promise<boolean> {
+  const { success } = await new Deno.Command("kill", { args: ["-s", signal, String(pid)], stderr: "null" })
+    .output();
+  return success;
 }

@@ -25,6 +25,8 @@ export interface ChaosOptions {
   /** Decides which faults come, in which order, and what they are like. When they hit, the machine decides. */
   readonly seed: number;
   readonly durationMs: number;
+  /** Processes of each of the two ingests that take packets, on one port. */
+  readonly workers: number;
   /** Ends the run at once. */
   readonly signal: AbortSignal;
   /** Told now and then how far it is. */
@@ -65,9 +67,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   parts.defer(() => Deno.remove(folder, { recursive: true }));
   const redis = parts.use(await startRedis({ appendonly: "yes", appendfsync: "always" }));
   const redisProxies = [1, 2].map(() => parts.use(new FaultProxy(() => redis.port)));
-  const ingests = redisProxies.map(({ port }) =>
-    parts.use(new IngestPlace({ REDIS_HOST: "127.0.0.1", REDIS_PORT: String(port) }, violated))
-  );
+  const { workers } = options;
+  const ingests = redisProxies.map(({ port }) => {
+    const settings = { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(port), INGEST_WORKERS: String(workers) };
+    return parts.use(new IngestPlace(settings, violated));
+  });
   await Promise.all(ingests.map((ingest) => ingest.start()));
   const api = await TallyProcess.start("api", { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(redis.port) });
   let apiMayEnd = false;
@@ -110,7 +114,16 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   });
 
   const sessionClients = [...gateways, ...handWritten];
-  const faults = allFaults({ redis, ingests, front, redisProxies, gateways, sessionClients, signal });
+  const faults = allFaults({
+    redis,
+    ingests,
+    workers,
+    front,
+    redisProxies,
+    gateways,
+    sessionClients,
+    signal,
+  });
   const injected = await injectFaults(faults, random, options.durationMs, {
     signal: AbortSignal.any([signal, failed.signal]),
     violated,
