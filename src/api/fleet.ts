@@ -19,6 +19,12 @@ const MIN_REUSE_MS = 25;
 const REUSE_PER_READ = 4;
 
 /**
+ * Calls of {@linkcode MAX_IDS_PER_CALL} devices that wait for the store together: 10 ms of Redis' time. One
+ * after the other, each would wait for a batch of ingest's before it.
+ */
+const CALLS_AT_ONCE = 4;
+
+/**
  * What other programs write into the counts does not show among the changes: the whole store is read this
  * often besides, 0.26 s of Redis' time for 100,000 devices, in pages of a thousand.
  */
@@ -124,16 +130,22 @@ export class Fleet {
   }
 
   async #reread(deviceIds: readonly string[]): Promise<void> {
-    const { store, unixNow } = this.#options;
+    const calls: Promise<void>[] = [];
     for (let start = 0; start < deviceIds.length; start += MAX_IDS_PER_CALL) {
-      const asked = deviceIds.slice(start, start + MAX_IDS_PER_CALL);
-      const missing = new Set(asked);
-      for (const summary of await store.summaries(asked)) {
-        this.index.set(summary, this.#rounds, unixNow());
-        missing.delete(summary.deviceId);
-      }
-      for (const deviceId of missing) this.index.delete(deviceId);
+      calls.push(this.#rereadSome(deviceIds.slice(start, start + MAX_IDS_PER_CALL)));
+      if (calls.length === CALLS_AT_ONCE) await Promise.all(calls.splice(0));
     }
+    await Promise.all(calls);
+  }
+
+  async #rereadSome(deviceIds: readonly string[]): Promise<void> {
+    const { store, unixNow } = this.#options;
+    const missing = new Set(deviceIds);
+    for (const summary of await store.summaries(deviceIds)) {
+      this.index.set(summary, this.#rounds, unixNow());
+      missing.delete(summary.deviceId);
+    }
+    for (const deviceId of missing) this.index.delete(deviceId);
   }
 
   #read(startedAtMs: number): Promise<void> {

@@ -20,7 +20,11 @@ import { nextTick } from "node:process";
 /** What a device may send ahead on a connection and on a stream before it is told more (RFC 9113, 6.9.2). */
 const INITIAL_WINDOW_BYTES = 65_535;
 
-/** Bytes that may be under way on a stream from its first WINDOW_UPDATE on, which only a busy one gets. */
+/**
+ * Bytes that may be under way on a stream from its first WINDOW_UPDATE on, which only a busy one gets. Of 16
+ * streams with 16 frames per write, and with filled frames, one worker takes 1.2 and 1.9 M packets/s with
+ * 64 KiB, 1.6 and 2.3 M with 256 KiB; with 1 MiB small frames overflow the socket's buffer and stall.
+ */
 const STREAM_WINDOW_BYTES = 1 << 18;
 
 /** And on a connection: more than on a stream, lest one that waits for room hold up the others. */
