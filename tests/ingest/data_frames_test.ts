@@ -142,6 +142,7 @@ Deno.test("Only a device that sends much is told that it may send more ahead", a
   const data = framedPacket(packet("sensor-1", "x".repeat(16_000)));
   await connection.send(preface, requestHeaders(1, path), frame(DATA, 0, 1, data));
   await until(() => ingest.counters.received === 1, "the packet arrived");
+  await until(() => updates().length > 0, "the connection's window opens");
   assertEquals(updates().map(({ stream }) => stream), [0]);
   for (let i = 0; i < 2; i++) await connection.send(frame(DATA, 0, 1, data));
   await until(() => updates().length > 1, "the stream's window opens");
