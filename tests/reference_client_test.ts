@@ -7,6 +7,7 @@ import { assertEquals } from "@std/assert";
 import { Program } from "./program.ts";
 import { PythonFolder } from "./python.ts";
 import { startRedis } from "./redis_server.ts";
+import { until } from "./until.ts";
 
 const proto = (packageLine: string) => `
 syntax = "proto3";
@@ -75,8 +76,10 @@ for (const packageLine of ["", "package app.telemetry;"]) {
       await folder.protoc(folder.path, "app/telemetry.proto");
       assertEquals(await folder.run("send_once.py"), "✅ Sent 10 packets\n");
 
-      const metrics = await fetch(`http://127.0.0.1:${httpPort}/metrics`);
-      assertEquals(await metrics.json(), [{ device_id: "sensor-1", count: 10 }]);
+      const read = async () => await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).json();
+      // An answer may be 250 ms old.
+      await until(async () => (await read()).length > 0, "the device is there");
+      assertEquals(await read(), [{ device_id: "sensor-1", count: 10 }]);
       for (const program of [ingest, api]) {
         program.signal("SIGINT");
         assertEquals((await program.end()).code, 0);
