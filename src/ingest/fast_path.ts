@@ -2,17 +2,8 @@
  * The quick way from HTTP/2 to a {@linkcode DeviceStream}: messages are found in the DATA chunks where
  * they lie, without grpc-js's machinery per message, which costs more than all the rest together.
  *
- * It hooks into `grpc.Server` at a private method, so the version of grpc-js is pinned. Should the
- * method be gone, {@linkcode installFastPath} says so and grpc-js's own handlers serve, with the same
- * meaning and a fraction of the speed. Calls it does not take (health, compressed messages) go there
- * anyway.
- *
  * @module
  */
-import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
-
-import type { Server } from "@grpc/grpc-js";
-
 import { grpcStatus, RequestError } from "../errors.ts";
 import {
   type Ack,
@@ -22,55 +13,31 @@ import {
   SESSION_KEY,
   streamPackets,
 } from "../telemetry_proto.ts";
-import { DataFrames, type DataReader } from "./data_frames.ts";
+import type { HeaderField } from "./hpack.ts";
+import type { Accept } from "./http2_connection.ts";
+import type { Http2Stream, StreamReader } from "./http2_stream.ts";
+import { joined } from "./http2_frames.ts";
 import { DeviceStream, type Ingest, parseStreamHead, type StreamCall, type StreamKind } from "./stream.ts";
-
-type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
 const kinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((service) => [
   [`/${service}/StreamPackets`, "packets"],
   [`/${service}/StreamBatches`, "batches"],
 ]));
 
-/** Makes `server`, not yet bound, take the telemetry calls the quick way. False: it has no such hook. */
-export function installFastPath(server: Server, ingest: Ingest, maxMessageBytes: number): boolean {
-  return interceptStreams(server, (stream, headers) => {
-    const kind = kinds.get(headers[":path"] as string);
-    const taken = kind !== undefined && /^application\/grpc(\+proto)?$/.test(headers["content-type"] ?? "") &&
-      (headers["grpc-encoding"] ?? "identity") === "identity";
-    if (taken) receive(stream, headers, kind, ingest, maxMessageBytes);
-    return taken;
-  });
-}
-
-/**
- * Keeps from grpc-js what would end the process: streams that were taken back before it sees them, which it
- * answers, and errors of streams that it answers at once, to which it does not listen.
- */
-export function guardStreams(server: Server): boolean {
-  return interceptStreams(server, (stream) => {
-    stream.on("error", () => {}); // "close" follows, and says all there is to do
-    return stream.destroyed || stream.closed;
-  });
-}
-
-/** Shows each HTTP/2 stream to `take`, and to grpc-js those that it does not take. */
-function interceptStreams(
-  server: Server,
-  take: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => boolean,
-): boolean {
-  const hooked = server as unknown as { _streamHandler?: StreamHandler };
-  const ordinary = hooked._streamHandler;
-  if (typeof ordinary !== "function" || ordinary.length !== 3) return false;
-  hooked._streamHandler = function (interceptors, stream, headers) {
-    if (!take(stream, headers)) ordinary.call(server, interceptors, stream, headers);
+/** Takes the telemetry calls whose messages are not compressed; the others are grpc-js's. */
+export function acceptTelemetry(ingest: Ingest, maxMessageBytes: number): Accept {
+  return (headers) => {
+    const kind = kinds.get(valueOf(headers, ":path") ?? "");
+    const taken = kind !== undefined && valueOf(headers, ":method") === "POST" &&
+      /^application\/grpc(\+proto)?$/.test(valueOf(headers, "content-type") ?? "") &&
+      (valueOf(headers, "grpc-encoding") ?? "identity") === "identity";
+    return taken ? (stream) => receive(stream, headers, kind, ingest, maxMessageBytes) : undefined;
   };
-  return true;
 }
 
 function receive(
-  http2Stream: ServerHttp2Stream,
-  headers: IncomingHttpHeaders,
+  http2Stream: Http2Stream,
+  headers: readonly HeaderField[],
   kind: StreamKind,
   ingest: Ingest,
   maxMessageBytes: number,
@@ -78,45 +45,33 @@ function receive(
   const call = new FastCall(http2Stream);
   let head;
   try {
-    head = parseStreamHead(text(headers[SESSION_KEY]), text(headers[OFFSET_KEY]));
+    head = parseStreamHead(valueOf(headers, SESSION_KEY), valueOf(headers, OFFSET_KEY));
   } catch (error) {
     return call.end(error, 0);
   }
   const stream = new DeviceStream(ingest, kind, head, call);
-  const reader = new MessageReader(stream, maxMessageBytes);
-  http2Stream.on("close", () => {
-    reader.cancel();
-    stream.cancelled();
-  });
-  http2Stream.on("end", () => reader.end());
-  const connection = DataFrames.of(http2Stream);
-  // Where the length is announced, node:http2 compares it with what it sees itself.
-  if (connection === undefined || headers["content-length"] !== undefined) {
-    http2Stream.on("data", (chunk: Uint8Array) => {
-      reader.read(chunk, 0, chunk.length);
-      if (reader.waiting) http2Stream.pause();
-    });
-    reader.onResume = () => http2Stream.resume();
-  } else {
-    const taken = connection.take(http2Stream, reader);
-    reader.onResume = () => taken.resume();
-    http2Stream.resume();
-  }
+  const reader = http2Stream.reader = new MessageReader(stream, http2Stream, maxMessageBytes);
   if (head.session === undefined) reader.goOn();
   else stream.claimSession(head.session).then(() => reader.goOn());
 }
 
-function text(value: string | string[] | undefined): string | undefined {
-  return Array.isArray(value) ? value.join(",") : value;
+/** The value of a header; of one that came several times, all of them. */
+function valueOf(headers: readonly HeaderField[], name: string): string | undefined {
+  let value: string | undefined;
+  for (const [key, next] of headers) {
+    if (key === name) value = value === undefined ? next : `${value},${next}`;
+  }
+  return value;
 }
 
 /** Bytes before each message: one for "compressed", four for the length, big-endian. */
 const PREFIX_BYTES = 5;
 
+/** Small chunks that wait are put together to pieces of this size. */
+const WAITING_PIECE_BYTES = 4096;
+
 /** Finds the messages in a stream's chunks and gives them to it as long as the queue has room. */
-class MessageReader implements DataReader {
-  /** Told when all that waited is read. */
-  onResume: () => void = () => {};
+class MessageReader implements StreamReader {
   /** A message that spans chunks: its bytes so far, and how many it will have. */
   #split: Uint8Array | undefined;
   #splitFilled = 0;
@@ -128,22 +83,29 @@ class MessageReader implements DataReader {
   #ended = false;
   readonly #goOn = () => this.goOn();
 
-  constructor(readonly stream: DeviceStream, readonly maxMessageBytes: number) {}
+  constructor(
+    readonly stream: DeviceStream,
+    readonly http2Stream: Http2Stream,
+    readonly maxMessageBytes: number,
+  ) {}
 
   get waiting(): boolean {
     return this.#waiting !== undefined;
   }
 
   read(bytes: Uint8Array, start: number, end: number): void {
-    // Copies: a small rest would keep all that was received with it.
-    if (this.#waiting !== undefined) {
-      this.#waiting.push(bytes.slice(start, end));
-      return;
-    }
+    if (this.#waiting !== undefined) return this.#wait(this.#waiting, bytes.subarray(start, end));
     const at = this.#parse(bytes, start, end);
     if (at === end) return;
     this.#waiting = [bytes.slice(at, end)];
     this.#waitForRoom();
+  }
+
+  /** Copies: a small rest would keep all that was received with it, and many small ones take more than they are. */
+  #wait(waiting: Uint8Array[], bytes: Uint8Array): void {
+    const last = waiting.at(-1);
+    if (last === undefined || last.length + bytes.length > WAITING_PIECE_BYTES) waiting.push(bytes.slice());
+    else waiting[waiting.length - 1] = joined(last, bytes);
   }
 
   /** The device has sent its last chunk. */
@@ -156,11 +118,12 @@ class MessageReader implements DataReader {
     this.stream.end();
   }
 
-  /** The device is gone: nothing more is read, and what waits is let go. */
-  cancel(): void {
+  /** The call is over, or the device gone: nothing more is read, and what waits is let go. */
+  close(): void {
     this.stream.ingest.queue.forget(this.#goOn);
     this.#waiting = undefined;
     this.#split = undefined;
+    this.stream.cancelled();
   }
 
   /** Reads what waits. */
@@ -173,7 +136,7 @@ class MessageReader implements DataReader {
       return this.#waitForRoom();
     }
     this.#waiting = undefined;
-    this.onResume();
+    this.http2Stream.resume();
     if (this.#ended) this.end();
   }
 
@@ -255,81 +218,48 @@ class MessageReader implements DataReader {
   }
 }
 
-const responseHeaders = {
-  ":status": 200,
-  "content-type": "application/grpc+proto",
-  "grpc-accept-encoding": "identity,deflate,gzip",
-};
-
-/** How long a device may take to close its side of a call that ended early. */
-const EARLY_END_GRACE_MS = 100;
+const responseHeaders: readonly HeaderField[] = [
+  [":status", "200"],
+  ["content-type", "application/grpc+proto"],
+  ["grpc-accept-encoding", "identity,deflate,gzip"],
+];
 
 /** The device's end of an HTTP/2 stream. */
 class FastCall implements StreamCall {
   #over = false;
 
-  constructor(readonly http2Stream: ServerHttp2Stream) {}
-
-  /** The device took its stream back, or its connection is gone: `respond` and `sendTrailers` would throw. */
-  get #gone(): boolean {
-    return this.http2Stream.destroyed || this.http2Stream.closed;
-  }
+  constructor(readonly http2Stream: Http2Stream) {}
 
   sendHeaders(committed: number | undefined): void {
-    const { http2Stream } = this;
-    if (this.#gone || http2Stream.headersSent) return;
-    const headers = {
-      ...responseHeaders,
-      ...(committed !== undefined && { [COMMITTED_KEY]: String(committed) }),
-    };
-    http2Stream.respond(headers, { waitForTrailers: true });
+    if (this.http2Stream.headersSent) return;
+    const fields = committed === undefined
+      ? responseHeaders
+      : [...responseHeaders, [COMMITTED_KEY, String(committed)] as const];
+    this.http2Stream.sendHeaders(fields);
   }
 
   sendAck(ack: Ack, whenWritable: () => void): boolean {
-    const { http2Stream } = this;
-    if (this.#over || this.#gone) return true;
+    if (this.#over) return true;
     this.sendHeaders(undefined);
     const message = streamPackets.responseSerialize(ack);
     const framed = new Uint8Array(PREFIX_BYTES + message.length);
     new DataView(framed.buffer).setUint32(1, message.length);
     framed.set(message, PREFIX_BYTES);
-    const writable = http2Stream.write(framed);
-    if (!writable) http2Stream.once("drain", whenWritable);
-    return writable;
+    return this.http2Stream.write(framed, whenWritable);
   }
 
   end(error: unknown, committed: number): void {
-    const { http2Stream } = this;
-    if (this.#over || this.#gone) return;
+    if (this.#over) return;
     this.#over = true;
-    const trailers: Record<string, string> = { "grpc-status": "0" };
-    if (error !== undefined) {
+    const trailers: HeaderField[] = [];
+    if (error === undefined) trailers.push(["grpc-status", "0"]);
+    else {
       const { code, details } = grpcStatus(error);
-      trailers["grpc-status"] = String(code);
-      trailers["grpc-message"] = encodeURI(details);
-      trailers[COMMITTED_KEY] = String(committed);
+      trailers.push(["grpc-status", String(code)], ["grpc-message", encodeURI(details)]);
+      trailers.push([COMMITTED_KEY, String(committed)]);
     }
-    if (!http2Stream.headersSent) {
-      // gRPC's "Trailers-Only": headers of their own would tell the device that it has its session.
-      http2Stream.respond({ ...responseHeaders, ...trailers }, { endStream: true });
-      return this.#stopReading();
-    }
-    http2Stream.once("wantTrailers", () => {
-      if (this.#gone) return;
-      http2Stream.sendTrailers(trailers);
-      this.#stopReading();
-    });
-    http2Stream.end();
-  }
-
-  /**
-   * What the device still sends is of no use. Most close their side at the sight of trailers; the others are
-   * told by RST_STREAM with NO_ERROR (RFC 9113, 8.1), which must not overtake the trailers.
-   */
-  #stopReading(): void {
-    const { http2Stream } = this;
-    if (http2Stream.readableEnded) return;
-    const timer = setTimeout(() => http2Stream.close(constants.NGHTTP2_NO_ERROR), EARLY_END_GRACE_MS);
-    http2Stream.once("close", () => clearTimeout(timer));
+    // Without headers, gRPC's "Trailers-Only": headers of their own would tell the device that it has its session.
+    if (this.http2Stream.headersSent) this.http2Stream.end(trailers);
+    else this.http2Stream.sendHeaders([...responseHeaders, ...trailers], true);
   }
 }

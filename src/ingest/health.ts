@@ -18,9 +18,10 @@ import {
 } from "@grpc/grpc-js";
 import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
 
-const definition = loadSync(fileURLToPath(new URL("../../proto/health.proto", import.meta.url)))[
-  "grpc.health.v1.Health"
-] as ServiceDefinition;
+const file = fileURLToPath(new URL("../../proto/health.proto", import.meta.url));
+
+// With defaults: who asks for the server as a whole sends an empty message.
+const definition = loadSync(file, { defaults: true })["grpc.health.v1.Health"] as ServiceDefinition;
 
 /** The numbers of `HealthCheckResponse.ServingStatus`. */
 const SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3;

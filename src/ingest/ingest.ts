@@ -127,7 +127,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const producer = crypto.randomUUID();
   const writer = new Writer({ queue, store, counters, producer, now, log, abandon: abandon.signal });
 
-  const server = await TelemetryServer.start(ingest, { ...options, fastPath: options.fastPath ?? true });
+  const { fastPath = true } = options;
+  const server = await TelemetryServer.start(ingest, { ...options, fastPath });
   const finished = writer.run();
   const stopWatching = watchStore(store, writer, () => {
     const { failingSinceMs } = writer;
@@ -146,7 +147,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       pid: options.pid,
       worker: options.worker,
       ingestAddress: `${options.host.includes(":") ? `[${options.host}]` : options.host}:${server.port}`,
-      fastPath: server.fastPath,
+      fastPath,
       startedMs,
       reportedMs: now(),
       streams: counters.openStreams,
@@ -190,9 +191,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   return {
     host: options.host,
     port: server.port,
-    get fastPath() {
-      return server.fastPath;
-    },
+    fastPath,
     counters,
     drain,
     finished,

@@ -4,6 +4,8 @@
  *
  * @module
  */
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+
 import {
   Metadata,
   type Server,
@@ -98,6 +100,22 @@ function committedMetadata(committed: number | undefined): Metadata {
   const metadata = new Metadata();
   if (committed !== undefined) metadata.set(COMMITTED_KEY, String(committed));
   return metadata;
+}
+
+type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
+
+/**
+ * Keeps from grpc-js what would end the process: streams that were taken back before it sees them, which it
+ * answers, and errors of streams that it answers at once, to which it does not listen. It hooks into
+ * `grpc.Server` at a private method, so the version of grpc-js is pinned; `server_test.ts` has such streams.
+ */
+export function guardStreams(server: Server): void {
+  const hooked = server as unknown as { _streamHandler: StreamHandler };
+  const handle = hooked._streamHandler;
+  hooked._streamHandler = function (interceptors, stream, headers) {
+    stream.on("error", () => {}); // "close" follows, and says all there is to do
+    if (!stream.destroyed && !stream.closed) handle.call(server, interceptors, stream, headers);
+  };
 }
 
 /** `StreamPackets`: one Ack, with the end. */

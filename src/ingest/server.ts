@@ -4,15 +4,16 @@
  * @module
  */
 import { type AddressInfo, createServer, type Server as Listener, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
 import { guardHttp2 } from "../http2_guard.ts";
 import { SERVICE_NAMES } from "../telemetry_proto.ts";
-import { DataFrames } from "./data_frames.ts";
-import { guardStreams, installFastPath } from "./fast_path.ts";
+import { acceptTelemetry } from "./fast_path.ts";
 import { Health } from "./health.ts";
-import { addTelemetryService } from "./ordinary_path.ts";
+import { type Accept, Http2Connection } from "./http2_connection.ts";
+import { addTelemetryService, guardStreams } from "./ordinary_path.ts";
 import type { Ingest } from "./stream.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
@@ -29,11 +30,11 @@ export interface ServerOptions {
   readonly fastPath: boolean;
 }
 
-/** HTTP/2 streams a device may have open on one connection; a gateway may want some. */
-const MAX_STREAMS_PER_CONNECTION = 1000;
-
-/** A connection that is silent for this long is asked for a sign of life, and closed without one. */
-const KEEPALIVE_TIME_MS = 30_000, KEEPALIVE_TIMEOUT_MS = 10_000;
+/**
+ * How often each connection is looked at: one that is silent for 30 to 40 s is asked for a sign of life, and cut
+ * off ten seconds later.
+ */
+const CHECK_INTERVAL_MS = 10_000;
 
 /**
  * Connections that may wait to be accepted: a fleet that reconnects all together. The system caps it
@@ -50,49 +51,47 @@ export class TelemetryServer {
   // Accepted here and not by grpc-js, which can neither share a port nor set a backlog.
   readonly #listener = createServer({ noDelay: true }, (socket) => this.#accept(socket));
   readonly #sockets = new Set<Socket>();
+  readonly #connections = new Set<Http2Connection>();
   readonly #server: Server;
-  readonly #health: Health;
-  readonly #connections: ReturnType<Server["createConnectionInjector"]>;
-  #fastPath: boolean;
+  readonly #health = new Health(SERVICE_NAMES);
+  readonly #toGrpcJs: (socket: Duplex) => void;
+  readonly #accepted: Accept;
+  readonly #checking: ReturnType<typeof setInterval>;
   #port = 0;
 
-  private constructor(server: Server, health: Health, fastPath: boolean) {
-    this.#server = server;
-    this.#health = health;
-    this.#fastPath = fastPath;
-    this.#connections = server.createConnectionInjector(ServerCredentials.createInsecure());
+  private constructor(ingest: Ingest, readonly options: ServerOptions) {
+    guardHttp2();
+    this.#server = new Server({
+      "grpc.max_receive_message_length": options.maxMessageBytes,
+      // Its bookkeeping per message is of no use here, and the quick way does not feed it.
+      "grpc.enable_channelz": 0,
+    });
+    addTelemetryService(this.#server, ingest);
+    this.#health.addTo(this.#server);
+    guardStreams(this.#server);
+    const { injectConnection } = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#toGrpcJs = injectConnection;
+    this.#accepted = options.fastPath ? acceptTelemetry(ingest, options.maxMessageBytes) : () => undefined;
+    this.#checking = setInterval(() => {
+      for (const connection of this.#connections) connection.check();
+    }, CHECK_INTERVAL_MS);
   }
 
   /** Binds and serves; rejects when the address cannot be had. */
   static async start(ingest: Ingest, options: ServerOptions): Promise<TelemetryServer> {
-    guardHttp2();
-    const server = new Server({
-      "grpc.max_receive_message_length": options.maxMessageBytes,
-      "grpc.max_concurrent_streams": MAX_STREAMS_PER_CONNECTION,
-      "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
-      "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
-      // Its bookkeeping per message is of no use here, and the quick way does not feed it.
-      "grpc.enable_channelz": 0,
-    });
-    addTelemetryService(server, ingest);
-    const health = new Health(SERVICE_NAMES);
-    health.addTo(server);
-    const fastPath = options.fastPath && installFastPath(server, ingest, options.maxMessageBytes);
-    guardStreams(server); // last, so that it sees them first
-
-    const telemetryServer = new TelemetryServer(server, health, fastPath);
-    telemetryServer.#port = await listen(telemetryServer.#listener, options);
-    return telemetryServer;
+    const server = new TelemetryServer(ingest, options);
+    try {
+      server.#port = await listen(server.#listener, options);
+    } catch (error) {
+      clearInterval(server.#checking);
+      throw error;
+    }
+    return server;
   }
 
   /** TCP port bound. */
   get port(): number {
     return this.#port;
-  }
-
-  /** Whether the quick way of `fast_path.ts` and `data_frames.ts` serves, as far as is known. */
-  get fastPath(): boolean {
-    return this.#fastPath;
   }
 
   /** Connections open now. */
@@ -107,8 +106,10 @@ export class TelemetryServer {
 
   /** Stops listening, tells the devices to go elsewhere (GOAWAY); resolves when every call has ended. */
   async close(): Promise<void> {
+    clearInterval(this.#checking);
     this.#health.close();
     this.#listener.close();
+    await Promise.all(Array.from(this.#connections, (connection) => connection.goAway()));
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
   }
 
@@ -122,10 +123,13 @@ export class TelemetryServer {
   }
 
   #accept(socket: Socket): void {
+    const connection = new Http2Connection(socket, this.#accepted, this.#toGrpcJs);
     this.#sockets.add(socket);
-    socket.once("close", () => this.#sockets.delete(socket));
-    this.#connections.injectConnection(socket);
-    this.#fastPath &&= DataFrames.watch(socket);
+    this.#connections.add(connection);
+    socket.once("close", () => {
+      this.#sockets.delete(socket);
+      this.#connections.delete(connection);
+    });
   }
 
   /** Cuts all connections. */

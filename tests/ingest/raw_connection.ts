@@ -6,8 +6,27 @@
 import { connect, type Socket } from "node:net";
 
 /** Frame types and flags of RFC 9113. */
-export const DATA = 0, HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, WINDOW_UPDATE = 8;
+export const DATA = 0,
+  HEADERS = 1,
+  PRIORITY = 2,
+  RST_STREAM = 3,
+  SETTINGS = 4,
+  PUSH_PROMISE = 5,
+  PING = 6,
+  GOAWAY = 7,
+  WINDOW_UPDATE = 8,
+  CONTINUATION = 9;
 export const END_STREAM = 1, ACK = 1, END_HEADERS = 4, PADDED = 8;
+
+/** Error codes of RFC 9113. */
+export const NO_ERROR = 0,
+  PROTOCOL_ERROR = 1,
+  FLOW_CONTROL_ERROR = 3,
+  FRAME_SIZE_ERROR = 6,
+  REFUSED_STREAM = 7,
+  CANCEL = 8,
+  COMPRESSION_ERROR = 9,
+  ENHANCE_YOUR_CALM = 11;
 
 /** One frame. */
 export function frame(
@@ -31,20 +50,33 @@ export const preface = new Uint8Array([
 ]);
 
 /** HEADERS of a call; literals without indexing, behind `:method POST` and `:scheme http`. */
-export function requestHeaders(stream: number, path: string): Uint8Array {
-  const literal = (
-    name: string,
-    value: string,
-  ) => [0, name.length, ...Buffer.from(name), value.length, ...Buffer.from(value)];
-  const block = [
-    0x83,
-    0x86,
-    ...literal(":path", path),
-    ...literal(":authority", "localhost"),
-    ...literal("content-type", "application/grpc"),
-    ...literal("te", "trailers"),
-  ];
-  return frame(HEADERS, END_HEADERS, stream, block);
+export function requestHeaders(stream: number, path: string, more: Record<string, string> = {}): Uint8Array {
+  return frame(HEADERS, END_HEADERS, stream, headerBlock(path, more));
+}
+
+/** What {@linkcode requestHeaders} carries. */
+export function headerBlock(path: string, more: Record<string, string> = {}): number[] {
+  const headers = {
+    ":path": path,
+    ":authority": "localhost",
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...more,
+  };
+  const literals = Object.entries(headers).map(([name, value]) => [0, ...text(name), ...text(value)]);
+  return [0x83, 0x86, ...literals.flat()];
+}
+
+/** A string of less than 16 kB as HPACK has it. */
+function text(value: string): number[] {
+  const over = value.length - 127;
+  const length = over < 0 ? [value.length] : over < 128 ? [127, over] : [127, over & 127 | 128, over >> 7];
+  return [...length, ...Buffer.from(value)];
+}
+
+/** A number as frames have it. */
+export function uint32(value: number): number[] {
+  return [value >>> 24, value >>> 16 & 255, value >>> 8 & 255, value & 255];
 }
 
 /** A frame that came. */
@@ -76,6 +108,17 @@ export class RawConnection implements Disposable {
   async send(...parts: Uint8Array[]): Promise<void> {
     await new Promise<void>((resolve) => this.#socket.write(Buffer.concat(parts), () => resolve()));
     await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+
+  /** What came of a type, on a stream if it is named. */
+  all(type: number, stream?: number): HeardFrame[] {
+    return this.heard.filter((frame) => frame.type === type && (stream ?? frame.stream) === frame.stream);
+  }
+
+  /** Reads no more, or again. */
+  read(on: boolean): void {
+    if (on) this.#socket.resume();
+    else this.#socket.pause();
   }
 
   /** Says that no more comes. */

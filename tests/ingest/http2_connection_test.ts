@@ -1,6 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
+import { streamPackets } from "../../src/telemetry_proto.ts";
 import {
   countsOf,
   framedBatch,
@@ -14,21 +15,34 @@ import { forSeeds, type Random } from "../random.ts";
 import { until } from "../until.ts";
 import { gated } from "./gated_store.ts";
 import {
+  CANCEL,
+  COMPRESSION_ERROR,
+  CONTINUATION,
   DATA,
+  END_HEADERS,
   END_STREAM,
+  FLOW_CONTROL_ERROR,
   frame,
+  FRAME_SIZE_ERROR,
   GOAWAY,
+  headerBlock,
   HEADERS,
+  NO_ERROR,
   PADDED,
   PING,
   preface,
+  PRIORITY,
+  PROTOCOL_ERROR,
+  PUSH_PROMISE,
   RawConnection,
   requestHeaders,
+  RST_STREAM,
+  SETTINGS,
+  uint32,
   WINDOW_UPDATE,
 } from "./raw_connection.ts";
 
 const path = "/TelemetryIngest/StreamPackets";
-const PROTOCOL_ERROR = 1, FLOW_CONTROL_ERROR = 3, FRAME_SIZE_ERROR = 6;
 
 /** `bytes` cut where chance has it. */
 function cut(random: Random, bytes: Uint8Array, maxLength: number): Uint8Array[] {
@@ -151,6 +165,60 @@ Deno.test("Only a device that sends much is told that it may send more ahead", a
   assertEquals([stream, Buffer.from(payload).readUInt32BE()], [1, 3 * data.length + 2 ** 18 - 65_535]);
 });
 
+Deno.test("Acks wait until the device has room for them, and none is lost", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  using connection = new RawConnection(ingest.port);
+  const noRoom = frame(SETTINGS, 0, 0, [0, 4, ...uint32(0)]);
+  const ack = () => Buffer.concat(connection.all(DATA, 1).map(({ payload }) => payload));
+  await connection.send(preface, noRoom, requestHeaders(1, path));
+  await connection.send(frame(DATA, END_STREAM, 1, framedPacket(packet())));
+  await until(() => ingest.counters.stored === 1 && connection.all(HEADERS, 1).length === 1, "it is stored");
+  assertEquals([ack().length, connection.all(HEADERS, 1).length], [0, 1]);
+  for (let bytes = 1; bytes <= 3; bytes++) {
+    await connection.send(frame(WINDOW_UPDATE, 0, 1, uint32(1)));
+    await until(() => ack().length === bytes, "a byte more");
+  }
+  // What a stream may be sent can be changed while it is open.
+  await connection.send(frame(SETTINGS, 0, 0, [0, 4, ...uint32(1000)]));
+  await until(() => connection.all(HEADERS, 1).length === 2, "the call has ended");
+  assertEquals(ack().subarray(0, 5).readUInt32BE(1), ack().length - 5);
+  assertEquals(streamPackets.responseDeserialize(ack().subarray(5)).stored, 1);
+});
+
+Deno.test("A body that is not as long as its content-length says ends the call, and no other", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  using connection = new RawConnection(ingest.port);
+  const message = framedPacket(packet());
+  const lengths = [message.length, message.length + 1, message.length - 1];
+  const calls = lengths.flatMap((length, i) => [
+    requestHeaders(2 * i + 1, path, { "content-length": String(length) }),
+    frame(DATA, END_STREAM, 2 * i + 1, message),
+  ]);
+  await connection.send(preface, ...calls);
+  await until(() => connection.all(HEADERS, 1).length === 2, "the first call has ended");
+  assertEquals(
+    connection.all(RST_STREAM).map(({ stream, payload }) => [stream, payload[3]]),
+    [[3, PROTOCOL_ERROR], [5, PROTOCOL_ERROR]],
+  );
+});
+
+Deno.test("A call that ends early is closed for a device that goes on sending, and costs it no window", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  using connection = new RawConnection(ingest.port);
+  const data = new Uint8Array(16_000).fill(255);
+  await connection.send(preface, requestHeaders(1, path), frame(DATA, 0, 1, data));
+  await until(() => connection.all(RST_STREAM, 1).length === 1, "it is told to stop");
+  assertEquals(connection.all(RST_STREAM, 1)[0]!.payload[3], NO_ERROR);
+  // 1.6 MB in all, where 1 MiB may be under way.
+  for (let i = 0; i < 100; i++) await connection.send(frame(DATA, 0, 1, data));
+  await connection.send(requestHeaders(3, path), frame(DATA, END_STREAM, 3, framedPacket(packet())));
+  await until(() => connection.all(HEADERS, 3).length === 2, "the other call has ended");
+  assertEquals(await countsOf(store), { "sensor-1": 1 });
+});
+
 for (
   const [what, code, frames] of [
     ["sends more than the window allows", FLOW_CONTROL_ERROR, () => {
@@ -160,28 +228,46 @@ for (
     ["pads a frame with more than it holds", PROTOCOL_ERROR, () => [frame(DATA, PADDED, 1, [3, 1, 2])]],
     ["says PADDED in an empty frame", FRAME_SIZE_ERROR, () => [frame(DATA, PADDED, 1)]],
     ["sends a frame above the limit", FRAME_SIZE_ERROR, () => [frame(DATA, 0, 1, new Uint8Array(16_385))]],
+    ["sends data of a call it has not opened", PROTOCOL_ERROR, () => [frame(DATA, 0, 3, [1])]],
+    ["takes back a call it has not opened", PROTOCOL_ERROR, () => [frame(RST_STREAM, 0, 3, uint32(CANCEL))]],
+    ["opens a call with an even number", PROTOCOL_ERROR, () => [requestHeaders(2, path)]],
+    ["sends headers in the middle of a call", PROTOCOL_ERROR, () => [requestHeaders(1, path)]],
+    ["puts a frame between those of a call's headers", PROTOCOL_ERROR, () => [
+      frame(HEADERS, 0, 3, headerBlock(path)),
+      frame(PING, 0, 0, new Uint8Array(8)),
+    ]],
+    ["goes on with headers it has not begun", PROTOCOL_ERROR, () => [frame(CONTINUATION, 0, 1, [0x83])]],
+    ["sends headers that are no HPACK", COMPRESSION_ERROR, () => [frame(HEADERS, END_HEADERS, 3, [0x80])]],
+    ["pushes a promise", PROTOCOL_ERROR, () => [frame(PUSH_PROMISE, END_HEADERS, 1, uint32(2))]],
+    ["sends half a PING", FRAME_SIZE_ERROR, () => [frame(PING, 0, 0, [1, 2, 3, 4])]],
+    ["sends half a PRIORITY", FRAME_SIZE_ERROR, () => [frame(PRIORITY, 0, 1, [1, 2])]],
+    ["sends half a setting", FRAME_SIZE_ERROR, () => [frame(SETTINGS, 0, 0, [0, 4, 0])]],
+    ["opens a window by nothing", PROTOCOL_ERROR, () => [frame(WINDOW_UPDATE, 0, 0, uint32(0))]],
+    ["opens the connection's window too far", FLOW_CONTROL_ERROR, () => [
+      frame(WINDOW_UPDATE, 0, 0, uint32(2 ** 31 - 1)),
+    ]],
+    ["opens a stream's window too far", FLOW_CONTROL_ERROR, () => [
+      frame(WINDOW_UPDATE, 0, 1, uint32(2 ** 31 - 1)),
+    ]],
+    ["sets a window above 2^31 - 1", FLOW_CONTROL_ERROR, () => [
+      frame(SETTINGS, 0, 0, [0, 4, ...uint32(2 ** 31)]),
+    ]],
   ] as const
 ) {
-  Deno.test({
-    name: `A connection that ${what} is closed, and no other`,
-    // grpc-js's keepalive timer outlives, by 30 s at the most, a session that ends before it was set up.
-    sanitizeOps: false,
-    sanitizeResources: false,
-    async fn() {
-      await using real = await temporaryStore();
-      const { store, gate } = gated(real);
-      await using ingest = await startTestIngest({ store, queueMaxPackets: 1 });
-      using _opened = gate;
-      await using other = new RawCall(ingest.port);
-      gate.hold();
-      await other.send(framedPacket(packet()));
-      using connection = new RawConnection(ingest.port);
-      await connection.send(preface, requestHeaders(1, path), ...frames());
-      await connection.closed;
-      const goaway = connection.heard.find(({ type }) => type === GOAWAY);
-      assertEquals(goaway?.payload[7], code);
-      gate.open();
-      assertEquals((await other.finish(framedPacket(packet()))).ack?.stored, 2);
-    },
+  Deno.test(`A connection that ${what} is closed, and no other`, async () => {
+    await using real = await temporaryStore();
+    const { store, gate } = gated(real);
+    await using ingest = await startTestIngest({ store, queueMaxPackets: 1 });
+    using _opened = gate;
+    await using other = new RawCall(ingest.port);
+    gate.hold();
+    await other.send(framedPacket(packet()));
+    using connection = new RawConnection(ingest.port);
+    await connection.send(preface, requestHeaders(1, path), ...frames());
+    await connection.closed;
+    const goaway = connection.heard.find(({ type }) => type === GOAWAY);
+    assertEquals(goaway?.payload[7], code);
+    gate.open();
+    assertEquals((await other.finish(framedPacket(packet()))).ack?.stored, 2);
   });
 }
