@@ -16,7 +16,6 @@ import {
 import type { HeaderField } from "./hpack.ts";
 import type { Accept } from "./http2_connection.ts";
 import type { Http2Stream, StreamReader } from "./http2_stream.ts";
-import { joined } from "./http2_frames.ts";
 import { DeviceStream, type Ingest, parseStreamHead, type StreamCall, type StreamKind } from "./stream.ts";
 
 const kinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((service) => [
@@ -70,6 +69,8 @@ const PREFIX_BYTES = 5;
 /** Small chunks that wait are put together to pieces of this size. */
 const WAITING_PIECE_BYTES = 4096;
 
+const nothing = new Uint8Array(0);
+
 /** Finds the messages in a stream's chunks and gives them to it as long as the queue has room. */
 class MessageReader implements StreamReader {
   /** A message that spans chunks: its bytes so far, and how many it will have. */
@@ -80,6 +81,9 @@ class MessageReader implements StreamReader {
   #prefixFilled = 0;
   /** What waits for room in the queue, or for the first {@linkcode goOn}; bounded by flow control. */
   #waiting: Uint8Array[] | undefined = [];
+  /** The last of what waits, as long as there is room in it. */
+  #piece = nothing;
+  #pieceFilled = 0;
   #ended = false;
   readonly #goOn = () => this.goOn();
 
@@ -103,9 +107,22 @@ class MessageReader implements StreamReader {
 
   /** Copies: a small rest would keep all that was received with it, and many small ones take more than they are. */
   #wait(waiting: Uint8Array[], bytes: Uint8Array): void {
-    const last = waiting.at(-1);
-    if (last === undefined || last.length + bytes.length > WAITING_PIECE_BYTES) waiting.push(bytes.slice());
-    else waiting[waiting.length - 1] = joined(last, bytes);
+    if (this.#pieceFilled + bytes.length > this.#piece.length) {
+      this.#finishPiece(waiting);
+      if (bytes.length >= WAITING_PIECE_BYTES) {
+        waiting.push(bytes.slice());
+        return;
+      }
+      this.#piece = new Uint8Array(WAITING_PIECE_BYTES);
+    }
+    this.#piece.set(bytes, this.#pieceFilled);
+    this.#pieceFilled += bytes.length;
+  }
+
+  #finishPiece(waiting: Uint8Array[]): void {
+    if (this.#pieceFilled > 0) waiting.push(this.#piece.subarray(0, this.#pieceFilled));
+    this.#piece = nothing;
+    this.#pieceFilled = 0;
   }
 
   /** The device has sent its last chunk. */
@@ -122,6 +139,8 @@ class MessageReader implements StreamReader {
   close(): void {
     this.stream.ingest.queue.forget(this.#goOn);
     this.#waiting = undefined;
+    this.#piece = nothing;
+    this.#pieceFilled = 0;
     this.#split = undefined;
     this.stream.cancelled();
   }
@@ -129,6 +148,7 @@ class MessageReader implements StreamReader {
   /** Reads what waits. */
   goOn(): void {
     const waiting = this.#waiting ?? [];
+    this.#finishPiece(waiting);
     for (let first; (first = waiting[0]) !== undefined; waiting.shift()) {
       const at = this.#parse(first, 0, first.length);
       if (at === first.length) continue;

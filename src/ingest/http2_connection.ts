@@ -254,7 +254,8 @@ export class Http2Connection implements FrameTaker {
     if (stream?.window.received(payloadBytes) === false) throw new Http2Error(FLOW_CONTROL_ERROR, tooMuch);
     this.#received(payloadBytes);
     // Of a stream that is over, all is of no use: the device could not know yet.
-    this.opened(stream, stream === undefined ? payloadBytes : paddingBytes);
+    const uselessBytes = stream === undefined ? payloadBytes : paddingBytes;
+    if (uselessBytes > 0) this.opened(stream, uselessBytes);
   }
 
   #received(payloadBytes: number): void {
