@@ -155,6 +155,11 @@ export const settings = {
     scope: "ingest",
     help: "Longest wait before packets go to the store.",
   }),
+  fastPath: custom("FAST_PATH", {
+    default: "on",
+    scope: "ingest",
+    help: "off: grpc-js serves every call, and not only those it alone can; slower, and means the same.",
+  }, { allowed: "on, off", parse: (text) => text === "on" ? true : text === "off" ? false : undefined }),
   maxPayloadBytes: size("MAX_PAYLOAD", {
     default: "64KiB",
     min: "1B",

@@ -27,6 +27,7 @@ Deno.test("Nothing set means the documented defaults", () => {
     queueMaxPackets: 100_000,
     queueMaxBytes: 16 * 1024 * 1024,
     flushIntervalMs: 50,
+    fastPath: true,
     maxPayloadBytes: 64 * 1024,
     maxMessageBytes: 4 * 1024 * 1024,
     maxClockAheadMs: 86_400_000,
@@ -120,6 +121,14 @@ for (const text of ["localhost:80", "http://localhost", "a b", "a/b", "[::1]", "
     assertEquals(problems([], { HTTP_HOST: text }).length, 1);
   });
 }
+
+Deno.test("FAST_PATH is on or off", () => {
+  assertEquals([parse([], { FAST_PATH: "on" }).fastPath, parse([], { FAST_PATH: "off" }).fastPath], [
+    true,
+    false,
+  ]);
+  assertEquals(problems([], { FAST_PATH: "no" }), ['FAST_PATH: found "no"; allowed: on, off']);
+});
 
 Deno.test("ACK_AFTER says how many replicas", () => {
   assertEquals(parse([], { ACK_AFTER: "synced" }).ackAfter, { kind: "synced" });

@@ -48,7 +48,7 @@ export interface IngestOptions {
   readonly pid: number;
   /** Number among the workers of one supervisor, from 1; 0 for a process of its own. */
   readonly worker: number;
-  /** Default true; see `fast_path.ts`. */
+  /** Default true; false: grpc-js serves every call. */
   readonly fastPath?: boolean;
   /** Where packets are kept; closed by whoever opened it. */
   readonly store: Store;
@@ -64,7 +64,7 @@ export interface RunningIngest {
   readonly host: string;
   /** TCP port bound. */
   readonly port: number;
-  /** Whether the quick way of `fast_path.ts` serves. */
+  /** Whether `fast_path.ts` serves telemetry. */
   readonly fastPath: boolean;
   /** What it has done so far. */
   readonly counters: IngestCounters;

@@ -26,7 +26,7 @@ export interface ServerOptions {
   readonly reusePort: boolean;
   /** Longest gRPC message. */
   readonly maxMessageBytes: number;
-  /** False: grpc-js's own handlers for every call, to compare and to test. */
+  /** False: grpc-js serves every call. */
   readonly fastPath: boolean;
 }
 
