@@ -61,8 +61,8 @@ const MAX_STREAMS = 1000;
 /** Size of a call's headers, each name and value and 32 bytes (RFC 9113, 6.5.2). */
 const MAX_HEADER_BYTES = 16_384;
 
-/** What may wait for a device that asks (PING, SETTINGS, calls that are refused) and does not read the answers. */
-const MAX_UNREAD_BYTES = 1 << 18;
+/** What may wait for a device that asks and does not read the answers, before it is cut off; Acks stop long before. */
+const MAX_UNREAD_BYTES = 1 << 20;
 
 /** Calls a device may take back: many at once, and then some at every look ({@linkcode Http2Connection.check}). */
 const MAX_RESETS = 1000, RESETS_PER_CHECK = 300;
@@ -144,11 +144,11 @@ export class Http2Connection implements FrameTaker {
 
   /** Writes what is to be sent. */
   flush(): void {
-    const out = this.#out;
+    const { socket } = this, out = this.#out;
     this.#out = undefined;
-    if (out !== undefined && this.socket.writable) {
-      this.socket.write(out.length === 1 ? out[0]! : joined(...out));
-    }
+    if (out === undefined || !socket.writable) return;
+    if (socket.writableLength > MAX_UNREAD_BYTES) socket.destroy();
+    else socket.write(out.length === 1 ? out[0]! : joined(...out));
   }
 
   /** `bytes` of DATA were read, of `stream` if it is open: the device may send as many more. */
@@ -289,9 +289,9 @@ export class Http2Connection implements FrameTaker {
     if (streamId % 2 === 0) throw new Http2Error(PROTOCOL_ERROR, `a client cannot open stream ${streamId}`);
     if (streamId <= this.#lastStreamId) return; // It is over; the device could not know yet.
     this.#lastStreamId = streamId;
-    if (fields === undefined) return this.#reply(numbersFrame(RST_STREAM, streamId, ENHANCE_YOUR_CALM));
+    if (fields === undefined) return this.send(numbersFrame(RST_STREAM, streamId, ENHANCE_YOUR_CALM));
     if (this.#goingAway || this.#streams.size + (this.#grpcJs?.size ?? 0) >= MAX_STREAMS) {
-      return this.#reply(numbersFrame(RST_STREAM, streamId, REFUSED_STREAM));
+      return this.send(numbersFrame(RST_STREAM, streamId, REFUSED_STREAM));
     }
     const take = this.accept(fields);
     if (take === undefined) this.#giveToGrpcJs(streamId, endStream, fields);
@@ -336,12 +336,6 @@ export class Http2Connection implements FrameTaker {
     this.socket.destroySoon();
   }
 
-  /** Answers what costs the device nothing to ask. */
-  #reply(bytes: Uint8Array): void {
-    if (this.socket.writableLength <= MAX_UNREAD_BYTES) this.send(bytes);
-    else this.socket.destroy();
-  }
-
   /** See {@linkcode FrameTaker}. */
   frame(type: number, flags: number, streamId: number, payload: Uint8Array, whole: Uint8Array): void {
     switch (type) {
@@ -360,7 +354,7 @@ export class Http2Connection implements FrameTaker {
         throw new Http2Error(PROTOCOL_ERROR, "PUSH_PROMISE of a client");
       case PING:
         mustHave(payload, 8);
-        if ((flags & ACK) === 0) this.#reply(frame(PING, ACK, 0, payload));
+        if ((flags & ACK) === 0) this.send(frame(PING, ACK, 0, payload));
         return;
       case GOAWAY:
         this.#goingAway = true;
@@ -388,7 +382,7 @@ export class Http2Connection implements FrameTaker {
       if (parameter === INITIAL_WINDOW_SIZE) this.#setInitialWindow(value);
     }
     this.#grpcJs?.settings();
-    this.#reply(settingsAck);
+    this.send(settingsAck);
   }
 
   #setInitialWindow(bytes: number): void {

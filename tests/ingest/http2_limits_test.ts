@@ -97,22 +97,30 @@ Deno.test("Headers above 16 KiB end their call; above 32 KiB of frames, the conn
   assertEquals(codesOf(connection), [ENHANCE_YOUR_CALM]);
 });
 
-Deno.test("A device that asks and does not read the answers is cut off", async () => {
-  await using store = await temporaryStore();
-  await using ingest = await startTestIngest({ store });
-  using connection = new RawConnection(ingest.port);
-  await connection.send(preface, requestHeaders(1, path));
-  await until(() => ingest.counters.openStreams === 1, "the call is open");
-  connection.read(false);
-  const pings = Buffer.concat(Array.from({ length: 3000 }, () => frame(PING, 0, 0, new Uint8Array(8))));
-  // Some MB fit into the system's own buffers.
-  await until(async () => {
-    await Promise.race([connection.send(pings), connection.closed]);
-    return ingest.counters.openStreams === 0;
-  }, "the call is over");
-  connection.read(true);
-  await connection.closed;
-});
+for (
+  const [what, question] of [
+    ["PINGs", () => frame(PING, 0, 0, new Uint8Array(8))],
+    ["calls that are refused", (i: number) => requestHeaders(2 * i + 3, path, { "telemetry-session": "" })],
+  ] as const
+) {
+  Deno.test(`A device that sends ${what} and does not read the answers is cut off`, async () => {
+    await using store = await temporaryStore();
+    await using ingest = await startTestIngest({ store });
+    using connection = new RawConnection(ingest.port);
+    await connection.send(preface, requestHeaders(1, path));
+    await until(() => ingest.counters.openStreams === 1, "the call is open");
+    connection.read(false);
+    let asked = 0;
+    // Some MB fit into the system's own buffers.
+    await until(async () => {
+      const questions = Array.from({ length: 1000 }, () => question(asked++));
+      await Promise.race([connection.send(...questions), connection.closed]);
+      return ingest.counters.openStreams === 0;
+    }, "the call is over");
+    connection.read(true);
+    await connection.closed;
+  });
+}
 
 Deno.test("A connection without a sign of life is asked for one, and then cut off", async () => {
   const accepted = Promise.withResolvers<Socket>();
