@@ -225,6 +225,13 @@ for (
       const data = framedPacket(packet("sensor-1", "x".repeat(16_000)));
       return Array.from({ length: 5 }, () => frame(DATA, 0, 1, data));
     }],
+    ["sends more on all its calls than the connection allows", FLOW_CONTROL_ERROR, () => {
+      const data = framedPacket(packet("sensor-1", "x".repeat(16_000)));
+      return Array.from({ length: 17 }, (_, i) => 2 * i + 3).flatMap((stream) => [
+        requestHeaders(stream, path),
+        ...Array.from({ length: 4 }, () => frame(DATA, 0, stream, data)),
+      ]);
+    }],
     ["pads a frame with more than it holds", PROTOCOL_ERROR, () => [frame(DATA, PADDED, 1, [3, 1, 2])]],
     ["says PADDED in an empty frame", FRAME_SIZE_ERROR, () => [frame(DATA, PADDED, 1)]],
     ["sends a frame above the limit", FRAME_SIZE_ERROR, () => [frame(DATA, 0, 1, new Uint8Array(16_385))]],
