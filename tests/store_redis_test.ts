@@ -124,6 +124,19 @@ Deno.test("A device that only another program counted has a count and no times",
   });
 });
 
+Deno.test("Great counts are exact and written in plain decimal", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    const count = 2 ** 53 - 2;
+    await server.call("HSET", countsKey, "a", count);
+    await store.apply(batch(1, { devices: [delta("a", 1)] }));
+    await store.apply(batch(2, { devices: [delta("b", count)] }));
+    assertEquals(await server.call("HGETALL", countsKey), ["a", "9007199254740991", "b", "9007199254740990"]);
+    const { seconds } = await store.fleetHistory(now);
+    assertEquals(seconds.at(-1)?.packets, count + 1);
+  });
+});
+
 Deno.test("A value Tally did not write stops the whole batch, and the message names it", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
@@ -137,6 +150,9 @@ Deno.test("A value Tally did not write stops the whole batch, and the message na
     await server.call("SET", sessionKey("s"), "open");
     await assertRejects(() => store.claimSession("s", 0, now), StoreError, "open");
     assertEquals(await countsOf(store), {});
+    await server.call("HSET", countsKey, "z", `${2 ** 53}`);
+    await assertRejects(() => store.apply(both), StoreError, `too great to add to: ${2 ** 53}`);
+    await server.call("HDEL", countsKey, "z");
     assertEquals(await store.apply(both), []);
     assertEquals(await countsOf(store), { a: 1, z: 1 });
   });

@@ -6,8 +6,10 @@
 --       2 when its packets were received, Unix ms
 --       3 expiry of the producer, ms
 --       4 expiry of a session, ms
---       5 devices, packed: see DEVICE
---       6… two per session: the value it must have, the value it gets
+--       5 the devices' ids, each behind its length in one byte: what the list of changes gets
+--       6 packets of each, 7 newest timestamp of each: as doubles
+--       8 its payload, behind its length in 32 bits
+--       9… two per session: the value it must have, the value it gets
 --
 -- Returns the zero-based indexes of sessions that do not have the value they must have. None: the
 -- batch is applied, now or before.
@@ -19,14 +21,24 @@
 -- and HDEL are not).
 
 local counts, records, payloads, histories, version, changes, events = unpack(KEYS, 1, 7)
-local FIRST_FLEET, producer, FIRST_SESSION = 8, KEYS[11], 12
+local FIRST_FLEET, producer, FIRST_SESSION, FIRST_VALUE = 8, KEYS[11], 12, 9
 local sequence, receivedAt, producerExpiryMs, sessionExpiryMs = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-
--- Big-endian: id with a 16-bit length, packets and timestamp as doubles, payload with a 32-bit length.
-local DEVICE = '>I2c0ddI4c0'
+local packedIds, packedPackets, packedTimestamps, packedPayloads = unpack(ARGV, 5, 8)
+local devices = #packedPackets / 8
 
 -- Devices or keys per command: two values each stay well below the 8,000 that unpack() can return.
 local CHUNK = 1000
+
+-- Counts are integers up to 2^53, exact as doubles. They are handed to Redis as numbers, which it writes in
+-- plain decimal; tostring() would give those from 1e14 on an exponent, and string.format() takes longer.
+local MAX_COUNT = 2 ^ 53
+
+-- `n` big-endian values from `position` on, and the position behind them. One call for many values is what
+-- makes it quick.
+local function unpackMany(format, n, packed, position)
+  local values = { struct.unpack('>' .. string.rep(format, n), packed, position) }
+  return values, table.remove(values)
+end
 
 -- A history: how many minutes, the bytes they take, how many hours; then the packets of each as a varint,
 -- oldest first. They are the periods that are over; the minute and the hour going on are in the record,
@@ -87,7 +99,7 @@ for from = FIRST_SESSION, #KEYS, CHUNK do
   local values = redis.call('MGET', unpack(KEYS, from, to))
   for i = 1, to - from + 1 do
     local index = from + i - 1 - FIRST_SESSION
-    if values[i] ~= ARGV[6 + 2 * index] then
+    if values[i] ~= ARGV[FIRST_VALUE + 2 * index] then
       fenced[#fenced + 1] = index
     end
   end
@@ -101,14 +113,15 @@ end
 redis.call('HLEN', payloads) -- fails if it is no hash
 local oldVersion, changesBytes = readVersion(version, changes)
 local minute, hour = math.floor(receivedAt / MINUTE_MS), math.floor(receivedAt / HOUR_MS)
-local writes, changed, newEvents, total = {}, {}, {}, 0
-local packed, position = ARGV[5], 1
-while position <= #packed do
-  local ids, packets, timestamps, newest, n = {}, {}, {}, {}, 0
-  while n < CHUNK and position <= #packed do
-    n = n + 1
-    ids[n], packets[n], timestamps[n], newest[n], position = struct.unpack(DEVICE, packed, position)
-  end
+local writes, newEvents, total = {}, {}, 0
+local idAt, payloadAt = 1, 1
+for done = 0, devices - 1, CHUNK do
+  local n = math.min(CHUNK, devices - done)
+  local ids, newest
+  ids, idAt = unpackMany('Bc0', n, packedIds, idAt)
+  newest, payloadAt = unpackMany('I4c0', n, packedPayloads, payloadAt)
+  local packets = unpackMany('d', n, packedPackets, 8 * done + 1)
+  local timestamps = unpackMany('d', n, packedTimestamps, 8 * done + 1)
   local oldCounts = redis.call('HMGET', counts, unpack(ids))
   local oldRecords = redis.call('HMGET', records, unpack(ids))
   local newCounts, newRecords, newPayloads = {}, {}, {}
@@ -118,10 +131,11 @@ while position <= #packed do
     local count = tonumber(oldCounts[i] or 0)
     if not count or count % 1 ~= 0 then
       return redis.error_reply('ERR ' .. counts .. ' holds a count that is not an integer: ' .. oldCounts[i])
+    elseif count + packets[i] > MAX_COUNT then
+      return redis.error_reply('ERR ' .. counts .. ' holds a count too great to add to: ' .. oldCounts[i])
     end
     newCounts[2 * i - 1] = id
-    -- Not tostring(): Lua writes integers from 1e14 on with an exponent.
-    newCounts[2 * i] = string.format('%d', count + packets[i])
+    newCounts[2 * i] = count + packets[i]
 
     local first, last, timestamp, minutePackets, hourPackets, online = receivedAt, receivedAt, timestamps[i], 0, 0, 1
     local payload = newest[i]
@@ -158,7 +172,6 @@ while position <= #packed do
       newPayloads[#newPayloads + 1] = id
       newPayloads[#newPayloads + 1] = payload
     end
-    changed[#changed + 1] = struct.pack('>Bc0', #id, id)
     total = total + packets[i]
   end
   local newHistories = {}
@@ -179,12 +192,12 @@ local lastEvent = #newEvents > 0 and readLastEvent(events)
 local fleet = {}
 for i, period in ipairs({ { 1000, HISTORY_SECONDS }, { MINUTE_MS, HISTORY_MINUTES }, { HOUR_MS, HISTORY_HOURS } }) do
   local periodMs, shown = unpack(period)
-  local key, field = KEYS[FIRST_FLEET + i - 1], string.format('%d', math.floor(receivedAt / periodMs))
+  local key, field = KEYS[FIRST_FLEET + i - 1], math.floor(receivedAt / periodMs)
   local old = redis.call('HGET', key, field)
   if old and not tonumber(old) then
     return redis.error_reply('ERR ' .. key .. ' holds a count that is not a number: ' .. old)
   end
-  fleet[i] = { key, field, string.format('%d', tonumber(old or 0) + total), 2 * periodMs * shown }
+  fleet[i] = { key, field, tonumber(old or 0) + total, 2 * periodMs * shown }
 end
 
 -- 4. Nothing below can be refused once the first write was taken.
@@ -196,11 +209,11 @@ for i = 1, #writes do
   if #newHistories > 0 then redis.call('HSET', histories, unpack(newHistories)) end
 end
 for key = FIRST_SESSION, #KEYS do
-  redis.call('SET', KEYS[key], ARGV[7 + 2 * (key - FIRST_SESSION)], 'PX', sessionExpiryMs)
+  redis.call('SET', KEYS[key], ARGV[FIRST_VALUE + 1 + 2 * (key - FIRST_SESSION)], 'PX', sessionExpiryMs)
 end
 redis.call('SET', producer, sequence, 'PX', producerExpiryMs)
-if #changed > 0 then
-  addChanges(version, changes, oldVersion, changesBytes, table.concat(changed))
+if devices > 0 then
+  addChanges(version, changes, oldVersion, changesBytes, packedIds)
   for i = 1, #fleet do
     local key, field, value, expiryMs = unpack(fleet[i])
     redis.call('HSET', key, field, value)

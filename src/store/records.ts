@@ -8,25 +8,49 @@ import { Buffer } from "node:buffer";
 import type { PeriodsGoingOn } from "./history.ts";
 import type { DeviceDelta, DeviceEvent, DeviceSummary } from "./store.ts";
 
-/** What `apply.lua` unpacks, device after device: see DEVICE there. */
-export function packDevices(devices: readonly DeviceDelta[]): Buffer {
+/** What `apply.lua` unpacks: ids, packets, timestamps and payloads of the devices, each in one argument. */
+export function packDevices(devices: readonly DeviceDelta[]): Buffer[] {
+  return [
+    packIds(devices),
+    packDoubles(devices.map(({ packets }) => packets)),
+    packDoubles(devices.map(({ timestampMs }) => timestampMs)),
+    packPayloads(devices.map(({ payload }) => payload)),
+  ];
+}
+
+function packIds(devices: readonly DeviceDelta[]): Buffer {
   let maxBytes = 0;
   // A UTF-16 unit is at most three bytes of UTF-8.
-  for (const { deviceId, payload } of devices) maxBytes += 22 + 3 * deviceId.length + payload.length;
+  for (const { deviceId } of devices) maxBytes += 1 + 3 * deviceId.length;
   const packed = Buffer.allocUnsafe(maxBytes);
-  const view = new DataView(packed.buffer, packed.byteOffset, maxBytes);
   let end = 0;
-  for (const { deviceId, packets, timestampMs, payload } of devices) {
-    const idBytes = writeText(packed, end + 2, deviceId);
-    view.setUint16(end, idBytes);
-    end += 2 + idBytes;
-    view.setFloat64(end, packets);
-    view.setFloat64(end + 8, timestampMs);
-    view.setUint32(end + 16, payload.length);
-    packed.set(payload, end + 20);
-    end += 20 + payload.length;
+  for (const { deviceId } of devices) {
+    const bytes = writeText(packed, end + 1, deviceId);
+    packed[end] = bytes;
+    end += 1 + bytes;
   }
   return packed.subarray(0, end);
+}
+
+function packDoubles(values: readonly number[]): Buffer {
+  const packed = Buffer.allocUnsafe(8 * values.length);
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.length);
+  for (const [i, value] of values.entries()) view.setFloat64(8 * i, value);
+  return packed;
+}
+
+function packPayloads(payloads: readonly Uint8Array[]): Buffer {
+  let bytes = 0;
+  for (const payload of payloads) bytes += 4 + payload.length;
+  const packed = Buffer.allocUnsafe(bytes);
+  const view = new DataView(packed.buffer, packed.byteOffset, bytes);
+  let end = 0;
+  for (const payload of payloads) {
+    view.setUint32(end, payload.length);
+    packed.set(payload, end + 4);
+    end += 4 + payload.length;
+  }
+  return packed;
 }
 
 const utf8 = new TextEncoder();

@@ -166,7 +166,7 @@ class RedisStore implements Store {
       receivedAtMs,
       PRODUCER_EXPIRY_MS,
       SESSION_EXPIRY_MS,
-      packDevices(devices),
+      ...packDevices(devices),
     ];
     for (const { session, epoch, from, to } of sessions) {
       keys.push(sessionKey(session));
