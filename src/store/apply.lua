@@ -29,9 +29,9 @@ local devices = #packedPackets / 8
 -- Devices or keys per command: two values each stay well below the 8,000 that unpack() can return.
 local CHUNK = 1000
 
--- Counts are integers up to 2^53, exact as doubles. They are handed to Redis as numbers, which it writes in
+-- Counts are integers below 2^53, exact as doubles. They are handed to Redis as numbers, which it writes in
 -- plain decimal; tostring() would give those from 1e14 on an exponent, and string.format() takes longer.
-local MAX_COUNT = 2 ^ 53
+local MAX_COUNT = 2 ^ 53 - 1
 
 -- `n` big-endian values from `position` on, and the position behind them. One call for many values is what
 -- makes it quick.
