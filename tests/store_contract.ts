@@ -247,6 +247,30 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     }
   });
 
+  test("A payload may become longer and shorter, and is kept while its device falls silent", async (store) => {
+    let sequence = 0;
+    for (const length of [1, 64, 65, 5000, 65, 64, 65, 0, 65, 64, 0]) {
+      const payload = new Uint8Array(length).fill(length % 251);
+      const atMs = now + 10 * ++sequence;
+      await store.apply({
+        ...batch(sequence, { devices: [{ deviceId: "a", packets: 1, timestampMs: atMs, payload }] }),
+        receivedAtMs: atMs,
+      });
+      assertEquals(await store.markOffline(["a"], atMs + 1, atMs + 1), 1);
+      assertEquals((await store.device("a"))?.payload, payload);
+      // Of an older packet, and of the other kind.
+      const older = {
+        deviceId: "a",
+        packets: 1,
+        timestampMs: 1,
+        payload: new Uint8Array(65 - Math.min(length, 64)),
+      };
+      await store.apply({ ...batch(++sequence, { devices: [older] }), receivedAtMs: atMs + 2 });
+      assertEquals((await store.device("a"))?.payload, payload);
+      assertEquals((await store.payloads(["a"], 5000)).get("a"), { bytes: payload, totalBytes: length });
+    }
+  });
+
   test("Large numbers keep every digit", async (store) => {
     const large = 2 ** 52 - 3;
     const year9999 = 253_402_300_799_999;

@@ -43,17 +43,25 @@ Deno.test("Other programs read counts with HGETALL, and every other key says wha
     await store.ping();
 
     assertEquals(await server.call("HGETALL", "device_metrics"), ["a", "2", "b", "1"]);
-    assertEquals(await server.call("HGETALL", "tally:{device_metrics}:payloads"), ["a", "hot", "b", "cold"]);
-    assertEquals(await server.call("HSTRLEN", "tally:{device_metrics}:records", "a"), 41);
+    const records = "tally:{device_metrics}:records", payloads = "tally:{device_metrics}:payloads";
+    assertEquals(await server.call("HSTRLEN", records, "a"), 42 + "hot".length);
+    assertMatch(String(await server.call("HGET", records, "b")), /cold$/);
+    assertEquals(await server.call("EXISTS", payloads), 0);
+    const long = "hot ".repeat(20);
+    await store.apply(batch(8, { devices: [delta("a", 1, 2000, long)] }));
+    assertEquals(await server.call("HGETALL", payloads), ["a", long]);
+    assertEquals(await server.call("HSTRLEN", records, "a"), 42);
+    await store.apply(batch(9, { devices: [delta("a", 1, 3000, "cool")] }));
+    assertEquals(await server.call("EXISTS", payloads), 0);
     assertEquals(await server.call("HGETALL", `tally:{device_metrics}:fleet:second:${now / 60_000 | 0}`), [
       `${now / 1000}`,
-      "3",
+      "5",
     ]);
     await store.markOffline(["a", "b"], now + 1, now + 2);
     const events = await server.call("LRANGE", "tally:{device_metrics}:events", 0, -1) as string[];
     assertMatch(events[0]!, new RegExp(`^\\d+ offline ${now + 2} ${now} a$`));
     assertEquals(await server.call("GET", "tally:{device_metrics}:session:s"), "1 3");
-    assertEquals(await server.call("GET", "tally:{device_metrics}:producer:p"), "7");
+    assertEquals(await server.call("GET", "tally:{device_metrics}:producer:p"), "9");
   });
 });
 

@@ -124,7 +124,7 @@ for done = 0, devices - 1, CHUNK do
   local timestamps = unpackMany('d', n, packedTimestamps, 8 * done + 1)
   local oldCounts = redis.call('HMGET', counts, unpack(ids))
   local oldRecords = redis.call('HMGET', records, unpack(ids))
-  local newCounts, newRecords, newPayloads = {}, {}, {}
+  local newCounts, newRecords, newPayloads, shortened = {}, {}, {}, {}
   local endedIds, ended = {}, {}
   for i = 1, n do
     local id = ids[i]
@@ -138,15 +138,20 @@ for done = 0, devices - 1, CHUNK do
     newCounts[2 * i] = count + packets[i]
 
     local first, last, timestamp, minutePackets, hourPackets, online = receivedAt, receivedAt, timestamps[i], 0, 0, 1
-    local payload = newest[i]
+    local payload, long = newest[i], #newest[i] > SHORT_PAYLOAD_BYTES and 1 or 0
     local record = oldRecords[i]
     if record then
-      if #record ~= RECORD_BYTES then
+      if #record < RECORD_BYTES then
         return redis.error_reply('ERR ' .. records .. ' holds a record Tally did not write, of device ' .. id)
       end
-      local oldLast, oldTimestamp
-      first, oldLast, oldTimestamp, minutePackets, hourPackets, online = struct.unpack(RECORD, record)
-      if oldTimestamp > timestamp then timestamp, payload = oldTimestamp, nil end
+      local oldLast, oldTimestamp, wasLong
+      first, oldLast, oldTimestamp, minutePackets, hourPackets, online, wasLong = struct.unpack(RECORD, record)
+      if oldTimestamp > timestamp then
+        timestamp, long = oldTimestamp, wasLong
+        payload = long == 0 and string.sub(record, RECORD_BYTES + 1)
+      elseif wasLong > long then
+        shortened[#shortened + 1] = id
+      end
       if oldLast >= receivedAt then
         last = oldLast
       else
@@ -165,13 +170,17 @@ for done = 0, devices - 1, CHUNK do
         end
       end
     end
+    if long == 1 then
+      if payload then
+        newPayloads[#newPayloads + 1] = id
+        newPayloads[#newPayloads + 1] = payload
+      end
+      payload = ''
+    end
+    minutePackets, hourPackets = minutePackets + packets[i], hourPackets + packets[i]
     newRecords[2 * i - 1] = id
     newRecords[2 * i] =
-      struct.pack(RECORD, first, last, timestamp, minutePackets + packets[i], hourPackets + packets[i], online)
-    if payload then
-      newPayloads[#newPayloads + 1] = id
-      newPayloads[#newPayloads + 1] = payload
-    end
+      struct.pack(RECORD .. 'c0', first, last, timestamp, minutePackets, hourPackets, online, long, payload)
     total = total + packets[i]
   end
   local newHistories = {}
@@ -182,7 +191,7 @@ for done = 0, devices - 1, CHUNK do
       newHistories[2 * i] = closePeriods(oldHistories[i], ended[i])
     end
   end
-  writes[#writes + 1] = { newCounts, newRecords, newPayloads, newHistories }
+  writes[#writes + 1] = { newCounts, newRecords, newPayloads, shortened, newHistories }
 end
 
 local lastEvent = #newEvents > 0 and readLastEvent(events)
@@ -202,10 +211,11 @@ end
 
 -- 4. Nothing below can be refused once the first write was taken.
 for i = 1, #writes do
-  local newCounts, newRecords, newPayloads, newHistories = unpack(writes[i])
+  local newCounts, newRecords, newPayloads, shortened, newHistories = unpack(writes[i])
   redis.call('HSET', counts, unpack(newCounts))
   redis.call('HSET', records, unpack(newRecords))
   if #newPayloads > 0 then redis.call('HSET', payloads, unpack(newPayloads)) end
+  if #shortened > 0 then redis.call('HDEL', payloads, unpack(shortened)) end
   if #newHistories > 0 then redis.call('HSET', histories, unpack(newHistories)) end
 end
 for key = FIRST_SESSION, #KEYS do

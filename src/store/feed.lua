@@ -55,5 +55,9 @@ local function addEvents(events, lastEvent, list)
   redis.call('LTRIM', events, -EVENTS_KEPT, -1)
 end
 
--- Big-endian: first seen, last seen, timestamp, packets in the minute and in the hour of last seen; 1 if online.
-local RECORD, RECORD_BYTES = '>dddddB', 41
+-- Big-endian: first seen, last seen, timestamp, packets in the minute and in the hour of last seen; 1 if online;
+-- 1 if the payload is long. A short payload stands behind the record: a hash less to look into, which is what
+-- costs most with many devices. A long one is in the hash of payloads, so that whoever reads records, a
+-- thousand at a time, does not read those.
+local RECORD, RECORD_BYTES = '>dddddBB', 42
+local SHORT_PAYLOAD_BYTES = 64

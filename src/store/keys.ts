@@ -8,10 +8,10 @@
 /** HASH device id → packets counted, in plain decimal. Other programs read this one. */
 export const countsKey = "device_metrics";
 
-/** HASH device id → its times, the packets of its minute and hour, and whether it is online: `RECORD` of `feed.lua`. */
+/** HASH device id → its times, the packets of its minute and hour, whether it is online, a short payload: `RECORD` of `feed.lua`. */
 export const recordsKey = "tally:{device_metrics}:records";
 
-/** HASH device id → latest payload, as received. */
+/** HASH device id → latest payload, as received, of devices whose latest is long: `SHORT_PAYLOAD_BYTES` of `feed.lua`. */
 export const payloadsKey = "tally:{device_metrics}:payloads";
 
 /** HASH device id → packets of the minutes and hours that are over: `HISTORY_HEAD` of `apply.lua`. */

@@ -65,6 +65,9 @@ function writeText(target: Uint8Array, start: number, text: string): number {
   return text.length;
 }
 
+/** Of RECORD in `feed.lua`. */
+const RECORD_BYTES = 42;
+
 /** A device's record: RECORD of `feed.lua`. */
 export type DeviceRecord = Omit<DeviceSummary, "deviceId" | "count"> & PeriodsGoingOn;
 
@@ -81,6 +84,11 @@ export function readRecord(record: Buffer | null): DeviceRecord {
     hourPackets: record.readDoubleBE(32),
     online: record[40] === 1,
   };
+}
+
+/** A device's payload: `long`, what the hash of payloads has of it, or what stands behind its record. */
+export function readPayload(record: Buffer | null, long: Buffer | null): Uint8Array {
+  return Uint8Array.from(long ?? record?.subarray(RECORD_BYTES) ?? []);
 }
 
 /** Summaries of devices by their ids, counts and records, which stand side by side; without those that have no count. */

@@ -35,7 +35,7 @@ import {
   versionKey,
 } from "./keys.ts";
 import { currentReports } from "./instances.ts";
-import { packDevices, readChangedIds, readEvent, readRecord, readSummaries } from "./records.ts";
+import { packDevices, readChangedIds, readEvent, readPayload, readRecord, readSummaries } from "./records.ts";
 import { type Argument, type Command, Connection, evalCommand, type RedisUrl } from "./redis_connection.ts";
 import {
   applyScript,
@@ -223,24 +223,25 @@ class RedisStore implements Store {
   }
 
   async device(deviceId: string): Promise<DeviceState | undefined> {
-    const [count, record, payload] = await this.#reads.evaluate(
+    const [count, record, long] = await this.#reads.evaluate(
       `read device ${deviceId}`,
       deviceScript,
       [countsKey, recordsKey, payloadsKey],
       [deviceId],
     ) as (Buffer | null)[];
     const [summary] = readSummaries([deviceId], [count!], [record!]);
-    return summary && { ...summary, payload: Uint8Array.from(payload ?? []) };
+    return summary && { ...summary, payload: readPayload(record!, long!) };
   }
 
   async payloads(
     deviceIds: readonly string[],
     maxBytes: number,
   ): Promise<ReadonlyMap<string, PayloadPreview>> {
+    if (deviceIds.length === 0) return new Map();
     const previews = await this.#reads.evaluate(
       `read the payloads of ${deviceIds.length} devices`,
       payloadsScript,
-      [payloadsKey],
+      [recordsKey, payloadsKey],
       [maxBytes, ...deviceIds],
     ) as ([number, Buffer] | null)[];
     return new Map(deviceIds.flatMap((deviceId, i) => {

@@ -42,14 +42,19 @@ return { page[1], page[2], records }`;
 export const deviceScript: string =
   "local found = {} for i = 1, 3 do found[i] = redis.call('HGET', KEYS[i], ARGV[1]) end return found";
 
-/** KEYS: payloads. ARGV: how many bytes of each, then device ids. */
-export const payloadsScript: string = `
+/** KEYS: records, payloads. ARGV: how many bytes of each, then device ids. */
+export const payloadsScript: string = withFeed(`
 local previews = {}
-for i = 2, #ARGV do
-  local payload = redis.call('HGET', KEYS[1], ARGV[i])
-  previews[i - 1] = payload and { #payload, string.sub(payload, 1, ARGV[1]) }
+for i, record in ipairs(redis.call('HMGET', KEYS[1], unpack(ARGV, 2))) do
+  if record then
+    local long = string.byte(record, RECORD_BYTES) == 1
+    local payload = long and redis.call('HGET', KEYS[2], ARGV[i + 1]) or string.sub(record, RECORD_BYTES + 1)
+    previews[i] = { #payload, string.sub(payload, 1, ARGV[1]) }
+  else
+    previews[i] = false
+  end
 end
-return previews`;
+return previews`);
 
 /** KEYS: of the fleet's history. */
 export const fleetScript: string =
