@@ -132,7 +132,7 @@ for done = 0, devices - 1, CHUNK do
     if not count or count % 1 ~= 0 then
       return redis.error_reply('ERR ' .. counts .. ' holds a count that is not an integer: ' .. oldCounts[i])
     elseif count + packets[i] > MAX_COUNT then
-      return redis.error_reply('ERR ' .. counts .. ' holds a count too great to add to: ' .. oldCounts[i])
+      return redis.error_reply('ERR ' .. counts .. ' holds a count too great to add to: ' .. string.format('%.0f', count))
     end
     newCounts[2 * i - 1] = id
     newCounts[2 * i] = count + packets[i]
@@ -171,6 +171,7 @@ for done = 0, devices - 1, CHUNK do
       end
     end
     if long == 1 then
+      -- Nothing stands behind the record; an old payload that stays is where it was.
       if payload then
         newPayloads[#newPayloads + 1] = id
         newPayloads[#newPayloads + 1] = payload
@@ -180,7 +181,7 @@ for done = 0, devices - 1, CHUNK do
     minutePackets, hourPackets = minutePackets + packets[i], hourPackets + packets[i]
     newRecords[2 * i - 1] = id
     newRecords[2 * i] =
-      struct.pack(RECORD .. 'c0', first, last, timestamp, minutePackets, hourPackets, online, long, payload)
+      struct.pack(RECORD_AND_PAYLOAD, first, last, timestamp, minutePackets, hourPackets, online, long, payload)
     total = total + packets[i]
   end
   local newHistories = {}

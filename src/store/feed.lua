@@ -1,5 +1,5 @@
--- In front of the scripts that change devices: the two lists that readers follow. redis.ts puts the
--- constants in capitals in front of this.
+-- In front of the scripts that change devices or read payloads: the two lists that readers follow, and the
+-- record of a device. scripts.ts puts the constants in capitals in front of this.
 --
 -- The read…() functions are for the part of a script that reads and checks; the add…() functions are for
 -- the part that writes, and find nothing to refuse any more.
@@ -60,4 +60,4 @@ end
 -- costs most with many devices. A long one is in the hash of payloads, so that whoever reads records, a
 -- thousand at a time, does not read those.
 local RECORD, RECORD_BYTES = '>dddddBB', 42
-local SHORT_PAYLOAD_BYTES = 64
+local RECORD_AND_PAYLOAD, SHORT_PAYLOAD_BYTES = RECORD .. 'c0', 64

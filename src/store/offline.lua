@@ -19,8 +19,9 @@ for i, record in ipairs(redis.call('HMGET', records, unpack(ARGV, 3))) do
     local first, last, timestamp, minutePackets, hourPackets, online, long = struct.unpack(RECORD, record)
     if online == 1 and last < before then
       newRecords[#newRecords + 1] = id
-      newRecords[#newRecords + 1] = struct.pack(RECORD, first, last, timestamp, minutePackets, hourPackets, 0, long)
-        .. string.sub(record, RECORD_BYTES + 1)
+      local payload = string.sub(record, RECORD_BYTES + 1)
+      newRecords[#newRecords + 1] =
+        struct.pack(RECORD_AND_PAYLOAD, first, last, timestamp, minutePackets, hourPackets, 0, long, payload)
       newEvents[#newEvents + 1] = string.format('offline %s %.0f ', now, last) .. id
       changed[#changed + 1] = struct.pack('>Bc0', #id, id)
     end
