@@ -169,11 +169,13 @@ export class GrpcJsStreams extends Duplex {
   /** All is pushed as it comes. */
   override _read(): void {}
 
+  /** grpc-js writes no more: nor is it given more. */
   override _final(done: () => void): void {
     this.push(null);
     done();
   }
 
+  /** grpc-js has ended its connection, or the device is gone. */
   override _destroy(_error: Error | null, done: (error?: Error | null) => void): void {
     this.connection.grpcJsClosed();
     done(null);
