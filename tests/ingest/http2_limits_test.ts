@@ -87,6 +87,7 @@ Deno.test("Headers above 16 KiB end their call; above 32 KiB of frames, the conn
     requestHeaders(3, path, { "x-0": "y".repeat(6000) }),
   );
   await until(() => ingest.counters.openStreams === 1, "the second call is open");
+  await until(() => connection.all(RST_STREAM).length > 0, "the first call is over");
   assertEquals(
     connection.all(RST_STREAM).map(({ stream, payload }) => [stream, payload[3]]),
     [[1, ENHANCE_YOUR_CALM]],
