@@ -174,31 +174,54 @@ export class Fleet {
   }
 
   async #readChanges(): Promise<void> {
-    const { version, deviceIds } = await this.#options.store.changes(this.#version);
-    if (deviceIds === "all") {
+    const { version, devices } = await this.#options.store.changes(this.#version);
+    if (devices === "all") {
       await this.#rescan?.catch(() => {});
-      await this.#scan();
+      this.#version = await this.#scan(version);
     } else {
-      await this.#reread(deviceIds);
+      await this.#takeChanges(devices);
+      this.#version = version;
       if (this.#options.now() - this.#scannedAtMs > RESCAN_INTERVAL_MS) this.#rescanBehind();
     }
-    this.#version = version;
+  }
+
+  async #takeChanges(devices: ReadonlyMap<string, DeviceSummary | undefined>): Promise<void> {
+    const toAsk: string[] = [];
+    const nowMs = this.#options.unixNow();
+    for (const [deviceId, summary] of devices) {
+      if (summary === undefined) toAsk.push(deviceId);
+      else this.index.set(summary, this.#rounds, nowMs);
+    }
+    await this.#reread(toAsk);
   }
 
   /** Beside the readers, who need not wait for it; one that fails is tried again at the next reading. */
   #rescanBehind(): void {
-    this.#rescan ??= this.#scan().catch(() => {}).finally(() => this.#rescan = undefined);
+    this.#rescan ??= this.#scan().then(() => {}, () => {}).finally(() => this.#rescan = undefined);
   }
 
-  async #scan(): Promise<void> {
+  /**
+   * Reads the whole store, and meanwhile what changed since `version`: while ingest takes all it can, each
+   * page waits for a batch, and behind the last one no change since the first would be kept any more.
+   * Resolves to the version the index has reached.
+   */
+  async #scan(version?: number): Promise<number | undefined> {
     const { store, now, unixNow } = this.#options;
     const startedAtMs = now();
+    let followedAtMs = startedAtMs;
     const round = ++this.#rounds;
     for await (const page of store.scan()) {
       for (const summary of page) this.index.set(summary, round, unixNow());
+      if (version === undefined || now() - followedAtMs < this.#options.maxAgeMs) continue;
+      followedAtMs = now();
+      const changes = await store.changes(version);
+      if (changes.devices === "all") continue; // The next reading finds the same.
+      await this.#takeChanges(changes.devices);
+      version = changes.version;
     }
     this.index.sweep(round, unixNow());
     this.index.sorted(); // Here nobody waits for it.
     this.#scannedAtMs = startedAtMs;
+    return version;
   }
 }

@@ -119,9 +119,10 @@ while position <= #packed do
     if not count or count % 1 ~= 0 then
       return redis.error_reply('ERR ' .. counts .. ' holds a count that is not an integer: ' .. oldCounts[i])
     end
+    count = count + packets[i]
     newCounts[2 * i - 1] = id
     -- Not tostring(): Lua writes integers from 1e14 on with an exponent.
-    newCounts[2 * i] = string.format('%d', count + packets[i])
+    newCounts[2 * i] = string.format('%d', count)
 
     local first, last, timestamp, minutePackets, hourPackets, online = receivedAt, receivedAt, timestamps[i], 0, 0, 1
     local payload = newest[i]
@@ -151,14 +152,15 @@ while position <= #packed do
         end
       end
     end
-    newRecords[2 * i - 1] = id
-    newRecords[2 * i] =
+    local newRecord =
       struct.pack(RECORD, first, last, timestamp, minutePackets + packets[i], hourPackets + packets[i], online)
+    newRecords[2 * i - 1] = id
+    newRecords[2 * i] = newRecord
     if payload then
       newPayloads[#newPayloads + 1] = id
       newPayloads[#newPayloads + 1] = payload
     end
-    changed[#changed + 1] = struct.pack('>Bc0', #id, id)
+    changed[#changed + 1] = struct.pack(CHANGE, #id, id, COUNT_BYTES + RECORD_BYTES, count, newRecord)
     total = total + packets[i]
   end
   local newHistories = {}

@@ -22,13 +22,17 @@ local function readVersion(key, changes)
   return tonumber(version), tonumber(bytes)
 end
 
--- What an entry takes beside its ids.
+-- A device in an entry of that list: its id, how many bytes follow, and these: what it has become, a count
+-- and a RECORD, so that readers need not ask for each device. None: they ask.
+local CHANGE, CHANGE_TO_ASK, COUNT_BYTES = '>Bc0Bdc0', '>Bc0B', 8
+
+-- What an entry takes beside its devices.
 local ENTRY_BYTES = 32
 
--- `ids`: one entry, the ids that change from `version` to the next, each with its length in one byte.
-local function addChanges(key, changes, version, bytes, ids)
-  redis.call('RPUSH', changes, ids)
-  bytes = bytes + #ids + ENTRY_BYTES
+-- `devices`: one entry, those that change from `version` to the next, one after the other.
+local function addChanges(key, changes, version, bytes, devices)
+  redis.call('RPUSH', changes, devices)
+  bytes = bytes + #devices + ENTRY_BYTES
   while bytes > CHANGES_MAX_BYTES do
     local oldest = redis.call('LPOP', changes)
     bytes = oldest and bytes - #oldest - ENTRY_BYTES or 0

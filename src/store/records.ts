@@ -45,17 +45,17 @@ function writeText(target: Uint8Array, start: number, text: string): number {
 export type DeviceRecord = Omit<DeviceSummary, "deviceId" | "count"> & PeriodsGoingOn;
 
 /** Reads a record. A device that was only ever counted by another program has none: its times are 0. */
-export function readRecord(record: Buffer | null): DeviceRecord {
+export function readRecord(record: Buffer | null, start = 0): DeviceRecord {
   if (record === null) {
     return { firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, online: true, minutePackets: 0, hourPackets: 0 };
   }
   return {
-    firstSeenMs: record.readDoubleBE(0),
-    lastSeenMs: record.readDoubleBE(8),
-    timestampMs: record.readDoubleBE(16),
-    minutePackets: record.readDoubleBE(24),
-    hourPackets: record.readDoubleBE(32),
-    online: record[40] === 1,
+    firstSeenMs: record.readDoubleBE(start),
+    lastSeenMs: record.readDoubleBE(start + 8),
+    timestampMs: record.readDoubleBE(start + 16),
+    minutePackets: record.readDoubleBE(start + 24),
+    hourPackets: record.readDoubleBE(start + 32),
+    online: record[start + 40] === 1,
   };
 }
 
@@ -73,12 +73,18 @@ export function readSummaries(
   });
 }
 
-/** Adds the device ids of one entry of the list of changes: each with its length in one byte. */
-export function readChangedIds(entry: Buffer, deviceIds: Set<string>): void {
+/** Puts the devices of one entry of the list of changes, CHANGE of `feed.lua`, in place of earlier ones. */
+export function readChanges(entry: Buffer, devices: Map<string, DeviceSummary | undefined>): void {
   for (let at = 0; at < entry.length;) {
-    const end = at + 1 + entry[at]!;
-    deviceIds.add(entry.toString("utf8", at + 1, end));
-    at = end;
+    const idEnd = at + 1 + entry[at]!, start = idEnd + 1, bytes = entry[idEnd]!;
+    const deviceId = entry.toString("utf8", at + 1, idEnd);
+    let summary: DeviceSummary | undefined;
+    if (bytes > 0) {
+      const { firstSeenMs, lastSeenMs, timestampMs, online } = readRecord(entry, start + 8);
+      summary = { deviceId, count: entry.readDoubleBE(start), firstSeenMs, lastSeenMs, timestampMs, online };
+    }
+    devices.set(deviceId, summary);
+    at = start + bytes;
   }
 }
 
