@@ -119,10 +119,10 @@ while position <= #packed do
     if not count or count % 1 ~= 0 then
       return redis.error_reply('ERR ' .. counts .. ' holds a count that is not an integer: ' .. oldCounts[i])
     end
-    count = count + packets[i]
-    newCounts[2 * i - 1] = id
     -- Not tostring(): Lua writes integers from 1e14 on with an exponent.
-    newCounts[2 * i] = string.format('%d', count)
+    local newCount = string.format('%d', count + packets[i])
+    newCounts[2 * i - 1] = id
+    newCounts[2 * i] = newCount
 
     local first, last, timestamp, minutePackets, hourPackets, online = receivedAt, receivedAt, timestamps[i], 0, 0, 1
     local payload = newest[i]
@@ -160,7 +160,10 @@ while position <= #packed do
       newPayloads[#newPayloads + 1] = id
       newPayloads[#newPayloads + 1] = payload
     end
-    changed[#changed + 1] = struct.pack(CHANGE, #id, id, COUNT_BYTES + RECORD_BYTES, count, newRecord)
+    -- Not packed first: 0.3 instead of 0.9 µs a device.
+    local at = #changed
+    changed[at + 1], changed[at + 2], changed[at + 3], changed[at + 4] =
+      string.char(#id, #newCount), id, newCount, newRecord
     total = total + packets[i]
   end
   local newHistories = {}

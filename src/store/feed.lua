@@ -22,9 +22,11 @@ local function readVersion(key, changes)
   return tonumber(version), tonumber(bytes)
 end
 
--- A device in an entry of that list: its id, how many bytes follow, and these: what it has become, a count
--- and a RECORD, so that readers need not ask for each device. None: they ask.
-local CHANGE, CHANGE_TO_ASK, COUNT_BYTES = '>Bc0Bdc0', '>Bc0B', 8
+-- A device in an entry of that list: the bytes of its id and of its count, these two, and its RECORD, so that
+-- readers need not ask for each device. This is one for which they must: it has no count and no RECORD.
+local function changeToAsk(id)
+  return string.char(#id, 0) .. id
+end
 
 -- What an entry takes beside its devices.
 local ENTRY_BYTES = 32

@@ -21,7 +21,7 @@ for i, record in ipairs(redis.call('HMGET', records, unpack(ARGV, 3))) do
       newRecords[#newRecords + 1] = id
       newRecords[#newRecords + 1] = struct.pack(RECORD, first, last, timestamp, minutePackets, hourPackets, 0)
       newEvents[#newEvents + 1] = string.format('offline %s %.0f ', now, last) .. id
-      changed[#changed + 1] = struct.pack(CHANGE_TO_ASK, #id, id, 0)
+      changed[#changed + 1] = changeToAsk(id)
     end
   end
 end

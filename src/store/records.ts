@@ -44,7 +44,10 @@ function writeText(target: Uint8Array, start: number, text: string): number {
 /** A device's record: RECORD of `feed.lua`. */
 export type DeviceRecord = Omit<DeviceSummary, "deviceId" | "count"> & PeriodsGoingOn;
 
-/** Reads a record. A device that was only ever counted by another program has none: its times are 0. */
+/** As `feed.lua` packs it. */
+const RECORD_BYTES = 41;
+
+/** Reads the record that begins at `start`. A device that was only ever counted by another program has none: its times are 0. */
 export function readRecord(record: Buffer | null, start = 0): DeviceRecord {
   if (record === null) {
     return { firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, online: true, minutePackets: 0, hourPackets: 0 };
@@ -73,18 +76,20 @@ export function readSummaries(
   });
 }
 
-/** Puts the devices of one entry of the list of changes, CHANGE of `feed.lua`, in place of earlier ones. */
+/** Puts the devices of one entry of the list of changes, see `feed.lua`, in place of what earlier ones told of them. */
 export function readChanges(entry: Buffer, devices: Map<string, DeviceSummary | undefined>): void {
   for (let at = 0; at < entry.length;) {
-    const idEnd = at + 1 + entry[at]!, start = idEnd + 1, bytes = entry[idEnd]!;
-    const deviceId = entry.toString("utf8", at + 1, idEnd);
+    const idEnd = at + 2 + entry[at]!, countEnd = idEnd + entry[at + 1]!;
+    const deviceId = entry.toString("utf8", at + 2, idEnd);
+    at = countEnd;
     let summary: DeviceSummary | undefined;
-    if (bytes > 0) {
-      const { firstSeenMs, lastSeenMs, timestampMs, online } = readRecord(entry, start + 8);
-      summary = { deviceId, count: entry.readDoubleBE(start), firstSeenMs, lastSeenMs, timestampMs, online };
+    if (countEnd > idEnd) {
+      const count = Number(entry.toString("latin1", idEnd, countEnd));
+      const { firstSeenMs, lastSeenMs, timestampMs, online } = readRecord(entry, countEnd);
+      summary = { deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online };
+      at += RECORD_BYTES;
     }
     devices.set(deviceId, summary);
-    at = start + bytes;
   }
 }
 
