@@ -25,7 +25,7 @@ export class ListedStore implements ApiStore {
   }
 
   changes() {
-    return this.#answer({ version: this.reads, deviceIds: "all" as const });
+    return this.#answer({ version: this.reads, devices: "all" as const });
   }
 
   async *scan(): AsyncIterable<readonly DeviceSummary[]> {

@@ -88,11 +88,16 @@ export class StoreModel {
   }
 
   async #readChanges(reader: { version: number | undefined; changed: Set<string> }, store: Store) {
-    const { version, deviceIds } = await store.changes(reader.version);
-    if (reader.version === undefined) assertEquals(deviceIds, "all");
+    const { version, devices } = await store.changes(reader.version);
+    if (reader.version === undefined) assertEquals(devices, "all");
     // Behind version 0, of a store without any change, the first one may lie far.
-    else if (reader.version > 0 || deviceIds !== "all") {
-      assertEquals(deviceIds === "all" || new Set(deviceIds), reader.changed);
+    else if (reader.version > 0 || devices !== "all") {
+      assertEquals(devices === "all" || new Set(devices.keys()), reader.changed);
+      if (devices !== "all") {
+        for (const [deviceId, told] of devices) {
+          if (told !== undefined) assertEquals(await store.summaries([deviceId]), [told]);
+        }
+      }
     }
     reader.version = version;
     reader.changed = new Set();

@@ -59,8 +59,8 @@ export function testMonitoring(
 
   test("Changes are told since a version, each device once, to each reader", async (store, other) => {
     const begin = await store.changes();
-    assertEquals(begin.deviceIds, "all");
-    assertEquals(await store.changes(begin.version), { version: begin.version, deviceIds: [] });
+    assertEquals(begin.devices, "all");
+    assertEquals(await changedSince(store, begin.version), []);
     await send(store, now, ["a", 1], ["b", 1]);
     const one = await other.changes();
     await send(other, now, ["b", 1], ["c", 1]);
@@ -68,13 +68,32 @@ export function testMonitoring(
     await store.remove("nobody");
     await store.markOffline(["c"], now, now);
     const two = await store.changes(one.version);
-    assertEquals(two.deviceIds === "all" || two.deviceIds.toSorted(), ["a", "b", "c"]);
+    assertEquals(await changedSince(store, one.version), ["a", "b", "c"]);
     assertLess(one.version, two.version);
     await store.markOffline(["b", "c"], now + 1, now + 2);
+    assertEquals(await changedSince(other, two.version), ["b", "c"]);
     const three = await other.changes(two.version);
-    assertEquals(three.deviceIds === "all" || three.deviceIds.toSorted(), ["b", "c"]);
-    assertEquals(await store.changes(three.version), { version: three.version, deviceIds: [] });
-    assertEquals((await store.changes(three.version + 1)).deviceIds, "all");
+    assertEquals(await store.changes(three.version), { version: three.version, devices: new Map() });
+    assertEquals((await store.changes(three.version + 1)).devices, "all");
+  });
+
+  test("What a change tells of a device is what the device has become", async (store, other) => {
+    await send(store, now, ["a", 1], ["b", 1], ["c", 1]);
+    const { version } = await store.changes();
+    await send(store, now, ["a", 1], ["器 🌡️", 1]);
+    await send(other, now + 5, ["a", 2 ** 40], ["b", 2]);
+    await store.remove("b");
+    await store.remove("c");
+    await send(store, now + 9, ["c", 7]);
+    await store.markOffline(["a"], now + 10, now + 20);
+    await send(store, now + 30, ["a", 3]);
+    const { devices } = await store.changes(version);
+    assert(devices !== "all");
+    assertEquals([...devices.keys()].toSorted(), ["a", "b", "c", "器 🌡️"]);
+    for (const [deviceId, told] of devices) {
+      if (told !== undefined) assertEquals([told], await store.summaries([deviceId]));
+    }
+    assertEquals(devices.get("b"), undefined);
   });
 
   test("A batch that is not applied, or was before, changes nothing", async (store) => {
@@ -84,7 +103,7 @@ export function testMonitoring(
     await store.apply(first);
     const fenced = [{ session: "unknown", epoch: 1, from: 0, to: 1 }];
     await store.apply(batch(2, { devices: [delta("a", 1)], sessions: fenced }));
-    assertEquals(await store.changes(version), { version, deviceIds: [] });
+    assertEquals(await store.changes(version), { version, devices: new Map() });
     assertEquals(newest((await store.fleetHistory(now)).seconds), 1);
     assertEquals(newest((await store.history("a", now))!.minutes), 1);
   });
@@ -95,9 +114,9 @@ export function testMonitoring(
     const devices = Array.from({ length: 3000 }, (_, i) => delta(`${i} ${"x".repeat(120)}`, 1));
     const batches = Math.ceil(CHANGES_MAX_BYTES / 3000 / 120) + 1;
     for (let i = 1; i <= batches; i++) await store.apply(batch(i, { devices }));
-    assertEquals((await store.changes(version)).deviceIds, "all");
-    assertEquals((await store.changes(version + batches - 1)).deviceIds.length, 3000);
-    assertEquals((await store.changes(version + batches)).deviceIds, []);
+    assertEquals((await store.changes(version)).devices, "all");
+    assertEquals((await changedSince(store, version + batches - 1)).length, 3000);
+    assertEquals(await changedSince(store, version + batches), []);
   });
 
   test(
@@ -319,6 +338,13 @@ export function testMonitoring(
 export function talkEveryHourThenEveryMinute(): number[] {
   const hours = Array.from({ length: 26 }, (_, i) => start + i * hour);
   return [...hours, ...Array.from({ length: 62 }, (_, i) => start + 26 * hour + i * minute)];
+}
+
+/** Ids of the devices that changed, sorted. */
+async function changedSince(store: Store, version: number): Promise<string[]> {
+  const { devices } = await store.changes(version);
+  assert(devices !== "all", "the changes are kept no more");
+  return [...devices.keys()].sort();
 }
 
 /** `from` + … + `to`. */

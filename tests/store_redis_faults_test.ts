@@ -159,7 +159,7 @@ Deno.test("Out of memory applies nothing, and the same batch goes in when there 
     // What is deleted makes room.
     const { version } = await store.changes();
     assertEquals(await store.remove("device-1"), true);
-    assertEquals((await store.changes(version)).deviceIds, ["device-1"]);
+    assertEquals((await store.changes(version)).devices, new Map([["device-1", undefined]]));
   });
 });
 

@@ -65,6 +65,18 @@ Deno.test("Other programs read counts with HGETALL, and every other key says wha
   });
 });
 
+Deno.test("What a batch changed is told without asking for each device", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    await store.apply(batch(1, { devices: [delta("a", 1)] }));
+    const { version } = await store.changes();
+    await store.apply(batch(2, { devices: [delta("a", 2), delta("b", 3)] }));
+    const { devices } = await store.changes(version);
+    assert(devices !== "all");
+    assertEquals<unknown>([...devices.values()], await store.summaries(["a", "b"]));
+  });
+});
+
 Deno.test("All keys lie in one slot of a cluster, whatever the ids hold", async () => {
   await using server = await startRedis({ "cluster-enabled": "yes" });
   await server.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383);
@@ -79,7 +91,7 @@ Deno.test("All keys lie in one slot of a cluster, whatever the ids hold", async 
     assertEquals((await store.fleetHistory(now)).seconds.at(-1)?.packets, 1);
     assertEquals(await store.claimDelivery("me", 1000, now), (await store.events(0, 1))[0]?.id);
     assertEquals(await store.remove(id), true);
-    assertEquals((await store.changes(1)).deviceIds, "all");
+    assertEquals((await store.changes(1)).devices, "all");
   });
   const keys = [
     ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, eventsKey],
@@ -239,7 +251,7 @@ Deno.test("The fleet's history expires by itself, and an emptied Redis repeats n
     const after = await goOffline(2);
     assertLess(before.version, after.version);
     assertLess(before.event, after.event);
-    assertEquals((await store.changes(before.version)).deviceIds, "all");
+    assertEquals((await store.changes(before.version)).devices, "all");
   });
 });
 

@@ -11,7 +11,7 @@ import { createApp } from "./app.ts";
 import { EventLog } from "./event_log.ts";
 import { EventStreams } from "./event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
-import { Fleet, MAX_AGE_MS } from "./fleet.ts";
+import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
@@ -48,6 +48,8 @@ export interface ApiOptions {
   readonly unixNow?: () => number;
   /** How old the devices may be that a reader gets; default {@linkcode MAX_AGE_MS}. */
   readonly maxAgeMs?: number;
+  /** How long after a reader the devices are kept fresh for the next one; default {@linkcode WARM_FOR_MS}. */
+  readonly warmForMs?: number;
   /** A reader that takes longer than this for one body is cut off; default {@linkcode READ_TIMEOUT_MS}. */
   readonly readTimeoutMs?: number;
   /** Silent devices, and new events, are looked for this often; default {@linkcode WATCH_INTERVAL_MS}. */
@@ -77,8 +79,8 @@ export interface RunningApi {
 export async function startApi(options: ApiOptions): Promise<RunningApi> {
   const { host, port, store, log, offlineAfterMs, prometheusMaxDevices, liveMaxClients } = options;
   const { now = () => performance.now(), unixNow = Date.now } = options;
-  const { maxAgeMs = MAX_AGE_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
-  const fleet = new Fleet({ store, now, unixNow, maxAgeMs, offlineAfterMs, log });
+  const { maxAgeMs = MAX_AGE_MS, warmForMs = WARM_FOR_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
+  const fleet = new Fleet({ store, now, unixNow, maxAgeMs, warmForMs, offlineAfterMs, log });
   const eventLog = new EventLog(store);
   const figures = new FleetFigures({ fleet, store, eventLog, now, unixNow, offlineAfterMs });
   const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
@@ -163,7 +165,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
         connections.abort();
         await server.finished;
       }
-      await Promise.race([Promise.all([watched, delivered, fleet.settled()]), deadline.promise]);
+      await Promise.race([Promise.all([watched, delivered, fleet.close()]), deadline.promise]);
       clearTimeout(timer);
     },
   };

@@ -52,7 +52,7 @@ export async function watchForSilence(options: SilenceWatchOptions): Promise<voi
   const { fleet, store, unixNow, offlineAfterMs, watchIntervalMs, log, signal } = options;
   while (!signal.aborted) {
     try {
-      await fleet.fresh();
+      await fleet.caughtUp();
       const nowMs = unixNow();
       const silent = fleet.readableForMs >= offlineAfterMs ? fleet.index.fallenSilent(nowMs) : [];
       for (let start = 0; start < silent.length && !signal.aborted; start += MAX_IDS_PER_CALL) {

@@ -15,8 +15,15 @@ export const MAX_AGE_MS = 250;
 /** A reading is used at least this long, or a small fleet would be read again for every request. */
 const MIN_REUSE_MS = 25;
 
-/** It is used this many times as long as it took, so that readers keep the store busy a fifth of the time. */
+/** It is used this many times as long as it took before a reader has the store read again. */
 const REUSE_PER_READ = 4;
+
+/**
+ * For so long after a reader the index is kept fresh for the next one, who then need not wait: a Prometheus
+ * server asks once a minute unless told otherwise. With Redis it costs little but round trips, for the watch
+ * over silent devices reads the same changes once a second in any case.
+ */
+export const WARM_FOR_MS = 90_000;
 
 /**
  * Calls of {@linkcode MAX_IDS_PER_CALL} devices that wait for the store together: 10 ms of Redis' time. One
@@ -40,13 +47,15 @@ export interface FleetOptions {
   readonly unixNow: () => number;
   /** See {@linkcode MAX_AGE_MS}. */
   readonly maxAgeMs: number;
+  /** See {@linkcode WARM_FOR_MS}. */
+  readonly warmForMs: number;
   /** A device silent for longer is offline. */
   readonly offlineAfterMs: number;
   /** Told when reading begins to fail and when it succeeds again. */
   readonly log: Logger;
 }
 
-/** All devices, read from the store when somebody asks. */
+/** All devices, read from the store when somebody asks, and for a while behind that. */
 export class Fleet {
   /** What was read; await {@linkcode fresh} first. */
   readonly index: DeviceIndex;
@@ -61,6 +70,9 @@ export class Fleet {
   #loaded = false;
   #reading: { startedAtMs: number; done: Promise<void> } | undefined;
   #next: Promise<void> | undefined;
+  #readerAtMs = -Infinity;
+  #warmTimer: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
 
   /** Reads nothing yet. */
   constructor(options: FleetOptions) {
@@ -85,20 +97,30 @@ export class Fleet {
 
   /**
    * Resolves when the index holds everything stored until `maxAgeMs` before this call. Rejects as the
-   * store does; the index is then as it was, and too old.
+   * store does; the index is then as it was, and too old. For readers: others come, so it is kept fresh.
    */
   fresh(): Promise<void> {
-    const nowMs = this.#options.now();
-    if (this.#latest !== undefined && nowMs - this.#latest.takenAtMs <= this.#latest.reuseMs) {
+    this.#readerAtMs = this.#options.now();
+    return this.caughtUp();
+  }
+
+  /** As {@linkcode fresh}, for one who is no reader: nothing is kept fresh for the next time. */
+  caughtUp(): Promise<void> {
+    const { now, maxAgeMs } = this.#options;
+    const nowMs = now();
+    const reading = this.#reading;
+    const ageMs = nowMs - this.takenAtMs;
+    if (ageMs <= maxAgeMs) {
+      // Good enough for this reader, who need not wait for what the next one gets.
+      if (reading === undefined && ageMs > this.#latest!.reuseMs) this.#readBehind();
       return Promise.resolve();
     }
-    const reading = this.#reading;
     if (reading === undefined) return this.#read(nowMs);
-    if (nowMs - reading.startedAtMs <= this.#options.maxAgeMs) return reading.done;
+    if (nowMs - reading.startedAtMs <= maxAgeMs) return reading.done;
     // The reading under way began too long ago for this reader, who shares the one after it.
     this.#next ??= reading.done.then(() => {}, () => {}).then(() => {
       this.#next = undefined;
-      return this.fresh();
+      return this.caughtUp();
     });
     return this.#next;
   }
@@ -122,8 +144,10 @@ export class Fleet {
     else this.index.set(summary, this.#rounds, this.#options.unixNow());
   }
 
-  /** Resolves when no reading is under way any more. */
-  async settled(): Promise<void> {
+  /** Reads no more unless asked; resolves when no reading is under way. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#warmTimer);
     while (this.#reading !== undefined || this.#rescan !== undefined) {
       await Promise.allSettled([this.#reading?.done, this.#rescan]);
     }
@@ -159,6 +183,7 @@ export class Fleet {
         this.#readableSinceMs ??= now();
         if (this.#failing) log.info("The store can be read again");
         this.#failing = false;
+        this.#keepWarm(this.#latest);
       } catch (error) {
         if (!this.#failing) log.warn("The store cannot be read; readers get errors until it can", { error });
         this.#failing = true;
@@ -173,32 +198,75 @@ export class Fleet {
     return done;
   }
 
+  /** Nobody waits for it. That it failed is in the log, and told to those who then have to wait. */
+  #readBehind(): void {
+    this.#read(this.#options.now()).catch(() => {});
+  }
+
+  /** Sees to it that the next reading is there before `latest` is too old, by the time that one took. */
+  #keepWarm(latest: { takenAtMs: number; tookMs: number }): void {
+    const { now, maxAgeMs, warmForMs } = this.#options;
+    clearTimeout(this.#warmTimer);
+    if (this.#closed || now() - this.#readerAtMs >= warmForMs) return;
+    const { takenAtMs, tookMs } = latest;
+    // Twice the time, as the next one may take longer; but a slow store is kept busy half of the time at most.
+    const dueAtMs = takenAtMs + Math.max(maxAgeMs - 2 * tookMs, 2 * tookMs);
+    this.#warmTimer = setTimeout(() => {
+      if (this.#reading !== undefined) return; // Begins anew behind it.
+      if (now() < dueAtMs) this.#keepWarm(latest);
+      else this.#readBehind();
+    }, Math.max(0, dueAtMs - now()));
+  }
+
   async #readChanges(): Promise<void> {
-    const { version, deviceIds } = await this.#options.store.changes(this.#version);
-    if (deviceIds === "all") {
+    const { version, devices } = await this.#options.store.changes(this.#version);
+    if (devices === "all") {
       await this.#rescan?.catch(() => {});
-      await this.#scan();
+      this.#version = await this.#scan(version);
     } else {
-      await this.#reread(deviceIds);
+      await this.#takeChanges(devices);
+      this.#version = version;
       if (this.#options.now() - this.#scannedAtMs > RESCAN_INTERVAL_MS) this.#rescanBehind();
     }
-    this.#version = version;
+  }
+
+  async #takeChanges(devices: ReadonlyMap<string, DeviceSummary | undefined>): Promise<void> {
+    const toAsk: string[] = [];
+    const nowMs = this.#options.unixNow();
+    for (const [deviceId, summary] of devices) {
+      if (summary === undefined) toAsk.push(deviceId);
+      else this.index.set(summary, this.#rounds, nowMs);
+    }
+    await this.#reread(toAsk);
   }
 
   /** Beside the readers, who need not wait for it; one that fails is tried again at the next reading. */
   #rescanBehind(): void {
-    this.#rescan ??= this.#scan().catch(() => {}).finally(() => this.#rescan = undefined);
+    this.#rescan ??= this.#scan().then(() => {}, () => {}).finally(() => this.#rescan = undefined);
   }
 
-  async #scan(): Promise<void> {
+  /**
+   * Reads the whole store, and meanwhile what changed since `version`: while ingest takes all it can, each
+   * page waits for a batch, and behind the last one no change since the first would be kept any more.
+   * Resolves to the version the index has reached.
+   */
+  async #scan(version?: number): Promise<number | undefined> {
     const { store, now, unixNow } = this.#options;
     const startedAtMs = now();
+    let followedAtMs = startedAtMs;
     const round = ++this.#rounds;
     for await (const page of store.scan()) {
       for (const summary of page) this.index.set(summary, round, unixNow());
+      if (version === undefined || now() - followedAtMs < this.#options.maxAgeMs) continue;
+      followedAtMs = now();
+      const changes = await store.changes(version);
+      if (changes.devices === "all") continue; // The next reading finds the same.
+      await this.#takeChanges(changes.devices);
+      version = changes.version;
     }
     this.index.sweep(round, unixNow());
     this.index.sorted(); // Here nobody waits for it.
     this.#scannedAtMs = startedAtMs;
+    return version;
   }
 }

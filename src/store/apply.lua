@@ -6,7 +6,7 @@
 --       2 when its packets were received, Unix ms
 --       3 expiry of the producer, ms
 --       4 expiry of a session, ms
---       5 the devices' ids, each behind its length in one byte: what the list of changes gets
+--       5 the devices' ids, each behind its length in one byte
 --       6 packets of each, 7 newest timestamp of each: as doubles
 --       8 its payload, behind its length in 32 bits
 --       9… two per session: the value it must have, the value it gets
@@ -113,18 +113,18 @@ end
 redis.call('HLEN', payloads) -- fails if it is no hash
 local oldVersion, changesBytes = readVersion(version, changes)
 local minute, hour = math.floor(receivedAt / MINUTE_MS), math.floor(receivedAt / HOUR_MS)
-local writes, newEvents, total = {}, {}, 0
+local writes, newEvents, changed, total = {}, {}, {}, 0
 local idAt, payloadAt = 1, 1
 for done = 0, devices - 1, CHUNK do
   local n = math.min(CHUNK, devices - done)
-  local ids, newest
+  local ids, newest, idsFrom = nil, nil, idAt
   ids, idAt = unpackMany('Bc0', n, packedIds, idAt)
   newest, payloadAt = unpackMany('I4c0', n, packedPayloads, payloadAt)
   local packets = unpackMany('d', n, packedPackets, 8 * done + 1)
   local timestamps = unpackMany('d', n, packedTimestamps, 8 * done + 1)
   local oldCounts = redis.call('HMGET', counts, unpack(ids))
   local oldRecords = redis.call('HMGET', records, unpack(ids))
-  local newCounts, newRecords, newPayloads, shortened = {}, {}, {}, {}
+  local becomeCounts, becomeRecords, newCounts, newRecords, newPayloads, shortened = {}, {}, {}, {}, {}, {}
   local endedIds, ended = {}, {}
   for i = 1, n do
     local id = ids[i]
@@ -134,8 +134,9 @@ for done = 0, devices - 1, CHUNK do
     elseif count + packets[i] > MAX_COUNT then
       return redis.error_reply('ERR ' .. counts .. ' holds a count too great to add to: ' .. string.format('%.0f', count))
     end
+    becomeCounts[i] = count + packets[i]
     newCounts[2 * i - 1] = id
-    newCounts[2 * i] = count + packets[i]
+    newCounts[2 * i] = becomeCounts[i]
 
     local first, last, timestamp, minutePackets, hourPackets, online = receivedAt, receivedAt, timestamps[i], 0, 0, 1
     local payload, long = newest[i], #newest[i] > SHORT_PAYLOAD_BYTES and 1 or 0
@@ -179,9 +180,9 @@ for done = 0, devices - 1, CHUNK do
       payload = ''
     end
     minutePackets, hourPackets = minutePackets + packets[i], hourPackets + packets[i]
+    becomeRecords[i] = struct.pack(RECORD, first, last, timestamp, minutePackets, hourPackets, online, long)
     newRecords[2 * i - 1] = id
-    newRecords[2 * i] =
-      struct.pack(RECORD_AND_PAYLOAD, first, last, timestamp, minutePackets, hourPackets, online, long, payload)
+    newRecords[2 * i] = becomeRecords[i] .. payload
     total = total + packets[i]
   end
   local newHistories = {}
@@ -193,6 +194,7 @@ for done = 0, devices - 1, CHUNK do
     end
   end
   writes[#writes + 1] = { newCounts, newRecords, newPayloads, shortened, newHistories }
+  changed[#changed + 1] = changesTold(n, string.sub(packedIds, idsFrom, idAt - 1), becomeCounts, becomeRecords)
 end
 
 local lastEvent = #newEvents > 0 and readLastEvent(events)
@@ -224,7 +226,7 @@ for key = FIRST_SESSION, #KEYS do
 end
 redis.call('SET', producer, sequence, 'PX', producerExpiryMs)
 if devices > 0 then
-  addChanges(version, changes, oldVersion, changesBytes, packedIds)
+  addChanges(version, changes, oldVersion, changesBytes, table.concat(changed))
   for i = 1, #fleet do
     local key, field, value, expiryMs = unpack(fleet[i])
     redis.call('HSET', key, field, value)

@@ -22,13 +22,30 @@ local function readVersion(key, changes)
   return tonumber(version), tonumber(bytes)
 end
 
--- What an entry takes beside its ids.
+-- An entry of that list has parts of at most 1,000 devices: how many; 1 if it tells what they became; their
+-- ids, each behind its length in one byte; and, if it tells that, their counts as doubles, and their RECORDs.
+-- Readers need not ask for these devices, which takes longer than to send them this.
+local CHANGES_HEAD = '>I2B'
+
+local function changesTold(n, packedIds, counts, records)
+  local packedCounts = struct.pack('>' .. string.rep('d', n), unpack(counts))
+  return struct.pack(CHANGES_HEAD, n, 1) .. packedIds .. packedCounts .. table.concat(records)
+end
+
+-- Of devices that readers have to ask for.
+local function changesToAsk(ids)
+  local packed = {}
+  for i = 1, #ids do packed[i] = string.char(#ids[i]) .. ids[i] end
+  return struct.pack(CHANGES_HEAD, #ids, 0) .. table.concat(packed)
+end
+
+-- What an entry takes in memory beside that.
 local ENTRY_BYTES = 32
 
--- `ids`: one entry, the ids that change from `version` to the next, each with its length in one byte.
-local function addChanges(key, changes, version, bytes, ids)
-  redis.call('RPUSH', changes, ids)
-  bytes = bytes + #ids + ENTRY_BYTES
+-- `entry`: the devices that change from `version` to the next.
+local function addChanges(key, changes, version, bytes, entry)
+  redis.call('RPUSH', changes, entry)
+  bytes = bytes + #entry + ENTRY_BYTES
   while bytes > CHANGES_MAX_BYTES do
     local oldest = redis.call('LPOP', changes)
     bytes = oldest and bytes - #oldest - ENTRY_BYTES or 0

@@ -23,13 +23,13 @@ for i, record in ipairs(redis.call('HMGET', records, unpack(ARGV, 3))) do
       newRecords[#newRecords + 1] =
         struct.pack(RECORD_AND_PAYLOAD, first, last, timestamp, minutePackets, hourPackets, 0, long, payload)
       newEvents[#newEvents + 1] = string.format('offline %s %.0f ', now, last) .. id
-      changed[#changed + 1] = struct.pack('>Bc0', #id, id)
+      changed[#changed + 1] = id
     end
   end
 end
 if #changed > 0 then
   redis.call('HSET', records, unpack(newRecords))
   addEvents(events, lastEvent, newEvents)
-  addChanges(version, changes, oldVersion, changesBytes, table.concat(changed))
+  addChanges(version, changes, oldVersion, changesBytes, changesToAsk(changed))
 end
 return #changed

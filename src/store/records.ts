@@ -71,18 +71,18 @@ const RECORD_BYTES = 42;
 /** A device's record: RECORD of `feed.lua`. */
 export type DeviceRecord = Omit<DeviceSummary, "deviceId" | "count"> & PeriodsGoingOn;
 
-/** Reads a record. A device that was only ever counted by another program has none: its times are 0. */
-export function readRecord(record: Buffer | null): DeviceRecord {
+/** Reads the record that begins at `start`. A device that was only ever counted by another program has none: its times are 0. */
+export function readRecord(record: Buffer | null, start = 0): DeviceRecord {
   if (record === null) {
     return { firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, online: true, minutePackets: 0, hourPackets: 0 };
   }
   return {
-    firstSeenMs: record.readDoubleBE(0),
-    lastSeenMs: record.readDoubleBE(8),
-    timestampMs: record.readDoubleBE(16),
-    minutePackets: record.readDoubleBE(24),
-    hourPackets: record.readDoubleBE(32),
-    online: record[40] === 1,
+    firstSeenMs: record.readDoubleBE(start),
+    lastSeenMs: record.readDoubleBE(start + 8),
+    timestampMs: record.readDoubleBE(start + 16),
+    minutePackets: record.readDoubleBE(start + 24),
+    hourPackets: record.readDoubleBE(start + 32),
+    online: record[start + 40] === 1,
   };
 }
 
@@ -105,12 +105,27 @@ export function readSummaries(
   });
 }
 
-/** Adds the device ids of one entry of the list of changes: each with its length in one byte. */
-export function readChangedIds(entry: Buffer, deviceIds: Set<string>): void {
+/** Puts the devices of one entry of the list of changes, see `feed.lua`, in place of what earlier ones told of them. */
+export function readChanges(entry: Buffer, devices: Map<string, DeviceSummary | undefined>): void {
   for (let at = 0; at < entry.length;) {
-    const end = at + 1 + entry[at]!;
-    deviceIds.add(entry.toString("utf8", at + 1, end));
-    at = end;
+    const length = entry.readUInt16BE(at), isTold = entry[at + 2] === 1;
+    const deviceIds: string[] = [];
+    at += 3;
+    while (deviceIds.length < length) deviceIds.push(entry.toString("utf8", at + 1, at += 1 + entry[at]!));
+    const recordsAt = at + 8 * length;
+    for (const [i, deviceId] of deviceIds.entries()) {
+      if (!isTold) {
+        devices.set(deviceId, undefined);
+        continue;
+      }
+      const count = entry.readDoubleBE(at + 8 * i);
+      const { firstSeenMs, lastSeenMs, timestampMs, online } = readRecord(
+        entry,
+        recordsAt + RECORD_BYTES * i,
+      );
+      devices.set(deviceId, { deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online });
+    }
+    if (isTold) at = recordsAt + RECORD_BYTES * length;
   }
 }
 

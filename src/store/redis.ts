@@ -35,7 +35,7 @@ import {
   versionKey,
 } from "./keys.ts";
 import { currentReports } from "./instances.ts";
-import { packDevices, readChangedIds, readEvent, readPayload, readRecord, readSummaries } from "./records.ts";
+import { packDevices, readChanges, readEvent, readPayload, readRecord, readSummaries } from "./records.ts";
 import { type Argument, type Command, Connection, evalCommand, type RedisUrl } from "./redis_connection.ts";
 import {
   applyScript,
@@ -217,9 +217,9 @@ class RedisStore implements Store {
       [versionKey, changesKey],
       since === undefined ? [] : [since],
     ) as [Buffer, Buffer[]?];
-    const deviceIds = new Set<string>();
-    for (const entry of entries ?? []) readChangedIds(entry, deviceIds);
-    return { version: Number(version), deviceIds: entries === undefined ? "all" : [...deviceIds] };
+    const devices = new Map<string, DeviceSummary | undefined>();
+    for (const entry of entries ?? []) readChanges(entry, devices);
+    return { version: Number(version), devices: entries === undefined ? "all" : devices };
   }
 
   async device(deviceId: string): Promise<DeviceState | undefined> {

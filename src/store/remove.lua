@@ -10,6 +10,6 @@ for i = 2, 4 do redis.call('HLEN', KEYS[i]) end -- fails if it is no hash
 local known = redis.call('HDEL', KEYS[1], ARGV[1])
 for i = 2, 4 do redis.call('HDEL', KEYS[i], ARGV[1]) end
 if known == 1 then
-  addChanges(KEYS[5], KEYS[6], oldVersion, changesBytes, struct.pack('>Bc0', #ARGV[1], ARGV[1]))
+  addChanges(KEYS[5], KEYS[6], oldVersion, changesBytes, changesToAsk({ ARGV[1] }))
 end
 return known

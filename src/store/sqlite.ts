@@ -196,13 +196,13 @@ export class SqliteStore implements Store {
         const { first, last } = readVersions.get() as { first: number | null; last: number | null };
         const version = last ?? 0;
         if (since === undefined || since > version || since < (first ?? 1) - 1) {
-          return { version, deviceIds: "all" };
+          return { version, devices: "all" };
         }
-        const deviceIds = new Set<string>();
+        const devices = new Map<string, undefined>();
         for (const { device_ids } of readChanges.all(since) as { device_ids: string }[]) {
-          for (const deviceId of JSON.parse(device_ids) as string[]) deviceIds.add(deviceId);
+          for (const deviceId of JSON.parse(device_ids) as string[]) devices.set(deviceId, undefined);
         }
-        return { version, deviceIds: [...deviceIds] };
+        return { version, devices };
       });
     });
   }
