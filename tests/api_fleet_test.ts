@@ -8,6 +8,7 @@ import { getLogger } from "@logtape/logtape";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { Fleet, type FleetOptions, MAX_AGE_MS, WARM_FOR_MS } from "../src/api/fleet.ts";
+import { Snapshots } from "../src/api/snapshot.ts";
 import type { Changes, DeviceSummary } from "../src/store/store.ts";
 import { ListedStore } from "./listed_store.ts";
 import { RunningClock, TestClock } from "./test_api.ts";
@@ -128,5 +129,43 @@ Deno.test("A long reading of all devices takes in what changes meanwhile", async
     await fleet.fresh();
     assertEquals(asked, [undefined, 10, 11, 12]);
     assertEquals(fleet.index.countAt(fleet.index.slotOf("a")!), 13);
+  });
+});
+
+Deno.test("A body that took long to build is used for longer, and never beyond its age", async () => {
+  const store = new ListedStore([{ deviceId: "a", count: 1 }]);
+  const clock = new TestClock();
+  await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
+    let buildingMs = 0;
+    const instances = () => {
+      clock.pass(buildingMs);
+      return Promise.resolve([]);
+    };
+    const snapshots = new Snapshots({
+      fleet,
+      store: { instances },
+      prometheusMaxDevices: 10,
+      ...clock.options,
+    });
+    /** Whether a snapshot that was built just now is used again when newer counts are there, `afterMs` later. */
+    const isUsedAfter = async (afterMs: number) => {
+      clock.pass(MAX_AGE_MS + 1);
+      const first = await snapshots.current();
+      await first.body("prometheus", "identity");
+      clock.pass(afterMs);
+      const { takenAtMs } = fleet;
+      await fleet.caughtUp(); // Begins the next reading.
+      await until(() => fleet.takenAtMs > takenAtMs, "newer counts are there");
+      return await snapshots.current() === first;
+    };
+    assertEquals(await isUsedAfter(100), false);
+    buildingMs = 12;
+    assertEquals(await isUsedAfter(100), true);
+    assertEquals(await isUsedAfter(110), false, "12 + 110 ms are over ten times 12");
+    buildingMs = 100;
+    assertEquals(await isUsedAfter(MAX_AGE_MS - 100), true);
+    assertEquals(await isUsedAfter(MAX_AGE_MS - 99), false);
+    buildingMs = 0;
+    assertEquals(await isUsedAfter(100), false);
   });
 });

@@ -85,6 +85,11 @@ export class Fleet {
     return this.#latest?.takenAtMs ?? -Infinity;
   }
 
+  /** See {@linkcode FleetOptions}. */
+  get maxAgeMs(): number {
+    return this.#options.maxAgeMs;
+  }
+
   /** The store's version the index has reached. */
   get version(): number {
     return this.#version ?? 0;

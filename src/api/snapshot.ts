@@ -24,6 +24,12 @@ const CHUNK_BYTES = 128 * 1_024;
 /** Devices formatted before the size of the text is looked at: 100,000 take 11 ms, one at a time 26 ms. */
 const DEVICES_PER_PIECE = 100;
 
+/**
+ * A snapshot is used this many times as long as its bodies took to build, though newer counts be there, so that
+ * readers of a large fleet keep the processor busy a tenth of the time.
+ */
+const REUSE_PER_BUILDING = 10;
+
 /** Bodies below this many bytes fit a network packet or two and are not worth compressing. */
 const MIN_GZIP_BYTES = 1_024;
 
@@ -57,10 +63,16 @@ export interface SnapshotContents {
 export class Snapshot {
   readonly #contents: SnapshotContents;
   readonly #bodies = new Map<string, Promise<SnapshotBody>>();
+  #buildingMs = 0;
 
-  /** Keeps `contents`, which nobody may change any more. */
-  constructor(contents: SnapshotContents) {
+  /** Keeps `contents`, which nobody may change any more; `now` tells what building a body takes. */
+  constructor(contents: SnapshotContents, readonly now: () => number) {
     this.#contents = contents;
+  }
+
+  /** How long the slowest of its bodies took to build, in milliseconds. */
+  get buildingMs(): number {
+    return this.#buildingMs;
   }
 
   /** See {@linkcode SnapshotContents}. */
@@ -73,9 +85,13 @@ export class Snapshot {
     const key = `${form} ${encoding}`;
     let body = this.#bodies.get(key);
     if (body === undefined) {
+      const startedAtMs = this.now();
       body = encoding === "gzip" ? this.body(form, "identity").then(compress) : this.#encode(form);
       this.#bodies.set(key, body);
-      body.catch(() => this.#bodies.delete(key));
+      body.then(
+        () => this.#buildingMs = Math.max(this.#buildingMs, this.now() - startedAtMs),
+        () => this.#bodies.delete(key),
+      );
     }
     return body;
   }
@@ -101,7 +117,7 @@ export interface SnapshotsOptions {
   readonly prometheusMaxDevices: number;
 }
 
-/** Snapshots of the fleet, one for all that ask between two readings of the store. */
+/** Snapshots of the fleet, one for all that ask between two readings of the store, or for longer. */
 export class Snapshots {
   readonly #options: SnapshotsOptions;
   #latest: Snapshot | undefined;
@@ -113,18 +129,21 @@ export class Snapshots {
 
   /** As fresh as {@linkcode Fleet.fresh} says. Rejects as the store does; an older one is never given instead. */
   async current(): Promise<Snapshot> {
-    const { fleet, store, unixNow, prometheusMaxDevices } = this.#options;
+    const { fleet, store, now, unixNow, prometheusMaxDevices } = this.#options;
     await fleet.fresh();
-    if (this.#latest?.takenAtMs !== fleet.takenAtMs) {
-      this.#latest = new Snapshot({
-        takenAtMs: fleet.takenAtMs,
-        devices: fleet.index.counts(),
-        online: fleet.index.totals(unixNow()).online,
-        prometheusMaxDevices,
-        instances: () => store.instances(unixNow()),
-      });
+    const latest = this.#latest;
+    if (latest !== undefined) {
+      const reuseMs = Math.min(latest.buildingMs * REUSE_PER_BUILDING, fleet.maxAgeMs);
+      if (latest.takenAtMs === fleet.takenAtMs || now() - latest.takenAtMs <= reuseMs) return latest;
     }
-    return this.#latest!;
+    const contents = {
+      takenAtMs: fleet.takenAtMs,
+      devices: fleet.index.counts(),
+      online: fleet.index.totals(unixNow()).online,
+      prometheusMaxDevices,
+      instances: () => store.instances(unixNow()),
+    };
+    return this.#latest = new Snapshot(contents, now);
   }
 
   /** How long ago the snapshot's reading began, whole milliseconds. */
