@@ -1,10 +1,14 @@
 /**
  * Calls that grpc-js serves, on connections that carry telemetry too.
  */
+import { type AddressInfo, createServer, type Server } from "node:net";
+import type { Duplex } from "node:stream";
 import { gunzipSync, gzipSync } from "node:zlib";
 
 import { status } from "@grpc/grpc-js";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+
+import { Http2Connection } from "../../src/ingest/http2_connection.ts";
 
 import {
   countsOf,
@@ -20,10 +24,17 @@ import { forSeeds } from "../random.ts";
 import { until } from "../until.ts";
 import { gated } from "./gated_store.ts";
 import {
+  ACK,
   DATA,
+  END_HEADERS,
   END_STREAM,
   frame,
+  framesOf,
+  GOAWAY,
   HEADERS,
+  type HeardFrame,
+  NO_ERROR,
+  PING,
   preface,
   RawConnection,
   requestHeaders,
@@ -129,6 +140,105 @@ Deno.test("A drain ends a connection that carried both kinds of calls", async ()
   await until(() => ingest.counters.stored === 2, "both are stored");
   assertEquals(await ingest.drain(), true);
   assertEquals([(await plain.end).code, (await packed.end).code], [status.UNAVAILABLE, status.UNAVAILABLE]);
+});
+
+/** A connection whose calls all go to a grpc-js that is played by the test: it says what it is told to say. */
+class PlayedGrpcJs implements AsyncDisposable {
+  /** What it was given, in order. */
+  readonly heard: HeardFrame[] = [];
+  #received: Buffer = Buffer.alloc(0);
+
+  private constructor(readonly device: RawConnection, readonly server: Server, readonly socket: Duplex) {
+    socket.on("data", (chunk: Buffer) => {
+      const { frames, rest } = framesOf(Buffer.concat([this.#received, chunk]));
+      this.heard.push(...frames);
+      this.#received = rest;
+    });
+  }
+
+  /** Opens a connection and `calls` calls. */
+  static async start(calls: number): Promise<PlayedGrpcJs> {
+    const injected = Promise.withResolvers<Duplex>();
+    const server = createServer((socket) => new Http2Connection(socket, () => undefined, injected.resolve));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const device = new RawConnection((server.address() as AddressInfo).port);
+    await device.send(preface, ...Array.from({ length: calls }, (_, i) => requestHeaders(2 * i + 1, "/x")));
+    const socket = await injected.promise;
+    const first = await new Promise<Buffer>((resolve) => socket.once("data", resolve));
+    assertEquals(first.toString(), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    return new PlayedGrpcJs(device, server, socket);
+  }
+
+  all(type: number): HeardFrame[] {
+    return this.heard.filter((frame) => frame.type === type);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.device[Symbol.dispose]();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+}
+
+Deno.test("grpc-js is given no more DATA than it allows, and the device is told what it read", async () => {
+  await using played = await PlayedGrpcJs.start(20);
+  const { device, socket } = played;
+  const opened = () =>
+    device.all(WINDOW_UPDATE, 0).reduce((sum, { payload }) => sum + Buffer.from(payload).readUInt32BE(), 0);
+  const greeting = opened();
+  // Small and large frames, 1 MB: what a device may have under way.
+  const data = Array.from({ length: 20 }, (_, i) => [
+    ...Array.from({ length: 10 }, () => frame(DATA, 0, 2 * i + 1, new Uint8Array(30))),
+    ...Array.from({ length: 5 }, () => frame(DATA, 0, 2 * i + 1, new Uint8Array(10_000))),
+    frame(DATA, END_STREAM, 2 * i + 1),
+  ]).flat();
+  await device.send(...data, frame(PING, 0, 0, new Uint8Array(8)));
+  await until(() => device.all(PING).length > 0, "all is there");
+  const given = () => played.all(DATA).reduce((sum, { payload }) => sum + payload.length, 0);
+  for (let read = 0; read < 20 * 50_300;) {
+    await until(() => given() > read, "there is more");
+    const unread = given() - read;
+    assert(unread <= 65_535);
+    read += unread;
+    socket.write(frame(WINDOW_UPDATE, 0, 0, uint32(unread)));
+  }
+  await until(() => played.all(DATA).filter(({ flags }) => flags === END_STREAM).length === 20, "the ends");
+  await until(() => opened() > greeting, "the device may send more");
+});
+
+Deno.test("grpc-js hears of the room that it used itself, and no more", async () => {
+  await using played = await PlayedGrpcJs.start(1);
+  const { device, socket } = played;
+  socket.write(frame(DATA, 0, 1, new Uint8Array(1000)));
+  await until(() => device.all(DATA).length === 1, "the device has it");
+  await device.send(frame(WINDOW_UPDATE, 0, 0, uint32(700)), frame(WINDOW_UPDATE, 0, 0, uint32(700)));
+  await until(() => played.all(WINDOW_UPDATE).length === 2, "it is told");
+  assertEquals(played.all(WINDOW_UPDATE).map(({ payload }) => [...payload]), [uint32(700), uint32(300)]);
+});
+
+Deno.test("What concerns the whole connection is between grpc-js and Tally alone", async () => {
+  await using played = await PlayedGrpcJs.start(1);
+  const { device, socket, heard } = played;
+  const before = device.heard.length;
+  const ping = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]);
+  // In pieces, as a stream may be.
+  const said = Buffer.concat([
+    frame(SETTINGS, 0, 0, [0, 3, ...uint32(5)]),
+    frame(PING, 0, 0, ping),
+    frame(GOAWAY, 0, 0, [...uint32(1), ...uint32(NO_ERROR)]),
+    frame(HEADERS, END_HEADERS | END_STREAM, 1, [0x88]),
+  ]);
+  for (let at = 0; at < said.length; at += 7) socket.write(said.subarray(at, at + 7));
+  await until(() => device.all(HEADERS).length === 1, "the answer is there");
+  assertEquals(device.heard.slice(before).map(({ type }) => type), [HEADERS]);
+  assertEquals(heard.filter(({ flags }) => flags === ACK).map(({ type }) => type).slice(-2), [
+    SETTINGS,
+    PING,
+  ]);
+  // The call is over when the device has ended it too: what it sends behind that is of no use to anybody.
+  await device.send(frame(DATA, END_STREAM, 1), frame(DATA, 0, 1, new Uint8Array(5)));
+  await device.send(frame(PING, 0, 0, ping));
+  await until(() => device.all(PING).length === 1, "all is there");
+  assertEquals(played.all(DATA).map(({ payload }) => payload.length), [0]);
 });
 
 /** A batch of one packet. */

@@ -87,6 +87,17 @@ export interface HeardFrame {
   readonly payload: Uint8Array;
 }
 
+/** The frames that `bytes` begin with, and what is left. */
+export function framesOf(bytes: Buffer): { frames: HeardFrame[]; rest: Buffer } {
+  const frames: HeardFrame[] = [];
+  for (let length; bytes.length >= 9 && bytes.length >= 9 + (length = bytes.readUIntBE(0, 3));) {
+    const payload = new Uint8Array(bytes.subarray(9, 9 + length));
+    frames.push({ type: bytes[3]!, flags: bytes[4]!, stream: bytes.readUInt32BE(5), payload });
+    bytes = bytes.subarray(9 + length);
+  }
+  return { frames, rest: bytes };
+}
+
 /** One connection, on which nothing is said but what a test says. */
 export class RawConnection implements Disposable {
   /** What came, in order. */
@@ -94,7 +105,7 @@ export class RawConnection implements Disposable {
   /** Resolves when the connection is over. */
   readonly closed: Promise<void>;
   readonly #socket: Socket;
-  #received = Buffer.alloc(0);
+  #received: Buffer = Buffer.alloc(0);
 
   /** Connects; what is sent before that waits. */
   constructor(port: number) {
@@ -131,18 +142,8 @@ export class RawConnection implements Disposable {
   }
 
   #take(chunk: Buffer): void {
-    this.#received = Buffer.concat([this.#received, chunk]);
-    while (this.#received.length >= 9) {
-      const length = this.#received.readUIntBE(0, 3);
-      if (this.#received.length < 9 + length) return;
-      const type = this.#received[3]!, flags = this.#received[4]!, stream = this.#received.readUInt32BE(5);
-      this.heard.push({
-        type,
-        flags,
-        stream,
-        payload: new Uint8Array(this.#received.subarray(9, 9 + length)),
-      });
-      this.#received = this.#received.subarray(9 + length);
-    }
+    const { frames, rest } = framesOf(Buffer.concat([this.#received, chunk]));
+    this.heard.push(...frames);
+    this.#received = rest;
   }
 }
