@@ -46,6 +46,10 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
       duplicates: 5,
       fenced: 2,
       rejected: { PAYLOAD_TOO_LARGE: 3 },
+      queueFull: 11,
+      failedFlushes: 12,
+      connectionsCut: 13,
+      callsRefused: 14,
     });
   }
   await using api = await startTestApi(store);
@@ -58,6 +62,10 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
       'tally_ingest_packets_stored_total{ingest="one"} 90',
       'tally_ingest_packets_rejected_total{ingest="one",reason="PAYLOAD_TOO_LARGE"} 3',
       'tally_ingest_queue_packets{ingest="two\\"\\\\"} 4',
+      'tally_ingest_queue_full_total{ingest="one"} 11',
+      'tally_ingest_failed_flushes_total{ingest="one"} 12',
+      'tally_ingest_connections_cut_total{ingest="one"} 13',
+      'tally_ingest_calls_refused_total{ingest="one"} 14',
       "tally_devices_omitted 0",
     ]
   ) assertStringIncludes(text, `${line}\n`);

@@ -121,6 +121,10 @@ function instanceJson(report: InstanceReport): InstanceRow {
     duplicates: report.duplicates,
     fenced: report.fenced,
     rejected: { ...report.rejected },
+    queue_full: report.queueFull,
+    failed_flushes: report.failedFlushes,
+    connections_cut: report.connectionsCut,
+    calls_refused: report.callsRefused,
     fast_path: report.fastPath,
     ingest_address: report.ingestAddress,
   };

@@ -209,6 +209,12 @@ const Instance = z.object({
   duplicates: count,
   fenced: count,
   rejected: z.record(z.string(), count).openapi({ description: "By the name of the reason" }),
+  queue_full: count.openapi({ description: "Times a stream had to wait because the queue was full" }),
+  failed_flushes: count.openapi({ description: "Times the store did not take a batch, tried again since" }),
+  connections_cut: count.openapi({
+    description: "Connections ended for breaking HTTP/2's rules or Tally's bounds, or without a sign of life",
+  }),
+  calls_refused: count.openapi({ description: "Calls refused for bounds of their connection" }),
   fast_path: z.boolean(),
   ingest_address: z.string(),
 }).openapi("Instance");

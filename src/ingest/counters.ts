@@ -1,5 +1,5 @@
 /**
- * What an ingest process has done with packets since it started. Every packet received ends in exactly
+ * What an ingest process has done since it started. Every packet received ends in exactly
  * one of `stored`, `duplicates`, `rejected` and `fenced`; the rest of `received` is on its way.
  *
  * @module
@@ -24,6 +24,10 @@ export class IngestCounters {
   openStreams = 0;
   /** Times a stream had to wait for room in the queue. */
   queueFull = 0;
+  /** Connections ended for what came by them: not HTTP/2, more than is borne, or no sign of life. */
+  connectionsCut = 0;
+  /** Calls refused because their connection had too many, or their headers were too large. */
+  callsRefused = 0;
   /** Batches applied. */
   flushes = 0;
   /** Attempts to apply a batch that failed and were repeated. */

@@ -84,6 +84,14 @@ const aliveQuestion = frame(PING, 0, 0, new Uint8Array(8));
 /** Decides by its headers whether a call is taken here; if so, returns who takes the stream. */
 export type Accept = (headers: readonly HeaderField[]) => ((stream: Http2Stream) => void) | undefined;
 
+/** What connections count. */
+export interface ConnectionCounters {
+  /** Connections ended for what came by them: not HTTP/2, more than is borne, or no sign of life. */
+  connectionsCut: number;
+  /** Calls refused because their connection had too many, or their headers were too large. */
+  callsRefused: number;
+}
+
 /** A connection. */
 export class Http2Connection implements FrameTaker {
   /** What a new stream may be sent. */
@@ -113,7 +121,12 @@ export class Http2Connection implements FrameTaker {
   #idle: PromiseWithResolvers<void> | undefined;
 
   /** Speaks on `socket`, which was accepted just now; `inject` gives a connection to grpc-js. */
-  constructor(readonly socket: Socket, readonly accept: Accept, readonly inject: Inject) {
+  constructor(
+    readonly socket: Socket,
+    readonly accept: Accept,
+    readonly inject: Inject,
+    readonly counters: ConnectionCounters,
+  ) {
     this.#window.open();
     socket.on("data", (chunk: Uint8Array) => this.#receive(chunk));
     socket.on("drain", () => this.#pump());
@@ -147,7 +160,7 @@ export class Http2Connection implements FrameTaker {
     const { socket } = this, out = this.#out;
     this.#out = undefined;
     if (out === undefined || !socket.writable) return;
-    if (socket.writableLength > MAX_UNREAD_BYTES) socket.destroy();
+    if (socket.writableLength > MAX_UNREAD_BYTES) this.#cut();
     else socket.write(out.length === 1 ? out[0]! : joined(...out));
   }
 
@@ -186,7 +199,7 @@ export class Http2Connection implements FrameTaker {
     this.#silentChecks = this.#heard && !this.#over ? 0 : this.#silentChecks + 1;
     this.#heard = false;
     if (this.#silentChecks === CHECKS_BEFORE_PING) this.send(aliveQuestion);
-    else if (this.#silentChecks >= CHECKS_BEFORE_CUT) this.socket.destroy();
+    else if (this.#silentChecks >= CHECKS_BEFORE_CUT) this.#cut();
   }
 
   #receive(chunk: Uint8Array): void {
@@ -200,8 +213,15 @@ export class Http2Connection implements FrameTaker {
     }
   }
 
+  /** Ends the connection without a word, which would not be read. */
+  #cut(): void {
+    if (!this.#over) this.counters.connectionsCut++;
+    this.socket.destroy();
+  }
+
   /** Says why, and ends the connection. */
   #refuse({ code, message }: Http2Error): void {
+    this.counters.connectionsCut++;
     const goaway = numbersFrame(GOAWAY, 0, this.#lastStreamId, code);
     this.send(frame(GOAWAY, 0, 0, joined(goaway.subarray(FRAME_HEADER_BYTES), encoder.encode(message))));
     this.#end();
@@ -289,13 +309,19 @@ export class Http2Connection implements FrameTaker {
     if (streamId % 2 === 0) throw new Http2Error(PROTOCOL_ERROR, `a client cannot open stream ${streamId}`);
     if (streamId <= this.#lastStreamId) return; // It is over; the device could not know yet.
     this.#lastStreamId = streamId;
-    if (fields === undefined) return this.send(numbersFrame(RST_STREAM, streamId, ENHANCE_YOUR_CALM));
-    if (this.#goingAway || this.#streams.size + (this.#grpcJs?.size ?? 0) >= MAX_STREAMS) {
-      return this.send(numbersFrame(RST_STREAM, streamId, REFUSED_STREAM));
+    if (this.#goingAway) return this.send(numbersFrame(RST_STREAM, streamId, REFUSED_STREAM));
+    if (fields === undefined) return this.#refuseCall(streamId, ENHANCE_YOUR_CALM);
+    if (this.#streams.size + (this.#grpcJs?.size ?? 0) >= MAX_STREAMS) {
+      return this.#refuseCall(streamId, REFUSED_STREAM);
     }
     const take = this.accept(fields);
     if (take === undefined) this.#giveToGrpcJs(streamId, endStream, fields);
     else this.#take(streamId, endStream, fields, take);
+  }
+
+  #refuseCall(streamId: number, code: number): void {
+    this.counters.callsRefused++;
+    this.send(numbersFrame(RST_STREAM, streamId, code));
   }
 
   #decode(block: Uint8Array): HeaderField[] | undefined {

@@ -162,6 +162,10 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
         [...counters.rejected].filter(([, packets]) => packets > 0)
           .map(([reason, packets]) => [RejectReason[reason], packets]),
       ),
+      queueFull: counters.queueFull,
+      failedFlushes: counters.failedFlushes,
+      connectionsCut: counters.connectionsCut,
+      callsRefused: counters.callsRefused,
     }),
   });
 

@@ -10,6 +10,7 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 
 import { guardHttp2 } from "../http2_guard.ts";
 import { SERVICE_NAMES } from "../telemetry_proto.ts";
+import type { IngestCounters } from "./counters.ts";
 import { acceptTelemetry } from "./fast_path.ts";
 import { Health } from "./health.ts";
 import { type Accept, Http2Connection } from "./http2_connection.ts";
@@ -56,10 +57,12 @@ export class TelemetryServer {
   readonly #health = new Health(SERVICE_NAMES);
   readonly #toGrpcJs: (socket: Duplex) => void;
   readonly #accepted: Accept;
+  readonly #counters: IngestCounters;
   readonly #checking: ReturnType<typeof setInterval>;
   #port = 0;
 
   private constructor(ingest: Ingest, readonly options: ServerOptions) {
+    this.#counters = ingest.counters;
     guardHttp2();
     this.#server = new Server({
       "grpc.max_receive_message_length": options.maxMessageBytes,
@@ -123,7 +126,7 @@ export class TelemetryServer {
   }
 
   #accept(socket: Socket): void {
-    const connection = new Http2Connection(socket, this.#accepted, this.#toGrpcJs);
+    const connection = new Http2Connection(socket, this.#accepted, this.#toGrpcJs, this.#counters);
     this.#sockets.add(socket);
     this.#connections.add(connection);
     socket.once("close", () => {

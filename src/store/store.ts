@@ -195,6 +195,14 @@ export interface InstanceReport {
   readonly fenced: number;
   /** Of these: refused, by the name of the reason; only reasons that occurred. */
   readonly rejected: Readonly<Record<string, number>>;
+  /** Times a stream had to wait because the queue was full. */
+  readonly queueFull: number;
+  /** Times the store did not take a batch, which was then tried again. */
+  readonly failedFlushes: number;
+  /** Connections ended for breaking HTTP/2's rules or Tally's bounds, or without a sign of life. */
+  readonly connectionsCut: number;
+  /** Calls refused for bounds of their connection. */
+  readonly callsRefused: number;
 }
 
 /** Where counts live. */

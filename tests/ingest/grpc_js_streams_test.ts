@@ -8,6 +8,7 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
+import { IngestCounters } from "../../src/ingest/counters.ts";
 import { Http2Connection } from "../../src/ingest/http2_connection.ts";
 
 import {
@@ -159,7 +160,9 @@ class PlayedGrpcJs implements AsyncDisposable {
   /** Opens a connection and `calls` calls. */
   static async start(calls: number): Promise<PlayedGrpcJs> {
     const injected = Promise.withResolvers<Duplex>();
-    const server = createServer((socket) => new Http2Connection(socket, () => undefined, injected.resolve));
+    const server = createServer((socket) =>
+      new Http2Connection(socket, () => undefined, injected.resolve, new IngestCounters())
+    );
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const device = new RawConnection((server.address() as AddressInfo).port);
     await device.send(preface, ...Array.from({ length: calls }, (_, i) => requestHeaders(2 * i + 1, "/x")));

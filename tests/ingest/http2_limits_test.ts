@@ -3,8 +3,9 @@
  */
 import { createServer, type Socket } from "node:net";
 
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 
+import { IngestCounters } from "../../src/ingest/counters.ts";
 import { Http2Connection } from "../../src/ingest/http2_connection.ts";
 import { startTestIngest, temporaryStore } from "../harness.ts";
 import { forSeeds } from "../random.ts";
@@ -56,6 +57,7 @@ Deno.test("Calls over the limit of a connection are refused, and may be tried ag
   await connection.send(frame(RST_STREAM, 0, 1, uint32(CANCEL)), frame(RST_STREAM, 0, 3, uint32(CANCEL)));
   await connection.send(requestHeaders(2005, path), requestHeaders(2007, path));
   await until(() => ingest.counters.openStreams === 501, "there is room for two");
+  assertEquals([ingest.counters.callsRefused, ingest.counters.connectionsCut], [2, 0]);
 });
 
 Deno.test("A device that opens calls and takes them back, again and again, is sent away", async () => {
@@ -72,6 +74,7 @@ Deno.test("A device that opens calls and takes them back, again and again, is se
   await connection.send(...calls[1000]!);
   await connection.closed;
   assertEquals(codesOf(connection), [ENHANCE_YOUR_CALM]);
+  assertEquals(ingest.counters.connectionsCut, 1);
 });
 
 Deno.test("Headers above 16 KiB end their call; above 32 KiB of frames, the connection", async () => {
@@ -96,6 +99,7 @@ Deno.test("Headers above 16 KiB end their call; above 32 KiB of frames, the conn
   for (let i = 0; i < 3; i++) await connection.send(frame(CONTINUATION, 0, 5, new Uint8Array(16_000)));
   await connection.closed;
   assertEquals(codesOf(connection), [ENHANCE_YOUR_CALM]);
+  assertEquals([ingest.counters.callsRefused, ingest.counters.connectionsCut], [1, 1]);
 });
 
 for (
@@ -118,6 +122,7 @@ for (
       await Promise.race([connection.send(...questions), connection.closed]);
       return ingest.counters.openStreams === 0;
     }, "the call is over");
+    assertEquals(ingest.counters.connectionsCut, 1);
     connection.read(true);
     await connection.closed;
   });
@@ -129,7 +134,8 @@ Deno.test("A connection without a sign of life is asked for one, and then cut of
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   using device = new RawConnection((server.address() as { port: number }).port);
   const socket = await accepted.promise;
-  const connection = new Http2Connection(socket, () => undefined, () => {});
+  const counters = new IngestCounters();
+  const connection = new Http2Connection(socket, () => undefined, () => {}, counters);
   const pings = () => device.all(PING).length;
   await device.send(preface);
   await until(() => device.all(SETTINGS).some(({ flags }) => flags === ACK), "the server has read all");
@@ -139,9 +145,9 @@ Deno.test("A connection without a sign of life is asked for one, and then cut of
   await until(() => pings() === 2, "the server has read the answer");
   for (let i = 0; i < 4; i++) connection.check();
   await until(() => pings() === 3, "it is asked again");
-  assert(!socket.destroyed);
+  assertEquals([socket.destroyed, counters.connectionsCut], [false, 0]);
   connection.check();
-  assert(socket.destroyed);
+  assertEquals([socket.destroyed, counters.connectionsCut], [true, 1]);
   await device.closed;
   await new Promise((resolve) => server.close(resolve));
 });

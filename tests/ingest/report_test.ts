@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { StoreError } from "../../src/store/store.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../harness.ts";
 import { until } from "../until.ts";
+import { RawConnection } from "./raw_connection.ts";
 
 Deno.test("An ingest reports what it does, and takes the report back when it drains", async () => {
   await using store = await temporaryStore();
@@ -12,6 +13,9 @@ Deno.test("An ingest reports what it does, and takes the report back when it dra
   await using call = new RawCall(ingest.port);
   await open.send(framedPacket(packet()));
   await call.finish(framedPacket(packet("a")), framedPacket(packet("")));
+  using stranger = new RawConnection(ingest.port);
+  await stranger.send(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
+  await stranger.closed;
   const reports = () => store.instances(Date.now());
   await until(async () => (await reports())[0]?.received === 3, "it reported");
   const [report] = await reports();
@@ -25,6 +29,9 @@ Deno.test("An ingest reports what it does, and takes the report back when it dra
     ...[2, 0, 0, 1, 77],
   ]);
   assertEquals(report.rejected, { DEVICE_ID_EMPTY: 1 });
+  assertEquals([report.queueFull, report.failedFlushes, report.connectionsCut, report.callsRefused], [
+    ...[0, 0, 1, 0],
+  ]);
   assert(report.connections >= 1 && report.rate > 0 && report.startedMs <= report.reportedMs);
   await until(async () => (await reports())[0]!.rate === 0, "the rate is of the last second");
   await ingest.drain();
