@@ -21,7 +21,7 @@ import { formatPrometheus } from "./prometheus.ts";
  */
 const CHUNK_BYTES = 128 * 1_024;
 
-/** Devices formatted before the size of the text is looked at: 100,000 take 11 ms, one at a time 26 ms. */
+/** Devices formatted before the size of the text is looked at. */
 const DEVICES_PER_PIECE = 100;
 
 /**
@@ -180,13 +180,22 @@ async function encode(pieces: Iterable<string>): Promise<SnapshotBody> {
   };
 }
 
-/** `[{"device_id":"sensor-1","count":10}]` */
+/** What stands before the count of each device, by the list of devices, which stays the same until one comes or goes. */
+const jsonHeads = new WeakMap<readonly string[], string[]>();
+
+/** `[{"device_id":"sensor-1","count":10}]`; with the heads kept, 100,000 devices take 14 to 17 ms, without 22 to 24. */
 function* formatJson({ ids, counts }: DeviceCounts): Generator<string> {
+  const heads = jsonHeads.get(ids) ?? [];
+  jsonHeads.set(ids, heads);
   yield "[";
   for (let start = 0; start < ids.length; start += DEVICES_PER_PIECE) {
-    const piece = ids.slice(start, start + DEVICES_PER_PIECE);
-    const rows = JSON.stringify(piece.map((device_id, i) => ({ device_id, count: counts[start + i]! })));
-    yield (start === 0 ? "" : ",") + rows.slice(1, -1);
+    const end = Math.min(start + DEVICES_PER_PIECE, ids.length);
+    let rows = start === 0 ? "" : ",";
+    for (let i = start; i < end; i++) {
+      heads[i] ??= `{"device_id":${JSON.stringify(ids[i])},"count":`;
+      rows += heads[i]! + counts[i] + (i + 1 < end ? "}," : "}");
+    }
+    yield rows;
   }
   yield "]";
 }
