@@ -15,6 +15,7 @@
 import type { Socket } from "node:net";
 import { nextTick } from "node:process";
 
+import type { IngestCounters } from "./counters.ts";
 import { GrpcJsStreams, type Inject } from "./grpc_js_streams.ts";
 import { HeaderBlockError, HeaderDecoder, type HeaderField } from "./hpack.ts";
 import {
@@ -35,6 +36,7 @@ import {
   MAX_CONCURRENT_STREAMS,
   MAX_HEADER_LIST_SIZE,
   MAX_WINDOW_BYTES,
+  mustBeWindow,
   NO_ERROR,
   numbersFrame,
   PING,
@@ -70,7 +72,7 @@ const MAX_RESETS = 1000, RESETS_PER_CHECK = 300;
 /** Looks at a silent connection after which it is asked for a sign of life, and after which it is cut off. */
 const CHECKS_BEFORE_PING = 3, CHECKS_BEFORE_CUT = 4;
 
-const tooMuch = "more DATA than the window allows", tooWide = "a window above 2^31 - 1 bytes";
+const tooMuch = "more DATA than the window allows";
 
 const encoder = new TextEncoder();
 
@@ -83,14 +85,6 @@ const aliveQuestion = frame(PING, 0, 0, new Uint8Array(8));
 
 /** Decides by its headers whether a call is taken here; if so, returns who takes the stream. */
 export type Accept = (headers: readonly HeaderField[]) => ((stream: Http2Stream) => void) | undefined;
-
-/** What connections count. */
-export interface ConnectionCounters {
-  /** Connections ended for what came by them: not HTTP/2, more than is borne, or no sign of life. */
-  connectionsCut: number;
-  /** Calls refused because their connection had too many, or their headers were too large. */
-  callsRefused: number;
-}
 
 /** A connection. */
 export class Http2Connection implements FrameTaker {
@@ -125,7 +119,7 @@ export class Http2Connection implements FrameTaker {
     readonly socket: Socket,
     readonly accept: Accept,
     readonly inject: Inject,
-    readonly counters: ConnectionCounters,
+    readonly counters: Pick<IngestCounters, "connectionsCut" | "callsRefused">,
   ) {
     this.#window.open();
     socket.on("data", (chunk: Uint8Array) => this.#receive(chunk));
@@ -412,7 +406,7 @@ export class Http2Connection implements FrameTaker {
   }
 
   #setInitialWindow(bytes: number): void {
-    if (bytes > MAX_WINDOW_BYTES) throw new Http2Error(FLOW_CONTROL_ERROR, tooWide);
+    mustBeWindow(bytes);
     const more = bytes - this.initialSendWindowBytes;
     this.initialSendWindowBytes = bytes;
     for (const stream of [...this.#streams.values()]) stream.widen(more);
@@ -426,7 +420,7 @@ export class Http2Connection implements FrameTaker {
       return this.#grpcJs?.widen(streamId, whole);
     }
     this.#sendWindowBytes += bytes;
-    if (this.#sendWindowBytes > MAX_WINDOW_BYTES) throw new Http2Error(FLOW_CONTROL_ERROR, tooWide);
+    mustBeWindow(this.#sendWindowBytes);
     this.#grpcJs?.widenConnection(bytes);
     this.#pump();
   }

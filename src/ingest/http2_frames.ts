@@ -58,6 +58,11 @@ export const INITIAL_WINDOW_BYTES = 65_535;
 /** No window may be larger. */
 export const MAX_WINDOW_BYTES = 2 ** 31 - 1;
 
+/** Throws when the other side has opened a window to more than it may have. */
+export function mustBeWindow(bytes: number): void {
+  if (bytes > MAX_WINDOW_BYTES) throw new Http2Error(FLOW_CONTROL_ERROR, "a window above 2^31 - 1 bytes");
+}
+
 /** One frame, with a copy of `payload`. */
 export function frame(type: number, flags: number, streamId: number, payload: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload.length);

@@ -10,12 +10,10 @@ import {
   DATA,
   END_HEADERS,
   END_STREAM,
-  FLOW_CONTROL_ERROR,
   frame,
   HEADERS,
-  Http2Error,
   MAX_FRAME_BYTES,
-  MAX_WINDOW_BYTES,
+  mustBeWindow,
   NO_ERROR,
   numbersFrame,
   PROTOCOL_ERROR,
@@ -128,9 +126,7 @@ export class Http2Stream {
   /** The device has room for `bytes` more; for less, when negative. */
   widen(bytes: number): void {
     this.#sendWindowBytes += bytes;
-    if (this.#sendWindowBytes > MAX_WINDOW_BYTES) {
-      throw new Http2Error(FLOW_CONTROL_ERROR, "a window above 2^31 - 1 bytes");
-    }
+    mustBeWindow(this.#sendWindowBytes);
     this.pump();
   }
 

@@ -51,7 +51,6 @@ const HANG_UP_MS = 1000;
 export class TelemetryServer {
   // Accepted here and not by grpc-js, which can neither share a port nor set a backlog.
   readonly #listener = createServer({ noDelay: true }, (socket) => this.#accept(socket));
-  readonly #sockets = new Set<Socket>();
   readonly #connections = new Set<Http2Connection>();
   readonly #server: Server;
   readonly #health = new Health(SERVICE_NAMES);
@@ -61,7 +60,7 @@ export class TelemetryServer {
   readonly #checking: ReturnType<typeof setInterval>;
   #port = 0;
 
-  private constructor(ingest: Ingest, readonly options: ServerOptions) {
+  private constructor(ingest: Ingest, options: ServerOptions) {
     this.#counters = ingest.counters;
     guardHttp2();
     this.#server = new Server({
@@ -99,7 +98,7 @@ export class TelemetryServer {
 
   /** Connections open now. */
   get connections(): number {
-    return this.#sockets.size;
+    return this.#connections.size;
   }
 
   /** What `grpc.health.v1.Health` says, of the server as a whole and of each service. */
@@ -120,24 +119,20 @@ export class TelemetryServer {
   async closed(): Promise<void> {
     const cut = setTimeout(() => this.destroy(), HANG_UP_MS);
     await Promise.all(
-      Array.from(this.#sockets, (socket) => new Promise((close) => socket.once("close", close))),
+      Array.from(this.#connections, ({ socket }) => new Promise((close) => socket.once("close", close))),
     );
     clearTimeout(cut);
   }
 
   #accept(socket: Socket): void {
     const connection = new Http2Connection(socket, this.#accepted, this.#toGrpcJs, this.#counters);
-    this.#sockets.add(socket);
     this.#connections.add(connection);
-    socket.once("close", () => {
-      this.#sockets.delete(socket);
-      this.#connections.delete(connection);
-    });
+    socket.once("close", () => this.#connections.delete(connection));
   }
 
   /** Cuts all connections. */
   destroy(): void {
-    for (const socket of this.#sockets) socket.destroy();
+    for (const { socket } of this.#connections) socket.destroy();
   }
 }
 

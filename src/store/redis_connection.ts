@@ -24,7 +24,7 @@ export type Command = readonly [name: string, ...args: Argument[]];
 
 /**
  * The command that runs a script. The script itself is sent each time, not its hash: Redis may have
- * forgotten it, and sending it then would come behind the WAIT that was sent with it. It is 13 KB a flush.
+ * forgotten it, and sending it then would come behind the WAIT that was sent with it. It is 14 KB a flush.
  */
 export function evalCommand(script: string, keys: readonly string[], args: readonly Argument[]): Command {
   return ["eval", script, keys.length, ...keys, ...args];

@@ -307,7 +307,7 @@ export const HISTORY_SECONDS = 900, HISTORY_MINUTES = 60, HISTORY_HOURS = 24;
 export const EVENTS_KEPT = 10_000;
 
 /**
- * Bytes kept for {@linkcode Store.changes}: in Redis, which keeps summaries beside the ids, 2.8 seconds of
+ * Bytes kept for {@linkcode Store.changes}: in Redis, which keeps summaries beside the ids, 2.7 seconds of
  * 100,000 devices a second with ids of 12 bytes; in SQLite 11. A reader that asks later than that scans.
  */
 export const CHANGES_MAX_BYTES = 16 * 2 ** 20;
