@@ -5,7 +5,7 @@
  */
 import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject } from "@grpc/grpc-js";
 
-import { guardHttp2 } from "../http2_guard.ts";
+import { guardHttp2 } from "../http2/node_http2_guard.ts";
 import { type Ack, COMMITTED_KEY, OFFSET_KEY, SESSION_KEY, streamBatches } from "../telemetry_proto.ts";
 
 /** Where to connect and how to notice that nobody is there any more. */

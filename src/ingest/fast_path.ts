@@ -13,9 +13,9 @@ import {
   SESSION_KEY,
   streamPackets,
 } from "../telemetry_proto.ts";
-import type { HeaderField } from "./hpack.ts";
-import type { Accept } from "./http2_connection.ts";
-import type { Http2Stream, StreamReader } from "./http2_stream.ts";
+import type { HeaderField } from "../http2/hpack.ts";
+import type { Accept } from "../http2/connection.ts";
+import type { Http2Stream, StreamReader } from "../http2/stream.ts";
 import { DeviceStream, type Ingest, parseStreamHead, type StreamCall, type StreamKind } from "./stream.ts";
 
 const kinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((service) => [

@@ -8,12 +8,12 @@ import type { Duplex } from "node:stream";
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
-import { guardHttp2 } from "../http2_guard.ts";
+import { guardHttp2 } from "../http2/node_http2_guard.ts";
 import { SERVICE_NAMES } from "../telemetry_proto.ts";
 import type { IngestCounters } from "./counters.ts";
 import { acceptTelemetry } from "./fast_path.ts";
 import { Health } from "./health.ts";
-import { type Accept, Http2Connection } from "./http2_connection.ts";
+import { type Accept, Http2Connection } from "../http2/connection.ts";
 import { addTelemetryService, guardStreams } from "./ordinary_path.ts";
 import type { Ingest } from "./stream.ts";
 

@@ -4,7 +4,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { StoreError } from "../../src/store/store.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../harness.ts";
 import { until } from "../until.ts";
-import { RawConnection } from "./raw_connection.ts";
+import { RawConnection } from "../http2/raw_connection.ts";
 
 Deno.test("An ingest reports what it does, and takes the report back when it drains", async () => {
   await using store = await temporaryStore();

@@ -15,7 +15,7 @@ import {
   RawConnection,
   requestHeaders,
   RST_STREAM,
-} from "./raw_connection.ts";
+} from "../http2/raw_connection.ts";
 
 /** Sends `bytes` to the port and resolves when the server has closed the connection, to what it said. */
 function say(port: number, bytes: string | Uint8Array): Promise<Uint8Array> {

@@ -5,7 +5,7 @@
  * without open calls, which is how every gRPC client says goodbye) is freed at once, and nghttp2 goes on
  * with the freed memory: the process dies of SIGSEGV or SIGABRT, sooner or later
  * (https://github.com/denoland/deno/issues/36788). Deno means to wait until nghttp2 has returned; this
- * module does it. `tests/http2_guard_test.ts` shows when it is needed no more.
+ * module does it. `tests/http2/node_http2_guard_test.ts` shows when it is needed no more.
  *
  * @module
  */

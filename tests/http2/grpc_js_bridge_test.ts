@@ -9,7 +9,7 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
 import { IngestCounters } from "../../src/ingest/counters.ts";
-import { Http2Connection } from "../../src/ingest/http2_connection.ts";
+import { Http2Connection } from "../../src/http2/connection.ts";
 
 import {
   countsOf,
@@ -23,7 +23,7 @@ import {
 import { streamBatches as batches, streamPackets } from "../../src/telemetry_proto.ts";
 import { forSeeds } from "../random.ts";
 import { until } from "../until.ts";
-import { gated } from "./gated_store.ts";
+import { gated } from "../ingest/gated_store.ts";
 import {
   ACK,
   DATA,

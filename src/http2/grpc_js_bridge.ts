@@ -15,7 +15,7 @@
 import { Duplex } from "node:stream";
 
 import { encodeHeaders, type HeaderField } from "./hpack.ts";
-import type { Http2Connection } from "./http2_connection.ts";
+import type { Http2Connection } from "./connection.ts";
 import {
   ACK,
   DATA,
@@ -42,7 +42,7 @@ import {
   settingsFrame,
   STREAM_CLOSED,
   WINDOW_UPDATE,
-} from "./http2_frames.ts";
+} from "./frames.ts";
 
 /** Gives a connection to grpc-js. */
 export type Inject = (socket: Duplex) => void;

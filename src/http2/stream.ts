@@ -5,7 +5,7 @@
  * @module
  */
 import { encodeHeaders, type HeaderField } from "./hpack.ts";
-import type { Http2Connection } from "./http2_connection.ts";
+import type { Http2Connection } from "./connection.ts";
 import {
   DATA,
   END_HEADERS,
@@ -19,7 +19,7 @@ import {
   PROTOCOL_ERROR,
   ReceiveWindow,
   RST_STREAM,
-} from "./http2_frames.ts";
+} from "./frames.ts";
 
 /**
  * Bytes that may be under way on a stream from its first WINDOW_UPDATE on, which only a busy one gets. Of 16

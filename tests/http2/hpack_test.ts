@@ -10,8 +10,8 @@ import type { AddressInfo } from "node:net";
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
-import { guardHttp2 } from "../../src/http2_guard.ts";
-import { encodeHeaders, HeaderBlockError, HeaderDecoder, type HeaderField } from "../../src/ingest/hpack.ts";
+import { guardHttp2 } from "../../src/http2/node_http2_guard.ts";
+import { encodeHeaders, HeaderBlockError, HeaderDecoder, type HeaderField } from "../../src/http2/hpack.ts";
 import { forSeeds, type Random } from "../random.ts";
 import { until } from "../until.ts";
 import { blocksOfClient, INDEXING, latin1, literal, ModelSender, PLAIN, sizeOf } from "./hpack_senders.ts";

@@ -13,7 +13,7 @@ import {
 } from "../harness.ts";
 import { forSeeds, type Random } from "../random.ts";
 import { until } from "../until.ts";
-import { gated } from "./gated_store.ts";
+import { gated } from "../ingest/gated_store.ts";
 import {
   CANCEL,
   COMPRESSION_ERROR,

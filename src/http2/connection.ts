@@ -5,7 +5,7 @@
  * several calls of each DATA frame, which was most of all the time spent, and holds 36 KB of memory per
  * connection (plain TCP: 6 KB). Here the DATA of a stream is read where it lies, and an idle connection is a
  * handful of small objects. The calls that nobody here wants (health checks, compressed messages) are handed
- * to grpc-js with the frames that belong to them: see `grpc_js_streams.ts`.
+ * to grpc-js with the frames that belong to them: see `grpc_js_bridge.ts`.
  *
  * A stranger may send anything. What is not HTTP/2 ends the connection with GOAWAY, as RFC 9113 has it;
  * what costs more to answer than to send is bounded by the constants below.
@@ -15,8 +15,8 @@
 import type { Socket } from "node:net";
 import { nextTick } from "node:process";
 
-import type { IngestCounters } from "./counters.ts";
-import { GrpcJsStreams, type Inject } from "./grpc_js_streams.ts";
+import type { IngestCounters } from "../ingest/counters.ts";
+import { GrpcJsStreams, type Inject } from "./grpc_js_bridge.ts";
 import { HeaderBlockError, HeaderDecoder, type HeaderField } from "./hpack.ts";
 import {
   ACK,
@@ -50,9 +50,9 @@ import {
   SETTINGS,
   settingsFrame,
   WINDOW_UPDATE,
-} from "./http2_frames.ts";
-import { type FrameTaker, Http2Reader } from "./http2_reader.ts";
-import { Http2Stream } from "./http2_stream.ts";
+} from "./frames.ts";
+import { type FrameTaker, Http2Reader } from "./frame_reader.ts";
+import { Http2Stream } from "./stream.ts";
 
 /** Bytes that may be under way on a connection: more than on a stream, lest one that waits hold up the others. */
 const CONNECTION_WINDOW_BYTES = 1 << 20;

@@ -23,7 +23,7 @@ import {
   readPayloadBytes,
   readStreamId,
   SETTINGS,
-} from "./http2_frames.ts";
+} from "./frames.ts";
 
 /** Bytes of the frames that carry the headers of one call. */
 const MAX_BLOCK_BYTES = 32_768;

@@ -6,7 +6,7 @@ import { createServer, type Socket } from "node:net";
 import { assertEquals } from "@std/assert";
 
 import { IngestCounters } from "../../src/ingest/counters.ts";
-import { Http2Connection } from "../../src/ingest/http2_connection.ts";
+import { Http2Connection } from "../../src/http2/connection.ts";
 import { startTestIngest, temporaryStore } from "../harness.ts";
 import { forSeeds } from "../random.ts";
 import { until } from "../until.ts";
