@@ -252,7 +252,7 @@ export class Http2Connection
     this.#state = "closing";
     this.#unread = undefined;
     this.#reader.workLeft = 0;
-    this.#writer.flush();
+    this.#writer.finish();
     this.#table.close();
     this.#calls.close();
     this.#drained?.resolve();

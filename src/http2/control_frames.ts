@@ -74,9 +74,11 @@ function priority(table: StreamTable, streamId: number, payload: Uint8Array): vo
   const wrongLength = payload.length !== 5;
   if (!wrongLength && (readUint32(payload, 0) & MAX_WINDOW_BYTES) !== streamId) return;
   const code = wrongLength ? FRAME_SIZE_ERROR : PROTOCOL_ERROR;
-  // Of an idle stream there is nothing to reset.
-  if (streamId > table.lastStreamId) throw new Http2Error(code, "a PRIORITY frame that is malformed");
-  if (table.get(streamId) !== undefined) table.resetStream(streamId, code, true);
+  if (table.get(streamId) !== undefined) return table.resetStream(streamId, code, true);
+  // Of an idle stream there is nothing to reset; of a closed one, the frame is as wrong as the peer.
+  if (wrongLength || streamId > table.lastStreamId) {
+    throw new Http2Error(code, "a PRIORITY frame that is malformed");
+  }
 }
 
 function settings(table: StreamTable, flags: number, streamId: number, payload: Uint8Array): void {

@@ -27,6 +27,7 @@ export class FrameWriter {
   /** Streams with DATA that waits for room. */
   #blocked: Set<Http2Stream> | undefined;
   #pumpDue = false;
+  #finished = false;
 
   /** Writes to `socket`. */
   constructor(readonly socket: Duplex, readonly host: WriterHost) {}
@@ -38,6 +39,7 @@ export class FrameWriter {
 
   /** Sends a frame, with all else that is sent in this tick. */
   send(frame: Uint8Array): void {
+    if (this.#finished) return;
     if (this.#out !== undefined) this.#out.push(frame);
     else {
       this.#out = [frame];
@@ -65,12 +67,19 @@ export class FrameWriter {
 
   /** Pumps the blocked streams once at the end of the tick, however often it is called. */
   pumpSoon(): void {
-    if (this.#blocked === undefined || this.#pumpDue) return;
+    if (this.#blocked === undefined || this.#pumpDue || this.#finished) return;
     this.#pumpDue = true;
     if (this.#out === undefined) {
       this.#out = [];
       nextTick(flush, this);
     }
+  }
+
+  /** Writes what was sent so far, and nothing after it. */
+  finish(): void {
+    this.#pumpDue = false;
+    this.flush();
+    this.#finished = true;
   }
 
   /** Writes what is to be sent. */

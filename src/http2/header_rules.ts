@@ -10,7 +10,6 @@ import type { HeaderField } from "./hpack/tables.ts";
 const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 
 /** NUL, CR and LF anywhere, white space at either end (RFC 9113, 8.2.1). */
-// deno-lint-ignore no-control-regex
 const FORBIDDEN_VALUE = /[\0\r\n]|^[ \t]|[ \t]$/;
 
 /** Fields of HTTP/1.1's connections (RFC 9113, 8.2.2). */

@@ -100,7 +100,7 @@ export class StreamTable implements StreamHost {
 
   /** Throws when the peer has not opened the stream (idle, RFC 9113, 5.1). */
   assertOpened(streamId: number): void {
-    if (streamId === 0 || streamId > this.lastStreamId) {
+    if (streamId === 0 || streamId % 2 === 0 || streamId > this.lastStreamId) {
       throw new Http2Error(PROTOCOL_ERROR, `a frame of stream ${streamId}, which was not opened`);
     }
   }

@@ -31,7 +31,9 @@ export class TurnScheduler {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    setImmediate(() => this.#run());
+    // Deno serves sockets between timers, and hardly between immediates (measured with 2.9.6: with 2 ms of work in each
+    // turn, an echo took 29 ms at the most with timers, 328 ms with immediates).
+    setTimeout(() => this.#run(), 0);
   }
 
   #run(): void {

@@ -7,7 +7,7 @@
 import { RequestError } from "../errors.ts";
 import { StallDetector } from "../http2/stall_detector.ts";
 import type { Http2Stream, StreamReader } from "../http2/stream.ts";
-import { type Encoding, type Inflater, unexpectedlyCompressed } from "./inflater.ts";
+import { type Encoding, type Inflater, type Inflating, unexpectedlyCompressed } from "./inflater.ts";
 import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
 import type { DeviceStream } from "./stream.ts";
 import { WaitingBytes } from "./waiting_bytes.ts";
@@ -35,7 +35,7 @@ const INFLATE_WORK = 32;
 type Wait = "claim" | "room" | "memory" | "inflating" | undefined;
 
 /** Reads one stream; nothing before the first {@linkcode resume}. */
-export class MessageReader implements StreamReader {
+export class MessageReader implements StreamReader, Inflating {
   /** Called when the first bytes come before the first {@linkcode resume}, and when the peer half-closes before it. */
   whenBytes: (() => void) | undefined;
   #wait: Wait = "claim";
@@ -72,6 +72,11 @@ export class MessageReader implements StreamReader {
   /** See {@linkcode StreamReader}. */
   get waiting(): boolean {
     return this.#wait !== undefined;
+  }
+
+  /** See {@linkcode Inflating}. */
+  get closed(): boolean {
+    return this.#closed;
   }
 
   /** See {@linkcode StreamReader}. */
@@ -270,14 +275,17 @@ export class MessageReader implements StreamReader {
     if (!this.#compressed) return this.stream.message(bytes, start, end);
     this.http2Stream.host.spendWork(INFLATE_WORK);
     const { inflater } = this.options;
-    const result = inflater.inflate(this.connection, this.encoding!, bytes.subarray(start, end), (result) => {
-      if (!(result instanceof RequestError)) this.#inflated = result;
-      else this.stream.fail(result);
-      this.resume();
-    });
+    const result = inflater.inflate(this, this.encoding!, bytes.subarray(start, end));
     if (result === undefined) this.#wait = "inflating";
     else if (result instanceof RequestError) this.stream.fail(result);
     else this.stream.message(result, 0, result.length);
+  }
+
+  /** See {@linkcode Inflating}. */
+  inflated(result: Uint8Array | RequestError): void {
+    if (!(result instanceof RequestError)) this.#inflated = result;
+    else this.stream.fail(result);
+    this.resume();
   }
 
   /** False: the queue became full meanwhile. */

@@ -85,7 +85,7 @@ export class TelemetryServer {
   #connectionsFor(ingest: Ingest, options: ServerOptions): ConnectionOptions {
     const { fastPath, maxMessageBytes, limits = fastPath ? defaultLimits : bridgedTelemetryLimits } = options;
     const now = () => performance.now(), counters = ingest.counters.http2;
-    const memory = new MessageMemory(maxMessageBytes), inflater = new Inflater(maxMessageBytes);
+    const memory = new MessageMemory(maxMessageBytes), inflater = new Inflater(maxMessageBytes, now);
     const claims = new SessionClaims(now);
     const receive = receiveTelemetry({ ingest, claims, memory, inflater, maxMessageBytes });
     const { injectConnection } = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
