@@ -62,7 +62,9 @@ export class ReplyChecker {
     if (length !== undefined && payload.length !== length) {
       onBroken(`a frame of type ${type} with ${payload.length} bytes`);
     }
-    if (streamId % 2 === 0 && streamId !== 0) onBroken(`a frame of stream ${streamId}`);
+    if (streamId % 2 === 0 && streamId !== 0) {
+      onBroken(`a frame of type ${type} on stream ${streamId}, which no client opens`);
+    }
     switch (type) {
       case SETTINGS:
         if ((flags & ACK) !== 0) this.settingsAcks++;
