@@ -15,6 +15,9 @@ export type ErrorCode =
   | "FAILED_PRECONDITION"
   | "ABORTED"
   | "RESOURCE_EXHAUSTED"
+  | "DEADLINE_EXCEEDED"
+  | "UNIMPLEMENTED"
+  | "INTERNAL"
   | "UNAVAILABLE";
 
 /** A failure whose message is meant for the caller: what was attempted, what was found, what to do. */
@@ -34,6 +37,9 @@ const httpStatuses = {
   FAILED_PRECONDITION: 409,
   ABORTED: 409,
   RESOURCE_EXHAUSTED: 429,
+  DEADLINE_EXCEEDED: 504,
+  UNIMPLEMENTED: 501,
+  INTERNAL: 500,
   UNAVAILABLE: 503,
 } as const satisfies Record<ErrorCode, number>;
 
@@ -47,7 +53,7 @@ export function grpcStatus(error: unknown): { code: status; details: string } {
 /** The HTTP status and message a reader is given. */
 export function httpStatus(
   error: unknown,
-): { status: 400 | 403 | 404 | 409 | 429 | 500 | 503; message: string } {
+): { status: 400 | 403 | 404 | 409 | 429 | 500 | 501 | 503 | 504; message: string } {
   if (error instanceof RequestError) return { status: httpStatuses[error.code], message: error.message };
   if (error instanceof StoreError) return { status: 503, message: storeUnavailable };
   return { status: 500, message: "internal error; the server's log has more" };

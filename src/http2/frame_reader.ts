@@ -1,5 +1,5 @@
 /**
- * Finds HTTP/2 frames in what a device sends, however it is cut into chunks. DATA is passed on where it lies
+ * Finds HTTP/2 frames in what a peer sends, however it is cut into chunks. DATA is passed on where it lies
  * and as it comes; of all else, whole frames.
  *
  * @module
@@ -15,173 +15,238 @@ import {
   HAS_PRIORITY,
   HEADERS,
   Http2Error,
-  joined,
   MAX_FRAME_BYTES,
   PADDED,
   PREFACE,
   PROTOCOL_ERROR,
   readPayloadBytes,
   readStreamId,
+  readUint32,
   SETTINGS,
 } from "./frames.ts";
+import { HeaderBlock } from "./header_block.ts";
+import type { ConnectionLimits } from "./limits.ts";
 
-/** Bytes of the frames that carry the headers of one call. */
-const MAX_BLOCK_BYTES = 32_768;
-
-/** Who takes the frames; what its methods throw goes to who called {@linkcode Http2Reader.read}. */
-export interface FrameTaker {
-  /** Whether the DATA of a stream is wanted as whole frames. */
-  wantsWhole(streamId: number): boolean;
-  /** A frame of DATA begins: `payloadBytes`, of which `paddingBytes` say nothing. */
-  startData(streamId: number, payloadBytes: number, paddingBytes: number): void;
+/** Receives DATA and HEADERS; exceptions propagate to the caller of {@linkcode FrameReader.read}. */
+export interface StreamFrameHandler {
+  /** A DATA frame begins: `payloadBytes`, of which `paddingBytes` are padding. */
+  startData(streamId: number, payloadBytes: number, paddingBytes: number, endStream: boolean): void;
   /** DATA of that frame: `bytes[start, end)`, which do not change any more. */
   data(bytes: Uint8Array, start: number, end: number): void;
-  /** The frame is over. */
+  /** The frame is complete. */
   endData(endStream: boolean): void;
-  /** The headers of a stream, still encoded. */
-  headers(streamId: number, endStream: boolean, block: Uint8Array): void;
-  /** Any other frame, `whole` with its header. */
-  frame(type: number, flags: number, streamId: number, payload: Uint8Array, whole: Uint8Array): void;
+  /** The header block of a stream, still encoded; `dependsOnItself`: its priority names its own stream. */
+  headers(streamId: number, endStream: boolean, block: Uint8Array, dependsOnItself: boolean): void;
 }
 
-/** Headers of which more is to come. */
-interface Block {
-  readonly streamId: number;
-  readonly endStream: boolean;
-  readonly bytes: Uint8Array;
+/** Receives every other frame; exceptions as above. */
+export interface ControlFrameHandler {
+  /** A whole frame; `payload` does not last. */
+  frame(type: number, flags: number, streamId: number, payload: Uint8Array): void;
 }
+
+/** What a frame costs of {@linkcode FrameReader.workLeft}, before its handler takes more. */
+const DATA_WORK = 1, FRAME_WORK = 4;
+
+/** The part of an incomplete frame that memory is made for at first; it doubles as bytes arrive. */
+const FIRST_SPLIT_BYTES = 64;
 
 /** Reads one connection. */
-export class Http2Reader {
+export class FrameReader {
+  /** Work units until {@linkcode read} returns early; see {@linkcode ConnectionLimits.workPerTurn}. */
+  workLeft = 0;
+  /** Complete frames, header blocks counted as one: shows whether an incomplete one makes progress. */
+  completed = 0;
   #prefaceBytes = 0;
-  #settled = false;
+  #hasSettings = false;
   /** Beginning of a frame whose rest is still to come. */
   #split: Uint8Array | undefined;
-  /** The frame of DATA at hand: bytes of it that are to come, and of padding behind them. */
+  #splitBytes = 0;
+  /** The current DATA frame: bytes of it that are to come, and of padding after them. */
   #inData = false;
   #dataLeft = 0;
   #paddingLeft = 0;
   #endsStream = false;
-  #block: Block | undefined;
+  #block: HeaderBlock | undefined;
 
-  /** `taker` is told of the frames in their order. */
-  constructor(readonly taker: FrameTaker) {}
+  /** The handlers get the frames in their order. */
+  constructor(
+    readonly streams: StreamFrameHandler,
+    readonly control: ControlFrameHandler,
+    readonly limits: ConnectionLimits,
+  ) {}
 
-  /** Reads what came next; throws {@linkcode Http2Error} where that is not HTTP/2. */
-  read(chunk: Uint8Array): void {
-    if (this.#split !== undefined) {
-      chunk = joined(this.#split, chunk);
-      this.#split = undefined;
-    }
-    let at = this.#prefaceBytes < PREFACE.length ? this.#readPreface(chunk) : 0;
-    while (at < chunk.length) {
-      if (this.#inData) {
-        at = this.#readData(chunk, at);
-        continue;
-      }
-      const bytes = this.#readFrame(chunk, at);
-      if (bytes === 0) {
-        this.#split = chunk.slice(at);
-        return;
-      }
-      at += bytes;
-    }
+  /** Whether a preface, a frame or a header block has begun and is not complete. */
+  get incomplete(): boolean {
+    return this.#prefaceBytes < PREFACE.length || this.#split !== undefined || this.#inData ||
+      this.#block !== undefined;
   }
 
-  #readPreface(chunk: Uint8Array): number {
-    let at = 0;
-    while (at < chunk.length && this.#prefaceBytes < PREFACE.length) {
-      if (chunk[at++] !== PREFACE[this.#prefaceBytes++]) {
-        throw new Http2Error(PROTOCOL_ERROR, "this port speaks gRPC over HTTP/2 without TLS");
+  /**
+   * Reads `chunk` from `at` on; returns the end offset of what was read, which lies before the end of the chunk when
+   * {@linkcode workLeft} ran out. Throws {@linkcode Http2Error} where it is not HTTP/2.
+   */
+  read(chunk: Uint8Array, at = 0): number {
+    if (this.#prefaceBytes < PREFACE.length) at = this.#readPreface(chunk, at);
+    while (at < chunk.length && this.workLeft > 0) {
+      if (this.#inData) at = this.#readData(chunk, at);
+      else if (this.#split !== undefined) at = this.#fillSplit(this.#split, chunk, at);
+      else {
+        const bytes = this.#readFrame(chunk, at, chunk.length);
+        if (bytes === 0) return this.#startSplit(chunk, at);
+        at += bytes;
       }
     }
     return at;
   }
 
-  /** Reads the frame at `at`, of DATA the beginning; returns its length, or 0 when more must come first. */
-  #readFrame(chunk: Uint8Array, at: number): number {
-    if (chunk.length - at < FRAME_HEADER_BYTES) return 0;
-    const payloadBytes = readPayloadBytes(chunk, at), streamId = readStreamId(chunk, at);
-    const type = chunk[at + 3]!, flags = chunk[at + 4]!;
-    if (payloadBytes > MAX_FRAME_BYTES) {
-      throw new Http2Error(FRAME_SIZE_ERROR, `a frame of ${payloadBytes} bytes: at most ${MAX_FRAME_BYTES}`);
+  #readPreface(chunk: Uint8Array, at: number): number {
+    while (at < chunk.length && this.#prefaceBytes < PREFACE.length) {
+      if (chunk[at++] !== PREFACE[this.#prefaceBytes++]) {
+        throw new Http2Error(PROTOCOL_ERROR, "this port expects gRPC over HTTP/2 without TLS");
+      }
     }
-    if (!this.#settled) {
-      if (type !== SETTINGS) throw new Http2Error(PROTOCOL_ERROR, "SETTINGS must come first");
-      this.#settled = true;
+    return at;
+  }
+
+  #startSplit(chunk: Uint8Array, at: number): number {
+    this.#splitBytes = chunk.length - at;
+    this.#split = new Uint8Array(Math.max(FIRST_SPLIT_BYTES, this.#splitBytes));
+    this.#split.set(at === 0 ? chunk : chunk.subarray(at));
+    return chunk.length;
+  }
+
+  /** Copies from `chunk` what the frame in `split` lacks; returns the end offset of what was copied. */
+  #fillSplit(split: Uint8Array, chunk: Uint8Array, at: number): number {
+    const wanted = this.#wantedBytes(split), copied = Math.min(wanted - this.#splitBytes, chunk.length - at);
+    if (this.#splitBytes + copied > split.length) {
+      this.#split = new Uint8Array(Math.min(wanted, 2 * (this.#splitBytes + copied)));
+      this.#split.set(split);
+      split = this.#split;
     }
-    if (this.#block !== undefined && (type !== CONTINUATION || streamId !== this.#block.streamId)) {
-      throw new Http2Error(PROTOCOL_ERROR, "another frame between those of a call's headers");
+    split.set(chunk.subarray(at, at + copied), this.#splitBytes);
+    this.#splitBytes += copied;
+    if (this.#splitBytes === wanted) {
+      const bytes = this.#readFrame(split, 0, wanted);
+      if (bytes > 0) this.#split = undefined;
     }
-    if (type === DATA && !this.taker.wantsWhole(streamId)) {
-      return this.#startData(chunk, at, payloadBytes, flags, streamId);
+    return at + copied;
+  }
+
+  /** Bytes with which the frame in `split`, or the header that precedes its DATA, is complete. */
+  #wantedBytes(split: Uint8Array): number {
+    if (this.#splitBytes < FRAME_HEADER_BYTES) return FRAME_HEADER_BYTES;
+    return split[3] === DATA ? FRAME_HEADER_BYTES + 1 : FRAME_HEADER_BYTES + readPayloadBytes(split, 0);
+  }
+
+  /** Reads the frame in `bytes[at, end)`, of DATA the header; returns its length, or 0 when more must come first. */
+  #readFrame(bytes: Uint8Array, at: number, end: number): number {
+    if (end - at < FRAME_HEADER_BYTES) return 0;
+    const payloadBytes = readPayloadBytes(bytes, at), streamId = readStreamId(bytes, at);
+    const type = bytes[at + 3]!, flags = bytes[at + 4]!;
+    this.#assertExpected(type, streamId, payloadBytes);
+    if (type === DATA) {
+      return this.#startData(
+        streamId,
+        flags,
+        payloadBytes,
+        end - at > FRAME_HEADER_BYTES ? bytes[at + 9]! : -1,
+      );
     }
     const frameBytes = FRAME_HEADER_BYTES + payloadBytes;
-    if (chunk.length - at < frameBytes) return 0;
-    const whole = chunk.subarray(at, at + frameBytes), payload = whole.subarray(FRAME_HEADER_BYTES);
-    if (type === HEADERS) {
-      this.#addToBlock(streamId, flags, (flags & END_STREAM) !== 0, withoutPadding(flags, payload));
-    } else if (type === CONTINUATION) {
-      if (this.#block === undefined) throw new Http2Error(PROTOCOL_ERROR, "CONTINUATION of nothing");
-      const { endStream, bytes } = this.#block;
-      this.#addToBlock(streamId, flags, endStream, joined(bytes, payload));
-    } else this.taker.frame(type, flags, streamId, payload, whole);
+    if (end - at < frameBytes) return 0;
+    this.workLeft -= FRAME_WORK;
+    const payload = bytes.subarray(at + FRAME_HEADER_BYTES, at + frameBytes);
+    if (type === HEADERS) this.#headers(streamId, flags, payload);
+    else if (type === CONTINUATION) this.#continuation(flags, payload);
+    else {
+      this.completed++;
+      this.control.frame(type, flags, streamId, payload);
+    }
     return frameBytes;
   }
 
-  #addToBlock(streamId: number, flags: number, endStream: boolean, bytes: Uint8Array): void {
-    if (bytes.length > MAX_BLOCK_BYTES) {
-      throw new Http2Error(ENHANCE_YOUR_CALM, `headers of a call above ${MAX_BLOCK_BYTES} bytes`);
+  #assertExpected(type: number, streamId: number, payloadBytes: number): void {
+    if (payloadBytes > MAX_FRAME_BYTES) {
+      throw new Http2Error(FRAME_SIZE_ERROR, `a frame of ${payloadBytes} bytes: at most ${MAX_FRAME_BYTES}`);
     }
-    this.#block = undefined;
-    if ((flags & END_HEADERS) !== 0) this.taker.headers(streamId, endStream, bytes);
-    else this.#block = { streamId, endStream, bytes: bytes.slice() };
+    if (!this.#hasSettings) {
+      if (type !== SETTINGS) throw new Http2Error(PROTOCOL_ERROR, "SETTINGS must come first");
+      this.#hasSettings = true;
+    }
+    if (this.#block !== undefined && (type !== CONTINUATION || streamId !== this.#block.streamId)) {
+      throw new Http2Error(PROTOCOL_ERROR, "another frame between those of a header block");
+    }
   }
 
-  #startData(chunk: Uint8Array, at: number, payloadBytes: number, flags: number, streamId: number): number {
+  #headers(streamId: number, flags: number, payload: Uint8Array): void {
+    if (streamId === 0) throw new Http2Error(PROTOCOL_ERROR, "HEADERS on stream 0");
+    const padded = (flags & PADDED) !== 0, prioritized = (flags & HAS_PRIORITY) !== 0;
+    const priorityAt = padded ? 1 : 0, start = priorityAt + (prioritized ? 5 : 0);
+    if (start > payload.length) throw new Http2Error(FRAME_SIZE_ERROR, "HEADERS shorter than their fields");
+    const end = payload.length - (padded ? payload[0]! : 0);
+    if (start > end) throw new Http2Error(PROTOCOL_ERROR, "more padding than the frame holds");
+    const dependsOnItself = prioritized && (readUint32(payload, priorityAt) & 0x7fff_ffff) === streamId;
+    this.#block = new HeaderBlock(streamId, (flags & END_STREAM) !== 0, dependsOnItself);
+    this.#addToBlock(flags, payload.subarray(start, end));
+  }
+
+  #continuation(flags: number, payload: Uint8Array): void {
+    if (this.#block === undefined) throw new Http2Error(PROTOCOL_ERROR, "CONTINUATION without HEADERS");
+    this.#addToBlock(flags, payload);
+  }
+
+  #addToBlock(flags: number, fragment: Uint8Array): void {
+    const block = this.#block!, complete = (flags & END_HEADERS) !== 0;
+    const { maxHeaderBlockBytes, maxHeaderBlockFrames } = this.limits;
+    if (block.bytes + fragment.length > maxHeaderBlockBytes || block.frames >= maxHeaderBlockFrames) {
+      const limit = `a header block above ${maxHeaderBlockBytes} bytes or ${maxHeaderBlockFrames} frames`;
+      throw new Http2Error(ENHANCE_YOUR_CALM, limit);
+    }
+    if (!complete) return block.add(fragment);
+    this.#block = undefined;
+    this.completed++;
+    this.streams.headers(block.streamId, block.endStream, block.endWith(fragment), block.dependsOnItself);
+  }
+
+  /** `first`: the payload's first byte, -1 when it is not here yet. */
+  #startData(streamId: number, flags: number, payloadBytes: number, first: number): number {
     let headerBytes = FRAME_HEADER_BYTES, paddingBytes = 0;
     if ((flags & PADDED) !== 0) {
       if (payloadBytes === 0) throw new Http2Error(FRAME_SIZE_ERROR, "a padded frame without its padding");
-      // The byte that says how much padding there is, is read with the header.
-      if (chunk.length - at === FRAME_HEADER_BYTES) return 0;
-      paddingBytes = chunk[at + FRAME_HEADER_BYTES]! + 1;
+      // The byte with the padding's length is read with the header.
+      if (first < 0) return 0;
+      paddingBytes = first + 1;
       headerBytes++;
     }
     if (paddingBytes > payloadBytes) {
       throw new Http2Error(PROTOCOL_ERROR, "more padding than the frame holds");
     }
+    this.workLeft -= DATA_WORK;
     this.#dataLeft = payloadBytes - paddingBytes;
     this.#paddingLeft = Math.max(0, paddingBytes - 1);
     this.#endsStream = (flags & END_STREAM) !== 0;
     this.#inData = true;
-    this.taker.startData(streamId, payloadBytes, paddingBytes);
-    this.#endDataWhenOver();
+    this.streams.startData(streamId, payloadBytes, paddingBytes, this.#endsStream);
+    this.#endDataWhenComplete();
     return headerBytes;
   }
 
-  /** Reads what `chunk` has of the DATA at hand; returns behind that. */
+  /** Reads what `chunk` has of the current DATA frame; returns the end offset of that. */
   #readData(chunk: Uint8Array, at: number): number {
     const dataEnd = Math.min(chunk.length, at + this.#dataLeft);
     const end = Math.min(chunk.length, dataEnd + this.#paddingLeft);
     this.#dataLeft -= dataEnd - at;
     this.#paddingLeft -= end - dataEnd;
-    if (dataEnd > at) this.taker.data(chunk, at, dataEnd);
-    this.#endDataWhenOver();
+    if (dataEnd > at) this.streams.data(chunk, at, dataEnd);
+    this.#endDataWhenComplete();
     return end;
   }
 
-  #endDataWhenOver(): void {
+  #endDataWhenComplete(): void {
     if (this.#dataLeft + this.#paddingLeft > 0) return;
     this.#inData = false;
-    this.taker.endData(this.#endsStream);
+    this.completed++;
+    this.streams.endData(this.#endsStream);
   }
-}
-
-/** The payload of HEADERS without its padding and the priority, which nobody heeds any more. */
-function withoutPadding(flags: number, payload: Uint8Array): Uint8Array {
-  const padded = (flags & PADDED) !== 0;
-  const start = (padded ? 1 : 0) + ((flags & HAS_PRIORITY) !== 0 ? 5 : 0);
-  const end = payload.length - (padded ? payload[0] ?? 0 : 0);
-  if (start > end) throw new Http2Error(PROTOCOL_ERROR, "more padding than the frame holds");
-  return payload.subarray(start, end);
 }

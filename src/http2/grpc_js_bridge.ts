@@ -1,23 +1,21 @@
 /**
- * The calls of a connection that grpc-js serves: health checks, compressed messages, whatever has no name
- * here.
+ * The calls of a connection that grpc-js serves.
  *
- * grpc-js is given a connection of its own, which exists in memory only: it is fed the frames of its calls,
- * and what it answers goes to the device between the frames of other calls. What concerns the connection as
- * a whole (SETTINGS, PING, GOAWAY, the connection's windows) is said to the device by
- * {@linkcode Http2Connection} alone, and to grpc-js by this module.
- *
- * The headers it is given are encoded anew, as literals: it need not know what the device put into the table
- * of HPACK for other calls. Those that it sends may go as they are, because nobody else here uses the table.
+ * grpc-js is given a connection of its own, which exists in memory only. Each call is an {@linkcode Http2Stream} whose
+ * reader sends on to grpc-js what the peer sends, and which sends to the peer what grpc-js answers. So the rules of
+ * HTTP/2 and the windows of the peer are kept by this engine, a session of grpc-js that fails takes its own calls with
+ * it and no others, and grpc-js sees well-formed frames alone.
  *
  * @module
  */
 import { Duplex } from "node:stream";
 
-import { encodeHeaders, type HeaderField } from "./hpack.ts";
-import type { Http2Connection } from "./connection.ts";
+import { BridgedCall, type MessageGuard } from "./bridged_call.ts";
+import type { Http2Counters } from "./counters.ts";
 import {
   ACK,
+  concat,
+  CONTINUATION,
   DATA,
   END_HEADERS,
   END_STREAM,
@@ -26,10 +24,8 @@ import {
   GOAWAY,
   HEADER_TABLE_SIZE,
   HEADERS,
-  Http2Error,
   INITIAL_WINDOW_BYTES,
-  INITIAL_WINDOW_SIZE,
-  joined,
+  INTERNAL_ERROR,
   NO_ERROR,
   numbersFrame,
   PING,
@@ -40,130 +36,121 @@ import {
   RST_STREAM,
   SETTINGS,
   settingsFrame,
-  STREAM_CLOSED,
   WINDOW_UPDATE,
 } from "./frames.ts";
+import { HeaderBlock } from "./header_block.ts";
+import { HeaderDecoder } from "./hpack/decoder.ts";
+import { encodeHeaders } from "./hpack/encoder.ts";
+import type { HeaderField } from "./hpack/tables.ts";
+import type { Http2Stream } from "./stream.ts";
 
-/** Gives a connection to grpc-js. */
+/** Gives a connection in memory to grpc-js. */
 export type Inject = (socket: Duplex) => void;
 
-/** Who has ended its side of a call. */
-const DEVICE = 1, GRPC_JS = 2;
-
-/** Frames, and how much DATA they carry. */
-interface Waiting {
-  readonly frames: Uint8Array;
-  readonly payloadBytes: number;
+/** Address of a peer, where it is known. */
+export interface PeerAddress {
+  /** IP address. */
+  readonly remoteAddress?: string | undefined;
+  /** TCP port. */
+  readonly remotePort?: number | undefined;
 }
 
-/** Small frames wait in pieces of this size: an object each would take many times what they carry. */
-const WAITING_PIECE_BYTES = 4096;
-
 /** grpc-js's end of a connection. */
-export class GrpcJsStreams extends Duplex {
-  /** The open calls, by stream: who has ended its side. */
-  readonly #streams = new Map<number, number>();
+export class GrpcJsBridge extends Duplex {
+  readonly #calls = new Map<number, BridgedCall>();
+  readonly #decoder = new HeaderDecoder();
   /** Beginning of a frame that grpc-js has not written to its end. */
   #split: Uint8Array | undefined;
-  /** DATA that grpc-js was given, and has not said that it read; it allows 65,535 bytes. */
-  #unreadBytes = 0;
-  /** Frames that wait until it has; bounded by what the device may send ahead on the connection. */
-  #waiting: Waiting[] = [];
-  /** DATA that grpc-js sent, and does not know to be read. */
-  #sentBytes = 0;
-  /** Called when the device reads again. */
-  #goOn: (() => void) | undefined;
+  #block: HeaderBlock | undefined;
+  /** DATA that grpc-js's window for the connection has room for, bytes. */
+  #roomBytes: number = INITIAL_WINDOW_BYTES;
+  /** Calls with DATA that waits for it. */
+  readonly #blocked = new Set<BridgedCall>();
+  #ended = false;
 
-  /** For the calls of `connection`. */
-  constructor(readonly connection: Http2Connection) {
+  /** For the calls of one connection. */
+  constructor(readonly peer: PeerAddress, readonly counters: Http2Counters) {
     super();
+    this.on("error", () => {}); // "close" follows, and _destroy has done all there is to do
     this.push(PREFACE);
-    this.settings();
+    // No dynamic table: what grpc-js encodes is decoded here, and encoded anew.
+    this.push(settingsFrame([[HEADER_TABLE_SIZE, 0]]));
   }
 
-  /** Address of the device, which grpc-js calls its peer. */
+  /** IP address of the peer, as grpc-js reads it. */
   get remoteAddress(): string | undefined {
-    return this.connection.socket.remoteAddress;
+    return this.peer.remoteAddress;
   }
 
-  /** Port of the device. */
+  /** TCP port of the peer. */
   get remotePort(): number | undefined {
-    return this.connection.socket.remotePort;
+    return this.peer.remotePort;
   }
 
-  /** Calls that are open. */
-  get size(): number {
-    return this.#streams.size;
+  /** grpc-js accepts no more calls here; another bridge must be made. */
+  get ended(): boolean {
+    return this.#ended || this.destroyed;
   }
 
-  /** Whether a call that is open here came by the stream. */
-  has(streamId: number): boolean {
-    return this.#streams.has(streamId);
+  /** DATA that grpc-js's window for the connection has room for, bytes. */
+  get roomBytes(): number {
+    return this.#roomBytes;
   }
 
-  /** The device's settings are new. */
-  settings(): void {
-    const { headerTableBytes, initialSendWindowBytes } = this.connection;
-    this.push(
-      settingsFrame([[HEADER_TABLE_SIZE, headerTableBytes], [INITIAL_WINDOW_SIZE, initialSendWindowBytes]]),
-    );
+  /** Begins a call. */
+  open(stream: Http2Stream, fields: readonly HeaderField[], guard: MessageGuard): void {
+    const call = new BridgedCall(stream, this, guard);
+    this.#calls.set(stream.id, call);
+    this.counters.bridgedCalls++;
+    stream.reader = call;
+    this.push(frame(HEADERS, END_HEADERS, stream.id, encodeHeaders(fields)));
   }
 
-  /** The headers of a call, or behind its messages. */
-  headers(streamId: number, endStream: boolean, fields: Iterable<HeaderField>): void {
-    if (!this.has(streamId)) this.#streams.set(streamId, 0);
-    const flags = END_HEADERS | (endStream ? END_STREAM : 0);
-    this.#give(frame(HEADERS, flags, streamId, encodeHeaders(fields)), 0);
-    if (endStream) this.#ended(streamId, DEVICE);
+  /** Gives DATA of a call to grpc-js. */
+  giveData(streamId: number, data: Uint8Array, endStream: boolean): void {
+    this.#roomBytes -= data.length;
+    this.push(frame(DATA, endStream ? END_STREAM : 0, streamId, data));
   }
 
-  /** A frame of DATA. */
-  data(streamId: number, flags: number, payloadBytes: number, whole: Uint8Array): void {
-    if (this.#streams.get(streamId) === DEVICE) {
-      throw new Http2Error(STREAM_CLOSED, `DATA behind the end of stream ${streamId}`);
+  /** Gives `call` its turn when grpc-js's window has room again. */
+  waitForRoom(call: BridgedCall): void {
+    this.#blocked.add(call);
+  }
+
+  /** grpc-js's DATA of a call has left: it may send as much again. */
+  returnCredit(streamId: number, bytes: number): void {
+    if (bytes === 0 || this.ended) return;
+    this.push(numbersFrame(WINDOW_UPDATE, 0, bytes));
+    if (this.#calls.has(streamId)) this.push(numbersFrame(WINDOW_UPDATE, streamId, bytes));
+  }
+
+  /** A call is over; grpc-js is sent RST_STREAM with `code`, unless it ended the call itself. */
+  forget(call: BridgedCall, code: number | undefined): void {
+    this.#blocked.delete(call);
+    if (!this.#calls.delete(call.stream.id)) return;
+    this.counters.bridgedCalls--;
+    if (code !== undefined && !this.ended) {
+      this.push(numbersFrame(RST_STREAM, call.stream.id, code));
     }
-    const ends = (flags & END_STREAM) !== 0;
-    if (payloadBytes > 0 || ends) this.#give(whole, payloadBytes);
-    if (ends) this.#ended(streamId, DEVICE);
-  }
-
-  /** The device takes a call back. */
-  reset(streamId: number, whole: Uint8Array): void {
-    if (this.#streams.delete(streamId)) this.#give(whole, 0);
-  }
-
-  /** The device has more room on a stream. */
-  widen(streamId: number, whole: Uint8Array): void {
-    if (this.has(streamId)) this.push(whole);
-  }
-
-  /** The device has more room on the connection: grpc-js is told of what it used itself. */
-  widenConnection(bytes: number): void {
-    const own = Math.min(bytes, this.#sentBytes);
-    this.#sentBytes -= own;
-    if (own > 0) this.push(numbersFrame(WINDOW_UPDATE, 0, own));
-  }
-
-  /** The device reads again. */
-  goOn(): void {
-    const goOn = this.#goOn;
-    this.#goOn = undefined;
-    goOn?.();
   }
 
   /** What grpc-js writes. */
   override _write(chunk: Uint8Array, _encoding: string, done: () => void): void {
-    if (this.#split !== undefined) chunk = joined(this.#split, chunk);
+    if (this.#split !== undefined) chunk = concat([this.#split, chunk]);
     let at = 0;
     while (chunk.length - at >= FRAME_HEADER_BYTES) {
       const end = at + FRAME_HEADER_BYTES + readPayloadBytes(chunk, at);
       if (chunk.length < end) break;
-      this.#takeFrame(chunk.slice(at, end));
+      this.#frame(
+        chunk[at + 3]!,
+        chunk[at + 4]!,
+        readStreamId(chunk, at),
+        chunk.slice(at + FRAME_HEADER_BYTES, end),
+      );
       at = end;
     }
     this.#split = at < chunk.length ? chunk.slice(at) : undefined;
-    if (this.connection.socket.writableNeedDrain) this.#goOn = done;
-    else done();
+    done();
   }
 
   /** All is pushed as it comes. */
@@ -171,19 +158,23 @@ export class GrpcJsStreams extends Duplex {
 
   /** grpc-js writes no more: nor is it given more. */
   override _final(done: () => void): void {
+    this.#end();
     this.push(null);
     done();
   }
 
-  /** grpc-js has ended its connection, or the device is gone. */
+  /** grpc-js has ended its connection, or the peer's is closed. */
   override _destroy(_error: Error | null, done: (error?: Error | null) => void): void {
-    this.connection.grpcJsClosed();
+    this.#end();
     done(null);
   }
 
-  #takeFrame(whole: Uint8Array): void {
-    const type = whole[3]!, flags = whole[4]!, streamId = readStreamId(whole, 0);
-    const payload = whole.subarray(FRAME_HEADER_BYTES);
+  #end(): void {
+    this.#ended = true;
+    for (const { stream } of [...this.#calls.values()]) stream.reset(INTERNAL_ERROR, false);
+  }
+
+  #frame(type: number, flags: number, streamId: number, payload: Uint8Array): void {
     switch (type) {
       case SETTINGS:
         if ((flags & ACK) === 0) this.push(frame(SETTINGS, ACK, 0, new Uint8Array(0)));
@@ -192,58 +183,36 @@ export class GrpcJsStreams extends Duplex {
         if ((flags & ACK) === 0) this.push(frame(PING, ACK, 0, payload));
         return;
       case GOAWAY:
-        // Of the connection's orderly end, the device knows.
-        if (readUint32(payload, 4) !== NO_ERROR) this.connection.send(whole);
+        // The calls that are open go on, unless the session failed.
+        this.#ended ||= readUint32(payload, 4) !== NO_ERROR;
         return;
       case WINDOW_UPDATE:
-        if (streamId === 0) return this.#read(readUint32(payload, 0));
-        break;
-      case DATA:
-        this.#sentBytes += payload.length;
-        this.connection.sendData(whole, payload.length);
-        if ((flags & END_STREAM) !== 0) this.#ended(streamId, GRPC_JS);
-        return;
+        return this.#windowUpdate(streamId, readUint32(payload, 0));
       case HEADERS:
-        if ((flags & END_STREAM) !== 0) this.#ended(streamId, GRPC_JS);
-        break;
+        this.#block = new HeaderBlock(streamId, (flags & END_STREAM) !== 0, false);
+        return this.#addToBlock(flags, payload);
+      case CONTINUATION:
+        return this.#addToBlock(flags, payload);
+      case DATA:
+        return this.#calls.get(streamId)?.answer(payload, (flags & END_STREAM) !== 0);
       case RST_STREAM:
-        this.#streams.delete(streamId);
-        break;
-    }
-    this.connection.send(whole);
-  }
-
-  #give(frames: Uint8Array, payloadBytes: number): void {
-    if (this.#waiting.length > 0 || this.#unreadBytes + payloadBytes > INITIAL_WINDOW_BYTES) {
-      return this.#wait(frames, payloadBytes);
-    }
-    this.#unreadBytes += payloadBytes;
-    this.push(frames);
-  }
-
-  #wait(frames: Uint8Array, payloadBytes: number): void {
-    const last = this.#waiting.at(-1);
-    if (last === undefined || last.frames.length + frames.length > WAITING_PIECE_BYTES) {
-      this.#waiting.push({ frames: frames.slice(), payloadBytes });
-    } else {
-      const both = { frames: joined(last.frames, frames), payloadBytes: last.payloadBytes + payloadBytes };
-      this.#waiting[this.#waiting.length - 1] = both;
+        return this.#calls.get(streamId)?.resetByGrpcJs(readUint32(payload, 0));
     }
   }
 
-  /** grpc-js has read `bytes` of DATA. */
-  #read(bytes: number): void {
-    const read = Math.min(bytes, this.#unreadBytes);
-    this.#unreadBytes -= read;
-    this.connection.opened(undefined, read);
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { frames, payloadBytes } of waiting) this.#give(frames, payloadBytes);
+  #windowUpdate(streamId: number, bytes: number): void {
+    if (streamId !== 0) return this.#calls.get(streamId)?.increaseWindow(bytes);
+    this.#roomBytes += bytes;
+    const blocked = [...this.#blocked];
+    this.#blocked.clear();
+    for (const call of blocked) call.pump();
   }
 
-  #ended(streamId: number, side: number): void {
-    const ended = (this.#streams.get(streamId) ?? 0) | side;
-    if (ended === (DEVICE | GRPC_JS)) this.#streams.delete(streamId);
-    else this.#streams.set(streamId, ended);
+  #addToBlock(flags: number, fragment: Uint8Array): void {
+    const block = this.#block!;
+    if ((flags & END_HEADERS) === 0) return block.add(fragment);
+    this.#block = undefined;
+    const fields = this.#decoder.decode(block.endWith(fragment), Infinity);
+    this.#calls.get(block.streamId)?.headers(fields!, block.endStream);
   }
 }

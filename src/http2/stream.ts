@@ -1,77 +1,95 @@
 /**
- * One HTTP/2 stream of a device: what it sends goes to a reader, what is answered waits until the device
- * has room for it.
+ * One HTTP/2 stream that a handler in this process serves: what the peer sends goes to a reader, what is
+ * answered waits until the peer's windows have room for it.
  *
  * @module
  */
-import { encodeHeaders, type HeaderField } from "./hpack.ts";
-import type { Http2Connection } from "./connection.ts";
+import { ReceiveWindow } from "./flow_control.ts";
 import {
   DATA,
-  END_HEADERS,
   END_STREAM,
   frame,
-  HEADERS,
   MAX_FRAME_BYTES,
-  mustBeWindow,
+  MAX_WINDOW_BYTES,
   NO_ERROR,
-  numbersFrame,
   PROTOCOL_ERROR,
-  ReceiveWindow,
-  RST_STREAM,
 } from "./frames.ts";
+import type { HeaderField } from "./hpack/tables.ts";
+import type { ConnectionLimits } from "./limits.ts";
 
-/**
- * Bytes that may be under way on a stream from its first WINDOW_UPDATE on, which only a busy one gets. Of 16
- * streams with 16 frames per write, and with filled frames, one worker takes 1.5 and 2.3 M packets/s with
- * 64 KiB, 1.9 and 2.9 M with 256 KiB, 1.9 and 3.3 M with 1 MiB; but this much is kept of each stream that waits.
- */
-const STREAM_WINDOW_BYTES = 1 << 18;
+/** What a stream needs of its connection. */
+export interface StreamHost {
+  /** Bounds of the connection. */
+  readonly limits: ConnectionLimits;
+  /** The peer's SETTINGS_INITIAL_WINDOW_SIZE: part of every stream's send window. */
+  readonly initialSendWindowBytes: number;
+  /** Bytes of DATA that the connection's send window and its socket have room for. */
+  readonly sendRoomBytes: number;
+  /** Sends a DATA frame of `bytes` bytes. */
+  sendData(frame: Uint8Array, bytes: number): void;
+  /** Sends a header block. */
+  sendHeaders(streamId: number, fields: Iterable<HeaderField>, endStream: boolean): void;
+  /** Something cost work units above the reading of its frame; see {@linkcode ConnectionLimits.workPerTurn}. */
+  spendWork(units: number): void;
+  /** Pumps `stream` when the connection has room. */
+  waitForSendRoom(stream: Http2Stream): void;
+  /**
+   * `bytes` of DATA were consumed, of `stream` if it is open: the peer may send as many more; on the connection as a
+   * whole, `connectionBytes` more.
+   */
+  returnCredit(stream: Http2Stream | undefined, bytes: number, connectionBytes?: number): void;
+  /** Sends RST_STREAM, closes and forgets the stream. `provoked`: for what the peer sent. */
+  resetStream(streamId: number, code: number, provoked: boolean): void;
+  /** Both sides ended the stream: forgets it. */
+  streamEnded(streamId: number): void;
+}
 
-/** How long a device may take to close its side of a call that ended early. */
-const EARLY_END_GRACE_MS = 100;
-
-/** Who reads what comes by a stream. */
+/** Consumer of a stream's data. */
 export interface StreamReader {
-  /** Takes `bytes[start, end)`, which do not change any more. */
+  /** Receives `bytes[start, end)`, which do not change any more. */
   read(bytes: Uint8Array, start: number, end: number): void;
-  /** What was taken is not read yet; {@linkcode Http2Stream.resume} is to be called when it is. */
+  /** What was received is buffered, not yet consumed; {@linkcode Http2Stream.resume} is called when it is. */
   readonly waiting: boolean;
-  /** The device sends no more. */
+  /** While it waits, the connection's window stays open for other streams, one of which it may be waiting for. */
+  readonly sharesConnection?: boolean;
+  /** The peer half-closed. */
   end(): void;
   /** The stream is over, well or badly; nothing more comes, and nothing can be answered. */
   close(): void;
+  /**
+   * Called every {@linkcode ConnectionLimits.keepaliveTickMs}: an incomplete message must have got `minProgressBytes`
+   * since the last call.
+   */
+  tick(minProgressBytes: number): void;
 }
+
+const noBytes = new Uint8Array(0);
 
 /** A stream. */
 export class Http2Stream {
-  /** Set by who takes the stream; without one, what comes is of no use. */
+  /** Set by the stream's handler; without one, data is discarded. */
   reader: StreamReader | undefined;
-  /** What the device may send. */
-  readonly window: ReceiveWindow = new ReceiveWindow(STREAM_WINDOW_BYTES);
-  /** Bytes that may be sent to the device. */
-  #sendWindowBytes: number;
+  /** What the peer may send. */
+  readonly window: ReceiveWindow;
+  /** The peer's window for this stream, without SETTINGS_INITIAL_WINDOW_SIZE, bytes. */
+  sendWindowDelta = 0;
   #headersSent = false;
   #closed = false;
-  /** The device has ended its side. */
   #remoteEnded = false;
   /** Bytes of DATA that were announced by content-length and did not come yet. */
   #missingBytes: number | undefined;
-  /** Bytes that the reader has taken and not read. */
-  #waitingBytes = 0;
-  /** Messages that wait for room, and the trailers behind them. */
+  /** Bytes that the reader buffers: all, and those for which the connection's window has no credit yet. */
+  #bufferedBytes = 0;
+  #heldBytes = 0;
+  /** Messages that wait for room, and the trailers after them. */
   #unsent: Uint8Array[] = [];
   #trailers: readonly HeaderField[] | undefined;
   #whenWritable: (() => void) | undefined;
   #graceTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** `contentLength`: bytes of DATA that will come, if that is known. */
-  constructor(
-    readonly connection: Http2Connection,
-    readonly id: number,
-    contentLength: number | undefined,
-  ) {
-    this.#sendWindowBytes = connection.initialSendWindowBytes;
+  constructor(readonly host: StreamHost, readonly id: number, contentLength: number | undefined) {
+    this.window = new ReceiveWindow(host.limits.streamWindowBytes);
     this.#missingBytes = contentLength;
   }
 
@@ -80,17 +98,22 @@ export class Http2Stream {
     return this.#closed;
   }
 
+  /** The peer half-closed: it may send no more DATA or HEADERS. */
+  get remoteEnded(): boolean {
+    return this.#remoteEnded;
+  }
+
   /** Whether {@linkcode sendHeaders} was called. */
   get headersSent(): boolean {
     return this.#headersSent;
   }
 
-  /** Sends what the answer begins with; `endStream`: and ends with. */
+  /** Sends the response headers; `endStream`: and nothing else. */
   sendHeaders(fields: Iterable<HeaderField>, endStream = false): void {
     if (this.#closed) return;
     this.#headersSent = true;
-    this.#sendBlock(fields, endStream);
-    if (endStream) this.#ended();
+    this.host.sendHeaders(this.id, fields, endStream);
+    if (endStream) this.#localEnd();
   }
 
   /** Sends a message. False: it waits for room; `whenWritable` is called when there is some. */
@@ -103,80 +126,85 @@ export class Http2Stream {
     return false;
   }
 
-  /** Ends the answer, behind all that was written. */
+  /** Ends the response, after all that was written; without trailers, by an empty DATA frame. */
   end(trailers: readonly HeaderField[]): void {
     this.#trailers = trailers;
     this.pump();
   }
 
-  /** Ends the stream both ways. */
-  reset(code: number): void {
-    if (this.#closed) return;
-    this.connection.send(numbersFrame(RST_STREAM, this.id, code));
-    this.close();
+  /** Ends the stream both ways. `provoked`: for what the peer sent on it. */
+  reset(code: number, provoked = true): void {
+    if (!this.#closed) this.host.resetStream(this.id, code, provoked);
   }
 
-  /** The reader has read what had to wait. */
+  /** The reader has consumed what it buffered. */
   resume(): void {
-    const bytes = this.#waitingBytes;
-    this.#waitingBytes = 0;
-    this.connection.opened(this, bytes);
+    const buffered = this.#bufferedBytes, held = this.#heldBytes;
+    this.#bufferedBytes = this.#heldBytes = 0;
+    this.host.returnCredit(this, buffered, held);
   }
 
-  /** The device has room for `bytes` more; for less, when negative. */
-  widen(bytes: number): void {
-    this.#sendWindowBytes += bytes;
-    mustBeWindow(this.#sendWindowBytes);
-    this.pump();
+  /** The peer raised the stream's window; false: above the maximum. */
+  increaseSendWindow(bytes: number): boolean {
+    this.sendWindowDelta += bytes;
+    if (this.host.initialSendWindowBytes + this.sendWindowDelta > MAX_WINDOW_BYTES) return false;
+    if (this.#unsent.length > 0) this.pump();
+    return true;
   }
 
   /** Sends what waits, as far as there is room. */
   pump(): void {
-    const { connection } = this;
+    const { host } = this;
     for (let first; (first = this.#unsent[0]) !== undefined;) {
-      const room = Math.min(this.#sendWindowBytes, connection.sendRoomBytes, MAX_FRAME_BYTES);
-      if (room <= 0 || this.#closed) return;
+      if (this.#closed) return;
+      const window = host.initialSendWindowBytes + this.sendWindowDelta;
+      const room = Math.min(window, host.sendRoomBytes, MAX_FRAME_BYTES);
+      if (room <= 0) return host.waitForSendRoom(this);
       const part = first.subarray(0, room);
-      connection.sendData(frame(DATA, 0, this.id, part), part.length);
-      this.#sendWindowBytes -= part.length;
+      host.sendData(frame(DATA, 0, this.id, part), part.length);
+      this.sendWindowDelta -= part.length;
       if (part.length === first.length) this.#unsent.shift();
       else this.#unsent[0] = first.subarray(part.length);
     }
     if (this.#trailers !== undefined && !this.#closed) {
-      this.#sendBlock(this.#trailers, true);
+      if (this.#trailers.length > 0) host.sendHeaders(this.id, this.#trailers, true);
+      else host.sendData(frame(DATA, END_STREAM, this.id, noBytes), 0);
       this.#trailers = undefined;
-      return this.#ended();
+      return this.#localEnd();
     }
     const whenWritable = this.#whenWritable;
     this.#whenWritable = undefined;
     whenWritable?.();
   }
 
-  /** The device sent `bytes[start, end)`. */
-  take(bytes: Uint8Array, start: number, end: number): void {
+  /** The peer sent `bytes[start, end)`. */
+  receive(bytes: Uint8Array, start: number, end: number): void {
     const { reader } = this, length = end - start;
-    if (this.#missingBytes !== undefined) this.#missingBytes -= length;
+    if (this.#missingBytes !== undefined && (this.#missingBytes -= length) < 0) {
+      this.host.returnCredit(this, length);
+      return this.reset(PROTOCOL_ERROR);
+    }
     if (!this.#closed) reader?.read(bytes, start, end);
-    if (!this.#closed && reader?.waiting) this.#waitingBytes += length;
-    else this.connection.opened(this, length);
+    if (this.#closed || !reader?.waiting) return this.host.returnCredit(this, length);
+    this.#bufferedBytes += length;
+    if (reader.sharesConnection) this.host.returnCredit(undefined, length);
+    else this.#heldBytes += length;
   }
 
-  /** The device said that it sends no more. */
+  /** The peer half-closes. */
   remoteEnd(): void {
-    if (this.#remoteEnded) return;
-    // As many bytes as were announced, or the message was cut (RFC 9113, 8.1.1).
+    // As many bytes as were announced, or the request is malformed (RFC 9113, 8.1.1).
     if ((this.#missingBytes ?? 0) !== 0) return this.reset(PROTOCOL_ERROR);
     this.#remoteEnded = true;
-    if (this.#localEnded) this.close();
+    if (this.#localEnded) this.host.streamEnded(this.id);
     else this.reader?.end();
   }
 
-  /** The stream is over. */
+  /** The stream is over: reset, ended by both sides, or its connection closed. The connection alone calls this. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#graceTimer);
-    this.connection.forget(this);
     this.#unsent = [];
     this.#whenWritable = undefined;
     this.reader?.close();
@@ -188,16 +216,11 @@ export class Http2Stream {
   }
 
   /**
-   * What the device still sends is of no use. Most close their side at the sight of trailers; the others are
-   * told by RST_STREAM with NO_ERROR (RFC 9113, 8.1), which must not overtake the trailers.
+   * What the peer still sends is discarded. Most half-close on receiving trailers; the others are sent RST_STREAM with
+   * NO_ERROR (RFC 9113, 8.1), which must not overtake the trailers.
    */
-  #ended(): void {
-    if (this.#remoteEnded) return this.close();
-    this.#graceTimer = setTimeout(() => this.reset(NO_ERROR), EARLY_END_GRACE_MS);
-  }
-
-  #sendBlock(fields: Iterable<HeaderField>, endStream: boolean): void {
-    const flags = END_HEADERS | (endStream ? END_STREAM : 0);
-    this.connection.send(frame(HEADERS, flags, this.id, encodeHeaders(fields)));
+  #localEnd(): void {
+    if (this.#remoteEnded) return this.host.streamEnded(this.id);
+    this.#graceTimer = setTimeout(() => this.reset(NO_ERROR, false), this.host.limits.earlyEndGraceMs);
   }
 }

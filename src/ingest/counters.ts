@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { Http2Counters } from "../http2/counters.ts";
 import { RejectReason } from "./reject_reason.ts";
 
 /** Counts since the process started. */
@@ -24,10 +25,8 @@ export class IngestCounters {
   openStreams = 0;
   /** Times a stream had to wait for room in the queue. */
   queueFull = 0;
-  /** Connections ended for what came by them: not HTTP/2, more than is borne, or no sign of life. */
-  connectionsCut = 0;
-  /** Calls refused because their connection had too many, or their headers were too large. */
-  callsRefused = 0;
+  /** What the connections did. */
+  readonly http2: Http2Counters = new Http2Counters();
   /** Batches applied. */
   flushes = 0;
   /** Attempts to apply a batch that failed and were repeated. */

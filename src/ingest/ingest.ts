@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import { RequestError } from "../errors.ts";
+import type { ConnectionLimits } from "../http2/limits.ts";
 import type { Store } from "../store/store.ts";
 import { IngestCounters } from "./counters.ts";
 import { DeviceTable } from "./devices.ts";
@@ -50,6 +51,8 @@ export interface IngestOptions {
   readonly worker: number;
   /** Default true; false: grpc-js serves every call. */
   readonly fastPath?: boolean;
+  /** Bounds of each connection; default: those of `http2/limits.ts`. */
+  readonly limits?: ConnectionLimits;
   /** Where packets are kept; closed by whoever opened it. */
   readonly store: Store;
   /** Where the role says what an operator should know. */
@@ -164,8 +167,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       ),
       queueFull: counters.queueFull,
       failedFlushes: counters.failedFlushes,
-      connectionsCut: counters.connectionsCut,
-      callsRefused: counters.callsRefused,
+      connectionsCut: counters.http2.connectionsCut,
+      callsRefused: counters.http2.callsRefused,
     }),
   });
 
@@ -175,7 +178,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     const deadline = setTimeout(() => {
       inTime = false;
       abandon.abort();
-      for (const stream of [...ingest.streams]) stream.abandon();
+      const error = new RequestError("UNAVAILABLE", "shutting down: connect again");
+      for (const stream of [...ingest.streams]) stream.abandon(error);
       server.destroy();
     }, options.drainTimeoutMs);
     server.setServing(false);

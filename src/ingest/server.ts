@@ -4,17 +4,21 @@
  * @module
  */
 import { type AddressInfo, createServer, type Server as Listener, type Socket } from "node:net";
-import type { Duplex } from "node:stream";
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
+import { type ConnectionOptions, Http2Connection } from "../http2/connection.ts";
+import { type ConnectionLimits, defaultLimits } from "../http2/limits.ts";
 import { guardHttp2 } from "../http2/node_http2_guard.ts";
+import { TurnScheduler } from "../http2/turn_scheduler.ts";
 import { SERVICE_NAMES } from "../telemetry_proto.ts";
-import type { IngestCounters } from "./counters.ts";
-import { acceptTelemetry } from "./fast_path.ts";
+import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./call_route.ts";
+import { receiveTelemetry } from "./fast_path.ts";
 import { Health } from "./health.ts";
-import { type Accept, Http2Connection } from "../http2/connection.ts";
+import { Inflater } from "./inflater.ts";
+import { MessageMemory } from "./message_memory.ts";
 import { addTelemetryService, guardStreams } from "./ordinary_path.ts";
+import { SessionClaims } from "./session_claims.ts";
 import type { Ingest } from "./stream.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
@@ -29,13 +33,16 @@ export interface ServerOptions {
   readonly maxMessageBytes: number;
   /** False: grpc-js serves every call. */
   readonly fastPath: boolean;
+  /** Bounds of each connection; the defaults where undefined. */
+  readonly limits?: ConnectionLimits | undefined;
 }
 
-/**
- * How often each connection is looked at: one that is silent for 30 to 40 s is asked for a sign of life, and cut
- * off ten seconds later.
- */
-const CHECK_INTERVAL_MS = 10_000;
+/** Where grpc-js serves telemetry, its calls are as many as the streams that devices open. */
+const bridgedTelemetryLimits: ConnectionLimits = {
+  ...defaultLimits,
+  bridgedCallBurst: 10_000,
+  bridgedCallsPerSecond: 10_000,
+};
 
 /**
  * Connections that may wait to be accepted: a fleet that reconnects all together. The system caps it
@@ -51,32 +58,45 @@ const HANG_UP_MS = 1000;
 export class TelemetryServer {
   // Accepted here and not by grpc-js, which can neither share a port nor set a backlog.
   readonly #listener = createServer({ noDelay: true }, (socket) => this.#accept(socket));
-  readonly #connections = new Set<Http2Connection>();
+  readonly #connections = new Map<Http2Connection, Socket>();
   readonly #server: Server;
   readonly #health = new Health(SERVICE_NAMES);
-  readonly #toGrpcJs: (socket: Duplex) => void;
-  readonly #accepted: Accept;
-  readonly #counters: IngestCounters;
+  readonly #connectionOptions: ConnectionOptions;
   readonly #checking: ReturnType<typeof setInterval>;
   #port = 0;
 
   private constructor(ingest: Ingest, options: ServerOptions) {
-    this.#counters = ingest.counters;
     guardHttp2();
+    const { fastPath, maxMessageBytes } = options;
     this.#server = new Server({
-      "grpc.max_receive_message_length": options.maxMessageBytes,
-      // Its bookkeeping per message is of no use here, and the quick way does not feed it.
+      "grpc.max_receive_message_length": fastPath ? MAX_BRIDGED_MESSAGE_BYTES : maxMessageBytes,
+      // Its bookkeeping per message is of no use here, and the fast path does not feed it.
       "grpc.enable_channelz": 0,
     });
     addTelemetryService(this.#server, ingest);
     this.#health.addTo(this.#server);
     guardStreams(this.#server);
-    const { injectConnection } = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
-    this.#toGrpcJs = injectConnection;
-    this.#accepted = options.fastPath ? acceptTelemetry(ingest, options.maxMessageBytes) : () => undefined;
+    this.#connectionOptions = this.#connectionsFor(ingest, options);
     this.#checking = setInterval(() => {
-      for (const connection of this.#connections) connection.check();
-    }, CHECK_INTERVAL_MS);
+      for (const connection of this.#connections.keys()) connection.keepaliveTick();
+    }, defaultLimits.keepaliveTickMs);
+  }
+
+  #connectionsFor(ingest: Ingest, options: ServerOptions): ConnectionOptions {
+    const { fastPath, maxMessageBytes, limits = fastPath ? defaultLimits : bridgedTelemetryLimits } = options;
+    const now = () => performance.now(), counters = ingest.counters.http2;
+    const memory = new MessageMemory(maxMessageBytes), inflater = new Inflater(maxMessageBytes);
+    const claims = new SessionClaims(now);
+    const receive = receiveTelemetry({ ingest, claims, memory, inflater, maxMessageBytes });
+    const { injectConnection } = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    return {
+      route: routeCalls({ ingest, receive, fastPath, memory, counters }),
+      inject: injectConnection,
+      limits,
+      counters,
+      turns: new TurnScheduler(now),
+      now,
+    };
   }
 
   /** Binds and serves; rejects when the address cannot be had. */
@@ -111,7 +131,7 @@ export class TelemetryServer {
     clearInterval(this.#checking);
     this.#health.close();
     this.#listener.close();
-    await Promise.all(Array.from(this.#connections, (connection) => connection.goAway()));
+    await Promise.all(Array.from(this.#connections.keys(), (connection) => connection.goAway()));
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
   }
 
@@ -119,20 +139,20 @@ export class TelemetryServer {
   async closed(): Promise<void> {
     const cut = setTimeout(() => this.destroy(), HANG_UP_MS);
     await Promise.all(
-      Array.from(this.#connections, ({ socket }) => new Promise((close) => socket.once("close", close))),
+      Array.from(this.#connections.values(), (socket) => new Promise((close) => socket.once("close", close))),
     );
     clearTimeout(cut);
   }
 
   #accept(socket: Socket): void {
-    const connection = new Http2Connection(socket, this.#accepted, this.#toGrpcJs, this.#counters);
-    this.#connections.add(connection);
+    const connection = new Http2Connection(socket, this.#connectionOptions);
+    this.#connections.set(connection, socket);
     socket.once("close", () => this.#connections.delete(connection));
   }
 
   /** Cuts all connections. */
   destroy(): void {
-    for (const { socket } of this.#connections) socket.destroy();
+    for (const socket of this.#connections.values()) socket.destroy();
   }
 }
 

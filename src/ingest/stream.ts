@@ -21,6 +21,8 @@ export interface StreamCall {
   sendAck(ack: Ack, whenWritable: () => void): boolean;
   /** Ends the call: OK, or the error; `committed` goes into the trailers of an error. */
   end(error: unknown, committed: number): void;
+  /** The peer cancelled the call, or is gone: no response is sent. */
+  cancelled?(): void;
 }
 
 /** What a device sends in the metadata. */
@@ -207,6 +209,7 @@ export class DeviceStream implements SectionOwner {
 
   /** The device is gone: what was read is stored, nobody is told. */
   cancelled(): void {
+    this.call.cancelled?.();
     this.#close();
   }
 
@@ -222,9 +225,9 @@ export class DeviceStream implements SectionOwner {
     this.#endCall();
   }
 
-  /** Ends the call now, whatever is not settled: the device has to send it again. */
-  abandon(): void {
-    this.#error ??= new RequestError("UNAVAILABLE", "shutting down: connect again");
+  /** Ends the call with `error` now, whatever is not settled: the device has to send it again. */
+  abandon(error: RequestError): void {
+    this.#error ??= error;
     this.#endCall();
   }
 

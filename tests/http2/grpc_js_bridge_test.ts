@@ -8,7 +8,6 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
-import { IngestCounters } from "../../src/ingest/counters.ts";
 import { Http2Connection } from "../../src/http2/connection.ts";
 
 import {
@@ -23,9 +22,11 @@ import {
 import { streamBatches as batches, streamPackets } from "../../src/telemetry_proto.ts";
 import { forSeeds } from "../random.ts";
 import { until } from "../until.ts";
+import { connectionOptions } from "./connection_options.ts";
 import { gated } from "../ingest/gated_store.ts";
 import {
   ACK,
+  CANCEL,
   DATA,
   END_HEADERS,
   END_STREAM,
@@ -34,11 +35,13 @@ import {
   GOAWAY,
   HEADERS,
   type HeardFrame,
+  INTERNAL_ERROR,
   NO_ERROR,
   PING,
   preface,
   RawConnection,
   requestHeaders,
+  RST_STREAM,
   SETTINGS,
   uint32,
   WINDOW_UPDATE,
@@ -161,7 +164,7 @@ class PlayedGrpcJs implements AsyncDisposable {
   static async start(calls: number): Promise<PlayedGrpcJs> {
     const injected = Promise.withResolvers<Duplex>();
     const server = createServer((socket) =>
-      new Http2Connection(socket, () => undefined, injected.resolve, new IngestCounters())
+      new Http2Connection(socket, connectionOptions({ inject: injected.resolve }))
     );
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const device = new RawConnection((server.address() as AddressInfo).port);
@@ -208,14 +211,46 @@ Deno.test("grpc-js is given no more DATA than it allows, and the device is told 
   await until(() => opened() > greeting, "the device may send more");
 });
 
-Deno.test("grpc-js hears of the room that it used itself, and no more", async () => {
+Deno.test("GrpcJsBridge returns credit to grpc-js for what has left, and for no more", async () => {
   await using played = await PlayedGrpcJs.start(1);
   const { device, socket } = played;
+  await device.send(frame(SETTINGS, 0, 0, [0, 4, ...uint32(600)]), frame(PING, 0, 0, new Uint8Array(8)));
+  await until(() => device.all(PING).length === 1, "the window is set");
   socket.write(frame(DATA, 0, 1, new Uint8Array(1000)));
-  await until(() => device.all(DATA).length === 1, "the device has it");
-  await device.send(frame(WINDOW_UPDATE, 0, 0, uint32(700)), frame(WINDOW_UPDATE, 0, 0, uint32(700)));
-  await until(() => played.all(WINDOW_UPDATE).length === 2, "it is told");
-  assertEquals(played.all(WINDOW_UPDATE).map(({ payload }) => [...payload]), [uint32(700), uint32(300)]);
+  await until(() => device.all(DATA).length === 1, "the first part is there");
+  assertEquals([device.all(DATA)[0]!.payload.length, played.all(WINDOW_UPDATE).length], [600, 0]);
+  await device.send(frame(WINDOW_UPDATE, 0, 1, uint32(400)));
+  await until(() => played.all(WINDOW_UPDATE).length === 2, "the credit is there");
+  assertEquals(played.all(WINDOW_UPDATE).map(({ stream, payload }) => [stream, [...payload]]), [
+    [0, uint32(1000)],
+    [1, uint32(1000)],
+  ]);
+});
+
+Deno.test("GrpcJsBridge returns credit to grpc-js for what a cancelled call did not send", async () => {
+  await using played = await PlayedGrpcJs.start(1);
+  const { device, socket } = played;
+  await device.send(frame(SETTINGS, 0, 0, [0, 4, ...uint32(0)]));
+  socket.write(frame(DATA, 0, 1, new Uint8Array(1000)));
+  await device.send(frame(RST_STREAM, 0, 1, uint32(CANCEL)));
+  await until(() => played.all(WINDOW_UPDATE).length === 1, "the credit is there");
+  assertEquals(played.all(WINDOW_UPDATE).map(({ stream, payload }) => [stream, [...payload]]), [
+    [0, uint32(1000)],
+  ]);
+  assertEquals(played.all(RST_STREAM).map(({ payload }) => [...payload]), [uint32(CANCEL)]);
+});
+
+Deno.test("A session of grpc-js that fails ends its own calls, and no others", async () => {
+  await using played = await PlayedGrpcJs.start(1);
+  const { device, socket } = played;
+  socket.destroy();
+  await until(() => device.all(RST_STREAM).length === 1, "its call is reset");
+  assertEquals(device.all(RST_STREAM).map(({ stream, payload }) => [stream, payload[3]]), [[
+    1,
+    INTERNAL_ERROR,
+  ]]);
+  await device.send(frame(PING, 0, 0, new Uint8Array(8)));
+  await until(() => device.all(PING).length === 1, "the connection goes on");
 });
 
 Deno.test("What concerns the whole connection is between grpc-js and Tally alone", async () => {
@@ -237,11 +272,9 @@ Deno.test("What concerns the whole connection is between grpc-js and Tally alone
     SETTINGS,
     PING,
   ]);
-  // The call is over when the device has ended it too: what it sends behind that is of no use to anybody.
-  await device.send(frame(DATA, END_STREAM, 1), frame(DATA, 0, 1, new Uint8Array(5)));
-  await device.send(frame(PING, 0, 0, ping));
+  await device.send(frame(DATA, END_STREAM, 1), frame(PING, 0, 0, ping));
   await until(() => device.all(PING).length === 1, "all is there");
-  assertEquals(played.all(DATA).map(({ payload }) => payload.length), [0]);
+  assertEquals(played.all(RST_STREAM).length, 0);
 });
 
 /** A batch of one packet. */

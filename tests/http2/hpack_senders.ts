@@ -9,7 +9,7 @@ import { once } from "node:events";
 import { connect, type OutgoingHttpHeaders } from "node:http2";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 
-import type { HeaderField } from "../../src/http2/hpack.ts";
+import type { HeaderField } from "../../src/http2/hpack/tables.ts";
 import type { Random } from "../random.ts";
 import { until } from "../until.ts";
 import { frame, HEADERS, SETTINGS } from "./raw_connection.ts";

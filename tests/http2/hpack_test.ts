@@ -11,7 +11,9 @@ import type { AddressInfo } from "node:net";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
 import { guardHttp2 } from "../../src/http2/node_http2_guard.ts";
-import { encodeHeaders, HeaderBlockError, HeaderDecoder, type HeaderField } from "../../src/http2/hpack.ts";
+import { HeaderDecoder } from "../../src/http2/hpack/decoder.ts";
+import { encodeHeaders } from "../../src/http2/hpack/encoder.ts";
+import { HeaderBlockError, type HeaderField } from "../../src/http2/hpack/tables.ts";
 import { forSeeds, type Random } from "../random.ts";
 import { until } from "../until.ts";
 import { blocksOfClient, INDEXING, latin1, literal, ModelSender, PLAIN, sizeOf } from "./hpack_senders.ts";

@@ -3,11 +3,12 @@
  */
 import { createServer, type Socket } from "node:net";
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertLessOrEqual } from "@std/assert";
 
-import { IngestCounters } from "../../src/ingest/counters.ts";
 import { Http2Connection } from "../../src/http2/connection.ts";
-import { startTestIngest, temporaryStore } from "../harness.ts";
+import { connectionOptions } from "./connection_options.ts";
+import { defaultLimits } from "../../src/http2/limits.ts";
+import { countsOf, framedBatch, packet, RawCall, startTestIngest, temporaryStore } from "../harness.ts";
 import { forSeeds } from "../random.ts";
 import { until } from "../until.ts";
 import {
@@ -22,8 +23,10 @@ import {
   GOAWAY,
   headerBlock,
   HEADERS,
+  PADDED,
   PING,
   preface,
+  PRIORITY,
   RawConnection,
   REFUSED_STREAM,
   requestHeaders,
@@ -37,17 +40,17 @@ const path = "/TelemetryIngest/StreamBatches";
 
 const codesOf = (connection: RawConnection) => connection.all(GOAWAY).map(({ payload }) => payload[7]);
 
-Deno.test("Calls over the limit of a connection are refused, and may be tried again", async () => {
+Deno.test("Calls above maxConcurrentStreams are refused, and may be tried again", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
-  const greeting = () => connection.all(SETTINGS)[0];
+  const serverSettings = () => connection.all(SETTINGS)[0];
   await connection.send(preface);
-  await until(() => greeting() !== undefined, "the server has said its limits");
-  assertEquals([...greeting()!.payload.subarray(0, 6)], [0, 3, ...uint32(1000)]);
+  await until(() => serverSettings() !== undefined, "the server has sent its limits");
+  assertEquals([...serverSettings()!.payload.subarray(0, 6)], [0, 3, ...uint32(1000)]);
   // Some of them are grpc-js's.
-  const paths = [path, "/grpc.health.v1.Health/Watch"];
-  const calls = Array.from({ length: 1002 }, (_, i) => requestHeaders(2 * i + 1, paths[i % 2]!));
+  const pathOf = (i: number) => i % 10 === 0 ? "/grpc.health.v1.Health/Watch" : path;
+  const calls = Array.from({ length: 1002 }, (_, i) => requestHeaders(2 * i + 1, pathOf(i)));
   await connection.send(...calls);
   await until(() => connection.all(RST_STREAM).length === 2, "two are refused");
   assertEquals(
@@ -56,25 +59,187 @@ Deno.test("Calls over the limit of a connection are refused, and may be tried ag
   );
   await connection.send(frame(RST_STREAM, 0, 1, uint32(CANCEL)), frame(RST_STREAM, 0, 3, uint32(CANCEL)));
   await connection.send(requestHeaders(2005, path), requestHeaders(2007, path));
-  await until(() => ingest.counters.openStreams === 501, "there is room for two");
-  assertEquals([ingest.counters.callsRefused, ingest.counters.connectionsCut], [2, 0]);
+  await until(() => ingest.counters.openStreams === 901, "there is room for two");
+  assertEquals([ingest.counters.http2.callsRefused, ingest.counters.http2.connectionsCut], [2, 0]);
 });
 
-Deno.test("A device that opens calls and takes them back, again and again, is sent away", async () => {
+/** Opens `count` calls from stream `first` on, each followed by what `after` returns. */
+function callsAnd(first: number, count: number, after: (stream: number) => Uint8Array): Uint8Array[] {
+  return Array.from({ length: count }, (_, i) => first + 2 * i)
+    .flatMap((stream) => [requestHeaders(stream, path), after(stream)]);
+}
+
+const cancel = (stream: number) => frame(RST_STREAM, 0, stream, uint32(CANCEL));
+
+Deno.test("Too many cancelled calls refuse new ones, then end the connection; calls that are open go on", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
-  const calls = Array.from(
-    { length: 1001 },
-    (_, i) => [requestHeaders(2 * i + 1, path), frame(RST_STREAM, 0, 2 * i + 1, uint32(CANCEL))],
-  );
-  await connection.send(preface, ...calls.slice(0, 1000).flat());
-  await until(() => ingest.counters.streams === 1000 && ingest.counters.openStreams === 0, "all are over");
+  const resets = () => connection.all(RST_STREAM).map(({ payload }) => payload[3]);
+  await connection.send(preface, requestHeaders(1, path));
+  await connection.send(...callsAnd(3, 1000, cancel));
+  await until(() => ingest.counters.streams === 1001 && ingest.counters.openStreams === 1, "they are over");
+  assertEquals([resets(), codesOf(connection)], [[], []]);
+  // Behind a proxy, the call that is open is another device's.
+  await connection.send(...callsAnd(2003, 1000, cancel));
+  await until(() => ingest.counters.http2.callsRefused > 800, "new calls are refused");
+  assertEquals([new Set(resets()), codesOf(connection)], [new Set([ENHANCE_YOUR_CALM]), []]);
+  await connection.send(...callsAnd(4003, 1000, cancel));
+  await until(() => codesOf(connection).length > 0, "GOAWAY is sent");
+  assertEquals([codesOf(connection), ingest.counters.openStreams], [[ENHANCE_YOUR_CALM], 1]);
+  await connection.send(frame(DATA, END_STREAM, 1, framedBatch([packet()])));
+  await connection.closed;
+  assertEquals(connection.all(HEADERS, 1).length, 2);
+  assertEquals(await countsOf(store), { "sensor-1": 1 });
+});
+
+Deno.test("Calls that go on after GOAWAY close the connection", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  using connection = new RawConnection(ingest.port);
+  await connection.send(preface, requestHeaders(1, path), ...callsAnd(3, 3000, cancel));
+  await until(() => codesOf(connection).length > 0, "GOAWAY is sent");
+  await connection.send(...callsAnd(6003, 1100, cancel));
+  await connection.closed;
+  assertEquals([codesOf(connection), ingest.counters.http2.connectionsCut], [[
+    ENHANCE_YOUR_CALM,
+    ENHANCE_YOUR_CALM,
+  ], 1]);
+});
+
+for (
+  const [what, headers, provocation] of [
+    [
+      "content-length above what comes",
+      { "content-length": "1" },
+      (stream: number) => frame(DATA, END_STREAM, stream),
+    ],
+    ["WINDOW_UPDATE of 0", {}, (stream: number) => frame(WINDOW_UPDATE, 0, stream, uint32(0))],
+    [
+      "WINDOW_UPDATE above the maximum",
+      {},
+      (stream: number) => frame(WINDOW_UPDATE, 0, stream, uint32(2 ** 31 - 1)),
+    ],
+    ["HEADERS in the middle", {}, (stream: number) => requestHeaders(stream, path)],
+    ["PRIORITY of itself", {}, (stream: number) => frame(PRIORITY, 0, stream, [...uint32(stream), 1])],
+    ["DATA after END_STREAM", {}, (stream: number) =>
+      new Uint8Array(Buffer.concat([
+        frame(DATA, END_STREAM, stream, framedBatch([packet()])),
+        frame(DATA, 0, stream, framedBatch([packet()])),
+      ]))],
+  ] as const
+) {
+  Deno.test(`Resets that a device provokes count as its own, and claim hardly a session: ${what}`, async () => {
+    await using real = await temporaryStore();
+    let claims = 0;
+    const store = new Proxy(real, {
+      get(target, property) {
+        const value = Reflect.get(target, property);
+        if (property === "claimSession") claims++;
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    await using ingest = await startTestIngest({ store });
+    using connection = new RawConnection(ingest.port);
+    const calls = Array.from({ length: 1100 }, (_, i) => 2 * i + 1).flatMap((stream) => [
+      requestHeaders(stream, path, { "telemetry-session": `s-${stream}`, ...headers }),
+      provocation(stream),
+    ]);
+    await connection.send(preface, ...calls);
+    const { http2 } = ingest.counters;
+    await until(
+      () => http2.streamsReset >= 1000 && http2.streamsReset + http2.callsRefused === 1100,
+      "all are over",
+    );
+    assertEquals([http2.connectionsCut, ingest.counters.openStreams], [0, 0]);
+    // Where a chunk ends between the two, the call lives until the next one.
+    assertLessOrEqual(claims, 20);
+    assertEquals(await countsOf(real), {});
+  });
+}
+
+for (
+  const [what, flood] of [
+    ["empty SETTINGS", () => frame(SETTINGS, 0, 0)],
+    [
+      "SETTINGS that change the windows of all calls",
+      (i: number) => frame(SETTINGS, 0, 0, [0, 4, ...uint32(i)]),
+    ],
+    ["acknowledgments of SETTINGS", () => frame(SETTINGS, ACK, 0)],
+    ["PING", () => frame(PING, 0, 0, new Uint8Array(8))],
+    ["acknowledgments of PING", () => frame(PING, ACK, 0, new Uint8Array(8))],
+    ["PRIORITY", () => frame(PRIORITY, 0, 1, [0, 0, 0, 0, 1])],
+    ["WINDOW_UPDATE of the connection", () => frame(WINDOW_UPDATE, 0, 0, uint32(1))],
+    ["WINDOW_UPDATE of a call", () => frame(WINDOW_UPDATE, 0, 1, uint32(1))],
+    ["RST_STREAM of a call that is over", () => frame(RST_STREAM, 0, 3, uint32(CANCEL))],
+    ["GOAWAY", () => frame(GOAWAY, 0, 0, [...uint32(0), ...uint32(0)])],
+    ["frames of an unknown type", () => frame(99, 0, 0)],
+    ["empty DATA", () => frame(DATA, 0, 1)],
+    ["DATA of padding alone", () => frame(DATA, PADDED, 1, [3, 0, 0, 0])],
+    ["DATA of a byte", () => frame(DATA, 0, 1, [0])],
+  ] as const
+) {
+  Deno.test(`A flood of ${what} ends the connection, and no other`, async () => {
+    await using store = await temporaryStore();
+    await using ingest = await startTestIngest({ store });
+    await using other = new RawCall(ingest.port, "StreamBatches");
+    await other.send(framedBatch([packet()]));
+    await until(() => ingest.counters.stored === 1, "the other call is served");
+    using connection = new RawConnection(ingest.port);
+    await connection.send(preface, requestHeaders(1, path), requestHeaders(3, path), cancel(3));
+    // As many as took the process down once, in one write.
+    await connection.sendAll(Array.from({ length: 140_000 }, (_, i) => flood(i)));
+    await connection.closed;
+    assertEquals(codesOf(connection), [ENHANCE_YOUR_CALM]);
+    assertEquals(ingest.counters.http2.connectionsCut, 1);
+    assertEquals((await other.finish(framedBatch([packet()]))).ack?.stored, 2);
+  });
+}
+
+Deno.test("WINDOW_UPDATE and PING for each Ack are no flood", async () => {
+  await using store = await temporaryStore();
+  const limits = { ...defaultLimits, controlFrameBurst: 50, controlFramesPerSecond: 0 };
+  await using ingest = await startTestIngest({ store, limits, flushIntervalMs: 1 });
+  using connection = new RawConnection(ingest.port);
+  await connection.send(preface, requestHeaders(1, path));
+  for (let i = 1; i <= 100; i++) {
+    await connection.send(frame(DATA, 0, 1, framedBatch([packet()])));
+    await until(() => connection.all(DATA, 1).length >= i, "an Ack");
+    const { length } = connection.all(DATA, 1).at(-1)!.payload;
+    await connection.send(
+      frame(WINDOW_UPDATE, 0, 0, uint32(length)),
+      frame(WINDOW_UPDATE, 0, 1, uint32(length)),
+      frame(PING, 0, 0, new Uint8Array(8)),
+    );
+  }
   assertEquals(codesOf(connection), []);
-  await connection.send(...calls[1000]!);
+});
+
+Deno.test("A SETTINGS frame of more parameters than there are ends the connection", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  using connection = new RawConnection(ingest.port);
+  const entries = Array.from({ length: 2730 }, (_, i) => [0, 4, ...uint32(i)]).flat();
+  await connection.send(preface, frame(SETTINGS, 0, 0, entries));
   await connection.closed;
   assertEquals(codesOf(connection), [ENHANCE_YOUR_CALM]);
-  assertEquals(ingest.counters.connectionsCut, 1);
+});
+
+Deno.test("The last value of a SETTINGS frame counts, for calls that are open too", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  using connection = new RawConnection(ingest.port);
+  const window = (bytes: number) => [0, 4, ...uint32(bytes)];
+  await connection.send(
+    preface,
+    requestHeaders(1, path),
+    frame(SETTINGS, 0, 0, [...window(9), ...window(1)]),
+  );
+  await connection.send(frame(DATA, 0, 1, framedBatch([packet()])));
+  await until(() => connection.all(DATA, 1).length === 1, "the Ack begins");
+  assertEquals(connection.all(DATA, 1)[0]!.payload.length, 1);
+  await connection.send(frame(SETTINGS, 0, 0, [...window(7), ...window(65_535)]), frame(DATA, END_STREAM, 1));
+  await until(() => connection.all(HEADERS, 1).length === 2, "the call has ended");
 });
 
 Deno.test("Headers above 16 KiB end their call; above 32 KiB of frames, the connection", async () => {
@@ -99,7 +264,7 @@ Deno.test("Headers above 16 KiB end their call; above 32 KiB of frames, the conn
   for (let i = 0; i < 3; i++) await connection.send(frame(CONTINUATION, 0, 5, new Uint8Array(16_000)));
   await connection.closed;
   assertEquals(codesOf(connection), [ENHANCE_YOUR_CALM]);
-  assertEquals([ingest.counters.callsRefused, ingest.counters.connectionsCut], [1, 1]);
+  assertEquals([ingest.counters.http2.callsRefused, ingest.counters.http2.connectionsCut], [1, 1]);
 });
 
 for (
@@ -122,7 +287,7 @@ for (
       await Promise.race([connection.send(...questions), connection.closed]);
       return ingest.counters.openStreams === 0;
     }, "the call is over");
-    assertEquals(ingest.counters.connectionsCut, 1);
+    assertEquals(ingest.counters.http2.connectionsCut, 1);
     connection.read(true);
     await connection.closed;
   });
@@ -134,19 +299,19 @@ Deno.test("A connection without a sign of life is asked for one, and then cut of
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   using device = new RawConnection((server.address() as { port: number }).port);
   const socket = await accepted.promise;
-  const counters = new IngestCounters();
-  const connection = new Http2Connection(socket, () => undefined, () => {}, counters);
+  const options = connectionOptions(), { counters } = options;
+  const connection = new Http2Connection(socket, options);
   const pings = () => device.all(PING).length;
   await device.send(preface);
   await until(() => device.all(SETTINGS).some(({ flags }) => flags === ACK), "the server has read all");
-  for (let i = 0; i < 4; i++) connection.check();
+  for (let i = 0; i < 4; i++) connection.keepaliveTick();
   await until(() => pings() === 1, "it is asked");
   await device.send(frame(PING, ACK, 0, device.all(PING)[0]!.payload), frame(PING, 0, 0, new Uint8Array(8)));
   await until(() => pings() === 2, "the server has read the answer");
-  for (let i = 0; i < 4; i++) connection.check();
+  for (let i = 0; i < 4; i++) connection.keepaliveTick();
   await until(() => pings() === 3, "it is asked again");
   assertEquals([socket.destroyed, counters.connectionsCut], [false, 0]);
-  connection.check();
+  connection.keepaliveTick();
   assertEquals([socket.destroyed, counters.connectionsCut], [true, 1]);
   await device.closed;
   await new Promise((resolve) => server.close(resolve));

@@ -21,7 +21,9 @@ export const END_STREAM = 1, ACK = 1, END_HEADERS = 4, PADDED = 8;
 /** Error codes of RFC 9113. */
 export const NO_ERROR = 0,
   PROTOCOL_ERROR = 1,
+  INTERNAL_ERROR = 2,
   FLOW_CONTROL_ERROR = 3,
+  STREAM_CLOSED = 5,
   FRAME_SIZE_ERROR = 6,
   REFUSED_STREAM = 7,
   CANCEL = 8,
@@ -117,6 +119,11 @@ export class RawConnection implements Disposable {
 
   /** Sends bytes; resolves when they left and others had a turn, so that what follows is another chunk. */
   async send(...parts: Uint8Array[]): Promise<void> {
+    return await this.sendAll(parts);
+  }
+
+  /** The same for many parts. */
+  async sendAll(parts: readonly Uint8Array[]): Promise<void> {
     await new Promise<void>((resolve) => this.#socket.write(Buffer.concat(parts), () => resolve()));
     await new Promise((resolve) => setTimeout(resolve, 0));
   }

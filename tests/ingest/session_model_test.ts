@@ -12,7 +12,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 
-import { grpcStatus } from "../../src/errors.ts";
+import { grpcStatus, RequestError } from "../../src/errors.ts";
 import { IngestCounters } from "../../src/ingest/counters.ts";
 import { DeviceTable } from "../../src/ingest/devices.ts";
 import { PacketQueue } from "../../src/ingest/queue.ts";
@@ -98,7 +98,8 @@ class ModelIngest {
   /** As the drain's deadline does, or the end of the process: nothing is answered any more. */
   abandon(): Promise<void> {
     this.#abandon.abort();
-    for (const stream of [...this.ingest.streams]) stream.abandon();
+    const gone = new RequestError("UNAVAILABLE", "shutting down");
+    for (const stream of [...this.ingest.streams]) stream.abandon(gone);
     return this.drain();
   }
 }

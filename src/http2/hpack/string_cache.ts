@@ -1,0 +1,35 @@
+/**
+ * Short strings of header blocks, kept once for all connections.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+
+/**
+ * Short texts seen last, each where its hash says: fields that thousands of devices send are kept once. A
+ * stranger can displace them, but not make this larger.
+ */
+const seen: string[] = Array.from({ length: 256 }, () => "");
+const MAX_SEEN_LENGTH = 128;
+
+/** `bytes[start, end)`, a character each. */
+export function cachedText(bytes: Uint8Array, start: number, end: number): string {
+  const length = end - start;
+  if (length > MAX_SEEN_LENGTH) return latin1(bytes, start, length);
+  // FNV-1a
+  let hash = 0x811c9dc5;
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
+  const slot = (hash ^ hash >>> 16) & seen.length - 1;
+  const candidate = seen[slot]!;
+  return isText(candidate, bytes, start, length) ? candidate : seen[slot] = latin1(bytes, start, length);
+}
+
+function isText(candidate: string, bytes: Uint8Array, start: number, length: number): boolean {
+  if (candidate.length !== length) return false;
+  for (let i = 0; i < length; i++) if (candidate.charCodeAt(i) !== bytes[start + i]) return false;
+  return true;
+}
+
+function latin1(bytes: Uint8Array, start: number, length: number): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString("latin1");
+}
