@@ -7,9 +7,11 @@
 import { Duplex } from "node:stream";
 
 import { Http2Connection } from "../../src/http2/connection.ts";
-import type { HeaderField } from "../../src/http2/hpack.ts";
+import { Http2Counters } from "../../src/http2/counters.ts";
+import type { HeaderField } from "../../src/http2/hpack/tables.ts";
+import { defaultLimits } from "../../src/http2/limits.ts";
 import type { Http2Stream } from "../../src/http2/stream.ts";
-import type { Socket } from "node:net";
+import { TurnScheduler } from "../../src/http2/turn_scheduler.ts";
 
 /** A call that is served natively, as its handler sees it. */
 export interface EngineStream {
@@ -49,19 +51,21 @@ export interface Engine {
 
 /** Makes a connection, as the server does for one that it has accepted. */
 export function startEngine(host: EngineHost): Engine {
-  const accept = (headers: readonly HeaderField[]) => {
-    const path = headers.find(([name]) => name === ":path")?.[1] ?? "";
-    return host.isNative(path) ? (stream: Http2Stream) => attach(stream, host) : undefined;
-  };
-  const counters = { connectionsCut: 0, callsRefused: 0 };
-  const connection = new Http2Connection(
-    host.socket as unknown as Socket,
-    accept,
-    (duplex) => host.inject(duplex),
-    counters,
-  );
+  const now = () => performance.now();
+  const connection = new Http2Connection(host.socket, {
+    route: (headers) => {
+      const path = headers.find(([name]) => name === ":path")?.[1] ?? "";
+      if (host.isNative(path)) return { handler: (stream) => attach(stream, host) };
+      return { bridge: headers, guard: { begin: () => undefined, complete: () => {}, close: () => {} } };
+    },
+    inject: (duplex) => host.inject(duplex),
+    limits: defaultLimits,
+    counters: new Http2Counters(),
+    turns: new TurnScheduler(now),
+    now,
+  });
   return {
-    keepaliveTick: () => connection.check(),
+    keepaliveTick: () => connection.keepaliveTick(),
     goAway: () => void connection.goAway(),
   };
 }
@@ -85,6 +89,7 @@ function attach(stream: Http2Stream, host: EngineHost): void {
     },
     end: () => events.remoteEnded(),
     close: () => events.closed(),
+    tick: () => {},
   };
 }
 
