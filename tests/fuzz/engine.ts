@@ -7,11 +7,9 @@
 import { Duplex } from "node:stream";
 
 import { Http2Connection } from "../../src/http2/connection.ts";
-import { Http2Counters } from "../../src/http2/counters.ts";
 import type { HeaderField } from "../../src/http2/hpack/tables.ts";
-import { defaultLimits } from "../../src/http2/limits.ts";
 import type { Http2Stream } from "../../src/http2/stream.ts";
-import { TurnScheduler } from "../../src/http2/turn_scheduler.ts";
+import { connectionOptions } from "../http2/connection_options.ts";
 
 /** A call that is served natively, as its handler sees it. */
 export interface EngineStream {
@@ -51,19 +49,15 @@ export interface Engine {
 
 /** Makes a connection, as the server does for one that it has accepted. */
 export function startEngine(host: EngineHost): Engine {
-  const now = () => performance.now();
-  const connection = new Http2Connection(host.socket, {
-    route: (headers) => {
+  const { route: bridge } = connectionOptions();
+  const options = connectionOptions({
+    route: (headers, peer) => {
       const path = headers.find(([name]) => name === ":path")?.[1] ?? "";
-      if (host.isNative(path)) return { handler: (stream) => attach(stream, host) };
-      return { bridge: headers, guard: { begin: () => undefined, complete: () => {}, close: () => {} } };
+      return host.isNative(path) ? { handler: (stream) => attach(stream, host) } : bridge(headers, peer);
     },
     inject: (duplex) => host.inject(duplex),
-    limits: defaultLimits,
-    counters: new Http2Counters(),
-    turns: new TurnScheduler(now),
-    now,
   });
+  const connection = new Http2Connection(host.socket, options);
   return {
     keepaliveTick: () => connection.keepaliveTick(),
     goAway: () => void connection.goAway(),
