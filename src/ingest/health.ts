@@ -1,5 +1,5 @@
 /**
- * gRPC's standard health service, as load balancers and orchestrators ask it.
+ * gRPC's standard health service, for load balancers and orchestrators.
  *
  * Our own, because the library for it reads a file of its own package when loaded, which no permission
  * set can name, tells watchers of changes that are none, and never ends a watch, so that an orderly
@@ -34,6 +34,10 @@ interface Response {
   readonly status: number;
 }
 
+interface ListResponse {
+  readonly statuses: Readonly<Record<string, Response>>;
+}
+
 type Watch = ServerWritableStream<Request, Response>;
 
 /** What the health service answers for a server and the services it was made with. */
@@ -57,6 +61,12 @@ export class Health {
       ) => {
         if (this.#names.has(service)) answer(null, { status: this.#status(service) });
         else answer({ code: status.NOT_FOUND, details: `no service is named ${JSON.stringify(service)}` });
+      },
+      List: (_: unknown, answer: sendUnaryData<ListResponse>) => {
+        const statuses = Object.fromEntries(
+          Array.from(this.#names, (name) => [name, { status: this.#status(name) }]),
+        );
+        answer(null, { statuses });
       },
       Watch: (watch: Watch) => {
         watch.write({ status: this.#status(watch.request.service) });

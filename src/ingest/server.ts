@@ -79,7 +79,7 @@ export class TelemetryServer {
     this.#connectionOptions = this.#connectionsFor(ingest, options);
     this.#checking = setInterval(() => {
       for (const connection of this.#connections.keys()) connection.keepaliveTick();
-    }, defaultLimits.keepaliveTickMs);
+    }, this.#connectionOptions.limits.keepaliveTickMs);
   }
 
   #connectionsFor(ingest: Ingest, options: ServerOptions): ConnectionOptions {
