@@ -5,7 +5,7 @@
  * @module
  */
 import { joined } from "../bench/http2.ts";
-import { ModelSender } from "../http2/hpack_senders.ts";
+import { literal, ModelSender } from "../http2/hpack_senders.ts";
 import {
   ACK,
   CONTINUATION,
@@ -47,6 +47,9 @@ const HAS_PRIORITY = 32;
 
 /** DATA that may be sent without a WINDOW_UPDATE of the server's. */
 const WINDOW_BYTES = 65_535;
+
+/** `x-t: 1` */
+const trailerBlock = literal(0, "x-t", "1");
 
 /** A sequence. */
 export function frameSequence(random: Random): FrameSequence {
@@ -158,6 +161,7 @@ class RandomClient {
     random.pick([
       () => this.#push(frame(DATA, flags, id, random.bytes(random.int(0, 20)))),
       () => this.#headers(id, headerBlock(NATIVE_PATH), flags),
+      () => this.#headers(id, trailerBlock, END_STREAM),
       () => this.#push(frame(RST_STREAM, 0, id, uint32(8))),
       () => this.#push(frame(WINDOW_UPDATE, 0, id, uint32(random.pick([0, 1, 2 ** 31 - 1])))),
       () => this.#push(frame(PRIORITY, 0, id, [...uint32(random.pick([0, id])), 1])),
@@ -223,7 +227,7 @@ class RandomClient {
   }
 
   #trailers(id: number): void {
-    this.#headers(id, [0, 3, 120, 45, 116, 1, 49], END_STREAM); // x-t: 1
+    this.#headers(id, trailerBlock, END_STREAM);
     this.#close(id);
   }
 

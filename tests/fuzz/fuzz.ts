@@ -7,6 +7,7 @@
  */
 import { parseArgs } from "node:util";
 
+import { creditFuzz } from "./credit_fuzz.ts";
 import { engineFuzz } from "./engine_fuzz.ts";
 import { floodFuzz } from "./flood_fuzz.ts";
 import { casesOf, fuzz } from "./fuzz_run.ts";
@@ -18,11 +19,11 @@ const usage = `Usage: deno task fuzz [--cases N] [--seed N] [--only REGEX]
 Each case is made of its seed, one more than that of the case before. What fails is printed with its seed:
 --seed N --cases 1 runs it again.
 
-  --cases N     Cases of each target; 1000000 unless given. Of floods, each some MB of work, one per thousand.
+  --cases N     Cases of each target; 1000000 unless given. Of floods and credit, each MBs of work, one per thousand.
   --seed N      Seed of the first case; random unless given.
   --only REGEX  Only targets whose names match.`;
 
-const targets = [engineFuzz, floodFuzz, hpackFuzz, packetFuzz];
+const targets = [engineFuzz, floodFuzz, creditFuzz, hpackFuzz, packetFuzz];
 
 async function main(): Promise<number> {
   const given = readArguments();
