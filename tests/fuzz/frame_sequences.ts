@@ -41,6 +41,9 @@ export interface FrameSequence {
   readonly pings: number;
   /** The DATA of each call served natively. */
   readonly native: ReadonlyMap<number, Uint8Array>;
+  /** The greatest INITIAL_WINDOW_SIZE it sets, and what WINDOW_UPDATE adds to it; stream 0 is the connection. */
+  readonly initialWindowBytes: number;
+  readonly windowUpdates: ReadonlyMap<number, number>;
 }
 
 const HAS_PRIORITY = 32;
@@ -66,9 +69,9 @@ export function frameSequence(random: Random): FrameSequence {
   if (mode === "mutated") {
     for (let i = random.int(1, 5); i > 0; i--) bytes[random.int(0, bytes.length - 1)] = random.int(0, 255);
   }
-  const { settings, pings } = client;
+  const { settings, pings, initialWindowBytes, windowUpdates } = client;
   const native = new Map([...client.native].map(([id, parts]) => [id, joined(...parts)]));
-  return { mode, bytes, settings, pings, native };
+  return { mode, bytes, settings, pings, native, initialWindowBytes, windowUpdates };
 }
 
 /** Cuts bytes as a network might: anywhere. */
@@ -88,8 +91,10 @@ export function randomChunks(random: Random, bytes: Uint8Array): Uint8Array[] {
 class RandomClient {
   readonly parts: Uint8Array[] = [];
   readonly native = new Map<number, Uint8Array[]>();
+  readonly windowUpdates = new Map<number, number>();
   settings = 1;
   pings = 0;
+  initialWindowBytes = WINDOW_BYTES;
   /** Calls whose client side is open. */
   readonly #open: number[] = [];
   /** Calls whose client side is not, by END_STREAM or RST_STREAM. */
@@ -100,6 +105,11 @@ class RandomClient {
 
   constructor(readonly random: Random) {
     this.#hpack = new ModelSender(random);
+    if (random.chance(0.8)) return;
+    // Nothing is answered at first but what this lets through.
+    this.initialWindowBytes = random.pick([0, 10, 1000]);
+    this.#push(frame(SETTINGS, 0, 0, [0, 4, ...uint32(this.initialWindowBytes)]));
+    this.settings++;
   }
 
   /** One step of a client that means well. */
@@ -113,7 +123,7 @@ class RandomClient {
       () => this.#data(id),
       () => this.#trailers(id),
       () => this.#reset(id),
-      () => this.#push(frame(WINDOW_UPDATE, 0, random.pick([0, id]), uint32(random.int(1, 100_000)))),
+      () => this.#windowUpdate(random.pick([0, id])),
       () => this.#push(frame(PRIORITY, 0, id, [...uint32(0), random.int(0, 255)])),
       () => this.#changeSettings(),
       () => this.#ping(),
@@ -249,13 +259,25 @@ class RandomClient {
         [0, 1, ...uint32(random.int(0, 10_000))],
         [0, 2, ...uint32(0)],
         [0, 3, ...uint32(random.int(0, 1000))],
-        [0, 4, ...uint32(random.pick([0, 1, 65_535, 1_000_000]))],
+        [0, 4, ...uint32(this.#newWindow())],
         [0, 5, ...uint32(random.pick([16_384, 16_777_215]))],
         [0, 6, ...uint32(random.int(0, 100_000))],
         [0x77, 0x77, ...uint32(1)],
       ]));
     this.#push(frame(SETTINGS, 0, 0, entries.flat()));
     this.settings++;
+  }
+
+  #newWindow(): number {
+    const bytes = this.random.pick([0, 1, 65_535, 1_000_000]);
+    this.initialWindowBytes = Math.max(this.initialWindowBytes, bytes);
+    return bytes;
+  }
+
+  #windowUpdate(id: number): void {
+    const bytes = this.random.pick([1, 100, this.random.int(1, 100_000)]);
+    this.windowUpdates.set(id, (this.windowUpdates.get(id) ?? 0) + bytes);
+    this.#push(frame(WINDOW_UPDATE, 0, id, uint32(bytes)));
   }
 
   #ping(): void {

@@ -27,7 +27,8 @@ export class ReplyChecker {
   pingAcks = 0;
   /** The code of the last GOAWAY. */
   goaway: number | undefined;
-  readonly resets = new Map<number, number>();
+  /** Bytes of DATA; stream 0 is the connection. */
+  readonly dataBytes = new Map<number, number>();
   readonly #frames = new FrameReader();
   readonly #ended = new Set<number>();
   #first = true;
@@ -83,7 +84,6 @@ export class ReplyChecker {
         return;
       case RST_STREAM:
         if (streamId === 0) onBroken("RST_STREAM of stream 0");
-        this.resets.set(streamId, view.getUint32(0));
         this.#ended.add(streamId);
         return;
       case HEADERS:
@@ -93,6 +93,10 @@ export class ReplyChecker {
           onBroken(`a frame of type ${type} on stream ${streamId}, which was over`);
         }
         if ((flags & END_STREAM) !== 0) this.#ended.add(streamId);
+        if (type === HEADERS) return;
+        for (const id of [0, streamId]) {
+          this.dataBytes.set(id, (this.dataBytes.get(id) ?? 0) + payload.length);
+        }
         return;
       default:
         onBroken(`a frame of type ${type}`);
