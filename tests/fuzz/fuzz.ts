@@ -43,13 +43,13 @@ async function main(): Promise<number> {
   console.log(`seeds from ${given.seed} on`);
   let failed = 0;
   for (const target of chosen) {
-    const result = await fuzz(target, given.seed, casesOf(target, given.cases));
+    const onFailure = (failure: string) => console.error(`FAILED  ${target.name} ${failure}`);
+    const result = await fuzz(target, given.seed, casesOf(target, given.cases), onFailure);
     const { cases, seconds, failures, peakMemoryBytes } = result;
     console.log(
       `${target.name}: ${cases.toLocaleString("en")} cases in ${seconds.toFixed(1)} s, ` +
         `at most ${Math.round(peakMemoryBytes / 1e6)} MB, ${failures.length} failed`,
     );
-    for (const failure of failures) console.error(`FAILED  ${target.name} ${failure}`);
     failed += failures.length;
   }
   return failed === 0 ? 0 : 1;

@@ -41,9 +41,21 @@ export function casesOf(target: FuzzTarget, cases: number): number {
   return Math.max(1, Math.round(cases * (target.casesPerMillion ?? 1e6) / 1e6));
 }
 
-/** Runs `cases` cases from `firstSeed` on. Errors that are thrown in later turns count as the case's they come in. */
-export async function fuzz(target: FuzzTarget, firstSeed: number, cases: number): Promise<FuzzResult> {
+/**
+ * Runs `cases` cases from `firstSeed` on. Errors that are thrown in later turns count as the case's they come in.
+ * `onFailure` is called at once for each failure.
+ */
+export async function fuzz(
+  target: FuzzTarget,
+  firstSeed: number,
+  cases: number,
+  onFailure: (failure: string) => void = () => {},
+): Promise<FuzzResult> {
   const failures: string[] = [], strays: unknown[] = [];
+  const fail = (failure: string) => {
+    failures.push(failure);
+    onFailure(failure);
+  };
   const onStray = (error: unknown) => void strays.push(error);
   process.on("uncaughtException", onStray);
   process.on("unhandledRejection", onStray);
@@ -57,19 +69,19 @@ export async function fuzz(target: FuzzTarget, firstSeed: number, cases: number)
       } catch (error) {
         strays.push(error);
       }
-      for (const error of strays.splice(0)) failures.push(`--seed ${seed}: ${describe(error)}`);
+      for (const error of strays.splice(0)) fail(`--seed ${seed}: ${describe(error)}`);
       if (done % MEMORY_CHECK_CASES !== 0) continue;
       const { heapUsed, external } = Deno.memoryUsage();
       peakMemoryBytes = Math.max(peakMemoryBytes, heapUsed + external);
       if (heapUsed + external > MAX_MEMORY_BYTES) {
-        failures.push(`--seed ${seed}: the process has ${heapUsed + external} bytes of memory`);
+        fail(`--seed ${seed}: the process has ${heapUsed + external} bytes of memory`);
         break;
       }
     }
     // What the last case has put off.
     await new Promise((resolve) => setTimeout(resolve, 50));
     for (const error of strays.splice(0)) {
-      failures.push(`--seed ${firstSeed + done - 1}, or before: ${describe(error)}`);
+      fail(`--seed ${firstSeed + done - 1}, or before: ${describe(error)}`);
     }
   } finally {
     process.off("uncaughtException", onStray);
