@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { AbuseBudget } from "./abuse_budget.ts";
 import type { MessageGuard } from "./bridged_call.ts";
 import type { Http2Counters } from "./counters.ts";
 import {
@@ -46,23 +45,27 @@ export interface CallOptions {
 /** Work units of a call, and of one that is bridged; see {@linkcode ConnectionLimits.workPerTurn}. */
 const CALL_WORK = 60, BRIDGED_CALL_WORK = 448;
 
+/** What the calls need of their connection. */
+export interface CallHost {
+  /** No call is accepted any more. */
+  readonly draining: boolean;
+  /** The connection, as the calls' peer. */
+  readonly peer: PeerAddress;
+  /** What all connections share. */
+  readonly options: CallOptions;
+  /** Too many calls were refused: none is to be accepted any more. */
+  refuseMore(): void;
+}
+
 /** Admits the calls of one connection. */
 export class CallAdmission {
-  /** No call is accepted any more. */
-  draining = false;
   /** Made when a call comes that is bridged. */
   #bridge: GrpcJsBridge | undefined;
   /** Calls that came although none is accepted any more. */
   #refusedWhileDraining = 0;
 
-  /** `refuseMore` is called when too many calls were refused: none is to be accepted any more. */
-  constructor(
-    readonly table: StreamTable,
-    readonly budget: AbuseBudget,
-    readonly peer: PeerAddress,
-    readonly options: CallOptions,
-    readonly refuseMore: () => void,
-  ) {}
+  /** Of the connection `host`. */
+  constructor(readonly host: CallHost, readonly table: StreamTable) {}
 
   /** The peer opens a stream with these headers; undefined: they are larger than allowed. */
   newCall(
@@ -80,10 +83,12 @@ export class CallAdmission {
     if (
       typeof request === "string" || dependsOnItself || (endStream && (request.contentLength ?? 0) > 0)
     ) return this.table.resetStream(streamId, PROTOCOL_ERROR, true);
-    const route = this.options.route(fields!, this.peer);
+    const route = this.host.options.route(fields!, this.host.peer);
     if ("response" in route) return this.#respond(streamId, endStream, route.response);
-    if ("bridge" in route && !this.budget.bridgedCall()) return this.#refuse(streamId, ENHANCE_YOUR_CALM);
-    this.budget.callOpened();
+    if ("bridge" in route && !this.table.budget.bridgedCall()) {
+      return this.#refuse(streamId, ENHANCE_YOUR_CALM);
+    }
+    this.table.budget.callOpened();
     const stream = new Http2Stream(this.table, streamId, request.contentLength);
     this.table.add(stream);
     if ("bridge" in route) this.#bridgeCall(stream, route);
@@ -99,20 +104,20 @@ export class CallAdmission {
 
   /** Why no new call is accepted now, as an error code. */
   #refusal(fields: readonly HeaderField[] | undefined): number | undefined {
-    if (this.draining) return REFUSED_STREAM;
-    if (fields === undefined || this.budget.refusesCalls) return ENHANCE_YOUR_CALM;
-    return this.table.size >= this.options.limits.maxConcurrentStreams ? REFUSED_STREAM : undefined;
+    if (this.host.draining) return REFUSED_STREAM;
+    if (fields === undefined || this.table.budget.refusesCalls()) return ENHANCE_YOUR_CALM;
+    return this.table.size >= this.host.options.limits.maxConcurrentStreams ? REFUSED_STREAM : undefined;
   }
 
   #refuse(streamId: number, code: number): void {
-    this.options.counters.callsRefused++;
+    this.host.options.counters.callsRefused++;
     this.table.addClosed(streamId, "resetHere");
     this.table.send(numbersFrame(RST_STREAM, streamId, code));
-    if (this.draining) {
-      if (++this.#refusedWhileDraining > this.options.limits.refusalsBeforeGoAway) {
+    if (this.host.draining) {
+      if (++this.#refusedWhileDraining > this.host.options.limits.refusalsBeforeGoAway) {
         throw new Http2Error(ENHANCE_YOUR_CALM, "too many calls after GOAWAY");
       }
-    } else if (!this.budget.callRefused()) this.refuseMore();
+    } else if (!this.table.budget.callRefused()) this.host.refuseMore();
   }
 
   /** The whole response to a call that nobody serves; what the peer still sends on it is discarded. */
@@ -120,14 +125,14 @@ export class CallAdmission {
     this.table.sendHeaders(streamId, fields, true);
     this.table.addClosed(streamId, endStream ? "ended" : "resetHere");
     if (!endStream) this.table.send(numbersFrame(RST_STREAM, streamId, NO_ERROR));
-    if (!this.budget.callRefused()) this.refuseMore();
+    if (!this.table.budget.callRefused()) this.host.refuseMore();
   }
 
   #bridgeCall(stream: Http2Stream, route: { bridge: readonly HeaderField[]; guard: MessageGuard }): void {
     this.table.spendWork(BRIDGED_CALL_WORK);
     if (this.#bridge === undefined || this.#bridge.ended) {
-      this.#bridge = new GrpcJsBridge(this.peer, this.options.counters);
-      this.options.inject(this.#bridge);
+      this.#bridge = new GrpcJsBridge(this.host.peer, this.host.options.counters);
+      this.host.options.inject(this.#bridge);
     }
     this.#bridge.open(stream, route.bridge, route.guard);
   }

@@ -14,10 +14,11 @@
 import type { Duplex } from "node:stream";
 
 import { AbuseBudget } from "./abuse_budget.ts";
-import { CallAdmission, type CallOptions } from "./call_admission.ts";
-import { ControlFrames } from "./control_frames.ts";
-import { FrameReader } from "./frame_reader.ts";
-import { FrameWriter } from "./frame_writer.ts";
+import { CallAdmission, type CallHost, type CallOptions } from "./call_admission.ts";
+import { controlFrame, type ControlHost } from "./control_frames.ts";
+import type { Http2Counters } from "./counters.ts";
+import { type ControlFrameHandler, FrameReader } from "./frame_reader.ts";
+import { FrameWriter, type WriterHost } from "./frame_writer.ts";
 import {
   concat,
   ENHANCE_YOUR_CALM,
@@ -39,8 +40,8 @@ import type { ConnectionLimits } from "./limits.ts";
 import { PeerSettings } from "./peer_settings.ts";
 import { StallDetector } from "./stall_detector.ts";
 import { StreamFrames } from "./stream_frames.ts";
-import { StreamTable } from "./stream_table.ts";
-import type { TurnScheduler } from "./turn_scheduler.ts";
+import { StreamTable, type TableHost } from "./stream_table.ts";
+import type { Interrupted, TurnScheduler } from "./turn_scheduler.ts";
 
 /** What the connections of a process share. */
 export interface ConnectionOptions extends CallOptions {
@@ -67,54 +68,54 @@ interface Unread {
 }
 
 const encoder = new TextEncoder();
+const ignoreError = () => {}; // "close" follows, and does all there is to do
 const keepalivePing = frame(PING, 0, 0, new Uint8Array(8));
 
 /** A connection. */
-export class Http2Connection {
+export class Http2Connection
+  implements WriterHost, TableHost, CallHost, ControlFrameHandler, ControlHost, Interrupted {
   readonly #writer: FrameWriter;
   readonly #table: StreamTable;
   readonly #calls: CallAdmission;
   readonly #reader: FrameReader;
-  readonly #resume = () => this.#readOn();
+  /** Made when something is incomplete at a tick. */
+  #stalls: StallDetector | undefined;
   /** What is read in a later turn; the socket is paused meanwhile. */
   #unread: Unread[] | undefined;
   #state: State = "open";
   #goAwaySent = false;
-  readonly #stalls = new StallDetector();
   #heard = false;
   #silentTicks = 0;
   #drained: PromiseWithResolvers<void> | undefined;
   #lingerTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** Serves `socket`, which was accepted just now. */
-  constructor(readonly socket: Duplex & PeerAddress, readonly options: ConnectionOptions) {
-    const { limits, counters, now } = options;
-    const budget = new AbuseBudget(limits, now), settings = new PeerSettings();
-    this.#writer = new FrameWriter(socket, limits.maxUnreadBytes, () => this.#cut());
-    this.#table = new StreamTable({
-      writer: this.#writer,
-      budget,
-      settings,
-      limits,
-      counters,
-      onClosed: () => this.#closeWhenDrained(),
-      spendWork: (units) => this.#reader.workLeft -= units,
-    });
-    this.#calls = new CallAdmission(
-      this.#table,
-      budget,
-      socket,
-      options,
-      () => this.#goAway(ENHANCE_YOUR_CALM),
-    );
-    const streams = new StreamFrames(this.#table, this.#calls, budget);
-    const control = new ControlFrames(this.#table, this.#writer, settings, budget, () => this.#drain());
-    this.#reader = new FrameReader(streams, control, limits);
-    socket.on("data", (chunk: Uint8Array) => this.#receive(chunk));
-    socket.on("drain", () => this.#writer.pumpSoon());
-    socket.on("error", () => {}); // "close" follows, and does all there is to do
-    socket.on("close", () => this.#closed());
-    socket.write(serverPreface(limits));
+  constructor(readonly peer: Duplex & PeerAddress, readonly options: ConnectionOptions) {
+    const { limits } = options;
+    this.#writer = new FrameWriter(peer, this);
+    this.#table = new StreamTable(this, this.#writer, new AbuseBudget(options), new PeerSettings());
+    this.#calls = new CallAdmission(this, this.#table);
+    this.#reader = new FrameReader(new StreamFrames(this.#table, this.#calls), this);
+    peer.on("data", (chunk: Uint8Array) => this.#receive(chunk));
+    peer.on("drain", () => this.#writer.pumpSoon());
+    peer.on("error", ignoreError);
+    peer.on("close", () => this.#closed());
+    peer.write(serverPreface(limits));
+  }
+
+  /** See {@linkcode TableHost}. */
+  get limits(): ConnectionLimits {
+    return this.options.limits;
+  }
+
+  /** See {@linkcode TableHost}. */
+  get counters(): Http2Counters {
+    return this.options.counters;
+  }
+
+  /** See {@linkcode CallHost}. */
+  get draining(): boolean {
+    return this.#state !== "open";
   }
 
   /**
@@ -132,7 +133,8 @@ export class Http2Connection {
     if (this.#over) return;
     const { ticksBeforePing, ticksBeforeClose, minProgressBytes } = this.options.limits;
     const { completed, incomplete } = this.#reader;
-    const stalled = this.#stalls.tick(incomplete ? completed : undefined, minProgressBytes);
+    if (incomplete) this.#stalls ??= new StallDetector();
+    const stalled = this.#stalls?.tick(incomplete ? completed : undefined, minProgressBytes);
     this.#silentTicks = this.#heard ? 0 : this.#silentTicks + 1;
     this.#heard = false;
     if (this.#unread !== undefined) return;
@@ -147,7 +149,7 @@ export class Http2Connection {
 
   #receive(chunk: Uint8Array): void {
     this.#heard = true;
-    this.#stalls.received(chunk.length);
+    this.#stalls?.received(chunk.length);
     if (this.#unread !== undefined) this.#unread.push({ chunk, at: 0 });
     else this.#read({ chunk, at: 0 });
   }
@@ -165,27 +167,57 @@ export class Http2Connection {
     this.options.counters.turnsYielded++;
     if (this.#unread === undefined) {
       this.#unread = [unread];
-      this.socket.pause();
+      this.peer.pause();
     }
-    this.options.turns.defer(this.#resume);
+    this.options.turns.defer(this);
   }
 
-  /** The next turn. */
-  #readOn(): void {
+  /** See {@linkcode Interrupted}. */
+  readOn(): void {
     const first = this.#unread?.[0];
     if (first === undefined) return;
     this.#read(first);
     if (this.#unread === undefined || first.at < first.chunk.length) return;
     this.#unread.shift();
-    if (this.#unread.length > 0) return this.options.turns.defer(this.#resume);
+    if (this.#unread.length > 0) return this.options.turns.defer(this);
     this.#unread = undefined;
-    this.socket.resume();
+    this.peer.resume();
+  }
+
+  /** See {@linkcode TableHost}. */
+  spendWork(units: number): void {
+    this.#reader.workLeft -= units;
+  }
+
+  /** See {@linkcode TableHost}. */
+  streamClosed(): void {
+    if (this.#state === "draining" && this.#table.size === 0) this.#close();
+  }
+
+  /** See {@linkcode CallHost}. */
+  refuseMore(): void {
+    this.#goAway(ENHANCE_YOUR_CALM);
+  }
+
+  /** See {@linkcode ControlFrameHandler}. */
+  frame(type: number, flags: number, streamId: number, payload: Uint8Array): void {
+    controlFrame(this, this.#table, type, flags, streamId, payload);
+  }
+
+  /** See {@linkcode ControlHost}. */
+  peerGoesAway(): void {
+    this.#drain();
+  }
+
+  /** See {@linkcode WriterHost}. */
+  peerNotReading(): void {
+    this.#cut();
   }
 
   /** Destroys the socket without GOAWAY; the peer is not reading. */
   #cut(): void {
     if (!this.#over) this.options.counters.connectionsCut++;
-    this.socket.destroy();
+    this.peer.destroy();
   }
 
   /** Sends GOAWAY with the error, and closes. */
@@ -209,12 +241,7 @@ export class Http2Connection {
 
   #drain(): void {
     if (this.#state === "open") this.#state = "draining";
-    this.#calls.draining = true;
-    this.#closeWhenDrained();
-  }
-
-  #closeWhenDrained(): void {
-    if (this.#state === "draining" && this.#table.size === 0) this.#close();
+    this.streamClosed();
   }
 
   /**
@@ -229,9 +256,9 @@ export class Http2Connection {
     this.#table.close();
     this.#calls.close();
     this.#drained?.resolve();
-    this.socket.resume();
-    this.socket.end();
-    this.#lingerTimer = setTimeout(() => this.socket.destroy(), this.options.limits.lingerMs);
+    this.peer.resume();
+    this.peer.end();
+    this.#lingerTimer = setTimeout(() => this.peer.destroy(), this.options.limits.lingerMs);
   }
 
   /** The socket is gone. */

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import type { AbuseBudget } from "./abuse_budget.ts";
 import {
   ACK,
   FLOW_CONTROL_ERROR,
@@ -22,103 +21,96 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from "./frames.ts";
-import type { ControlFrameHandler } from "./frame_reader.ts";
-import type { FrameWriter } from "./frame_writer.ts";
-import type { PeerSettings } from "./peer_settings.ts";
 import type { StreamTable } from "./stream_table.ts";
 
 const settingsAck = frame(SETTINGS, ACK, 0, new Uint8Array(0));
 
-/** See the module. */
-export class ControlFrames implements ControlFrameHandler {
-  /** `peerGoesAway` is called when GOAWAY is received. */
-  constructor(
-    readonly table: StreamTable,
-    readonly writer: FrameWriter,
-    readonly settings: PeerSettings,
-    readonly budget: AbuseBudget,
-    readonly peerGoesAway: () => void,
-  ) {}
+/** What control frames need of their connection. */
+export interface ControlHost {
+  /** GOAWAY was received. */
+  peerGoesAway(): void;
+}
 
-  /** See {@linkcode ControlFrameHandler}. */
-  frame(type: number, flags: number, streamId: number, payload: Uint8Array): void {
-    switch (type) {
-      case PRIORITY:
-        return this.#priority(streamId, payload);
-      case RST_STREAM:
-        assertPayloadLength(payload, 4);
-        this.table.assertOpened(streamId);
-        return this.table.resetByPeer(streamId);
-      case SETTINGS:
-        return this.#settings(flags, streamId, payload);
-      case PUSH_PROMISE:
-        throw new Http2Error(PROTOCOL_ERROR, "PUSH_PROMISE from a client");
-      case PING:
-        return this.#ping(flags, streamId, payload);
-      case GOAWAY:
-        assertConnection(streamId, "GOAWAY");
-        if (payload.length < 8) throw new Http2Error(FRAME_SIZE_ERROR, "GOAWAY of less than 8 bytes");
-        this.budget.controlFrame();
-        return this.peerGoesAway();
-      case WINDOW_UPDATE:
-        assertPayloadLength(payload, 4);
-        return this.#windowUpdate(streamId, readUint32(payload, 0) & MAX_WINDOW_BYTES);
-      default:
-        // Unknown types are ignored (RFC 9113, 5.5).
-        this.budget.controlFrame();
-    }
+/** Handles a whole frame that is neither DATA nor part of a header block; `payload` does not last. */
+export function controlFrame(
+  host: ControlHost,
+  table: StreamTable,
+  type: number,
+  flags: number,
+  streamId: number,
+  payload: Uint8Array,
+): void {
+  switch (type) {
+    case PRIORITY:
+      return priority(table, streamId, payload);
+    case RST_STREAM:
+      assertPayloadLength(payload, 4);
+      table.assertOpened(streamId);
+      return table.resetByPeer(streamId);
+    case SETTINGS:
+      return settings(table, flags, streamId, payload);
+    case PUSH_PROMISE:
+      throw new Http2Error(PROTOCOL_ERROR, "PUSH_PROMISE from a client");
+    case PING:
+      return ping(table, flags, streamId, payload);
+    case GOAWAY:
+      assertConnection(streamId, "GOAWAY");
+      if (payload.length < 8) throw new Http2Error(FRAME_SIZE_ERROR, "GOAWAY of less than 8 bytes");
+      table.budget.controlFrame();
+      return host.peerGoesAway();
+    case WINDOW_UPDATE:
+      assertPayloadLength(payload, 4);
+      return windowUpdate(table, streamId, readUint32(payload, 0) & MAX_WINDOW_BYTES);
+    default:
+      // Unknown types are ignored (RFC 9113, 5.5).
+      table.budget.controlFrame();
   }
+}
 
-  /** Deprecated, and without effect (RFC 9113, 5.3.2). */
-  #priority(streamId: number, payload: Uint8Array): void {
-    if (streamId === 0) throw new Http2Error(PROTOCOL_ERROR, "PRIORITY on stream 0");
-    this.budget.controlFrame();
-    const wrongLength = payload.length !== 5;
-    if (!wrongLength && (readUint32(payload, 0) & MAX_WINDOW_BYTES) !== streamId) return;
-    // Of an idle stream there is nothing to reset.
-    if (streamId > this.table.lastStreamId) {
-      throw new Http2Error(
-        wrongLength ? FRAME_SIZE_ERROR : PROTOCOL_ERROR,
-        "a PRIORITY frame that is malformed",
-      );
-    }
-    if (this.table.get(streamId) === undefined) return;
-    this.table.resetStream(streamId, wrongLength ? FRAME_SIZE_ERROR : PROTOCOL_ERROR, true);
-  }
+/** Deprecated, and without effect (RFC 9113, 5.3.2). */
+function priority(table: StreamTable, streamId: number, payload: Uint8Array): void {
+  if (streamId === 0) throw new Http2Error(PROTOCOL_ERROR, "PRIORITY on stream 0");
+  table.budget.controlFrame();
+  const wrongLength = payload.length !== 5;
+  if (!wrongLength && (readUint32(payload, 0) & MAX_WINDOW_BYTES) !== streamId) return;
+  const code = wrongLength ? FRAME_SIZE_ERROR : PROTOCOL_ERROR;
+  // Of an idle stream there is nothing to reset.
+  if (streamId > table.lastStreamId) throw new Http2Error(code, "a PRIORITY frame that is malformed");
+  if (table.get(streamId) !== undefined) table.resetStream(streamId, code, true);
+}
 
-  #settings(flags: number, streamId: number, payload: Uint8Array): void {
-    assertConnection(streamId, "SETTINGS");
-    if ((flags & ACK) !== 0) {
-      assertPayloadLength(payload, 0);
-      return this.budget.controlFrame();
-    }
-    this.budget.controlFrame(this.table.limits.settingsFrameCost);
-    const before = this.settings.initialWindowBytes;
-    this.settings.read(payload, this.table.limits.maxSettingsEntries);
-    if (this.settings.initialWindowBytes !== before) this.table.initialWindowChanged();
-    this.writer.send(settingsAck);
+function settings(table: StreamTable, flags: number, streamId: number, payload: Uint8Array): void {
+  assertConnection(streamId, "SETTINGS");
+  if ((flags & ACK) !== 0) {
+    assertPayloadLength(payload, 0);
+    return table.budget.controlFrame();
   }
+  table.budget.controlFrame(table.limits.settingsFrameCost);
+  const before = table.settings.initialWindowBytes;
+  table.settings.read(payload, table.limits.maxSettingsEntries);
+  if (table.settings.initialWindowBytes !== before) table.initialWindowChanged();
+  table.send(settingsAck);
+}
 
-  #ping(flags: number, streamId: number, payload: Uint8Array): void {
-    assertConnection(streamId, "PING");
-    assertPayloadLength(payload, 8);
-    this.budget.controlFrame();
-    if ((flags & ACK) === 0) this.writer.send(frame(PING, ACK, 0, payload));
-  }
+function ping(table: StreamTable, flags: number, streamId: number, payload: Uint8Array): void {
+  assertConnection(streamId, "PING");
+  assertPayloadLength(payload, 8);
+  table.budget.controlFrame();
+  if ((flags & ACK) === 0) table.send(frame(PING, ACK, 0, payload));
+}
 
-  #windowUpdate(streamId: number, bytes: number): void {
-    this.budget.controlFrame();
-    if (streamId === 0) {
-      if (bytes === 0) throw new Http2Error(PROTOCOL_ERROR, "a WINDOW_UPDATE of 0 bytes");
-      if (this.writer.increaseWindow(bytes)) return;
-      throw new Http2Error(FLOW_CONTROL_ERROR, "the connection's window is above 2^31 - 1 bytes");
-    }
-    this.table.assertOpened(streamId);
-    const stream = this.table.get(streamId);
-    if (stream === undefined) return; // it is closed; the peer could not know yet
-    if (bytes === 0) this.table.resetStream(streamId, PROTOCOL_ERROR, true);
-    else if (!stream.increaseSendWindow(bytes)) this.table.resetStream(streamId, FLOW_CONTROL_ERROR, true);
+function windowUpdate(table: StreamTable, streamId: number, bytes: number): void {
+  table.budget.controlFrame();
+  if (streamId === 0) {
+    if (bytes === 0) throw new Http2Error(PROTOCOL_ERROR, "a WINDOW_UPDATE of 0 bytes");
+    if (table.writer.increaseWindow(bytes)) return;
+    throw new Http2Error(FLOW_CONTROL_ERROR, "the connection's window is above 2^31 - 1 bytes");
   }
+  table.assertOpened(streamId);
+  const stream = table.get(streamId);
+  if (stream === undefined) return; // it is closed; the peer could not know yet
+  if (bytes === 0) table.resetStream(streamId, PROTOCOL_ERROR, true);
+  else if (!stream.increaseSendWindow(bytes)) table.resetStream(streamId, FLOW_CONTROL_ERROR, true);
 }
 
 function assertConnection(streamId: number, type: string): void {

@@ -41,6 +41,8 @@ export interface StreamFrameHandler {
 
 /** Receives every other frame; exceptions as above. */
 export interface ControlFrameHandler {
+  /** Bounds of the connection. */
+  readonly limits: ConnectionLimits;
   /** A whole frame; `payload` does not last. */
   frame(type: number, flags: number, streamId: number, payload: Uint8Array): void;
 }
@@ -73,7 +75,6 @@ export class FrameReader {
   constructor(
     readonly streams: StreamFrameHandler,
     readonly control: ControlFrameHandler,
-    readonly limits: ConnectionLimits,
   ) {}
 
   /** Whether a preface, a frame or a header block has begun and is not complete. */
@@ -198,7 +199,7 @@ export class FrameReader {
 
   #addToBlock(flags: number, fragment: Uint8Array): void {
     const block = this.#block!, complete = (flags & END_HEADERS) !== 0;
-    const { maxHeaderBlockBytes, maxHeaderBlockFrames } = this.limits;
+    const { maxHeaderBlockBytes, maxHeaderBlockFrames } = this.control.limits;
     if (block.bytes + fragment.length > maxHeaderBlockBytes || block.frames >= maxHeaderBlockFrames) {
       const limit = `a header block above ${maxHeaderBlockBytes} bytes or ${maxHeaderBlockFrames} frames`;
       throw new Http2Error(ENHANCE_YOUR_CALM, limit);

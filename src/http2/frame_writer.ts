@@ -8,7 +8,16 @@ import type { Duplex } from "node:stream";
 import { nextTick } from "node:process";
 
 import { concat, INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES } from "./frames.ts";
+import type { ConnectionLimits } from "./limits.ts";
 import type { Http2Stream } from "./stream.ts";
+
+/** What a writer needs of its connection. */
+export interface WriterHost {
+  /** Bounds of the connection. */
+  readonly limits: ConnectionLimits;
+  /** The peer left more than `maxUnreadBytes` unread. */
+  peerNotReading(): void;
+}
 
 /** Writes the frames of one connection. */
 export class FrameWriter {
@@ -19,12 +28,8 @@ export class FrameWriter {
   #blocked: Set<Http2Stream> | undefined;
   #pumpDue = false;
 
-  /** `notReading` is called when the peer left more than `maxUnreadBytes` unread. */
-  constructor(
-    readonly socket: Duplex,
-    readonly maxUnreadBytes: number,
-    readonly notReading: () => void,
-  ) {}
+  /** Writes to `socket`. */
+  constructor(readonly socket: Duplex, readonly host: WriterHost) {}
 
   /** Bytes of DATA that can be sent now. */
   get roomBytes(): number {
@@ -74,7 +79,7 @@ export class FrameWriter {
     const { socket } = this, out = this.#out;
     this.#out = undefined;
     if (out === undefined || out.length === 0 || !socket.writable) return;
-    if (socket.writableLength > this.maxUnreadBytes) this.notReading();
+    if (socket.writableLength > this.host.limits.maxUnreadBytes) this.host.peerNotReading();
     else socket.write(out.length === 1 ? out[0]! : concat(out));
   }
 

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { AbuseBudget } from "./abuse_budget.ts";
 import type { CallAdmission } from "./call_admission.ts";
 import {
   COMPRESSION_ERROR,
@@ -30,13 +29,13 @@ export class StreamFrames implements StreamFrameHandler {
   #dataStream: Http2Stream | undefined;
 
   /** Of one connection. */
-  constructor(readonly table: StreamTable, readonly calls: CallAdmission, readonly budget: AbuseBudget) {}
+  constructor(readonly table: StreamTable, readonly calls: CallAdmission) {}
 
   /** See {@linkcode StreamFrameHandler}. */
   startData(streamId: number, payloadBytes: number, paddingBytes: number, endStream: boolean): void {
     const { table } = this;
     table.received(payloadBytes);
-    if (payloadBytes - paddingBytes < table.limits.smallDataBytes && !endStream) this.budget.controlFrame();
+    if (payloadBytes - paddingBytes < table.limits.smallDataBytes && !endStream) table.budget.controlFrame();
     const stream = this.#dataStream = table.get(streamId);
     if (stream !== undefined && !stream.remoteEnded && stream.window.received(payloadBytes)) {
       if (paddingBytes > 0) table.returnCredit(stream, paddingBytes);

@@ -27,40 +27,40 @@ import type { ConnectionLimits } from "./limits.ts";
 import type { PeerSettings } from "./peer_settings.ts";
 import type { Http2Stream, StreamHost } from "./stream.ts";
 
-/** What a {@linkcode StreamTable} is made of. */
-export interface StreamTableParts {
-  /** Where frames are sent. */
-  readonly writer: FrameWriter;
-  /** What the peer may cost. */
-  readonly budget: AbuseBudget;
-  /** What the peer has set. */
-  readonly settings: PeerSettings;
+/** What the streams need of their connection. */
+export interface TableHost {
   /** Bounds. */
   readonly limits: ConnectionLimits;
   /** Counts of the process. */
   readonly counters: Http2Counters;
-  /** Called after a stream is closed. */
-  readonly onClosed: () => void;
-  /** Called with the work units that something cost above the reading of its frame. */
-  readonly spendWork: (units: number) => void;
+  /** A stream was closed. */
+  streamClosed(): void;
+  /** Something cost work units above the reading of its frame. */
+  spendWork(units: number): void;
 }
 
 /** See the module. */
 export class StreamTable implements StreamHost {
   /** The latest stream that the peer opened. */
   lastStreamId = 0;
-  readonly limits: ConnectionLimits;
-  readonly #parts: StreamTableParts;
   readonly #window: ReceiveWindow;
   readonly #open = new Map<number, Http2Stream>();
-  readonly #closed = new ClosedStreams();
+  #closed: ClosedStreams | undefined;
 
-  /** An empty table. */
-  constructor(parts: StreamTableParts) {
-    this.#parts = parts;
-    this.limits = parts.limits;
-    this.#window = new ReceiveWindow(parts.limits.connectionWindowBytes);
+  /** An empty table. `settings`: the peer's. */
+  constructor(
+    readonly host: TableHost,
+    readonly writer: FrameWriter,
+    readonly budget: AbuseBudget,
+    readonly settings: PeerSettings,
+  ) {
+    this.#window = new ReceiveWindow(host.limits.connectionWindowBytes);
     this.#window.open();
+  }
+
+  /** See {@linkcode StreamHost}. */
+  get limits(): ConnectionLimits {
+    return this.host.limits;
   }
 
   /** Streams open now. */
@@ -70,12 +70,12 @@ export class StreamTable implements StreamHost {
 
   /** See {@linkcode StreamHost}. */
   get initialSendWindowBytes(): number {
-    return this.#parts.settings.initialWindowBytes;
+    return this.settings.initialWindowBytes;
   }
 
   /** See {@linkcode StreamHost}. */
   get sendRoomBytes(): number {
-    return this.#parts.writer.roomBytes;
+    return this.writer.roomBytes;
   }
 
   /** The open stream of the id. */
@@ -90,12 +90,12 @@ export class StreamTable implements StreamHost {
 
   /** How a stream ended; undefined where that is not remembered. */
   endingOf(streamId: number): Ending | undefined {
-    return this.#closed.get(streamId);
+    return this.#closed?.get(streamId);
   }
 
   /** Remembers that a stream which was never added is over. */
   addClosed(streamId: number, ending: Ending): void {
-    this.#closed.add(streamId, ending);
+    (this.#closed ??= new ClosedStreams()).add(streamId, ending);
   }
 
   /** Throws when the peer has not opened the stream (idle, RFC 9113, 5.1). */
@@ -107,13 +107,13 @@ export class StreamTable implements StreamHost {
 
   /** See {@linkcode StreamHost}. */
   sendData(data: Uint8Array, bytes: number): void {
-    this.#parts.budget.dataSent();
-    this.#parts.writer.sendData(data, bytes);
+    this.budget.dataSent();
+    this.writer.sendData(data, bytes);
   }
 
   /** See {@linkcode StreamHost}. */
   sendHeaders(streamId: number, fields: Iterable<HeaderField>, endStream: boolean): void {
-    const { settings } = this.#parts;
+    const { settings } = this;
     const block = encodeHeaders(fields, settings.announceEmptyTable);
     settings.announceEmptyTable = false;
     this.send(frame(HEADERS, END_HEADERS | (endStream ? END_STREAM : 0), streamId, block));
@@ -121,17 +121,17 @@ export class StreamTable implements StreamHost {
 
   /** Sends any other frame. */
   send(frame: Uint8Array): void {
-    this.#parts.writer.send(frame);
+    this.writer.send(frame);
   }
 
   /** See {@linkcode StreamHost}. */
   waitForSendRoom(stream: Http2Stream): void {
-    this.#parts.writer.waitForRoom(stream);
+    this.writer.waitForRoom(stream);
   }
 
   /** See {@linkcode StreamHost}. */
   spendWork(units: number): void {
-    this.#parts.spendWork(units);
+    this.host.spendWork(units);
   }
 
   /** Accounts for DATA on the connection; throws when the peer exceeds its window. */
@@ -155,8 +155,8 @@ export class StreamTable implements StreamHost {
   resetStream(streamId: number, code: number, provoked: boolean): void {
     this.send(numbersFrame(RST_STREAM, streamId, code));
     if (provoked) {
-      this.#parts.counters.streamsReset++;
-      this.#parts.budget.streamReset();
+      this.host.counters.streamsReset++;
+      this.budget.streamReset();
     }
     this.#remove(streamId, "resetHere");
   }
@@ -169,14 +169,14 @@ export class StreamTable implements StreamHost {
   /** The peer reset the stream. */
   resetByPeer(streamId: number): void {
     if (this.#open.has(streamId)) {
-      this.#parts.budget.streamReset();
+      this.budget.streamReset();
       this.#remove(streamId, "resetByPeer");
-    } else if (!this.#closed.resetByBoth(streamId)) this.#parts.budget.controlFrame();
+    } else if (this.#closed?.resetByBoth(streamId) !== true) this.budget.controlFrame();
   }
 
   /** The peer's SETTINGS_INITIAL_WINDOW_SIZE became greater: whatever waits may be sent. */
   initialWindowChanged(): void {
-    const { initialWindowBytes } = this.#parts.settings;
+    const { initialWindowBytes } = this.settings;
     if (initialWindowBytes > MAX_WINDOW_BYTES / 2) {
       for (const { sendWindowDelta } of this.#open.values()) {
         if (initialWindowBytes + sendWindowDelta <= MAX_WINDOW_BYTES) continue;
@@ -186,7 +186,7 @@ export class StreamTable implements StreamHost {
         );
       }
     }
-    this.#parts.writer.pumpSoon();
+    this.writer.pumpSoon();
   }
 
   /** The connection is over: so is each stream. */
@@ -204,8 +204,8 @@ export class StreamTable implements StreamHost {
   #remove(streamId: number, ending: Ending): void {
     const stream = this.#open.get(streamId);
     this.#open.delete(streamId);
-    this.#closed.add(streamId, ending);
+    (this.#closed ??= new ClosedStreams()).add(streamId, ending);
     stream?.close();
-    this.#parts.onClosed();
+    this.host.streamClosed();
   }
 }

@@ -8,17 +8,23 @@
 /** Longest time that interrupted connections work in one turn, all together; then sockets and timers are served. */
 const SLICE_MS = 2;
 
+/** What goes on in a later turn. */
+export interface Interrupted {
+  /** Goes on, until it is interrupted again. */
+  readOn(): void;
+}
+
 /** The interrupted connections of a process. */
 export class TurnScheduler {
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting: Interrupted[] = [];
   #scheduled = false;
 
   /** `now`: monotonic, ms. */
   constructor(readonly now: () => number) {}
 
-  /** Calls `resume` in a later turn of the event loop; first come, first served. */
-  defer(resume: () => void): void {
-    this.#waiting.push(resume);
+  /** `connection` goes on in a later turn of the event loop; first come, first served. */
+  defer(connection: Interrupted): void {
+    this.#waiting.push(connection);
     this.#schedule();
   }
 
@@ -33,7 +39,7 @@ export class TurnScheduler {
     const untilMs = this.now() + SLICE_MS;
     // Each once: one that is interrupted again waits for its next turn.
     for (let left = this.#waiting.length; left > 0; left--) {
-      this.#waiting.shift()!();
+      this.#waiting.shift()!.readOn();
       if (this.now() > untilMs) break;
     }
     if (this.#waiting.length > 0) this.#schedule();

@@ -39,7 +39,10 @@ export class MessageReader implements StreamReader {
   /** Called when the first bytes come before the first {@linkcode resume}, and when the peer half-closes before it. */
   whenBytes: (() => void) | undefined;
   #wait: Wait = "claim";
-  readonly #waiting = new WaitingBytes();
+  /** Made when something waits, and when a message is split; most streams never need them. */
+  #waiting: WaitingBytes | undefined;
+  #stalls: StallDetector | undefined;
+  #prefix: Uint8Array | undefined;
   /** A message that spans chunks: its bytes so far, and how many it will have. */
   #split: Uint8Array | undefined;
   #splitFilled = 0;
@@ -47,7 +50,6 @@ export class MessageReader implements StreamReader {
   #compressed = false;
   #reservedBytes = 0;
   #cancelWait: (() => void) | undefined;
-  readonly #prefix = new Uint8Array(PREFIX_BYTES);
   #prefixFilled = 0;
   /** A message that was inflated while the queue became full. */
   #inflated: Uint8Array | undefined;
@@ -55,8 +57,8 @@ export class MessageReader implements StreamReader {
   #closed = false;
   #messages = 0;
   #ticks = 0;
-  readonly #stalls = new StallDetector();
-  readonly #resume = () => this.resume();
+  /** Made when the stream first waits for room. */
+  #resume: (() => void) | undefined;
 
   /** `connection`: takes its share of what connections share. */
   constructor(
@@ -79,11 +81,10 @@ export class MessageReader implements StreamReader {
 
   /** See {@linkcode StreamReader}. */
   read(bytes: Uint8Array, start: number, end: number): void {
-    this.#stalls.received(end - start);
+    this.#stalls?.received(end - start);
     this.#startClaim();
-    if (this.#wait !== undefined) return this.#waiting.add(bytes.subarray(start, end));
-    const at = this.#parse(bytes, start, end);
-    if (at < end) this.#waiting.add(bytes.subarray(at, end));
+    const at = this.#wait === undefined ? this.#parse(bytes, start, end) : start;
+    if (at < end) (this.#waiting ??= new WaitingBytes()).add(bytes.subarray(at, end));
   }
 
   /** See {@linkcode StreamReader}. */
@@ -100,9 +101,9 @@ export class MessageReader implements StreamReader {
   /** See {@linkcode StreamReader}: what waits is let go. */
   close(): void {
     this.#closed = true;
-    this.stream.ingest.queue.forget(this.#resume);
+    if (this.#resume !== undefined) this.stream.ingest.queue.forget(this.#resume);
     this.#cancelWait?.();
-    this.#waiting.clear();
+    this.#waiting = undefined;
     this.#release();
     this.stream.cancelled();
   }
@@ -112,7 +113,7 @@ export class MessageReader implements StreamReader {
     if (!this.stream.reading || this.#wait !== undefined) return;
     const { memory } = this.options;
     this.#ticks++;
-    if (this.#stalls.tick(this.#incomplete ? this.#messages : undefined, minProgressBytes)) {
+    if (this.#stalls?.tick(this.#incomplete ? this.#messages : undefined, minProgressBytes)) {
       const found = `less than ${minProgressBytes} bytes of a message came in ten seconds`;
       this.#giveUp(new RequestError("UNAVAILABLE", `${found}: connect again`));
     } else if (this.#reservedBytes > 0 && this.#ticks > CONTENDED_TICKS && memory.contended) {
@@ -125,11 +126,12 @@ export class MessageReader implements StreamReader {
     if (this.#closed) return;
     this.#wait = undefined;
     if (this.#inflated !== undefined && !this.#deliverInflated(this.#inflated)) return;
-    for (let first; (first = this.#waiting.first()) !== undefined;) {
-      const at = this.#parse(first, 0, first.length);
-      this.#waiting.consumed(at);
+    const waiting = this.#waiting;
+    for (let first; (first = waiting?.first()) !== undefined;) {
+      waiting!.consumed(this.#parse(first, 0, first.length));
       if (this.#wait !== undefined) return;
     }
+    this.#waiting = undefined;
     this.http2Stream.resume();
     if (this.#ended) this.end();
   }
@@ -159,7 +161,7 @@ export class MessageReader implements StreamReader {
     const { queue, counters } = this.stream.ingest;
     this.#wait = "room";
     counters.queueFull++;
-    queue.whenRoom(this.#resume);
+    queue.whenRoom(this.#resume ??= () => this.resume());
   }
 
   /** Reads `bytes[at, end)` until it must wait; returns where it stopped. What is not wanted any more is skipped. */
@@ -173,14 +175,20 @@ export class MessageReader implements StreamReader {
       }
       if (this.#split !== undefined) at = this.#fillSplit(this.#split, bytes, at, end);
       else if (this.#prefixFilled > 0 || end - at < PREFIX_BYTES) {
-        this.#prefix[this.#prefixFilled++] = bytes[at++]!;
+        const prefix = this.#prefix ??= this.#startPrefix();
+        prefix[this.#prefixFilled++] = bytes[at++]!;
         if (this.#prefixFilled < PREFIX_BYTES) continue;
         this.#prefixFilled = 0;
-        if (this.#readPrefix(this.#prefix, 0)) at = this.#begin(bytes, at, end);
+        if (this.#readPrefix(prefix, 0)) at = this.#begin(bytes, at, end);
       } else if (this.#readPrefix(bytes, at)) at = this.#begin(bytes, at + PREFIX_BYTES, end);
       if (this.#wait !== undefined) return at;
     }
     return end;
+  }
+
+  #startPrefix(): Uint8Array {
+    this.#stalls ??= new StallDetector();
+    return new Uint8Array(PREFIX_BYTES);
   }
 
   /** Reads the prefix at `at`; false if the message is refused. */
@@ -233,6 +241,7 @@ export class MessageReader implements StreamReader {
 
   /** Memory follows what arrives, not what the prefix promises. */
   #startSplit(available: number): void {
+    this.#stalls ??= new StallDetector();
     this.#ticks = 0;
     this.#splitFilled = 0;
     this.#split = new Uint8Array(Math.min(this.#length, Math.max(4 * available, 1024)));

@@ -71,9 +71,12 @@ function callsAnd(first: number, count: number, after: (stream: number) => Uint8
 
 const cancel = (stream: number) => frame(RST_STREAM, 0, stream, uint32(CANCEL));
 
+/** Budgets that do not refill: how fast the machine is does not matter. */
+const withoutRefill = { ...defaultLimits, resetsPerSecond: 0, controlFramesPerSecond: 0 };
+
 Deno.test("Too many cancelled calls refuse new ones, then end the connection; calls that are open go on", async () => {
   await using store = await temporaryStore();
-  await using ingest = await startTestIngest({ store });
+  await using ingest = await startTestIngest({ store, limits: withoutRefill });
   using connection = new RawConnection(ingest.port);
   const resets = () => connection.all(RST_STREAM).map(({ payload }) => payload[3]);
   await connection.send(preface, requestHeaders(1, path));
@@ -95,7 +98,7 @@ Deno.test("Too many cancelled calls refuse new ones, then end the connection; ca
 
 Deno.test("Calls that go on after GOAWAY close the connection", async () => {
   await using store = await temporaryStore();
-  await using ingest = await startTestIngest({ store });
+  await using ingest = await startTestIngest({ store, limits: withoutRefill });
   using connection = new RawConnection(ingest.port);
   await connection.send(preface, requestHeaders(1, path), ...callsAnd(3, 3000, cancel));
   await until(() => codesOf(connection).length > 0, "GOAWAY is sent");
@@ -139,7 +142,7 @@ for (
         return typeof value === "function" ? value.bind(target) : value;
       },
     });
-    await using ingest = await startTestIngest({ store });
+    await using ingest = await startTestIngest({ store, limits: withoutRefill });
     using connection = new RawConnection(ingest.port);
     const calls = Array.from({ length: 1100 }, (_, i) => 2 * i + 1).flatMap((stream) => [
       requestHeaders(stream, path, { "telemetry-session": `s-${stream}`, ...headers }),
@@ -181,7 +184,7 @@ for (
 ) {
   Deno.test(`A flood of ${what} ends the connection, and no other`, async () => {
     await using store = await temporaryStore();
-    await using ingest = await startTestIngest({ store });
+    await using ingest = await startTestIngest({ store, limits: withoutRefill });
     await using other = new RawCall(ingest.port, "StreamBatches");
     await other.send(framedBatch([packet()]));
     await until(() => ingest.counters.stored === 1, "the other call is served");
