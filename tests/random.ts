@@ -29,7 +29,11 @@ export function seededRandom(seed: number): Random {
   return {
     int,
     pick: (items) => items[int(0, items.length - 1)]!,
-    bytes: (length) => Uint8Array.from({ length }, () => int(0, 255)),
+    bytes: (length) => {
+      const bytes = new Uint8Array(length);
+      for (let i = 0; i < length; i++) bytes[i] = int(0, 255);
+      return bytes;
+    },
     chance: (probability) => next() < probability,
   };
 }

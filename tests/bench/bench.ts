@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
 import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
 import { LoadProcesses } from "./measure.ts";
+import { writeReadmeSection } from "./readme_section.ts";
 import { type BenchOptions, devices, type RowPlan, type SectionPlan, streams, throughput } from "./rows.ts";
 import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
 
@@ -102,7 +103,7 @@ async function main(): Promise<number> {
   }; medians of ${given.runs} runs, least and greatest in brackets.`;
   const markdown = [wrapped(heading), ...sections.map(sectionMarkdown)].join("\n\n");
   if (given.output === "markdown") console.log(markdown);
-  if (given.output === "readme") await writeReadme(markdown);
+  if (given.output === "readme") await writeReadmeSection("bench", markdown);
   if (given.output === "json") {
     console.log(JSON.stringify({ machine, runs: given.runs, sections: sections.map(withMedians) }));
   }
@@ -175,14 +176,6 @@ function withMedians({ title, rows }: Section) {
       ),
     })),
   };
-}
-
-async function writeReadme(tables: string): Promise<void> {
-  const file = new URL("../../README.md", import.meta.url);
-  const readme = await Deno.readTextFile(file);
-  const section = /(<!-- bench:.*-->\n)[^]*?(<!-- \/bench -->)/;
-  if (!section.test(readme)) throw new Error("README.md has no <!-- bench: … --> <!-- /bench -->");
-  await Deno.writeTextFile(file, readme.replace(section, (_, start, end) => `${start}\n${tables}\n${end}`));
 }
 
 if (import.meta.main) Deno.exit(await main());

@@ -89,28 +89,34 @@ function plain(value: number, unit: Figure["unit"]): string {
 
 /** One table as text. */
 export function sectionText(section: Section): string {
-  const cells = cellsOf(section);
+  return [
+    section.title,
+    wrapped(section.about),
+    "",
+    textTable(cellsOf(section)),
+    ...wrongs(section).map((wrong) => `WRONG  ${wrong}`),
+    "",
+  ].join("\n");
+}
+
+/** Rows of cells as text, the first row as the head; the first column is left-aligned. */
+export function textTable(cells: readonly (readonly string[])[]): string {
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
   const lines = cells.map((row) =>
     row.map((cell, column) => column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)).join(
       "   ",
     )
   );
-  return [
-    section.title,
-    wrapped(section.about),
-    "",
-    lines[0],
-    "─".repeat(lines[0]!.length),
-    ...lines.slice(1),
-    ...wrongs(section).map((wrong) => `WRONG  ${wrong}`),
-    "",
-  ].join("\n");
+  return [lines[0], "─".repeat(lines[0]!.length), ...lines.slice(1)].join("\n");
 }
 
 /** One table as Markdown, as `deno fmt` formats it. */
 export function sectionMarkdown(section: Section): string {
-  const [head, ...body] = cellsOf(section);
+  return `${wrapped(`**${section.title}.** ${section.about}`)}\n\n${markdownTable(cellsOf(section))}\n`;
+}
+
+/** Rows of cells as Markdown, the first row as the head; the first column is left-aligned. */
+export function markdownTable([head, ...body]: readonly (readonly string[])[]): string {
   const widths = head!.map((_, column) => Math.max(3, ...[head!, ...body].map((row) => row[column]!.length)));
   const line = (row: readonly string[]) =>
     `| ${
@@ -121,9 +127,7 @@ export function sectionMarkdown(section: Section): string {
   const rule = `| ${
     widths.map((width, column) => column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`).join(" | ")
   } |`;
-  return `${wrapped(`**${section.title}.** ${section.about}`)}\n\n${
-    [line(head!), rule, ...body.map(line)].join("\n")
-  }\n`;
+  return [line(head!), rule, ...body.map(line)].join("\n");
 }
 
 /** As wide as the rest of the README. */

@@ -55,7 +55,14 @@ export class ModelSender {
     const { random } = this;
     const parts: Uint8Array[] = [], fields: HeaderField[] = [];
     for (let i = random.chance(0.2) ? random.int(1, 2) : 0; i > 0; i--) {
-      this.#maxBytes = random.pick([0, random.int(0, 300), random.int(0, 4096), 4096]);
+      this.#maxBytes = random.pick([
+        0,
+        random.int(0, 300),
+        random.int(0, 4096),
+        4096,
+        // What the next field fits into, or just does not.
+        Math.min(4096, this.#bytes() + random.int(30, 50)),
+      ]);
       this.#evict();
       parts.push(Uint8Array.from(integer(0x20, 5, this.#maxBytes)));
     }
@@ -78,9 +85,12 @@ export class ModelSender {
     return { block: Buffer.concat(parts), fields };
   }
 
+  #bytes(): number {
+    return this.#table.reduce((sum, field) => sum + sizeOf(field), 0);
+  }
+
   #evict(): void {
-    const bytes = () => this.#table.reduce((sum, field) => sum + sizeOf(field), 0);
-    while (bytes() > this.#maxBytes) this.#table.pop();
+    while (this.#bytes() > this.#maxBytes) this.#table.pop();
   }
 }
 

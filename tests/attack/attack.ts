@@ -1,0 +1,130 @@
+/**
+ * `deno task attack`: known attacks on the device port beside honest clients, and what those kept.
+ *
+ * Exit codes: 0 if every ingest lived and every count was right, 1 if not, 2 for wrong arguments, 130 or 143
+ * after SIGINT or SIGTERM.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+
+import { describeMachine, machineFacts } from "../bench/machine.ts";
+import { LoadProcesses } from "../bench/measure.ts";
+import { writeReadmeSection } from "../bench/readme_section.ts";
+import { markdownTable, textTable, wrapped } from "../bench/table.ts";
+import { attacks } from "./attacks.ts";
+import { type AttackResult, type AttackRun, measureAttack } from "./measure_attack.ts";
+import { resultCells } from "./report.ts";
+
+const usage =
+  `Usage: deno task attack [--seconds N] [--quick] [--only REGEX] [--rate N] [--markdown | --readme]
+
+Attacks Tally's own ingest, each time a fresh process with a fresh SQLite file, from a process of the
+attacker's own over loopback, beside honest clients of another process.
+
+  --seconds N   How long each attack lasts; 10 unless given.
+  --quick       Two seconds each.
+  --only REGEX  Only attacks whose names match.
+  --rate N      Packets per second that the honest clients send on 16 connections; 50000 unless given.
+  --markdown    The table in Markdown.
+  --readme      Writes it to the README's section "Under attack": all attacks, so without --only and --quick.`;
+
+/** Least share of their rate that honest clients are to keep. */
+const GOAL = 0.8;
+
+async function main(): Promise<number> {
+  const given = readArguments();
+  if (typeof given === "string") {
+    console.error(`${given}\n\n${usage}`);
+    return 2;
+  }
+  if (given.help) {
+    console.log(usage);
+    return 0;
+  }
+  const chosen = attacks.filter(({ name }) => given.only.test(name));
+  if (chosen.length === 0) {
+    console.error("no attack matches --only");
+    return 2;
+  }
+  await using processes = new LoadProcesses();
+  let interrupted: number | undefined;
+  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    Deno.addSignalListener(signal, () => {
+      interrupted = code;
+      processes.stop();
+    });
+  }
+  const results: AttackResult[] = [], failures: string[] = [];
+  for (const attack of chosen) {
+    const run: AttackRun = {
+      attackMs: 1000 * given.seconds * (given.quick ? 1 : attack.timeFactor ?? 1),
+      baselineMs: Math.max(1000, 200 * given.seconds),
+      packetsPerSecond: given.rate,
+    };
+    try {
+      const result = await measureAttack(attack, processes, run);
+      results.push(result);
+      console.error(progressLine(result));
+    } catch (error) {
+      failures.push(`${attack.name}: ${error instanceof Error ? error.message : error}`);
+    }
+    if (interrupted !== undefined) return interrupted;
+  }
+  const about = `${describeMachine(await machineFacts())}; ${given.seconds} s per attack, honest clients at ${
+    given.rate.toLocaleString("en")
+  } packets/s on 16 connections.`;
+  const markdown = `${wrapped(about)}\n\n${markdownTable(resultCells(results))}\n`;
+  if (given.output === "text") console.log(`\n${about}\n\n${textTable(resultCells(results))}\n`);
+  if (given.output === "markdown") console.log(markdown);
+  if (given.output === "readme") await writeReadmeSection("attack", markdown);
+  const wrong = results.flatMap(({ name, wrong }) => wrong.map((what) => `${name}: ${what}`));
+  for (const line of [...wrong, ...failures]) console.error(`WRONG  ${line}`);
+  for (const { name, keptShare } of results) {
+    if (keptShare !== undefined && keptShare < GOAL) console.error(`BELOW ${100 * GOAL} %  ${name}`);
+  }
+  return wrong.length + failures.length === 0 ? 0 : 1;
+}
+
+function progressLine(result: AttackResult): string {
+  const [[, ...head], [name, ...cells]] = resultCells([result]) as [string[], string[]];
+  return `${name}: ${cells.map((cell, i) => `${head[i]} ${cell}`).join("; ")}`;
+}
+
+function readArguments() {
+  try {
+    const { values } = parseArgs({
+      args: Deno.args,
+      options: {
+        help: { type: "boolean", short: "h", default: false },
+        seconds: { type: "string" },
+        quick: { type: "boolean", default: false },
+        only: { type: "string", default: "" },
+        rate: { type: "string", default: "50000" },
+        markdown: { type: "boolean", default: false },
+        readme: { type: "boolean", default: false },
+      },
+    });
+    const whole = (name: string, text: string, max: number) => {
+      const value = Number(text);
+      if (/^[1-9]\d*$/.test(text) && value <= max) return value;
+      throw new Error(`--${name}: found "${text}"; allowed: 1 to ${max}`);
+    };
+    if (values.markdown && values.readme) throw new Error("found --markdown and --readme; give one of them");
+    if (values.readme && (values.only !== "" || values.quick)) {
+      throw new Error("--readme takes all attacks: leave out --only and --quick, or use --markdown");
+    }
+    return {
+      help: values.help,
+      quick: values.quick,
+      seconds: whole("seconds", values.seconds ?? (values.quick ? "2" : "10"), 600),
+      rate: whole("rate", values.rate, 1_000_000),
+      only: new RegExp(values.only, "i"),
+      output: values.readme ? "readme" : values.markdown ? "markdown" : "text",
+    };
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+if (import.meta.main) Deno.exit(await main());
