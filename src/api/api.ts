@@ -7,7 +7,7 @@ import type { Logger } from "@logtape/logtape";
 
 import { httpStatus, RequestError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
-import { createApp } from "./app.ts";
+import { createApp, withoutFalseLength } from "./app.ts";
 import { EventLog } from "./event_log.ts";
 import { EventStreams } from "./event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
@@ -122,11 +122,11 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
         log.error("Answering an HTTP request failed", { error });
         return answerError(error);
       },
-    }, (request, info) => {
+    }, async (request, info) => {
       if (closing) return answerError(new RequestError("UNAVAILABLE", "the api is shutting down: try again"));
       requestsUnderWay++;
       info.completed.then(requestCompleted, requestCompleted);
-      return app.fetch(request);
+      return withoutFalseLength(request, await app.fetch(request));
     });
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
