@@ -429,6 +429,76 @@ Deno.test("Every answer carries headers that keep browsers from guessing and fra
   });
 });
 
+Deno.test("Only requests for an address, localhost, the bound name and listed names are answered", async () => {
+  await withApi(new ListedStore(sensor), async (api) => {
+    const statusFor = async (host: string, path = "/metrics") => (await ask(api, path, { host })).status;
+    const served = [
+      "127.0.0.1",
+      "127.0.0.1:8000",
+      "10.1.2.3:1",
+      "[::1]:8000",
+      "[fe80::1]",
+      "0x7f.1",
+      "2130706433",
+    ];
+    served.push("localhost", "LOCALHOST:8000", "localhost.", "tally.localhost", "tally.example.com");
+    served.push("Tally.Example.COM.:443", "a.fleet.example", "a.b.fleet.example:1");
+    for (const host of served) assertEquals(await statusFor(host), 200, host);
+    const refused = [
+      "evil.test",
+      "evil.test:8000",
+      "localhost.evil.test",
+      "127.0.0.1.evil.test",
+      "notlocalhost",
+    ];
+    refused.push(
+      "fleet.example",
+      "example.com",
+      "127.0.0.1@evil.test",
+      "evil.test#127.0.0.1",
+      "127.0.0.1/evil.test",
+    );
+    refused.push("1.2.3.4.5", "evil.test:99999", "a, b", "null");
+    for (const host of refused) {
+      for (
+        const path of [
+          "/",
+          "/page/main.js",
+          "/docs",
+          "/openapi.json",
+          "/metrics",
+          "/devices",
+          "/live",
+          "/nothing",
+        ]
+      ) {
+        assertEquals(await statusFor(host, path), 403, `${host}${path}`);
+      }
+      // Some of these names change the path, too.
+      if (!/^[\w.:-]+$/.test(host)) continue;
+      for (const path of ["/healthz", "/readyz"]) assertEquals(await statusFor(host, path), 200, host);
+      assertEquals(
+        (await ask(api, "/devices/sensor-1", { host, origin: `http://${host}` }, "DELETE")).status,
+        403,
+      );
+    }
+    assertEquals(JSON.parse((await ask(api, "/metrics", { host: "evil.test" })).text), {
+      error: 'Cannot answer for the host "evil.test": found a name that is not served; ' +
+        "use an IP address or localhost, or list the name in HTTP_ALLOWED_HOSTS",
+    });
+    // What is no browser may leave the header out.
+    assertMatch(await sendRaw(api, "GET /metrics HTTP/1.0\r\n\r\n"), /^HTTP\/1\.[01] 200 /);
+  }, { allowedHosts: ["tally.example.com", "*.fleet.example"] });
+
+  await withApi(new ListedStore(sensor), async (api) => {
+    for (const host of ["evil.test", "a b"]) assertEquals((await ask(api, "/metrics", { host })).status, 200);
+  }, { allowedHosts: ["*"] });
+  // The name it was bound to.
+  await withApi(new ListedStore(sensor), async (api) => {
+    assertEquals((await ask(api, "/metrics", { host: "localhost" })).status, 200);
+  }, { host: "localhost" });
+});
+
 Deno.test("A store that fails means 503 at once, never old counts, and 200 when it is back", async () => {
   const store = new ListedStore(sensor);
   const clock = new Clock();

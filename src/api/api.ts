@@ -13,6 +13,7 @@ import { EventStreams } from "./event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
 import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
+import { AllowedHosts } from "./hosts.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
 import { Snapshots } from "./snapshot.ts";
@@ -30,6 +31,8 @@ export interface ApiOptions {
   readonly host: string;
   /** TCP port; 0 takes a free one. */
   readonly port: number;
+  /** Host names readers may use besides those of {@linkcode AllowedHosts}; default none. */
+  readonly allowedHosts?: readonly string[] | undefined;
   /** Remains the caller's to close, after the api. */
   readonly store: ApiStore;
   /** A device silent for longer is offline. */
@@ -97,6 +100,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     snapshots: new Snapshots({ fleet, store, now, unixNow, prometheusMaxDevices }),
     unixNow,
     log,
+    allowedHosts: new AllowedHosts(host, options.allowedHosts ?? []),
     readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS,
   });
 

@@ -13,6 +13,7 @@ import { type Store, StoreError } from "../store/store.ts";
 import { answerError } from "./answers.ts";
 import { addDeviceRoutes, type DeviceRoutesOptions } from "./devices.ts";
 import { addDocs } from "./docs.ts";
+import type { AllowedHosts } from "./hosts.ts";
 import { chooseEncoding, chooseForm, matchesEtag } from "./negotiate.ts";
 import { addPage } from "./page.ts";
 import { NoParameters, parameterError } from "./parameters.ts";
@@ -26,6 +27,8 @@ export interface AppOptions extends DeviceRoutesOptions {
   readonly store: DeviceRoutesOptions["store"] & Pick<Store, "ping">;
   /** Served by `/metrics`. */
   readonly snapshots: Snapshots;
+  /** Names the api answers under. */
+  readonly allowedHosts: AllowedHosts;
   /** Told of errors nobody foresaw. */
   readonly log: Logger;
   /** A reader that takes longer than this for one body is cut off: it keeps an old snapshot in memory. */
@@ -79,7 +82,7 @@ const readinessRoute = createRoute({
 
 /** The api as a Hono app; `app.fetch` answers requests. */
 export function createApp(options: AppOptions): OpenAPIHono {
-  const { store, fleet, snapshots, log, readTimeoutMs } = options;
+  const { store, fleet, snapshots, log, readTimeoutMs, allowedHosts } = options;
   const app = new OpenAPIHono({
     defaultHook(result, c) {
       // Beside the result is what was given; the type does not have it.
@@ -111,6 +114,14 @@ export function createApp(options: AppOptions): OpenAPIHono {
   }));
 
   app.use(measureHead);
+
+  app.use((c, next) => {
+    // Load balancers name what they like, and nothing is read there.
+    const isHealth = c.req.path === "/healthz" || c.req.path === "/readyz";
+    // HTTP/2, and HTTP/1.0 without it, have no such header; the URL has what stands for it.
+    if (!isHealth) allowedHosts.check(c.req.header("Host") ?? URL.parse(c.req.url)?.host ?? "");
+    return next();
+  });
 
   app.openapi(metricsRoute, async (c) => {
     const snapshot = await snapshots.current();
