@@ -19,7 +19,7 @@ import { addPage } from "./page.ts";
 import { NoParameters, parameterError } from "./parameters.ts";
 import { PROMETHEUS_CONTENT_TYPE } from "./prometheus.ts";
 import { Counts, Failure, Health } from "./schemas.ts";
-import type { SnapshotBody, Snapshots } from "./snapshot.ts";
+import type { Snapshot, SnapshotBody, Snapshots } from "./snapshot.ts";
 
 /** What the routes need. */
 export interface AppOptions extends DeviceRoutesOptions {
@@ -48,7 +48,9 @@ const metricsRoute = createRoute({
   tags: ["Fleet"],
   summary: "Every device's count, as JSON or for Prometheus",
   description: "Prometheus' text format where `Accept` asks for `text/plain` rather than JSON. " +
-    "The header `Tally-Snapshot-Age-Ms` says how old the counts are: 250 ms at most when the request came.",
+    "The header `Tally-Snapshot-Age-Ms` says how old the counts are: 250 ms at most when the request came. " +
+    "While the store cannot be read, JSON gets 503, and Prometheus 200 with `tally_store_up 0` and what the " +
+    "api knows of itself: none of the figures that come from the store.",
   request: { query: NoParameters },
   responses: {
     200: {
@@ -124,15 +126,23 @@ export function createApp(options: AppOptions): OpenAPIHono {
   });
 
   app.openapi(metricsRoute, async (c) => {
-    const snapshot = await snapshots.current();
     const form = chooseForm(c.req.header("Accept"));
-    const body = await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding")));
-
-    c.header("Tally-Snapshot-Age-Ms", String(snapshots.ageMs(snapshot)));
     c.header("Cache-Control", "no-cache");
     c.header("Vary", "Accept, Accept-Encoding");
-    c.header("ETag", body.etag);
-    if (matchesEtag(c.req.header("If-None-Match"), body.etag)) return c.body(null, 304);
+    let snapshot: Snapshot, body: SnapshotBody;
+    try {
+      snapshot = await snapshots.current();
+      body = await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding")));
+    } catch (error) {
+      if (form === "json" || !(error instanceof StoreError)) throw error;
+      c.header("Content-Type", PROMETHEUS_CONTENT_TYPE);
+      return c.body(snapshots.withoutStore());
+    }
+    c.header("Tally-Snapshot-Age-Ms", String(snapshots.ageMs(snapshot)));
+    if (form === "json") {
+      c.header("ETag", body.etag);
+      if (matchesEtag(c.req.header("If-None-Match"), body.etag)) return c.body(null, 304);
+    }
     c.header("Content-Type", form === "json" ? "application/json" : PROMETHEUS_CONTENT_TYPE);
     c.header("Content-Length", String(body.byteLength));
     if (body.encoding !== "identity") c.header("Content-Encoding", body.encoding);

@@ -53,6 +53,8 @@ export interface DeviceCounts {
   readonly counts: Float64Array;
   /** Server time of each one's latest packet, Unix milliseconds; 0 if another program alone counted it. */
   readonly lastSeenMs: Float64Array;
+  /** Packets counted of all devices, those that were removed included: it never falls. */
+  readonly packetsEver: number;
 }
 
 /** Sums over all devices. */
@@ -87,6 +89,7 @@ export class DeviceIndex {
     { length: BUCKETS },
     () => new Uint32Array(1_024),
   );
+  #packetsEver = 0;
   /** Number, since 1970, of the bucket that is filling; 0 before the first device. */
   #bucket = 0;
   /** When every device was known for the first time. */
@@ -190,7 +193,7 @@ export class DeviceIndex {
       counts[i] = this.#count[slots[i]!]!;
       lastSeenMs[i] = this.#lastSeenMs[slots[i]!]!;
     }
-    return { ids, counts, lastSeenMs };
+    return { ids, counts, lastSeenMs, packetsEver: this.#packetsEver };
   }
 
   /**
@@ -211,10 +214,12 @@ export class DeviceIndex {
       this.#sorted = undefined;
       for (const packets of this.#packets) packets[slot] = 0;
       this.#count[slot] = this.#completeSinceMs === undefined ? count : 0;
+      this.#packetsEver += this.#count[slot]!;
       this.#firstSeenMs[slot] = -1;
     }
     // Fewer than before: it was removed and came back.
     const added = count >= this.#count[slot]! ? count - this.#count[slot]! : count;
+    this.#packetsEver += added;
     const bucket = Math.min(Math.floor(lastSeenMs / BUCKET_MS), this.#bucket);
     if (bucket > this.#bucket - BUCKETS) this.#packets[bucket % BUCKETS]![slot]! += added;
     if (firstSeenMs !== this.#firstSeenMs[slot]) this.#beginIntervals(slot, summary);
@@ -225,6 +230,11 @@ export class DeviceIndex {
     this.#timestampMs[slot] = timestampMs;
     this.#storedOnline[slot] = online ? 1 : 0;
     this.#round[slot] = round;
+  }
+
+  /** Takes over what was counted of devices that were removed before the index knew any. */
+  addRemoved(packets: number): void {
+    this.#packetsEver += packets;
   }
 
   /** Forgets a device. */

@@ -5,6 +5,7 @@
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
+import { VERSION } from "../version.ts";
 import { Asset } from "./assets.ts";
 import { Failure } from "./schemas.ts";
 
@@ -105,7 +106,7 @@ function openApiDocument(app: OpenAPIHono): z.infer<typeof OpenApiDocument> {
       openapi: "3.1.0",
       info: {
         title: "Tally",
-        version: "0.1.0",
+        version: VERSION,
         description:
           "Real-time telemetry for device fleets. Times are Unix milliseconds, rates packets per second.",
       },

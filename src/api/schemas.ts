@@ -249,7 +249,13 @@ const Instance = z.object({
   host: z.string(),
   pid: z.int(),
   worker: z.int().openapi({ description: "Number among the workers of one supervisor; 0: not a worker" }),
+  version: z.string(),
   started_ms: unixMs,
+  cpu_seconds: z.number().min(0).openapi({ description: "Processor time used since it started" }),
+  resident_bytes: count.openapi({ description: "Memory in use" }),
+  event_loop_lag_ms: z.number().min(0).openapi({
+    description: "The longest that a timer had to wait for its turn during the last minute",
+  }),
   reported_ms: unixMs,
   rate: rate.openapi({ description: "Packets stored per second" }),
   streams: count,
