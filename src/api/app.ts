@@ -39,6 +39,10 @@ const unavailable = {
   description: "The store is unreachable: try again",
   content: { "application/json": { schema: Failure } },
 };
+const invalid = {
+  description: "A parameter is not allowed",
+  content: { "application/json": { schema: Failure } },
+};
 const healthy = { description: "Yes", content: { "application/json": { schema: Health } } };
 
 const metricsRoute = createRoute({
@@ -58,7 +62,7 @@ const metricsRoute = createRoute({
       content: { "application/json": { schema: Counts }, "text/plain": { schema: z.string() } },
     },
     304: { description: "They are those of `If-None-Match`" },
-    400: { description: "A parameter is not allowed", content: { "application/json": { schema: Failure } } },
+    400: invalid,
     503: unavailable,
   },
 });
@@ -66,20 +70,24 @@ const metricsRoute = createRoute({
 const healthRoute = createRoute({
   method: "get",
   path: "/healthz",
+  operationId: "getHealth",
   tags: ["Health"],
   summary: "Does the process live?",
-  responses: { 200: healthy },
+  request: { query: NoParameters },
+  responses: { 200: healthy, 400: invalid },
 });
 
 const readinessRoute = createRoute({
   method: "get",
   path: "/readyz",
+  operationId: "getReadiness",
   tags: ["Health"],
   summary: "Does the store answer, and have the devices been read?",
   description:
     "After the api's start the answer comes when all devices have been read: then no request has to " +
     "wait for that.",
-  responses: { 200: healthy, 503: unavailable },
+  request: { query: NoParameters },
+  responses: { 200: healthy, 400: invalid, 503: unavailable },
 });
 
 /** The api as a Hono app; `app.fetch` answers requests. */

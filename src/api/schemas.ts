@@ -327,3 +327,32 @@ export const DeviceEventList: z.ZodType<EventListPage> = z.object({
 
 /** The body of a stream. */
 export const EventStream: z.ZodType<string> = z.string().openapi({ description: "Server-Sent Events" });
+
+/** Keywords of JSON Schema 2020-12 that the types of OpenAPI 3.0 lack. */
+const liveContent: object = {
+  contentMediaType: "text/event-stream",
+  contentSchema: {
+    anyOf: [
+      { $ref: "#/components/schemas/LiveFleet" },
+      {
+        type: "object",
+        required: ["devices", "removed"],
+        properties: {
+          devices: { type: "array", items: { $ref: "#/components/schemas/Device" } },
+          removed: { type: "array", items: { type: "string" } },
+        },
+      },
+      {
+        type: "object",
+        required: ["ok", "message"],
+        properties: { ok: { type: "boolean" }, message: { type: ["string", "null"] } },
+      },
+    ],
+  },
+};
+
+/** The same of `/live`, with what its events hold. */
+export const LiveStream: z.ZodType<string> = z.string().openapi({
+  description: "Server-Sent Events; `contentSchema` is that of the data of each",
+  ...liveContent,
+});
