@@ -190,8 +190,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
 /** Hono answers a HEAD with what GET has, without the body, and so without its length: noted here before. */
 async function measureHead(c: Context, next: Next): Promise<void> {
   await next();
-  const { headers, body } = c.res;
-  if (c.req.raw.method !== "HEAD" || body === null || headers.has("Content-Length")) return;
+  if (c.req.raw.method !== "HEAD" || c.res.body === null || c.res.headers.has("Content-Length")) return;
   c.header("Content-Length", String((await c.res.clone().arrayBuffer()).byteLength));
 }
 
