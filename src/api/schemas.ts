@@ -190,8 +190,8 @@ export const Device: z.ZodType<DeviceRow> = z.object({
   }),
   interval_ms: z.number().min(0).nullable().openapi({
     description:
-      "Milliseconds from one packet to the next, usually: the median of the last three intervals, " +
-      "or of fewer and the mean since its first packet. null before the second packet",
+      "Milliseconds from one packet to the next, usually: the median of the last three measured, each over " +
+      "five seconds at least; before there are any, the mean since its first packet. null before the second packet",
   }),
   first_seen_ms: unixMs,
   last_seen_ms: unixMs,
