@@ -8,6 +8,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { PROMETHEUS_CONTENT_TYPE } from "../src/api/prometheus.ts";
 import { RejectReason } from "../src/ingest/reject_reason.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "./harness.ts";
+import { ListedStore } from "./listed_store.ts";
 import { PrometheusServer } from "./prometheus_server.ts";
 import { startRedis } from "./redis_server.ts";
 import { openStore } from "./redis_store.ts";
@@ -206,6 +207,24 @@ Deno.test("While the store is away a Prometheus server gets 200, tally_store_up 
     assertEquals(valueOf(text, "tally_packets_total"), 1);
   } finally {
     await store.close();
+  }
+});
+
+Deno.test("A store that does not answer is away before the scrape's timeout, so that the api is not taken to be", async () => {
+  const store = new ListedStore([{ deviceId: "a", count: 1 }]);
+  const gate = Promise.withResolvers<void>();
+  store.gate = gate.promise;
+  await using api = await startTestApi(store, { warmForMs: 0 });
+  const ask = (seconds: string) =>
+    fetch(`${api.url}/metrics`, {
+      headers: { accept: "text/plain", "x-prometheus-scrape-timeout-seconds": seconds },
+    });
+  const away = await ask("0.1");
+  assertEquals([away.status, valueOf(await away.text(), "tally_store_up")], [200, 0]);
+  const patient = ["60", "nonsense", "0", "-1", "1e9", "Infinity"].map(ask);
+  gate.resolve();
+  for (const response of await Promise.all(patient)) {
+    assertEquals([response.status, valueOf(await response.text(), "tally_store_up")], [200, 1]);
   }
 });
 

@@ -137,10 +137,13 @@ export function createApp(options: AppOptions): OpenAPIHono {
     const form = chooseForm(c.req.header("Accept"));
     c.header("Cache-Control", "no-cache");
     c.header("Vary", "Accept, Accept-Encoding");
+    const read = async () => {
+      const snapshot = await snapshots.current();
+      return { snapshot, body: await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding"))) };
+    };
     let snapshot: Snapshot, body: SnapshotBody;
     try {
-      snapshot = await snapshots.current();
-      body = await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding")));
+      ({ snapshot, body } = await (form === "json" ? read() : beforeScrapeTimeout(c, read())));
     } catch (error) {
       if (form === "json" || !(error instanceof StoreError)) throw error;
       c.header("Content-Type", PROMETHEUS_CONTENT_TYPE);
@@ -186,6 +189,31 @@ export function createApp(options: AppOptions): OpenAPIHono {
 
   return app;
 }
+
+/**
+ * What `work` resolves to; rejects as a store that is away does where that takes almost as long as a Prometheus
+ * server, which states its timeout, waits: it would take the api to be down, and not the store.
+ */
+async function beforeScrapeTimeout<T>(c: Context, work: Promise<T>): Promise<T> {
+  const seconds = Number(c.req.header("X-Prometheus-Scrape-Timeout-Seconds"));
+  if (!(seconds > 0 && seconds <= MAX_SCRAPE_TIMEOUT_S)) return await work;
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new StoreError(`Cannot read the store within ${seconds} s, the timeout of the scrape`)),
+    seconds * SCRAPE_SHARE * 1_000,
+  );
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The rest of a scrape's timeout is for the way there and back. */
+const SCRAPE_SHARE = 0.8;
+
+/** A longer timeout is none. */
+const MAX_SCRAPE_TIMEOUT_S = 3_600;
 
 /** Hono answers a HEAD with what GET has, without the body, and so without its length: noted here before. */
 async function measureHead(c: Context, next: Next): Promise<void> {
