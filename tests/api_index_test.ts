@@ -10,7 +10,7 @@ import { forSeeds } from "./random.ts";
 
 const start = 1_700_000_000_000;
 
-/** Of a device that was first seen long ago, unless the test says when. */
+/** Of a device that was first seen an hour before `start` by default. */
 function summary(deviceId: string, count: number, lastSeenMs: number, firstSeenMs = start - 3_600_000) {
   return { deviceId, count, firstSeenMs, lastSeenMs, timestampMs: lastSeenMs, online: true };
 }

@@ -499,7 +499,7 @@ Deno.test("Only requests for an address, localhost, the bound name and listed na
       );
     }
     assertEquals(JSON.parse((await ask(api, "/metrics", { host: "evil.test" })).text), {
-      error: 'Cannot answer for the host "evil.test": found a name that is not served; ' +
+      error: 'Cannot serve the host "evil.test": found a name that is not allowed; ' +
         "use an IP address or localhost, or list the name in HTTP_ALLOWED_HOSTS",
     });
     assertMatch(
@@ -509,7 +509,7 @@ Deno.test("Only requests for an address, localhost, the bound name and listed na
     for (const [authority, status] of [[`127.0.0.1:${api.port}`, 200], ["evil.test", 403]] as const) {
       assertEquals(await statusOverHttp2(api, authority), status, `HTTP/2 for ${authority}`);
     }
-    // What is no browser may leave the header out.
+    // Clients other than browsers may omit the header.
     assertMatch(await sendRaw(api, "GET /metrics HTTP/1.0\r\n\r\n"), /^HTTP\/1\.[01] 200 /);
   }, { allowedHosts: ["tally.example.com", "*.fleet.example"] });
 

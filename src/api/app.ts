@@ -54,7 +54,7 @@ const metricsRoute = createRoute({
   description: "Prometheus' text format where `Accept` asks for `text/plain` rather than JSON. " +
     "The header `Tally-Snapshot-Age-Ms` says how old the counts are: 250 ms at most when the request came. " +
     "While the store cannot be read, JSON gets 503, and Prometheus 200 with `tally_store_up 0` and what the " +
-    "api knows of itself: none of the figures that come from the store.",
+    "figures of the api's own process: none that come from the store.",
   request: { query: NoParameters },
   responses: {
     200: {
@@ -126,9 +126,9 @@ export function createApp(options: AppOptions): OpenAPIHono {
   app.use(measureHead);
 
   app.use((c, next) => {
-    // Load balancers name what they like, and nothing is read there.
+    // Load balancers send any host name, and these routes return no data.
     const isHealth = c.req.path === "/healthz" || c.req.path === "/readyz";
-    // HTTP/2, and HTTP/1.0 without it, have no such header; the URL has what stands for it.
+    // HTTP/2 sends :authority instead, HTTP/1.0 may send neither; the URL then has the authority.
     if (!isHealth) allowedHosts.check(c.req.header("Host") ?? URL.parse(c.req.url)?.host ?? "");
     return next();
   });
@@ -191,8 +191,8 @@ export function createApp(options: AppOptions): OpenAPIHono {
 }
 
 /**
- * What `work` resolves to; rejects as a store that is away does where that takes almost as long as a Prometheus
- * server, which states its timeout, waits: it would take the api to be down, and not the store.
+ * What `work` resolves to; rejects with {@linkcode StoreError} shortly before the scrape timeout that the
+ * Prometheus server states in its request, after which it would report the api as down instead of the store.
  */
 async function beforeScrapeTimeout<T>(c: Context, work: Promise<T>): Promise<T> {
   const seconds = Number(c.req.header("X-Prometheus-Scrape-Timeout-Seconds"));
@@ -209,13 +209,13 @@ async function beforeScrapeTimeout<T>(c: Context, work: Promise<T>): Promise<T> 
   }
 }
 
-/** The rest of a scrape's timeout is for the way there and back. */
+/** Share of the scrape timeout used; the rest is for the network. */
 const SCRAPE_SHARE = 0.8;
 
-/** A longer timeout is none. */
+/** A longer timeout is ignored. */
 const MAX_SCRAPE_TIMEOUT_S = 3_600;
 
-/** Hono answers a HEAD with what GET has, without the body, and so without its length: noted here before. */
+/** Hono drops the body of GET's response to answer HEAD, and with it Content-Length: it is set here before. */
 async function measureHead(c: Context, next: Next): Promise<void> {
   await next();
   if (c.req.raw.method !== "HEAD" || c.res.body === null || c.res.headers.has("Content-Length")) return;
@@ -223,8 +223,8 @@ async function measureHead(c: Context, next: Next): Promise<void> {
 }
 
 /**
- * The answer to a HEAD as it leaves: a body of unknown length, such as a stream of events, must not get the
- * length 0, which the server gives an answer that has none.
+ * The final response to a HEAD: one of unknown length, such as an event stream, must not get `Content-Length: 0`,
+ * which the server sets for a response without body.
  */
 export function withoutFalseLength(request: Request, response: Response): Response {
   const isKnown = response.headers.has("Content-Length") || response.status !== 200;

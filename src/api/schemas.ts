@@ -254,7 +254,7 @@ const Instance = z.object({
   cpu_seconds: z.number().min(0).openapi({ description: "Processor time used since it started" }),
   resident_bytes: count.openapi({ description: "Memory in use" }),
   event_loop_lag_ms: z.number().min(0).openapi({
-    description: "The longest that a timer had to wait for its turn during the last minute",
+    description: "Greatest delay of a timer in it during the last minute",
   }),
   reported_ms: unixMs,
   rate: rate.openapi({ description: "Packets stored per second" }),
