@@ -187,6 +187,8 @@ export function createApp(options: AppOptions): OpenAPIHono {
     return answerError(c, error);
   });
 
+  const { fetch } = app;
+  app.fetch = async (request, ...rest) => withoutFalseLength(request, await fetch(request, ...rest));
   return app;
 }
 
@@ -226,7 +228,7 @@ async function measureHead(c: Context, next: Next): Promise<void> {
  * The final response to a HEAD: one of unknown length, such as an event stream, must not get `Content-Length: 0`,
  * which the server sets for a response without body.
  */
-export function withoutFalseLength(request: Request, response: Response): Response {
+function withoutFalseLength(request: Request, response: Response): Response {
   const isKnown = response.headers.has("Content-Length") || response.status !== 200;
   return request.method !== "HEAD" || isKnown ? response : new Response(new ReadableStream(), response);
 }
