@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import { httpStatus, RequestError } from "../errors.ts";
+import { ProcessMonitor } from "../process_figures.ts";
 import type { Store } from "../store/store.ts";
 import { createApp } from "./app.ts";
 import { EventLog } from "./event_log.ts";
@@ -13,6 +14,7 @@ import { EventStreams } from "./event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
 import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
+import { AllowedHosts } from "./hosts.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
 import { Snapshots } from "./snapshot.ts";
@@ -30,6 +32,8 @@ export interface ApiOptions {
   readonly host: string;
   /** TCP port; 0 takes a free one. */
   readonly port: number;
+  /** Host names readers may use besides those of {@linkcode AllowedHosts}; default none. */
+  readonly allowedHosts?: readonly string[] | undefined;
   /** Remains the caller's to close, after the api. */
   readonly store: ApiStore;
   /** A device silent for longer is offline. */
@@ -86,6 +90,8 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
   const live = new Live({ fleet, figures, store, streams, now, unixNow });
   const eventFeed = new EventFeed(eventLog, streams, watchIntervalMs);
+  const startedMs = unixNow();
+  const process = new ProcessMonitor(() => performance.now());
   const app = createApp({
     store,
     fleet,
@@ -94,9 +100,17 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     eventLog,
     eventFeed,
     orders: new Orders(fleet.index, now, unixNow),
-    snapshots: new Snapshots({ fleet, store, now, unixNow, prometheusMaxDevices }),
+    snapshots: new Snapshots({
+      fleet,
+      store,
+      now,
+      unixNow,
+      prometheusMaxDevices,
+      process: () => ({ ...process.figures, startedMs }),
+    }),
     unixNow,
     log,
+    allowedHosts: new AllowedHosts(host, options.allowedHosts ?? []),
     readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS,
   });
 
@@ -129,6 +143,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
       return app.fetch(request);
     });
   } catch (cause) {
+    process.close();
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`cannot serve HTTP on ${host} port ${port}: ${reason}; choose another address or port`, {
       cause,
@@ -153,6 +168,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
       live.close();
       eventFeed.close();
       watching.abort();
+      process.close();
       if (requestsUnderWay === 0) idle.resolve();
       const deadline = Promise.withResolvers<void>();
       const timer = setTimeout(deadline.resolve, graceMs);

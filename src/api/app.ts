@@ -3,20 +3,23 @@
  *
  * @module
  */
-import type { Context } from "@hono/hono";
+import type { Context, Next } from "@hono/hono";
 import { secureHeaders } from "@hono/hono/secure-headers";
 import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Logger } from "@logtape/logtape";
 
-import { httpStatus, RequestError } from "../errors.ts";
+import { RequestError } from "../errors.ts";
 import { type Store, StoreError } from "../store/store.ts";
+import { answerError } from "./answers.ts";
 import { addDeviceRoutes, type DeviceRoutesOptions } from "./devices.ts";
 import { addDocs } from "./docs.ts";
+import type { AllowedHosts } from "./hosts.ts";
 import { chooseEncoding, chooseForm, matchesEtag } from "./negotiate.ts";
 import { addPage } from "./page.ts";
+import { NoParameters, parameterError } from "./parameters.ts";
 import { PROMETHEUS_CONTENT_TYPE } from "./prometheus.ts";
 import { Counts, Failure, Health } from "./schemas.ts";
-import type { SnapshotBody, Snapshots } from "./snapshot.ts";
+import type { Snapshot, SnapshotBody, Snapshots } from "./snapshot.ts";
 
 /** What the routes need. */
 export interface AppOptions extends DeviceRoutesOptions {
@@ -24,6 +27,8 @@ export interface AppOptions extends DeviceRoutesOptions {
   readonly store: DeviceRoutesOptions["store"] & Pick<Store, "ping">;
   /** Served by `/metrics`. */
   readonly snapshots: Snapshots;
+  /** Names the api answers under. */
+  readonly allowedHosts: AllowedHosts;
   /** Told of errors nobody foresaw. */
   readonly log: Logger;
   /** A reader that takes longer than this for one body is cut off: it keeps an old snapshot in memory. */
@@ -34,21 +39,30 @@ const unavailable = {
   description: "The store is unreachable: try again",
   content: { "application/json": { schema: Failure } },
 };
+const invalid = {
+  description: "A parameter is not allowed",
+  content: { "application/json": { schema: Failure } },
+};
 const healthy = { description: "Yes", content: { "application/json": { schema: Health } } };
 
 const metricsRoute = createRoute({
   method: "get",
   path: "/metrics",
+  operationId: "getMetrics",
   tags: ["Fleet"],
   summary: "Every device's count, as JSON or for Prometheus",
   description: "Prometheus' text format where `Accept` asks for `text/plain` rather than JSON. " +
-    "The header `Tally-Snapshot-Age-Ms` says how old the counts are: 250 ms at most when the request came.",
+    "The header `Tally-Snapshot-Age-Ms` says how old the counts are: 250 ms at most when the request came. " +
+    "While the store cannot be read, JSON gets 503, and Prometheus 200 with `tally_store_up 0` and what the " +
+    "figures of the api's own process: none that come from the store.",
+  request: { query: NoParameters },
   responses: {
     200: {
       description: "The counts",
       content: { "application/json": { schema: Counts }, "text/plain": { schema: z.string() } },
     },
     304: { description: "They are those of `If-None-Match`" },
+    400: invalid,
     503: unavailable,
   },
 });
@@ -56,30 +70,34 @@ const metricsRoute = createRoute({
 const healthRoute = createRoute({
   method: "get",
   path: "/healthz",
+  operationId: "getHealth",
   tags: ["Health"],
   summary: "Does the process live?",
-  responses: { 200: healthy },
+  request: { query: NoParameters },
+  responses: { 200: healthy, 400: invalid },
 });
 
 const readinessRoute = createRoute({
   method: "get",
   path: "/readyz",
+  operationId: "getReadiness",
   tags: ["Health"],
   summary: "Does the store answer, and have the devices been read?",
   description:
     "After the api's start the answer comes when all devices have been read: then no request has to " +
     "wait for that.",
-  responses: { 200: healthy, 503: unavailable },
+  request: { query: NoParameters },
+  responses: { 200: healthy, 400: invalid, 503: unavailable },
 });
 
 /** The api as a Hono app; `app.fetch` answers requests. */
 export function createApp(options: AppOptions): OpenAPIHono {
-  const { store, fleet, snapshots, log, readTimeoutMs } = options;
+  const { store, fleet, snapshots, log, readTimeoutMs, allowedHosts } = options;
   const app = new OpenAPIHono({
     defaultHook(result, c) {
-      if (result.success) return;
-      const problems = result.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
-      return answerError(c, new RequestError("INVALID_ARGUMENT", problems.join("; ")));
+      // Beside the result is what was given; the type does not have it.
+      const { data } = result as { data?: unknown };
+      if (!result.success) return answerError(c, parameterError(data, result.error.issues));
     },
   });
 
@@ -105,16 +123,37 @@ export function createApp(options: AppOptions): OpenAPIHono {
     xXssProtection: false,
   }));
 
-  app.openapi(metricsRoute, async (c) => {
-    const snapshot = await snapshots.current();
-    const form = chooseForm(c.req.header("Accept"));
-    const body = await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding")));
+  app.use(measureHead);
 
-    c.header("Tally-Snapshot-Age-Ms", String(snapshots.ageMs(snapshot)));
+  app.use((c, next) => {
+    // Load balancers send any host name, and these routes return no data.
+    const isHealth = c.req.path === "/healthz" || c.req.path === "/readyz";
+    // HTTP/2 sends :authority instead, HTTP/1.0 may send neither; the URL then has the authority.
+    if (!isHealth) allowedHosts.check(c.req.header("Host") ?? URL.parse(c.req.url)?.host ?? "");
+    return next();
+  });
+
+  app.openapi(metricsRoute, async (c) => {
+    const form = chooseForm(c.req.header("Accept"));
     c.header("Cache-Control", "no-cache");
     c.header("Vary", "Accept, Accept-Encoding");
-    c.header("ETag", body.etag);
-    if (matchesEtag(c.req.header("If-None-Match"), body.etag)) return c.body(null, 304);
+    const read = async () => {
+      const snapshot = await snapshots.current();
+      return { snapshot, body: await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding"))) };
+    };
+    let snapshot: Snapshot, body: SnapshotBody;
+    try {
+      ({ snapshot, body } = await (form === "json" ? read() : beforeScrapeTimeout(c, read())));
+    } catch (error) {
+      if (form === "json" || !(error instanceof StoreError)) throw error;
+      c.header("Content-Type", PROMETHEUS_CONTENT_TYPE);
+      return c.body(snapshots.withoutStore());
+    }
+    c.header("Tally-Snapshot-Age-Ms", String(snapshots.ageMs(snapshot)));
+    if (form === "json") {
+      c.header("ETag", body.etag);
+      if (matchesEtag(c.req.header("If-None-Match"), body.etag)) return c.body(null, 304);
+    }
     c.header("Content-Type", form === "json" ? "application/json" : PROMETHEUS_CONTENT_TYPE);
     c.header("Content-Length", String(body.byteLength));
     if (body.encoding !== "identity") c.header("Content-Encoding", body.encoding);
@@ -148,7 +187,50 @@ export function createApp(options: AppOptions): OpenAPIHono {
     return answerError(c, error);
   });
 
+  const { fetch } = app;
+  app.fetch = async (request, ...rest) => withoutFalseLength(request, await fetch(request, ...rest));
   return app;
+}
+
+/**
+ * What `work` resolves to; rejects with {@linkcode StoreError} shortly before the scrape timeout that the
+ * Prometheus server states in its request, after which it would report the api as down instead of the store.
+ */
+async function beforeScrapeTimeout<T>(c: Context, work: Promise<T>): Promise<T> {
+  const seconds = Number(c.req.header("X-Prometheus-Scrape-Timeout-Seconds"));
+  if (!(seconds > 0 && seconds <= MAX_SCRAPE_TIMEOUT_S)) return await work;
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new StoreError(`Cannot read the store within ${seconds} s, the timeout of the scrape`)),
+    seconds * SCRAPE_SHARE * 1_000,
+  );
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Share of the scrape timeout used; the rest is for the network. */
+const SCRAPE_SHARE = 0.8;
+
+/** A longer timeout is ignored. */
+const MAX_SCRAPE_TIMEOUT_S = 3_600;
+
+/** Hono drops the body of GET's response to answer HEAD, and with it Content-Length: it is set here before. */
+async function measureHead(c: Context, next: Next): Promise<void> {
+  await next();
+  if (c.req.raw.method !== "HEAD" || c.res.body === null || c.res.headers.has("Content-Length")) return;
+  c.header("Content-Length", String((await c.res.clone().arrayBuffer()).byteLength));
+}
+
+/**
+ * The final response to a HEAD: one of unknown length, such as an event stream, must not get `Content-Length: 0`,
+ * which the server sets for a response without body.
+ */
+function withoutFalseLength(request: Request, response: Response): Response {
+  const isKnown = response.headers.has("Content-Length") || response.status !== 200;
+  return request.method !== "HEAD" || isKnown ? response : new Response(new ReadableStream(), response);
 }
 
 /** 405 for every method but those that the paths registered until now are asked with. */
@@ -167,13 +249,6 @@ function refuseOtherMethods(app: OpenAPIHono): void {
       return c.json({ error: message }, 405);
     });
   }
-}
-
-function answerError(c: Context, error: unknown): Response {
-  const { status, message } = httpStatus(error);
-  c.header("Cache-Control", "no-store");
-  if (status === 503) c.header("Retry-After", "1");
-  return c.json({ error: message }, status);
 }
 
 /** One chunk goes out at once; more are handed over as the reader takes them. */

@@ -4,6 +4,7 @@
  * @module
  */
 import type { DeviceSummary } from "../store/store.ts";
+import { DeviceIntervals, grown } from "./device_intervals.ts";
 import { SortedIds } from "./sorted_ids.ts";
 
 /** Packets are counted per so many milliseconds for the rates. */
@@ -11,6 +12,9 @@ const BUCKET_MS = 5_000;
 
 /** The bucket that is filling, eleven full ones, and the one the window is leaving. */
 const BUCKETS = 13;
+
+/** Rates are over no less: the first packets would be thousands a second. */
+const MIN_WINDOW_MS = 1_000;
 
 /** One device as seen at one moment. Times are Unix milliseconds, rates packets per second. */
 export interface DeviceView {
@@ -22,8 +26,10 @@ export interface DeviceView {
   readonly count: number;
   /** Over the last ten seconds; null while the index is younger than that. */
   readonly rate10s: number | null;
-  /** Over the last minute; of an index younger than that, over its age. */
+  /** Over the last minute, or since the device's first packet, or since the index was complete: the latest of these. */
   readonly rate1m: number;
+  /** Milliseconds from one packet to the next, usually; null before the second packet. */
+  readonly intervalMs: number | null;
   /** Server time of its first packet. */
   readonly firstSeenMs: number;
   /** Server time of its latest packet. */
@@ -48,6 +54,8 @@ export interface DeviceCounts {
   readonly counts: Float64Array;
   /** Server time of each one's latest packet, Unix milliseconds; 0 if another program alone counted it. */
   readonly lastSeenMs: Float64Array;
+  /** Packets counted of all devices, those that were removed included: it never falls. */
+  readonly packetsEver: number;
 }
 
 /** Sums over all devices. */
@@ -58,6 +66,8 @@ export interface FleetTotals {
   readonly online: number;
   /** Packets counted. */
   readonly count: number;
+  /** When the first packet of them all, removed ones too, was received, Unix milliseconds; undefined where none was. */
+  readonly firstSeenMs: number | undefined;
 }
 
 /** Every device by a slot number that is its own until it is removed. */
@@ -71,6 +81,7 @@ export class DeviceIndex {
   #firstSeenMs = new Float64Array(1_024);
   #lastSeenMs = new Float64Array(1_024);
   #timestampMs = new Float64Array(1_024);
+  readonly #intervals = new DeviceIntervals();
   /** 1 where the store has the device as online: its last event was not "offline". */
   #storedOnline = new Uint8Array(1_024);
   #round = new Uint32Array(1_024);
@@ -78,6 +89,8 @@ export class DeviceIndex {
     { length: BUCKETS },
     () => new Uint32Array(1_024),
   );
+  #packetsEver = 0;
+  #oldestFirstSeenMs: number | undefined;
   /** Number, since 1970, of the bucket that is filling; 0 before the first device. */
   #bucket = 0;
   /** When every device was known for the first time. */
@@ -118,18 +131,19 @@ export class DeviceIndex {
 
   /** Packets per second of the device in `slot` over the last ten seconds, or what there is of them. */
   rateAt(slot: number, nowMs: number): number {
-    return this.#rate(slot, nowMs, Math.min(10_000, this.#ageMs(nowMs)));
+    return this.#rate(slot, nowMs, 10_000);
   }
 
   /** All about the device in `slot`. */
   viewAt(slot: number, nowMs: number): DeviceView {
-    const ageMs = this.#ageMs(nowMs);
+    const ageMs = nowMs - (this.#completeSinceMs ?? nowMs);
     return {
       deviceId: this.#ids[slot]!,
       online: this.onlineAt(slot, nowMs),
       count: this.#count[slot]!,
       rate10s: ageMs < 10_000 ? null : this.#rate(slot, nowMs, 10_000),
-      rate1m: this.#rate(slot, nowMs, Math.min(60_000, ageMs)),
+      rate1m: this.#rate(slot, nowMs, 60_000),
+      intervalMs: this.#intervals.at(slot, this.#meanIntervalMs(slot)),
       firstSeenMs: this.#firstSeenMs[slot]!,
       lastSeenMs: this.#lastSeenMs[slot]!,
       timestampMs: this.#timestampMs[slot]!,
@@ -143,7 +157,7 @@ export class DeviceIndex {
       if (this.onlineAt(slot, nowMs)) online++;
       count += this.#count[slot]!;
     }
-    return { devices: this.#slots.size, online, count };
+    return { devices: this.#slots.size, online, count, firstSeenMs: this.#oldestFirstSeenMs };
   }
 
   /** Devices that are offline, and of which the store does not know it. */
@@ -177,7 +191,7 @@ export class DeviceIndex {
       counts[i] = this.#count[slots[i]!]!;
       lastSeenMs[i] = this.#lastSeenMs[slots[i]!]!;
     }
-    return { ids, counts, lastSeenMs };
+    return { ids, counts, lastSeenMs, packetsEver: this.#packetsEver };
   }
 
   /**
@@ -198,17 +212,27 @@ export class DeviceIndex {
       this.#sorted = undefined;
       for (const packets of this.#packets) packets[slot] = 0;
       this.#count[slot] = this.#completeSinceMs === undefined ? count : 0;
+      this.#packetsEver += this.#count[slot]!;
+      this.#firstSeenMs[slot] = -1;
     }
     // Fewer than before: it was removed and came back.
     const added = count >= this.#count[slot]! ? count - this.#count[slot]! : count;
+    this.#packetsEver += added;
     const bucket = Math.min(Math.floor(lastSeenMs / BUCKET_MS), this.#bucket);
     if (bucket > this.#bucket - BUCKETS) this.#packets[bucket % BUCKETS]![slot]! += added;
+    if (firstSeenMs !== this.#firstSeenMs[slot]) this.#begin(slot, summary);
+    else if (lastSeenMs > this.#lastSeenMs[slot]!) this.#intervals.add(slot, lastSeenMs, added);
     this.#count[slot] = count;
     this.#firstSeenMs[slot] = firstSeenMs;
     this.#lastSeenMs[slot] = lastSeenMs;
     this.#timestampMs[slot] = timestampMs;
     this.#storedOnline[slot] = online ? 1 : 0;
     this.#round[slot] = round;
+  }
+
+  /** Takes over what was counted of devices that were removed before the index knew any. */
+  addRemoved(packets: number): void {
+    this.#packetsEver += packets;
   }
 
   /** Forgets a device. */
@@ -228,25 +252,38 @@ export class DeviceIndex {
     for (const [deviceId, slot] of this.#slots) if (this.#round[slot]! < round) this.delete(deviceId);
   }
 
-  #ageMs(nowMs: number): number {
-    return nowMs - (this.#completeSinceMs ?? nowMs);
+  /** A device that is new to the index, or was removed and came back. */
+  #begin(slot: number, { count, firstSeenMs, lastSeenMs }: DeviceSummary): void {
+    // 0 where only another program counted.
+    const isOldest = firstSeenMs > 0 && firstSeenMs < (this.#oldestFirstSeenMs ?? Infinity);
+    if (isOldest) this.#oldestFirstSeenMs = firstSeenMs;
+    this.#intervals.begin(slot, lastSeenMs, meanIntervalMs(count, firstSeenMs, lastSeenMs));
+  }
+
+  #meanIntervalMs(slot: number): number {
+    return meanIntervalMs(this.#count[slot]!, this.#firstSeenMs[slot]!, this.#lastSeenMs[slot]!);
   }
 
   /**
-   * Packets per second over a window that ends now and is not a whole number of buckets: the share of the
-   * oldest bucket that lies in the window is taken of its packets, as if they had come evenly.
+   * Packets per second over a window that ends now, and begins no earlier than the device's first packet or
+   * than the index was complete. It is not a whole number of buckets: of the oldest one's packets the share
+   * that lies in the window is taken, as if they had come evenly while they could.
    */
   #rate(slot: number, nowMs: number, windowMs: number): number {
     this.#turnTo(nowMs);
-    if (windowMs < 1) return 0;
-    const fillingMs = Math.max(0, nowMs - this.#bucket * BUCKET_MS);
+    const firstSeenMs = this.#firstSeenMs[slot]!;
+    const knownSinceMs = Math.max(this.#completeSinceMs ?? nowMs, firstSeenMs);
+    const fromMs = Math.max(nowMs - windowMs, knownSinceMs);
     let packets = this.#packets[this.#bucket % BUCKETS]![slot]!;
-    let leftMs = windowMs - fillingMs;
-    for (let bucket = this.#bucket - 1; leftMs > 0; bucket--) {
-      packets += this.#packets[bucket % BUCKETS]![slot]! * Math.min(1, leftMs / BUCKET_MS);
-      leftMs -= BUCKET_MS;
+    for (let bucket = this.#bucket - 1; bucket > this.#bucket - BUCKETS; bucket--) {
+      const endMs = (bucket + 1) * BUCKET_MS;
+      if (endMs <= fromMs) break;
+      const startMs = Math.max(bucket * BUCKET_MS, knownSinceMs);
+      packets += this.#packets[bucket % BUCKETS]![slot]! * Math.min(1, (endMs - fromMs) / (endMs - startMs));
     }
-    return Math.round(packets * 1_000_000 / windowMs) / 1_000;
+    // From the first packet on there is one interval less than there are packets.
+    if (fromMs === firstSeenMs) packets = Math.max(0, packets - 1);
+    return Math.round(packets * 1_000_000 / Math.max(MIN_WINDOW_MS, nowMs - fromMs)) / 1_000;
   }
 
   /** Makes the bucket of `nowMs` the one that is filling. A clock set back leaves it where it is. */
@@ -265,16 +302,14 @@ export class DeviceIndex {
     this.#firstSeenMs = grown(this.#firstSeenMs, new Float64Array(length));
     this.#lastSeenMs = grown(this.#lastSeenMs, new Float64Array(length));
     this.#timestampMs = grown(this.#timestampMs, new Float64Array(length));
+    this.#intervals.grow(length);
     this.#storedOnline = grown(this.#storedOnline, new Uint8Array(length));
     this.#round = grown(this.#round, new Uint32Array(length));
     this.#packets.forEach((packets, i) => this.#packets[i] = grown(packets, new Uint32Array(length)));
   }
 }
 
-function grown<Column extends Float64Array | Uint32Array | Uint8Array>(
-  column: Column,
-  larger: Column,
-): Column {
-  larger.set(column);
-  return larger;
+/** Of all packets of a device, milliseconds a packet; 0: not known, as where another program counted. */
+function meanIntervalMs(count: number, firstSeenMs: number, lastSeenMs: number): number {
+  return count > 1 && firstSeenMs > 0 ? (lastSeenMs - firstSeenMs) / (count - 1) : 0;
 }

@@ -65,6 +65,7 @@ const files: ReadonlyMap<string, Asset> = new Map(
 const indexRoute = createRoute({
   method: "get",
   path: "/",
+  operationId: "getPage",
   tags: ["Page"],
   summary: "The monitor, for people",
   responses: {
@@ -76,6 +77,7 @@ const indexRoute = createRoute({
 const fileRoute = createRoute({
   method: "get",
   path: "/page/{file}",
+  operationId: "getPageFile",
   tags: ["Page"],
   summary: "What that page loads",
   request: { params: z.object({ file: z.string().openapi({ enum: [...files.keys()] }) }) },
