@@ -145,6 +145,13 @@ Deno.test("A body that took long to build is used for longer, and never beyond i
       fleet,
       store: { instances },
       prometheusMaxDevices: 10,
+      ownFigures: () => ({
+        connections: 0,
+        maxConnections: 0,
+        connectionsRefused: 0,
+        connectionsCut: 0,
+        logLinesDropped: 0,
+      }),
       ...clock.options,
     });
     /** Whether a snapshot that was built just now is used again when newer counts are there, `afterMs` later. */

@@ -50,6 +50,10 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
       failedFlushes: 12,
       connectionsCut: 13,
       callsRefused: 14,
+      maxConnections: 15,
+      accepting: i === 0,
+      connectionsRefused: 16,
+      logLinesDropped: 17,
     });
   }
   await using api = await startTestApi(store);
@@ -66,6 +70,16 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
       'tally_ingest_failed_flushes_total{ingest="one"} 12',
       'tally_ingest_connections_cut_total{ingest="one"} 13',
       'tally_ingest_calls_refused_total{ingest="one"} 14',
+      'tally_ingest_max_connections{ingest="one"} 15',
+      'tally_ingest_accepting{ingest="one"} 1',
+      'tally_ingest_accepting{ingest="two\\"\\\\"} 0',
+      'tally_ingest_connections_refused_total{ingest="one"} 16',
+      'tally_ingest_log_lines_dropped_total{ingest="one"} 17',
+      "tally_api_connections 1",
+      "tally_api_max_connections 2000",
+      "tally_api_connections_refused_total 0",
+      "tally_api_connections_cut_total 0",
+      "tally_api_log_lines_dropped_total 0",
       "tally_devices_omitted 0",
     ]
   ) assertStringIncludes(text, `${line}\n`);

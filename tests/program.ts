@@ -11,6 +11,14 @@ export interface LogLine {
   readonly [property: string]: unknown;
 }
 
+/** How the program is started. */
+export interface ProgramOptions {
+  /** The permission set of `deno.json`; that of the ingest role by default. */
+  readonly permissions?: string;
+  /** Shell commands that run before it in its process, such as `ulimit -n 100`. */
+  readonly shell?: string;
+}
+
 /** The program at work. Kills it, if that is still needed, and removes its files at the end. */
 export class Program implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
@@ -23,11 +31,12 @@ export class Program implements AsyncDisposable {
     args: readonly string[],
     env: Record<string, string>,
     directory: string,
-    permissions: string,
+    { permissions = "ingest", shell = "" }: ProgramOptions,
   ) {
     this.#directory = directory;
-    this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-prompt", `-P=${permissions}`, "src/main.ts", ...args],
+    this.#child = new Deno.Command("sh", {
+      args: ["-c", `${shell}\nexec "$0" "$@"`, Deno.execPath(), "run", "--no-prompt", `-P=${permissions}`]
+        .concat("src/main.ts", ...args),
       cwd: new URL("..", import.meta.url),
       env: {
         TALLY_DB: `${directory}/tally.db`,
@@ -49,12 +58,12 @@ export class Program implements AsyncDisposable {
   static async start(
     args: readonly string[] = [],
     env: Record<string, string> = {},
-    permissions = "ingest",
+    options: ProgramOptions = {},
   ): Promise<Program> {
     const data = new URL("../data", import.meta.url).pathname;
     await Deno.mkdir(data, { recursive: true });
     const directory = await Deno.makeTempDir({ dir: data, prefix: "test-" });
-    return new Program(args, { GRPC_PORT: "0", HTTP_PORT: "0", ...env }, directory, permissions);
+    return new Program(args, { GRPC_PORT: "0", HTTP_PORT: "0", ...env }, directory, options);
   }
 
   /** The next log line with this message. */

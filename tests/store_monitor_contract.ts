@@ -319,6 +319,7 @@ export function testMonitoring(
       ...{ queuePackets: 5, queueMaxPackets: 10, received: 9, stored: 4, duplicates: 1, fenced: 0 },
       rejected: { PAYLOAD_TOO_LARGE: 2 },
       ...{ queueFull: 6, failedFlushes: 7, connectionsCut: 8, callsRefused: 9 },
+      ...{ maxConnections: 10, accepting: true, connectionsRefused: 11, logLinesDropped: 12 },
     });
     await store.reportInstance(report("b", 10, now));
     await store.reportInstance(report("a", 2, now));

@@ -13,6 +13,7 @@ import { EventStreams } from "./event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
 import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
+import { HttpCounters, type HttpLimits, HttpServer } from "./http_server.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
 import { Snapshots } from "./snapshot.ts";
@@ -25,7 +26,7 @@ export const READ_TIMEOUT_MS = 60_000;
 export type ApiStore = Omit<Store, "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close">;
 
 /** What the api needs. */
-export interface ApiOptions {
+export interface ApiOptions extends Omit<HttpLimits, "answerTimeoutMs"> {
   /** Address to bind, for example `127.0.0.1`. */
   readonly host: string;
   /** TCP port; 0 takes a free one. */
@@ -38,6 +39,10 @@ export interface ApiOptions {
   readonly prometheusMaxDevices: number;
   /** Streams of `/live` and `/events`, at most. */
   readonly liveMaxClients: number;
+  /** Why this process should be given no traffic, besides what the api itself knows; default: nothing. */
+  readonly notReady?: () => string | undefined;
+  /** Log lines that this process has dropped so far; default: none. */
+  readonly logLinesDropped?: () => number;
   /** Told of devices that fall silent or come back; undefined: nobody is. */
   readonly webhook?: Webhook | undefined;
   /** Told when reading the store begins to fail or succeeds again, and of errors nobody foresaw. */
@@ -77,12 +82,16 @@ export interface RunningApi {
 
 /** Starts the api; rejects if the address cannot be bound. It need not reach the store to start. */
 export async function startApi(options: ApiOptions): Promise<RunningApi> {
-  const { host, port, store, log, offlineAfterMs, prometheusMaxDevices, liveMaxClients } = options;
+  const { store, log, offlineAfterMs, prometheusMaxDevices, liveMaxClients } = options;
   const { now = () => performance.now(), unixNow = Date.now } = options;
   const { maxAgeMs = MAX_AGE_MS, warmForMs = WARM_FOR_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
+  const { readTimeoutMs = READ_TIMEOUT_MS } = options;
   const fleet = new Fleet({ store, now, unixNow, maxAgeMs, warmForMs, offlineAfterMs, log });
   const eventLog = new EventLog(store);
-  const figures = new FleetFigures({ fleet, store, eventLog, now, unixNow, offlineAfterMs });
+  const counters = new HttpCounters();
+  const { maxConnections, notReady = () => undefined, logLinesDropped = () => 0 } = options;
+  const ownFigures = () => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
+  const figures = new FleetFigures({ fleet, store, eventLog, ownFigures, now, unixNow, offlineAfterMs });
   const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
   const live = new Live({ fleet, figures, store, streams, now, unixNow });
   const eventFeed = new EventFeed(eventLog, streams, watchIntervalMs);
@@ -94,47 +103,19 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     eventLog,
     eventFeed,
     orders: new Orders(fleet.index, now, unixNow),
-    snapshots: new Snapshots({ fleet, store, now, unixNow, prometheusMaxDevices }),
+    snapshots: new Snapshots({ fleet, store, ownFigures, now, unixNow, prometheusMaxDevices }),
     unixNow,
     log,
-    readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS,
+    notReady,
+    readTimeoutMs,
   });
 
   let closing = false;
-  let requestsUnderWay = 0;
-  const idle = Promise.withResolvers<void>();
-  const requestCompleted = () => {
-    requestsUnderWay--;
-    if (closing && requestsUnderWay === 0) idle.resolve();
-  };
-
-  const connections = new AbortController();
-  const listening = Promise.withResolvers<Deno.NetAddr>();
-  let server: Deno.HttpServer<Deno.NetAddr>;
-  try {
-    server = Deno.serve({
-      hostname: host,
-      port,
-      signal: connections.signal,
-      onListen: listening.resolve,
-      // Hono answers for the routes' failures; this is for what fails around it.
-      onError(error) {
-        log.error("Answering an HTTP request failed", { error });
-        return answerError(error);
-      },
-    }, (request, info) => {
-      if (closing) return answerError(new RequestError("UNAVAILABLE", "the api is shutting down: try again"));
-      requestsUnderWay++;
-      info.completed.then(requestCompleted, requestCompleted);
-      return app.fetch(request);
-    });
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`cannot serve HTTP on ${host} port ${port}: ${reason}; choose another address or port`, {
-      cause,
-    });
-  }
-  const address = await listening.promise;
+  const handler = (request: Request) =>
+    closing
+      ? answerError(new RequestError("UNAVAILABLE", "the api is shutting down: try again"))
+      : app.fetch(request);
+  const server = serve({ ...options, answerTimeoutMs: readTimeoutMs }, counters, handler);
 
   const watching = new AbortController();
   const { signal } = watching;
@@ -144,8 +125,8 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     deliverEvents({ ...options.webhook, store, unixNow, watchIntervalMs, firstRetryMs, log, signal });
 
   return {
-    host: address.hostname,
-    port: address.port,
+    host: server.address.hostname,
+    port: server.address.port,
     async close(graceMs) {
       closing = true;
       // Streams have no end of their own that could be waited for.
@@ -153,22 +134,36 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
       live.close();
       eventFeed.close();
       watching.abort();
-      if (requestsUnderWay === 0) idle.resolve();
       const deadline = Promise.withResolvers<void>();
       const timer = setTimeout(deadline.resolve, graceMs);
-      await Promise.race([idle.promise, deadline.promise]);
-      if (requestsUnderWay === 0) {
-        // The last answers may still be on their way to the socket. Once asked to wait for them the server
-        // can't be told otherwise, so one whose reader takes nothing is left to the end of the process.
-        await Promise.race([server.shutdown(), deadline.promise]);
-      } else {
-        connections.abort();
-        await server.finished;
-      }
+      await Promise.race([server.idle(), deadline.promise]);
+      await server.close(deadline.promise);
       await Promise.race([Promise.all([watched, delivered, fleet.close()]), deadline.promise]);
       clearTimeout(timer);
     },
   };
+}
+
+/** Throws if the address cannot be bound. */
+function serve(
+  options: HttpLimits & { host: string; port: number; log: Logger },
+  counters: HttpCounters,
+  handler: (request: Request) => Response | Promise<Response>,
+): HttpServer {
+  const { host, port, log } = options;
+  // Hono answers for the routes' failures; this is for what fails around it.
+  const onError = (error: unknown) => {
+    log.error("Answering an HTTP request failed", { error });
+    return answerError(error);
+  };
+  try {
+    return new HttpServer({ ...options, onError }, counters, handler);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`cannot serve HTTP on ${host} port ${port}: ${reason}; choose another address or port`, {
+      cause,
+    });
+  }
 }
 
 function answerError(error: unknown): Response {

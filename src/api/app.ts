@@ -22,6 +22,8 @@ import type { SnapshotBody, Snapshots } from "./snapshot.ts";
 export interface AppOptions extends DeviceRoutesOptions {
   /** Asked by `/readyz`, as the fleet is, and as {@linkcode DeviceRoutesOptions} says. */
   readonly store: DeviceRoutesOptions["store"] & Pick<Store, "ping">;
+  /** Why `/readyz` should answer 503 besides the store and the fleet; undefined: for no reason. */
+  readonly notReady: () => string | undefined;
   /** Served by `/metrics`. */
   readonly snapshots: Snapshots;
   /** Told of errors nobody foresaw. */
@@ -74,7 +76,7 @@ const readinessRoute = createRoute({
 
 /** The api as a Hono app; `app.fetch` answers requests. */
 export function createApp(options: AppOptions): OpenAPIHono {
-  const { store, fleet, snapshots, log, readTimeoutMs } = options;
+  const { store, fleet, snapshots, log, notReady, readTimeoutMs } = options;
   const app = new OpenAPIHono({
     defaultHook(result, c) {
       if (result.success) return;
@@ -128,6 +130,8 @@ export function createApp(options: AppOptions): OpenAPIHono {
 
   app.openapi(readinessRoute, async (c) => {
     await Promise.all([store.ping(), fleet.loaded()]);
+    const reason = notReady();
+    if (reason !== undefined) throw new RequestError("UNAVAILABLE", reason);
     c.header("Cache-Control", "no-store");
     return c.json({ status: "ok" as const }, 200);
   });

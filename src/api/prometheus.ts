@@ -6,6 +6,7 @@
  */
 import type { InstanceReport } from "../store/store.ts";
 import type { DeviceCounts } from "./device_index.ts";
+import type { OwnFigures } from "./fleet_figures.ts";
 
 /** Media type of {@linkcode formatPrometheus}'s text; a scraper chooses its parser by it. */
 export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,11 +21,13 @@ export interface PrometheusContents {
   readonly prometheusMaxDevices: number;
   /** The ingest processes at work. */
   readonly instances: readonly InstanceReport[];
+  /** The api process that answers. */
+  readonly api: OwnFigures;
 }
 
 /** The whole text, line by line. */
 export function* formatPrometheus(contents: PrometheusContents): Generator<string> {
-  const { devices, online, prometheusMaxDevices, instances } = contents;
+  const { devices, online, prometheusMaxDevices, instances, api } = contents;
   const shown = Math.min(devices.ids.length, prometheusMaxDevices);
   yield family("tally_device_packets_total", "counter", "Packets stored, by device.");
   const labels = devices.ids.slice(0, shown).map((id) => `{device_id="${escapeLabelValue(id)}"}`);
@@ -47,6 +50,9 @@ export function* formatPrometheus(contents: PrometheusContents): Generator<strin
   );
   yield `tally_devices_omitted ${devices.ids.length - shown}\n`;
   yield* formatInstances(instances);
+  for (const [name, kind, help, read] of apiFamilies) {
+    yield `${family(`tally_api_${name}`, kind, help)}tally_api_${name} ${read(api)}\n`;
+  }
 }
 
 /** A label value stands between quotes: backslash, quote and line feed are escaped, all else is itself. */
@@ -83,6 +89,12 @@ const instanceFamilies: readonly (readonly [string, Kind, string, (report: Insta
     (report) => report.connectionsCut,
   ],
   [
+    "connections_refused_total",
+    "counter",
+    "Connections closed at once because as many as allowed were open.",
+    (report) => report.connectionsRefused,
+  ],
+  [
     "calls_refused_total",
     "counter",
     "Calls over a bound of their connection.",
@@ -90,8 +102,45 @@ const instanceFamilies: readonly (readonly [string, Kind, string, (report: Insta
   ],
   ["streams", "gauge", "Device streams open.", (report) => report.streams],
   ["connections", "gauge", "Connections open.", (report) => report.connections],
+  ["max_connections", "gauge", "Connections that may be open.", (report) => report.maxConnections],
+  [
+    "accepting",
+    "gauge",
+    "1 where further connections are accepted, else 0.",
+    (report) => report.accepting ? 1 : 0,
+  ],
+  [
+    "log_lines_dropped_total",
+    "counter",
+    "Log lines dropped because their reader was too slow.",
+    (report) => report.logLinesDropped,
+  ],
   ["fast_path", "gauge", "1 where the fast path serves, else 0.", (report) => report.fastPath ? 1 : 0],
   ["start_time_seconds", "gauge", "When it started, Unix time.", (report) => report.startedMs / 1_000],
+];
+
+/** Of the api process that answers; likewise, with names after `tally_api_`. */
+const apiFamilies: readonly (readonly [string, Kind, string, (figures: OwnFigures) => number])[] = [
+  ["connections", "gauge", "Readers' connections open.", (figures) => figures.connections],
+  ["max_connections", "gauge", "Readers' connections that may be open.", (figures) => figures.maxConnections],
+  [
+    "connections_refused_total",
+    "counter",
+    "Connections closed at once for want of room.",
+    (figures) => figures.connectionsRefused,
+  ],
+  [
+    "connections_cut_total",
+    "counter",
+    "Connections closed at a deadline, or to make room for another one.",
+    (figures) => figures.connectionsCut,
+  ],
+  [
+    "log_lines_dropped_total",
+    "counter",
+    "Log lines dropped because their reader was too slow.",
+    (figures) => figures.logLinesDropped,
+  ],
 ];
 
 function* formatInstances(instances: readonly InstanceReport[]): Generator<string> {

@@ -12,6 +12,7 @@ import type { InstanceReport, Store } from "../store/store.ts";
 import type { DeviceCounts } from "./device_index.ts";
 import type { Fleet } from "./fleet.ts";
 import type { Encoding, Form } from "./negotiate.ts";
+import type { OwnFigures } from "./fleet_figures.ts";
 import { formatPrometheus } from "./prometheus.ts";
 
 /**
@@ -57,6 +58,8 @@ export interface SnapshotContents {
   readonly prometheusMaxDevices: number;
   /** Asked when the Prometheus form is. */
   readonly instances: () => Promise<readonly InstanceReport[]>;
+  /** Likewise: this process's own figures. */
+  readonly ownFigures: () => OwnFigures;
 }
 
 /** Every device at one moment, as bytes. */
@@ -97,9 +100,11 @@ export class Snapshot {
   }
 
   async #encode(form: Form): Promise<SnapshotBody> {
-    const { devices, instances, ...rest } = this.#contents;
+    const { devices, instances, ownFigures, ...rest } = this.#contents;
     if (form === "json") return await encode(formatJson(devices));
-    return await encode(formatPrometheus({ ...rest, devices, instances: await instances() }));
+    return await encode(
+      formatPrometheus({ ...rest, devices, instances: await instances(), api: ownFigures() }),
+    );
   }
 }
 
@@ -109,6 +114,8 @@ export interface SnapshotsOptions {
   readonly fleet: Fleet;
   /** Asked for the ingest instances. */
   readonly store: Pick<Store, "instances">;
+  /** See {@linkcode SnapshotContents}. */
+  readonly ownFigures: () => OwnFigures;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
   /** Unix milliseconds. */
@@ -129,7 +136,7 @@ export class Snapshots {
 
   /** As fresh as {@linkcode Fleet.fresh} says. Rejects as the store does; an older one is never given instead. */
   async current(): Promise<Snapshot> {
-    const { fleet, store, now, unixNow, prometheusMaxDevices } = this.#options;
+    const { fleet, store, ownFigures, now, unixNow, prometheusMaxDevices } = this.#options;
     await fleet.fresh();
     const latest = this.#latest;
     if (latest !== undefined) {
@@ -142,6 +149,7 @@ export class Snapshots {
       online: fleet.index.totals(unixNow()).online,
       prometheusMaxDevices,
       instances: () => store.instances(unixNow()),
+      ownFigures,
     };
     return this.#latest = new Snapshot(contents, now);
   }

@@ -24,6 +24,8 @@ export class IngestCounters {
   openStreams = 0;
   /** Times a stream had to wait for room in the queue. */
   queueFull = 0;
+  /** Connections closed as soon as they were accepted, because as many as allowed were open. */
+  connectionsRefused = 0;
   /** Connections ended for what came by them: not HTTP/2, more than is borne, or no sign of life. */
   connectionsCut = 0;
   /** Calls refused because their connection had too many, or their headers were too large. */

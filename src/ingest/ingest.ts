@@ -38,6 +38,12 @@ export interface IngestOptions {
   readonly maxClockAheadMs: number;
   /** Streams open at once. */
   readonly maxStreams: number;
+  /** Connections open at once. */
+  readonly maxConnections: number;
+  /** Whether the process can open another file now; default: always. */
+  readonly hasDescriptors?: () => boolean;
+  /** Log lines that this process has dropped so far; default: none. */
+  readonly logLinesDropped?: () => number;
   /** How long the store may fail before the health service says so. */
   readonly storeGraceMs: number;
   /** Longest time a drain may take. */
@@ -68,6 +74,8 @@ export interface RunningIngest {
   readonly fastPath: boolean;
   /** What it has done so far. */
   readonly counters: IngestCounters;
+  /** False while the process has no file descriptor for a further connection. */
+  readonly accepting: boolean;
   /**
    * Ends the role without losing anything: stops accepting and reading, stores what was read, tells
    * every device what is stored, and closes; after `drainTimeoutMs` at the latest. True: in time.
@@ -132,9 +140,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const finished = writer.run();
   const stopWatching = watchStore(store, writer, () => {
     const { failingSinceMs } = writer;
-    server.setServing(
-      !ingest.draining && (failingSinceMs === undefined || now() - failingSinceMs < options.storeGraceMs),
-    );
+    const storeServes = failingSinceMs === undefined || now() - failingSinceMs < options.storeGraceMs;
+    server.setServing(!ingest.draining && server.accepting && storeServes);
   });
 
   const startedMs = now();
@@ -152,6 +159,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       reportedMs: now(),
       streams: counters.openStreams,
       connections: server.connections,
+      maxConnections: options.maxConnections,
+      accepting: server.accepting && !ingest.draining,
       queuePackets: queue.packets,
       queueMaxPackets: options.queueMaxPackets,
       received: counters.received,
@@ -165,7 +174,9 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       queueFull: counters.queueFull,
       failedFlushes: counters.failedFlushes,
       connectionsCut: counters.connectionsCut,
+      connectionsRefused: counters.connectionsRefused,
       callsRefused: counters.callsRefused,
+      logLinesDropped: options.logLinesDropped?.() ?? 0,
     }),
   });
 
@@ -197,6 +208,9 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     port: server.port,
     fastPath,
     counters,
+    get accepting() {
+      return server.accepting;
+    },
     drain,
     finished,
   };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type AddressInfo, createServer, type Server as Listener, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
@@ -14,17 +14,12 @@ import type { IngestCounters } from "./counters.ts";
 import { acceptTelemetry } from "./fast_path.ts";
 import { Health } from "./health.ts";
 import { type Accept, Http2Connection } from "../http2/connection.ts";
+import { DeviceListener, type ListenerOptions } from "./listener.ts";
 import { addTelemetryService, guardStreams } from "./ordinary_path.ts";
 import type { Ingest } from "./stream.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
-export interface ServerOptions {
-  /** Address to listen on. */
-  readonly host: string;
-  /** 0 takes a free one. */
-  readonly port: number;
-  /** Other processes that ask for it too may listen on the same port; the system deals out connections. */
-  readonly reusePort: boolean;
+export interface ServerOptions extends ListenerOptions {
   /** Longest gRPC message. */
   readonly maxMessageBytes: number;
   /** False: grpc-js serves every call. */
@@ -37,20 +32,13 @@ export interface ServerOptions {
  */
 const CHECK_INTERVAL_MS = 10_000;
 
-/**
- * Connections that may wait to be accepted: a fleet that reconnects all together. The system caps it
- * (Linux: net.core.somaxconn, 4,096 since 5.4); the usual 511 makes the rest of 5,000 try again after
- * one second and more.
- */
-const BACKLOG = 4096;
-
 /** How long a device may take to close its connection when all calls have ended. */
 const HANG_UP_MS = 1000;
 
 /** A listening gRPC server. */
 export class TelemetryServer {
-  // Accepted here and not by grpc-js, which can neither share a port nor set a backlog.
-  readonly #listener = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+  // Accepts, and not grpc-js, which can neither share a port nor set a backlog.
+  #listener!: DeviceListener;
   readonly #connections = new Set<Http2Connection>();
   readonly #server: Server;
   readonly #health = new Health(SERVICE_NAMES);
@@ -58,7 +46,6 @@ export class TelemetryServer {
   readonly #accepted: Accept;
   readonly #counters: IngestCounters;
   readonly #checking: ReturnType<typeof setInterval>;
-  #port = 0;
 
   private constructor(ingest: Ingest, options: ServerOptions) {
     this.#counters = ingest.counters;
@@ -83,7 +70,11 @@ export class TelemetryServer {
   static async start(ingest: Ingest, options: ServerOptions): Promise<TelemetryServer> {
     const server = new TelemetryServer(ingest, options);
     try {
-      server.#port = await listen(server.#listener, options);
+      server.#listener = await DeviceListener.listen(
+        options,
+        ingest.counters,
+        (socket) => server.#accept(socket),
+      );
     } catch (error) {
       clearInterval(server.#checking);
       throw error;
@@ -93,12 +84,17 @@ export class TelemetryServer {
 
   /** TCP port bound. */
   get port(): number {
-    return this.#port;
+    return this.#listener.port;
   }
 
   /** Connections open now. */
   get connections(): number {
     return this.#connections.size;
+  }
+
+  /** False while the process has no file descriptor for a further connection. */
+  get accepting(): boolean {
+    return this.#listener.accepting;
   }
 
   /** What `grpc.health.v1.Health` says, of the server as a whole and of each service. */
@@ -134,17 +130,4 @@ export class TelemetryServer {
   destroy(): void {
     for (const { socket } of this.#connections) socket.destroy();
   }
-}
-
-/** Resolves to the port. */
-function listen(listener: Listener, { host, port, reusePort }: ServerOptions): Promise<number> {
-  return new Promise((resolve, reject) => {
-    listener.once("error", (error) => {
-      const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-      reject(new Error(`could not listen on ${address}: ${error.message}`, { cause: error }));
-    });
-    listener.listen({ host, port, reusePort, backlog: BACKLOG }, () => {
-      resolve((listener.address() as AddressInfo).port);
-    });
-  });
 }

@@ -10,7 +10,10 @@ export function currentReports(reports: readonly string[], nowMs: number): reado
   const place = ({ host, ingestAddress, worker, instance }: InstanceReport) =>
     [host, ingestAddress, String(worker).padStart(5, "0"), instance].join("\n");
   return reports
-    .map((report) => JSON.parse(report) as InstanceReport)
+    .map((report) => ({ ...addedLater, ...JSON.parse(report) }) as InstanceReport)
     .filter(({ reportedMs }) => nowMs - reportedMs <= INSTANCE_EXPIRY_MS)
     .sort((a, b) => place(a) < place(b) ? -1 : 1);
 }
+
+/** Figures that the report of an older Tally, at work beside this one, does not have. */
+const addedLater = { maxConnections: 0, accepting: true, connectionsRefused: 0, logLinesDropped: 0 };

@@ -1,0 +1,313 @@
+/**
+ * The readers' port: HTTP by `Deno.serve`'s own engine, connection by connection, so that each has a deadline
+ * and all of them a bound.
+ *
+ * `Deno.serve` accepts by itself, without a bound, waits for ever for the rest of a request, and ends with an
+ * error when the process has no file descriptors left. Its engine also serves a single connection that the
+ * program has accepted; `Deno[Deno.internal]` has that function, and nothing public does. A proxy in front of
+ * `Deno.serve` needs nothing internal, but was measured to take 40 % of the answers per second with 1,000
+ * devices, and 60 % with 100,000. Where a later Deno has the function no more, `Deno.serve` serves, and the log
+ * has a warning.
+ *
+ * @module
+ */
+import { setTimeout as pause } from "node:timers/promises";
+
+import type { Logger } from "@logtape/logtape";
+
+import { isExhausted } from "../descriptors.ts";
+
+/** Bounds of the readers' connections. */
+export interface HttpLimits {
+  /**
+   * Connections open at once. A further one takes the place of the one that has waited longest without a
+   * request under way; if there is none, it is closed.
+   */
+  readonly maxConnections: number;
+  /** The same for one address; of IPv6, for one /64 network. */
+  readonly maxConnectionsPerAddress: number;
+  /** Time for the whole head of a connection's first request; default 10 s. */
+  readonly headTimeoutMs?: number;
+  /** Time between an answer and the whole head of the next request; default 75 s, above what proxies keep. */
+  readonly idleTimeoutMs?: number;
+  /** Time for a request's body, its answer and the reading of it; event streams have no such end. */
+  readonly answerTimeoutMs: number;
+}
+
+/** How an {@linkcode HttpServer} is bound. */
+export interface HttpServerOptions extends HttpLimits {
+  /** Address to bind. */
+  readonly host: string;
+  /** TCP port; 0 takes a free one. */
+  readonly port: number;
+  /** Answers what the handler failed to answer. */
+  readonly onError: (error: unknown) => Response;
+  /** Receives a line when a limit is reached, and when there is room again. */
+  readonly log: Logger;
+}
+
+/** What became of the connections since the process started. */
+export class HttpCounters {
+  /** Open now. */
+  connections = 0;
+  /** Closed as soon as they were accepted, for want of room. */
+  connectionsRefused = 0;
+  /** Closed at a deadline, or to make room for another one. */
+  connectionsCut = 0;
+}
+
+/** Answers one request. */
+export type Handler = (request: Request) => Response | Promise<Response>;
+
+/** Node's is 60 s for a whole head, nginx's as well; a browser and a proxy send it in one packet. */
+const HEAD_TIMEOUT_MS = 10_000;
+
+/** nginx keeps idle connections to a server for 60 s: it should be the one that closes them. */
+const IDLE_TIMEOUT_MS = 75_000;
+
+/** How often deadlines are looked at. */
+const CHECK_INTERVAL_MS = 1000;
+
+/** Wait after a failed accept. */
+const ACCEPT_RETRY_MS = 50;
+
+/** Idle connections closed for their file descriptors after each accept that failed for want of them. */
+const FREED_PER_FAILURE = 16;
+
+/** Fraction of the limit below which connections must fall before the log reports room again. */
+const ROOM_AGAIN = 0.95;
+
+const BACKLOG = 4096;
+
+/** One connection of a reader. */
+interface Connection {
+  readonly server: Pick<Deno.HttpServer, "finished" | "shutdown">;
+  readonly cut: AbortController;
+  readonly address: string;
+  requests: number;
+  /** An event stream is being sent. */
+  streaming: boolean;
+  answered: boolean;
+  /** When it was accepted, its latest request came, or its latest answer ended. */
+  sinceMs: number;
+}
+
+/** Deno's function, as far as it is used here. */
+type ServeConnection = (
+  connection: Deno.Conn,
+  signal: AbortSignal,
+  handler: (request: Request, info: Deno.ServeHandlerInfo) => Response | Promise<Response>,
+  onError: (error: unknown) => Response,
+  onListen: () => void,
+) => Deno.HttpServer;
+
+const { internal } = Deno as unknown as { internal: symbol };
+const serveConnection =
+  (Deno as unknown as Record<symbol, { serveHttpOnConnection?: ServeConnection }>)[internal]
+    ?.serveHttpOnConnection;
+
+/** A server that listens. */
+export class HttpServer {
+  /** Address bound. */
+  readonly address: Deno.NetAddr;
+  readonly #options: HttpServerOptions;
+  readonly #counters: HttpCounters;
+  readonly #handler: Handler;
+  readonly #listener: Deno.TcpListener;
+  readonly #connections = new Set<Connection>();
+  /** Those without a request under way, in the order in which they began to wait. */
+  readonly #waiting = new Set<Connection>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #closing = new AbortController();
+  readonly #checking: ReturnType<typeof setInterval>;
+  readonly #accepting: Promise<void>;
+  #requests = 0;
+  #full = false;
+  /** When an accept failed last, while the log says so. */
+  #exhaustedAtMs: number | undefined;
+  #idle: PromiseWithResolvers<void> | undefined;
+
+  /** Binds and serves; throws when the address cannot be had. */
+  constructor(options: HttpServerOptions, counters: HttpCounters, handler: Handler) {
+    this.#options = options;
+    this.#counters = counters;
+    this.#handler = handler;
+    const { host: hostname, port } = options;
+    this.#listener = Deno.listen({ hostname, port, tcpBacklog: BACKLOG });
+    this.address = this.#listener.addr;
+    const { headTimeoutMs = HEAD_TIMEOUT_MS, idleTimeoutMs = IDLE_TIMEOUT_MS, answerTimeoutMs } = options;
+    const shortestMs = Math.min(headTimeoutMs, idleTimeoutMs, answerTimeoutMs);
+    this.#checking = setInterval(
+      () => this.#checkDeadlines(performance.now(), headTimeoutMs, idleTimeoutMs),
+      Math.min(CHECK_INTERVAL_MS, shortestMs / 4),
+    );
+    this.#accepting = this.#acceptAll();
+  }
+
+  /** Resolves when no request is under way. */
+  idle(): Promise<void> {
+    this.#idle ??= Promise.withResolvers();
+    if (this.#requests === 0) this.#idle.resolve();
+    return this.#idle.promise;
+  }
+
+  /**
+   * Stops listening and closes every connection: at once where a request is under way; the others when their
+   * readers have taken the last answers, or when `deadline` resolves: from then on those are left to the end of
+   * the process, because the engine cannot be stopped once it was asked to wait.
+   */
+  async close(deadline: Promise<void>): Promise<void> {
+    clearInterval(this.#checking);
+    this.#closing.abort();
+    this.#listener.close();
+    const closed = Array.from(this.#connections, (connection) => {
+      if (connection.requests === 0) return Promise.race([connection.server.shutdown(), deadline]);
+      connection.cut.abort();
+      return connection.server.finished.catch(() => {});
+    });
+    await Promise.all([this.#accepting, ...closed]);
+  }
+
+  async #acceptAll(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      try {
+        await this.#take(await this.#listener.accept());
+      } catch (error) {
+        if (signal.aborted) return;
+        if (isExhausted(error)) this.#exhausted();
+        else this.#options.log.debug("accepting a reader failed", { error }); // it was gone already
+        await pause(ACCEPT_RETRY_MS, undefined, { signal }).catch(() => {}); // aborted
+      }
+    }
+  }
+
+  /** Frees descriptors; done after each accept that failed for want of them. */
+  #exhausted(): void {
+    if (this.#exhaustedAtMs === undefined) {
+      this.#options.log.error("no file descriptors left: idle readers are cut, others wait");
+    }
+    this.#exhaustedAtMs = performance.now();
+    for (const connection of [...this.#waiting].slice(0, FREED_PER_FAILURE)) this.#cutOff(connection);
+  }
+
+  async #take(accepted: Deno.TcpConn): Promise<void> {
+    const address = network(accepted.remoteAddr.hostname);
+    if (!await this.#makeRoom(address)) {
+      accepted.close();
+      return this.#refuse();
+    }
+    const cut = new AbortController();
+    const { onError } = this.#options;
+    const serve = (request: Request, info: Deno.ServeHandlerInfo) => this.#answer(connection, request, info);
+    const connection: Connection = {
+      server: serveConnection!(accepted, cut.signal, serve, onError, () => {}),
+      ...{ cut, address, requests: 0, streaming: false, answered: false, sinceMs: performance.now() },
+    };
+    this.#connections.add(connection);
+    this.#counters.connections++;
+    this.#waiting.add(connection);
+    this.#perAddress.set(address, (this.#perAddress.get(address) ?? 0) + 1);
+    connection.server.finished.catch(() => connection.server.shutdown()) // gives its resource back
+      .catch(() => {}).then(() => this.#ended(connection));
+  }
+
+  #answer(
+    connection: Connection,
+    request: Request,
+    info: Deno.ServeHandlerInfo,
+  ): Response | Promise<Response> {
+    this.#requests++;
+    connection.requests++;
+    connection.sinceMs = performance.now();
+    this.#waiting.delete(connection);
+    const completed = () => {
+      connection.requests--;
+      connection.streaming = false;
+      connection.answered = true;
+      connection.sinceMs = performance.now();
+      if (connection.requests === 0 && this.#connections.has(connection)) this.#waiting.add(connection);
+      if (--this.#requests === 0) this.#idle?.resolve();
+    };
+    info.completed.then(completed, completed);
+    const answer = this.#handler(request);
+    const noted = (response: Response) => {
+      if (response.headers.get("content-type") === "text/event-stream") connection.streaming = true;
+      return response;
+    };
+    return answer instanceof Response ? noted(answer) : answer.then(noted);
+  }
+
+  /** Whether one more connection of `address` may be open, after another one was closed for it if need be. */
+  async #makeRoom(address: string): Promise<boolean> {
+    const { maxConnections, maxConnectionsPerAddress } = this.#options;
+    let replaced: Connection | undefined;
+    if ((this.#perAddress.get(address) ?? 0) >= maxConnectionsPerAddress) {
+      replaced = this.#waiting.values().find((waiting) => waiting.address === address);
+    } else if (this.#connections.size >= maxConnections) {
+      [replaced] = this.#waiting;
+    } else return true;
+    if (replaced === undefined) return false;
+    this.#cutOff(replaced);
+    // Its descriptor is closed a turn later; in a flood many turns' worth of them would be open.
+    await replaced.server.finished.catch(() => {});
+    return true;
+  }
+
+  #refuse(): void {
+    this.#counters.connectionsRefused++;
+    if (this.#full) return;
+    this.#full = true;
+    const { maxConnections, maxConnectionsPerAddress, log } = this.#options;
+    const limits = { maxConnections, maxConnectionsPerAddress };
+    log.warn("readers' connections at their limit: further ones are refused", limits);
+  }
+
+  #cutOff(connection: Connection): void {
+    this.#counters.connectionsCut++;
+    connection.cut.abort();
+    this.#remove(connection);
+  }
+
+  #ended(connection: Connection): void {
+    this.#remove(connection);
+    const { maxConnections, log } = this.#options;
+    if (!this.#full || this.#connections.size > ROOM_AGAIN * (maxConnections - 1)) return;
+    this.#full = false;
+    const { connectionsRefused } = this.#counters;
+    log.info("readers' connections below their limit again", { connectionsRefused });
+  }
+
+  #remove(connection: Connection): void {
+    if (!this.#connections.delete(connection)) return;
+    this.#counters.connections--;
+    this.#waiting.delete(connection);
+    const left = this.#perAddress.get(connection.address)! - 1;
+    if (left > 0) this.#perAddress.set(connection.address, left);
+    else this.#perAddress.delete(connection.address);
+  }
+
+  #checkDeadlines(nowMs: number, headTimeoutMs: number, idleTimeoutMs: number): void {
+    const { answerTimeoutMs, log } = this.#options;
+    if (this.#exhaustedAtMs !== undefined && nowMs - this.#exhaustedAtMs > CHECK_INTERVAL_MS) {
+      this.#exhaustedAtMs = undefined;
+      log.info("file descriptors left again: readers are accepted");
+    }
+    for (const connection of this.#connections) {
+      const { requests, streaming, answered, sinceMs } = connection;
+      if (streaming) continue;
+      const allowedMs = requests > 0 ? answerTimeoutMs : answered ? idleTimeoutMs : headTimeoutMs;
+      if (nowMs - sinceMs >= allowedMs) this.#cutOff(connection);
+    }
+  }
+}
+
+/** The address, or the /64 network of an IPv6 address, which one machine may have all to itself. */
+function network(hostname: string): string {
+  if (!hostname.includes(":")) return hostname;
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(hostname);
+  if (mapped !== null) return mapped[1]!;
+  const [head, tail] = hostname.split("::").map((part) => part === "" ? [] : part.split(":"));
+  const zeros = tail === undefined ? 0 : 8 - head!.length - tail.length;
+  return [...head!, ...Array(zeros).fill("0"), ...tail ?? []].slice(0, 4).join(":");
+}

@@ -1,0 +1,152 @@
+/**
+ * The device port: accepts TCP connections, as many as allowed, and goes on when the process had no file
+ * descriptors for a while.
+ *
+ * `node:net` of Deno 2.9.6 loses a listener that meets EMFILE: its accept loop ends without an error and without
+ * asking to be woken (`uv_compat/tcp.rs`). Calling `listen` of the listener's handle again makes it look for
+ * connections again, and changes nothing else; so that is done once a second. The bound keeps descriptors free
+ * for the rest of the process; but `node:net` accepts all that wait before the bound is looked at, and files are
+ * opened elsewhere too, so EMFILE can still occur.
+ *
+ * @module
+ */
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+
+import type { Logger } from "@logtape/logtape";
+
+/** Where a {@linkcode DeviceListener} listens, and its bounds. */
+export interface ListenerOptions {
+  /** Address to listen on. */
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** Other processes that set it too may listen on the same port; the system deals out connections. */
+  readonly reusePort: boolean;
+  /** Connections open at once; further ones are closed as soon as they are accepted. */
+  readonly maxConnections: number;
+  /** Whether the process can open another file now; default: always. */
+  readonly hasDescriptors?: () => boolean;
+  /** Receives a line when the port reaches a limit, and when there is room again. */
+  readonly log: Logger;
+}
+
+/**
+ * Connections that may wait to be accepted: a fleet that reconnects all together. The system caps it
+ * (Linux: net.core.somaxconn, 4,096 since 5.4); the usual 511 makes the rest of 5,000 try again after
+ * one second and more.
+ */
+const BACKLOG = 4096;
+
+/** How often the listener is made to look for connections, and file descriptors are looked for. */
+const CHECK_INTERVAL_MS = 1000;
+
+/** Fraction of the limit below which connections must fall before the log reports room again. */
+const ROOM_AGAIN = 0.95;
+
+/** A listening socket. */
+export class DeviceListener {
+  readonly #server: Server;
+  readonly #options: ListenerOptions;
+  readonly #counters: { connectionsRefused: number };
+  readonly #checking: ReturnType<typeof setInterval>;
+  #connections = 0;
+  #full = false;
+  #exhausted = false;
+
+  private constructor(
+    options: ListenerOptions,
+    counters: { connectionsRefused: number },
+    accept: (socket: Socket) => void,
+  ) {
+    this.#options = options;
+    this.#counters = counters;
+    this.#server = createServer({ noDelay: true }, (socket) => this.#take(socket, accept));
+    this.#checking = setInterval(() => this.check(), CHECK_INTERVAL_MS);
+  }
+
+  /** Binds, and gives each connection within the bound to `accept`; rejects when the address cannot be had. */
+  static async listen(
+    options: ListenerOptions,
+    counters: { connectionsRefused: number },
+    accept: (socket: Socket) => void,
+  ): Promise<DeviceListener> {
+    const listener = new DeviceListener(options, counters, accept);
+    try {
+      await bind(listener.#server, options);
+    } catch (error) {
+      clearInterval(listener.#checking);
+      throw error;
+    }
+    return listener;
+  }
+
+  /** TCP port bound. */
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** False while the process has no file descriptor for a further connection. */
+  get accepting(): boolean {
+    return !this.#exhausted;
+  }
+
+  /** Stops listening. */
+  close(): void {
+    clearInterval(this.#checking);
+    this.#server.close();
+  }
+
+  /** Looks for connections that wait; done once a second. */
+  check(): void {
+    const { hasDescriptors = () => true, log } = this.#options;
+    const exhausted = !hasDescriptors();
+    if (exhausted !== this.#exhausted) {
+      this.#exhausted = exhausted;
+      const connections = this.#connections;
+      if (exhausted) log.error("no file descriptors left: devices wait", { connections });
+      else log.info("file descriptors left again: devices are accepted", { connections });
+    }
+    if (!exhausted) acceptAgain(this.#server);
+  }
+
+  #take(socket: Socket, accept: (socket: Socket) => void): void {
+    if (this.#connections >= this.#options.maxConnections) return this.#refuse(socket);
+    this.#connections++;
+    socket.once("close", () => this.#closed());
+    accept(socket);
+  }
+
+  #refuse(socket: Socket): void {
+    this.#counters.connectionsRefused++;
+    socket.on("error", () => {});
+    socket.destroy();
+    if (this.#full) return;
+    this.#full = true;
+    const { maxConnections, log } = this.#options;
+    log.warn("device connections at their limit: further ones are refused", { maxConnections });
+  }
+
+  #closed(): void {
+    this.#connections--;
+    const { maxConnections, log } = this.#options;
+    if (!this.#full || this.#connections > ROOM_AGAIN * (maxConnections - 1)) return;
+    this.#full = false;
+    const { connectionsRefused } = this.#counters;
+    log.info("device connections below their limit again", { maxConnections, connectionsRefused });
+  }
+}
+
+/** See the module's comment. */
+function acceptAgain(server: Server): void {
+  (server as unknown as { _handle?: { listen(backlog: number): number } | null })._handle?.listen(BACKLOG);
+}
+
+function bind(server: Server, { host, port, reusePort }: ListenerOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => {
+      const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+      reject(new Error(`could not listen on ${address}: ${error.message}`, { cause: error }));
+    });
+    server.listen({ host, port, reusePort, backlog: BACKLOG }, resolve);
+  });
+}
