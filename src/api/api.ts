@@ -13,7 +13,7 @@ import { EventStreams } from "./event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
 import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
-import { HttpCounters, type HttpLimits, HttpServer } from "./http_server.ts";
+import { type Handler, HttpCounters, type HttpLimits, HttpServer } from "./http_server.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
 import { Snapshots } from "./snapshot.ts";
@@ -111,10 +111,10 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   });
 
   let closing = false;
-  const handler = (request: Request) =>
+  const handler: Handler = (request, connection) =>
     closing
       ? answerError(new RequestError("UNAVAILABLE", "the api is shutting down: try again"))
-      : app.fetch(request);
+      : app.fetch(request, connection);
   const server = serve({ ...options, answerTimeoutMs: readTimeoutMs }, counters, handler);
 
   const watching = new AbortController();
@@ -148,7 +148,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
 function serve(
   options: HttpLimits & { host: string; port: number; log: Logger },
   counters: HttpCounters,
-  handler: (request: Request) => Response | Promise<Response>,
+  handler: Handler,
 ): HttpServer {
   const { host, port, log } = options;
   // Hono answers for the routes' failures; this is for what fails around it.

@@ -13,6 +13,7 @@ import type { EventLog } from "./event_log.ts";
 import { type EventFeed, eventJson } from "./events.ts";
 import type { Fleet } from "./fleet.ts";
 import { type FleetFigures, periodJson } from "./fleet_figures.ts";
+import type { ReaderConnection } from "./http_server.ts";
 import type { Live } from "./live.ts";
 import { type Orders, SORT_KEYS } from "./order.ts";
 import * as schemas from "./schemas.ts";
@@ -274,7 +275,9 @@ function answerStream(c: Context, open: () => ReadableStream<Uint8Array>) {
   c.header("Cache-Control", "no-store");
   // Asks nginx, which would keep events back until it has a few KiB of them, not to.
   c.header("X-Accel-Buffering", "no");
-  return c.req.raw.method === "HEAD" ? c.body(null) : c.body(open());
+  if (c.req.raw.method === "HEAD") return c.body(null);
+  const connection: ReaderConnection = c.env;
+  return c.body(connection.eventStream(open()));
 }
 
 function eventId(text: string | undefined): number | undefined {

@@ -56,8 +56,17 @@ export class HttpCounters {
   connectionsCut = 0;
 }
 
+/** The connection by which a request came. */
+export interface ReaderConnection {
+  /**
+   * The body of an answer that has no end of its own: it may last, and when `source` fails its connection is
+   * closed, also while the reader takes nothing.
+   */
+  eventStream(source: ReadableStream<Uint8Array>): ReadableStream<Uint8Array>;
+}
+
 /** Answers one request. */
-export type Handler = (request: Request) => Response | Promise<Response>;
+export type Handler = (request: Request, connection: ReaderConnection) => Response | Promise<Response>;
 
 /** Node's is 60 s for a whole head, nginx's as well; a browser and a proxy send it in one packet. */
 const HEAD_TIMEOUT_MS = 10_000;
@@ -80,7 +89,7 @@ const ROOM_AGAIN = 0.95;
 const BACKLOG = 4096;
 
 /** One connection of a reader. */
-interface Connection {
+interface Connection extends ReaderConnection {
   readonly server: Pick<Deno.HttpServer, "finished" | "shutdown">;
   readonly cut: AbortController;
   readonly address: string;
@@ -125,6 +134,7 @@ export class HttpServer {
   #full = false;
   /** When an accept failed last, while the log says so. */
   #exhaustedAtMs: number | undefined;
+  #closed: Promise<void> | undefined;
   #idle: PromiseWithResolvers<void> | undefined;
 
   /** Binds and serves; throws when the address cannot be had. */
@@ -156,7 +166,11 @@ export class HttpServer {
    * readers have taken the last answers, or when `deadline` resolves: from then on those are left to the end of
    * the process, because the engine cannot be stopped once it was asked to wait.
    */
-  async close(deadline: Promise<void>): Promise<void> {
+  close(deadline: Promise<void>): Promise<void> {
+    return this.#closed ??= this.#close(deadline);
+  }
+
+  async #close(deadline: Promise<void>): Promise<void> {
     clearInterval(this.#checking);
     this.#closing.abort();
     this.#listener.close();
@@ -192,7 +206,7 @@ export class HttpServer {
   }
 
   async #take(accepted: Deno.TcpConn): Promise<void> {
-    const address = network(accepted.remoteAddr.hostname);
+    const address = networkOf(accepted.remoteAddr.hostname);
     if (!await this.#makeRoom(address)) {
       accepted.close();
       return this.#refuse();
@@ -201,6 +215,7 @@ export class HttpServer {
     const { onError } = this.#options;
     const serve = (request: Request, info: Deno.ServeHandlerInfo) => this.#answer(connection, request, info);
     const connection: Connection = {
+      eventStream: (source) => this.#eventStream(connection, source),
       server: serveConnection!(accepted, cut.signal, serve, onError, () => {}),
       ...{ cut, address, requests: 0, streaming: false, answered: false, sinceMs: performance.now() },
     };
@@ -230,12 +245,17 @@ export class HttpServer {
       if (--this.#requests === 0) this.#idle?.resolve();
     };
     info.completed.then(completed, completed);
-    const answer = this.#handler(request);
-    const noted = (response: Response) => {
-      if (response.headers.get("content-type") === "text/event-stream") connection.streaming = true;
-      return response;
-    };
-    return answer instanceof Response ? noted(answer) : answer.then(noted);
+    return this.#handler(request, connection);
+  }
+
+  #eventStream(connection: Connection, source: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+    connection.streaming = true;
+    return watched(source, (failed) => {
+      connection.streaming = false;
+      connection.sinceMs = performance.now();
+      // The engine may wait for a reader that takes nothing, and notices no error meanwhile.
+      if (failed && this.#connections.has(connection)) this.#cutOff(connection);
+    });
   }
 
   /** Whether one more connection of `address` may be open, after another one was closed for it if need be. */
@@ -250,7 +270,11 @@ export class HttpServer {
     if (replaced === undefined) return false;
     this.#cutOff(replaced);
     // Its descriptor is closed a turn later; in a flood many turns' worth of them would be open.
-    await replaced.server.finished.catch(() => {});
+    const over = new AbortController();
+    const late = pause(ACCEPT_RETRY_MS, undefined, { signal: over.signal });
+    await Promise.race([replaced.server.finished, late]).catch(() => {});
+    over.abort();
+    await late.catch(() => {}); // aborted
     return true;
   }
 
@@ -302,8 +326,22 @@ export class HttpServer {
   }
 }
 
+/** The same stream; `ended` is called when its source closes or fails, whether or not anything reads. */
+function watched(source: ReadableStream<Uint8Array>, ended: (failed: boolean) => void) {
+  const reader = source.getReader();
+  reader.closed.then(() => ended(false), () => ended(true));
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = await reader.read();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
+}
+
 /** The address, or the /64 network of an IPv6 address, which one machine may have all to itself. */
-function network(hostname: string): string {
+export function networkOf(hostname: string): string {
   if (!hostname.includes(":")) return hostname;
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(hostname);
   if (mapped !== null) return mapped[1]!;
