@@ -73,7 +73,7 @@ export class Program implements AsyncDisposable {
       if (done) {
         throw new Error(`no line says "${message}"; found ${JSON.stringify(this.seen)} ${await this.stderr}`);
       }
-      const line = JSON.parse(value) as LogLine;
+      const line = JSON.parse(value.replaceAll("\0", "")) as LogLine;
       this.seen.push(line);
       if (line.message === message) return line;
     }
@@ -81,6 +81,11 @@ export class Program implements AsyncDisposable {
 
   signal(signal: "SIGINT" | "SIGTERM" | "SIGKILL"): void {
     this.#child.kill(signal);
+  }
+
+  /** Its exit code; unlike {@linkcode end}, reads nothing. */
+  get status(): Promise<number> {
+    return this.#child.status.then(({ code }) => code);
   }
 
   /** All it writes from now on, and its exit code. */
@@ -101,6 +106,7 @@ export class Program implements AsyncDisposable {
     }
     await this.#child.status;
     await this.#lines.return?.();
+    if (!this.#child.stdout.locked) await this.#child.stdout.cancel();
     await this.stderr;
     await Deno.remove(this.#directory, { recursive: true });
   }
