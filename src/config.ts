@@ -193,7 +193,7 @@ export const settings = {
   maxConnections: connections(
     "MAX_CONNECTIONS",
     "ingest",
-    "Device connections open at once; auto: 2 × MAX_STREAMS, if the file limit allows it.",
+    "Device connections open at once; auto: 2 × MAX_STREAMS.",
   ),
   storeGraceMs: duration("STORE_GRACE", {
     default: "5s",
@@ -240,7 +240,7 @@ export const settings = {
   httpMaxConnections: connections(
     "HTTP_MAX_CONNECTIONS",
     "api",
-    "Reader connections open at once; auto: LIVE_MAX_CLIENTS + 1000, likewise.",
+    "Reader connections open at once; auto: LIVE_MAX_CLIENTS + 1000.",
   ),
   httpMaxConnectionsPerAddress: connections(
     "HTTP_MAX_CONNECTIONS_PER_ADDRESS",

@@ -1,5 +1,8 @@
 /**
- * File descriptors: how many this process may open, and how many of them connections may take.
+ * File descriptors: how many are left, and keeping some of them free of connections.
+ *
+ * How many a process may have is not known: Deno has no `getrlimit`, and `/proc/self/limits` takes all
+ * permissions. So this looks whether a few more files can be opened, and closes them again.
  *
  * @module
  */
@@ -9,16 +12,7 @@ import { fileURLToPath } from "node:url";
 /** A file that every role may read. */
 const readablePath = fileURLToPath(new URL("./store/apply.lua", import.meta.url));
 
-/** Descriptors kept back for the store, log, and files that the program opens while it runs. */
-const RESERVED = 64;
-
-/** More are not looked for: each takes some 5 µs at the start. */
-const MAX_COUNTED = 100_000;
-
-/**
- * How many files this process can open besides those it has open, `atMost` at the most. Found by opening
- * them: Deno has no `getrlimit`, and `/proc/self/limits` takes all permissions.
- */
+/** How many files this process can open besides those it has open, `atMost` at the most: 5 to 25 µs each. */
 export function countDescriptors(atMost: number): number {
   const opened: number[] = [];
   try {
@@ -31,70 +25,31 @@ export function countDescriptors(atMost: number): number {
   return opened.length;
 }
 
-/** Whether this process can open one more file. */
-export function hasDescriptors(): boolean {
-  return countDescriptors(1) === 1;
-}
-
 /** Whether `error` says that there are no file descriptors left, for this process or for the system. */
 export function isExhausted(error: unknown): boolean {
   const code = (error as { code?: unknown } | undefined)?.code;
   return code === "EMFILE" || code === "ENFILE";
 }
 
-/** What {@linkcode connectionLimits} goes by. */
-export interface WantedConnections {
-  /** `MAX_CONNECTIONS`. */
-  readonly maxConnections: number | "auto";
-  /** `HTTP_MAX_CONNECTIONS`. */
-  readonly httpMaxConnections: number | "auto";
-  /** `HTTP_MAX_CONNECTIONS_PER_ADDRESS`. */
-  readonly httpMaxConnectionsPerAddress: number | "auto";
-  /** `MAX_STREAMS`; 0 without the ingest role. */
-  readonly maxStreams: number;
-  /** `LIVE_MAX_CLIENTS`; 0 without the api role. */
-  readonly liveMaxClients: number;
-}
-
-/** Bounds of the connections of one process. */
-export interface ConnectionLimits {
-  /** Devices' connections open at once. */
-  readonly maxConnections: number;
-  /** Readers' connections open at once. */
-  readonly httpMaxConnections: number;
-  /** Of these from one address. */
-  readonly httpMaxConnectionsPerAddress: number;
-  /** Both bounds fit into the file descriptors that were found. */
-  readonly fit: boolean;
+/** File descriptors that one kind of connection leaves to the rest of the process. */
+export interface DescriptorReserve {
+  /** How many. */
+  readonly descriptors: number;
+  /** How many of them are free now. */
+  readonly count: () => number;
 }
 
 /**
- * The bounds that were given, and for `auto` of devices twice `maxStreams`, of readers 1,000 above
- * `liveMaxClients`, or as many as the file descriptors allow: then readers have a quarter of those, devices the
- * rest. Of one address: three quarters of the readers.
+ * For devices and for readers, who are served with what devices have left; both leave some to the store, the log
+ * and other files. Smaller where the process has fewer than 512 altogether.
  */
-export function connectionLimits(wanted: WantedConnections, count = countDescriptors): ConnectionLimits {
-  const { maxStreams, liveMaxClients } = wanted;
-  const devices = given(wanted.maxConnections) ?? 2 * maxStreams;
-  const readers = given(wanted.httpMaxConnections) ?? (liveMaxClients > 0 ? liveMaxClients + 1000 : 0);
-  const sum = devices + readers + RESERVED;
-  const found = count(Math.min(sum, MAX_COUNTED));
-  const free = found >= sum ? sum : found - Math.min(RESERVED, Math.floor(found / 4));
-  const readersShare = Math.max(1, devices === 0 ? free : Math.floor(free / 4));
-  const httpMaxConnections = found >= sum
-    ? readers
-    : given(wanted.httpMaxConnections) ?? Math.min(readers, readersShare);
-  const devicesShare = Math.max(1, free - httpMaxConnections);
-  const maxConnections = given(wanted.maxConnections) ?? Math.min(devices, devicesShare);
-  return {
-    maxConnections,
-    httpMaxConnections,
-    httpMaxConnectionsPerAddress: given(wanted.httpMaxConnectionsPerAddress) ??
-      Math.ceil(httpMaxConnections * 3 / 4),
-    fit: found === MAX_COUNTED || maxConnections + httpMaxConnections <= free,
+export function descriptorReserves(
+  count = countDescriptors,
+): { readonly devices: DescriptorReserve; readonly readers: DescriptorReserve } {
+  const found = count(512);
+  const reserve = (part: number): DescriptorReserve => {
+    const descriptors = Math.max(1, Math.ceil(found / part));
+    return { descriptors, count: () => count(descriptors) };
   };
-}
-
-function given(value: number | "auto"): number | undefined {
-  return value === "auto" ? undefined : value;
+  return { devices: reserve(4), readers: reserve(16) };
 }

@@ -17,7 +17,7 @@ import {
   helpText,
   parseConfig,
 } from "./config.ts";
-import { type ConnectionLimits, connectionLimits, hasDescriptors } from "./descriptors.ts";
+import { type DescriptorReserve, descriptorReserves } from "./descriptors.ts";
 import { LineWriter } from "./line_writer.ts";
 import { startLogging } from "./log.ts";
 import { openRedisStore } from "./store/redis.ts";
@@ -110,8 +110,8 @@ export async function startTally(
   // Parts stop in reverse: last in, first out.
   await using parts = new AsyncDisposableStack();
 
-  // First of all: for a moment it takes every descriptor there is.
-  const limits = limitsOf(config, log);
+  // Before files are opened: for a moment it may take every descriptor there is.
+  const reserves = descriptorReserves();
   const store = await openStore(config, log);
   parts.defer(() => store.close());
 
@@ -120,10 +120,10 @@ export async function startTally(
     ...config,
     host: config.httpHost,
     port: config.httpPort,
-    maxConnections: limits.httpMaxConnections,
-    maxConnectionsPerAddress: limits.httpMaxConnectionsPerAddress,
+    ...httpLimits(config),
+    reserve: reserves.readers,
     notReady: () =>
-      devicePort?.accepting === false ? "the device port has no file descriptors left" : undefined,
+      devicePort?.accepting === false ? "too few file descriptors are left for the device port" : undefined,
     logLinesDropped,
     webhook: configuredWebhook(config),
     store,
@@ -139,7 +139,14 @@ export async function startTally(
     ? undefined
     : workerCount(config) > 1
     ? startIngestWorkers(config, drainTimeoutMs, log)
-    : devicePort = await startIngestHere({ config, limits, drainTimeoutMs, store, log, logLinesDropped });
+    : devicePort = await startIngestHere({
+      config,
+      reserve: reserves.devices,
+      drainTimeoutMs,
+      store,
+      log,
+      logLinesDropped,
+    });
   if (ingest !== undefined) {
     parts.defer(async () => {
       if (!await ingest.drain()) throw new Error(tooLate(config));
@@ -155,37 +162,25 @@ export async function startTally(
   };
 }
 
+/** Bounds of readers' connections; `auto` leaves room beside the streams, and to others than one address. */
+function httpLimits({ httpMaxConnections, httpMaxConnectionsPerAddress, liveMaxClients }: Config) {
+  const maxConnections = httpMaxConnections === "auto" ? liveMaxClients + 1000 : httpMaxConnections;
+  const maxConnectionsPerAddress = httpMaxConnectionsPerAddress === "auto"
+    ? Math.ceil(maxConnections * 3 / 4)
+    : httpMaxConnectionsPerAddress;
+  return { maxConnections, maxConnectionsPerAddress };
+}
+
 /** A running ingest role, in this process or in several. */
 interface Ingest extends Listener {
   readonly finished: Promise<void>;
   drain(): Promise<boolean>;
 }
 
-/** The bounds of this process's connections; the log has a line when the system does not allow as many. */
-function limitsOf(config: Config, log: Logger): ConnectionLimits {
-  const ingests = config.role !== "api" && workerCount(config) === 1;
-  const limits = connectionLimits({
-    ...config,
-    ...(ingests ? {} : { maxConnections: "auto", maxStreams: 0 }),
-    ...(config.role === "ingest" ? { httpMaxConnections: "auto", liveMaxClients: 0 } : {}),
-  });
-  if (!limits.fit) {
-    const { maxConnections, httpMaxConnections } = limits;
-    const toChange =
-      "raise the limit of open files (ulimit -n), or lower MAX_CONNECTIONS, HTTP_MAX_CONNECTIONS";
-    log.warn("more connections allowed than the limit of open files", {
-      ...(ingests ? { maxConnections } : {}),
-      ...(config.role === "ingest" ? {} : { httpMaxConnections }),
-      toChange,
-    });
-  }
-  return limits;
-}
-
 /** What {@linkcode startIngestHere} needs. */
 interface IngestHere {
   readonly config: Config;
-  readonly limits: ConnectionLimits;
+  readonly reserve: DescriptorReserve;
   readonly drainTimeoutMs: number;
   readonly store: Store;
   readonly log: Logger;
@@ -193,7 +188,7 @@ interface IngestHere {
 }
 
 async function startIngestHere(
-  { config, limits, drainTimeoutMs, store, log, logLinesDropped }: IngestHere,
+  { config, reserve, drainTimeoutMs, store, log, logLinesDropped }: IngestHere,
 ): Promise<Ingest & { readonly accepting: boolean }> {
   // Loaded only where it runs, because it reads the proto file, which the api may not.
   const { startIngest } = await import("./ingest/ingest.ts");
@@ -204,8 +199,8 @@ async function startIngestHere(
     hostName: Deno.hostname(),
     pid: Deno.pid,
     reusePort: config.worker > 0,
-    maxConnections: limits.maxConnections,
-    hasDescriptors,
+    maxConnections: config.maxConnections === "auto" ? 2 * config.maxStreams : config.maxConnections,
+    reserve,
     logLinesDropped,
     drainTimeoutMs,
     store,

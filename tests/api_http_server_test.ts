@@ -5,13 +5,8 @@ import { setTimeout as pause } from "node:timers/promises";
 import { getLogger } from "@logtape/logtape";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
-import {
-  type Handler,
-  HttpCounters,
-  HttpServer,
-  type HttpServerOptions,
-  networkOf,
-} from "../src/api/http_server.ts";
+import { type Handler, HttpCounters, HttpServer, type HttpServerOptions } from "../src/api/http_server.ts";
+import { networkOf } from "../src/api/network.ts";
 import { until } from "./until.ts";
 
 const large = new Uint8Array(50_000_000);

@@ -2,9 +2,9 @@
 import { connect, type Socket } from "node:net";
 
 import { status } from "@grpc/grpc-js";
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals, assertGreater, assertLess } from "@std/assert";
 
-import { framedPacket, packet, RawCall } from "./harness.ts";
+import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "./harness.ts";
 import { Program } from "./program.ts";
 import { until } from "./until.ts";
 
@@ -49,68 +49,64 @@ async function httpStatus(port: number, path: string): Promise<number> {
   return response.status;
 }
 
-Deno.test("MAX_CONNECTIONS above the file limit: the device port accepts again when there are files again", async () => {
-  await using program = await Program.start(["--role", "ingest"], { MAX_CONNECTIONS: "1000" }, { shell });
-  const port = Number((await program.line("ingest listening"))["port"]);
-  assertEquals(await sendOne(port), status.OK);
-  {
-    using connections = new Connections();
-    await connections.open(port, 200);
-    await program.line("no file descriptors left: devices wait");
-  }
-  await program.line("file descriptors left again: devices are accepted");
-  assertEquals(await sendOne(port), status.OK);
-  program.signal("SIGTERM");
-  assertEquals((await program.end()).code, 0);
-});
-
-Deno.test("MAX_CONNECTIONS by default: surplus devices are refused, the others and readers are served", async () => {
+Deno.test("Devices beyond the file limit are refused; readers are served, and told; then it accepts again", async () => {
   await using program = await Program.start([], {}, { shell });
   const http = Number((await program.line("api listening"))["port"]);
   const port = Number((await program.line("ingest listening"))["port"]);
+  const instance = async () => (await (await fetch(`http://127.0.0.1:${http}/fleet`)).json()).instances[0];
   await using early = new RawCall(port);
+  await early.send(framedPacket(packet()));
+  assertEquals(await httpStatus(http, "/readyz"), 200);
+  {
+    using connections = new Connections();
+    await connections.open(port, 300);
+    await program.line("too few file descriptors left: further devices are refused");
+    for (const path of ["/healthz", "/", "/metrics"]) assertEquals(await httpStatus(http, path), 200, path);
+    assertEquals(await httpStatus(http, "/readyz"), 503);
+    await until(async () => !(await instance()).accepting, "the report tells that it does not accept");
+    await early.send(framedPacket(packet()));
+  }
+  await program.line("file descriptors left again: devices are accepted");
+  await until(async () => await httpStatus(http, "/readyz") === 200, "it is ready again");
+  for (let i = 0; i < 10; i++) assertEquals(await sendOne(port), status.OK);
+  assertEquals((await early.finish(framedPacket(packet()))).ack?.stored, 3);
+  await until(async () => (await instance()).accepting, "the report tells that it accepts");
+  assertGreater((await instance()).connections_refused, 20);
+  program.signal("SIGTERM");
+  assertEquals((await program.end()).code, 0);
+  const lines = program.seen.filter(({ message }) => message.includes("file descriptors"));
+  assertLess(lines.length, 10);
+});
+
+Deno.test("Connections above MAX_CONNECTIONS are closed at once and counted, until others end", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store, maxConnections: 20 });
+  await using early = new RawCall(ingest.port);
   await early.send(framedPacket(packet()));
   {
     using connections = new Connections();
-    await connections.open(port, 200);
-    const { maxConnections } = await program.line(
-      "device connections at their limit: further ones are refused",
-    );
-    await until(() => connections.size < Number(maxConnections), "the surplus is closed");
-    for (const path of ["/healthz", "/readyz", "/", "/metrics"]) {
-      assertEquals(await httpStatus(http, path), 200, path);
-    }
-    const fleet = await (await fetch(`http://127.0.0.1:${http}/fleet`)).json();
-    const [instance] = fleet.instances;
-    assertEquals([instance.max_connections, instance.accepting], [maxConnections, true]);
+    await connections.open(ingest.port, 100);
+    await until(() => connections.size === 19, "the surplus is closed");
+    assertEquals([ingest.counters.connectionsRefused, ingest.accepting], [81, true]);
+    await early.send(framedPacket(packet()));
   }
-  await program.line("device connections below their limit again");
-  assertEquals(await sendOne(port), status.OK);
-  assertEquals((await early.finish(framedPacket(packet()))).ack?.stored, 2);
-  await until(async () => {
-    const fleet = await (await fetch(`http://127.0.0.1:${http}/fleet`)).json();
-    return fleet.instances[0].connections_refused > 50;
-  }, "the refused connections are counted");
-  program.signal("SIGTERM");
-  assertEquals((await program.end()).code, 0);
-  const lines = program.seen.filter(({ message }) => message.startsWith("device connections"));
-  assert(lines.length < 10, `${lines.length} lines`);
+  await until(async () => await sendOne(ingest.port) === status.OK, "there is room again");
+  assertEquals((await early.finish(framedPacket(packet()))).ack?.stored, 3);
 });
 
-Deno.test("HTTP_MAX_CONNECTIONS above the file limit: the api accepts again, and does not end", async () => {
-  await using program = await Program.start(["--role", "api"], { HTTP_MAX_CONNECTIONS: "1000" }, { shell });
+Deno.test("Readers beyond the file limit: the api accepts again, and does not end", async () => {
+  await using program = await Program.start(["--role", "api"], { LIVE_MAX_CLIENTS: "5000" }, { shell });
   const port = Number((await program.line("api listening"))["port"]);
   {
     using connections = new Connections();
     await connections.open(port, 200, "GET / HTTP/1.1\r\nHost: half");
-    await program.line("no file descriptors left: idle readers are cut, others wait");
   }
   await until(async () => await httpStatus(port, "/healthz") === 200, "it answers again");
   program.signal("SIGTERM");
   assertEquals((await program.end()).code, 0);
 });
 
-Deno.test("HTTP_MAX_CONNECTIONS by default: half requests give way, readers are served", async () => {
+Deno.test("Half requests beyond the file limit give way to readers", async () => {
   await using program = await Program.start(["--role", "api"], {}, { shell });
   const port = Number((await program.line("api listening"))["port"]);
   using connections = new Connections();

@@ -5,6 +5,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import type { DescriptorReserve } from "../descriptors.ts";
 import { httpStatus, RequestError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { createApp } from "./app.ts";
@@ -13,7 +14,13 @@ import { EventStreams } from "./event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
 import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
-import { type Handler, HttpCounters, type HttpLimits, HttpServer } from "./http_server.ts";
+import {
+  type Handler,
+  HttpCounters,
+  type HttpLimits,
+  HttpServer,
+  type HttpServerOptions,
+} from "./http_server.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
 import { Snapshots } from "./snapshot.ts";
@@ -39,6 +46,8 @@ export interface ApiOptions extends Omit<HttpLimits, "answerTimeoutMs"> {
   readonly prometheusMaxDevices: number;
   /** Streams of `/live` and `/events`, at most. */
   readonly liveMaxClients: number;
+  /** File descriptors that connections leave to the rest of the process; default: none. */
+  readonly reserve?: DescriptorReserve;
   /** Why this process should be given no traffic, besides what the api itself knows; default: nothing. */
   readonly notReady?: () => string | undefined;
   /** Log lines that this process has dropped so far; default: none. */
@@ -146,7 +155,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
 
 /** Throws if the address cannot be bound. */
 function serve(
-  options: HttpLimits & { host: string; port: number; log: Logger },
+  options: Omit<HttpServerOptions, "onError">,
   counters: HttpCounters,
   handler: Handler,
 ): HttpServer {

@@ -15,7 +15,8 @@ import { setTimeout as pause } from "node:timers/promises";
 
 import type { Logger } from "@logtape/logtape";
 
-import { isExhausted } from "../descriptors.ts";
+import { type DescriptorReserve, isExhausted } from "../descriptors.ts";
+import { networkOf } from "./network.ts";
 
 /** Bounds of the readers' connections. */
 export interface HttpLimits {
@@ -40,6 +41,8 @@ export interface HttpServerOptions extends HttpLimits {
   readonly host: string;
   /** TCP port; 0 takes a free one. */
   readonly port: number;
+  /** With fewer file descriptors free than these, a further connection has to take another's place; default: none. */
+  readonly reserve?: DescriptorReserve | undefined;
   /** Answers what the handler failed to answer. */
   readonly onError: (error: unknown) => Response;
   /** Receives a line when a limit is reached, and when there is room again. */
@@ -85,6 +88,9 @@ const FREED_PER_FAILURE = 16;
 
 /** Fraction of the limit below which connections must fall before the log reports room again. */
 const ROOM_AGAIN = 0.95;
+
+/** Connections accepted between two looks at the file descriptors. */
+const ACCEPTED_PER_CHECK = 64;
 
 const BACKLOG = 4096;
 
@@ -132,6 +138,9 @@ export class HttpServer {
   readonly #accepting: Promise<void>;
   #requests = 0;
   #full = false;
+  #acceptedSinceCheck = 0;
+  /** Too few file descriptors are free. */
+  #short = false;
   /** When an accept failed last, while the log says so. */
   #exhaustedAtMs: number | undefined;
   #closed: Promise<void> | undefined;
@@ -196,6 +205,20 @@ export class HttpServer {
     }
   }
 
+  #checkDescriptors(): void {
+    const { reserve } = this.#options;
+    if (this.#acceptedSinceCheck === 0 && !this.#short || reserve === undefined) return;
+    this.#acceptedSinceCheck = 0;
+    this.#short = reserve.count() < reserve.descriptors;
+  }
+
+  /** Devices may have taken too many in a burst, and close them just now. */
+  async #descriptorsCome(): Promise<boolean> {
+    await pause(ACCEPT_RETRY_MS, undefined, { signal: this.#closing.signal }).catch(() => {}); // aborted
+    this.#checkDescriptors();
+    return !this.#short && this.#connections.size < this.#options.maxConnections;
+  }
+
   /** Frees descriptors; done after each accept that failed for want of them. */
   #exhausted(): void {
     if (this.#exhaustedAtMs === undefined) {
@@ -206,6 +229,7 @@ export class HttpServer {
   }
 
   async #take(accepted: Deno.TcpConn): Promise<void> {
+    if (++this.#acceptedSinceCheck >= ACCEPTED_PER_CHECK) this.#checkDescriptors();
     const address = networkOf(accepted.remoteAddr.hostname);
     if (!await this.#makeRoom(address)) {
       accepted.close();
@@ -264,10 +288,10 @@ export class HttpServer {
     let replaced: Connection | undefined;
     if ((this.#perAddress.get(address) ?? 0) >= maxConnectionsPerAddress) {
       replaced = this.#waiting.values().find((waiting) => waiting.address === address);
-    } else if (this.#connections.size >= maxConnections) {
+    } else if (this.#short || this.#connections.size >= maxConnections) {
       [replaced] = this.#waiting;
     } else return true;
-    if (replaced === undefined) return false;
+    if (replaced === undefined) return this.#short && await this.#descriptorsCome();
     this.#cutOff(replaced);
     // Its descriptor is closed a turn later; in a flood many turns' worth of them would be open.
     const over = new AbortController();
@@ -312,6 +336,7 @@ export class HttpServer {
   }
 
   #checkDeadlines(nowMs: number, headTimeoutMs: number, idleTimeoutMs: number): void {
+    this.#checkDescriptors();
     const { answerTimeoutMs, log } = this.#options;
     if (this.#exhaustedAtMs !== undefined && nowMs - this.#exhaustedAtMs > CHECK_INTERVAL_MS) {
       this.#exhaustedAtMs = undefined;
@@ -338,14 +363,4 @@ function watched(source: ReadableStream<Uint8Array>, ended: (failed: boolean) =>
     },
     cancel: (reason) => reader.cancel(reason),
   }, { highWaterMark: 0 });
-}
-
-/** The address, or the /64 network of an IPv6 address, which one machine may have all to itself. */
-export function networkOf(hostname: string): string {
-  if (!hostname.includes(":")) return hostname;
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(hostname);
-  if (mapped !== null) return mapped[1]!;
-  const [head, tail] = hostname.split("::").map((part) => part === "" ? [] : part.split(":"));
-  const zeros = tail === undefined ? 0 : 8 - head!.length - tail.length;
-  return [...head!, ...Array(zeros).fill("0"), ...tail ?? []].slice(0, 4).join(":");
 }

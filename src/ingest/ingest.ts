@@ -5,6 +5,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import type { DescriptorReserve } from "../descriptors.ts";
 import { RequestError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { IngestCounters } from "./counters.ts";
@@ -40,8 +41,8 @@ export interface IngestOptions {
   readonly maxStreams: number;
   /** Connections open at once. */
   readonly maxConnections: number;
-  /** Whether the process can open another file now; default: always. */
-  readonly hasDescriptors?: () => boolean;
+  /** File descriptors that connections leave to the rest of the process; default: none. */
+  readonly reserve?: DescriptorReserve;
   /** Log lines that this process has dropped so far; default: none. */
   readonly logLinesDropped?: () => number;
   /** How long the store may fail before the health service says so. */
@@ -74,7 +75,7 @@ export interface RunningIngest {
   readonly fastPath: boolean;
   /** What it has done so far. */
   readonly counters: IngestCounters;
-  /** False while the process has no file descriptor for a further connection. */
+  /** False while too few file descriptors are free for further connections. */
   readonly accepting: boolean;
   /**
    * Ends the role without losing anything: stops accepting and reading, stores what was read, tells

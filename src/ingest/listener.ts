@@ -4,15 +4,17 @@
  *
  * `node:net` of Deno 2.9.6 loses a listener that meets EMFILE: its accept loop ends without an error and without
  * asking to be woken (`uv_compat/tcp.rs`). Calling `listen` of the listener's handle again makes it look for
- * connections again, and changes nothing else; so that is done once a second. The bound keeps descriptors free
- * for the rest of the process; but `node:net` accepts all that wait before the bound is looked at, and files are
- * opened elsewhere too, so EMFILE can still occur.
+ * connections again, and changes nothing else; so that is done once a second. Some descriptors are kept free for
+ * the rest of the process; but `node:net` accepts all that wait before this code is called for the first of them,
+ * and files are opened elsewhere too, so EMFILE can still occur.
  *
  * @module
  */
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 
 import type { Logger } from "@logtape/logtape";
+
+import type { DescriptorReserve } from "../descriptors.ts";
 
 /** Where a {@linkcode DeviceListener} listens, and its bounds. */
 export interface ListenerOptions {
@@ -24,8 +26,8 @@ export interface ListenerOptions {
   readonly reusePort: boolean;
   /** Connections open at once; further ones are closed as soon as they are accepted. */
   readonly maxConnections: number;
-  /** Whether the process can open another file now; default: always. */
-  readonly hasDescriptors?: () => boolean;
+  /** With fewer file descriptors free than these, further connections are closed likewise; default: none. */
+  readonly reserve?: DescriptorReserve;
   /** Receives a line when the port reaches a limit, and when there is room again. */
   readonly log: Logger;
 }
@@ -40,6 +42,9 @@ const BACKLOG = 4096;
 /** How often the listener is made to look for connections, and file descriptors are looked for. */
 const CHECK_INTERVAL_MS = 1000;
 
+/** Connections accepted between two looks at the file descriptors: a burst may take as many too many. */
+const ACCEPTED_PER_CHECK = 512;
+
 /** Fraction of the limit below which connections must fall before the log reports room again. */
 const ROOM_AGAIN = 0.95;
 
@@ -49,9 +54,11 @@ export class DeviceListener {
   readonly #options: ListenerOptions;
   readonly #counters: { connectionsRefused: number };
   readonly #checking: ReturnType<typeof setInterval>;
-  #connections = 0;
+  /** In the order in which they were accepted. */
+  readonly #sockets = new Set<Socket>();
+  #acceptedSinceCheck = 0;
   #full = false;
-  #exhausted = false;
+  #short = false;
 
   private constructor(
     options: ListenerOptions,
@@ -85,9 +92,9 @@ export class DeviceListener {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** False while the process has no file descriptor for a further connection. */
+  /** False while too few file descriptors are free for further connections. */
   get accepting(): boolean {
-    return !this.#exhausted;
+    return !this.#short;
   }
 
   /** Stops listening. */
@@ -96,23 +103,38 @@ export class DeviceListener {
     this.#server.close();
   }
 
-  /** Looks for connections that wait; done once a second. */
+  /** Looks for file descriptors, and for connections that wait; done once a second. */
   check(): void {
-    const { hasDescriptors = () => true, log } = this.#options;
-    const exhausted = !hasDescriptors();
-    if (exhausted !== this.#exhausted) {
-      this.#exhausted = exhausted;
-      const connections = this.#connections;
-      if (exhausted) log.error("no file descriptors left: devices wait", { connections });
-      else log.info("file descriptors left again: devices are accepted", { connections });
+    this.#checkDescriptors();
+    acceptAgain(this.#server);
+  }
+
+  #checkDescriptors(): void {
+    const { reserve, log } = this.#options;
+    this.#acceptedSinceCheck = 0;
+    if (reserve === undefined) return;
+    const free = reserve.count(), connections = this.#sockets.size;
+    const short = free < reserve.descriptors;
+    // A burst has taken what others need, the store's next connection for one: the latest have to go again.
+    if (free < reserve.descriptors / 2) this.#closeLatest(reserve.descriptors - free);
+    if (short === this.#short) return;
+    this.#short = short;
+    if (short) log.error("too few file descriptors left: further devices are refused", { connections, free });
+    else log.info("file descriptors left again: devices are accepted", { connections });
+  }
+
+  #closeLatest(count: number): void {
+    for (const socket of [...this.#sockets].slice(-count)) {
+      this.#counters.connectionsRefused++;
+      socket.destroy();
     }
-    if (!exhausted) acceptAgain(this.#server);
   }
 
   #take(socket: Socket, accept: (socket: Socket) => void): void {
-    if (this.#connections >= this.#options.maxConnections) return this.#refuse(socket);
-    this.#connections++;
-    socket.once("close", () => this.#closed());
+    if (++this.#acceptedSinceCheck >= ACCEPTED_PER_CHECK) this.#checkDescriptors();
+    if (this.#short || this.#sockets.size >= this.#options.maxConnections) return this.#refuse(socket);
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#closed(socket));
     accept(socket);
   }
 
@@ -120,16 +142,16 @@ export class DeviceListener {
     this.#counters.connectionsRefused++;
     socket.on("error", () => {});
     socket.destroy();
-    if (this.#full) return;
+    if (this.#full || this.#short) return;
     this.#full = true;
     const { maxConnections, log } = this.#options;
     log.warn("device connections at their limit: further ones are refused", { maxConnections });
   }
 
-  #closed(): void {
-    this.#connections--;
+  #closed(socket: Socket): void {
+    this.#sockets.delete(socket);
     const { maxConnections, log } = this.#options;
-    if (!this.#full || this.#connections > ROOM_AGAIN * (maxConnections - 1)) return;
+    if (!this.#full || this.#sockets.size > ROOM_AGAIN * (maxConnections - 1)) return;
     this.#full = false;
     const { connectionsRefused } = this.#counters;
     log.info("device connections below their limit again", { maxConnections, connectionsRefused });

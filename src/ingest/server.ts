@@ -8,6 +8,7 @@ import type { Duplex } from "node:stream";
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
+import { redirectGrpcJsLog } from "../grpc_js_log.ts";
 import { guardHttp2 } from "../http2/node_http2_guard.ts";
 import { SERVICE_NAMES } from "../telemetry_proto.ts";
 import type { IngestCounters } from "./counters.ts";
@@ -50,6 +51,7 @@ export class TelemetryServer {
   private constructor(ingest: Ingest, options: ServerOptions) {
     this.#counters = ingest.counters;
     guardHttp2();
+    redirectGrpcJsLog(options.log);
     this.#server = new Server({
       "grpc.max_receive_message_length": options.maxMessageBytes,
       // Its bookkeeping per message is of no use here, and the quick way does not feed it.
@@ -92,7 +94,7 @@ export class TelemetryServer {
     return this.#connections.size;
   }
 
-  /** False while the process has no file descriptor for a further connection. */
+  /** False while too few file descriptors are free for further connections. */
   get accepting(): boolean {
     return this.#listener.accepting;
   }
