@@ -90,7 +90,11 @@ export interface RunningApi {
 }
 
 /** Starts the api; rejects if the address cannot be bound. It need not reach the store to start. */
-export async function startApi(options: ApiOptions): Promise<RunningApi> {
+export function startApi(options: ApiOptions): Promise<RunningApi> {
+  return Promise.try(start, options);
+}
+
+function start(options: ApiOptions): RunningApi {
   const { store, log, offlineAfterMs, prometheusMaxDevices, liveMaxClients } = options;
   const { now = () => performance.now(), unixNow = Date.now } = options;
   const { maxAgeMs = MAX_AGE_MS, warmForMs = WARM_FOR_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
