@@ -5,8 +5,10 @@ import { setTimeout as pause } from "node:timers/promises";
 import { getLogger } from "@logtape/logtape";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
-import { type Handler, HttpCounters, HttpServer, type HttpServerOptions } from "../src/api/http_server.ts";
+import { HttpServer } from "../src/api/http_server.ts";
 import { networkOf } from "../src/api/network.ts";
+import { PlainHttpServer } from "../src/api/plain_http_server.ts";
+import { type Handler, HttpCounters, type HttpServerOptions } from "../src/api/reader_server.ts";
 import { until } from "./until.ts";
 
 const large = new Uint8Array(50_000_000);
@@ -38,6 +40,15 @@ interface Served extends AsyncDisposable {
   readonly counters: HttpCounters;
   readonly routes: Routes;
 }
+
+const defaults = {
+  host: "127.0.0.1",
+  port: 0,
+  maxConnections: 100,
+  maxConnectionsPerAddress: 100,
+  answerTimeoutMs: 60_000,
+  onError: () => new Response(null, { status: 500 }),
+};
 
 function serve(options: Partial<HttpServerOptions> = {}): Served {
   const counters = new HttpCounters(), routes = new Routes();
@@ -231,6 +242,22 @@ Deno.test("HttpServer serves a reader beside 3,000 half requests", async () => {
   assertEquals(server.counters.connectionsRefused, 0);
   for (const attacker of attackers) attacker[Symbol.dispose]();
   assertStringIncludes(await (await fetch(`http://127.0.0.1:${server.port}/x`)).text(), "answer to /x");
+});
+
+Deno.test("PlainHttpServer serves, and closes within its deadline", async () => {
+  const routes = new Routes();
+  const server = new PlainHttpServer({ ...defaults, log: getLogger(["tally", "test"]) }, routes.handler);
+  const { port } = server.address;
+  using idle = new Reader(port).ask("/a"), held = new Reader(port).ask("/held");
+  await idle.answered("answer to /a");
+  await until(() => routes.holding === 1, "it is under way");
+  const deadline = server.idle();
+  routes.held.resolve();
+  await deadline;
+  await held.answered("answer to /held");
+  await server.close(new Promise(() => {}));
+  await until(() => idle.closed && held.closed, "both are closed");
+  Deno.listen({ hostname: "127.0.0.1", port }).close();
 });
 
 Deno.test("networkOf() is the address, or the /64 network of an IPv6 address", () => {

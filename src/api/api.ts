@@ -14,15 +14,17 @@ import { EventStreams } from "./event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
 import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
+import { HttpServer, servesConnections } from "./http_server.ts";
+import { Live } from "./live.ts";
+import { Orders } from "./order.ts";
+import { PlainHttpServer } from "./plain_http_server.ts";
 import {
   type Handler,
   HttpCounters,
   type HttpLimits,
-  HttpServer,
   type HttpServerOptions,
-} from "./http_server.ts";
-import { Live } from "./live.ts";
-import { Orders } from "./order.ts";
+  type ReaderServer,
+} from "./reader_server.ts";
 import { Snapshots } from "./snapshot.ts";
 import { deliverEvents, FIRST_RETRY_MS, type Webhook } from "./webhook.ts";
 
@@ -162,7 +164,7 @@ function serve(
   options: Omit<HttpServerOptions, "onError">,
   counters: HttpCounters,
   handler: Handler,
-): HttpServer {
+): ReaderServer {
   const { host, port, log } = options;
   // Hono answers for the routes' failures; this is for what fails around it.
   const onError = (error: unknown) => {
@@ -170,7 +172,8 @@ function serve(
     return answerError(error);
   };
   try {
-    return new HttpServer({ ...options, onError }, counters, handler);
+    const all = { ...options, onError };
+    return servesConnections ? new HttpServer(all, counters, handler) : new PlainHttpServer(all, handler);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`cannot serve HTTP on ${host} port ${port}: ${reason}; choose another address or port`, {

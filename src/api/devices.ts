@@ -13,9 +13,9 @@ import type { EventLog } from "./event_log.ts";
 import { type EventFeed, eventJson } from "./events.ts";
 import type { Fleet } from "./fleet.ts";
 import { type FleetFigures, periodJson } from "./fleet_figures.ts";
-import type { ReaderConnection } from "./http_server.ts";
 import type { Live } from "./live.ts";
 import { type Orders, SORT_KEYS } from "./order.ts";
+import type { ReaderConnection } from "./reader_server.ts";
 import * as schemas from "./schemas.ts";
 
 /** What the routes need. */
