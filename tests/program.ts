@@ -69,7 +69,7 @@ export class Program implements AsyncDisposable {
   /** The next log line with this message. */
   async line(message: string): Promise<LogLine> {
     for (;;) {
-      const { value, done } = await this.#lines.next();
+      const { value, done } = await withinTime(this.#lines.next(), `no line says "${message}" in a minute`);
       if (done) {
         throw new Error(`no line says "${message}"; found ${JSON.stringify(this.seen)} ${await this.stderr}`);
       }
@@ -109,6 +109,16 @@ export class Program implements AsyncDisposable {
     if (!this.#child.stdout.locked) await this.#child.stdout.cancel();
     await this.stderr;
     await Deno.remove(this.#directory, { recursive: true });
+  }
+}
+
+async function withinTime<T>(work: Promise<T>, tooLate: string): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(tooLate)), 60_000);
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -48,14 +48,18 @@ const ACCEPTED_PER_CHECK = 512;
 /** Fraction of the limit below which connections must fall before the log reports room again. */
 const ROOM_AGAIN = 0.95;
 
+/** The connections open, in the order in which they were accepted: whoever takes them keeps this. */
+export type Connections = ReadonlySet<{ readonly socket: Socket }>;
+
 /** A listening socket. */
 export class DeviceListener {
+  /** TCP port bound. */
+  port = 0;
   readonly #server: Server;
   readonly #options: ListenerOptions;
   readonly #counters: { connectionsRefused: number };
   readonly #checking: ReturnType<typeof setInterval>;
-  /** In the order in which they were accepted. */
-  readonly #sockets = new Set<Socket>();
+  readonly #connections: Connections;
   #acceptedSinceCheck = 0;
   #full = false;
   #short = false;
@@ -63,33 +67,34 @@ export class DeviceListener {
   private constructor(
     options: ListenerOptions,
     counters: { connectionsRefused: number },
+    connections: Connections,
     accept: (socket: Socket) => void,
   ) {
     this.#options = options;
     this.#counters = counters;
+    this.#connections = connections;
     this.#server = createServer({ noDelay: true }, (socket) => this.#take(socket, accept));
     this.#checking = setInterval(() => this.check(), CHECK_INTERVAL_MS);
   }
 
-  /** Binds, and gives each connection within the bound to `accept`; rejects when the address cannot be had. */
+  /**
+   * Binds, and gives each connection within the bound to `accept`, which adds it to `connections`; rejects when
+   * the address cannot be had.
+   */
   static async listen(
     options: ListenerOptions,
     counters: { connectionsRefused: number },
+    connections: Connections,
     accept: (socket: Socket) => void,
   ): Promise<DeviceListener> {
-    const listener = new DeviceListener(options, counters, accept);
+    const listener = new DeviceListener(options, counters, connections, accept);
     try {
-      await bind(listener.#server, options);
+      listener.port = await bind(listener.#server, options);
     } catch (error) {
       clearInterval(listener.#checking);
       throw error;
     }
     return listener;
-  }
-
-  /** TCP port bound. */
-  get port(): number {
-    return (this.#server.address() as AddressInfo).port;
   }
 
   /** False while too few file descriptors are free for further connections. */
@@ -106,6 +111,7 @@ export class DeviceListener {
   /** Looks for file descriptors, and for connections that wait; done once a second. */
   check(): void {
     this.#checkDescriptors();
+    this.#checkRoom();
     acceptAgain(this.#server);
   }
 
@@ -113,7 +119,7 @@ export class DeviceListener {
     const { reserve, log } = this.#options;
     this.#acceptedSinceCheck = 0;
     if (reserve === undefined) return;
-    const free = reserve.count(), connections = this.#sockets.size;
+    const free = reserve.count(), connections = this.#connections.size;
     const short = free < reserve.descriptors;
     // A burst has taken what others need, the store's next connection for one: the latest have to go again.
     if (free < reserve.descriptors / 2) this.#closeLatest(reserve.descriptors - free);
@@ -124,7 +130,7 @@ export class DeviceListener {
   }
 
   #closeLatest(count: number): void {
-    for (const socket of [...this.#sockets].slice(-count)) {
+    for (const { socket } of [...this.#connections].slice(-count)) {
       this.#counters.connectionsRefused++;
       socket.destroy();
     }
@@ -132,9 +138,7 @@ export class DeviceListener {
 
   #take(socket: Socket, accept: (socket: Socket) => void): void {
     if (++this.#acceptedSinceCheck >= ACCEPTED_PER_CHECK) this.#checkDescriptors();
-    if (this.#short || this.#sockets.size >= this.#options.maxConnections) return this.#refuse(socket);
-    this.#sockets.add(socket);
-    socket.once("close", () => this.#closed(socket));
+    if (this.#short || this.#connections.size >= this.#options.maxConnections) return this.#refuse(socket);
     accept(socket);
   }
 
@@ -148,10 +152,9 @@ export class DeviceListener {
     log.warn("device connections at their limit: further ones are refused", { maxConnections });
   }
 
-  #closed(socket: Socket): void {
-    this.#sockets.delete(socket);
+  #checkRoom(): void {
     const { maxConnections, log } = this.#options;
-    if (!this.#full || this.#sockets.size > ROOM_AGAIN * (maxConnections - 1)) return;
+    if (!this.#full || this.#connections.size > ROOM_AGAIN * (maxConnections - 1)) return;
     this.#full = false;
     const { connectionsRefused } = this.#counters;
     log.info("device connections below their limit again", { maxConnections, connectionsRefused });
@@ -163,12 +166,15 @@ function acceptAgain(server: Server): void {
   (server as unknown as { _handle?: { listen(backlog: number): number } | null })._handle?.listen(BACKLOG);
 }
 
-function bind(server: Server, { host, port, reusePort }: ListenerOptions): Promise<void> {
+function bind(server: Server, { host, port, reusePort }: ListenerOptions): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.once("error", (error) => {
+    // Stays: an error of a listener that nobody takes would end the process.
+    server.on("error", (error) => {
       const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
       reject(new Error(`could not listen on ${address}: ${error.message}`, { cause: error }));
     });
-    server.listen({ host, port, reusePort, backlog: BACKLOG }, resolve);
+    server.listen({ host, port, reusePort, backlog: BACKLOG }, () => {
+      resolve((server.address() as AddressInfo).port);
+    });
   });
 }

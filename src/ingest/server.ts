@@ -75,6 +75,7 @@ export class TelemetryServer {
       server.#listener = await DeviceListener.listen(
         options,
         ingest.counters,
+        server.#connections,
         (socket) => server.#accept(socket),
       );
     } catch (error) {
