@@ -154,3 +154,24 @@ Deno.test("A program whose log is read late has written all lines that fit", asy
   await until(async () => await sendOne(port) === status.OK, "it takes packets");
   assertEquals((await program.line("ingest listening"))["port"], port);
 });
+
+/** Has the program load a module first. */
+const crash = `shift; set -- run --preload=tests/crashing.ts "$@"`;
+
+Deno.test("An error that nothing catches gets its log line, and ends the program with code 1", async () => {
+  await using program = await Program.start(["--role", "ingest"], {}, { shell: crash });
+  await program.line("ingest listening");
+  program.signal("SIGUSR2");
+  const { error } = await program.line("crashed");
+  assertEquals((error as Error).message, "a fault of a test");
+  assertEquals((await program.end()).code, 1);
+});
+
+Deno.test("An error that nothing catches ends the program also when its log is not read", async () => {
+  const port = freePort();
+  const env = { GRPC_PORT: String(port) };
+  await using program = await Program.start(["--role", "ingest"], env, { shell: `${fillPipe}\n${crash}` });
+  await until(async () => await sendOne(port) === status.OK, "it takes packets");
+  program.signal("SIGUSR2");
+  assertEquals(await program.status, 1);
+});
