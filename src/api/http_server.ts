@@ -38,8 +38,8 @@ const ACCEPT_RETRY_MS = 50;
 /** Idle connections closed for their file descriptors after each accept that failed for want of them. */
 const FREED_PER_FAILURE = 16;
 
-/** Fraction of the limit below which connections must fall before the log reports room again. */
-const ROOM_AGAIN = 0.95;
+/** Time without a refused connection after which the log reports that readers are accepted again. */
+const QUIET_MS = 3000;
 
 /** Connections accepted between two looks at the file descriptors. */
 const ACCEPTED_PER_CHECK = 64;
@@ -92,12 +92,11 @@ export class HttpServer implements ReaderServer {
   readonly #checking: ReturnType<typeof setInterval>;
   readonly #accepting: Promise<void>;
   #requests = 0;
-  #full = false;
   #acceptedSinceCheck = 0;
   /** Too few file descriptors are free. */
   #short = false;
-  /** When an accept failed last, while the log says so. */
-  #exhaustedAtMs: number | undefined;
+  /** When a connection was refused last, while the log says so. */
+  #limitedAtMs: number | undefined;
   #closed: Promise<void> | undefined;
   #idle: PromiseWithResolvers<void> | undefined;
 
@@ -172,10 +171,7 @@ export class HttpServer implements ReaderServer {
 
   /** Frees descriptors; done after each accept that failed for want of them. */
   #exhausted(): void {
-    if (this.#exhaustedAtMs === undefined) {
-      this.#options.log.error("no file descriptors left: idle readers are cut, others wait");
-    }
-    this.#exhaustedAtMs = performance.now();
+    this.#limited("no file descriptors are left");
     for (const connection of [...this.#waiting].slice(0, FREED_PER_FAILURE)) this.#cutOff(connection);
   }
 
@@ -199,7 +195,7 @@ export class HttpServer implements ReaderServer {
     this.#waiting.add(connection);
     this.#perAddress.set(address, (this.#perAddress.get(address) ?? 0) + 1);
     connection.server.finished.catch(() => connection.server.shutdown()) // gives its resource back
-      .catch(() => {}).then(() => this.#ended(connection));
+      .catch(() => {}).then(() => this.#remove(connection));
   }
 
   #answer(
@@ -255,26 +251,22 @@ export class HttpServer implements ReaderServer {
 
   #refuse(): void {
     this.#counters.connectionsRefused++;
-    if (this.#full) return;
-    this.#full = true;
-    const { maxConnections, maxConnectionsPerAddress, log } = this.#options;
-    const limits = { maxConnections, maxConnectionsPerAddress };
-    log.warn("readers' connections at their limit: further ones are refused", limits);
+    this.#limited(this.#short ? "too few file descriptors are left" : "as many as allowed are open");
+  }
+
+  #limited(reason: string): void {
+    if (this.#limitedAtMs === undefined) {
+      const { maxConnections, maxConnectionsPerAddress, log } = this.#options;
+      const connections = this.#connections.size;
+      log.warn("readers are refused", { reason, connections, maxConnections, maxConnectionsPerAddress });
+    }
+    this.#limitedAtMs = performance.now();
   }
 
   #cutOff(connection: Connection): void {
     this.#counters.connectionsCut++;
     connection.cut.abort();
     this.#remove(connection);
-  }
-
-  #ended(connection: Connection): void {
-    this.#remove(connection);
-    const { maxConnections, log } = this.#options;
-    if (!this.#full || this.#connections.size > ROOM_AGAIN * (maxConnections - 1)) return;
-    this.#full = false;
-    const { connectionsRefused } = this.#counters;
-    log.info("readers' connections below their limit again", { connectionsRefused });
   }
 
   #remove(connection: Connection): void {
@@ -289,9 +281,9 @@ export class HttpServer implements ReaderServer {
   #checkDeadlines(nowMs: number, headTimeoutMs: number, idleTimeoutMs: number): void {
     this.#checkDescriptors();
     const { answerTimeoutMs, log } = this.#options;
-    if (this.#exhaustedAtMs !== undefined && nowMs - this.#exhaustedAtMs > CHECK_INTERVAL_MS) {
-      this.#exhaustedAtMs = undefined;
-      log.info("file descriptors left again: readers are accepted");
+    if (this.#limitedAtMs !== undefined && nowMs - this.#limitedAtMs > QUIET_MS) {
+      this.#limitedAtMs = undefined;
+      log.info("readers are accepted again", { connectionsRefused: this.#counters.connectionsRefused });
     }
     for (const connection of this.#connections) {
       const { requests, streaming, answered, sinceMs } = connection;

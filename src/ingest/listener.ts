@@ -45,8 +45,8 @@ const CHECK_INTERVAL_MS = 1000;
 /** Connections accepted between two looks at the file descriptors: a burst may take as many too many. */
 const ACCEPTED_PER_CHECK = 512;
 
-/** Fraction of the limit below which connections must fall before the log reports room again. */
-const ROOM_AGAIN = 0.95;
+/** Time without a refused connection after which the log reports that connections are accepted again. */
+const QUIET_MS = 3000;
 
 /** The connections open, in the order in which they were accepted: whoever takes them keeps this. */
 export type Connections = ReadonlySet<{ readonly socket: Socket }>;
@@ -61,8 +61,10 @@ export class DeviceListener {
   readonly #checking: ReturnType<typeof setInterval>;
   readonly #connections: Connections;
   #acceptedSinceCheck = 0;
-  #full = false;
+  /** Too few file descriptors are free. */
   #short = false;
+  /** When a connection was refused last, while the log says so. */
+  #limitedAtMs: number | undefined;
 
   private constructor(
     options: ListenerOptions,
@@ -116,17 +118,14 @@ export class DeviceListener {
   }
 
   #checkDescriptors(): void {
-    const { reserve, log } = this.#options;
+    const { reserve } = this.#options;
     this.#acceptedSinceCheck = 0;
     if (reserve === undefined) return;
-    const free = reserve.count(), connections = this.#connections.size;
-    const short = free < reserve.descriptors;
+    const free = reserve.count();
+    this.#short = free < reserve.descriptors;
+    if (this.#short) this.#limited();
     // A burst has taken what others need, the store's next connection for one: the latest have to go again.
     if (free < reserve.descriptors / 2) this.#closeLatest(reserve.descriptors - free);
-    if (short === this.#short) return;
-    this.#short = short;
-    if (short) log.error("too few file descriptors left: further devices are refused", { connections, free });
-    else log.info("file descriptors left again: devices are accepted", { connections });
   }
 
   #closeLatest(count: number): void {
@@ -146,18 +145,26 @@ export class DeviceListener {
     this.#counters.connectionsRefused++;
     socket.on("error", () => {});
     socket.destroy();
-    if (this.#full || this.#short) return;
-    this.#full = true;
+    this.#limited();
+  }
+
+  #limited(): void {
     const { maxConnections, log } = this.#options;
-    log.warn("device connections at their limit: further ones are refused", { maxConnections });
+    if (this.#limitedAtMs === undefined) {
+      const reason = this.#short ? "too few file descriptors are left" : "MAX_CONNECTIONS are open";
+      log.warn("devices are refused", { reason, connections: this.#connections.size, maxConnections });
+    }
+    this.#limitedAtMs = performance.now();
   }
 
   #checkRoom(): void {
-    const { maxConnections, log } = this.#options;
-    if (!this.#full || this.#connections.size > ROOM_AGAIN * (maxConnections - 1)) return;
-    this.#full = false;
+    if (this.#limitedAtMs === undefined || performance.now() - this.#limitedAtMs < QUIET_MS) return;
+    this.#limitedAtMs = undefined;
     const { connectionsRefused } = this.#counters;
-    log.info("device connections below their limit again", { maxConnections, connectionsRefused });
+    this.#options.log.info("devices are accepted again", {
+      connections: this.#connections.size,
+      connectionsRefused,
+    });
   }
 }
 
