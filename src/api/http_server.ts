@@ -178,7 +178,9 @@ export class HttpServer implements ReaderServer {
   async #take(accepted: Deno.TcpConn): Promise<void> {
     if (++this.#acceptedSinceCheck >= ACCEPTED_PER_CHECK) this.#checkDescriptors();
     const address = networkOf(accepted.remoteAddr.hostname);
-    if (!await this.#makeRoom(address)) {
+    const hasRoom = await this.#makeRoom(address);
+    if (this.#closing.signal.aborted) return accepted.close();
+    if (!hasRoom) {
       accepted.close();
       return this.#refuse();
     }
@@ -232,13 +234,10 @@ export class HttpServer implements ReaderServer {
   /** Whether one more connection of `address` may be open, after another one was closed for it if need be. */
   async #makeRoom(address: string): Promise<boolean> {
     const { maxConnections, maxConnectionsPerAddress } = this.#options;
-    let replaced: Connection | undefined;
-    if ((this.#perAddress.get(address) ?? 0) >= maxConnectionsPerAddress) {
-      replaced = this.#waiting.values().find((waiting) => waiting.address === address);
-    } else if (this.#short || this.#connections.size >= maxConnections) {
-      [replaced] = this.#waiting;
-    } else return true;
-    if (replaced === undefined) return this.#short && await this.#descriptorsCome();
+    const ofOneAddress = (this.#perAddress.get(address) ?? 0) >= maxConnectionsPerAddress;
+    if (!ofOneAddress && !this.#short && this.#connections.size < maxConnections) return true;
+    const replaced = this.#waiting.values().find((waiting) => !ofOneAddress || waiting.address === address);
+    if (replaced === undefined) return !ofOneAddress && this.#short && await this.#descriptorsCome();
     this.#cutOff(replaced);
     // Its descriptor is closed a turn later; in a flood many turns' worth of them would be open.
     const over = new AbortController();
