@@ -49,7 +49,7 @@ const ACCEPTED_PER_CHECK = 512;
 const QUIET_MS = 3000;
 
 /** The connections open, in the order in which they were accepted: whoever takes them keeps this. */
-export type Connections = ReadonlySet<{ readonly socket: Socket }>;
+export type Connections = Pick<ReadonlyMap<unknown, Socket>, "size" | "values">;
 
 /** A listening socket. */
 export class DeviceListener {
@@ -129,7 +129,7 @@ export class DeviceListener {
   }
 
   #closeLatest(count: number): void {
-    for (const { socket } of [...this.#connections].slice(-count)) {
+    for (const socket of [...this.#connections.values()].slice(-count)) {
       this.#counters.connectionsRefused++;
       socket.destroy();
     }

@@ -40,7 +40,7 @@ const HANG_UP_MS = 1000;
 export class TelemetryServer {
   // Accepts, and not grpc-js, which can neither share a port nor set a backlog.
   #listener!: DeviceListener;
-  readonly #connections = new Set<Http2Connection>();
+  readonly #connections = new Map<Http2Connection, Socket>();
   readonly #server: Server;
   readonly #health = new Health(SERVICE_NAMES);
   readonly #toGrpcJs: (socket: Duplex) => void;
@@ -64,7 +64,7 @@ export class TelemetryServer {
     this.#toGrpcJs = injectConnection;
     this.#accepted = options.fastPath ? acceptTelemetry(ingest, options.maxMessageBytes) : () => undefined;
     this.#checking = setInterval(() => {
-      for (const connection of this.#connections) connection.check();
+      for (const connection of this.#connections.keys()) connection.check();
     }, CHECK_INTERVAL_MS);
   }
 
@@ -110,7 +110,7 @@ export class TelemetryServer {
     clearInterval(this.#checking);
     this.#health.close();
     this.#listener.close();
-    await Promise.all(Array.from(this.#connections, (connection) => connection.goAway()));
+    await Promise.all(Array.from(this.#connections.keys(), (connection) => connection.goAway()));
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
   }
 
@@ -118,19 +118,19 @@ export class TelemetryServer {
   async closed(): Promise<void> {
     const cut = setTimeout(() => this.destroy(), HANG_UP_MS);
     await Promise.all(
-      Array.from(this.#connections, ({ socket }) => new Promise((close) => socket.once("close", close))),
+      Array.from(this.#connections.values(), (socket) => new Promise((close) => socket.once("close", close))),
     );
     clearTimeout(cut);
   }
 
   #accept(socket: Socket): void {
     const connection = new Http2Connection(socket, this.#accepted, this.#toGrpcJs, this.#counters);
-    this.#connections.add(connection);
+    this.#connections.set(connection, socket);
     socket.once("close", () => this.#connections.delete(connection));
   }
 
   /** Cuts all connections. */
   destroy(): void {
-    for (const { socket } of this.#connections) socket.destroy();
+    for (const socket of this.#connections.values()) socket.destroy();
   }
 }
