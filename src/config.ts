@@ -14,6 +14,7 @@ import {
   type Given,
   host,
   integer,
+  integerOrAuto,
   optional,
   parseSettings,
   path,
@@ -83,6 +84,8 @@ const allowedHosts = custom("HTTP_ALLOWED_HOSTS", {
   allowed: "names with commas between them; *.example.com for all below one, * for any",
   parse: parseHostNames,
 });
+const connections = (name: string, scope: string, help: string) =>
+  integerOrAuto(name, { default: "auto", min: "1", max: "1000000", scope, help });
 
 /** The settings by the names the code uses; durations are in milliseconds, sizes in bytes. */
 export const settings = {
@@ -108,15 +111,13 @@ export const settings = {
   }),
   httpPort: port("HTTP_PORT", { default: "8000", scope: "api", help: "Port on which readers are served." }),
   allowedHosts: optional(allowedHosts),
-  workers: custom("INGEST_WORKERS", {
+  workers: integerOrAuto("INGEST_WORKERS", {
     default: "1",
+    min: "1",
+    max: "64",
     scope: "ingest",
     help: "Processes that take packets in, on one port (Linux); auto is one per core. " +
       "More than one needs a task that may start them: deno task workers.",
-  }, {
-    allowed: "a whole number from 1 to 64, auto",
-    parse: (text) =>
-      text === "auto" ? text : /^([1-9]|[1-5]\d|6[0-4])$/.test(text) ? Number(text) : undefined,
   }),
   worker: integer("--worker", {
     default: "0",
@@ -198,6 +199,11 @@ export const settings = {
     scope: "ingest",
     help: "Device streams open at once; further ones are refused until others end.",
   }),
+  maxConnections: connections(
+    "MAX_CONNECTIONS",
+    "ingest",
+    "Device connections open at once; auto: 2 × MAX_STREAMS.",
+  ),
   storeGraceMs: duration("STORE_GRACE", {
     default: "5s",
     min: "100ms",
@@ -240,6 +246,16 @@ export const settings = {
     scope: "api",
     help: "Streams of /live and /events open at once; further ones are refused.",
   }),
+  httpMaxConnections: connections(
+    "HTTP_MAX_CONNECTIONS",
+    "api",
+    "Reader connections open at once; auto: LIVE_MAX_CLIENTS + 1000.",
+  ),
+  httpMaxConnectionsPerAddress: connections(
+    "HTTP_MAX_CONNECTIONS_PER_ADDRESS",
+    "api",
+    "Of these of one address, or IPv6 /64; auto: three quarters of them.",
+  ),
   webhookUrl: optional(webhookUrl),
   webhookSecret: optional(webhookSecret),
   ackAfter,

@@ -26,7 +26,7 @@ export interface LogOptions {
   readonly level: "debug" | "info" | "warning" | "error";
   /** `json`: one object per line. `text`: for people. */
   readonly format: "json" | "text";
-  /** Takes one line, newline included. Synchronous, so that nothing is lost at exit. */
+  /** Takes one line, newline included, and returns at once. */
   readonly write: (line: string) => void;
 }
 

@@ -17,6 +17,8 @@ import {
   helpText,
   parseConfig,
 } from "./config.ts";
+import { type DescriptorReserve, descriptorReserves } from "./descriptors.ts";
+import { LineWriter } from "./line_writer.ts";
 import { startLogging } from "./log.ts";
 import { openRedisStore } from "./store/redis.ts";
 import { openSqliteThreads } from "./store/sqlite_threads.ts";
@@ -47,19 +49,25 @@ export interface RunningTally {
   stop(): Promise<void>;
 }
 
+/** How long the end of the process waits for its last log lines to be read. */
+const LAST_LINES_MS = 500;
+
 async function main(): Promise<number> {
   const config = readConfig(Deno.args);
   if (typeof config === "number") return config;
+  const lines = new LineWriter(Deno.stdout, {
+    onDropped: (dropped) => root.warn("log lines dropped: their reader was too slow", { dropped }),
+  });
   const root = startLogging({
     level: config.logLevel,
     format: logFormat(config),
-    write: (line) => console.log(line.trimEnd()),
+    write: (line) => lines.write(line),
   });
   const log = config.worker > 0 ? root.with({ worker: config.worker }) : root;
-  logCrashes(log);
+  logCrashes(log, lines);
   const stop = config.worker > 0 ? Promise.race([stopSignal(), inputEnd()]) : stopSignal();
   try {
-    const tally = await startTally(config, log);
+    const tally = await startTally(config, log, () => lines.dropped);
     const reason = await Promise.race([stop, tally.finished]);
     log.info("stopping", { reason, drainTimeoutMs: config.drainTimeoutMs });
     await tally.stop();
@@ -69,6 +77,8 @@ async function main(): Promise<number> {
     log.error("failed", { reason: error instanceof Error ? error.message : String(error) });
     log.debug("failed", { error });
     return 1;
+  } finally {
+    await lines.flush(LAST_LINES_MS);
   }
 }
 
@@ -93,19 +103,31 @@ export function readConfig(
 }
 
 /** Opens the store and starts the roles that `config` asks for; on failure, stops what it started. */
-export async function startTally(config: Config, log: Logger): Promise<RunningTally> {
+export async function startTally(
+  config: Config,
+  log: Logger,
+  logLinesDropped: () => number = () => 0,
+): Promise<RunningTally> {
   // Most of the time to stop is the devices'; the rest is for readers and the store.
   const readersGraceMs = config.drainTimeoutMs / 10;
   // Parts stop in reverse: last in, first out.
   await using parts = new AsyncDisposableStack();
 
+  // Before files are opened: for a moment it may take every descriptor there is.
+  const reserves = descriptorReserves();
   const store = await openStore(config, log);
   parts.defer(() => store.close());
 
+  let devicePort: { readonly accepting: boolean } | undefined;
   const api = config.role === "ingest" ? undefined : await startApi({
     ...config,
     host: config.httpHost,
     port: config.httpPort,
+    ...httpLimits(config),
+    reserve: reserves.readers,
+    notReady: () =>
+      devicePort?.accepting === false ? "too few file descriptors are left for the device port" : undefined,
+    logLinesDropped,
     webhook: configuredWebhook(config),
     store,
     log: log.getChild("api"),
@@ -120,7 +142,14 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
     ? undefined
     : workerCount(config) > 1
     ? startIngestWorkers(config, drainTimeoutMs, log)
-    : await startIngestHere(config, drainTimeoutMs, store, log);
+    : devicePort = await startIngestHere({
+      config,
+      reserve: reserves.devices,
+      drainTimeoutMs,
+      store,
+      log,
+      logLinesDropped,
+    });
   if (ingest !== undefined) {
     parts.defer(async () => {
       if (!await ingest.drain()) throw new Error(tooLate(config));
@@ -136,18 +165,34 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
   };
 }
 
+/** Bounds of readers' connections; `auto` leaves room beside the streams, and to others than one address. */
+function httpLimits({ httpMaxConnections, httpMaxConnectionsPerAddress, liveMaxClients }: Config) {
+  const maxConnections = httpMaxConnections === "auto" ? liveMaxClients + 1000 : httpMaxConnections;
+  const maxConnectionsPerAddress = httpMaxConnectionsPerAddress === "auto"
+    ? Math.ceil(maxConnections * 3 / 4)
+    : httpMaxConnectionsPerAddress;
+  return { maxConnections, maxConnectionsPerAddress };
+}
+
 /** A running ingest role, in this process or in several. */
 interface Ingest extends Listener {
   readonly finished: Promise<void>;
   drain(): Promise<boolean>;
 }
 
+/** What {@linkcode startIngestHere} needs. */
+interface IngestHere {
+  readonly config: Config;
+  readonly reserve: DescriptorReserve;
+  readonly drainTimeoutMs: number;
+  readonly store: Store;
+  readonly log: Logger;
+  readonly logLinesDropped: () => number;
+}
+
 async function startIngestHere(
-  config: Config,
-  drainTimeoutMs: number,
-  store: Store,
-  log: Logger,
-): Promise<Ingest> {
+  { config, reserve, drainTimeoutMs, store, log, logLinesDropped }: IngestHere,
+): Promise<Ingest & { readonly accepting: boolean }> {
   // Loaded only where it runs, because it reads the proto file, which the api may not.
   const { startIngest } = await import("./ingest/ingest.ts");
   const ingest = await startIngest({
@@ -157,6 +202,9 @@ async function startIngestHere(
     hostName: Deno.hostname(),
     pid: Deno.pid,
     reusePort: config.worker > 0,
+    maxConnections: config.maxConnections === "auto" ? 2 * config.maxStreams : config.maxConnections,
+    reserve,
+    logLinesDropped,
     drainTimeoutMs,
     store,
     log: log.getChild("ingest"),
@@ -233,14 +281,15 @@ export function logFormat({ logFormat }: Config): "json" | "text" {
   return Deno.stdout.isTerminal() ? "text" : "json";
 }
 
-/** An error nobody caught still gets its log line; then the process ends. */
-function logCrashes(log: Logger): void {
-  const crash = (error: unknown) => {
+/** An uncaught error still gets its log line; then the process ends, at the latest when that took too long. */
+function logCrashes(log: Logger, lines: LineWriter): void {
+  const crash = (event: Event, error: unknown) => {
+    event.preventDefault();
     log.fatal("crashed", { error });
-    Deno.exit(1);
+    lines.flush(LAST_LINES_MS).finally(() => Deno.exit(1));
   };
-  globalThis.addEventListener("error", (event) => crash(event.error));
-  globalThis.addEventListener("unhandledrejection", (event) => crash(event.reason));
+  globalThis.addEventListener("error", (event) => crash(event, event.error));
+  globalThis.addEventListener("unhandledrejection", (event) => crash(event, event.reason));
 }
 
 /** Resolves when the process that started this worker lets it go, or has died. */

@@ -103,6 +103,15 @@ export function integer(name: string, about: Description & Bounds): Setting<numb
   });
 }
 
+/** A whole number, or `auto` where the program chooses one. */
+export function integerOrAuto(name: string, about: Description & Bounds): Setting<number | "auto"> {
+  const { allowed, parse } = integer(name, about);
+  return setting(name, about, {
+    allowed: `${allowed}, auto`,
+    parse: (text) => text === "auto" ? text : parse(text),
+  });
+}
+
 /** A TCP port to listen on; 0 lets the system choose a free one. */
 export function port(name: string, about: Description): Setting<number> {
   return setting(name, about, {

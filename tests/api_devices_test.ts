@@ -491,7 +491,7 @@ Deno.test("The fleet's figures add up", async () => {
     api,
     "/fleet",
   );
-  const { history: { until_ms: untilMs, ...history }, store: storeFigures, ...figures } = fleet;
+  const { history: { until_ms: untilMs, ...history }, store: storeFigures, api: _own, ...figures } = fleet;
   assertEquals(untilMs, clock.unixMs);
   assertEquals(figures, {
     now_ms: clock.unixMs,

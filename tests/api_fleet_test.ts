@@ -147,6 +147,13 @@ Deno.test("A body that took long to build is used for longer, and never beyond i
       store: { instances },
       prometheusMaxDevices: 10,
       process: () => ({ startedMs: 0, cpuSeconds: 0, residentBytes: 0, eventLoopLagMs: 0 }),
+      ownFigures: () => ({
+        connections: 0,
+        maxConnections: 0,
+        connectionsRefused: 0,
+        connectionsCut: 0,
+        logLinesDropped: 0,
+      }),
       ...clock.options,
     });
     /** Whether a snapshot that was built just now is used again when newer counts are there, `afterMs` later. */

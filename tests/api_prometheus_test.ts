@@ -69,6 +69,11 @@ const report = {
   failedFlushes: 12,
   connectionsCut: 13,
   callsRefused: 14,
+  maxConnections: 15,
+  accepting: true,
+  connectionsRefused: 16,
+  logLinesDropped: 17,
+  streamsReset: 18,
 };
 
 Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids and instances included", async () => {
@@ -80,6 +85,7 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
     host: 'two"\\',
     ingestAddress: "[::]:2",
     worker: 3,
+    accepting: false,
     version: 'x"\n',
     rejected: { NEW: 1 },
   };
@@ -102,6 +108,17 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
       'tally_ingest_failed_flushes_total{ingest="host/127.0.0.1:1"} 12',
       'tally_ingest_connections_cut_total{ingest="host/127.0.0.1:1"} 13',
       'tally_ingest_calls_refused_total{ingest="host/127.0.0.1:1"} 14',
+      'tally_ingest_max_connections{ingest="host/127.0.0.1:1"} 15',
+      'tally_ingest_accepting{ingest="host/127.0.0.1:1"} 1',
+      'tally_ingest_accepting{ingest="two\\"\\\\/[::]:2/3"} 0',
+      'tally_ingest_connections_refused_total{ingest="host/127.0.0.1:1"} 16',
+      'tally_ingest_log_lines_dropped_total{ingest="host/127.0.0.1:1"} 17',
+      'tally_ingest_streams_reset_total{ingest="host/127.0.0.1:1"} 18',
+      "tally_api_connections 1",
+      "tally_api_max_connections 2000",
+      "tally_api_connections_refused_total 0",
+      "tally_api_connections_cut_total 0",
+      "tally_api_log_lines_dropped_total 0",
       'tally_ingest_start_time_seconds{ingest="host/127.0.0.1:1"} 1700000001.5',
       'tally_ingest_cpu_seconds_total{ingest="host/127.0.0.1:1"} 1.5',
       'tally_ingest_resident_memory_bytes{ingest="host/127.0.0.1:1"} 134217728',
@@ -192,7 +209,7 @@ Deno.test("While the store is away a Prometheus server gets 200, tally_store_up 
     let text = "";
     await until(async () => valueOf(text = await scrape(api), "tally_store_up") === 0, "the outage shows");
     assertEquals(
-      text.match(/^(?!#|process_|tally_(store_up|build_info|event_loop_lag_seconds)\b).+/gm),
+      text.match(/^(?!#|process_|tally_(api_[a-z_]+|store_up|build_info|event_loop_lag_seconds)\b).+/gm),
       null,
     );
     assertMatch(text, /^process_cpu_seconds_total [\d.]+$/m);

@@ -28,6 +28,7 @@ export const ingestDefaults = {
   maxMessageBytes: 4 * 2 ** 20,
   maxClockAheadMs: 24 * 3_600_000,
   maxStreams: 10_000,
+  maxConnections: 20_000,
   storeGraceMs: 5000,
   drainTimeoutMs: 10_000,
   log: getLogger(["tally", "test"]),

@@ -25,6 +25,8 @@ export async function startMonitor(store: Store, options: Partial<ApiOptions> = 
     offlineAfterMs: 60_000,
     prometheusMaxDevices: 10_000,
     liveMaxClients: 100,
+    maxConnections: 200,
+    maxConnectionsPerAddress: 200,
     log: getLogger(["tally", "test"]),
     ...options,
   });

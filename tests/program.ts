@@ -11,6 +11,14 @@ export interface LogLine {
   readonly [property: string]: unknown;
 }
 
+/** How the program is started. */
+export interface ProgramOptions {
+  /** The permission set of `deno.json`; that of the ingest role by default. */
+  readonly permissions?: string;
+  /** Shell commands that run before it in its process, such as `ulimit -n 100`. */
+  readonly shell?: string;
+}
+
 /** The program at work. Kills it, if that is still needed, and removes its files at the end. */
 export class Program implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
@@ -23,11 +31,12 @@ export class Program implements AsyncDisposable {
     args: readonly string[],
     env: Record<string, string>,
     directory: string,
-    permissions: string,
+    { permissions = "ingest", shell = "" }: ProgramOptions,
   ) {
     this.#directory = directory;
-    this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-prompt", `-P=${permissions}`, "src/main.ts", ...args],
+    this.#child = new Deno.Command("sh", {
+      args: ["-c", `${shell}\nexec "$0" "$@"`, Deno.execPath(), "run", "--no-prompt", `-P=${permissions}`]
+        .concat("src/main.ts", ...args),
       cwd: new URL("..", import.meta.url),
       env: {
         TALLY_DB: `${directory}/tally.db`,
@@ -49,29 +58,34 @@ export class Program implements AsyncDisposable {
   static async start(
     args: readonly string[] = [],
     env: Record<string, string> = {},
-    permissions = "ingest",
+    options: ProgramOptions = {},
   ): Promise<Program> {
     const data = new URL("../data", import.meta.url).pathname;
     await Deno.mkdir(data, { recursive: true });
     const directory = await Deno.makeTempDir({ dir: data, prefix: "test-" });
-    return new Program(args, { GRPC_PORT: "0", HTTP_PORT: "0", ...env }, directory, permissions);
+    return new Program(args, { GRPC_PORT: "0", HTTP_PORT: "0", ...env }, directory, options);
   }
 
   /** The next log line with this message. */
   async line(message: string): Promise<LogLine> {
     for (;;) {
-      const { value, done } = await this.#lines.next();
+      const { value, done } = await withinTime(this.#lines.next(), `no line says "${message}" in a minute`);
       if (done) {
         throw new Error(`no line says "${message}"; found ${JSON.stringify(this.seen)} ${await this.stderr}`);
       }
-      const line = JSON.parse(value) as LogLine;
+      const line = JSON.parse(value.replaceAll("\0", "")) as LogLine;
       this.seen.push(line);
       if (line.message === message) return line;
     }
   }
 
-  signal(signal: "SIGINT" | "SIGTERM" | "SIGKILL"): void {
+  signal(signal: "SIGINT" | "SIGTERM" | "SIGKILL" | "SIGUSR2"): void {
     this.#child.kill(signal);
+  }
+
+  /** Its exit code; unlike {@linkcode end}, reads nothing. */
+  get status(): Promise<number> {
+    return this.#child.status.then(({ code }) => code);
   }
 
   /** All it writes from now on, and its exit code. */
@@ -92,8 +106,19 @@ export class Program implements AsyncDisposable {
     }
     await this.#child.status;
     await this.#lines.return?.();
+    if (!this.#child.stdout.locked) await this.#child.stdout.cancel();
     await this.stderr;
     await Deno.remove(this.#directory, { recursive: true });
+  }
+}
+
+async function withinTime<T>(work: Promise<T>, tooLate: string): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(tooLate)), 60_000);
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -335,7 +335,8 @@ export function testMonitoring(
       ...{ cpuSeconds: 1.5, residentBytes: 2 ** 27, eventLoopLagMs: 20.5 },
       ...{ queuePackets: 5, queueMaxPackets: 10, received: 9, stored: 4, duplicates: 1, fenced: 0 },
       rejected: { PAYLOAD_TOO_LARGE: 2 },
-      ...{ queueFull: 6, failedFlushes: 7, connectionsCut: 8, callsRefused: 9 },
+      ...{ queueFull: 6, failedFlushes: 7, connectionsCut: 8, callsRefused: 9, streamsReset: 10 },
+      ...{ maxConnections: 10, accepting: true, connectionsRefused: 11, logLinesDropped: 12 },
     });
     await store.reportInstance(report("b", 10, now));
     await store.reportInstance(report("a", 2, now));

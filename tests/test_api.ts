@@ -16,6 +16,8 @@ export const apiDefaults = {
   offlineAfterMs: 60_000,
   prometheusMaxDevices: 10_000,
   liveMaxClients: 1_000,
+  maxConnections: 2_000,
+  maxConnectionsPerAddress: 1_500,
   log: getLogger(["tally", "test"]),
 } as const satisfies Partial<ApiOptions>;
 

@@ -13,7 +13,7 @@ async function startWorkers() {
   const redis = parts.use(await startRedis());
   const env = { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(redis.port), FLUSH_INTERVAL: "5ms" };
   const program = parts.use(
-    await Program.start(["--role", "ingest", "--ingest-workers", "2"], env, "workers"),
+    await Program.start(["--role", "ingest", "--ingest-workers", "2"], env, { permissions: "workers" }),
   );
   const store = await openRedisStore({
     url: { host: "127.0.0.1", port: redis.port },
@@ -82,7 +82,7 @@ Deno.test("Workers that cannot start end the program with their reason", async (
   await using program = await Program.start(
     ["--role", "ingest", "--ingest-workers", "2"],
     { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(redis.port), GRPC_PORT: String(taken.addr.port) },
-    "workers",
+    { permissions: "workers" },
   );
   const { code, lines } = await program.end();
   taken.close();

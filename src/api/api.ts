@@ -5,6 +5,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import type { DescriptorReserve } from "../descriptors.ts";
 import { httpStatus, RequestError } from "../errors.ts";
 import { ProcessMonitor } from "../process_figures.ts";
 import type { Store } from "../store/store.ts";
@@ -15,8 +16,17 @@ import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
 import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
 import { AllowedHosts } from "./hosts.ts";
+import { HttpServer, servesConnections } from "./http_server.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
+import { PlainHttpServer } from "./plain_http_server.ts";
+import {
+  type Handler,
+  HttpCounters,
+  type HttpLimits,
+  type HttpServerOptions,
+  type ReaderServer,
+} from "./reader_server.ts";
 import { Snapshots } from "./snapshot.ts";
 import { deliverEvents, FIRST_RETRY_MS, type Webhook } from "./webhook.ts";
 
@@ -27,7 +37,7 @@ export const READ_TIMEOUT_MS = 60_000;
 export type ApiStore = Omit<Store, "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close">;
 
 /** What the api needs. */
-export interface ApiOptions {
+export interface ApiOptions extends Omit<HttpLimits, "answerTimeoutMs"> {
   /** Address to bind, for example `127.0.0.1`. */
   readonly host: string;
   /** TCP port; 0 takes a free one. */
@@ -42,6 +52,12 @@ export interface ApiOptions {
   readonly prometheusMaxDevices: number;
   /** Streams of `/live` and `/events`, at most. */
   readonly liveMaxClients: number;
+  /** File descriptors that connections leave to the rest of the process; default: none. */
+  readonly reserve?: DescriptorReserve;
+  /** Why this process should be given no traffic, besides what the api itself knows; default: nothing. */
+  readonly notReady?: () => string | undefined;
+  /** Log lines that this process has dropped so far; default: none. */
+  readonly logLinesDropped?: () => number;
   /** Told of devices that fall silent or come back; undefined: nobody is. */
   readonly webhook?: Webhook | undefined;
   /** Told when reading the store begins to fail or succeeds again, and of errors nobody foresaw. */
@@ -80,13 +96,21 @@ export interface RunningApi {
 }
 
 /** Starts the api; rejects if the address cannot be bound. It need not reach the store to start. */
-export async function startApi(options: ApiOptions): Promise<RunningApi> {
-  const { host, port, store, log, offlineAfterMs, prometheusMaxDevices, liveMaxClients } = options;
+export function startApi(options: ApiOptions): Promise<RunningApi> {
+  return Promise.try(start, options);
+}
+
+function start(options: ApiOptions): RunningApi {
+  const { store, log, offlineAfterMs, prometheusMaxDevices, liveMaxClients } = options;
   const { now = () => performance.now(), unixNow = Date.now } = options;
   const { maxAgeMs = MAX_AGE_MS, warmForMs = WARM_FOR_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
+  const { readTimeoutMs = READ_TIMEOUT_MS } = options;
   const fleet = new Fleet({ store, now, unixNow, maxAgeMs, warmForMs, offlineAfterMs, log });
   const eventLog = new EventLog(store);
-  const figures = new FleetFigures({ fleet, store, eventLog, now, unixNow, offlineAfterMs });
+  const counters = new HttpCounters();
+  const { maxConnections, notReady = () => undefined, logLinesDropped = () => 0 } = options;
+  const ownFigures = () => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
+  const figures = new FleetFigures({ fleet, store, eventLog, ownFigures, now, unixNow, offlineAfterMs });
   const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
   const live = new Live({ fleet, figures, store, streams, now, unixNow });
   const eventFeed = new EventFeed(eventLog, streams, watchIntervalMs);
@@ -107,49 +131,28 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
       unixNow,
       prometheusMaxDevices,
       process: () => ({ ...process.figures, startedMs }),
+      ownFigures,
     }),
     unixNow,
     log,
-    allowedHosts: new AllowedHosts(host, options.allowedHosts ?? []),
-    readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS,
+    notReady,
+    allowedHosts: new AllowedHosts(options.host, options.allowedHosts ?? []),
+    readTimeoutMs,
   });
 
   let closing = false;
-  let requestsUnderWay = 0;
-  const idle = Promise.withResolvers<void>();
-  const requestCompleted = () => {
-    requestsUnderWay--;
-    if (closing && requestsUnderWay === 0) idle.resolve();
-  };
-
-  const connections = new AbortController();
-  const listening = Promise.withResolvers<Deno.NetAddr>();
-  let server: Deno.HttpServer<Deno.NetAddr>;
-  try {
-    server = Deno.serve({
-      hostname: host,
-      port,
-      signal: connections.signal,
-      onListen: listening.resolve,
-      // Hono answers for the routes' failures; this is for what fails around it.
-      onError(error) {
-        log.error("Answering an HTTP request failed", { error });
-        return answerError(error);
-      },
-    }, (request, info) => {
-      if (closing) return answerError(new RequestError("UNAVAILABLE", "the api is shutting down: try again"));
-      requestsUnderWay++;
-      info.completed.then(requestCompleted, requestCompleted);
-      return app.fetch(request);
-    });
-  } catch (cause) {
-    process.close();
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`cannot serve HTTP on ${host} port ${port}: ${reason}; choose another address or port`, {
-      cause,
-    });
-  }
-  const address = await listening.promise;
+  const handler: Handler = (request, connection) =>
+    closing
+      ? answerError(new RequestError("UNAVAILABLE", "the api is shutting down: try again"))
+      : app.fetch(request, connection);
+  const server = (() => {
+    try {
+      return serve({ ...options, answerTimeoutMs: readTimeoutMs }, counters, handler);
+    } catch (error) {
+      process.close();
+      throw error;
+    }
+  })();
 
   const watching = new AbortController();
   const { signal } = watching;
@@ -159,8 +162,8 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     deliverEvents({ ...options.webhook, store, unixNow, watchIntervalMs, firstRetryMs, log, signal });
 
   return {
-    host: address.hostname,
-    port: address.port,
+    host: server.address.hostname,
+    port: server.address.port,
     async close(graceMs) {
       closing = true;
       // Streams have no end of their own that could be waited for.
@@ -169,22 +172,37 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
       eventFeed.close();
       watching.abort();
       process.close();
-      if (requestsUnderWay === 0) idle.resolve();
       const deadline = Promise.withResolvers<void>();
       const timer = setTimeout(deadline.resolve, graceMs);
-      await Promise.race([idle.promise, deadline.promise]);
-      if (requestsUnderWay === 0) {
-        // The last answers may still be on their way to the socket. Once asked to wait for them the server
-        // can't be told otherwise, so one whose reader takes nothing is left to the end of the process.
-        await Promise.race([server.shutdown(), deadline.promise]);
-      } else {
-        connections.abort();
-        await server.finished;
-      }
+      await Promise.race([server.idle(), deadline.promise]);
+      await server.close(deadline.promise);
       await Promise.race([Promise.all([watched, delivered, fleet.close()]), deadline.promise]);
       clearTimeout(timer);
     },
   };
+}
+
+/** Throws if the address cannot be bound. */
+function serve(
+  options: Omit<HttpServerOptions, "onError">,
+  counters: HttpCounters,
+  handler: Handler,
+): ReaderServer {
+  const { host, port, log } = options;
+  // Hono answers for the routes' failures; this is for what fails around it.
+  const onError = (error: unknown) => {
+    log.error("Answering an HTTP request failed", { error });
+    return answerError(error);
+  };
+  try {
+    const all = { ...options, onError };
+    return servesConnections ? new HttpServer(all, counters, handler) : new PlainHttpServer(all, handler);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`cannot serve HTTP on ${host} port ${port}: ${reason}; choose another address or port`, {
+      cause,
+    });
+  }
 }
 
 function answerError(error: unknown): Response {

@@ -25,6 +25,8 @@ import type { Snapshot, SnapshotBody, Snapshots } from "./snapshot.ts";
 export interface AppOptions extends DeviceRoutesOptions {
   /** Asked by `/readyz`, as the fleet is, and as {@linkcode DeviceRoutesOptions} says. */
   readonly store: DeviceRoutesOptions["store"] & Pick<Store, "ping">;
+  /** Why `/readyz` should answer 503 besides the store and the fleet; undefined: for no reason. */
+  readonly notReady: () => string | undefined;
   /** Served by `/metrics`. */
   readonly snapshots: Snapshots;
   /** Names the api answers under. */
@@ -92,7 +94,7 @@ const readinessRoute = createRoute({
 
 /** The api as a Hono app; `app.fetch` answers requests. */
 export function createApp(options: AppOptions): OpenAPIHono {
-  const { store, fleet, snapshots, log, readTimeoutMs, allowedHosts } = options;
+  const { store, fleet, snapshots, log, notReady, readTimeoutMs, allowedHosts } = options;
   const app = new OpenAPIHono({
     defaultHook(result, c) {
       // Beside the result is what was given; the type does not have it.
@@ -167,6 +169,8 @@ export function createApp(options: AppOptions): OpenAPIHono {
 
   app.openapi(readinessRoute, async (c) => {
     await Promise.all([store.ping(), fleet.loaded()]);
+    const reason = notReady();
+    if (reason !== undefined) throw new RequestError("UNAVAILABLE", reason);
     c.header("Cache-Control", "no-store");
     return c.json({ status: "ok" as const }, 200);
   });

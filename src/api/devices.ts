@@ -25,6 +25,7 @@ import {
   LiveParameters,
   NoParameters,
 } from "./parameters.ts";
+import type { ReaderConnection } from "./reader_server.ts";
 import * as schemas from "./schemas.ts";
 
 /** What the routes need. */
@@ -315,7 +316,9 @@ function answerStream(c: Context, open: () => ReadableStream<Uint8Array>) {
   c.header("Cache-Control", "no-store");
   // Asks nginx, which would keep events back until it has a few KiB of them, not to.
   c.header("X-Accel-Buffering", "no");
-  return c.req.raw.method === "HEAD" ? c.body(null) : c.body(open());
+  if (c.req.raw.method === "HEAD") return c.body(null);
+  const connection: ReaderConnection = c.env;
+  return c.body(connection.eventStream(open()));
 }
 
 function eventId(text: string | undefined): number | undefined {

@@ -6,10 +6,24 @@
 import type { FleetHistory, InstanceReport, Period, Store } from "../store/store.ts";
 import type { EventLog } from "./event_log.ts";
 import type { Fleet } from "./fleet.ts";
-import type { FleetAnswer, InstanceRow, PeriodRow } from "./schemas.ts";
+import type { ApiRow, FleetAnswer, InstanceRow, PeriodRow } from "./schemas.ts";
 
 /** History, events and ingest processes are read at most this often: they have no news in between. */
 const READ_INTERVAL_MS = 1_000;
+
+/** What an api process has to report about itself. */
+export interface OwnFigures {
+  /** Readers' connections open. */
+  readonly connections: number;
+  /** How many may be open. */
+  readonly maxConnections: number;
+  /** Closed at once for want of room. */
+  readonly connectionsRefused: number;
+  /** Closed at a deadline, or to make room for another one. */
+  readonly connectionsCut: number;
+  /** Log lines dropped because their reader was too slow. */
+  readonly logLinesDropped: number;
+}
 
 /** What {@linkcode FleetFigures} needs. */
 export interface FleetFiguresOptions {
@@ -19,6 +33,8 @@ export interface FleetFiguresOptions {
   readonly store: Pick<Store, "description" | "fleetHistory" | "instances">;
   /** Has the events. */
   readonly eventLog: EventLog;
+  /** This process's own figures. */
+  readonly ownFigures: () => OwnFigures;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
   /** Unix milliseconds. */
@@ -48,7 +64,7 @@ export class FleetFigures {
 
   /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
   async current(): Promise<FleetAnswer> {
-    const { fleet, store, unixNow, offlineAfterMs } = this.#options;
+    const { fleet, store, ownFigures, unixNow, offlineAfterMs } = this.#options;
     const [{ history, untilMs, instances, lastEventId }] = await Promise.all([
       this.#readRest(),
       fleet.fresh(),
@@ -67,6 +83,7 @@ export class FleetFigures {
       last_event_id: lastEventId,
       store: { description: store.description, ok: true },
       instances: instances.map(instanceJson),
+      api: apiJson(ownFigures()),
       history: {
         until_ms: untilMs,
         seconds: history.seconds.map(periodJson),
@@ -131,6 +148,8 @@ function instanceJson(report: InstanceReport): InstanceRow {
     rate: report.rate,
     streams: report.streams,
     connections: report.connections,
+    max_connections: report.maxConnections,
+    accepting: report.accepting,
     queue_packets: report.queuePackets,
     queue_max_packets: report.queueMaxPackets,
     received: report.received,
@@ -141,8 +160,21 @@ function instanceJson(report: InstanceReport): InstanceRow {
     queue_full: report.queueFull,
     failed_flushes: report.failedFlushes,
     connections_cut: report.connectionsCut,
+    connections_refused: report.connectionsRefused,
     calls_refused: report.callsRefused,
+    streams_reset: report.streamsReset,
+    log_lines_dropped: report.logLinesDropped,
     fast_path: report.fastPath,
     ingest_address: report.ingestAddress,
+  };
+}
+
+function apiJson(figures: OwnFigures): ApiRow {
+  return {
+    connections: figures.connections,
+    max_connections: figures.maxConnections,
+    connections_refused: figures.connectionsRefused,
+    connections_cut: figures.connectionsCut,
+    log_lines_dropped: figures.logLinesDropped,
   };
 }

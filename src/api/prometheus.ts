@@ -9,6 +9,7 @@ import type { ProcessFigures } from "../process_figures.ts";
 import type { InstanceReport } from "../store/store.ts";
 import { VERSION } from "../version.ts";
 import type { DeviceCounts } from "./device_index.ts";
+import type { OwnFigures } from "./fleet_figures.ts";
 
 /** Media type of {@linkcode formatPrometheus}'s text; a scraper chooses its parser by it. */
 export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -63,7 +64,7 @@ export function* formatPrometheus(contents: PrometheusContents): Generator<strin
 }
 
 /** The metrics of the api's own process; `storeUp`: whether it can read the store. */
-export function formatProcess(process: ApiProcess, storeUp: boolean): string {
+export function formatProcess(process: ApiProcess, own: OwnFigures, storeUp: boolean): string {
   const { cpuSeconds, residentBytes, eventLoopLagMs, startedMs } = process;
   const versions = `version="${VERSION}",deno="${Deno.version.deno}"`;
   return [
@@ -75,6 +76,9 @@ export function formatProcess(process: ApiProcess, storeUp: boolean): string {
     metric("process_cpu_seconds_total", "counter", CPU_SECONDS, [["", cpuSeconds]]),
     metric("process_resident_memory_bytes", "gauge", "Memory in use.", [["", residentBytes]]),
     metric("process_start_time_seconds", "gauge", "When it started, Unix time.", [["", startedMs / 1_000]]),
+    ...apiFamilies.map(([name, kind, help, read]) =>
+      metric(`tally_api_${name}`, kind, help, [["", read(own)]])
+    ),
   ].join("");
 }
 
@@ -115,13 +119,38 @@ const instanceFamilies: readonly (readonly [string, Kind, string, (report: Insta
     (report) => report.connectionsCut,
   ],
   [
+    "connections_refused_total",
+    "counter",
+    "Connections closed at once because as many as allowed were open.",
+    (report) => report.connectionsRefused,
+  ],
+  [
     "calls_refused_total",
     "counter",
     "Calls over a bound of their connection.",
     (report) => report.callsRefused,
   ],
+  [
+    "streams_reset_total",
+    "counter",
+    "Streams reset for what the device sent on them.",
+    (report) => report.streamsReset,
+  ],
   ["streams", "gauge", "Device streams open.", (report) => report.streams],
   ["connections", "gauge", "Connections open.", (report) => report.connections],
+  ["max_connections", "gauge", "Connections that may be open.", (report) => report.maxConnections],
+  [
+    "accepting",
+    "gauge",
+    "1 where further connections are accepted, else 0.",
+    (report) => report.accepting ? 1 : 0,
+  ],
+  [
+    "log_lines_dropped_total",
+    "counter",
+    "Log lines dropped because their reader was too slow.",
+    (report) => report.logLinesDropped,
+  ],
   ["fast_path", "gauge", "1 where the fast path serves, else 0.", (report) => report.fastPath ? 1 : 0],
   ["start_time_seconds", "gauge", "When it started, Unix time.", (report) => report.startedMs / 1_000],
   ["cpu_seconds_total", "counter", CPU_SECONDS, (report) => report.cpuSeconds],
@@ -130,6 +159,30 @@ const instanceFamilies: readonly (readonly [string, Kind, string, (report: Insta
 ];
 
 const rejectReasons = Object.values(RejectReason).filter((reason) => typeof reason === "string");
+
+/** Of the api process that answers, with names after `tally_api_`. */
+const apiFamilies: readonly (readonly [string, Kind, string, (figures: OwnFigures) => number])[] = [
+  ["connections", "gauge", "Readers' connections open.", (figures) => figures.connections],
+  ["max_connections", "gauge", "Readers' connections that may be open.", (figures) => figures.maxConnections],
+  [
+    "connections_refused_total",
+    "counter",
+    "Connections closed at once for want of room.",
+    (figures) => figures.connectionsRefused,
+  ],
+  [
+    "connections_cut_total",
+    "counter",
+    "Connections closed at a deadline, or to make room for another one.",
+    (figures) => figures.connectionsCut,
+  ],
+  [
+    "log_lines_dropped_total",
+    "counter",
+    "Log lines dropped because their reader was too slow.",
+    (figures) => figures.logLinesDropped,
+  ],
+];
 
 function* formatInstances(reports: readonly InstanceReport[]): Generator<string> {
   const instances = newestByLabel(reports);

@@ -99,6 +99,20 @@ export type InstanceRow = {
   readonly [Key in keyof InstanceReport as SnakeCase<Key>]: InstanceReport[Key];
 };
 
+/** The api process that answers. */
+export interface ApiRow {
+  /** Readers' connections open. */
+  readonly connections: number;
+  /** How many may be open. */
+  readonly max_connections: number;
+  /** Closed at once for want of room. */
+  readonly connections_refused: number;
+  /** Closed at a deadline, or to make room for another one. */
+  readonly connections_cut: number;
+  /** Log lines dropped because their reader was too slow. */
+  readonly log_lines_dropped: number;
+}
+
 /** The fleet's figures without its history. */
 export interface Figures {
   /** Server time, Unix milliseconds. */
@@ -123,6 +137,8 @@ export interface Figures {
   readonly store: { readonly description: string; readonly ok: boolean };
   /** The ingest processes at work. */
   readonly instances: InstanceRow[];
+  /** The process that answers. */
+  readonly api: ApiRow;
 }
 
 /** The fleet, with its history. */
@@ -260,6 +276,10 @@ const Instance = z.object({
   rate: rate.openapi({ description: "Packets stored per second" }),
   streams: count,
   connections: count,
+  max_connections: count.openapi({ description: "Connections that may be open: MAX_CONNECTIONS" }),
+  accepting: z.boolean().openapi({
+    description: "false: it takes no further connections, for it has no file descriptors left, or drains",
+  }),
   queue_packets: count,
   queue_max_packets: count,
   received: count,
@@ -272,10 +292,26 @@ const Instance = z.object({
   connections_cut: count.openapi({
     description: "Connections ended for breaking HTTP/2's rules or Tally's bounds, or without a sign of life",
   }),
+  connections_refused: count.openapi({
+    description: "Connections closed at once because max_connections were open",
+  }),
   calls_refused: count.openapi({ description: "Calls refused for bounds of their connection" }),
+  streams_reset: count.openapi({ description: "Streams reset for what the device sent on them" }),
+  log_lines_dropped: count.openapi({ description: "Log lines dropped because their reader was too slow" }),
   fast_path: z.boolean(),
   ingest_address: z.string(),
 }).openapi("Instance");
+
+/** The api process that answers. */
+const Api = z.object({
+  connections: count,
+  max_connections: count.openapi({ description: "Connections that may be open: HTTP_MAX_CONNECTIONS" }),
+  connections_refused: count.openapi({ description: "Connections closed at once for want of room" }),
+  connections_cut: count.openapi({
+    description: "Connections closed at a deadline, or to make room for another one",
+  }),
+  log_lines_dropped: count.openapi({ description: "Log lines dropped because their reader was too slow" }),
+}).openapi("Api");
 
 const figures = z.object({
   now_ms: unixMs.openapi({ description: "Server time, Unix milliseconds" }),
@@ -293,6 +329,7 @@ const figures = z.object({
   }),
   store: z.object({ description: z.string(), ok: z.boolean() }),
   instances: z.array(Instance),
+  api: Api.openapi({ description: "The api process that answers" }),
 });
 
 /** The fleet, with its history. */

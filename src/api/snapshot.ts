@@ -11,6 +11,7 @@ import { createGzip } from "node:zlib";
 import type { InstanceReport, Store } from "../store/store.ts";
 import type { DeviceCounts } from "./device_index.ts";
 import type { Fleet } from "./fleet.ts";
+import type { OwnFigures } from "./fleet_figures.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "./negotiate.ts";
 import { type ApiProcess, formatProcess, formatPrometheus } from "./prometheus.ts";
 
@@ -56,6 +57,8 @@ export interface SnapshotContents {
   readonly instances: () => Promise<readonly InstanceReport[]>;
   /** Likewise. */
   readonly process: () => ApiProcess;
+  /** Likewise: what this process has to report about itself. */
+  readonly ownFigures: () => OwnFigures;
 }
 
 /** Every device at one moment, as bytes. */
@@ -96,12 +99,12 @@ export class Snapshot {
   }
 
   async #encode(form: Form): Promise<SnapshotBody> {
-    const { devices, instances, process, ...rest } = this.#contents;
+    const { devices, instances, process, ownFigures, ...rest } = this.#contents;
     if (form === "json") return await encode(formatJson(devices));
     const contents = { ...rest, devices, instances: await instances() };
     return await encode(function* () {
       yield* formatPrometheus(contents);
-      yield formatProcess(process(), true);
+      yield formatProcess(process(), ownFigures(), true);
     }());
   }
 }
@@ -112,6 +115,8 @@ export interface SnapshotsOptions {
   readonly fleet: Fleet;
   /** Asked for the ingest instances. */
   readonly store: Pick<Store, "instances">;
+  /** See {@linkcode SnapshotContents}. */
+  readonly ownFigures: () => OwnFigures;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
   /** Unix milliseconds. */
@@ -134,7 +139,7 @@ export class Snapshots {
 
   /** As fresh as {@linkcode Fleet.fresh} says. Rejects as the store does; an older one is never given instead. */
   async current(): Promise<Snapshot> {
-    const { fleet, store, now, unixNow, prometheusMaxDevices, process } = this.#options;
+    const { fleet, store, now, unixNow, prometheusMaxDevices, process, ownFigures } = this.#options;
     await fleet.fresh();
     const latest = this.#latest;
     if (latest !== undefined) {
@@ -148,13 +153,14 @@ export class Snapshots {
       prometheusMaxDevices,
       instances: () => store.instances(unixNow()),
       process,
+      ownFigures,
     };
     return this.#latest = new Snapshot(contents, now);
   }
 
   /** The Prometheus form while the store cannot be read: of the api's own process only. */
   withoutStore(): string {
-    return formatProcess(this.#options.process(), false);
+    return formatProcess(this.#options.process(), this.#options.ownFigures(), false);
   }
 
   /** How long ago the snapshot's reading began, whole milliseconds. */

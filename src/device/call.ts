@@ -5,8 +5,12 @@
  */
 import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject } from "@grpc/grpc-js";
 
+import { redirectGrpcJsLog } from "../grpc_js_log.ts";
 import { guardHttp2 } from "../http2/node_http2_guard.ts";
 import { type Ack, COMMITTED_KEY, OFFSET_KEY, SESSION_KEY, streamBatches } from "../telemetry_proto.ts";
+
+// What went wrong with a call comes with its status; an ingest in the same process sets its log afterwards.
+redirectGrpcJsLog();
 
 /** Where to connect and how to notice that nobody is there any more. */
 export interface ChannelSettings {

@@ -27,6 +27,8 @@ export class IngestCounters {
   queueFull = 0;
   /** What the connections did. */
   readonly http2: Http2Counters = new Http2Counters();
+  /** Connections closed as soon as they were accepted, because as many as allowed were open. */
+  connectionsRefused = 0;
   /** Batches applied. */
   flushes = 0;
   /** Attempts to apply a batch that failed and were repeated. */

@@ -5,6 +5,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import type { DescriptorReserve } from "../descriptors.ts";
 import { RequestError } from "../errors.ts";
 import type { ConnectionLimits } from "../http2/limits.ts";
 import type { Store } from "../store/store.ts";
@@ -41,6 +42,12 @@ export interface IngestOptions {
   readonly maxClockAheadMs: number;
   /** Streams open at once. */
   readonly maxStreams: number;
+  /** Connections open at once. */
+  readonly maxConnections: number;
+  /** File descriptors that connections leave to the rest of the process; default: none. */
+  readonly reserve?: DescriptorReserve;
+  /** Log lines that this process has dropped so far; default: none. */
+  readonly logLinesDropped?: () => number;
   /** How long the store may fail before the health service says so. */
   readonly storeGraceMs: number;
   /** Longest time a drain may take. */
@@ -73,6 +80,8 @@ export interface RunningIngest {
   readonly fastPath: boolean;
   /** What it has done so far. */
   readonly counters: IngestCounters;
+  /** False while too few file descriptors are free for further connections. */
+  readonly accepting: boolean;
   /**
    * Ends the role without losing anything: stops accepting and reading, stores what was read, tells
    * every device what is stored, and closes; after `drainTimeoutMs` at the latest. True: in time.
@@ -137,9 +146,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const finished = writer.run();
   const stopWatching = watchStore(store, writer, () => {
     const { failingSinceMs } = writer;
-    server.setServing(
-      !ingest.draining && (failingSinceMs === undefined || now() - failingSinceMs < options.storeGraceMs),
-    );
+    const storeServes = failingSinceMs === undefined || now() - failingSinceMs < options.storeGraceMs;
+    server.setServing(!ingest.draining && server.accepting && storeServes);
   });
 
   const startedMs = now();
@@ -160,6 +168,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       reportedMs: now(),
       streams: counters.openStreams,
       connections: server.connections,
+      maxConnections: options.maxConnections,
+      accepting: server.accepting && !ingest.draining,
       queuePackets: queue.packets,
       queueMaxPackets: options.queueMaxPackets,
       received: counters.received,
@@ -173,7 +183,10 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       queueFull: counters.queueFull,
       failedFlushes: counters.failedFlushes,
       connectionsCut: counters.http2.connectionsCut,
+      connectionsRefused: counters.connectionsRefused,
       callsRefused: counters.http2.callsRefused,
+      streamsReset: counters.http2.streamsReset,
+      logLinesDropped: options.logLinesDropped?.() ?? 0,
     }),
   });
 
@@ -207,6 +220,9 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     port: server.port,
     fastPath,
     counters,
+    get accepting() {
+      return server.accepting;
+    },
     drain,
     finished,
   };

@@ -3,10 +3,11 @@
  *
  * @module
  */
-import { type AddressInfo, createServer, type Server as Listener, type Socket } from "node:net";
+import type { Socket } from "node:net";
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
+import { redirectGrpcJsLog } from "../grpc_js_log.ts";
 import { type ConnectionOptions, Http2Connection } from "../http2/connection.ts";
 import { type ConnectionLimits, defaultLimits } from "../http2/limits.ts";
 import { guardHttp2 } from "../http2/node_http2_guard.ts";
@@ -16,19 +17,14 @@ import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./call_route.ts";
 import { receiveTelemetry } from "./fast_path.ts";
 import { Health } from "./health.ts";
 import { Inflater } from "./inflater.ts";
+import { DeviceListener, type ListenerOptions } from "./listener.ts";
 import { MessageMemory } from "./message_memory.ts";
 import { addTelemetryService, guardStreams } from "./ordinary_path.ts";
 import { SessionClaims } from "./session_claims.ts";
 import type { Ingest } from "./stream.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
-export interface ServerOptions {
-  /** Address to listen on. */
-  readonly host: string;
-  /** 0 takes a free one. */
-  readonly port: number;
-  /** Other processes that ask for it too may listen on the same port; the system deals out connections. */
-  readonly reusePort: boolean;
+export interface ServerOptions extends ListenerOptions {
   /** Longest gRPC message. */
   readonly maxMessageBytes: number;
   /** False: grpc-js serves every call. */
@@ -44,29 +40,22 @@ const bridgedTelemetryLimits: ConnectionLimits = {
   bridgedCallsPerSecond: 10_000,
 };
 
-/**
- * Connections that may wait to be accepted: a fleet that reconnects all together. The system caps it
- * (Linux: net.core.somaxconn, 4,096 since 5.4); the usual 511 makes the rest of 5,000 try again after
- * one second and more.
- */
-const BACKLOG = 4096;
-
 /** How long a device may take to close its connection when all calls have ended. */
 const HANG_UP_MS = 1000;
 
 /** A listening gRPC server. */
 export class TelemetryServer {
-  // Accepted here and not by grpc-js, which can neither share a port nor set a backlog.
-  readonly #listener = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+  // Accepts, and not grpc-js, which can neither share a port nor set a backlog.
+  #listener!: DeviceListener;
   readonly #connections = new Map<Http2Connection, Socket>();
   readonly #server: Server;
   readonly #health = new Health(SERVICE_NAMES);
   readonly #connectionOptions: ConnectionOptions;
   readonly #checking: ReturnType<typeof setInterval>;
-  #port = 0;
 
   private constructor(ingest: Ingest, options: ServerOptions) {
     guardHttp2();
+    redirectGrpcJsLog(options.log);
     const { fastPath, maxMessageBytes } = options;
     this.#server = new Server({
       "grpc.max_receive_message_length": fastPath ? MAX_BRIDGED_MESSAGE_BYTES : maxMessageBytes,
@@ -103,7 +92,12 @@ export class TelemetryServer {
   static async start(ingest: Ingest, options: ServerOptions): Promise<TelemetryServer> {
     const server = new TelemetryServer(ingest, options);
     try {
-      server.#port = await listen(server.#listener, options);
+      server.#listener = await DeviceListener.listen(
+        options,
+        ingest.counters,
+        server.#connections,
+        (socket) => server.#accept(socket),
+      );
     } catch (error) {
       clearInterval(server.#checking);
       throw error;
@@ -113,12 +107,17 @@ export class TelemetryServer {
 
   /** TCP port bound. */
   get port(): number {
-    return this.#port;
+    return this.#listener.port;
   }
 
   /** Connections open now. */
   get connections(): number {
     return this.#connections.size;
+  }
+
+  /** False while too few file descriptors are free for further connections. */
+  get accepting(): boolean {
+    return this.#listener.accepting;
   }
 
   /** What `grpc.health.v1.Health` says, of the server as a whole and of each service. */
@@ -154,17 +153,4 @@ export class TelemetryServer {
   destroy(): void {
     for (const socket of this.#connections.values()) socket.destroy();
   }
-}
-
-/** Resolves to the port. */
-function listen(listener: Listener, { host, port, reusePort }: ServerOptions): Promise<number> {
-  return new Promise((resolve, reject) => {
-    listener.once("error", (error) => {
-      const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-      reject(new Error(`could not listen on ${address}: ${error.message}`, { cause: error }));
-    });
-    listener.listen({ host, port, reusePort, backlog: BACKLOG }, () => {
-      resolve((listener.address() as AddressInfo).port);
-    });
-  });
 }

@@ -5,8 +5,18 @@
  */
 import { INSTANCE_EXPIRY_MS, type InstanceReport } from "./store.ts";
 
-/** What the reports of an older version lack. */
-const notReported = { version: "unknown", cpuSeconds: 0, residentBytes: 0, eventLoopLagMs: 0 };
+/** What the reports of an older Tally, at work beside this one, lack. */
+const notReported = {
+  version: "unknown",
+  cpuSeconds: 0,
+  residentBytes: 0,
+  eventLoopLagMs: 0,
+  maxConnections: 0,
+  accepting: true,
+  connectionsRefused: 0,
+  logLinesDropped: 0,
+  streamsReset: 0,
+};
 
 /** The reports, given as JSON, that are not older than {@linkcode INSTANCE_EXPIRY_MS}, by host, address and worker. */
 export function currentReports(reports: readonly string[], nowMs: number): readonly InstanceReport[] {

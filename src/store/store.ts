@@ -189,6 +189,10 @@ export interface InstanceReport {
   readonly streams: number;
   /** Connections open. */
   readonly connections: number;
+  /** How many may be open. */
+  readonly maxConnections: number;
+  /** Whether it takes further connections: false while it has no file descriptors, and when it drains. */
+  readonly accepting: boolean;
   /** Packets waiting for the store. */
   readonly queuePackets: number;
   /** How many may wait. */
@@ -209,8 +213,14 @@ export interface InstanceReport {
   readonly failedFlushes: number;
   /** Connections ended for breaking HTTP/2's rules or Tally's bounds, or without a sign of life. */
   readonly connectionsCut: number;
+  /** Connections closed at once because `maxConnections` were open. */
+  readonly connectionsRefused: number;
   /** Calls refused for bounds of their connection. */
   readonly callsRefused: number;
+  /** Streams reset for what the device sent on them. */
+  readonly streamsReset: number;
+  /** Log lines dropped because their reader was too slow. */
+  readonly logLinesDropped: number;
 }
 
 /** Where counts live. */

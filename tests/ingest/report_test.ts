@@ -34,6 +34,9 @@ Deno.test("An ingest reports what it does, and takes the report back when it dra
   assertEquals([report.queueFull, report.failedFlushes, report.connectionsCut, report.callsRefused], [
     ...[0, 0, 1, 0],
   ]);
+  assertEquals([report.maxConnections, report.accepting, report.connectionsRefused, report.logLinesDropped], [
+    ...[20_000, true, 0, 0],
+  ]);
   assert(report.connections >= 1 && report.rate > 0 && report.startedMs <= report.reportedMs);
   await until(async () => (await reports())[0]!.rate === 0, "the rate is of the last second");
   await ingest.drain();
