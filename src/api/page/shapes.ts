@@ -8,7 +8,10 @@ import type { z } from "@hono/zod-openapi";
 import type * as schemas from "../schemas.ts";
 
 /** A device of `/devices`, `/devices/{id}` and `/live`. */
-export type DeviceRow = z.infer<typeof schemas.Device>;
+export type DeviceRow = z.infer<typeof schemas.Device> & {
+  /** Usual time between two of its packets; null while unknown. */
+  readonly interval_ms?: number | null;
+};
 
 /** A payload, or its beginning. */
 export type Payload = DeviceRow["payload"];
@@ -19,6 +22,9 @@ export type DevicePage = z.infer<typeof schemas.DeviceList>;
 /** `/devices/{id}/history`. */
 export type DeviceHistory = z.infer<typeof schemas.DeviceHistory>;
 
+/** `/histories`. */
+export type DeviceHistories = z.infer<typeof schemas.DeviceHistories>;
+
 /** `/events`. */
 export type EventList = z.infer<typeof schemas.DeviceEventList>;
 
@@ -27,6 +33,9 @@ export type DeviceEvent = EventList["events"][number];
 
 /** `/fleet`. */
 export type FleetReport = z.infer<typeof schemas.FleetFigures>;
+
+/** The fleet's figures, as both have them. */
+export type FleetFigures = Omit<FleetReport, "history">;
 
 /** A `fleet` frame of `/live`. */
 export type FleetFrame = z.infer<typeof schemas.LiveFleetFigures>;
