@@ -75,6 +75,15 @@ const webhookSecret = custom("ALERT_WEBHOOK_SECRET", {
   parse: parseWebhookSecret,
 });
 
+const allowedHosts = custom("HTTP_ALLOWED_HOSTS", {
+  default: "",
+  scope: "api",
+  help: "Host names readers may use, besides IP addresses, localhost and HTTP_HOST.",
+}, {
+  allowed: "names with commas between them; *.example.com for all below one, * for any",
+  parse: parseHostNames,
+});
+
 /** The settings by the names the code uses; durations are in milliseconds, sizes in bytes. */
 export const settings = {
   role: choice("--role", ["ingest", "api", "all"], {
@@ -98,6 +107,7 @@ export const settings = {
     help: "Address on which readers are served; 0.0.0.0 for all.",
   }),
   httpPort: port("HTTP_PORT", { default: "8000", scope: "api", help: "Port on which readers are served." }),
+  allowedHosts: optional(allowedHosts),
   workers: custom("INGEST_WORKERS", {
     default: "1",
     scope: "ingest",
@@ -328,6 +338,12 @@ function isRedisUrl(text: string): boolean {
   const url = URL.parse(text);
   return url !== null && /^rediss?:$/.test(url.protocol) && url.hostname !== "" &&
     /^(\/\d*)?$/.test(url.pathname);
+}
+
+function parseHostNames(text: string): readonly string[] | undefined {
+  const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");
+  const isName = (name: string) => /^(\*|(\*\.)?[\w-]+(\.[\w-]+)*)$/.test(name);
+  return names.length > 0 && names.every(isName) ? names : undefined;
 }
 
 function parseWebhookSecret(text: string): Uint8Array | undefined {

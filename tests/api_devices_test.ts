@@ -151,6 +151,18 @@ Deno.test("Lists are filtered and sorted as asked, ties by id", async () => {
   }
 });
 
+Deno.test("A search finds any part of an id, in any case, and a cursor goes on in it", async () => {
+  await using store = await temporaryStore();
+  await addPackets(store, { "Boiler-7": 1, "old-BOILER": 2, "ÜBER-boiler-1": 3, "pump": 4 });
+  await using api = await startTestApi(store);
+  const found = (query: string) => walk(api, `limit=1&${query}`);
+  assertEquals(await found("search=boiler"), ["Boiler-7", "old-BOILER", "ÜBER-boiler-1"]);
+  assertEquals(await found("search=BOILER-"), ["Boiler-7", "ÜBER-boiler-1"]);
+  assertEquals(await found(`search=${encodeURIComponent("über")}&sort=count`), ["ÜBER-boiler-1"]);
+  assertEquals(await found("search=boiler&prefix=old"), ["old-BOILER"]);
+  assertEquals(await found("search=.*"), []);
+});
+
 Deno.test("Parameters that are not allowed get 400 and say which", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store);
@@ -173,6 +185,46 @@ Deno.test("Parameters that are not allowed get 400 and say which", async () => {
     const { error } = await get<{ error: string }>(api, `/events?${query}`, 400);
     assert(error.includes(query.split("=")[0]!), error);
   }
+});
+
+Deno.test("A refused parameter is named with what was found and what was expected, in Tally's words", async () => {
+  await using store = await temporaryStore();
+  await using api = await startTestApi(store);
+  const tooMany = Array.from({ length: 201 }, (_, i) => `devices=${i}`).join("&");
+  const id = "expected an id of 1 to 128 bytes of UTF-8";
+  const answers: Record<string, string> = {
+    "/devices?limit=0": 'Cannot use the parameter limit: found "0"; expected a whole number from 1 to 1000',
+    "/devices?limit=": 'Cannot use the parameter limit: found ""; expected a whole number from 1 to 1000',
+    "/devices?limit=1&limit=2":
+      "Cannot use the parameter limit: found 2 values; expected a whole number from 1 to 1000",
+    "/devices?sort=name&order=up":
+      'Cannot use the parameter sort: found "name"; expected id or count or rate or last_seen; ' +
+      'Cannot use the parameter order: found "up"; expected asc or desc',
+    "/devices?colour=red": 'Cannot use the parameter "colour": found no such parameter here; ' +
+      "expected one of status, prefix, search, sort, order, limit, cursor",
+    "/fleet?a=1&b=2": 'Cannot use the parameter "a", "b": found no such parameter here; expected none',
+    "/devices/sensor-1?x": 'Cannot use the parameter "x": found no such parameter here; expected none',
+    "/devices/sensor-1/history?x":
+      'Cannot use the parameter "x": found no such parameter here; expected none',
+    "/devices/by-id": `Cannot use the parameter id: found nothing; ${id}`,
+    "/devices/by-id/history?id=a&x":
+      'Cannot use the parameter "x": found no such parameter here; expected id',
+    [`/devices/${"a".repeat(129)}`]: `Cannot use the parameter id: found "${
+      "a".repeat(79)
+    }… of 131 characters; ${id}`,
+    "/metrics?x=1": 'Cannot use the parameter "x": found no such parameter here; expected none',
+    "/live?ids=a": 'Cannot use the parameter "ids": found no such parameter here; expected devices',
+    [`/live?${tooMany}`]: `Cannot use the parameter devices: found 201 values; ${id}, 200 of them at most`,
+    "/histories?devices=": `Cannot use the parameter devices: found ""; ${id}, 200 of them at most`,
+    "/events?since=1": 'Cannot use the parameter "since": found no such parameter here; ' +
+      "expected one of after, before, device, limit",
+  };
+  for (const [path, expected] of Object.entries(answers)) {
+    assertEquals((await get<{ error: string }>(api, path, 400)).error, expected, path);
+  }
+  const removal = await fetch(`${api.url}/devices/sensor-1?force=1`, { method: "DELETE" });
+  await removal.body?.cancel();
+  assertEquals(removal.status, 400);
 });
 
 const hostileIds = [
@@ -324,17 +376,123 @@ Deno.test("A reader sees what another process stored, removed, and wrote into Re
   }
 });
 
+Deno.test("/fleet gives a fleet younger than a minute the same rates as its only device", async () => {
+  await using store = await temporaryStore();
+  const clock = new TestClock();
+  await using api = await startTestApi(store, { maxAgeMs: 0, ...clock.options });
+  await get(api, "/fleet");
+  clock.pass(61_000);
+  // In the middle of a second.
+  for (let ageMs = 0; ageMs <= 75_000; ageMs += 100) {
+    await addPackets(store, { a: 1 }, { receivedAtMs: clock.unixMs });
+    if (ageMs >= 2_000 && ageMs % 200 === 0) {
+      const fleet = await get<{ rate_10s: number; rate_1m: number }>(api, "/fleet");
+      const device = await get<{ rate_10s: number; rate_1m: number }>(api, "/devices/a");
+      for (const { rate_10s, rate_1m } of [fleet, device]) {
+        assert(Math.abs(rate_10s - 10) <= 1, `${rate_10s} packets/s over ten seconds at ${ageMs} ms`);
+        assert(Math.abs(rate_1m - 10) <= 1, `${rate_1m} packets/s over a minute at ${ageMs} ms`);
+      }
+    }
+    clock.pass(100);
+  }
+});
+
+Deno.test("The histories say up to when they go, so that the running period has a rate", async () => {
+  await using store = await temporaryStore();
+  const clock = new TestClock();
+  await addPackets(store, { a: 21 }, { receivedAtMs: clock.unixMs });
+  await using api = await startTestApi(store, { ...clock.options });
+  type Periods = { start_ms: number; packets: number }[];
+  const fleet = await get<{ history: { until_ms: number; minutes: Periods; hours: Periods } }>(api, "/fleet");
+  const device = await get<{ until_ms: number; minutes: Periods; hours: Periods }>(api, "/devices/a/history");
+  for (const history of [fleet.history, device]) {
+    const running = history.minutes.at(-1)!;
+    assertEquals([running.packets, (history.until_ms - running.start_ms) / 1_000], [21, 30.5]);
+    const hour = history.hours.at(-1)!;
+    assert(hour.start_ms <= history.until_ms && history.until_ms < hour.start_ms + 3_600_000);
+  }
+  // Another machine's clock is ahead.
+  await addPackets(store, { a: 1 }, { receivedAtMs: clock.unixMs + 60_000 });
+  const ahead = await get<{ until_ms: number; minutes: Periods }>(api, "/devices/a/history");
+  assertEquals(ahead.until_ms, ahead.minutes.at(-1)!.start_ms);
+});
+
+Deno.test("/histories gives the histories of the devices named, as counts", async () => {
+  await using redis = await startRedis();
+  await using sqlite = await temporaryStore();
+  const onRedis = await openStore(redis);
+  try {
+    for (const store of [onRedis, sqlite]) {
+      const clock = new TestClock();
+      await using api = await startTestApi(store, { ...clock.options });
+      const ids = Array.from({ length: 200 }, (_, i) => `é${i}`.padEnd(20, "é"));
+      for (const ago of [120_000, 60_000, 0]) {
+        const packets = Object.fromEntries(ids.map((id, i) => [id, i + ago / 60_000 + 1]));
+        await addPackets(store, packets, { receivedAtMs: clock.unixMs - ago });
+      }
+      const query = (ids: readonly string[]) =>
+        ids.map((id) => `devices=${encodeURIComponent(id)}`).join("&");
+      interface Row {
+        device_id: string;
+        until_ms: number;
+        minutes: number[];
+        hours: number[];
+      }
+      const { histories } = await get<{ histories: Row[] }>(api, `/histories?${query(ids.toReversed())}`);
+      assertEquals(histories.map(({ device_id }) => device_id), ids.toReversed());
+      for (const { device_id, until_ms, minutes, hours } of histories.slice(0, 5)) {
+        const i = ids.indexOf(device_id);
+        assertEquals([until_ms, minutes.length, hours.length], [clock.unixMs, 60, 24]);
+        assertEquals(minutes.slice(-4), [0, i + 3, i + 2, i + 1]);
+        const path = `/devices/${encodeURIComponent(device_id)}/history`;
+        const alone = await get<{ minutes: { packets: number }[]; hours: { packets: number }[] }>(api, path);
+        assertEquals([minutes, hours], [
+          alone.minutes.map(({ packets }) => packets),
+          alone.hours.map(({ packets }) => packets),
+        ]);
+      }
+      const some = await get<{ histories: Row[] }>(api, `/histories?${query([".", ids[0]!, "x", ids[0]!])}`);
+      assertEquals(some.histories.map(({ device_id }) => device_id), [ids[0]]);
+      await get(api, `/histories?${query([...ids, "one-more"])}`, 400);
+      await get(api, "/histories", 400);
+    }
+  } finally {
+    await onRedis.close();
+  }
+});
+
+Deno.test("A device that sends every five minutes has an interval of five minutes", async () => {
+  await using store = await temporaryStore();
+  const clock = new TestClock();
+  await using api = await startTestApi(store, { maxAgeMs: 0, ...clock.options });
+  const interval = async () => (await get<{ interval_ms: number | null }>(api, "/devices/a")).interval_ms;
+  await addPackets(store, { a: 1 }, { receivedAtMs: clock.unixMs });
+  assertEquals(await interval(), null);
+  for (let i = 0; i < 3; i++) {
+    clock.pass(300_000);
+    await addPackets(store, { a: 1 }, { receivedAtMs: clock.unixMs });
+    assertEquals(await interval(), 300_000);
+  }
+  // An api that has just started has it from the store.
+  await using other = await startTestApi(store, { ...clock.options });
+  const { devices } = await get<{ devices: { interval_ms: number }[] }>(other, "/devices");
+  assertEquals(devices[0]!.interval_ms, 300_000);
+});
+
 Deno.test("The fleet's figures add up", async () => {
   await using store = await temporaryStore();
   const clock = new TestClock();
   await addPackets(store, { old: 5 }, { receivedAtMs: clock.unixMs - 61_000 });
   await addPackets(store, { young: 60 }, { receivedAtMs: clock.unixMs - 2_000 });
   await using api = await startTestApi(store, { ...clock.options });
-  const fleet = await get<Record<string, unknown> & { history: Record<string, { packets: number }[]> }>(
+  const fleet = await get<
+    Record<string, unknown> & { history: { until_ms: number } & Record<string, { packets: number }[]> }
+  >(
     api,
     "/fleet",
   );
-  const { history, store: storeFigures, ...figures } = fleet;
+  const { history: { until_ms: untilMs, ...history }, store: storeFigures, ...figures } = fleet;
+  assertEquals(untilMs, clock.unixMs);
   assertEquals(figures, {
     now_ms: clock.unixMs,
     devices: 2,

@@ -49,6 +49,10 @@ Deno.test("Events of one device are listed, paged and streamed without the other
   assertEquals(own.next, own.ids.at(-1));
   assertEquals((await listed(`${url}&limit=2`)).ids, own.ids.slice(-2));
   assertEquals((await listed(`${url}&limit=2&after=${own.ids[1]}`)).ids, own.ids.slice(2, 4));
+  assertEquals((await listed(`${url}&limit=2&before=${own.ids[4]}`)).ids, own.ids.slice(2, 4));
+  assertEquals((await listed(`${url}&limit=1&after=${own.ids[0]}&before=${own.ids[4]}`)).ids, [own.ids[1]]);
+  assertEquals((await listed(`${api.url}/events?limit=5&before=${all.ids[10]}`)).ids, all.ids.slice(5, 10));
+  assertEquals((await listed(`${api.url}/events?before=${all.ids[0]}`)).ids, []);
   assertEquals(await listed(`${url}&after=${own.next}`), { ids: [], own: [], next: own.next });
   assertEquals((await listed(`${api.url}/events?device=unknown`)).ids, []);
   assertEquals((await listed(`${api.url}/events?device=${encodeURIComponent("<b>")}`)).ids.length, 6);

@@ -10,8 +10,9 @@ import { forSeeds } from "./random.ts";
 
 const start = 1_700_000_000_000;
 
-function summary(deviceId: string, count: number, lastSeenMs: number) {
-  return { deviceId, count, firstSeenMs: start, lastSeenMs, timestampMs: lastSeenMs, online: true };
+/** Of a device that was first seen long ago, unless the test says when. */
+function summary(deviceId: string, count: number, lastSeenMs: number, firstSeenMs = start - 3_600_000) {
+  return { deviceId, count, firstSeenMs, lastSeenMs, timestampMs: lastSeenMs, online: true };
 }
 
 Deno.test("A device that sends evenly has its rate, which fades when it stops", () => {
@@ -52,6 +53,91 @@ Deno.test("A device that was removed and came back counts anew, and no neighbour
   assertEquals(index.viewAt(index.slotOf("b")!, start).rate1m, 1);
   index.set(summary("a", 120, start), 1, start);
   assertEquals(index.viewAt(index.slotOf("a")!, start).rate1m, 2);
+});
+
+/** Each of `sends`: when packets of one device come, and how many. */
+function indexOf(sends: readonly (readonly [atMs: number, packets: number])[], completeAtMs: number) {
+  const index = new DeviceIndex(60_000);
+  index.sweep(1, completeAtMs);
+  let count = 0;
+  for (const [atMs, packets] of sends) {
+    index.set(summary("a", count += packets, atMs, sends[0]![0]), 1, atMs);
+  }
+  return (nowMs: number) => index.viewAt(index.slotOf("a")!, nowMs);
+}
+
+Deno.test("viewAt() gives a device younger than the window its rate since its first packet", async () => {
+  await forSeeds(20, (random) => {
+    const firstMs = start + random.int(0, 60_000);
+    const sends = Array.from({ length: 1_000 }, (_, i) => [firstMs + 100 * i, 1] as const);
+    for (const ageMs of [2_000, 5_000, 9_900, 20_000, 59_000, 75_000]) {
+      const view = indexOf(sends.filter(([atMs]) => atMs <= firstMs + ageMs), start - 3_600_000);
+      const { rate10s, rate1m } = view(firstMs + ageMs);
+      assert(Math.abs(rate10s! - 10) <= 0.5, `${rate10s} packets/s over ten seconds at ${ageMs} ms`);
+      assert(Math.abs(rate1m - 10) <= 0.5, `${rate1m} packets/s over a minute at ${ageMs} ms`);
+    }
+  });
+});
+
+Deno.test("viewAt() gives an old device its rate since the index was complete, from the first seconds on", async () => {
+  await forSeeds(20, (random) => {
+    const index = new DeviceIndex(60_000);
+    const completeMs = start + random.int(0, 60_000);
+    index.set(summary("a", 1_000_000, completeMs), 1, completeMs);
+    index.sweep(1, completeMs);
+    for (let ageMs = 100; ageMs <= 60_000; ageMs += 100) {
+      const nowMs = completeMs + ageMs;
+      index.set(summary("a", 1_000_000 + ageMs / 100, nowMs), 1, nowMs);
+      const { rate1m } = index.viewAt(index.slotOf("a")!, nowMs);
+      if (ageMs >= 1_000) assert(Math.abs(rate1m - 10) <= 0.5, `${rate1m} packets/s at ${ageMs} ms`);
+    }
+  });
+});
+
+Deno.test("viewAt() gives one packet no rate, and a burst of them none above its number", () => {
+  assertEquals(indexOf([[start, 1]], start - 1)(start + 10).rate1m, 0);
+  assertEquals(indexOf([[start, 61]], start - 1)(start + 10).rate1m, 60);
+  assertEquals(indexOf([[start, 61]], start - 1)(start + 30_000).rate1m, 2);
+});
+
+Deno.test("viewAt() gives the usual interval: null for one packet, the mean of what was before the index, then the median of three", () => {
+  const minute = 60_000;
+  assertEquals(indexOf([[start, 1]], 0)(start).intervalMs, null);
+  assertEquals(indexOf([[start, 1], [start + 5 * minute, 1]], 0)(start).intervalMs, 5 * minute);
+  // Ten packets at once are a tenth of the time apart; a pause once in a while is not usual.
+  assertEquals(indexOf([[start, 1], [start + minute, 10]], 0)(start).intervalMs, 6_000);
+  const regular = Array.from({ length: 5 }, (_, i) => [start + i * minute, 1] as const);
+  assertEquals(indexOf([...regular, [start + 999 * minute, 1]], 0)(start).intervalMs, minute);
+  const faster = [1, 2, 3].map((i) => [start + 4 * minute + i * 1_000, 1] as const);
+  assertEquals(indexOf([...regular, ...faster], 0)(start).intervalMs, 1_000);
+
+  const index = new DeviceIndex(60_000);
+  const set = (count: number, lastSeenMs: number, firstSeenMs: number) => {
+    index.set(summary("a", count, lastSeenMs, firstSeenMs), 1, start);
+    return index.viewAt(index.slotOf("a")!, start).intervalMs;
+  };
+  assertEquals(set(13, start, start - 12 * minute), minute);
+  index.sweep(1, start);
+  assertEquals(set(14, start + 5 * minute, start - 12 * minute), minute);
+  assertEquals(set(15, start + 10 * minute, start - 12 * minute), 5 * minute);
+  // Read again, or counted by another program, it has sent nothing.
+  assertEquals(set(15, start + 10 * minute, start - 12 * minute), 5 * minute);
+  assertEquals(set(99, start + 10 * minute, start - 12 * minute), 5 * minute);
+  // It was removed and came back, and another took its place.
+  assertEquals(set(1, start + 11 * minute, start + 11 * minute), null);
+  index.delete("a");
+  index.set(summary("b", 1, start + 12 * minute, start + 12 * minute), 1, start);
+  assertEquals(index.viewAt(index.slotOf("b")!, start).intervalMs, null);
+});
+
+Deno.test("totals() has the first packet of them all, without devices that only another program counted", () => {
+  const index = new DeviceIndex(60_000);
+  assertEquals(index.totals(start).firstSeenMs, undefined);
+  index.set(summary("foreign", 1, 0, 0), 1, start);
+  assertEquals(index.totals(start).firstSeenMs, undefined);
+  index.set(summary("a", 1, start, start - 5), 1, start);
+  index.set(summary("b", 1, start, start - 9), 1, start);
+  assertEquals(index.totals(start).firstSeenMs, start - 9);
 });
 
 Deno.test("Thousands of devices are sorted as they come, between removals and returns too", async () => {

@@ -21,7 +21,8 @@ import type { ApiOptions, RunningApi } from "../src/api/api.ts";
 import { StoreError } from "../src/store/store.ts";
 import { ListedStore } from "./listed_store.ts";
 import { until } from "./until.ts";
-import { startTestApi } from "./test_api.ts";
+import { temporaryStore } from "./harness.ts";
+import { addPackets, startTestApi, TestClock } from "./test_api.ts";
 
 /** A clock that stands still until told, so that a snapshot's age is what the test says. */
 class Clock {
@@ -274,19 +275,90 @@ Deno.test("A reader that has the counts already gets 304 until they change", asy
   }, { now: clock.now, warmForMs: 0 });
 });
 
-Deno.test("HEAD answers as GET does, without the body", async () => {
+Deno.test("HEAD answers as GET does on every route, with the length of the body it leaves out", async () => {
   const many = Array.from({ length: 10_000 }, (_, i) => ({ deviceId: `sensor-${i}`, count: i }));
   await withApi(new ListedStore(many), async (api) => {
-    for (const path of ["/metrics", "/healthz", "/readyz"]) {
-      const get = await ask(api, path);
-      const head = await ask(api, path, {}, "HEAD");
-      assertEquals([head.status, head.text], [200, ""]);
-      assertEquals(head.headers["content-type"], get.headers["content-type"]);
+    const paths = [
+      ...[
+        "/",
+        "/page/main.js",
+        "/docs",
+        "/docs/start.js",
+        "/openapi.json",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+      ],
+      ...["/fleet", "/devices", "/devices/sensor-1", "/devices/by-id?id=sensor-1", "/events"],
+      ...["/histories?devices=sensor-1"],
+      // And what is not found or not allowed.
+      ...["/nothing", "/devices/unknown", "/devices/sensor-1/history", "/devices?limit=0", "/page/nothing"],
+    ];
+    for (const path of paths) {
+      for (const headers of [{}, { "accept-encoding": "gzip" }]) {
+        const get = await ask(api, path, headers);
+        const head = await ask(api, path, headers, "HEAD");
+        const about = ({ status, headers }: Answer) => [status, headers["content-type"], headers["etag"]];
+        assertEquals(about(head), about(get), path);
+        assertEquals(
+          [head.text, head.headers["content-encoding"]],
+          ["", get.headers["content-encoding"]],
+          path,
+        );
+        // The time of day in an answer may take a digit more.
+        assertEquals(head.headers["content-length"], String(get.bytes.length), path);
+      }
     }
-    const length = (await ask(api, "/metrics", {}, "HEAD")).headers["content-length"];
-    assertEquals(length, String((await ask(api, "/metrics")).bytes.length));
+    for (const path of ["/live", "/events"]) {
+      const head = await ask(api, path, { accept: "text/event-stream" }, "HEAD");
+      assertEquals([head.status, head.headers["content-type"]], [200, "text/event-stream"]);
+      assertEquals(head.headers["content-length"], undefined, `${path} has no length`);
+    }
+    const { headers: { etag } } = await ask(api, "/devices");
+    assertEquals((await ask(api, "/devices", { "if-none-match": String(etag) }, "HEAD")).status, 304);
   });
 });
+
+Deno.test("Lists, the fleet and histories are compressed, and not sent again while they are the same", async () => {
+  await using store = await temporaryStore();
+  const clock = new TestClock();
+  const ids = Array.from({ length: 50 }, (_, i) => `sensor-${i}`);
+  const all = Object.fromEntries(ids.map((id) => [id, 1]));
+  await addPackets(store, all, { receivedAtMs: clock.unixMs });
+  await using api = await startTestApi(store, { ...clock.options, maxAgeMs: 0 });
+  const query = ids.map((id) => `devices=${id}`).join("&");
+  const paths = ["/devices", "/devices/sensor-1/history", "/fleet", `/histories?${query}`, "/events"];
+  for (const path of paths) {
+    const plain = await ask(api, path);
+    const zipped = await ask(api, path, { "accept-encoding": "gzip, br" });
+    assertEquals(gunzipIfNeeded(zipped), plain.text, path);
+    const isSmall = plain.bytes.length < 1_024;
+    assertEquals(zipped.headers["content-encoding"], isSmall ? undefined : "gzip", path);
+    if (!isSmall) assertLess(zipped.bytes.length, plain.bytes.length / 3, path);
+    assertStringIncludes(String(plain.headers["vary"]), "Accept-Encoding", path);
+    assertEquals(plain.headers["cache-control"], "no-cache", path);
+    const etag = String(plain.headers["etag"]);
+    assertMatch(etag, /^W\/"[\w-]{22}"$/, path);
+    for (const condition of [etag, etag.slice(2), `"x", ${etag}`, "*"]) {
+      clock.pass(1);
+      const again = await ask(api, path, { "if-none-match": condition });
+      assertEquals([again.status, again.text, again.headers["etag"]], [304, "", etag], path);
+    }
+    assertEquals((await ask(api, path, { "if-none-match": 'W/"x"' })).status, 200, path);
+  }
+  const etags = await Promise.all(paths.map(async (path) => (await ask(api, path)).headers["etag"]));
+  await addPackets(store, { "sensor-1": 1 }, { receivedAtMs: clock.unixMs });
+  clock.pass(1_000);
+  await ask(api, "/fleet");
+  for (const [i, path] of paths.entries()) {
+    const { status } = await ask(api, path, { "if-none-match": String(etags[i]) });
+    assertEquals(status, path === "/events" ? 304 : 200, path);
+  }
+});
+
+function gunzipIfNeeded({ headers, bytes }: Answer): string {
+  return Buffer.from(headers["content-encoding"] === "gzip" ? gunzipSync(bytes) : bytes).toString();
+}
 
 Deno.test("/healthz says the process lives, /readyz that the store answers", async () => {
   const store = new ListedStore();
@@ -355,6 +427,76 @@ Deno.test("Every answer carries headers that keep browsers from guessing and fra
       assertStringIncludes(String(headers["content-security-policy"]), "default-src 'none'", path);
     }
   });
+});
+
+Deno.test("Only requests for an address, localhost, the bound name and listed names are answered", async () => {
+  await withApi(new ListedStore(sensor), async (api) => {
+    const statusFor = async (host: string, path = "/metrics") => (await ask(api, path, { host })).status;
+    const served = [
+      "127.0.0.1",
+      "127.0.0.1:8000",
+      "10.1.2.3:1",
+      "[::1]:8000",
+      "[fe80::1]",
+      "0x7f.1",
+      "2130706433",
+    ];
+    served.push("localhost", "LOCALHOST:8000", "localhost.", "tally.localhost", "tally.example.com");
+    served.push("Tally.Example.COM.:443", "a.fleet.example", "a.b.fleet.example:1");
+    for (const host of served) assertEquals(await statusFor(host), 200, host);
+    const refused = [
+      "evil.test",
+      "evil.test:8000",
+      "localhost.evil.test",
+      "127.0.0.1.evil.test",
+      "notlocalhost",
+    ];
+    refused.push(
+      "fleet.example",
+      "example.com",
+      "127.0.0.1@evil.test",
+      "evil.test#127.0.0.1",
+      "127.0.0.1/evil.test",
+    );
+    refused.push("1.2.3.4.5", "evil.test:99999", "a, b", "null");
+    for (const host of refused) {
+      for (
+        const path of [
+          "/",
+          "/page/main.js",
+          "/docs",
+          "/openapi.json",
+          "/metrics",
+          "/devices",
+          "/live",
+          "/nothing",
+        ]
+      ) {
+        assertEquals(await statusFor(host, path), 403, `${host}${path}`);
+      }
+      // Some of these names change the path, too.
+      if (!/^[\w.:-]+$/.test(host)) continue;
+      for (const path of ["/healthz", "/readyz"]) assertEquals(await statusFor(host, path), 200, host);
+      assertEquals(
+        (await ask(api, "/devices/sensor-1", { host, origin: `http://${host}` }, "DELETE")).status,
+        403,
+      );
+    }
+    assertEquals(JSON.parse((await ask(api, "/metrics", { host: "evil.test" })).text), {
+      error: 'Cannot answer for the host "evil.test": found a name that is not served; ' +
+        "use an IP address or localhost, or list the name in HTTP_ALLOWED_HOSTS",
+    });
+    // What is no browser may leave the header out.
+    assertMatch(await sendRaw(api, "GET /metrics HTTP/1.0\r\n\r\n"), /^HTTP\/1\.[01] 200 /);
+  }, { allowedHosts: ["tally.example.com", "*.fleet.example"] });
+
+  await withApi(new ListedStore(sensor), async (api) => {
+    for (const host of ["evil.test", "a b"]) assertEquals((await ask(api, "/metrics", { host })).status, 200);
+  }, { allowedHosts: ["*"] });
+  // The name it was bound to.
+  await withApi(new ListedStore(sensor), async (api) => {
+    assertEquals((await ask(api, "/metrics", { host: "localhost" })).status, 200);
+  }, { host: "localhost" });
 });
 
 Deno.test("A store that fails means 503 at once, never old counts, and 200 when it is back", async () => {

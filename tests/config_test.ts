@@ -18,6 +18,7 @@ Deno.test("Nothing set means the documented defaults", () => {
     grpcPort: 50051,
     httpHost: "127.0.0.1",
     httpPort: 8000,
+    allowedHosts: undefined,
     workers: 1,
     worker: 0,
     redisUrl: undefined,
@@ -121,6 +122,20 @@ for (const text of ["localhost:80", "http://localhost", "a b", "a/b", "[::1]", "
     assertEquals(problems([], { HTTP_HOST: text }).length, 1);
   });
 }
+
+Deno.test("HTTP_ALLOWED_HOSTS is a list of names", () => {
+  const allowed = (text: string) => parse([], { HTTP_ALLOWED_HOSTS: text }).allowedHosts;
+  assertEquals(allowed(""), undefined);
+  assertEquals(allowed("api"), ["api"]);
+  assertEquals(allowed("tally.example.com, *.fleet.example,"), ["tally.example.com", "*.fleet.example"]);
+  assertEquals(allowed("*"), ["*"]);
+  for (const text of [",", "http://a", "a:80", "a b", "*a", "a.*", ".a", "a..b"]) {
+    assertEquals(problems([], { HTTP_ALLOWED_HOSTS: text }), [
+      `HTTP_ALLOWED_HOSTS: found ${JSON.stringify(text)}; ` +
+      "allowed: names with commas between them; *.example.com for all below one, * for any",
+    ]);
+  }
+});
 
 Deno.test("FAST_PATH is on or off", () => {
   assertEquals([parse([], { FAST_PATH: "on" }).fastPath, parse([], { FAST_PATH: "off" }).fastPath], [

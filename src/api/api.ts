@@ -7,12 +7,13 @@ import type { Logger } from "@logtape/logtape";
 
 import { httpStatus, RequestError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
-import { createApp } from "./app.ts";
+import { createApp, withoutFalseLength } from "./app.ts";
 import { EventLog } from "./event_log.ts";
 import { EventStreams } from "./event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
 import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
+import { AllowedHosts } from "./hosts.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
 import { Snapshots } from "./snapshot.ts";
@@ -30,6 +31,8 @@ export interface ApiOptions {
   readonly host: string;
   /** TCP port; 0 takes a free one. */
   readonly port: number;
+  /** Host names readers may use besides those of {@linkcode AllowedHosts}; default none. */
+  readonly allowedHosts?: readonly string[] | undefined;
   /** Remains the caller's to close, after the api. */
   readonly store: ApiStore;
   /** A device silent for longer is offline. */
@@ -97,6 +100,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     snapshots: new Snapshots({ fleet, store, now, unixNow, prometheusMaxDevices }),
     unixNow,
     log,
+    allowedHosts: new AllowedHosts(host, options.allowedHosts ?? []),
     readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS,
   });
 
@@ -122,11 +126,11 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
         log.error("Answering an HTTP request failed", { error });
         return answerError(error);
       },
-    }, (request, info) => {
+    }, async (request, info) => {
       if (closing) return answerError(new RequestError("UNAVAILABLE", "the api is shutting down: try again"));
       requestsUnderWay++;
       info.completed.then(requestCompleted, requestCompleted);
-      return app.fetch(request);
+      return withoutFalseLength(request, await app.fetch(request));
     });
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);

@@ -3,17 +3,20 @@
  *
  * @module
  */
-import type { Context } from "@hono/hono";
+import type { Context, Next } from "@hono/hono";
 import { secureHeaders } from "@hono/hono/secure-headers";
 import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Logger } from "@logtape/logtape";
 
-import { httpStatus, RequestError } from "../errors.ts";
+import { RequestError } from "../errors.ts";
 import { type Store, StoreError } from "../store/store.ts";
+import { answerError } from "./answers.ts";
 import { addDeviceRoutes, type DeviceRoutesOptions } from "./devices.ts";
 import { addDocs } from "./docs.ts";
+import type { AllowedHosts } from "./hosts.ts";
 import { chooseEncoding, chooseForm, matchesEtag } from "./negotiate.ts";
 import { addPage } from "./page.ts";
+import { NoParameters, parameterError } from "./parameters.ts";
 import { PROMETHEUS_CONTENT_TYPE } from "./prometheus.ts";
 import { Counts, Failure, Health } from "./schemas.ts";
 import type { SnapshotBody, Snapshots } from "./snapshot.ts";
@@ -24,6 +27,8 @@ export interface AppOptions extends DeviceRoutesOptions {
   readonly store: DeviceRoutesOptions["store"] & Pick<Store, "ping">;
   /** Served by `/metrics`. */
   readonly snapshots: Snapshots;
+  /** Names the api answers under. */
+  readonly allowedHosts: AllowedHosts;
   /** Told of errors nobody foresaw. */
   readonly log: Logger;
   /** A reader that takes longer than this for one body is cut off: it keeps an old snapshot in memory. */
@@ -39,16 +44,19 @@ const healthy = { description: "Yes", content: { "application/json": { schema: H
 const metricsRoute = createRoute({
   method: "get",
   path: "/metrics",
+  operationId: "getMetrics",
   tags: ["Fleet"],
   summary: "Every device's count, as JSON or for Prometheus",
   description: "Prometheus' text format where `Accept` asks for `text/plain` rather than JSON. " +
     "The header `Tally-Snapshot-Age-Ms` says how old the counts are: 250 ms at most when the request came.",
+  request: { query: NoParameters },
   responses: {
     200: {
       description: "The counts",
       content: { "application/json": { schema: Counts }, "text/plain": { schema: z.string() } },
     },
     304: { description: "They are those of `If-None-Match`" },
+    400: { description: "A parameter is not allowed", content: { "application/json": { schema: Failure } } },
     503: unavailable,
   },
 });
@@ -74,12 +82,12 @@ const readinessRoute = createRoute({
 
 /** The api as a Hono app; `app.fetch` answers requests. */
 export function createApp(options: AppOptions): OpenAPIHono {
-  const { store, fleet, snapshots, log, readTimeoutMs } = options;
+  const { store, fleet, snapshots, log, readTimeoutMs, allowedHosts } = options;
   const app = new OpenAPIHono({
     defaultHook(result, c) {
-      if (result.success) return;
-      const problems = result.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
-      return answerError(c, new RequestError("INVALID_ARGUMENT", problems.join("; ")));
+      // Beside the result is what was given; the type does not have it.
+      const { data } = result as { data?: unknown };
+      if (!result.success) return answerError(c, parameterError(data, result.error.issues));
     },
   });
 
@@ -104,6 +112,16 @@ export function createApp(options: AppOptions): OpenAPIHono {
     xPermittedCrossDomainPolicies: false,
     xXssProtection: false,
   }));
+
+  app.use(measureHead);
+
+  app.use((c, next) => {
+    // Load balancers name what they like, and nothing is read there.
+    const isHealth = c.req.path === "/healthz" || c.req.path === "/readyz";
+    // HTTP/2, and HTTP/1.0 without it, have no such header; the URL has what stands for it.
+    if (!isHealth) allowedHosts.check(c.req.header("Host") ?? URL.parse(c.req.url)?.host ?? "");
+    return next();
+  });
 
   app.openapi(metricsRoute, async (c) => {
     const snapshot = await snapshots.current();
@@ -151,6 +169,23 @@ export function createApp(options: AppOptions): OpenAPIHono {
   return app;
 }
 
+/** Hono answers a HEAD with what GET has, without the body, and so without its length: noted here before. */
+async function measureHead(c: Context, next: Next): Promise<void> {
+  await next();
+  const { headers, body } = c.res;
+  if (c.req.raw.method !== "HEAD" || body === null || headers.has("Content-Length")) return;
+  c.header("Content-Length", String((await c.res.clone().arrayBuffer()).byteLength));
+}
+
+/**
+ * The answer to a HEAD as it leaves: a body of unknown length, such as a stream of events, must not get the
+ * length 0, which the server gives an answer that has none.
+ */
+export function withoutFalseLength(request: Request, response: Response): Response {
+  const isKnown = response.headers.has("Content-Length") || response.status !== 200;
+  return request.method !== "HEAD" || isKnown ? response : new Response(new ReadableStream(), response);
+}
+
 /** 405 for every method but those that the paths registered until now are asked with. */
 function refuseOtherMethods(app: OpenAPIHono): void {
   const methods = new Map<string, string[]>();
@@ -167,13 +202,6 @@ function refuseOtherMethods(app: OpenAPIHono): void {
       return c.json({ error: message }, 405);
     });
   }
-}
-
-function answerError(c: Context, error: unknown): Response {
-  const { status, message } = httpStatus(error);
-  c.header("Cache-Control", "no-store");
-  if (status === 503) c.header("Retry-After", "1");
-  return c.json({ error: message }, status);
 }
 
 /** One chunk goes out at once; more are handed over as the reader takes them. */

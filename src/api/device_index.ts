@@ -12,6 +12,9 @@ const BUCKET_MS = 5_000;
 /** The bucket that is filling, eleven full ones, and the one the window is leaving. */
 const BUCKETS = 13;
 
+/** Rates are over no less: the first packets would be thousands a second. */
+const MIN_WINDOW_MS = 1_000;
+
 /** One device as seen at one moment. Times are Unix milliseconds, rates packets per second. */
 export interface DeviceView {
   /** 1 to 128 bytes of UTF-8. */
@@ -22,8 +25,10 @@ export interface DeviceView {
   readonly count: number;
   /** Over the last ten seconds; null while the index is younger than that. */
   readonly rate10s: number | null;
-  /** Over the last minute; of an index younger than that, over its age. */
+  /** Over the last minute, or since the device's first packet, or since the index was complete: the latest of these. */
   readonly rate1m: number;
+  /** Milliseconds from one packet to the next, usually; null before the second packet. */
+  readonly intervalMs: number | null;
   /** Server time of its first packet. */
   readonly firstSeenMs: number;
   /** Server time of its latest packet. */
@@ -58,6 +63,8 @@ export interface FleetTotals {
   readonly online: number;
   /** Packets counted. */
   readonly count: number;
+  /** When the first packet of them all was received, Unix milliseconds; undefined where there is none. */
+  readonly firstSeenMs: number | undefined;
 }
 
 /** Every device by a slot number that is its own until it is removed. */
@@ -71,6 +78,8 @@ export class DeviceIndex {
   #firstSeenMs = new Float64Array(1_024);
   #lastSeenMs = new Float64Array(1_024);
   #timestampMs = new Float64Array(1_024);
+  /** The three newest intervals of each device, milliseconds a packet, the newest first; 0: not known. */
+  #intervalsMs = [new Float32Array(1_024), new Float32Array(1_024), new Float32Array(1_024)] as const;
   /** 1 where the store has the device as online: its last event was not "offline". */
   #storedOnline = new Uint8Array(1_024);
   #round = new Uint32Array(1_024);
@@ -118,18 +127,19 @@ export class DeviceIndex {
 
   /** Packets per second of the device in `slot` over the last ten seconds, or what there is of them. */
   rateAt(slot: number, nowMs: number): number {
-    return this.#rate(slot, nowMs, Math.min(10_000, this.#ageMs(nowMs)));
+    return this.#rate(slot, nowMs, 10_000);
   }
 
   /** All about the device in `slot`. */
   viewAt(slot: number, nowMs: number): DeviceView {
-    const ageMs = this.#ageMs(nowMs);
+    const ageMs = nowMs - (this.#completeSinceMs ?? nowMs);
     return {
       deviceId: this.#ids[slot]!,
       online: this.onlineAt(slot, nowMs),
       count: this.#count[slot]!,
       rate10s: ageMs < 10_000 ? null : this.#rate(slot, nowMs, 10_000),
-      rate1m: this.#rate(slot, nowMs, Math.min(60_000, ageMs)),
+      rate1m: this.#rate(slot, nowMs, 60_000),
+      intervalMs: this.#intervalMs(slot),
       firstSeenMs: this.#firstSeenMs[slot]!,
       lastSeenMs: this.#lastSeenMs[slot]!,
       timestampMs: this.#timestampMs[slot]!,
@@ -138,12 +148,15 @@ export class DeviceIndex {
 
   /** Sums over all devices. */
   totals(nowMs: number): FleetTotals {
-    let [online, count] = [0, 0];
+    let [online, count, firstSeenMs] = [0, 0, Infinity];
     for (const slot of this.#slots.values()) {
       if (this.onlineAt(slot, nowMs)) online++;
       count += this.#count[slot]!;
+      // 0 where only another program counted.
+      if (this.#firstSeenMs[slot]! > 0) firstSeenMs = Math.min(firstSeenMs, this.#firstSeenMs[slot]!);
     }
-    return { devices: this.#slots.size, online, count };
+    const hasFirst = firstSeenMs < Infinity;
+    return { devices: this.#slots.size, online, count, firstSeenMs: hasFirst ? firstSeenMs : undefined };
   }
 
   /** Devices that are offline, and of which the store does not know it. */
@@ -198,11 +211,14 @@ export class DeviceIndex {
       this.#sorted = undefined;
       for (const packets of this.#packets) packets[slot] = 0;
       this.#count[slot] = this.#completeSinceMs === undefined ? count : 0;
+      this.#firstSeenMs[slot] = -1;
     }
     // Fewer than before: it was removed and came back.
     const added = count >= this.#count[slot]! ? count - this.#count[slot]! : count;
     const bucket = Math.min(Math.floor(lastSeenMs / BUCKET_MS), this.#bucket);
     if (bucket > this.#bucket - BUCKETS) this.#packets[bucket % BUCKETS]![slot]! += added;
+    if (firstSeenMs !== this.#firstSeenMs[slot]) this.#beginIntervals(slot, summary);
+    else if (added > 0) this.#addInterval(slot, (lastSeenMs - this.#lastSeenMs[slot]!) / added);
     this.#count[slot] = count;
     this.#firstSeenMs[slot] = firstSeenMs;
     this.#lastSeenMs[slot] = lastSeenMs;
@@ -228,25 +244,48 @@ export class DeviceIndex {
     for (const [deviceId, slot] of this.#slots) if (this.#round[slot]! < round) this.delete(deviceId);
   }
 
-  #ageMs(nowMs: number): number {
-    return nowMs - (this.#completeSinceMs ?? nowMs);
+  /** A device that is new to the index: what is known is its mean, of all its packets. */
+  #beginIntervals(slot: number, { count, firstSeenMs, lastSeenMs }: DeviceSummary): void {
+    const meanMs = count > 1 && firstSeenMs > 0 ? (lastSeenMs - firstSeenMs) / (count - 1) : 0;
+    for (const intervals of this.#intervalsMs) intervals[slot] = meanMs;
+  }
+
+  #addInterval(slot: number, intervalMs: number): void {
+    if (intervalMs <= 0) return;
+    const [newest, middle, oldest] = this.#intervalsMs;
+    if (newest[slot] === 0) newest[slot] = middle[slot] = intervalMs;
+    oldest[slot] = middle[slot]!;
+    middle[slot] = newest[slot]!;
+    newest[slot] = intervalMs;
+  }
+
+  /** The middle one of the three: a pause once in a while is none of the usual. */
+  #intervalMs(slot: number): number | null {
+    const [a, b, c] = this.#intervalsMs.map((intervals) => intervals[slot]!) as [number, number, number];
+    const median = Math.max(Math.min(a, b), Math.min(Math.max(a, b), c));
+    return median === 0 ? null : Math.round(median * 1_000) / 1_000;
   }
 
   /**
-   * Packets per second over a window that ends now and is not a whole number of buckets: the share of the
-   * oldest bucket that lies in the window is taken of its packets, as if they had come evenly.
+   * Packets per second over a window that ends now, and begins no earlier than the device's first packet or
+   * than the index was complete. It is not a whole number of buckets: of the oldest one's packets the share
+   * that lies in the window is taken, as if they had come evenly while they could.
    */
   #rate(slot: number, nowMs: number, windowMs: number): number {
     this.#turnTo(nowMs);
-    if (windowMs < 1) return 0;
-    const fillingMs = Math.max(0, nowMs - this.#bucket * BUCKET_MS);
+    const firstSeenMs = this.#firstSeenMs[slot]!;
+    const knownSinceMs = Math.max(this.#completeSinceMs ?? nowMs, firstSeenMs);
+    const fromMs = Math.max(nowMs - windowMs, knownSinceMs);
     let packets = this.#packets[this.#bucket % BUCKETS]![slot]!;
-    let leftMs = windowMs - fillingMs;
-    for (let bucket = this.#bucket - 1; leftMs > 0; bucket--) {
-      packets += this.#packets[bucket % BUCKETS]![slot]! * Math.min(1, leftMs / BUCKET_MS);
-      leftMs -= BUCKET_MS;
+    for (let bucket = this.#bucket - 1; bucket > this.#bucket - BUCKETS; bucket--) {
+      const endMs = (bucket + 1) * BUCKET_MS;
+      if (endMs <= fromMs) break;
+      const startMs = Math.max(bucket * BUCKET_MS, knownSinceMs);
+      packets += this.#packets[bucket % BUCKETS]![slot]! * Math.min(1, (endMs - fromMs) / (endMs - startMs));
     }
-    return Math.round(packets * 1_000_000 / windowMs) / 1_000;
+    // From the first packet on there is one interval less than there are packets.
+    if (fromMs === firstSeenMs) packets = Math.max(0, packets - 1);
+    return Math.round(packets * 1_000_000 / Math.max(MIN_WINDOW_MS, nowMs - fromMs)) / 1_000;
   }
 
   /** Makes the bucket of `nowMs` the one that is filling. A clock set back leaves it where it is. */
@@ -265,13 +304,16 @@ export class DeviceIndex {
     this.#firstSeenMs = grown(this.#firstSeenMs, new Float64Array(length));
     this.#lastSeenMs = grown(this.#lastSeenMs, new Float64Array(length));
     this.#timestampMs = grown(this.#timestampMs, new Float64Array(length));
+    const intervals = () => new Float32Array(length);
+    const [newest, middle, oldest] = this.#intervalsMs;
+    this.#intervalsMs = [grown(newest, intervals()), grown(middle, intervals()), grown(oldest, intervals())];
     this.#storedOnline = grown(this.#storedOnline, new Uint8Array(length));
     this.#round = grown(this.#round, new Uint32Array(length));
     this.#packets.forEach((packets, i) => this.#packets[i] = grown(packets, new Uint32Array(length)));
   }
 }
 
-function grown<Column extends Float64Array | Uint32Array | Uint8Array>(
+function grown<Column extends Float64Array | Float32Array | Uint32Array | Uint8Array>(
   column: Column,
   larger: Column,
 ): Column {

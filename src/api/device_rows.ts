@@ -30,6 +30,7 @@ export function deviceRow(view: DeviceView, payload: PayloadPreview): DeviceRow 
     count: view.count,
     rate_10s: view.rate10s,
     rate_1m: view.rate1m,
+    interval_ms: view.intervalMs,
     first_seen_ms: view.firstSeenMs,
     last_seen_ms: view.lastSeenMs,
     timestamp_ms: view.timestampMs,

@@ -3,18 +3,28 @@
  *
  * @module
  */
-import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { createRoute, type OpenAPIHono, type z } from "@hono/zod-openapi";
 import type { Context } from "@hono/hono";
 
 import { RequestError } from "../errors.ts";
-import { EVENTS_KEPT, type Store } from "../store/store.ts";
+import type { History, Period, Store } from "../store/store.ts";
+import { answerJson } from "./answers.ts";
 import { deviceRow, deviceRows } from "./device_rows.ts";
 import type { EventLog } from "./event_log.ts";
 import { type EventFeed, eventJson } from "./events.ts";
 import type { Fleet } from "./fleet.ts";
 import { type FleetFigures, periodJson } from "./fleet_figures.ts";
 import type { Live } from "./live.ts";
-import { type Orders, SORT_KEYS } from "./order.ts";
+import type { Orders } from "./order.ts";
+import {
+  DevicePath,
+  DeviceQuery,
+  EventParameters,
+  HistoriesParameters,
+  ListParameters,
+  LiveParameters,
+  NoParameters,
+} from "./parameters.ts";
 import * as schemas from "./schemas.ts";
 
 /** What the routes need. */
@@ -37,60 +47,12 @@ export interface DeviceRoutesOptions {
   readonly unixNow: () => number;
 }
 
-const deviceId = z.string().min(1).refine((id) => new TextEncoder().encode(id).length <= 128, {
-  error: "longer than 128 bytes of UTF-8",
-}).openapi({ description: "1 to 128 bytes of UTF-8", maxLength: 128, example: "sensor-1" });
-
-/** Path parameters of one device. */
-const DevicePath = z.object({ id: deviceId.openapi({ param: { name: "id", in: "path" } }) });
-
-/** The same as a query. */
-const DeviceQuery = z.object({ id: deviceId });
-
-/** Which devices to list. */
-const ListParameters = z.object({
-  status: z.enum(["online", "offline"]).optional(),
-  prefix: z.string().max(128).default("").openapi({ description: "Beginning of the ids" }),
-  sort: z.enum(SORT_KEYS).default("id").openapi({
-    description: "rate: over the last ten seconds. Devices with equal keys are ordered by id.",
-  }),
-  order: z.enum(["asc", "desc"]).default("asc"),
-  limit: z.coerce.number().int().min(1).max(1_000).default(100),
-  cursor: z.string().max(1_000).optional().openapi({ description: "next_cursor of the page before" }),
-});
-
-/** Devices a live stream may name. */
-const MAX_LIVE_DEVICES = 200;
-
-/** What a live stream shows besides the fleet. */
-const LiveParameters = z.object({
-  devices: z.union([deviceId.transform((id) => [id]), z.array(deviceId).max(MAX_LIVE_DEVICES)]).default([])
-    .openapi({
-      type: "array",
-      items: { type: "string", maxLength: 128 },
-      maxItems: MAX_LIVE_DEVICES,
-      description: "Ids of the devices to show, each a parameter of its own: devices=a&devices=b",
-    }),
-});
-
-/** Which events to list. */
-const EventParameters = z.object({
-  // Made a number by force, an empty text would be 0.
-  after: z.string().regex(/^\d{1,15}$/, "not the id of an event").transform(Number).optional().openapi({
-    type: "integer",
-    minimum: 0,
-    maximum: 10 ** 15 - 1,
-    description: `Events after this id, oldest first; without it the newest. ${EVENTS_KEPT} are kept.`,
-  }),
-  device: deviceId.optional().openapi({ description: "Of this device only" }),
-  limit: z.coerce.number().int().min(1).max(1_000).default(100),
-});
-
 function json<Schema extends z.ZodType>(schema: Schema, description: string) {
   return { description, content: { "application/json": { schema } } };
 }
 
 const invalid = json(schemas.Failure, "A parameter is not allowed");
+const unchanged = { description: "It is that of `If-None-Match`" };
 const unknown = json(schemas.Failure, "No such device");
 const unavailable = json(schemas.Failure, "The store is unreachable: try again");
 const tags = ["Devices"];
@@ -98,17 +60,39 @@ const tags = ["Devices"];
 const listRoute = createRoute({
   method: "get",
   path: "/devices",
+  operationId: "listDevices",
   tags,
   summary: "List devices",
   description: "The first page fixes the order of the others for a minute: walking them gives each device " +
     "once, although counts and times move. What is shown of a device is as fresh as its page.",
   request: { query: ListParameters },
-  responses: { 200: json(schemas.DeviceList, "A page of devices"), 400: invalid, 503: unavailable },
+  responses: {
+    200: json(schemas.DeviceList, "A page of devices"),
+    304: unchanged,
+    400: invalid,
+    503: unavailable,
+  },
+});
+
+const historiesRoute = createRoute({
+  method: "get",
+  path: "/histories",
+  operationId: "getHistories",
+  tags,
+  summary: "Show the packets of several devices over time",
+  request: { query: HistoriesParameters },
+  responses: {
+    200: json(schemas.DeviceHistories, "The histories"),
+    304: unchanged,
+    400: invalid,
+    503: unavailable,
+  },
 });
 
 const liveRoute = createRoute({
   method: "get",
   path: "/live",
+  operationId: "watchFleet",
   tags: ["Fleet"],
   summary: "Watch the fleet and some devices",
   description: "Server-Sent Events, at most four times a second, and only what changed since the last one: " +
@@ -126,14 +110,22 @@ const liveRoute = createRoute({
 const fleetRoute = createRoute({
   method: "get",
   path: "/fleet",
+  operationId: "getFleet",
   tags: ["Fleet"],
   summary: "Show the fleet: totals, rates, history, ingest instances",
-  responses: { 200: json(schemas.FleetFigures, "The fleet"), 503: unavailable },
+  request: { query: NoParameters },
+  responses: {
+    200: json(schemas.FleetFigures, "The fleet"),
+    304: unchanged,
+    400: invalid,
+    503: unavailable,
+  },
 });
 
 const eventsRoute = createRoute({
   method: "get",
   path: "/events",
+  operationId: "listEvents",
   tags: ["Events"],
   summary: "List devices that fell silent or came back, or watch for them",
   description: "With `Accept: text/event-stream`, Server-Sent Events named `online` and `offline`, from " +
@@ -147,6 +139,7 @@ const eventsRoute = createRoute({
         "text/event-stream": { schema: schemas.EventStream },
       },
     },
+    304: unchanged,
     400: invalid,
     503: unavailable,
   },
@@ -163,18 +156,24 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
     const { slots, total, nextCursor } = orders.page({ ...query, status: query.status }, limit, cursor);
     const nowMs = unixNow();
     const devices = await deviceRows(store, slots.map((slot) => fleet.index.viewAt(slot, nowMs)));
-    c.header("Cache-Control", "no-store");
-    return c.json({ devices, total, next_cursor: nextCursor ?? null }, 200);
+    return answerJson<schemas.DeviceListPage>(c, { devices, total, next_cursor: nextCursor ?? null });
+  });
+
+  app.openapi(historiesRoute, async (c) => {
+    const { devices } = c.req.valid("query");
+    const histories = await countsOverTime(store, [...new Set(devices)], unixNow());
+    return answerJson<schemas.HistoriesPage>(c, { histories });
   });
 
   // The second is for ids that the path of a URL cannot carry, such as "." and "..", and comes first for
   // the router's sake: a device named "by-id" is asked for with it too.
-  addRoutesOfOne("/devices/by-id", { query: DeviceQuery });
-  addRoutesOfOne("/devices/{id}", { params: DevicePath });
+  addRoutesOfOne("/devices/by-id", { query: DeviceQuery }, "ById");
+  addRoutesOfOne("/devices/{id}", { params: DevicePath, query: NoParameters }, "");
 
   function addRoutesOfOne(
     path: string,
-    request: { query: typeof DeviceQuery } | { params: typeof DevicePath },
+    request: { query: typeof DeviceQuery } | { params: typeof DevicePath; query: typeof NoParameters },
+    suffix: string,
   ) {
     const idOf = (c: Context) => c.req.param("id") ?? c.req.query("id") ?? "";
     const notFound = (deviceId: string) =>
@@ -183,10 +182,17 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
     const read = createRoute({
       method: "get",
       path,
+      operationId: `getDevice${suffix}`,
       tags,
       summary: "Show a device, with its whole payload",
       request,
-      responses: { 200: json(schemas.Device, "The device"), 400: invalid, 404: unknown, 503: unavailable },
+      responses: {
+        200: json(schemas.Device, "The device"),
+        304: unchanged,
+        400: invalid,
+        404: unknown,
+        503: unavailable,
+      },
     });
     app.openapi(read, async (c) => {
       const deviceId = idOf(c);
@@ -196,18 +202,22 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
       if (state === undefined) throw notFound(deviceId);
       const { payload } = state;
       const view = fleet.index.viewAt(fleet.index.slotOf(deviceId)!, unixNow());
-      c.header("Cache-Control", "no-store");
-      return c.json(deviceRow(view, { bytes: payload, totalBytes: payload.length }), 200);
+      return answerJson<schemas.DeviceRow>(
+        c,
+        deviceRow(view, { bytes: payload, totalBytes: payload.length }),
+      );
     });
 
     const history = createRoute({
       method: "get",
       path: `${path}/history`,
+      operationId: `getDeviceHistory${suffix}`,
       tags,
       summary: "Show a device's packets over time",
       request,
       responses: {
         200: json(schemas.DeviceHistory, "The history"),
+        304: unchanged,
         400: invalid,
         404: unknown,
         503: unavailable,
@@ -215,15 +225,20 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
     });
     app.openapi(history, async (c) => {
       const deviceId = idOf(c);
-      const found = await store.history(deviceId, unixNow());
+      const nowMs = unixNow();
+      const found = await store.history(deviceId, nowMs);
       if (found === undefined) throw notFound(deviceId);
-      c.header("Cache-Control", "no-store");
-      return c.json({ minutes: found.minutes.map(periodJson), hours: found.hours.map(periodJson) }, 200);
+      return answerJson<schemas.HistoryRow>(c, {
+        until_ms: untilMs(found, nowMs),
+        minutes: found.minutes.map(periodJson),
+        hours: found.hours.map(periodJson),
+      });
     });
 
     const remove = createRoute({
       method: "delete",
       path,
+      operationId: `removeDevice${suffix}`,
       tags,
       summary: "Forget a device",
       description: "Its next packet starts it anew. Refused when a page of another site asks.",
@@ -247,8 +262,7 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
 
   app.openapi(fleetRoute, async (c) => {
     const fleetFigures = await figures.current();
-    c.header("Cache-Control", "no-store");
-    return c.json(fleetFigures, 200);
+    return answerJson<schemas.FleetAnswer>(c, fleetFigures);
   });
 
   app.openapi(liveRoute, (c) => {
@@ -257,16 +271,43 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
   });
 
   app.openapi(eventsRoute, async (c) => {
-    const { after, device, limit } = c.req.valid("query");
+    const { after, before, device, limit } = c.req.valid("query");
     if (c.req.header("Accept")?.includes("text/event-stream")) {
       return answerStream(c, () => eventFeed.open(eventId(c.req.header("Last-Event-ID")) ?? after, device));
     }
     await eventLog.fresh();
-    const events = eventLog.list(after, limit, device).map(eventJson);
-    c.header("Cache-Control", "no-store");
+    const events = eventLog.list(after, limit, device, before).map(eventJson);
     c.header("Vary", "Accept");
-    return c.json({ events, next: events.at(-1)?.id ?? after ?? 0 }, 200);
+    return answerJson<schemas.EventListPage>(c, { events, next: events.at(-1)?.id ?? after ?? 0 });
   });
+}
+
+/** Histories read at once, each some 20 µs of Redis' time, so that no other reader waits long behind them. */
+const HISTORIES_AT_ONCE = 50;
+
+/** In the order of `deviceIds`, without those that are not known. Rejects as the store does. */
+async function countsOverTime(
+  store: Pick<Store, "history">,
+  deviceIds: readonly string[],
+  nowMs: number,
+): Promise<schemas.CountsOverTime[]> {
+  const rows: schemas.CountsOverTime[] = [];
+  for (let start = 0; start < deviceIds.length; start += HISTORIES_AT_ONCE) {
+    const ids = deviceIds.slice(start, start + HISTORIES_AT_ONCE);
+    const histories = await Promise.all(ids.map((id) => store.history(id, nowMs)));
+    for (const [i, history] of histories.entries()) {
+      if (history === undefined) continue;
+      const packetsOf = (periods: readonly Period[]) => periods.map(({ packets }) => packets);
+      const [minutes, hours] = [packetsOf(history.minutes), packetsOf(history.hours)];
+      rows.push({ device_id: ids[i]!, until_ms: untilMs(history, nowMs), minutes, hours });
+    }
+  }
+  return rows;
+}
+
+/** How far a history goes: to `nowMs`, or into the minute of the last packet where other clocks are ahead of ours. */
+function untilMs({ minutes }: History, nowMs: number): number {
+  return Math.max(nowMs, minutes.at(-1)?.startMs ?? 0);
 }
 
 function answerStream(c: Context, open: () => ReadableStream<Uint8Array>) {

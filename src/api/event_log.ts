@@ -43,13 +43,20 @@ export class EventLog {
 
   /**
    * Up to `limit` events after the one with id `after`, or the newest; oldest first. With `deviceId`, of
-   * this device only.
+   * this device only; with `before`, of those before the one with that id.
    */
-  list(after: number | undefined, limit: number, deviceId?: string): readonly DeviceEvent[] {
+  list(
+    after: number | undefined,
+    limit: number,
+    deviceId?: string,
+    before = Infinity,
+  ): readonly DeviceEvent[] {
     const later = after === undefined
       ? this.#events
       : this.#events.slice(this.#events.findLastIndex(({ id }) => id <= after) + 1);
-    const own = deviceId === undefined ? later : later.filter((event) => event.deviceId === deviceId);
+    const own = deviceId === undefined && before === Infinity
+      ? later
+      : later.filter((event) => event.id < before && (deviceId ?? event.deviceId) === event.deviceId);
     return after === undefined ? own.slice(-limit) : own.slice(0, limit);
   }
 

@@ -30,6 +30,8 @@ export interface FleetFiguresOptions {
 /** What the store has of the fleet besides the devices. */
 interface Rest {
   readonly history: FleetHistory;
+  /** The moment the history goes up to, Unix milliseconds. */
+  readonly untilMs: number;
   readonly instances: readonly InstanceReport[];
   readonly lastEventId: number;
 }
@@ -47,22 +49,26 @@ export class FleetFigures {
   /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
   async current(): Promise<FleetAnswer> {
     const { fleet, store, unixNow, offlineAfterMs } = this.#options;
-    const [{ history, instances, lastEventId }] = await Promise.all([this.#readRest(), fleet.fresh()]);
+    const [{ history, untilMs, instances, lastEventId }] = await Promise.all([
+      this.#readRest(),
+      fleet.fresh(),
+    ]);
     const nowMs = unixNow();
-    const { devices, online, count } = fleet.index.totals(nowMs);
+    const { devices, online, count, firstSeenMs = nowMs } = fleet.index.totals(nowMs);
     return {
       now_ms: nowMs,
       devices,
       online,
       offline: devices - online,
       count,
-      rate_10s: rateOver(history.seconds, 10),
-      rate_1m: rateOver(history.seconds, 60),
+      rate_10s: rateOver(history.seconds, 10, firstSeenMs),
+      rate_1m: rateOver(history.seconds, 60, firstSeenMs),
       offline_after_ms: offlineAfterMs,
       last_event_id: lastEventId,
       store: { description: store.description, ok: true },
       instances: instances.map(instanceJson),
       history: {
+        until_ms: untilMs,
         seconds: history.seconds.map(periodJson),
         minutes: history.minutes.map(periodJson),
         hours: history.hours.map(periodJson),
@@ -76,12 +82,13 @@ export class FleetFigures {
     if (this.#rest === undefined || nowMs - this.#rest.readAtMs >= READ_INTERVAL_MS) {
       const readRest = async () => {
         try {
+          const untilMs = unixNow();
           const [history, instances] = await Promise.all([
-            store.fleetHistory(unixNow()),
-            store.instances(unixNow()),
+            store.fleetHistory(untilMs),
+            store.instances(untilMs),
             eventLog.fresh(),
           ]);
-          return { history, instances, lastEventId: eventLog.newestId };
+          return { history, untilMs, instances, lastEventId: eventLog.newestId };
         } catch (error) {
           this.#rest = undefined;
           throw error;
@@ -98,9 +105,15 @@ export function periodJson({ startMs, packets }: Period): PeriodRow {
   return { start_ms: startMs, packets };
 }
 
-/** Packets per second over the newest seconds that are over. */
-function rateOver(seconds: readonly Period[], window: number): number {
-  return seconds.slice(-1 - window, -1).reduce((sum, { packets }) => sum + packets, 0) / window;
+/**
+ * Packets per second over the newest `windowSeconds` that are over; of a fleet that is younger, over those after
+ * the second of its first packet, which was received somewhere in it. As long as there is none, over that one.
+ */
+function rateOver(seconds: readonly Period[], windowSeconds: number, firstSeenMs: number): number {
+  const over = seconds.slice(-1 - windowSeconds, -1);
+  const after = over.filter(({ startMs }) => startMs > firstSeenMs);
+  const counted = after.length > 0 ? after : over.slice(-1);
+  return counted.reduce((sum, { packets }) => sum + packets, 0) / Math.max(1, counted.length);
 }
 
 function instanceJson(report: InstanceReport): InstanceRow {

@@ -27,6 +27,9 @@ export function chooseForm(accept: string | undefined): Form {
   return text > quality(ranges, ["application/json", "application/*", "*/*"]) ? "prometheus" : "json";
 }
 
+/** Bodies below this many bytes fit a network packet or two and are not worth compressing. */
+export const MIN_GZIP_BYTES = 1_024;
+
 /** gzip when `Accept-Encoding` allows it and does not prefer an unencoded body. */
 export function chooseEncoding(acceptEncoding: string | undefined): Encoding {
   const ranges = parseAccept(acceptEncoding ?? "");
@@ -37,10 +40,8 @@ export function chooseEncoding(acceptEncoding: string | undefined): Encoding {
 /** True if `If-None-Match` names `etag`, by weak comparison (RFC 9110, 13.1.2), or is `*`. */
 export function matchesEtag(ifNoneMatch: string | undefined, etag: string): boolean {
   if (ifNoneMatch === undefined) return false;
-  return ifNoneMatch.split(",").some((tag) => {
-    const opaque = tag.trim().replace(/^W\//, "");
-    return opaque === etag || opaque === "*";
-  });
+  const opaque = (tag: string) => tag.trim().replace(/^W\//, "");
+  return ifNoneMatch.split(",").map(opaque).some((tag) => tag === opaque(etag) || tag === "*");
 }
 
 /** The greatest q-value given to the first of `names`, the most specific first, that is there; 0 if none is. */

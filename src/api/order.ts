@@ -22,6 +22,8 @@ export interface ListQuery {
   readonly status: "online" | "offline" | undefined;
   /** The beginning of the ids; empty: any. */
   readonly prefix: string;
+  /** Any part of the ids, in any case; empty: any. */
+  readonly search: string;
   /** Devices with equal keys are ordered by id. */
   readonly sort: typeof SORT_KEYS[number];
   /** Ids are ordered by UTF-16 code units. */
@@ -183,12 +185,14 @@ function ranked(index: DeviceIndex, query: ListQuery, nowMs: number): Ranking {
 }
 
 /** The positions, among all devices by id, of those that `query` asks for. */
-function ranksAsked(index: DeviceIndex, { prefix, status }: ListQuery, nowMs: number): Uint32Array {
+function ranksAsked(index: DeviceIndex, { prefix, search, status }: ListQuery, nowMs: number): Uint32Array {
   const { ids, slots } = index.sorted();
+  const part = search.toLowerCase();
   const ranks = new Uint32Array(ids.length);
   let length = 0;
   for (let rank = 0; rank < ids.length; rank++) {
     if (prefix !== "" && !ids[rank]!.startsWith(prefix)) continue;
+    if (part !== "" && !ids[rank]!.toLowerCase().includes(part)) continue;
     if (status !== undefined && index.onlineAt(slots[rank]!, nowMs) !== (status === "online")) continue;
     ranks[length++] = rank;
   }

@@ -19,6 +19,8 @@ export interface DeviceRow {
   readonly rate_10s: number | null;
   /** Over the last minute. */
   readonly rate_1m: number;
+  /** From one packet to the next, usually; null before the second one. */
+  readonly interval_ms: number | null;
   /** Server time of its first packet. */
   readonly first_seen_ms: number;
   /** Server time of its latest packet. */
@@ -59,12 +61,32 @@ export interface PeriodRow {
   readonly packets: number;
 }
 
-/** Packets over time, oldest first; the last period of each list is going on. */
+/** Packets over time, oldest first; the last period of each list is the running one, which contains `until_ms`. */
 export interface HistoryRow {
+  /** The moment the history goes up to, Unix milliseconds. */
+  readonly until_ms: number;
   /** The last 60. */
   readonly minutes: PeriodRow[];
   /** The last 24. */
   readonly hours: PeriodRow[];
+}
+
+/** The histories of several devices. */
+export interface HistoriesPage {
+  /** In the order of the request; without devices that are not known. */
+  readonly histories: CountsOverTime[];
+}
+
+/** One device's packets over time, as bare counts, oldest first; the last of each list is of the running period. */
+export interface CountsOverTime {
+  /** 1 to 128 bytes of UTF-8. */
+  readonly device_id: string;
+  /** The moment the history goes up to, Unix milliseconds: the running minute and hour contain it. */
+  readonly until_ms: number;
+  /** Packets in each of the last 60 minutes. */
+  readonly minutes: number[];
+  /** Packets in each of the last 24 hours. */
+  readonly hours: number[];
 }
 
 /** `queueMaxPackets` becomes `queue_max_packets`. */
@@ -89,9 +111,9 @@ export interface Figures {
   readonly offline: number;
   /** Packets stored of all devices known. */
   readonly count: number;
-  /** Packets per second over the last ten seconds. */
+  /** Packets per second over the last ten seconds; of a fleet younger than that, since its first packet. */
   readonly rate_10s: number;
-  /** Packets per second over the last minute. */
+  /** Packets per second over the last minute, likewise. */
   readonly rate_1m: number;
   /** `OFFLINE_AFTER`. */
   readonly offline_after_ms: number;
@@ -105,7 +127,7 @@ export interface Figures {
 
 /** The fleet, with its history. */
 export interface FleetAnswer extends Figures {
-  /** Packets over time, oldest first; the last period of each list is going on. */
+  /** The last 900 seconds, 60 minutes and 24 hours. */
   readonly history: HistoryRow & { readonly seconds: PeriodRow[] };
 }
 
@@ -162,7 +184,14 @@ export const Device: z.ZodType<DeviceRow> = z.object({
     description: "Packets per second over the last ten seconds; null while the api is younger than that",
   }),
   rate_1m: rate.openapi({
-    description: "Packets per second over the last minute; of an api younger than that, since its start",
+    description:
+      "Packets per second over the last minute; since its first packet, or since the api's start, " +
+      "where that is later",
+  }),
+  interval_ms: z.number().min(0).nullable().openapi({
+    description:
+      "Milliseconds from one packet to the next, usually: the median of the last three intervals, " +
+      "or of fewer and the mean since its first packet. null before the second packet",
   }),
   first_seen_ms: unixMs,
   last_seen_ms: unixMs,
@@ -184,12 +213,35 @@ export const DeviceList: z.ZodType<DeviceListPage> = z.object({
 
 const Period = z.object({ start_ms: unixMs, packets: count }).openapi("Period");
 const periods = (description: string) => z.array(Period).openapi({ description });
+const untilMs = unixMs.openapi({
+  description:
+    "The moment the history goes up to, Unix milliseconds. The last period of each list contains it: " +
+    "its packets are those of the time from `start_ms` to this",
+});
 
 /** Packets of one device over time. */
 export const DeviceHistory: z.ZodType<HistoryRow> = z.object({
-  minutes: periods("The last 60, oldest first; the last one is going on"),
+  until_ms: untilMs,
+  minutes: periods("The last 60, oldest first; the last one is running"),
   hours: periods("The last 24, likewise"),
 }).openapi("DeviceHistory");
+
+/** Packets of several devices over time. */
+export const DeviceHistories: z.ZodType<HistoriesPage> = z.object({
+  histories: z.array(
+    z.object({
+      device_id: z.string(),
+      until_ms: unixMs.openapi({
+        description:
+          "The moment the history goes up to, Unix milliseconds: the last minute and hour contain it",
+      }),
+      minutes: z.array(count).openapi({
+        description: "Packets in each of the last 60 minutes, oldest first; the last one is running",
+      }),
+      hours: z.array(count).openapi({ description: "Packets in each of the last 24 hours, likewise" }),
+    }),
+  ).openapi({ description: "In the order of the request; without devices that are not known" }),
+}).openapi("DeviceHistories");
 
 /** An ingest process. */
 const Instance = z.object({
@@ -225,8 +277,10 @@ const figures = z.object({
   online: count,
   offline: count,
   count: count.openapi({ description: "Packets stored of all devices known" }),
-  rate_10s: rate,
-  rate_1m: rate,
+  rate_10s: rate.openapi({
+    description: "Packets per second over the last ten seconds; of a younger fleet, since its first packet",
+  }),
+  rate_1m: rate.openapi({ description: "Packets per second over the last minute, likewise" }),
   offline_after_ms: count,
   last_event_id: count.openapi({
     description: "Newest of /events; when it changes, there are new ones. 0: none",
@@ -238,7 +292,8 @@ const figures = z.object({
 /** The fleet, with its history. */
 export const FleetFigures: z.ZodType<FleetAnswer> = figures.extend({
   history: z.object({
-    seconds: periods("The last 900, oldest first; the last one is going on"),
+    until_ms: untilMs,
+    seconds: periods("The last 900, oldest first; the last one is running"),
     minutes: periods("The last 60, likewise"),
     hours: periods("The last 24, likewise"),
   }),

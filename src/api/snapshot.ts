@@ -11,7 +11,7 @@ import { createGzip } from "node:zlib";
 import type { InstanceReport, Store } from "../store/store.ts";
 import type { DeviceCounts } from "./device_index.ts";
 import type { Fleet } from "./fleet.ts";
-import type { Encoding, Form } from "./negotiate.ts";
+import { type Encoding, type Form, MIN_GZIP_BYTES } from "./negotiate.ts";
 import { formatPrometheus } from "./prometheus.ts";
 
 /**
@@ -29,9 +29,6 @@ const DEVICES_PER_PIECE = 100;
  * readers of a large fleet keep the processor busy a tenth of the time.
  */
 const REUSE_PER_BUILDING = 10;
-
-/** Bodies below this many bytes fit a network packet or two and are not worth compressing. */
-const MIN_GZIP_BYTES = 1_024;
 
 /** A snapshot's bytes in one form and encoding. Shared: never to be changed. */
 export interface SnapshotBody {

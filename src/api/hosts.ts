@@ -1,0 +1,50 @@
+/**
+ * Which names the api answers under. Without authentication, any web page could otherwise read all of it: its
+ * own name, pointed at this machine by its DNS (DNS rebinding), would be the same origin to the browser.
+ *
+ * @module
+ */
+import { RequestError } from "../errors.ts";
+
+/** Answers whether a request may be served by what its `Host` header names. */
+export class AllowedHosts {
+  readonly #names: ReadonlySet<string>;
+  readonly #suffixes: readonly string[];
+  readonly #any: boolean;
+
+  /**
+   * Besides IP addresses, `localhost` and names below it, which no DNS can point elsewhere: `bound`, the address
+   * listened on, and `listed`: names, `*.example.com` for all below one, `*` for any.
+   */
+  constructor(bound: string, listed: readonly string[]) {
+    const names = ["localhost", "*.localhost", bound, ...listed].map((name) => name.toLowerCase());
+    this.#any = names.includes("*");
+    this.#names = new Set(names);
+    this.#suffixes = names.filter((name) => name.startsWith("*.")).map((name) => name.slice(1));
+  }
+
+  /** Throws {@linkcode RequestError} unless `host`, a name or address and maybe a port, is served. */
+  check(host: string): void {
+    if (this.#any) return;
+    const name = hostName(host);
+    const isServed = name !== undefined &&
+      (isAddress(name) || this.#names.has(name) || this.#suffixes.some((suffix) => name.endsWith(suffix)));
+    if (isServed) return;
+    throw new RequestError(
+      "PERMISSION_DENIED",
+      `Cannot answer for the host ${JSON.stringify(host.slice(0, 255))}: found a name that is not served; ` +
+        "use an IP address or localhost, or list the name in HTTP_ALLOWED_HOSTS",
+    );
+  }
+}
+
+/** In lower case and without port and final dot; undefined where it is none. */
+function hostName(host: string): string | undefined {
+  if (!/^[^\s/\\?#@]+$/.test(host)) return undefined;
+  return URL.parse(`http://${host}/`)?.hostname.replace(/\.$/, "");
+}
+
+/** `name` as a URL has it: there, every way to write an IPv4 address is four decimal numbers. */
+function isAddress(name: string): boolean {
+  return name.startsWith("[") || /^\d+\.\d+\.\d+\.\d+$/.test(name);
+}
