@@ -79,6 +79,10 @@ export const ListParameters = query({
   order: choice(["asc", "desc"]).default("asc"),
   limit,
   cursor: text(1_000, "next_cursor of the page before").optional(),
+  offset: integer(0, 10_000_000, {
+    default: 0,
+    description: "Devices before the page, where there is no cursor: to begin in the middle",
+  }).default(0),
 });
 
 /** What a live stream shows besides the fleet. */

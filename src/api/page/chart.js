@@ -23,7 +23,6 @@ import { formatClock, formatRate } from "./format.js";
  * @property {string} unit as in packets/s
  */
 
-const HEIGHT = 200;
 const MARGIN = { top: 12, right: 2, bottom: 24, left: 44 };
 /** Points closer together than this are drawn as their mean: more would be noise. */
 const MIN_POINT_DISTANCE_PX = 2.5;
@@ -50,7 +49,8 @@ export class Chart {
   #drawnStepMs = 0;
   #maximum = 1;
   #width = 0;
-  #crosshair = svg("line", { class: "crosshair", y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom });
+  #height = 0;
+  #crosshair = svg("line", { class: "crosshair", y1: MARGIN.top, });
   #spot = svg("circle", { class: "spot", r: 3.5 });
   /** Start of the point read, which stays the same as the chart moves on. @type {number | undefined} */
   #pointedMs;
@@ -86,6 +86,8 @@ export class Chart {
     const series = this.#series;
     if (series === undefined || width === 0) return;
     this.#width = width;
+    this.#height = this.#host.clientHeight;
+    this.#crosshair.setAttribute("y2", String(this.#height - MARGIN.bottom));
     this.#drawn = thinOut(series, (width - MARGIN.left - MARGIN.right) / MIN_POINT_DISTANCE_PX);
     this.#drawnStepMs = this.#drawn.length > 1
       ? /** @type {Point} */ (this.#drawn[1]).start_ms - /** @type {Point} */ (this.#drawn[0]).start_ms
@@ -141,7 +143,7 @@ export class Chart {
       parts.push(svg("path", { class: "bars", d: bars.join("") }));
       parts.push(svg("path", { class: "bars running", d: running }));
     }
-    this.#svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    this.#svg.setAttribute("viewBox", `0 0 ${width} ${this.#height}`);
     this.#svg.replaceChildren(...parts, this.#crosshair, this.#spot);
     // Who is on it would hear every change.
     if (document.activeElement !== this.#svg) this.#svg.setAttribute("aria-label", this.#summary(greatest));
@@ -165,7 +167,7 @@ export class Chart {
       const x = this.#x((at - first.start_ms) / this.#drawnStepMs);
       if (x < MARGIN.left + 14 || x > this.#width - 18) continue;
       labels.push(
-        svg("text", { class: "label", x, y: HEIGHT - 4, "text-anchor": "middle" }, formatClock(at, false)),
+        svg("text", { class: "label", x, y: this.#height - 4, "text-anchor": "middle" }, formatClock(at, false)),
       );
     }
     return labels;
@@ -247,7 +249,8 @@ export class Chart {
 
   /** @param {number} value */
   #y(value) {
-    return round(HEIGHT - MARGIN.bottom - (HEIGHT - MARGIN.top - MARGIN.bottom) * value / this.#maximum);
+    const floor = this.#height - MARGIN.bottom;
+    return round(floor - (floor - MARGIN.top) * value / this.#maximum);
   }
 }
 

@@ -53,8 +53,6 @@ export class DeviceView {
   /** @type {DeviceHistory | undefined} */
   #history;
   #historyAtMs = 0;
-  /** How far the history goes. */
-  #untilMs = 0;
   #payloadAtMs = 0;
   #isPayloadStale = false;
   #isFormChosen = false;
@@ -211,7 +209,6 @@ export class DeviceView {
     const history = await request(deviceUrl(deviceId, "/history")).catch(() => undefined);
     if (history === undefined || deviceId !== this.#deviceId) return;
     this.#history = history;
-    this.#untilMs = history.until_ms ?? this.#options.serverNow();
     this.#drawHistory();
   }
 
@@ -219,11 +216,11 @@ export class DeviceView {
     const range = checkedValue("device-range") === "hours" ? "hours" : "minutes";
     setText(byId("history-unit"), range === "hours" ? "hour" : "minute");
     if (this.#history === undefined) return;
-    const points = this.#history[range].map((point, i, all) =>
-      i < all.length - 1
-        ? point
-        : { ...point, isRunning: true, ms: Math.max(1000, this.#untilMs - point.start_ms) }
-    );
+    const { [range]: periods, until_ms } = this.#history;
+    const points = periods.map((point, i) => {
+      const isRunning = i === periods.length - 1;
+      return isRunning ? { ...point, isRunning, ms: Math.max(1000, until_ms - point.start_ms) } : point;
+    });
     this.#chart.draw({
       points,
       stepMs: range === "hours" ? 3_600_000 : 60_000,

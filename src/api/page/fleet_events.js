@@ -101,17 +101,16 @@ export class FleetEvents {
   }
 
   async #readOlder() {
-    const oldestId = this.#events[0]?.id ?? 0;
-    if (!this.#hasOlder || this.#events.length >= MAX_EVENTS) return;
-    const after = Math.max(0, oldestId - 1 - PAGE_EVENTS);
-    const older = (await list({ after, limit: PAGE_EVENTS })).filter(({ id }) => id < oldestId);
-    this.#hasOlder = after > 0 && older[0]?.id === after + 1;
-    if (older.at(-1)?.id === oldestId - 1) this.#events = [...older, ...this.#events].slice(-MAX_EVENTS);
+    const oldest = this.#events[0];
+    if (!this.#hasOlder || oldest === undefined || this.#events.length >= MAX_EVENTS) return;
+    const older = await list({ before: oldest.id, limit: PAGE_EVENTS });
+    this.#hasOlder = older.length === PAGE_EVENTS && this.#events.length + older.length < MAX_EVENTS;
+    this.#events = [...older, ...this.#events].slice(-MAX_EVENTS);
   }
 }
 
 /**
- * @param {{ after?: number, limit: number, device?: string }} query
+ * @param {{ after?: number, before?: number, limit: number, device?: string }} query
  * @returns {Promise<readonly DeviceEvent[]>} oldest first
  */
 export async function list(query) {

@@ -50,12 +50,12 @@ const INTERVALS_SILENT = 3;
 /**
  * What a device sends: packets per second, or how often where that is seldom.
  *
- * @param {{ rate_10s: number | null, last_seen_ms: number, interval_ms?: number | null }} device
+ * @param {{ rate_10s: number | null, last_seen_ms: number, interval_ms: number | null }} device
  * @param {number} nowMs
  * @returns {string} as in 12.5, or every 5 min
  */
 export function formatPace({ rate_10s, last_seen_ms, interval_ms }, nowMs) {
-  const isSeldom = typeof interval_ms === "number" && interval_ms >= MIN_INTERVAL_MS &&
+  const isSeldom = interval_ms !== null && interval_ms >= MIN_INTERVAL_MS &&
     nowMs - last_seen_ms <= INTERVALS_SILENT * interval_ms;
   return isSeldom ? `every ${formatInterval(interval_ms)}` : formatRate(rate_10s);
 }

@@ -26,27 +26,22 @@ export function fleetPoints(history, range) {
 }
 
 /**
- * The seconds tell how much of the period had passed when the history was read: no clock is exact enough.
- *
  * @param {FleetReport["history"]} history
  * @param {"minutes" | "hours"} range
  * @returns {Point | undefined} undefined in the fleet's first second
  */
 function runningPeriod({ seconds, ...history }, range) {
   const period = history[range].at(-1);
-  const second = seconds.at(-1);
-  if (period === undefined || second === undefined) return undefined;
-  const passedMs = second.start_ms - period.start_ms;
-  if (passedMs >= LEAST_MS[range]) {
-    const packets = Math.max(0, period.packets - second.packets);
-    return { start_ms: period.start_ms, packets, ms: passedMs, isRunning: true };
-  }
+  if (period === undefined) return undefined;
+  const { start_ms, packets } = period;
+  const passedMs = history.until_ms - start_ms;
+  if (passedMs >= LEAST_MS[range]) return { start_ms, packets, ms: passedMs, isRunning: true };
   const first = isNew({ seconds, hours: history.hours })
     ? seconds.findIndex(({ packets }) => packets > 0)
     : 0;
   const recent = seconds.slice(Math.max(0, first), -1).slice(-LEAST_MS[range] / 1000);
   if (recent.length === 0) return undefined;
-  return { start_ms: period.start_ms, packets: sumOf(recent), ms: recent.length * 1000, isRunning: true };
+  return { start_ms, packets: sumOf(recent), ms: recent.length * 1000, isRunning: true };
 }
 
 /**

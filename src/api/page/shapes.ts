@@ -8,10 +8,7 @@ import type { z } from "@hono/zod-openapi";
 import type * as schemas from "../schemas.ts";
 
 /** A device of `/devices`, `/devices/{id}` and `/live`. */
-export type DeviceRow = z.infer<typeof schemas.Device> & {
-  /** Usual time between two of its packets; null while unknown. */
-  readonly interval_ms?: number | null;
-};
+export type DeviceRow = z.infer<typeof schemas.Device>;
 
 /** A payload, or its beginning. */
 export type Payload = DeviceRow["payload"];
