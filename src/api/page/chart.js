@@ -50,7 +50,7 @@ export class Chart {
   #maximum = 1;
   #width = 0;
   #height = 0;
-  #crosshair = svg("line", { class: "crosshair", y1: MARGIN.top, });
+  #crosshair = svg("line", { class: "crosshair", y1: MARGIN.top });
   #spot = svg("circle", { class: "spot", r: 3.5 });
   /** Start of the point read, which stays the same as the chart moves on. @type {number | undefined} */
   #pointedMs;
@@ -141,7 +141,7 @@ export class Chart {
       });
       const running = this.#drawn.at(-1)?.isRunning ? bars.pop() ?? "" : "";
       parts.push(svg("path", { class: "bars", d: bars.join("") }));
-      parts.push(svg("path", { class: "bars running", d: running }));
+      parts.push(svg("path", { class: "running", d: running }));
     }
     this.#svg.setAttribute("viewBox", `0 0 ${width} ${this.#height}`);
     this.#svg.replaceChildren(...parts, this.#crosshair, this.#spot);
@@ -167,7 +167,11 @@ export class Chart {
       const x = this.#x((at - first.start_ms) / this.#drawnStepMs);
       if (x < MARGIN.left + 14 || x > this.#width - 18) continue;
       labels.push(
-        svg("text", { class: "label", x, y: this.#height - 4, "text-anchor": "middle" }, formatClock(at, false)),
+        svg(
+          "text",
+          { class: "label", x, y: this.#height - 4, "text-anchor": "middle" },
+          formatClock(at, false),
+        ),
       );
     }
     return labels;

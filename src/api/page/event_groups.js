@@ -95,7 +95,9 @@ export function returnsOf(events) {
  */
 function entryOf(events, isCut) {
   const first = /** @type {DeviceEvent} */ (events[0]);
-  return { key: `${first.kind}-${first.id}-${events.length > 1}`, kind: first.kind, events, isCut };
+  // A cut one loses its oldest members as others come.
+  const name = isCut ? "cut" : `${first.id}-${events.length > 1}`;
+  return { key: `${first.kind}-${name}`, kind: first.kind, events, isCut };
 }
 
 /** @param {Entry} entry */

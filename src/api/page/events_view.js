@@ -76,8 +76,8 @@ export class EventsView {
       this.#limit,
       (event) => (kind === "" || event.kind === kind) && event.device_id.toLowerCase().includes(part),
     );
-    // The last entry may have more members, and filters leave room for more entries.
-    if (entries <= this.#limit && hasOlder) this.#source.loadOlder();
+    // Filters and totals are about all that are kept.
+    if (hasOlder) this.#source.loadOlder();
     byId("more-events").hidden = entries <= this.#limit;
     const isSome = kind !== "" || part !== "";
     const found = `${formatCount(entries)} ${entries === 1 ? "entry" : "entries"}`;
