@@ -12,8 +12,7 @@ import { until } from "./until.ts";
 
 const OFFLINE_AFTER_MS = 1_500;
 
-const fleetEvents = (page: Page) =>
-  page.getByRole("region", { name: "Events" }).getByRole("listitem");
+const fleetEvents = (page: Page) => page.getByRole("region", { name: "Events" }).getByRole("listitem");
 
 Deno.test("A device that goes offline or comes back is listed as it happens, and leads to the device", async () => {
   const hostile = `<img src=x onerror="window.broken = true">\u202E`;
@@ -130,7 +129,12 @@ Deno.test("The events have a view of their own, filtered by kind and part of the
   await using store = await temporaryStore();
   const now = Date.now();
   const pumps = numberedIds(150, "Pump-");
-  await receiveFor(store, pumps, { fromMs: now - 80_000_000, toMs: now - 80_000_000, everyMs: 1, packets: 1 });
+  await receiveFor(store, pumps, {
+    fromMs: now - 80_000_000,
+    toMs: now - 80_000_000,
+    everyMs: 1,
+    packets: 1,
+  });
   // Hours of them: each goes and comes back, 8 minutes apart.
   for (const [i, id] of pumps.entries()) {
     await store.markOffline([id], now, now - 79_000_000 + i * 480_000);
@@ -179,7 +183,12 @@ Deno.test("FleetEvents goes on when the store was emptied, and reads no more tha
   await first[Symbol.asyncDispose]();
 
   await using emptied = await temporaryStore();
-  await receiveFor(emptied, ["other"], { fromMs: now - 300_000, toMs: now - 300_000, everyMs: 1, packets: 1 });
+  await receiveFor(emptied, ["other"], {
+    fromMs: now - 300_000,
+    toMs: now - 300_000,
+    everyMs: 1,
+    packets: 1,
+  });
   await emptied.markOffline(["other"], now, now - 100_000);
   await reportIngest(emptied);
   await using _second = await startMonitor(emptied, { port: first.port, watchIntervalMs: 50 });
