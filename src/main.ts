@@ -73,13 +73,16 @@ async function main(): Promise<number> {
 }
 
 /** The settings; or the exit code, when there is nothing to run because of `--help` or a wrong value. */
-export function readConfig(args: readonly string[]): Config | number {
+export function readConfig(
+  args: readonly string[],
+  env: (name: string) => string | undefined = (name) => Deno.env.get(name),
+): Config | number {
   if (args.includes("--help") || args.includes("-h")) {
     console.log(helpText());
     return 0;
   }
   try {
-    return parseConfig(args, (name) => Deno.env.get(name));
+    return parseConfig(args, env);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     console.error(

@@ -123,6 +123,7 @@ Deno.test("A long reading of all devices takes in what changes meanwhile", async
       }
     },
     summaries: () => Promise.resolve([]),
+    removedPackets: () => Promise.resolve(0),
   };
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
     await fleet.fresh();
@@ -145,6 +146,7 @@ Deno.test("A body that took long to build is used for longer, and never beyond i
       fleet,
       store: { instances },
       prometheusMaxDevices: 10,
+      process: () => ({ startedMs: 0, cpuSeconds: 0, residentBytes: 0, eventLoopLagMs: 0 }),
       ...clock.options,
     });
     /** Whether a snapshot that was built just now is used again when newer counts are there, `afterMs` later. */

@@ -5,6 +5,7 @@
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
+import { createConfig, lintFromString } from "@redocly/openapi-core";
 import { z } from "zod";
 
 import { createApp } from "../src/api/app.ts";
@@ -30,6 +31,7 @@ interface Parameter {
 }
 
 interface Operation {
+  operationId?: string;
   summary?: string;
   parameters?: Parameter[];
   responses: Record<string, { content?: Record<string, { schema: z.core.JSONSchema.JSONSchema }> }>;
@@ -60,6 +62,25 @@ Deno.test("Every route is in the document, with a summary, and nothing else is",
   const routes = app.routes.filter(({ method }) => method !== "ALL")
     .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`);
   assertEquals(described.sort(), [...new Set(routes)].sort());
+});
+
+Deno.test("Redocly finds nothing to say about the document, and each operation has an id of its own", async () => {
+  await using api = await startTestApi(new ListedStore());
+  const source = await (await fetch(`${api.url}/openapi.json`)).text();
+  const config = await createConfig({ extends: ["recommended"] });
+  const lint = async (source: string) => {
+    const problems = await lintFromString({ source, config });
+    return problems.map(({ ruleId, message, location }) => `${ruleId}: ${message} ${location[0]?.pointer}`);
+  };
+  assertEquals(await lint(source), []);
+  const { paths } = JSON.parse(source) as Document;
+  const ids = Object.values(paths).flatMap((path) =>
+    Object.values(path).map(({ operationId }) => operationId)
+  );
+  assertEquals(ids.filter((id) => id === undefined || !/^[a-z]+[A-Za-z]+$/.test(id)), []);
+  assertEquals(new Set(ids).size, ids.length);
+  // It does find something in what is wrong.
+  assertEquals((await lint(source.replace('"operationId":"getFleet",', ""))).length, 1);
 });
 
 /** Texts that break parsers. */

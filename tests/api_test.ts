@@ -251,7 +251,7 @@ Deno.test("A reader that has the counts already gets 304 until they change", asy
   );
   const clock = new Clock();
   await withApi(store, async (api) => {
-    const forms = [{}, { "accept-encoding": "gzip" }, { accept: "text/plain" }];
+    const forms = [{}, { "accept-encoding": "gzip" }];
     const etags: string[] = [];
     for (const form of forms) {
       const { headers } = await ask(api, "/metrics", form);
@@ -265,7 +265,9 @@ Deno.test("A reader that has the counts already gets 304 until they change", asy
       }
       assertEquals((await ask(api, "/metrics", { ...form, "if-none-match": '"other"' })).status, 200);
     }
-    assertEquals(new Set(etags).size, forms.length, "each form and encoding has a tag of its own");
+    assertEquals(new Set(etags).size, forms.length, "each encoding has a tag of its own");
+    // In Prometheus' form the process has its figures, which are never the same.
+    assertEquals((await ask(api, "/metrics", { accept: "text/plain" })).headers["etag"], undefined);
 
     store.devices = [{ deviceId: "sensor-1", count: 2 }];
     clock.ms += 1_000;

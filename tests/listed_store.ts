@@ -58,6 +58,10 @@ export class ListedStore implements ApiStore {
     return this.#answer({ seconds: [], minutes: [], hours: [] });
   }
 
+  removedPackets() {
+    return this.#answer(0);
+  }
+
   remove() {
     return this.#answer(false);
   }

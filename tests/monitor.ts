@@ -103,5 +103,9 @@ export async function reportIngest(store: Store, instance = "test-ingest"): Prom
     failedFlushes: 0,
     connectionsCut: 0,
     callsRefused: 0,
+    version: "0.1.0",
+    cpuSeconds: 1,
+    residentBytes: 1e8,
+    eventLoopLagMs: 1,
   });
 }

@@ -61,7 +61,7 @@ Deno.test("A fleet of which no device is online warns: words, share, colours, ti
   await untilShown(page, "Many offline · 800 of 1,003 online · Tally", ALERT_ICON);
   assertEquals(
     await page.getByRole("alert").innerText(),
-    "Many devices are offline: 20 % of the fleet or more.",
+    "Many devices are offline: more than 20 % of the fleet.",
   );
   assertEquals(await page.locator("#online-note").innerText(), "80 % of 1,003");
   assertEquals(await colorOf(page, "#online"), ink);

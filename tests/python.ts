@@ -27,6 +27,11 @@ export class PythonFolder implements AsyncDisposable {
     ]);
   }
 
+  /** Runs a command here, as typed; rejects with its errors if it fails. */
+  async shell(command: string): Promise<void> {
+    await output("sh", ["-c", `cd '${this.path}' && ${command}`]);
+  }
+
   /** What a program here prints; rejects with its errors if it fails. */
   run(program: string, ...args: string[]): Promise<string> {
     return output("/usr/bin/python3", [`${this.path}/${program}`, ...args]);

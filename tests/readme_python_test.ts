@@ -15,11 +15,19 @@ async function snippet(): Promise<string> {
   return programs[0]!;
 }
 
+/** The README's command that generates the client's code. */
+async function protocCommand(): Promise<string> {
+  const readme = await Deno.readTextFile(`${root}/README.md`);
+  const commands = Array.from(readme.matchAll(/```sh\n(protoc [^]*?)```/g), ([, command]) => command!);
+  assertEquals(commands.length, 1, "README.md has one protoc command");
+  return commands[0]!;
+}
+
 Deno.test("The README's Python client is below 40 lines", async () => {
   assertLess((await snippet()).trimEnd().split("\n").length, 40);
 });
 
-Deno.test("The README's Python client counts each packet once, over cut connections", async () => {
+Deno.test("The README's protoc command and Python client count each packet once, over cut connections", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using proxy = await TcpProxy.start(ingest);
@@ -31,7 +39,9 @@ Deno.test("The README's Python client counts each packet once, over cut connecti
     }
   };
   await using folder = await PythonFolder.make({ "send.py": await snippet() });
-  await folder.protoc(`${root}/proto`, "telemetry.proto");
+  // As from a checkout.
+  await Deno.symlink(`${root}/proto`, `${folder.path}/proto`);
+  await folder.shell(await protocCommand());
   const printed = await folder.run("send.py", `127.0.0.1:${proxy.port}`, "20000");
   assertEquals(printed, "ok=True committed=20000 rejected=0\n");
   assertEquals([cuts, ingest.counters.streams > 3], [3, true]);

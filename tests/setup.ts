@@ -12,8 +12,8 @@ interface Need {
   /** Exits with 0 where it is installed. */
   readonly probe: readonly [program: string, ...args: string[]];
   readonly apt: readonly string[];
-  /** A program to take out of its package instead of installing that, which would start a service. */
-  readonly aptProgram?: { readonly package: string; readonly path: string };
+  /** Programs to take out of their package instead of installing that, which would start a service. */
+  readonly aptPrograms?: { readonly package: string; readonly paths: readonly string[] };
   readonly brew: readonly string[];
 }
 
@@ -53,10 +53,10 @@ const needs: readonly Need[] = [
     brew: ["brew install --cask chromium"],
   },
   {
-    name: "promtool, to check what Prometheus is given",
-    probe: ["promtool", "--version"],
+    name: "prometheus, to read what it is given, and promtool, to check that and the alerts",
+    probe: ["sh", "-c", "prometheus --version && promtool --version"],
     apt: [],
-    aptProgram: { package: "prometheus", path: "usr/bin/promtool" },
+    aptPrograms: { package: "prometheus", paths: ["usr/bin/prometheus", "usr/bin/promtool"] },
     brew: ["brew install prometheus"],
   },
 ];
@@ -89,18 +89,18 @@ async function installWithApt(needs: readonly Need[]): Promise<boolean> {
   if (packages.length > 0 && !await asRoot(...apt, "install", "-y", "--no-install-recommends", ...packages)) {
     return false;
   }
-  for (const { aptProgram } of needs) {
-    if (aptProgram === undefined) continue;
-    const { package: name, path } = aptProgram;
+  for (const { aptPrograms } of needs) {
+    if (aptPrograms === undefined) continue;
+    const { package: name, paths } = aptPrograms;
     const script = `cd "$(mktemp -d)" && apt-get -qq download ${name} && dpkg -x ${name}_*.deb . && ` +
-      `install ${path} /usr/local/bin/ && rm -r "$PWD"`;
+      `install ${paths.join(" ")} /usr/local/bin/ && rm -r "$PWD"`;
     if (!await asRoot("sh", "-c", script)) return false;
   }
   return true;
 }
 
-function aptPackages({ apt, aptProgram }: Need): string[] {
-  return [...apt, ...aptProgram === undefined ? [] : [aptProgram.package]];
+function aptPackages({ apt, aptPrograms }: Need): string[] {
+  return [...apt, ...aptPrograms === undefined ? [] : [aptPrograms.package]];
 }
 
 function giveUp(missing: readonly Need[]): never {

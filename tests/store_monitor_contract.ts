@@ -199,6 +199,22 @@ export function testMonitoring(
     },
   );
 
+  test("Packets of removed devices are added up, each time one is removed", async (store, other) => {
+    assertEquals(await store.removedPackets(), 0);
+    await send(store, start, ["a", 3], ["b", 2 ** 40]);
+    await store.remove("a");
+    await store.remove("a");
+    await store.remove("nobody");
+    assertEquals(await other.removedPackets(), 3);
+    await send(store, start + 1, ["a", 4]);
+    await other.remove("a");
+    await other.remove("b");
+    assertEquals(await store.removedPackets(), 7 + 2 ** 40);
+    // It is no part of the history.
+    const { seconds } = await store.fleetHistory(start + 999);
+    assertEquals(sum(seconds), 7 + 2 ** 40);
+  });
+
   test("A removed device leaves no history", async (store) => {
     await send(store, start, ["a", 5]);
     await send(store, start + 2 * hour, ["a", 5]);
@@ -315,7 +331,8 @@ export function testMonitoring(
     assertEquals(await store.instances(now), []);
     const report = (instance: string, worker: number, reportedMs: number): InstanceReport => ({
       ...{ instance, host: "höst", pid: 7, worker, ingestAddress: "[::]:50051", fastPath: true },
-      ...{ startedMs: 1, reportedMs, rate: 12.5, streams: 3, connections: 2 },
+      ...{ startedMs: 1, reportedMs, rate: 12.5, streams: 3, connections: 2, version: "1.2.3" },
+      ...{ cpuSeconds: 1.5, residentBytes: 2 ** 27, eventLoopLagMs: 20.5 },
       ...{ queuePackets: 5, queueMaxPackets: 10, received: 9, stored: 4, duplicates: 1, fenced: 0 },
       rejected: { PAYLOAD_TOO_LARGE: 2 },
       ...{ queueFull: 6, failedFlushes: 7, connectionsCut: 8, callsRefused: 9 },
@@ -329,6 +346,16 @@ export function testMonitoring(
     await store.reportInstance(report("c", 1, gone));
     // It is not only hidden.
     assertEquals((await store.instances(now)).map(({ instance }) => instance), ["c", "b"]);
+    // Of an older version.
+    const { version: _, cpuSeconds: __, residentBytes: ___, eventLoopLagMs: ____, ...old } = report(
+      "d",
+      1,
+      gone,
+    );
+    await store.reportInstance(old as InstanceReport);
+    const [found] = (await store.instances(gone)).filter(({ instance }) => instance === "d");
+    assertEquals([found?.version, found?.cpuSeconds, found?.eventLoopLagMs], ["unknown", 0, 0]);
+    await store.removeInstance("d");
     await other.removeInstance("c");
     await other.removeInstance("nobody");
     assertEquals((await store.instances(gone)).map(({ instance }) => instance), ["b"]);

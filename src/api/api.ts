@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import { httpStatus, RequestError } from "../errors.ts";
+import { ProcessMonitor } from "../process_figures.ts";
 import type { Store } from "../store/store.ts";
 import { createApp, withoutFalseLength } from "./app.ts";
 import { EventLog } from "./event_log.ts";
@@ -89,6 +90,8 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
   const live = new Live({ fleet, figures, store, streams, now, unixNow });
   const eventFeed = new EventFeed(eventLog, streams, watchIntervalMs);
+  const startedMs = unixNow();
+  const process = new ProcessMonitor(() => performance.now());
   const app = createApp({
     store,
     fleet,
@@ -97,7 +100,14 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     eventLog,
     eventFeed,
     orders: new Orders(fleet.index, now, unixNow),
-    snapshots: new Snapshots({ fleet, store, now, unixNow, prometheusMaxDevices }),
+    snapshots: new Snapshots({
+      fleet,
+      store,
+      now,
+      unixNow,
+      prometheusMaxDevices,
+      process: () => ({ ...process.figures, startedMs }),
+    }),
     unixNow,
     log,
     allowedHosts: new AllowedHosts(host, options.allowedHosts ?? []),
@@ -133,6 +143,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
       return withoutFalseLength(request, await app.fetch(request));
     });
   } catch (cause) {
+    process.close();
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`cannot serve HTTP on ${host} port ${port}: ${reason}; choose another address or port`, {
       cause,
@@ -157,6 +168,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
       live.close();
       eventFeed.close();
       watching.abort();
+      process.close();
       if (requestsUnderWay === 0) idle.resolve();
       const deadline = Promise.withResolvers<void>();
       const timer = setTimeout(deadline.resolve, graceMs);

@@ -19,7 +19,7 @@ import { addPage } from "./page.ts";
 import { NoParameters, parameterError } from "./parameters.ts";
 import { PROMETHEUS_CONTENT_TYPE } from "./prometheus.ts";
 import { Counts, Failure, Health } from "./schemas.ts";
-import type { SnapshotBody, Snapshots } from "./snapshot.ts";
+import type { Snapshot, SnapshotBody, Snapshots } from "./snapshot.ts";
 
 /** What the routes need. */
 export interface AppOptions extends DeviceRoutesOptions {
@@ -39,6 +39,10 @@ const unavailable = {
   description: "The store is unreachable: try again",
   content: { "application/json": { schema: Failure } },
 };
+const invalid = {
+  description: "A parameter is not allowed",
+  content: { "application/json": { schema: Failure } },
+};
 const healthy = { description: "Yes", content: { "application/json": { schema: Health } } };
 
 const metricsRoute = createRoute({
@@ -48,7 +52,9 @@ const metricsRoute = createRoute({
   tags: ["Fleet"],
   summary: "Every device's count, as JSON or for Prometheus",
   description: "Prometheus' text format where `Accept` asks for `text/plain` rather than JSON. " +
-    "The header `Tally-Snapshot-Age-Ms` says how old the counts are: 250 ms at most when the request came.",
+    "The header `Tally-Snapshot-Age-Ms` says how old the counts are: 250 ms at most when the request came. " +
+    "While the store cannot be read, JSON gets 503, and Prometheus 200 with `tally_store_up 0` and what the " +
+    "api knows of itself: none of the figures that come from the store.",
   request: { query: NoParameters },
   responses: {
     200: {
@@ -56,7 +62,7 @@ const metricsRoute = createRoute({
       content: { "application/json": { schema: Counts }, "text/plain": { schema: z.string() } },
     },
     304: { description: "They are those of `If-None-Match`" },
-    400: { description: "A parameter is not allowed", content: { "application/json": { schema: Failure } } },
+    400: invalid,
     503: unavailable,
   },
 });
@@ -64,20 +70,24 @@ const metricsRoute = createRoute({
 const healthRoute = createRoute({
   method: "get",
   path: "/healthz",
+  operationId: "getHealth",
   tags: ["Health"],
   summary: "Does the process live?",
-  responses: { 200: healthy },
+  request: { query: NoParameters },
+  responses: { 200: healthy, 400: invalid },
 });
 
 const readinessRoute = createRoute({
   method: "get",
   path: "/readyz",
+  operationId: "getReadiness",
   tags: ["Health"],
   summary: "Does the store answer, and have the devices been read?",
   description:
     "After the api's start the answer comes when all devices have been read: then no request has to " +
     "wait for that.",
-  responses: { 200: healthy, 503: unavailable },
+  request: { query: NoParameters },
+  responses: { 200: healthy, 400: invalid, 503: unavailable },
 });
 
 /** The api as a Hono app; `app.fetch` answers requests. */
@@ -124,15 +134,23 @@ export function createApp(options: AppOptions): OpenAPIHono {
   });
 
   app.openapi(metricsRoute, async (c) => {
-    const snapshot = await snapshots.current();
     const form = chooseForm(c.req.header("Accept"));
-    const body = await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding")));
-
-    c.header("Tally-Snapshot-Age-Ms", String(snapshots.ageMs(snapshot)));
     c.header("Cache-Control", "no-cache");
     c.header("Vary", "Accept, Accept-Encoding");
-    c.header("ETag", body.etag);
-    if (matchesEtag(c.req.header("If-None-Match"), body.etag)) return c.body(null, 304);
+    let snapshot: Snapshot, body: SnapshotBody;
+    try {
+      snapshot = await snapshots.current();
+      body = await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding")));
+    } catch (error) {
+      if (form === "json" || !(error instanceof StoreError)) throw error;
+      c.header("Content-Type", PROMETHEUS_CONTENT_TYPE);
+      return c.body(snapshots.withoutStore());
+    }
+    c.header("Tally-Snapshot-Age-Ms", String(snapshots.ageMs(snapshot)));
+    if (form === "json") {
+      c.header("ETag", body.etag);
+      if (matchesEtag(c.req.header("If-None-Match"), body.etag)) return c.body(null, 304);
+    }
     c.header("Content-Type", form === "json" ? "application/json" : PROMETHEUS_CONTENT_TYPE);
     c.header("Content-Length", String(body.byteLength));
     if (body.encoding !== "identity") c.header("Content-Encoding", body.encoding);
@@ -172,8 +190,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
 /** Hono answers a HEAD with what GET has, without the body, and so without its length: noted here before. */
 async function measureHead(c: Context, next: Next): Promise<void> {
   await next();
-  const { headers, body } = c.res;
-  if (c.req.raw.method !== "HEAD" || body === null || headers.has("Content-Length")) return;
+  if (c.req.raw.method !== "HEAD" || c.res.body === null || c.res.headers.has("Content-Length")) return;
   c.header("Content-Length", String((await c.res.clone().arrayBuffer()).byteLength));
 }
 

@@ -53,6 +53,8 @@ export interface DeviceCounts {
   readonly counts: Float64Array;
   /** Server time of each one's latest packet, Unix milliseconds; 0 if another program alone counted it. */
   readonly lastSeenMs: Float64Array;
+  /** Packets counted of all devices, those that were removed included: it never falls. */
+  readonly packetsEver: number;
 }
 
 /** Sums over all devices. */
@@ -63,7 +65,7 @@ export interface FleetTotals {
   readonly online: number;
   /** Packets counted. */
   readonly count: number;
-  /** When the first packet of them all was received, Unix milliseconds; undefined where there is none. */
+  /** When the first packet of them all, removed ones too, was received, Unix milliseconds; undefined where none was. */
   readonly firstSeenMs: number | undefined;
 }
 
@@ -78,8 +80,10 @@ export class DeviceIndex {
   #firstSeenMs = new Float64Array(1_024);
   #lastSeenMs = new Float64Array(1_024);
   #timestampMs = new Float64Array(1_024);
-  /** The three newest intervals of each device, milliseconds a packet, the newest first; 0: not known. */
-  #intervalsMs = [new Float32Array(1_024), new Float32Array(1_024), new Float32Array(1_024)] as const;
+  /** The three newest intervals of each device, milliseconds a packet; 0: not known. */
+  #newestIntervalMs = new Float32Array(1_024);
+  #middleIntervalMs = new Float32Array(1_024);
+  #oldestIntervalMs = new Float32Array(1_024);
   /** 1 where the store has the device as online: its last event was not "offline". */
   #storedOnline = new Uint8Array(1_024);
   #round = new Uint32Array(1_024);
@@ -87,6 +91,8 @@ export class DeviceIndex {
     { length: BUCKETS },
     () => new Uint32Array(1_024),
   );
+  #packetsEver = 0;
+  #oldestFirstSeenMs: number | undefined;
   /** Number, since 1970, of the bucket that is filling; 0 before the first device. */
   #bucket = 0;
   /** When every device was known for the first time. */
@@ -148,15 +154,12 @@ export class DeviceIndex {
 
   /** Sums over all devices. */
   totals(nowMs: number): FleetTotals {
-    let [online, count, firstSeenMs] = [0, 0, Infinity];
+    let [online, count] = [0, 0];
     for (const slot of this.#slots.values()) {
       if (this.onlineAt(slot, nowMs)) online++;
       count += this.#count[slot]!;
-      // 0 where only another program counted.
-      if (this.#firstSeenMs[slot]! > 0) firstSeenMs = Math.min(firstSeenMs, this.#firstSeenMs[slot]!);
     }
-    const hasFirst = firstSeenMs < Infinity;
-    return { devices: this.#slots.size, online, count, firstSeenMs: hasFirst ? firstSeenMs : undefined };
+    return { devices: this.#slots.size, online, count, firstSeenMs: this.#oldestFirstSeenMs };
   }
 
   /** Devices that are offline, and of which the store does not know it. */
@@ -190,7 +193,7 @@ export class DeviceIndex {
       counts[i] = this.#count[slots[i]!]!;
       lastSeenMs[i] = this.#lastSeenMs[slots[i]!]!;
     }
-    return { ids, counts, lastSeenMs };
+    return { ids, counts, lastSeenMs, packetsEver: this.#packetsEver };
   }
 
   /**
@@ -211,10 +214,12 @@ export class DeviceIndex {
       this.#sorted = undefined;
       for (const packets of this.#packets) packets[slot] = 0;
       this.#count[slot] = this.#completeSinceMs === undefined ? count : 0;
+      this.#packetsEver += this.#count[slot]!;
       this.#firstSeenMs[slot] = -1;
     }
     // Fewer than before: it was removed and came back.
     const added = count >= this.#count[slot]! ? count - this.#count[slot]! : count;
+    this.#packetsEver += added;
     const bucket = Math.min(Math.floor(lastSeenMs / BUCKET_MS), this.#bucket);
     if (bucket > this.#bucket - BUCKETS) this.#packets[bucket % BUCKETS]![slot]! += added;
     if (firstSeenMs !== this.#firstSeenMs[slot]) this.#beginIntervals(slot, summary);
@@ -225,6 +230,11 @@ export class DeviceIndex {
     this.#timestampMs[slot] = timestampMs;
     this.#storedOnline[slot] = online ? 1 : 0;
     this.#round[slot] = round;
+  }
+
+  /** Takes over what was counted of devices that were removed before the index knew any. */
+  addRemoved(packets: number): void {
+    this.#packetsEver += packets;
   }
 
   /** Forgets a device. */
@@ -246,23 +256,26 @@ export class DeviceIndex {
 
   /** A device that is new to the index: what is known is its mean, of all its packets. */
   #beginIntervals(slot: number, { count, firstSeenMs, lastSeenMs }: DeviceSummary): void {
+    // 0 where only another program counted.
+    if (firstSeenMs > 0) {
+      this.#oldestFirstSeenMs = Math.min(this.#oldestFirstSeenMs ?? firstSeenMs, firstSeenMs);
+    }
     const meanMs = count > 1 && firstSeenMs > 0 ? (lastSeenMs - firstSeenMs) / (count - 1) : 0;
-    for (const intervals of this.#intervalsMs) intervals[slot] = meanMs;
+    this.#newestIntervalMs[slot] = this.#middleIntervalMs[slot] = this.#oldestIntervalMs[slot] = meanMs;
   }
 
   #addInterval(slot: number, intervalMs: number): void {
     if (intervalMs <= 0) return;
-    const [newest, middle, oldest] = this.#intervalsMs;
-    if (newest[slot] === 0) newest[slot] = middle[slot] = intervalMs;
-    oldest[slot] = middle[slot]!;
-    middle[slot] = newest[slot]!;
-    newest[slot] = intervalMs;
+    const newestMs = this.#newestIntervalMs[slot]!;
+    this.#oldestIntervalMs[slot] = newestMs === 0 ? intervalMs : this.#middleIntervalMs[slot]!;
+    this.#middleIntervalMs[slot] = newestMs === 0 ? intervalMs : newestMs;
+    this.#newestIntervalMs[slot] = intervalMs;
   }
 
   /** The middle one of the three: a pause once in a while is none of the usual. */
   #intervalMs(slot: number): number | null {
-    const [a, b, c] = this.#intervalsMs.map((intervals) => intervals[slot]!) as [number, number, number];
-    const median = Math.max(Math.min(a, b), Math.min(Math.max(a, b), c));
+    const a = this.#newestIntervalMs[slot]!, b = this.#middleIntervalMs[slot]!;
+    const median = Math.max(Math.min(a, b), Math.min(Math.max(a, b), this.#oldestIntervalMs[slot]!));
     return median === 0 ? null : Math.round(median * 1_000) / 1_000;
   }
 
@@ -304,9 +317,9 @@ export class DeviceIndex {
     this.#firstSeenMs = grown(this.#firstSeenMs, new Float64Array(length));
     this.#lastSeenMs = grown(this.#lastSeenMs, new Float64Array(length));
     this.#timestampMs = grown(this.#timestampMs, new Float64Array(length));
-    const intervals = () => new Float32Array(length);
-    const [newest, middle, oldest] = this.#intervalsMs;
-    this.#intervalsMs = [grown(newest, intervals()), grown(middle, intervals()), grown(oldest, intervals())];
+    this.#newestIntervalMs = grown(this.#newestIntervalMs, new Float32Array(length));
+    this.#middleIntervalMs = grown(this.#middleIntervalMs, new Float32Array(length));
+    this.#oldestIntervalMs = grown(this.#oldestIntervalMs, new Float32Array(length));
     this.#storedOnline = grown(this.#storedOnline, new Uint8Array(length));
     this.#round = grown(this.#round, new Uint32Array(length));
     this.#packets.forEach((packets, i) => this.#packets[i] = grown(packets, new Uint32Array(length)));

@@ -101,7 +101,7 @@ const liveRoute = createRoute({
     "sent everything once more. One that takes nothing for ten seconds is dropped.",
   request: { query: LiveParameters },
   responses: {
-    200: { description: "The stream", content: { "text/event-stream": { schema: schemas.EventStream } } },
+    200: { description: "The stream", content: { "text/event-stream": { schema: schemas.LiveStream } } },
     400: invalid,
     503: json(schemas.Failure, "Too many clients are connected"),
   },

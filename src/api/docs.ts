@@ -5,6 +5,8 @@
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
+import { VERSION } from "../version.ts";
+import { answerJson } from "./answers.ts";
 import { Asset } from "./assets.ts";
 import { Failure } from "./schemas.ts";
 
@@ -50,6 +52,7 @@ const fileNames = Object.keys(files) as (keyof typeof files)[];
 const docsRoute = createRoute({
   method: "get",
   path: "/docs",
+  operationId: "getDocs",
   tags: ["Documentation"],
   summary: "This document as a page",
   responses: {
@@ -61,6 +64,7 @@ const docsRoute = createRoute({
 const fileRoute = createRoute({
   method: "get",
   path: "/docs/{file}",
+  operationId: "getDocsFile",
   tags: ["Documentation"],
   summary: "What that page loads",
   request: { params: z.object({ file: z.enum(fileNames) }) },
@@ -79,6 +83,7 @@ const OpenApiDocument = z.record(z.string(), z.any());
 const openApiRoute = createRoute({
   method: "get",
   path: "/openapi.json",
+  operationId: "getOpenApi",
   tags: ["Documentation"],
   summary: "This document",
   responses: {
@@ -86,6 +91,7 @@ const openApiRoute = createRoute({
       description: "OpenAPI 3.1",
       content: { "application/json": { schema: OpenApiDocument } },
     },
+    304: { description: "It is that of `If-None-Match`" },
   },
 });
 
@@ -96,19 +102,44 @@ export function addDocs(app: OpenAPIHono): void {
   app.openapi(fileRoute, (c) => files[c.req.valid("param").file].respond(c), (result, c) => {
     if (!result.success) return c.json({ error: `there is nothing at ${c.req.path}` }, 404);
   });
-  app.openapi(openApiRoute, (c) => c.json(document ??= openApiDocument(app), 200));
+  app.openapi(openApiRoute, (c) => answerJson(c, document ??= openApiDocument(app)));
 }
 
 function openApiDocument(app: OpenAPIHono): z.infer<typeof OpenApiDocument> {
-  return {
-    ...app.getOpenAPI31Document({
-      openapi: "3.1.0",
-      info: {
-        title: "Tally",
-        version: "0.1.0",
-        description:
-          "Real-time telemetry for device fleets. Times are Unix milliseconds, rates packets per second.",
-      },
-    }),
-  };
+  const document = app.getOpenAPI31Document({
+    openapi: "3.1.0",
+    info: {
+      title: "Tally",
+      version: VERSION,
+      license: { name: "MIT", url: "https://opensource.org/license/mit" },
+      description:
+        `Real-time telemetry for device fleets. Times are Unix milliseconds, rates packets per second.
+
+There is no authentication yet: whoever reaches this port may read everything and remove devices. Requests must
+name an IP address, localhost, HTTP_HOST or one of HTTP_ALLOWED_HOSTS as their host; others get 403.
+
+HEAD is answered wherever GET is. Every answer that is not 2xx or 304 is JSON: Error.`,
+    },
+    servers: [{ url: "/", description: "The api that serves this document" }],
+    security: [],
+    tags,
+  });
+  for (const path of Object.values(document.paths ?? {})) {
+    for (const operation of [path.get, path.delete]) {
+      if (operation === undefined || operation.tags?.includes("Health")) continue;
+      const content = { "application/json": { schema: { $ref: "#/components/schemas/Error" } } };
+      operation.responses ??= {};
+      operation.responses["403"] ??= { description: "The request names a host that is not served", content };
+    }
+  }
+  return { ...document };
 }
+
+const tags = [
+  { name: "Fleet", description: "All devices together, and the ingest processes" },
+  { name: "Devices", description: "One device, or several" },
+  { name: "Events", description: "Devices that go offline or come back" },
+  { name: "Health", description: "For orchestrators and load balancers; answered under any host name" },
+  { name: "Page", description: "The monitor page, for people" },
+  { name: "Documentation", description: "This document" },
+];

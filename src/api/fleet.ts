@@ -40,7 +40,7 @@ const RESCAN_INTERVAL_MS = 60_000;
 /** What {@linkcode Fleet} needs. */
 export interface FleetOptions {
   /** Where the devices are read. */
-  readonly store: Pick<Store, "changes" | "summaries" | "scan">;
+  readonly store: Pick<Store, "changes" | "summaries" | "scan" | "removedPackets">;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
   /** Unix milliseconds. */
@@ -269,6 +269,8 @@ export class Fleet {
       await this.#takeChanges(changes.devices);
       version = changes.version;
     }
+    // Once, and behind the devices: had one been removed in between it would count twice, and not not at all.
+    if (this.#scannedAtMs === -Infinity) this.index.addRemoved(await store.removedPackets());
     this.index.sweep(round, unixNow());
     this.index.sorted(); // Here nobody waits for it.
     this.#scannedAtMs = startedAtMs;

@@ -11,6 +11,8 @@ export class AllowedHosts {
   readonly #names: ReadonlySet<string>;
   readonly #suffixes: readonly string[];
   readonly #any: boolean;
+  /** Most requests name the same. */
+  #servedLast: string | undefined;
 
   /**
    * Besides IP addresses, `localhost` and names below it, which no DNS can point elsewhere: `bound`, the address
@@ -25,11 +27,14 @@ export class AllowedHosts {
 
   /** Throws {@linkcode RequestError} unless `host`, a name or address and maybe a port, is served. */
   check(host: string): void {
-    if (this.#any) return;
+    if (this.#any || host === this.#servedLast) return;
     const name = hostName(host);
     const isServed = name !== undefined &&
       (isAddress(name) || this.#names.has(name) || this.#suffixes.some((suffix) => name.endsWith(suffix)));
-    if (isServed) return;
+    if (isServed) {
+      this.#servedLast = host;
+      return;
+    }
     throw new RequestError(
       "PERMISSION_DENIED",
       `Cannot answer for the host ${JSON.stringify(host.slice(0, 255))}: found a name that is not served; ` +

@@ -90,6 +90,7 @@ function withoutComments(text: string): string {
 const indexRoute = createRoute({
   method: "get",
   path: "/",
+  operationId: "getPage",
   tags: ["Page"],
   summary: "The monitor, for people",
   responses: {
@@ -101,6 +102,7 @@ const indexRoute = createRoute({
 const fileRoute = createRoute({
   method: "get",
   path: "/page/{file}",
+  operationId: "getPageFile",
   tags: ["Page"],
   summary: "What that page loads",
   request: { params: z.object({ file: z.string().openapi({ enum: [...files.keys()] }) }) },

@@ -8,7 +8,7 @@ import { z } from "@hono/zod-openapi";
 
 import { RequestError } from "../errors.ts";
 import { EVENTS_KEPT } from "../store/store.ts";
-import { SORT_KEYS } from "./order.ts";
+import { type ListQuery, SORT_KEYS } from "./order.ts";
 
 /** Devices that one request may name. */
 export const MAX_NAMED_DEVICES = 200;
@@ -51,7 +51,7 @@ function text(maxLength: number, description: string) {
 }
 
 /** A query that may have these parameters and no other. */
-function query<Shape extends z.ZodRawShape>(shape: Shape) {
+function query<const Shape extends z.ZodRawShape>(shape: Shape) {
   const names = Object.keys(shape);
   const known = names.length === 0 ? "none" : names.length === 1 ? names[0]! : `one of ${names.join(", ")}`;
   return z.strictObject(shape, { error: `expected ${known}` });
@@ -59,17 +59,61 @@ function query<Shape extends z.ZodRawShape>(shape: Shape) {
 
 const limit = integer(1, 1_000, { default: 100 }).default(100);
 
+/** The schema of parameters that come to `Values`. */
+export type Query<Values> = z.ZodObject<
+  { readonly [Key in keyof Values]-?: z.ZodType<Values[Key]> },
+  z.core.$strict
+>;
+
+/** A device. */
+export interface DeviceParameters {
+  /** 1 to 128 bytes of UTF-8. */
+  readonly id: string;
+}
+
+/** Which devices to list, and from where on. */
+export interface ListParameterValues extends Omit<ListQuery, "status"> {
+  /** Only these; undefined: both. */
+  readonly status?: ListQuery["status"];
+  /** Devices of a page, at most. */
+  readonly limit: number;
+  /** `next_cursor` of the page before; undefined: the first page. */
+  readonly cursor?: string | undefined;
+  /** Devices before the page, where there is no cursor. */
+  readonly offset: number;
+}
+
+/** Several devices. */
+export interface DevicesParameters {
+  /** Their ids. */
+  readonly devices: string[];
+}
+
+/** Which events to list. */
+export interface EventParameterValues {
+  /** Events after this id; undefined: the newest. */
+  readonly after?: number | undefined;
+  /** Events before this id; undefined: up to the newest. */
+  readonly before?: number | undefined;
+  /** Of this device only. */
+  readonly device?: string | undefined;
+  /** Events at most. */
+  readonly limit: number;
+}
+
 /** For paths without parameters. */
-export const NoParameters = query({});
+export const NoParameters: Query<Record<never, never>> = query({});
 
 /** Path parameters of one device. */
-export const DevicePath = z.object({ id: deviceId.openapi({ param: { name: "id", in: "path" } }) });
+export const DevicePath: Query<DeviceParameters> = z.strictObject({
+  id: deviceId.openapi({ param: { name: "id", in: "path" } }),
+});
 
 /** The same as a query. */
-export const DeviceQuery = query({ id: deviceId });
+export const DeviceQuery: Query<DeviceParameters> = query({ id: deviceId });
 
 /** Which devices to list. */
-export const ListParameters = query({
+export const ListParameters: Query<ListParameterValues> = query({
   status: choice(["online", "offline"]).optional(),
   prefix: text(128, "Beginning of the ids").default(""),
   search: text(128, "Any part of the ids, in any case").default(""),
@@ -86,15 +130,17 @@ export const ListParameters = query({
 });
 
 /** What a live stream shows besides the fleet. */
-export const LiveParameters = query({
+export const LiveParameters: Query<DevicesParameters> = query({
   devices: deviceIds("Ids of the devices to show").default([]),
 });
 
 /** Whose histories to show. */
-export const HistoriesParameters = query({ devices: deviceIds("Ids of the devices") });
+export const HistoriesParameters: Query<DevicesParameters> = query({
+  devices: deviceIds("Ids of the devices"),
+});
 
 /** Which events to list. */
-export const EventParameters = query({
+export const EventParameters: Query<EventParameterValues> = query({
   after: integer(0, 10 ** 15 - 1, {
     description: `Events after this id, oldest first; without it the newest. ${EVENTS_KEPT} are kept.`,
   }).optional(),

@@ -4,7 +4,10 @@
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  * @module
  */
+import { RejectReason } from "../ingest/reject_reason.ts";
+import type { ProcessFigures } from "../process_figures.ts";
 import type { InstanceReport } from "../store/store.ts";
+import { VERSION } from "../version.ts";
 import type { DeviceCounts } from "./device_index.ts";
 
 /** Media type of {@linkcode formatPrometheus}'s text; a scraper chooses its parser by it. */
@@ -22,7 +25,13 @@ export interface PrometheusContents {
   readonly instances: readonly InstanceReport[];
 }
 
-/** The whole text, line by line. */
+/** What an api tells of itself. */
+export interface ApiProcess extends ProcessFigures {
+  /** When it started, Unix milliseconds. */
+  readonly startedMs: number;
+}
+
+/** All that the store has, piece by piece; {@linkcode formatProcess} has the rest. */
 export function* formatPrometheus(contents: PrometheusContents): Generator<string> {
   const { devices, online, prometheusMaxDevices, instances } = contents;
   const shown = Math.min(devices.ids.length, prometheusMaxDevices);
@@ -37,16 +46,36 @@ export function* formatPrometheus(contents: PrometheusContents): Generator<strin
   for (let i = 0; i < shown; i++) {
     yield `tally_device_last_seen_timestamp_seconds${labels[i]} ${devices.lastSeenMs[i]! / 1_000}\n`;
   }
-  yield family("tally_devices", "gauge", "Devices known, by status.");
-  yield `tally_devices{status="online"} ${online}\n`;
-  yield `tally_devices{status="offline"} ${devices.ids.length - online}\n`;
-  yield family(
+  yield metric("tally_packets_total", "counter", "Packets stored of all devices, removed ones too.", [
+    ["", devices.packetsEver],
+  ]);
+  yield metric("tally_devices", "gauge", "Devices known, by status.", [
+    ['status="online"', online],
+    ['status="offline"', devices.ids.length - online],
+  ]);
+  yield metric(
     "tally_devices_omitted",
     "gauge",
     "Devices without series of their own, for there are too many.",
+    [["", devices.ids.length - shown]],
   );
-  yield `tally_devices_omitted ${devices.ids.length - shown}\n`;
   yield* formatInstances(instances);
+}
+
+/** What the api says of itself, whether it can read the store (`storeUp`) or not. */
+export function formatProcess(process: ApiProcess, storeUp: boolean): string {
+  const { cpuSeconds, residentBytes, eventLoopLagMs, startedMs } = process;
+  const versions = `version="${VERSION}",deno="${Deno.version.deno}"`;
+  return [
+    metric("tally_store_up", "gauge", "1 where the store could be read for this answer, else 0.", [
+      ["", storeUp ? 1 : 0],
+    ]),
+    metric("tally_build_info", "gauge", "Which program this is; always 1.", [[versions, 1]]),
+    metric("tally_event_loop_lag_seconds", "gauge", EVENT_LOOP_LAG, [["", eventLoopLagMs / 1_000]]),
+    metric("process_cpu_seconds_total", "counter", CPU_SECONDS, [["", cpuSeconds]]),
+    metric("process_resident_memory_bytes", "gauge", "Memory in use.", [["", residentBytes]]),
+    metric("process_start_time_seconds", "gauge", "When it started, Unix time.", [["", startedMs / 1_000]]),
+  ].join("");
 }
 
 /** A label value stands between quotes: backslash, quote and line feed are escaped, all else is itself. */
@@ -55,6 +84,9 @@ export function escapeLabelValue(value: string): string {
 }
 
 type Kind = "counter" | "gauge";
+
+const EVENT_LOOP_LAG = "The longest that a timer had to wait for its turn during the last minute.";
+const CPU_SECONDS = "Processor time used.";
 
 /** By instance: the part of the name behind `tally_ingest_`, what it is, and where it stands in the report. */
 const instanceFamilies: readonly (readonly [string, Kind, string, (report: InstanceReport) => number])[] = [
@@ -79,7 +111,7 @@ const instanceFamilies: readonly (readonly [string, Kind, string, (report: Insta
   [
     "connections_cut_total",
     "counter",
-    "Connections ended for what came by them.",
+    "Connections closed for protocol errors, exceeded limits or keepalive timeout.",
     (report) => report.connectionsCut,
   ],
   [
@@ -92,23 +124,54 @@ const instanceFamilies: readonly (readonly [string, Kind, string, (report: Insta
   ["connections", "gauge", "Connections open.", (report) => report.connections],
   ["fast_path", "gauge", "1 where the fast path serves, else 0.", (report) => report.fastPath ? 1 : 0],
   ["start_time_seconds", "gauge", "When it started, Unix time.", (report) => report.startedMs / 1_000],
+  ["cpu_seconds_total", "counter", CPU_SECONDS, (report) => report.cpuSeconds],
+  ["resident_memory_bytes", "gauge", "Memory in use.", (report) => report.residentBytes],
+  ["event_loop_lag_seconds", "gauge", EVENT_LOOP_LAG, (report) => report.eventLoopLagMs / 1_000],
 ];
 
-function* formatInstances(instances: readonly InstanceReport[]): Generator<string> {
-  const labels = instances.map(({ instance }) => `ingest="${escapeLabelValue(instance)}"`);
+const rejectReasons = Object.values(RejectReason).filter((reason) => typeof reason === "string");
+
+function* formatInstances(reports: readonly InstanceReport[]): Generator<string> {
+  const instances = newestByLabel(reports);
+  yield metric("tally_ingest_instances", "gauge", "Ingest processes at work.", [["", instances.length]]);
+  const infos = instances.map(([label, { version }]): Sample => {
+    return [`${label},version="${escapeLabelValue(version)}"`, 1];
+  });
+  yield metric("tally_ingest_build_info", "gauge", "Which program an ingest process is; always 1.", infos);
   for (const [name, kind, help, read] of instanceFamilies) {
-    yield family(`tally_ingest_${name}`, kind, help);
-    for (const [i, report] of instances.entries()) {
-      yield `tally_ingest_${name}{${labels[i]}} ${read(report)}\n`;
-    }
+    const samples = instances.map(([label, report]): Sample => [label, read(report)]);
+    yield metric(`tally_ingest_${name}`, kind, help, samples);
   }
-  yield family("tally_ingest_packets_rejected_total", "counter", "Packets refused, by reason.");
-  for (const [i, { rejected }] of instances.entries()) {
-    for (const [reason, packets] of Object.entries(rejected)) {
-      const reasonLabel = `reason="${escapeLabelValue(reason)}"`;
-      yield `tally_ingest_packets_rejected_total{${labels[i]},${reasonLabel}} ${packets}\n`;
-    }
+  // From 0, or the first packet refused would be no increase; a newer ingest may know more reasons than we do.
+  const refused = instances.flatMap(([label, { rejected }]) =>
+    [...new Set([...rejectReasons, ...Object.keys(rejected)])].map((reason): Sample => {
+      return [`${label},reason="${escapeLabelValue(reason)}"`, rejected[reason] ?? 0];
+    })
+  );
+  yield metric("tally_ingest_packets_rejected_total", "counter", "Packets refused, by reason.", refused);
+}
+
+/**
+ * By the label that stays the same when an ingest is started again: its machine, the address it takes packets
+ * on, and its number among workers. One that was killed is reported beside the one in its place for some seconds.
+ */
+function newestByLabel(reports: readonly InstanceReport[]): [label: string, report: InstanceReport][] {
+  const newest = new Map<string, InstanceReport>();
+  for (const report of reports) {
+    const { host, ingestAddress, worker } = report;
+    const place = `${host}/${ingestAddress}${worker === 0 ? "" : `/${worker}`}`;
+    const label = `ingest="${escapeLabelValue(place)}"`;
+    if (report.startedMs >= (newest.get(label)?.startedMs ?? 0)) newest.set(label, report);
   }
+  return [...newest];
+}
+
+/** Labels as they stand between the braces, or none; and the value. */
+type Sample = readonly [labels: string, value: number];
+
+function metric(name: string, kind: Kind, help: string, samples: readonly Sample[]): string {
+  const line = ([labels, value]: Sample) => `${name}${labels === "" ? "" : `{${labels}}`} ${value}\n`;
+  return family(name, kind, help) + samples.map(line).join("");
 }
 
 function family(name: string, kind: Kind, help: string): string {

@@ -249,7 +249,13 @@ const Instance = z.object({
   host: z.string(),
   pid: z.int(),
   worker: z.int().openapi({ description: "Number among the workers of one supervisor; 0: not a worker" }),
+  version: z.string(),
   started_ms: unixMs,
+  cpu_seconds: z.number().min(0).openapi({ description: "Processor time used since it started" }),
+  resident_bytes: count.openapi({ description: "Memory in use" }),
+  event_loop_lag_ms: z.number().min(0).openapi({
+    description: "The longest that a timer had to wait for its turn during the last minute",
+  }),
   reported_ms: unixMs,
   rate: rate.openapi({ description: "Packets stored per second" }),
   streams: count,
@@ -321,3 +327,32 @@ export const DeviceEventList: z.ZodType<EventListPage> = z.object({
 
 /** The body of a stream. */
 export const EventStream: z.ZodType<string> = z.string().openapi({ description: "Server-Sent Events" });
+
+/** Keywords of JSON Schema 2020-12 that the types of OpenAPI 3.0 lack. */
+const liveContent: object = {
+  contentMediaType: "text/event-stream",
+  contentSchema: {
+    anyOf: [
+      { $ref: "#/components/schemas/LiveFleet" },
+      {
+        type: "object",
+        required: ["devices", "removed"],
+        properties: {
+          devices: { type: "array", items: { $ref: "#/components/schemas/Device" } },
+          removed: { type: "array", items: { type: "string" } },
+        },
+      },
+      {
+        type: "object",
+        required: ["ok", "message"],
+        properties: { ok: { type: "boolean" }, message: { type: ["string", "null"] } },
+      },
+    ],
+  },
+};
+
+/** The same of `/live`, with what its events hold. */
+export const LiveStream: z.ZodType<string> = z.string().openapi({
+  description: "Server-Sent Events; `contentSchema` is that of the data of each",
+  ...liveContent,
+});

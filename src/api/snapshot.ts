@@ -12,7 +12,7 @@ import type { InstanceReport, Store } from "../store/store.ts";
 import type { DeviceCounts } from "./device_index.ts";
 import type { Fleet } from "./fleet.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "./negotiate.ts";
-import { formatPrometheus } from "./prometheus.ts";
+import { type ApiProcess, formatProcess, formatPrometheus } from "./prometheus.ts";
 
 /**
  * Bytes built in one go, about 2 ms of work, before other requests get their turn. A body that fits in one
@@ -54,6 +54,8 @@ export interface SnapshotContents {
   readonly prometheusMaxDevices: number;
   /** Asked when the Prometheus form is. */
   readonly instances: () => Promise<readonly InstanceReport[]>;
+  /** Likewise. */
+  readonly process: () => ApiProcess;
 }
 
 /** Every device at one moment, as bytes. */
@@ -94,9 +96,13 @@ export class Snapshot {
   }
 
   async #encode(form: Form): Promise<SnapshotBody> {
-    const { devices, instances, ...rest } = this.#contents;
+    const { devices, instances, process, ...rest } = this.#contents;
     if (form === "json") return await encode(formatJson(devices));
-    return await encode(formatPrometheus({ ...rest, devices, instances: await instances() }));
+    const contents = { ...rest, devices, instances: await instances() };
+    return await encode(function* () {
+      yield* formatPrometheus(contents);
+      yield formatProcess(process(), true);
+    }());
   }
 }
 
@@ -112,6 +118,8 @@ export interface SnapshotsOptions {
   readonly unixNow: () => number;
   /** See {@linkcode SnapshotContents}. */
   readonly prometheusMaxDevices: number;
+  /** See {@linkcode SnapshotContents}. */
+  readonly process: () => ApiProcess;
 }
 
 /** Snapshots of the fleet, one for all that ask between two readings of the store, or for longer. */
@@ -126,7 +134,7 @@ export class Snapshots {
 
   /** As fresh as {@linkcode Fleet.fresh} says. Rejects as the store does; an older one is never given instead. */
   async current(): Promise<Snapshot> {
-    const { fleet, store, now, unixNow, prometheusMaxDevices } = this.#options;
+    const { fleet, store, now, unixNow, prometheusMaxDevices, process } = this.#options;
     await fleet.fresh();
     const latest = this.#latest;
     if (latest !== undefined) {
@@ -139,8 +147,14 @@ export class Snapshots {
       online: fleet.index.totals(unixNow()).online,
       prometheusMaxDevices,
       instances: () => store.instances(unixNow()),
+      process,
     };
     return this.#latest = new Snapshot(contents, now);
+  }
+
+  /** What a Prometheus server is given while the store cannot be read, for then it is looked at. */
+  withoutStore(): string {
+    return formatProcess(this.#options.process(), false);
   }
 
   /** How long ago the snapshot's reading began, whole milliseconds. */

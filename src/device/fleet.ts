@@ -7,6 +7,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import { TelemetryClient, type TelemetryClientError } from "./client.ts";
+import { formatted, packets } from "./command_line.ts";
 
 /** How many devices, and where they send. */
 export interface FleetOptions {
@@ -40,6 +41,13 @@ export interface FleetTotals {
   readonly pending: number;
   /** Devices that are silent at the moment. */
   readonly silent: number;
+}
+
+/** What has become of the packets, in a line: those sent are the sum of the others. */
+export function totalsText({ sent, stored, rejected, unreported, pending, silent }: FleetTotals): string {
+  return `${packets(sent)} sent, ${formatted(stored)} stored, ${formatted(rejected)} rejected, ` +
+    (unreported === 0 ? "" : `${formatted(unreported)} settled without an Ack, `) +
+    `${formatted(pending)} not acknowledged; ${formatted(silent)} devices silent`;
 }
 
 /** Devices that share one connection. */

@@ -10,8 +10,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { custom, duration, integer, optional, type Values } from "../settings.ts";
 import { stopSignal } from "../stop_signal.ts";
-import { formatted, packets, rateFlag, readFlags, targetFlag } from "./command_line.ts";
-import { Fleet, type FleetTotals } from "./fleet.ts";
+import { formatted, rateFlag, readFlags, targetFlag } from "./command_line.ts";
+import { Fleet, totalsText } from "./fleet.ts";
 
 const usage = `Sends temperature and humidity of many simulated devices to Tally. Ctrl-C ends it.
 
@@ -70,7 +70,7 @@ async function simulate(options: Values<typeof flags>): Promise<number> {
     },
   });
   console.error(`${formatted(options.devices)} devices send to ${options.target}; Ctrl-C stops them`);
-  const progress = setInterval(() => console.error(summary(fleet.totals)), PROGRESS_INTERVAL_MS);
+  const progress = setInterval(() => console.error(totalsText(fleet.totals)), PROGRESS_INTERVAL_MS);
   const abort = new AbortController();
   const timeUp = options.duration === undefined
     ? []
@@ -82,14 +82,8 @@ async function simulate(options: Values<typeof flags>): Promise<number> {
     abort.abort();
   }
   const totals = await fleet.stop(STOP_TIMEOUT_MS);
-  console.log(`${formatted(options.devices)} devices: ${summary(totals)}`);
+  console.log(`${formatted(options.devices)} devices: ${totalsText(totals)}`);
   return totals.pending === 0 && totals.rejected === 0 ? 0 : 1;
-}
-
-function summary({ sent, stored, rejected, unreported, pending, silent }: FleetTotals): string {
-  return `${packets(sent)} sent, ${formatted(stored)} stored, ${formatted(rejected)} rejected, ` +
-    (unreported === 0 ? "" : `${formatted(unreported)} settled without an Ack, `) +
-    `${formatted(pending)} not acknowledged; ${formatted(silent)} devices silent`;
 }
 
 async function main(args: readonly string[]): Promise<number> {

@@ -7,8 +7,6 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
-
 import {
   type sendUnaryData,
   type Server,
@@ -16,25 +14,10 @@ import {
   type ServerWritableStream,
   status,
 } from "@grpc/grpc-js";
-import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
 
-const file = fileURLToPath(new URL("../../proto/health.proto", import.meta.url));
+import { type HealthRequest, type HealthResponse, healthService, ServingStatus } from "../health_proto.ts";
 
-// With defaults: who asks for the server as a whole sends an empty message.
-const definition = loadSync(file, { defaults: true })["grpc.health.v1.Health"] as ServiceDefinition;
-
-/** The numbers of `HealthCheckResponse.ServingStatus`. */
-const SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3;
-
-interface Request {
-  readonly service: string;
-}
-
-interface Response {
-  readonly status: number;
-}
-
-type Watch = ServerWritableStream<Request, Response>;
+type Watch = ServerWritableStream<HealthRequest, HealthResponse>;
 
 /** What the health service answers for a server and the services it was made with. */
 export class Health {
@@ -50,10 +33,10 @@ export class Health {
 
   /** Adds the service to `server`. */
   addTo(server: Server): void {
-    server.addService(definition, {
+    server.addService(healthService, {
       Check: (
-        { request: { service } }: ServerUnaryCall<Request, Response>,
-        answer: sendUnaryData<Response>,
+        { request: { service } }: ServerUnaryCall<HealthRequest, HealthResponse>,
+        answer: sendUnaryData<HealthResponse>,
       ) => {
         if (this.#names.has(service)) answer(null, { status: this.#status(service) });
         else answer({ code: status.NOT_FOUND, details: `no service is named ${JSON.stringify(service)}` });
@@ -82,8 +65,8 @@ export class Health {
     for (const watch of this.#watches) watch.end();
   }
 
-  #status(service: string): number {
-    if (!this.#names.has(service)) return SERVICE_UNKNOWN;
-    return this.#serving ? SERVING : NOT_SERVING;
+  #status(service: string): ServingStatus {
+    if (!this.#names.has(service)) return ServingStatus.SERVICE_UNKNOWN;
+    return this.#serving ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
   }
 }

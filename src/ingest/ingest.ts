@@ -6,7 +6,9 @@
 import type { Logger } from "@logtape/logtape";
 
 import { RequestError } from "../errors.ts";
+import { ProcessMonitor } from "../process_figures.ts";
 import type { Store } from "../store/store.ts";
+import { VERSION } from "../version.ts";
 import { IngestCounters } from "./counters.ts";
 import { DeviceTable } from "./devices.ts";
 import { PacketQueue } from "./queue.ts";
@@ -138,6 +140,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   });
 
   const startedMs = now();
+  const process = new ProcessMonitor(() => performance.now());
   const stopReporting = startReporting({
     store,
     log,
@@ -148,7 +151,9 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       worker: options.worker,
       ingestAddress: `${options.host.includes(":") ? `[${options.host}]` : options.host}:${server.port}`,
       fastPath,
+      version: VERSION,
       startedMs,
+      ...process.figures,
       reportedMs: now(),
       streams: counters.openStreams,
       connections: server.connections,
@@ -188,6 +193,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     await closed;
     await server.closed();
     clearTimeout(deadline);
+    process.close();
     await Promise.all([stopWatching(), stopReporting()]);
     return inTime;
   }

@@ -5,12 +5,15 @@
  */
 import { INSTANCE_EXPIRY_MS, type InstanceReport } from "./store.ts";
 
+/** What the reports of an older version lack. */
+const notReported = { version: "unknown", cpuSeconds: 0, residentBytes: 0, eventLoopLagMs: 0 };
+
 /** The reports, given as JSON, that are not older than {@linkcode INSTANCE_EXPIRY_MS}, by host, address and worker. */
 export function currentReports(reports: readonly string[], nowMs: number): readonly InstanceReport[] {
   const place = ({ host, ingestAddress, worker, instance }: InstanceReport) =>
     [host, ingestAddress, String(worker).padStart(5, "0"), instance].join("\n");
   return reports
-    .map((report) => JSON.parse(report) as InstanceReport)
+    .map((report): InstanceReport => ({ ...notReported, ...JSON.parse(report) }))
     .filter(({ reportedMs }) => nowMs - reportedMs <= INSTANCE_EXPIRY_MS)
     .sort((a, b) => place(a) < place(b) ? -1 : 1);
 }

@@ -17,6 +17,9 @@ export const payloadsKey = "tally:{device_metrics}:payloads";
 /** HASH device id → packets of the minutes and hours that are over: `HISTORY_HEAD` of `apply.lua`. */
 export const historiesKey = "tally:{device_metrics}:histories";
 
+/** STRING packets that were counted of devices removed since, in plain decimal. */
+export const removedKey = "tally:{device_metrics}:removed";
+
 /** STRING `<version> <bytes>`: the version of the newest entry of {@linkcode changesKey}, and what the list holds. */
 export const versionKey = "tally:{device_metrics}:version";
 

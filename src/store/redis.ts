@@ -31,6 +31,7 @@ import {
   probeKey,
   producerKey,
   recordsKey,
+  removedKey,
   sessionKey,
   versionKey,
 } from "./keys.ts";
@@ -290,8 +291,13 @@ class RedisStore implements Store {
     return fleetHistory(nowMs, (periodMs, startMs) => packets.get(`${periodMs} ${startMs}`));
   }
 
+  async removedPackets(): Promise<number> {
+    const [packets] = await this.#reads.send("read the packets of removed devices", ["get", removedKey]);
+    return Number(packets ?? 0);
+  }
+
   async remove(deviceId: string): Promise<boolean> {
-    const keys = [countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey];
+    const keys = [countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, removedKey];
     return await this.#writes.evaluate(`remove device ${deviceId}`, removeScript, keys, [deviceId]) ===
       1;
   }

@@ -245,8 +245,17 @@ export class SqliteStore implements Store {
     });
   }
 
+  // deno-lint-ignore require-await -- as above
+  async removedPackets(): Promise<number> {
+    return this.#read("read the packets of removed devices from", () => {
+      const row = this.#statements.readRemoved.get() as { packets: number } | undefined;
+      return row?.packets ?? 0;
+    });
+  }
+
   remove(deviceId: string): Promise<boolean> {
     return this.#write(`remove device ${deviceId} from`, () => {
+      this.#statements.addToRemoved.run(deviceId);
       if (this.#statements.removeDevice.run(deviceId).changes === 0) return false;
       this.#addChange([deviceId]);
       return true;

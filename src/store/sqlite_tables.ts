@@ -189,6 +189,11 @@ export const statements = {
   addToFleet: `
       INSERT INTO fleet_history VALUES (?, ?, ?)
       ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
+  // A period of no length: outside of every history, and never expired.
+  addToRemoved: `
+      INSERT INTO fleet_history SELECT 0, 0, count FROM devices WHERE device_id = ?
+      ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
+  readRemoved: "SELECT packets FROM fleet_history WHERE period_ms = 0",
   readFleet: "SELECT period_ms, start_ms, packets FROM fleet_history",
   expireFleet: "DELETE FROM fleet_history WHERE period_ms = ? AND start_ms < ?",
   addChange: `

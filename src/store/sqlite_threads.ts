@@ -41,6 +41,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     payloads: read("payloads"),
     history: read("history"),
     fleetHistory: read("fleetHistory"),
+    removedPackets: read("removedPackets"),
     events: read("events"),
     instances: read("instances"),
     async close() {

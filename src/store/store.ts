@@ -171,8 +171,16 @@ export interface InstanceReport {
   readonly ingestAddress: string;
   /** Whether the quick way of `fast_path.ts` serves. */
   readonly fastPath: boolean;
+  /** Which Tally it is. */
+  readonly version: string;
   /** When it started, Unix milliseconds. */
   readonly startedMs: number;
+  /** Processor time it used since, seconds. */
+  readonly cpuSeconds: number;
+  /** Memory it uses, bytes. */
+  readonly residentBytes: number;
+  /** The longest that a timer of it had to wait for its turn during the last minute, milliseconds. */
+  readonly eventLoopLagMs: number;
   /** When this was said, Unix milliseconds. */
   readonly reportedMs: number;
   /** Packets stored per second since the report before. */
@@ -249,6 +257,9 @@ export interface Store {
 
   /** Packets of all devices up to `nowMs`, removed ones included; each counts when its batch was received. */
   fleetHistory(nowMs: number): Promise<FleetHistory>;
+
+  /** Packets that were counted of devices removed since, each as of its removal. */
+  removedPackets(): Promise<number>;
 
   /** Forgets a device; true if it was known. Its next packet starts it anew. */
   remove(deviceId: string): Promise<boolean>;

@@ -1,7 +1,10 @@
 /** The command-line tools as a user runs them: processes of their own, with their tasks' permissions. */
 import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 
+import { totalsText } from "../../src/device/fleet.ts";
+import { StoreError } from "../../src/store/store.ts";
 import { countsOf, startTestIngest, temporaryStore } from "../harness.ts";
+import { startRedis } from "../redis_server.ts";
 import { until } from "../until.ts";
 
 /** A tool at work. Kills it, if that is still needed, at the end. */
@@ -17,10 +20,11 @@ class Tool implements AsyncDisposable {
     args: readonly string[],
     permissions = "device",
     env: Record<string, string> = {},
+    root = new URL("../..", import.meta.url).pathname,
   ) {
     this.#child = new Deno.Command(Deno.execPath(), {
       args: ["run", "--quiet", "--no-prompt", `-P=${permissions}`, `src/device/${name}.ts`, ...args],
-      cwd: new URL("../..", import.meta.url),
+      cwd: root,
       env: { NO_COLOR: "1", REDIS_URL: "", REDIS_HOST: "", REDIS_PORT: "", ...env },
       stdin: "null",
       stdout: "piped",
@@ -184,7 +188,99 @@ Deno.test("demo shows counts moving, says where, and stops on Ctrl-C", async () 
   assertEquals(await send.end(), 0);
   tool.signal("SIGINT");
   assertEquals(await tool.end(), 0);
-  const [, sent, stored] = /(\d+) packets sent, (\d+) packets stored, 0 packets not ack/.exec(tool.stdout)!;
+  const [, sent, stored] = /(\d+) packets sent, (\d+) stored, 0 rejected, 0 not ack/.exec(tool.stdout)!;
   assertEquals(sent, stored);
   assertGreater(Number(sent), 0);
+});
+
+/** What the line of totals says: how many were sent, and what has become of them. */
+function totalsOf(line: string): { sent: number; sum: number; text: string } {
+  const [text, sent, ...rest] =
+    /([\d,]+) packets? sent, ([\d,]+) stored, ([\d,]+) rejected,(?: ([\d,]+) settled without an Ack,)? ([\d,]+) not ack/
+      .exec(line)!;
+  const number = (digits = "0") => Number(digits.replaceAll(",", ""));
+  return { sent: number(sent), sum: rest.reduce((sum, digits) => sum + number(digits), 0), text };
+}
+
+Deno.test("totalsText() accounts for every packet that was sent", () => {
+  const totals = { sent: 1_234, stored: 1_000, rejected: 4, unreported: 200, pending: 30, silent: 5 };
+  assertEquals(
+    totalsText(totals),
+    "1,234 packets sent, 1,000 stored, 4 rejected, 200 settled without an Ack, 30 not acknowledged; 5 devices silent",
+  );
+  assertEquals(totalsOf(totalsText({ ...totals, stored: 1_200, unreported: 0 })).sum, 1_234);
+});
+
+Deno.test("demo's last line accounts for every packet after an outage of the store", async () => {
+  await using redis = await startRedis({ appendonly: "yes", appendfsync: "always" });
+  const env = { REDIS_URL: redis.url, GRPC_PORT: "0", HTTP_PORT: "0", STORE_TIMEOUT: "200ms" };
+  await using tool = new Tool("demo", [], "ingest", env);
+  await until(() => tool.stdout.includes("Ctrl-C stops both"), "it says that it runs");
+  const [url] = /http:\S+\/metrics/.exec(tool.stdout)!;
+  const total = async () => {
+    const counts: { count: number }[] = await (await fetch(url)).json().catch(() => []);
+    return Array.isArray(counts) ? counts.reduce((sum, { count }) => sum + count, 0) : 0;
+  };
+  await until(async () => await total() > 0, "something is counted");
+  await redis.kill9();
+  await until(
+    async () => await fetch(url).then(async (r) => (await r.body?.cancel(), r.status)) === 503,
+    "it is away",
+  );
+  await redis.start();
+  const before = await redis.call("HVALS", "device_metrics") as string[];
+  const sumBefore = before.reduce((sum, count) => sum + Number(count), 0);
+  await until(async () => await total() > sumBefore, "the counts move again");
+  tool.signal("SIGINT");
+  assertEquals(await tool.end(), 0);
+  const { sent, sum, text } = totalsOf(tool.stdout);
+  assertEquals(sum, sent, text);
+  const counts = await redis.call("HVALS", "device_metrics") as string[];
+  assertEquals(counts.reduce((sum, count) => sum + Number(count), 0), sent, text);
+});
+
+Deno.test("demo keeps its counts in a file of its own, unless told otherwise", async () => {
+  const root = new URL("../../", import.meta.url).pathname;
+  const folder = await Deno.makeTempDir();
+  try {
+    const files = ["src", "proto", "deno.json", "deno.lock"].map((name) => `${root}${name}`);
+    await new Deno.Command("cp", { args: ["-r", ...files, folder] }).output();
+    const env = { TALLY_DB: "", GRPC_PORT: "0", HTTP_PORT: "0" };
+    await using tool = new Tool("demo", [], "ingest", env, `${folder}/`);
+    await until(() => tool.stdout.includes("Ctrl-C stops both"), "it says that it runs");
+    assertStringIncludes(tool.stdout, "The counts are kept in data/demo.db");
+    tool.signal("SIGINT");
+    assertEquals(await tool.end(), 0);
+    const written = await Array.fromAsync(Deno.readDir(`${folder}/data`), ({ name }) => name);
+    assertEquals(written.filter((name) => name.endsWith(".db")), ["demo.db"]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("health ends with 0 when an ingest serves, else with 1, and says why", async () => {
+  await using store = await temporaryStore();
+  let isAway = false;
+  const ping = store.ping.bind(store);
+  store.ping = () => isAway ? Promise.reject(new StoreError("away")) : ping();
+  await using ingest = await startTestIngest({ store, storeGraceMs: 10 });
+  const health = async (args: readonly string[]) => {
+    await using tool = new Tool("health", args);
+    return [await tool.end(), tool.stdout, tool.stderr] as const;
+  };
+  const args = ["--target", `127.0.0.1:${ingest.port}`];
+  assertEquals(await health(args), [0, "SERVING\n", ""]);
+  isAway = true;
+  await until(async () => (await health(args))[1] === "NOT_SERVING\n", "it is away");
+  assertEquals((await health(args))[0], 1);
+  await ingest.drain();
+  const [code, stdout, stderr] = await health([...args, "--timeout", "2s"]);
+  assertEquals([code, stdout], [1, ""]);
+  assertMatch(
+    stderr,
+    /^Cannot check the health of 127\.0\.0\.1:\d+: found .*(UNAVAILABLE|DEADLINE_EXCEEDED)/,
+  );
+  assertEquals((await health(["--target", "nowhere"]))[0], 2);
+  const [, help] = await health(["--help"]);
+  assertStringIncludes(help, "deno task health");
 });

@@ -28,6 +28,8 @@ Deno.test("An ingest reports what it does, and takes the report back when it dra
   assertEquals([report.stored, report.duplicates, report.fenced, report.streams, report.queueMaxPackets], [
     ...[2, 0, 0, 1, 77],
   ]);
+  assertMatch(report.version, /^\d+\.\d+\.\d+$/);
+  assert(report.cpuSeconds > 0 && report.residentBytes > 2 ** 20 && report.eventLoopLagMs >= 0);
   assertEquals(report.rejected, { DEVICE_ID_EMPTY: 1 });
   assertEquals([report.queueFull, report.failedFlushes, report.connectionsCut, report.callsRefused], [
     ...[0, 0, 1, 0],

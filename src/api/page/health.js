@@ -7,7 +7,7 @@
 /// <reference lib="dom" />
 /** @import { FleetFigures } from "./shapes.ts" */
 
-/** At this share of devices offline a common cause is likelier than many of their own. */
+/** With a larger share of devices offline a common cause is likelier than many of their own; as in alerts.yml. */
 export const MANY_OFFLINE = 0.2;
 
 /**
@@ -42,11 +42,11 @@ export function healthOf({ devices, online, instances }) {
     };
   }
   if (online === 0) return { level: "alarm", name: "Fleet offline", message: "No device is online." };
-  if ((devices - online) / devices < MANY_OFFLINE) return HEALTHY;
+  if ((devices - online) / devices <= MANY_OFFLINE) return HEALTHY;
   const share = Math.round(MANY_OFFLINE * 100);
   return {
     level: "warning",
     name: "Many offline",
-    message: `Many devices are offline: ${share} % of the fleet or more.`,
+    message: `Many devices are offline: more than ${share} % of the fleet.`,
   };
 }

@@ -1,0 +1,83 @@
+/**
+ * `compose.yaml` as far as it can be tried without containers: what is published, and that the health checks
+ * and commands in it are right for what runs.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { parseYaml } from "@redocly/openapi-core";
+
+import { parseConfig } from "../src/config.ts";
+import { startTestIngest, temporaryStore } from "./harness.ts";
+import { startTestApi } from "./test_api.ts";
+
+interface Service {
+  readonly command: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly ports?: readonly string[];
+  readonly healthcheck: { readonly test: readonly string[] };
+}
+
+const root = new URL("..", import.meta.url);
+const compose = parseYaml(await Deno.readTextFile(new URL("compose.yaml", root))) as {
+  services: Record<"redis" | "ingest" | "api", Service>;
+};
+
+Deno.test("compose.yaml publishes ports to this machine only", () => {
+  for (const { ports = [] } of Object.values(compose.services)) {
+    for (const port of ports) assertMatch(port, /^127\.0\.0\.1:\d+:\d+$/);
+  }
+  assertEquals([compose.services.ingest.ports?.length, compose.services.api.ports?.length], [1, 1]);
+});
+
+Deno.test("compose.yaml's settings are allowed, and its commands have their permissions", async () => {
+  const { permissions } = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
+  for (const role of ["ingest", "api"] as const) {
+    const { command, environment = {} } = compose.services[role];
+    const args = command.slice(command.indexOf("src/main.ts") + 1);
+    const config = parseConfig(args, (name) => environment[name]);
+    assertEquals([config.role, config.redisHost], [role, "redis"]);
+    const set = command.find((argument) => argument.startsWith("-P="))!.slice(3);
+    for (const name of Object.keys(environment)) assert(permissions[set].env.allow.includes(name), name);
+  }
+});
+
+/** Runs a health check, on other ports than those in the file. */
+async function check(service: Service, ports: Record<string, number>): Promise<number> {
+  const [, program, ...args] = service.healthcheck.test;
+  assertEquals(program, "deno");
+  const replaced = args.map((argument) =>
+    Object.entries(ports).reduce((text, [from, to]) => text.replace(from, String(to)), argument)
+  );
+  const { code } = await new Deno.Command(Deno.execPath(), {
+    args: replaced,
+    cwd: root,
+    stdout: "null",
+    stderr: "null",
+  }).output();
+  return code;
+}
+
+Deno.test("compose.yaml's health check of ingest ends with 0 only while it serves", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const { ingest: service } = compose.services;
+  // It asks the default port, to which ingest is set there.
+  assertEquals(parseConfig([], () => undefined).grpcPort, 50_051);
+  const on = (port: number): Service => ({
+    ...service,
+    healthcheck: { test: [...service.healthcheck.test, "--target", `127.0.0.1:${port}`] },
+  });
+  assertEquals(await check(on(ingest.port), {}), 0);
+  await ingest.drain();
+  assertEquals(await check(on(ingest.port), {}), 1);
+});
+
+Deno.test("compose.yaml's health check of the api ends with 0 only while it is ready", async () => {
+  await using store = await temporaryStore();
+  const api = await startTestApi(store);
+  const { api: service } = compose.services;
+  assertEquals(await check(service, { "8000": api.port }), 0);
+  await api.close(1_000);
+  assertEquals(await check(service, { "8000": api.port }), 1);
+});
