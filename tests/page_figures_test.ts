@@ -80,6 +80,9 @@ Deno.test("The fleet's chart shows the running period as a rate over the time th
     await assertLastRate(page, "#fleet-chart", 7, 13);
     assertEquals((await lastReading(page, "#fleet-chart")).includes("so far"), isRunning, range);
   }
+  // On a phone several seconds are one point, the newest ones too.
+  await page.setViewportSize({ width: 375, height: 800 });
+  await assertLastRate(page, "#fleet-chart", 7, 13);
   // Hours before the fleet was there are zero, this one is not.
   await page.getByRole("radio", { name: "24 hours" }).check();
   await page.getByRole("searchbox").focus();

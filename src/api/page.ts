@@ -12,16 +12,14 @@ import addressJs from "./page/address.js" with { type: "text" };
 import apiJs from "./page/api.js" with { type: "text" };
 import chartJs from "./page/chart.js" with { type: "text" };
 import connectionJs from "./page/connection.js" with { type: "text" };
-import copyJs from "./page/copy.js" with { type: "text" };
 import deviceCss from "./page/device.css" with { type: "text" };
 import deviceJs from "./page/device.js" with { type: "text" };
 import domJs from "./page/dom.js" with { type: "text" };
-import eventGroupsJs from "./page/event_groups.js" with { type: "text" };
 import eventListJs from "./page/event_list.js" with { type: "text" };
 import eventsCss from "./page/events.css" with { type: "text" };
+import eventsJs from "./page/events.js" with { type: "text" };
 import eventsViewJs from "./page/events_view.js" with { type: "text" };
 import figuresCss from "./page/figures.css" with { type: "text" };
-import fleetEventsJs from "./page/fleet_events.js" with { type: "text" };
 import formatJs from "./page/format.js" with { type: "text" };
 import healthJs from "./page/health.js" with { type: "text" };
 import iconSvg from "./page/icon.svg" with { type: "text" };
@@ -30,7 +28,6 @@ import indexHtml from "./page/index.html" with { type: "text" };
 import mainJs from "./page/main.js" with { type: "text" };
 import overviewJs from "./page/overview.js" with { type: "text" };
 import pageCss from "./page/page.css" with { type: "text" };
-import periodsJs from "./page/periods.js" with { type: "text" };
 import sparklinesJs from "./page/sparklines.js" with { type: "text" };
 import tableCss from "./page/table.css" with { type: "text" };
 import tableJs from "./page/table.js" with { type: "text" };
@@ -48,16 +45,14 @@ const texts: Readonly<Record<string, string>> = {
   "api.js": apiJs,
   "chart.js": chartJs,
   "connection.js": connectionJs,
-  "copy.js": copyJs,
   "device.css": deviceCss,
   "device.js": deviceJs,
   "dom.js": domJs,
-  "event_groups.js": eventGroupsJs,
   "event_list.js": eventListJs,
   "events.css": eventsCss,
+  "events.js": eventsJs,
   "events_view.js": eventsViewJs,
   "figures.css": figuresCss,
-  "fleet_events.js": fleetEventsJs,
   "format.js": formatJs,
   "health.js": healthJs,
   "icon.svg": iconSvg,
@@ -65,7 +60,6 @@ const texts: Readonly<Record<string, string>> = {
   "main.js": mainJs,
   "overview.js": overviewJs,
   "page.css": pageCss,
-  "periods.js": periodsJs,
   "sparklines.js": sparklinesJs,
   "table.css": tableCss,
   "table.js": tableJs,

@@ -55,7 +55,10 @@ export class Connection {
     this.#listener = listener;
     // A browser opens six connections to a host for all its tabs: one that is not seen takes none.
     document.addEventListener("visibilitychange", () => document.hidden ? this.#rest() : this.#open());
-    if (document.hidden) this.#rest();
+    if (document.hidden) {
+      this.#rest();
+      this.#glance();
+    }
     addEventListener("online", () => document.hidden || this.#open());
   }
 
@@ -64,7 +67,7 @@ export class Connection {
     return this.#state;
   }
 
-  /** Why, where the api says so. */
+  /** The reason the api gave, if any. */
   get message() {
     return this.#message;
   }

@@ -11,7 +11,7 @@ import { ApiError, deviceUrl, request } from "./api.js";
 import { Chart } from "./chart.js";
 import { byId, check, checkedValue, setFigure, setStatus, setText } from "./dom.js";
 import { EventList } from "./event_list.js";
-import { list } from "./fleet_events.js";
+import { list } from "./events.js";
 import {
   formatAgo,
   formatBytes,
@@ -58,7 +58,7 @@ export class DeviceView {
   #isFormChosen = false;
   #isDeleting = false;
   #events;
-  #eventsAsked = 0;
+  #eventsRequested = 0;
   #followedId = 0;
 
   /** @param {DeviceViewOptions} options */
@@ -128,10 +128,10 @@ export class DeviceView {
   async #loadEvents() {
     const deviceId = this.#deviceId;
     if (deviceId === undefined) return;
-    const asked = ++this.#eventsAsked;
+    const requested = ++this.#eventsRequested;
     const events = await list({ limit: EVENTS_SHOWN, device: deviceId }).catch(() => undefined);
-    // One that was asked for later knows more.
-    if (events !== undefined && asked === this.#eventsAsked) this.#events.show(events, EVENTS_SHOWN);
+    // The latest request has the latest events.
+    if (events !== undefined && requested === this.#eventsRequested) this.#events.show(events, EVENTS_SHOWN);
   }
 
   /** Reads the device anew; keeps what is there if that fails, as the connection will say why. */

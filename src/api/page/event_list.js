@@ -6,9 +6,9 @@
 // @ts-check
 /// <reference lib="dom" />
 /** @import { DeviceEvent } from "./shapes.ts" */
-/** @import { Entry } from "./event_groups.js" */
+/** @import { Entry } from "./events.js" */
 import { byId, fillId, fromTemplate, openOnClick, setText, watchUse } from "./dom.js";
-import { groupEvents, returnsOf, singleEvents } from "./event_groups.js";
+import { groupEvents, returnsOf, singleEvents } from "./events.js";
 import { formatAgo, formatCount, formatDate, formatDuration, formatMoment, visible } from "./format.js";
 
 /** Names in the line of a group. */
@@ -65,7 +65,7 @@ export class EventList {
    */
   show(events, limit, isWanted = () => true) {
     const wanted = events.filter(isWanted);
-    const entries = this.#options.isFleet ? groupEvents(wanted) : singleEvents(wanted);
+    const entries = this.#options.isFleet ? groupEvents(wanted, events[0]) : singleEvents(wanted);
     const show = () => this.#show(entries.slice(0, limit), returnsOf(events));
     const keys = entries.slice(0, limit).map(({ key }) => key).join();
     const isSame = keys === [...this.#lines.keys()].join();
@@ -194,17 +194,19 @@ function fillGroup(element, { events, isCut }) {
     events.length > NAMES ? ", …" : "",
   );
   if (!details.open) return void members.replaceChildren();
-  const lines = events.slice(0, MEMBERS_SHOWN).map(({ device_id }) => {
+  const wanted = events.slice(0, MEMBERS_SHOWN);
+  let lines = [...members.querySelectorAll(".named")];
+  // Lines that are there stay: the focus may be on one of them.
+  if (lines[0]?.querySelector("a")?.title !== visible(wanted[0]?.device_id ?? "")) lines = [];
+  for (const line of [...members.children]) if (!lines.includes(line)) line.remove();
+  for (const { device_id } of wanted.slice(lines.length)) {
     const line = fromTemplate("event-member");
     fillId(line, device_id);
-    return line;
-  });
-  const rest = events.length - lines.length;
-  if (rest > 0) {
-    const more = document.createElement("li");
-    more.className = "muted";
-    setText(more, `and ${formatCount(rest)} more`);
-    lines.push(more);
+    members.append(line);
   }
-  members.replaceChildren(...lines);
+  if (events.length === wanted.length) return;
+  const more = document.createElement("li");
+  more.className = "muted";
+  setText(more, `and ${formatCount(events.length - wanted.length)} more`);
+  members.append(more);
 }

@@ -5,7 +5,7 @@
  */
 // @ts-check
 /// <reference lib="dom" />
-/** @import { FleetEvents } from "./fleet_events.js" */
+/** @import { FleetEvents } from "./events.js" */
 import { changeAddress, readAddress } from "./address.js";
 import { byId, check, checkedValue, setText } from "./dom.js";
 import { EventList } from "./event_list.js";

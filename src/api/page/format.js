@@ -31,7 +31,7 @@ export function formatCount(value) {
 }
 
 /**
- * One decimal below 100, more below 0.05, so that a device of one packet a minute does not read as silent.
+ * One decimal below 100, more below 0.05, so that a device of one packet a minute does not look offline.
  *
  * @param {number | null} perSecond
  * @returns {string}
@@ -137,7 +137,7 @@ export function formatMoment(ms, nowMs) {
 }
 
 /**
- * A device says any number is its time, so this takes any.
+ * A device may send any number as its timestamp, so this takes any.
  *
  * @param {number} ms
  * @returns {string} as in 21 Nov 2026, 14:05:09

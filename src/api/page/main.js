@@ -10,10 +10,9 @@
 /** @import { FleetFigures } from "./shapes.ts" */
 import { entryState, readAddress } from "./address.js";
 import { Connection } from "./connection.js";
-import { serveCopyButtons } from "./copy.js";
 import { DeviceView } from "./device.js";
-import { byId, hasSelection, setText } from "./dom.js";
-import { FleetEvents } from "./fleet_events.js";
+import { byId, hasSelection, serveCopyButtons, setText } from "./dom.js";
+import { FleetEvents } from "./events.js";
 import { formatClock, formatCount, visible } from "./format.js";
 import { healthOf, HEALTHY } from "./health.js";
 import { Overview } from "./overview.js";
@@ -69,7 +68,7 @@ const connection = new Connection({
     events.follow(frame.last_event_id);
     device.follow(frame.last_event_id);
     if (view !== "overview") return;
-    // A device came, went, or fell silent: it should be seen now, not at the next refresh.
+    // A device came, went, or is offline: it should be seen now, not at the next refresh.
     if (frame.devices !== devicesBefore || frame.online !== onlineBefore) refreshTable();
     devicesBefore = frame.devices;
     onlineBefore = frame.online;

@@ -5,7 +5,8 @@
  */
 // @ts-check
 /// <reference lib="dom" />
-/** @import { FleetEvents } from "./fleet_events.js" */
+/** @import { Point } from "./chart.js" */
+/** @import { FleetEvents } from "./events.js" */
 /** @import { FleetFrame, FleetReport, HistoryPoint, Instance } from "./shapes.ts" */
 import { changeAddress, readAddress } from "./address.js";
 import { request } from "./api.js";
@@ -13,13 +14,16 @@ import { Chart } from "./chart.js";
 import { byId, check, checkedValue, setFigure, setText } from "./dom.js";
 import { EventList } from "./event_list.js";
 import { formatCount, formatDuration, formatRate, formatShare } from "./format.js";
-import { fleetPoints } from "./periods.js";
 
 /** The minutes and hours shown are at most this old; seconds come with each frame. */
 const HISTORY_REFRESH_MS = 15_000;
 const SECONDS_SHOWN = 900;
 /** More of them would only stand between the keyboard and the table. */
 const EVENTS_SHOWN = 12;
+/** The rate of a period that has just begun is that of the seconds before, or one packet would be a peak. */
+const LEAST_MS = { minutes: 10_000, hours: 60_000 };
+/** A chart of a fleet that is new spans at least so many seconds. */
+const MIN_SECONDS = 120;
 const STEPS_MS = { seconds: 1000, minutes: 60_000, hours: 3_600_000 };
 
 /** The parts of the page about the whole fleet. */
@@ -168,7 +172,64 @@ export class Overview {
 }
 
 /**
- * What sends packets needs to be told where to, unless that is where it sends by itself.
+ * Points of the chart: packets per period, the running one as a rate over the time that has passed.
+ *
+ * @param {FleetReport["history"]} history as read at one moment
+ * @param {"seconds" | "minutes" | "hours"} range
+ * @returns {readonly Point[]} oldest first
+ */
+function fleetPoints(history, range) {
+  // The second going on is over before it is shown: figures are up to a second old.
+  if (range === "seconds") return sinceFirst(history).slice(0, -1);
+  const periods = history[range];
+  const running = runningPeriod(history, range);
+  return running === undefined ? periods.slice(0, -1) : [...periods.slice(0, -1), running];
+}
+
+/**
+ * @param {FleetReport["history"]} history
+ * @param {"minutes" | "hours"} range
+ * @returns {Point | undefined} undefined in the fleet's first second
+ */
+function runningPeriod({ seconds, ...history }, range) {
+  const period = history[range].at(-1);
+  if (period === undefined) return undefined;
+  const { start_ms, packets } = period;
+  const passedMs = history.until_ms - start_ms;
+  if (passedMs >= LEAST_MS[range]) return { start_ms, packets, ms: passedMs, isRunning: true };
+  const first = isNew({ seconds, hours: history.hours })
+    ? seconds.findIndex(({ packets }) => packets > 0)
+    : 0;
+  const recent = seconds.slice(Math.max(0, first), -1).slice(-LEAST_MS[range] / 1000);
+  if (recent.length === 0) return undefined;
+  return { start_ms, packets: sumOf(recent), ms: recent.length * 1000, isRunning: true };
+}
+
+/**
+ * Of a fleet that is new, the seconds since it began: a quarter of an hour of nothing would hide them.
+ *
+ * @param {FleetReport["history"]} history
+ * @returns {readonly HistoryPoint[]}
+ */
+function sinceFirst({ seconds, hours }) {
+  const first = seconds.findIndex(({ packets }) => packets > 0);
+  return isNew({ seconds, hours }) && first >= 0
+    ? seconds.slice(Math.max(0, Math.min(first, seconds.length - MIN_SECONDS)))
+    : seconds;
+}
+
+/** @param {Pick<FleetReport["history"], "seconds" | "hours">} history */
+function isNew({ seconds, hours }) {
+  return sumOf(hours) <= sumOf(seconds);
+}
+
+/** @param {readonly HistoryPoint[]} points */
+function sumOf(points) {
+  return points.reduce((sum, { packets }) => sum + packets, 0);
+}
+
+/**
+ * The flag for programs that send packets, unless the ingest is where they send by default.
  *
  * @param {string | undefined} ingestAddress
  * @returns {string}

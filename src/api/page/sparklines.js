@@ -21,7 +21,7 @@ export class Sparklines {
   /** Minutes that are over, by device. @type {Map<string, { minute: number, packets: number[] }>} */
   #kept = new Map();
   #isLoading = false;
-  /** Asked for while a request was under way. @type {readonly string[] | undefined} */
+  /** Requested while a request was in flight. @type {readonly string[] | undefined} */
   #next;
   #onLoaded;
 

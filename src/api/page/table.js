@@ -72,6 +72,8 @@ export class DeviceTable {
     this.#search.addEventListener("input", () => {
       clearTimeout(this.#searching);
       this.#searching = setTimeout(() => {
+        // Meanwhile the reader went on to another view.
+        if (byId("overview").hidden) return;
         this.#startOver(!this.#isTyping);
         this.#isTyping = true;
       }, SEARCH_DELAY_MS);
@@ -110,7 +112,7 @@ export class DeviceTable {
   /**
    * Reads this page of the table anew.
    *
-   * @param {{ announce?: boolean }} [how] whether to say the result aloud, as a reader asked for it
+   * @param {{ announce?: boolean }} [how] whether to announce the result, as the reader requested it
    */
   async load({ announce = false } = {}) {
     this.#loading?.abort();
@@ -125,7 +127,7 @@ export class DeviceTable {
       const page = await request(`/devices?${query}`, { signal: loading.signal });
       this.#show(page, announce);
     } catch (error) {
-      // Rows stay as they are: the connection says what is wrong, and rows are read anew when it is over. But
+      // Rows stay as they are: the notice shows what is wrong, and rows are read anew when it is over. But
       // an api of another version may not know the cursor.
       if (!(error instanceof ApiError) || error.status !== 400 || cursor === undefined) return;
       this.#cursors = {};
@@ -135,7 +137,7 @@ export class DeviceTable {
     }
   }
 
-  /** Reads anew what may have moved, unless that was asked for already. */
+  /** Reads anew what may have moved, unless a request is in flight. */
   refresh() {
     if (this.#loading === undefined) this.load();
   }
@@ -184,7 +186,7 @@ export class DeviceTable {
     const next = this.#page + 1;
     if (next_cursor === null) delete this.#cursors[next];
     else this.#cursors[next] = next_cursor;
-    // Rows do not move away under a pointer or a focus, unless a reader asked for others.
+    // Rows do not move away under a pointer or a focus, unless the reader requested others.
     const isSame = devices.map(({ device_id }) => device_id).join("\n") === this.deviceIds.join("\n");
     const isHeld = !announce && !isSame && this.#rows.size > 0 && this.#isUsed();
     byId("held").hidden = !isHeld;
