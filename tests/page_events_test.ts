@@ -125,6 +125,37 @@ Deno.test("Devices that go offline together are one group of the list: their num
   visitor.assertNoProblems();
 });
 
+Deno.test("Hostile ids stay text in a group of events, in its names and in its members", async () => {
+  await using store = await temporaryStore();
+  const ids = [
+    `<img src=x onerror="window.broken = true">`,
+    "\u202Eexe.cod",
+    `"><script>window.broken = true</script>`,
+    "..",
+  ];
+  const now = Date.now();
+  await receive(store, ids.map((id) => delta(id, 1)), now - 300_000);
+  await store.markOffline(ids, now, now - 200_000);
+  await reportIngest(store);
+  await using monitor = await startMonitor(store);
+  for (const address of ["", "?view=events"]) {
+    await using visitor = await visit(monitor.url + address);
+    const { page } = visitor;
+    const group = page.locator("main:not([hidden]) .group");
+    await group.getByText("4 devices").click();
+    assertStringIncludes(
+      await group.innerText(),
+      `<img src=x onerror="window.broken = true">, [U+202E]exe.cod, `,
+    );
+    assertEquals(await group.getByRole("link").count(), 4);
+    assertEquals(await group.locator("img, script").count(), 0);
+    assertEquals(await page.evaluate("window.broken"), undefined);
+    await group.getByRole("link", { name: "..", exact: true }).click();
+    await page.getByRole("heading", { name: "..", exact: true }).waitFor();
+    visitor.assertNoProblems();
+  }
+});
+
 Deno.test("The events have a view of their own, filtered by kind and part of the id, as its address says", async () => {
   await using store = await temporaryStore();
   const now = Date.now();
