@@ -122,8 +122,8 @@ export async function list(query) {
   return events;
 }
 
-/** Devices are noticed once a second; what one cause does to them comes in with their own periods. */
-const MAX_GAP_MS = 10_000;
+/** Devices of one cause are noticed one after the other, as each has an interval of its own at which it sends. */
+const MAX_GAP_MS = 30_000;
 /** A large fleet always has someone going: without an end that would be one group for ever. */
 const MAX_SPAN_MS = 120_000;
 /** Two devices are two names: no more to read than their number. */
