@@ -55,7 +55,7 @@ Deno.test("The list of events stays as short as it is, moves nothing below it, a
   await using store = await temporaryStore();
   const ids = Array.from({ length: 30 }, (_, i) => `device-${i}`);
   const now = Date.now();
-  await receive(store, ids.map((id) => delta(id, 1)), now - 700_000);
+  await receive(store, ids.map((id) => delta(id, 1)), now - 1_400_000);
   await using monitor = await startMonitor(store, { offlineAfterMs: 60_000, watchIntervalMs: 50 });
   await using visitor = await visit(monitor.url, { viewport: { width: 1280, height: 800 } });
   const { page } = visitor;
@@ -65,7 +65,7 @@ Deno.test("The list of events stays as short as it is, moves nothing below it, a
 
   const events = fleetEvents(page);
   // One after the other, they have nothing to do with each other.
-  for (const [i, id] of ids.entries()) await store.markOffline([id], now, now - (30 - i) * 20_000);
+  for (const [i, id] of ids.entries()) await store.markOffline([id], now, now - (30 - i) * 40_000);
   await until(async () => await events.count() === 12, "the newest ones are shown");
   assertEquals(await top(), before);
 
