@@ -10,18 +10,18 @@ import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
 
 const file = fileURLToPath(new URL("../proto/health.proto", import.meta.url));
 
-/** With defaults: who asks for the server as a whole sends an empty message. */
+/** With defaults: a request for the server as a whole is an empty message. */
 export const healthService: ServiceDefinition = loadSync(file, {
   defaults: true,
 })["grpc.health.v1.Health"] as ServiceDefinition;
 
-/** Which service is asked for; empty: the server as a whole. */
+/** The service to check; empty: the server as a whole. */
 export interface HealthRequest {
   /** Its full name. */
   readonly service: string;
 }
 
-/** How it is. */
+/** The status of the service. */
 export interface HealthResponse {
   /** One of {@linkcode ServingStatus}. */
   readonly status: number;

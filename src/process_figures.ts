@@ -1,28 +1,28 @@
 /**
- * What this process uses, and how late its event loop is, for operators to watch. How many files it has open is
- * not among it: the system tells that only to a process with every permission there is.
+ * Resource usage and event-loop lag of this process. Open file descriptors are not included: Deno requires all
+ * permissions to read them from /proc.
  *
  * @module
  */
 import { cpuUsage } from "node:process";
 
-/** Of this process, since it started or now. */
+/** Totals since the process started, and current values. */
 export interface ProcessFigures {
   /** Processor time used by all its threads, seconds. */
   readonly cpuSeconds: number;
   /** Memory in use, bytes. */
   readonly residentBytes: number;
-  /** The longest that a timer had to wait for its turn during the last minute, milliseconds. */
+  /** Greatest delay of a timer during the last minute, milliseconds. */
   readonly eventLoopLagMs: number;
 }
 
-/** How often the event loop's lag is measured: a delay of this length is found in any case. */
+/** How often the event-loop lag is measured: any delay longer than this is detected. */
 const LAG_INTERVAL_MS = 250;
 
 /** Lags are kept by periods of so many measurements: 5 s. */
 const MEASUREMENTS = 20;
 
-/** Periods kept, the one going on included: a Prometheus server asks once a minute unless told otherwise. */
+/** Periods kept, the current one included: a Prometheus server scrapes once a minute by default. */
 const PERIODS = 13;
 
 /** Measures from its start on. */

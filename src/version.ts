@@ -1,5 +1,5 @@
 /**
- * Which Tally this is.
+ * The version of this program.
  *
  * @module
  */

@@ -414,7 +414,7 @@ Deno.test("/fleet gives a fleet younger than a minute the same rates as its only
   }
 });
 
-Deno.test("The histories say up to when they go, so that the running period has a rate", async () => {
+Deno.test("/fleet and /history state the moment they go up to, so that the running period has a rate", async () => {
   await using store = await temporaryStore();
   const clock = new TestClock();
   await addPackets(store, { a: 21 }, { receivedAtMs: clock.unixMs });

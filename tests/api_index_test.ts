@@ -10,7 +10,7 @@ import { forSeeds } from "./random.ts";
 
 const start = 1_700_000_000_000;
 
-/** Of a device that was first seen long ago, unless the test says when. */
+/** Of a device that was first seen an hour before `start` by default. */
 function summary(deviceId: string, count: number, lastSeenMs: number, firstSeenMs = start - 3_600_000) {
   return { deviceId, count, firstSeenMs, lastSeenMs, timestampMs: lastSeenMs, online: true };
 }
@@ -108,8 +108,22 @@ Deno.test("viewAt() gives the usual interval: null for one packet, the mean of w
   assertEquals(indexOf([[start, 1], [start + minute, 10]], 0)(start).intervalMs, 6_000);
   const regular = Array.from({ length: 5 }, (_, i) => [start + i * minute, 1] as const);
   assertEquals(indexOf([...regular, [start + 999 * minute, 1]], 0)(start).intervalMs, minute);
-  const faster = [1, 2, 3].map((i) => [start + 4 * minute + i * 1_000, 1] as const);
+  const faster = Array.from({ length: 15 }, (_, i) => [start + 4 * minute + (i + 1) * 1_000, 1] as const);
   assertEquals(indexOf([...regular, ...faster], 0)(start).intervalMs, 1_000);
+  // Two packets each time it wakes are seen together or apart.
+  const pairs = Array.from({ length: 20 }, (_, i) => {
+    const atMs = start + i * 5 * minute;
+    return i % 3 === 0 ? [[atMs + 100, 2]] as const : [[atMs, 1], [atMs + 100, 1]] as const;
+  }).flat();
+  for (let seen = 8; seen <= pairs.length; seen++) {
+    const { intervalMs } = indexOf(pairs.slice(0, seen), 0)(start);
+    assert(Math.abs(intervalMs! - 2.5 * minute) <= 200, `${intervalMs} after ${seen}`);
+  }
+  // Of one that sends all the time, at once and then over the last seconds.
+  const fast = Array.from({ length: 200 }, (_, i) => [start + i * 100, 1] as const);
+  for (const seen of [2, 10, 51, 60, 200]) {
+    assertEquals(indexOf(fast.slice(0, seen), 0)(start).intervalMs, 100, `after ${seen}`);
+  }
 
   const index = new DeviceIndex(60_000);
   const set = (count: number, lastSeenMs: number, firstSeenMs: number) => {

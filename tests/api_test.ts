@@ -5,6 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import { request } from "node:http";
+import { connect } from "node:http2";
 import { gunzipSync } from "node:zlib";
 
 import {
@@ -83,6 +84,19 @@ async function sendRaw(api: RunningApi, bytes: string | Uint8Array<ArrayBuffer>)
     // A reset is an answer too.
   }
   return text;
+}
+
+/** The status of `/metrics` over HTTP/2, which has `:authority` in place of `Host`. */
+async function statusOverHttp2(api: RunningApi, authority: string): Promise<number> {
+  const session = connect(`http://${api.host}:${api.port}`);
+  try {
+    const stream = session.request({ ":path": "/metrics", ":authority": authority });
+    return await new Promise((resolve, reject) => {
+      stream.on("response", (headers) => resolve(Number(headers[":status"]))).on("error", reject);
+    });
+  } finally {
+    await new Promise<void>((resolve) => session.close(resolve));
+  }
 }
 
 const sensor = [{ deviceId: "sensor-1", count: 10 }];
@@ -307,7 +321,6 @@ Deno.test("HEAD answers as GET does on every route, with the length of the body 
           ["", get.headers["content-encoding"]],
           path,
         );
-        // The time of day in an answer may take a digit more.
         assertEquals(head.headers["content-length"], String(get.bytes.length), path);
       }
     }
@@ -318,7 +331,7 @@ Deno.test("HEAD answers as GET does on every route, with the length of the body 
     }
     const { headers: { etag } } = await ask(api, "/devices");
     assertEquals((await ask(api, "/devices", { "if-none-match": String(etag) }, "HEAD")).status, 304);
-  });
+  }, { unixNow: () => 1_700_000_000_000 });
 });
 
 Deno.test("Lists, the fleet and histories are compressed, and not sent again while they are the same", async () => {
@@ -485,10 +498,17 @@ Deno.test("Only requests for an address, localhost, the bound name and listed na
       );
     }
     assertEquals(JSON.parse((await ask(api, "/metrics", { host: "evil.test" })).text), {
-      error: 'Cannot answer for the host "evil.test": found a name that is not served; ' +
+      error: 'Cannot serve the host "evil.test": found a name that is not allowed; ' +
         "use an IP address or localhost, or list the name in HTTP_ALLOWED_HOSTS",
     });
-    // What is no browser may leave the header out.
+    assertMatch(
+      await sendRaw(api, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.test\r\n\r\n"),
+      / 40[03] /,
+    );
+    for (const [authority, status] of [[`127.0.0.1:${api.port}`, 200], ["evil.test", 403]] as const) {
+      assertEquals(await statusOverHttp2(api, authority), status, `HTTP/2 for ${authority}`);
+    }
+    // Clients other than browsers may omit the header.
     assertMatch(await sendRaw(api, "GET /metrics HTTP/1.0\r\n\r\n"), /^HTTP\/1\.[01] 200 /);
   }, { allowedHosts: ["tally.example.com", "*.fleet.example"] });
 

@@ -62,7 +62,7 @@ Deno.test("compose.yaml's health check of ingest ends with 0 only while it serve
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const { ingest: service } = compose.services;
-  // It asks the default port, to which ingest is set there.
+  // It checks the default port, on which ingest listens there.
   assertEquals(parseConfig([], () => undefined).grpcPort, 50_051);
   const on = (port: number): Service => ({
     ...service,

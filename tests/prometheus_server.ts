@@ -63,7 +63,7 @@ export class PrometheusServer implements AsyncDisposable {
     return server;
   }
 
-  /** What it was told, or why it was not: each target's last error, empty if there was none. */
+  /** Each target's last scrape error, empty if there was none. */
   async scrapeErrors(): Promise<readonly string[]> {
     const { activeTargets } = await this.#get("/api/v1/targets") as {
       activeTargets: { lastError: string }[];

@@ -1,6 +1,6 @@
 /**
- * Answers whose bodies are made for one request: JSON, compressed where the reader takes that and it is worth
- * it, and not sent again to who has it already.
+ * Responses whose bodies are made for one request: JSON, compressed if the client accepts that and the body is
+ * large enough, and not sent again to a client that has it.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export async function answerJson<Body>(c: Context, body: Body): Promise<Response
   return c.body(new Uint8Array(await gzipped(plain, { level: 1 })));
 }
 
-/** Answers with what went wrong, in the words meant for the caller. */
+/** The response to a failed request: its HTTP status, and the message for the client. */
 export function answerError(c: Context, error: unknown): Response {
   const { status, message } = httpStatus(error);
   c.header("Cache-Control", "no-store");

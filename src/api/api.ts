@@ -8,7 +8,7 @@ import type { Logger } from "@logtape/logtape";
 import { httpStatus, RequestError } from "../errors.ts";
 import { ProcessMonitor } from "../process_figures.ts";
 import type { Store } from "../store/store.ts";
-import { createApp, withoutFalseLength } from "./app.ts";
+import { createApp } from "./app.ts";
 import { EventLog } from "./event_log.ts";
 import { EventStreams } from "./event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
@@ -136,11 +136,11 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
         log.error("Answering an HTTP request failed", { error });
         return answerError(error);
       },
-    }, async (request, info) => {
+    }, (request, info) => {
       if (closing) return answerError(new RequestError("UNAVAILABLE", "the api is shutting down: try again"));
       requestsUnderWay++;
       info.completed.then(requestCompleted, requestCompleted);
-      return withoutFalseLength(request, await app.fetch(request));
+      return app.fetch(request);
     });
   } catch (cause) {
     process.close();

@@ -54,7 +54,7 @@ const metricsRoute = createRoute({
   description: "Prometheus' text format where `Accept` asks for `text/plain` rather than JSON. " +
     "The header `Tally-Snapshot-Age-Ms` says how old the counts are: 250 ms at most when the request came. " +
     "While the store cannot be read, JSON gets 503, and Prometheus 200 with `tally_store_up 0` and what the " +
-    "api knows of itself: none of the figures that come from the store.",
+    "figures of the api's own process: none that come from the store.",
   request: { query: NoParameters },
   responses: {
     200: {
@@ -126,9 +126,9 @@ export function createApp(options: AppOptions): OpenAPIHono {
   app.use(measureHead);
 
   app.use((c, next) => {
-    // Load balancers name what they like, and nothing is read there.
+    // Load balancers send any host name, and these routes return no data.
     const isHealth = c.req.path === "/healthz" || c.req.path === "/readyz";
-    // HTTP/2, and HTTP/1.0 without it, have no such header; the URL has what stands for it.
+    // HTTP/2 sends :authority instead, HTTP/1.0 may send neither; the URL then has the authority.
     if (!isHealth) allowedHosts.check(c.req.header("Host") ?? URL.parse(c.req.url)?.host ?? "");
     return next();
   });
@@ -137,10 +137,13 @@ export function createApp(options: AppOptions): OpenAPIHono {
     const form = chooseForm(c.req.header("Accept"));
     c.header("Cache-Control", "no-cache");
     c.header("Vary", "Accept, Accept-Encoding");
+    const read = async () => {
+      const snapshot = await snapshots.current();
+      return { snapshot, body: await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding"))) };
+    };
     let snapshot: Snapshot, body: SnapshotBody;
     try {
-      snapshot = await snapshots.current();
-      body = await snapshot.body(form, chooseEncoding(c.req.header("Accept-Encoding")));
+      ({ snapshot, body } = await (form === "json" ? read() : beforeScrapeTimeout(c, read())));
     } catch (error) {
       if (form === "json" || !(error instanceof StoreError)) throw error;
       c.header("Content-Type", PROMETHEUS_CONTENT_TYPE);
@@ -184,10 +187,37 @@ export function createApp(options: AppOptions): OpenAPIHono {
     return answerError(c, error);
   });
 
+  const { fetch } = app;
+  app.fetch = async (request, ...rest) => withoutFalseLength(request, await fetch(request, ...rest));
   return app;
 }
 
-/** Hono answers a HEAD with what GET has, without the body, and so without its length: noted here before. */
+/**
+ * What `work` resolves to; rejects with {@linkcode StoreError} shortly before the scrape timeout that the
+ * Prometheus server states in its request, after which it would report the api as down instead of the store.
+ */
+async function beforeScrapeTimeout<T>(c: Context, work: Promise<T>): Promise<T> {
+  const seconds = Number(c.req.header("X-Prometheus-Scrape-Timeout-Seconds"));
+  if (!(seconds > 0 && seconds <= MAX_SCRAPE_TIMEOUT_S)) return await work;
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new StoreError(`Cannot read the store within ${seconds} s, the timeout of the scrape`)),
+    seconds * SCRAPE_SHARE * 1_000,
+  );
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Share of the scrape timeout used; the rest is for the network. */
+const SCRAPE_SHARE = 0.8;
+
+/** A longer timeout is ignored. */
+const MAX_SCRAPE_TIMEOUT_S = 3_600;
+
+/** Hono drops the body of GET's response to answer HEAD, and with it Content-Length: it is set here before. */
 async function measureHead(c: Context, next: Next): Promise<void> {
   await next();
   if (c.req.raw.method !== "HEAD" || c.res.body === null || c.res.headers.has("Content-Length")) return;
@@ -195,10 +225,10 @@ async function measureHead(c: Context, next: Next): Promise<void> {
 }
 
 /**
- * The answer to a HEAD as it leaves: a body of unknown length, such as a stream of events, must not get the
- * length 0, which the server gives an answer that has none.
+ * The final response to a HEAD: one of unknown length, such as an event stream, must not get `Content-Length: 0`,
+ * which the server sets for a response without body.
  */
-export function withoutFalseLength(request: Request, response: Response): Response {
+function withoutFalseLength(request: Request, response: Response): Response {
   const isKnown = response.headers.has("Content-Length") || response.status !== 200;
   return request.method !== "HEAD" || isKnown ? response : new Response(new ReadableStream(), response);
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { DeviceSummary } from "../store/store.ts";
+import { DeviceIntervals, grown } from "./device_intervals.ts";
 import { SortedIds } from "./sorted_ids.ts";
 
 /** Packets are counted per so many milliseconds for the rates. */
@@ -80,10 +81,7 @@ export class DeviceIndex {
   #firstSeenMs = new Float64Array(1_024);
   #lastSeenMs = new Float64Array(1_024);
   #timestampMs = new Float64Array(1_024);
-  /** The three newest intervals of each device, milliseconds a packet; 0: not known. */
-  #newestIntervalMs = new Float32Array(1_024);
-  #middleIntervalMs = new Float32Array(1_024);
-  #oldestIntervalMs = new Float32Array(1_024);
+  readonly #intervals = new DeviceIntervals();
   /** 1 where the store has the device as online: its last event was not "offline". */
   #storedOnline = new Uint8Array(1_024);
   #round = new Uint32Array(1_024);
@@ -145,7 +143,7 @@ export class DeviceIndex {
       count: this.#count[slot]!,
       rate10s: ageMs < 10_000 ? null : this.#rate(slot, nowMs, 10_000),
       rate1m: this.#rate(slot, nowMs, 60_000),
-      intervalMs: this.#intervalMs(slot),
+      intervalMs: this.#intervals.at(slot, this.#meanIntervalMs(slot)),
       firstSeenMs: this.#firstSeenMs[slot]!,
       lastSeenMs: this.#lastSeenMs[slot]!,
       timestampMs: this.#timestampMs[slot]!,
@@ -222,8 +220,8 @@ export class DeviceIndex {
     this.#packetsEver += added;
     const bucket = Math.min(Math.floor(lastSeenMs / BUCKET_MS), this.#bucket);
     if (bucket > this.#bucket - BUCKETS) this.#packets[bucket % BUCKETS]![slot]! += added;
-    if (firstSeenMs !== this.#firstSeenMs[slot]) this.#beginIntervals(slot, summary);
-    else if (added > 0) this.#addInterval(slot, (lastSeenMs - this.#lastSeenMs[slot]!) / added);
+    if (firstSeenMs !== this.#firstSeenMs[slot]) this.#begin(slot, summary);
+    else if (lastSeenMs > this.#lastSeenMs[slot]!) this.#intervals.add(slot, lastSeenMs, added);
     this.#count[slot] = count;
     this.#firstSeenMs[slot] = firstSeenMs;
     this.#lastSeenMs[slot] = lastSeenMs;
@@ -254,29 +252,16 @@ export class DeviceIndex {
     for (const [deviceId, slot] of this.#slots) if (this.#round[slot]! < round) this.delete(deviceId);
   }
 
-  /** A device that is new to the index: what is known is its mean, of all its packets. */
-  #beginIntervals(slot: number, { count, firstSeenMs, lastSeenMs }: DeviceSummary): void {
+  /** A device that is new to the index, or was removed and came back. */
+  #begin(slot: number, { count, firstSeenMs, lastSeenMs }: DeviceSummary): void {
     // 0 where only another program counted.
-    if (firstSeenMs > 0) {
-      this.#oldestFirstSeenMs = Math.min(this.#oldestFirstSeenMs ?? firstSeenMs, firstSeenMs);
-    }
-    const meanMs = count > 1 && firstSeenMs > 0 ? (lastSeenMs - firstSeenMs) / (count - 1) : 0;
-    this.#newestIntervalMs[slot] = this.#middleIntervalMs[slot] = this.#oldestIntervalMs[slot] = meanMs;
+    const isOldest = firstSeenMs > 0 && firstSeenMs < (this.#oldestFirstSeenMs ?? Infinity);
+    if (isOldest) this.#oldestFirstSeenMs = firstSeenMs;
+    this.#intervals.begin(slot, lastSeenMs, meanIntervalMs(count, firstSeenMs, lastSeenMs));
   }
 
-  #addInterval(slot: number, intervalMs: number): void {
-    if (intervalMs <= 0) return;
-    const newestMs = this.#newestIntervalMs[slot]!;
-    this.#oldestIntervalMs[slot] = newestMs === 0 ? intervalMs : this.#middleIntervalMs[slot]!;
-    this.#middleIntervalMs[slot] = newestMs === 0 ? intervalMs : newestMs;
-    this.#newestIntervalMs[slot] = intervalMs;
-  }
-
-  /** The middle one of the three: a pause once in a while is none of the usual. */
-  #intervalMs(slot: number): number | null {
-    const a = this.#newestIntervalMs[slot]!, b = this.#middleIntervalMs[slot]!;
-    const median = Math.max(Math.min(a, b), Math.min(Math.max(a, b), this.#oldestIntervalMs[slot]!));
-    return median === 0 ? null : Math.round(median * 1_000) / 1_000;
+  #meanIntervalMs(slot: number): number {
+    return meanIntervalMs(this.#count[slot]!, this.#firstSeenMs[slot]!, this.#lastSeenMs[slot]!);
   }
 
   /**
@@ -317,19 +302,14 @@ export class DeviceIndex {
     this.#firstSeenMs = grown(this.#firstSeenMs, new Float64Array(length));
     this.#lastSeenMs = grown(this.#lastSeenMs, new Float64Array(length));
     this.#timestampMs = grown(this.#timestampMs, new Float64Array(length));
-    this.#newestIntervalMs = grown(this.#newestIntervalMs, new Float32Array(length));
-    this.#middleIntervalMs = grown(this.#middleIntervalMs, new Float32Array(length));
-    this.#oldestIntervalMs = grown(this.#oldestIntervalMs, new Float32Array(length));
+    this.#intervals.grow(length);
     this.#storedOnline = grown(this.#storedOnline, new Uint8Array(length));
     this.#round = grown(this.#round, new Uint32Array(length));
     this.#packets.forEach((packets, i) => this.#packets[i] = grown(packets, new Uint32Array(length)));
   }
 }
 
-function grown<Column extends Float64Array | Float32Array | Uint32Array | Uint8Array>(
-  column: Column,
-  larger: Column,
-): Column {
-  larger.set(column);
-  return larger;
+/** Of all packets of a device, milliseconds a packet; 0: not known, as where another program counted. */
+function meanIntervalMs(count: number, firstSeenMs: number, lastSeenMs: number): number {
+  return count > 1 && firstSeenMs > 0 ? (lastSeenMs - firstSeenMs) / (count - 1) : 0;
 }

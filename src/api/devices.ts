@@ -283,7 +283,7 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
   });
 }
 
-/** Histories read at once, each some 20 µs of Redis' time, so that no other reader waits long behind them. */
+/** Histories read at once, each some 20 µs of Redis' time, so that they do not delay other readers. */
 const HISTORIES_AT_ONCE = 50;
 
 /** In the order of `deviceIds`, without those that are not known. Rejects as the store does. */

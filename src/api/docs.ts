@@ -115,8 +115,8 @@ function openApiDocument(app: OpenAPIHono): z.infer<typeof OpenApiDocument> {
       description:
         `Real-time telemetry for device fleets. Times are Unix milliseconds, rates packets per second.
 
-There is no authentication yet: whoever reaches this port may read everything and remove devices. Requests must
-name an IP address, localhost, HTTP_HOST or one of HTTP_ALLOWED_HOSTS as their host; others get 403.
+There is no authentication yet: any client that reaches this port may read everything and remove devices. The
+host of a request must be an IP address, localhost, HTTP_HOST or one of HTTP_ALLOWED_HOSTS; others get 403.
 
 HEAD is answered wherever GET is. Every answer that is not 2xx or 304 is JSON: Error.`,
     },
@@ -129,7 +129,7 @@ HEAD is answered wherever GET is. Every answer that is not 2xx or 304 is JSON: E
       if (operation === undefined || operation.tags?.includes("Health")) continue;
       const content = { "application/json": { schema: { $ref: "#/components/schemas/Error" } } };
       operation.responses ??= {};
-      operation.responses["403"] ??= { description: "The request names a host that is not served", content };
+      operation.responses["403"] ??= { description: "The Host of the request is not allowed", content };
     }
   }
   return { ...document };

@@ -269,7 +269,7 @@ export class Fleet {
       await this.#takeChanges(changes.devices);
       version = changes.version;
     }
-    // Once, and behind the devices: had one been removed in between it would count twice, and not not at all.
+    // Once, and after the devices: a device removed in between is counted twice rather than not at all.
     if (this.#scannedAtMs === -Infinity) this.index.addRemoved(await store.removedPackets());
     this.index.sweep(round, unixNow());
     this.index.sorted(); // Here nobody waits for it.

@@ -1,22 +1,22 @@
 /**
- * Which names the api answers under. Without authentication, any web page could otherwise read all of it: its
- * own name, pointed at this machine by its DNS (DNS rebinding), would be the same origin to the browser.
+ * Which host names the api serves. Without authentication, any web page could otherwise read all of it by DNS
+ * rebinding: once its own name resolves to this machine, the browser treats the api as the same origin.
  *
  * @module
  */
 import { RequestError } from "../errors.ts";
 
-/** Answers whether a request may be served by what its `Host` header names. */
+/** Decides by the `Host` header whether a request is served. */
 export class AllowedHosts {
   readonly #names: ReadonlySet<string>;
   readonly #suffixes: readonly string[];
   readonly #any: boolean;
-  /** Most requests name the same. */
+  /** The last host allowed: most requests have the same. */
   #servedLast: string | undefined;
 
   /**
-   * Besides IP addresses, `localhost` and names below it, which no DNS can point elsewhere: `bound`, the address
-   * listened on, and `listed`: names, `*.example.com` for all below one, `*` for any.
+   * Besides IP addresses, and `localhost` and its subdomains, which no public DNS resolves: `bound`, the address
+   * listened on, and `listed`: names, `*.example.com` for all subdomains, `*` for any host.
    */
   constructor(bound: string, listed: readonly string[]) {
     const names = ["localhost", "*.localhost", bound, ...listed].map((name) => name.toLowerCase());
@@ -25,7 +25,7 @@ export class AllowedHosts {
     this.#suffixes = names.filter((name) => name.startsWith("*.")).map((name) => name.slice(1));
   }
 
-  /** Throws {@linkcode RequestError} unless `host`, a name or address and maybe a port, is served. */
+  /** Throws {@linkcode RequestError} unless `host`, a name or address with or without a port, is allowed. */
   check(host: string): void {
     if (this.#any || host === this.#servedLast) return;
     const name = hostName(host);
@@ -37,7 +37,7 @@ export class AllowedHosts {
     }
     throw new RequestError(
       "PERMISSION_DENIED",
-      `Cannot answer for the host ${JSON.stringify(host.slice(0, 255))}: found a name that is not served; ` +
+      `Cannot serve the host ${JSON.stringify(host.slice(0, 255))}: found a name that is not allowed; ` +
         "use an IP address or localhost, or list the name in HTTP_ALLOWED_HOSTS",
     );
   }

@@ -1,6 +1,6 @@
 /**
- * The parameters of requests: what is allowed, and what a caller is told about one that is not. Each schema
- * says in its `error` what it expected; no text of the schema library reaches a caller.
+ * Request parameters: what is allowed, and the error for one that is not. The `error` of each schema states what
+ * it expected; no text of the schema library reaches a client.
  *
  * @module
  */
@@ -33,7 +33,7 @@ function deviceIds(description: string) {
   });
 }
 
-/** A whole number. Made one by force, an empty text would be 0. */
+/** A whole number. Coercion would turn an empty text into 0. */
 function integer(minimum: number, maximum: number, openapi: { description?: string; default?: number } = {}) {
   const expected = `expected a whole number from ${minimum} to ${maximum}`;
   return z.string({ error: expected }).regex(/^\d{1,15}$/, expected).transform(Number)
@@ -151,7 +151,7 @@ export const EventParameters: Query<EventParameterValues> = query({
   limit,
 });
 
-/** What a caller is told whose parameters, `given`, a schema refused. */
+/** The error for parameters, `given`, that a schema refused. */
 export function parameterError(given: unknown, issues: readonly z.core.$ZodIssue[]): RequestError {
   const problems = issues.map((issue) => {
     if (issue.code === "unrecognized_keys") {
@@ -173,7 +173,7 @@ export function parameterError(given: unknown, issues: readonly z.core.$ZodIssue
   return new RequestError("INVALID_ARGUMENT", problems.join("; "));
 }
 
-/** As JSON has it, and not longer than anybody reads. */
+/** As JSON, shortened to what fits a line. */
 function shown(value: unknown): string {
   const text = JSON.stringify(value);
   return text.length <= 80 ? text : `${text.slice(0, 80)}… of ${text.length} characters`;

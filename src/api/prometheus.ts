@@ -1,5 +1,5 @@
 /**
- * What Tally knows in Prometheus' text exposition format, version 0.0.4.
+ * Tally's figures in Prometheus' text exposition format, version 0.0.4.
  *
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  * @module
@@ -13,7 +13,7 @@ import type { DeviceCounts } from "./device_index.ts";
 /** Media type of {@linkcode formatPrometheus}'s text; a scraper chooses its parser by it. */
 export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-/** What is told. */
+/** What the store has. */
 export interface PrometheusContents {
   /** Every device. */
   readonly devices: DeviceCounts;
@@ -25,13 +25,13 @@ export interface PrometheusContents {
   readonly instances: readonly InstanceReport[];
 }
 
-/** What an api tells of itself. */
+/** Figures of the api's own process. */
 export interface ApiProcess extends ProcessFigures {
   /** When it started, Unix milliseconds. */
   readonly startedMs: number;
 }
 
-/** All that the store has, piece by piece; {@linkcode formatProcess} has the rest. */
+/** The metrics that come from the store, piece by piece; {@linkcode formatProcess} has the rest. */
 export function* formatPrometheus(contents: PrometheusContents): Generator<string> {
   const { devices, online, prometheusMaxDevices, instances } = contents;
   const shown = Math.min(devices.ids.length, prometheusMaxDevices);
@@ -62,7 +62,7 @@ export function* formatPrometheus(contents: PrometheusContents): Generator<strin
   yield* formatInstances(instances);
 }
 
-/** What the api says of itself, whether it can read the store (`storeUp`) or not. */
+/** The metrics of the api's own process; `storeUp`: whether it can read the store. */
 export function formatProcess(process: ApiProcess, storeUp: boolean): string {
   const { cpuSeconds, residentBytes, eventLoopLagMs, startedMs } = process;
   const versions = `version="${VERSION}",deno="${Deno.version.deno}"`;
@@ -85,7 +85,7 @@ export function escapeLabelValue(value: string): string {
 
 type Kind = "counter" | "gauge";
 
-const EVENT_LOOP_LAG = "The longest that a timer had to wait for its turn during the last minute.";
+const EVENT_LOOP_LAG = "Greatest delay of a timer during the last minute.";
 const CPU_SECONDS = "Processor time used.";
 
 /** By instance: the part of the name behind `tally_ingest_`, what it is, and where it stands in the report. */
@@ -142,7 +142,7 @@ function* formatInstances(reports: readonly InstanceReport[]): Generator<string>
     const samples = instances.map(([label, report]): Sample => [label, read(report)]);
     yield metric(`tally_ingest_${name}`, kind, help, samples);
   }
-  // From 0, or the first packet refused would be no increase; a newer ingest may know more reasons than we do.
+  // From 0, so that the first rejected packet is an increase; a newer ingest may report more reasons.
   const refused = instances.flatMap(([label, { rejected }]) =>
     [...new Set([...rejectReasons, ...Object.keys(rejected)])].map((reason): Sample => {
       return [`${label},reason="${escapeLabelValue(reason)}"`, rejected[reason] ?? 0];
@@ -152,8 +152,8 @@ function* formatInstances(reports: readonly InstanceReport[]): Generator<string>
 }
 
 /**
- * By the label that stays the same when an ingest is started again: its machine, the address it takes packets
- * on, and its number among workers. One that was killed is reported beside the one in its place for some seconds.
+ * By a label that is stable across restarts of an ingest: its machine, the address it takes packets
+ * on, and its number among workers. The report of a killed process and that of its successor exist together for some seconds.
  */
 function newestByLabel(reports: readonly InstanceReport[]): [label: string, report: InstanceReport][] {
   const newest = new Map<string, InstanceReport>();

@@ -190,8 +190,8 @@ export const Device: z.ZodType<DeviceRow> = z.object({
   }),
   interval_ms: z.number().min(0).nullable().openapi({
     description:
-      "Milliseconds from one packet to the next, usually: the median of the last three intervals, " +
-      "or of fewer and the mean since its first packet. null before the second packet",
+      "Milliseconds from one packet to the next, usually: the median of the last three measured, each over " +
+      "five seconds at least; before there are any, the mean since its first packet. null before the second packet",
   }),
   first_seen_ms: unixMs,
   last_seen_ms: unixMs,
@@ -254,7 +254,7 @@ const Instance = z.object({
   cpu_seconds: z.number().min(0).openapi({ description: "Processor time used since it started" }),
   resident_bytes: count.openapi({ description: "Memory in use" }),
   event_loop_lag_ms: z.number().min(0).openapi({
-    description: "The longest that a timer had to wait for its turn during the last minute",
+    description: "Greatest delay of a timer in it during the last minute",
   }),
   reported_ms: unixMs,
   rate: rate.openapi({ description: "Packets stored per second" }),

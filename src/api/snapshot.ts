@@ -152,7 +152,7 @@ export class Snapshots {
     return this.#latest = new Snapshot(contents, now);
   }
 
-  /** What a Prometheus server is given while the store cannot be read, for then it is looked at. */
+  /** The Prometheus form while the store cannot be read: of the api's own process only. */
   withoutStore(): string {
     return formatProcess(this.#options.process(), false);
   }

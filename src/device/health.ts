@@ -1,5 +1,5 @@
 /**
- * `deno task health`: asks an ingest for its health, as a container's health check does.
+ * `deno task health`: checks the health of an ingest, for example from a container's health check.
  *
  * Exit codes: 0 when it serves, 1 when not or when it does not answer, 2 for wrong flags.
  *
@@ -11,7 +11,8 @@ import { checkHealth, type HealthResponse, ServingStatus } from "../health_proto
 import { duration, type Values } from "../settings.ts";
 import { readFlags, targetFlag } from "./command_line.ts";
 
-const usage = `Asks an ingest for its health (grpc.health.v1), prints it, and ends with 0 when it serves.
+const usage =
+  `Checks the health of an ingest (grpc.health.v1), prints its status, and exits with 0 when it serves.
 
 Usage: deno task health [flags]`;
 

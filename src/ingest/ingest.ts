@@ -6,8 +6,8 @@
 import type { Logger } from "@logtape/logtape";
 
 import { RequestError } from "../errors.ts";
-import { ProcessMonitor } from "../process_figures.ts";
 import type { Store } from "../store/store.ts";
+import { ProcessMonitor } from "../process_figures.ts";
 import { VERSION } from "../version.ts";
 import { IngestCounters } from "./counters.ts";
 import { DeviceTable } from "./devices.ts";

@@ -171,7 +171,7 @@ export interface InstanceReport {
   readonly ingestAddress: string;
   /** Whether the quick way of `fast_path.ts` serves. */
   readonly fastPath: boolean;
-  /** Which Tally it is. */
+  /** Version of Tally it runs. */
   readonly version: string;
   /** When it started, Unix milliseconds. */
   readonly startedMs: number;
@@ -179,7 +179,7 @@ export interface InstanceReport {
   readonly cpuSeconds: number;
   /** Memory it uses, bytes. */
   readonly residentBytes: number;
-  /** The longest that a timer of it had to wait for its turn during the last minute, milliseconds. */
+  /** Greatest delay of a timer in it during the last minute, milliseconds: event-loop lag. */
   readonly eventLoopLagMs: number;
   /** When this was said, Unix milliseconds. */
   readonly reportedMs: number;

@@ -193,7 +193,7 @@ Deno.test("demo shows counts moving, says where, and stops on Ctrl-C", async () 
   assertGreater(Number(sent), 0);
 });
 
-/** What the line of totals says: how many were sent, and what has become of them. */
+/** The numbers in the line of totals: packets sent, and the sum of all outcomes. */
 function totalsOf(line: string): { sent: number; sum: number; text: string } {
   const [text, sent, ...rest] =
     /([\d,]+) packets? sent, ([\d,]+) stored, ([\d,]+) rejected,(?: ([\d,]+) settled without an Ack,)? ([\d,]+) not ack/
@@ -239,7 +239,7 @@ Deno.test("demo's last line accounts for every packet after an outage of the sto
   assertEquals(counts.reduce((sum, count) => sum + Number(count), 0), sent, text);
 });
 
-Deno.test("demo keeps its counts in a file of its own, unless told otherwise", async () => {
+Deno.test("demo keeps its counts in a file of its own by default", async () => {
   const root = new URL("../../", import.meta.url).pathname;
   const folder = await Deno.makeTempDir();
   try {
@@ -258,7 +258,7 @@ Deno.test("demo keeps its counts in a file of its own, unless told otherwise", a
   }
 });
 
-Deno.test("health ends with 0 when an ingest serves, else with 1, and says why", async () => {
+Deno.test("health exits with 0 when an ingest serves, else with 1 and the reason", async () => {
   await using store = await temporaryStore();
   let isAway = false;
   const ping = store.ping.bind(store);
