@@ -98,7 +98,10 @@ for (const devices of [50, 100_000]) {
           await page.locator("#connection", { hasText: "Live" }).waitFor();
           assertEquals(await page.evaluate(tooWide), 0, `${screen} ${address}`);
           assertEquals(await page.evaluate(cutOff), [], `${screen} ${address}`);
-          assertEquals(await violationsOn(page), [], `${screen} ${address}`);
+          // More devices are not more elements: what axe sees differs by screen, not by fleet.
+          if (devices === 50 || screen === "desk") {
+            assertEquals(await violationsOn(page), [], `${screen} ${address}`);
+          }
         }
         await page.goto(new URL("?range=hours", monitor.url).href);
         await page.getByText(`1–50 of ${(devices + 1).toLocaleString("en")}`, { exact: true }).waitFor();
