@@ -57,7 +57,9 @@ export class DeviceIntervals {
   at(slot: number, meanMs: number): number | null {
     const a = this.#newestMs[slot]!, b = this.#middleMs[slot]!;
     const medianMs = Math.max(Math.min(a, b), Math.min(Math.max(a, b), this.#oldestMs[slot]!));
-    return Math.round((medianMs || meanMs) * 1_000) / 1_000 || null;
+    const intervalMs = medianMs || meanMs;
+    // To the millisecond, and below ten of them to the microsecond: the live stream sends it with each packet.
+    return (intervalMs < 10 ? Math.round(intervalMs * 1_000) / 1_000 : Math.round(intervalMs)) || null;
   }
 }
 

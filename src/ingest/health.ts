@@ -7,6 +7,8 @@
  *
  * @module
  */
+import { fileURLToPath } from "node:url";
+
 import {
   type sendUnaryData,
   type Server,
@@ -14,10 +16,25 @@ import {
   type ServerWritableStream,
   status,
 } from "@grpc/grpc-js";
+import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
 
-import { type HealthRequest, type HealthResponse, healthService, ServingStatus } from "../health_proto.ts";
+const file = fileURLToPath(new URL("../../proto/health.proto", import.meta.url));
 
-type Watch = ServerWritableStream<HealthRequest, HealthResponse>;
+// With defaults: who asks for the server as a whole sends an empty message.
+const definition = loadSync(file, { defaults: true })["grpc.health.v1.Health"] as ServiceDefinition;
+
+/** The numbers of `HealthCheckResponse.ServingStatus`. */
+const SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3;
+
+interface Request {
+  readonly service: string;
+}
+
+interface Response {
+  readonly status: number;
+}
+
+type Watch = ServerWritableStream<Request, Response>;
 
 /** What the health service answers for a server and the services it was made with. */
 export class Health {
@@ -33,10 +50,10 @@ export class Health {
 
   /** Adds the service to `server`. */
   addTo(server: Server): void {
-    server.addService(healthService, {
+    server.addService(definition, {
       Check: (
-        { request: { service } }: ServerUnaryCall<HealthRequest, HealthResponse>,
-        answer: sendUnaryData<HealthResponse>,
+        { request: { service } }: ServerUnaryCall<Request, Response>,
+        answer: sendUnaryData<Response>,
       ) => {
         if (this.#names.has(service)) answer(null, { status: this.#status(service) });
         else answer({ code: status.NOT_FOUND, details: `no service is named ${JSON.stringify(service)}` });
@@ -65,8 +82,8 @@ export class Health {
     for (const watch of this.#watches) watch.end();
   }
 
-  #status(service: string): ServingStatus {
-    if (!this.#names.has(service)) return ServingStatus.SERVICE_UNKNOWN;
-    return this.#serving ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
+  #status(service: string): number {
+    if (!this.#names.has(service)) return SERVICE_UNKNOWN;
+    return this.#serving ? SERVING : NOT_SERVING;
   }
 }
