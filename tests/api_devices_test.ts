@@ -163,6 +163,21 @@ Deno.test("A search finds any part of an id, in any case, and a cursor goes on i
   assertEquals(await found("search=.*"), []);
 });
 
+Deno.test("A list begins in the middle with offset=, after the end with nothing, and a cursor goes on from there", async () => {
+  await using store = await temporaryStore();
+  await addPackets(store, { a: 5, b: 4, c: 3, d: 2, e: 1 });
+  await using api = await startTestApi(store);
+  const list = (query: string) => get<List>(api, `/devices?limit=2&${query}`);
+  const ids = ({ devices }: List) => devices.map(({ device_id }) => device_id);
+  const middle = await list("offset=2&sort=count&order=desc");
+  assertEquals([ids(middle), middle.total], [["c", "d"], 5]);
+  const query = "sort=count&order=desc";
+  assertEquals(ids(await list(`${query}&cursor=${middle.next_cursor}`)), ["e"]);
+  const after = await list("offset=5");
+  assertEquals([ids(after), after.total, after.next_cursor], [[], 5, null]);
+  assertEquals(ids(await list("offset=10000000")), []);
+});
+
 Deno.test("Parameters that are not allowed get 400 and say which", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store);
@@ -176,6 +191,8 @@ Deno.test("Parameters that are not allowed get 400 and say which", async () => {
       "status=away",
       "cursor=x",
       "cursor=",
+      "offset=-1",
+      "offset=10000001",
     ]
   ) {
     const { error } = await get<{ error: string }>(api, `/devices?${query}`, 400);
@@ -201,7 +218,7 @@ Deno.test("A refused parameter is named with what was found and what was expecte
       'Cannot use the parameter sort: found "name"; expected id or count or rate or last_seen; ' +
       'Cannot use the parameter order: found "up"; expected asc or desc',
     "/devices?colour=red": 'Cannot use the parameter "colour": found no such parameter here; ' +
-      "expected one of status, prefix, search, sort, order, limit, cursor",
+      "expected one of status, prefix, search, sort, order, limit, cursor, offset",
     "/fleet?a=1&b=2": 'Cannot use the parameter "a", "b": found no such parameter here; expected none',
     "/devices/sensor-1?x": 'Cannot use the parameter "x": found no such parameter here; expected none',
     "/devices/sensor-1/history?x":

@@ -40,7 +40,74 @@ export async function startMonitor(store: Store, options: Partial<ApiOptions> = 
 let sequence = 0;
 const producer = crypto.randomUUID();
 
-/** Stores packets as received now. */
-export async function receive(store: Store, devices: readonly DeviceDelta[]): Promise<void> {
-  await store.apply({ producer, sequence: ++sequence, receivedAtMs: Date.now(), devices, sessions: [] });
+/** Stores packets as received now, or at another time. */
+export async function receive(
+  store: Store,
+  devices: readonly DeviceDelta[],
+  receivedAtMs = Date.now(),
+): Promise<void> {
+  await store.apply({ producer, sequence: ++sequence, receivedAtMs, devices, sessions: [] });
+}
+
+/** Ids with leading zeros: `sensor-000` to `sensor-049`. */
+export function numberedIds(count: number, prefix = "sensor-"): string[] {
+  return Array.from({ length: count }, (_, i) => prefix + String(i).padStart(String(count - 1).length, "0"));
+}
+
+/** Devices in one batch. */
+const BATCH_DEVICES = 5_000;
+
+/**
+ * Stores `packets` of each device every `everyMs`, as received from `fromMs` to `toMs` on a clock that has moved
+ * so far: hours take as long as their batches.
+ */
+export async function receiveFor(
+  store: Store,
+  deviceIds: readonly string[],
+  { fromMs, toMs, everyMs, packets }: { fromMs: number; toMs: number; everyMs: number; packets: number },
+): Promise<void> {
+  for (let atMs = fromMs; atMs <= toMs; atMs += everyMs) {
+    for (let start = 0; start < deviceIds.length; start += BATCH_DEVICES) {
+      const devices = deviceIds.slice(start, start + BATCH_DEVICES).map((deviceId) => ({
+        deviceId,
+        packets,
+        timestampMs: Math.round(atMs),
+        payload: new TextEncoder().encode(`{"celsius":${20 + deviceId.length % 9}.5}`),
+      }));
+      await receive(store, devices, Math.round(atMs));
+    }
+  }
+}
+
+/** Has the store report an ingest process that lives for as long as a test takes; `instance` tells it from others. */
+export async function reportIngest(store: Store, instance = "test-ingest"): Promise<void> {
+  await store.reportInstance({
+    instance,
+    host: "gateway",
+    pid: 4711,
+    worker: 0,
+    ingestAddress: "127.0.0.1:50051",
+    fastPath: true,
+    startedMs: Date.now(),
+    // Reports of the future do not expire.
+    reportedMs: Date.now() + 3_600_000,
+    rate: 10,
+    streams: 4,
+    connections: 4,
+    queuePackets: 0,
+    queueMaxPackets: 10_000,
+    received: 100,
+    stored: 100,
+    duplicates: 0,
+    fenced: 0,
+    rejected: {},
+    queueFull: 0,
+    failedFlushes: 0,
+    connectionsCut: 0,
+    callsRefused: 0,
+    version: "0.1.0",
+    cpuSeconds: 1,
+    residentBytes: 1e8,
+    eventLoopLagMs: 1,
+  });
 }

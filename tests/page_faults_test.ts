@@ -7,7 +7,7 @@ import type { Page } from "playwright-core";
 import { delta } from "./batches.ts";
 import { visit } from "./browser.ts";
 import { temporaryStore } from "./harness.ts";
-import { receive, startMonitor } from "./monitor.ts";
+import { receive, reportIngest, startMonitor } from "./monitor.ts";
 import { startRedis } from "./redis_server.ts";
 import { openStore, untilStored } from "./redis_store.ts";
 import { until } from "./until.ts";
@@ -31,6 +31,7 @@ Deno.test("While the store is lost the page says so and keeps what it has; then 
     await redis.kill9();
     await stateOf(page, "Store down");
     assertEquals(await page.title(), "Store down · Fleet · Tally");
+    assertStringIncludes(await page.locator("link[rel=icon]").getAttribute("href") ?? "", "icon_alert.svg");
     assertStringIncludes(await page.getByRole("alert").innerText(), "cannot reach its store");
     assert(await page.getByRole("link", { name: "pump" }).isVisible());
     await page.reload();
@@ -39,8 +40,9 @@ Deno.test("While the store is lost the page says so and keeps what it has; then 
     await redis.start();
     await stateOf(page, "Live");
     await untilStored(() => receive(store, [delta("valve", 4)]));
+    await untilStored(() => reportIngest(store));
     await page.getByRole("link", { name: "valve" }).waitFor();
-    assert(!await page.getByRole("alert").isVisible());
+    await until(async () => !await page.getByRole("alert").isVisible(), "the notice is gone");
     await until(async () => await page.title() === "1 online · Tally", "the title says how many are online");
     visitor.assertNoProblems([UNAVAILABLE]);
   } finally {
@@ -107,6 +109,7 @@ Deno.test("The page is files from here with nothing inline, and is sent again on
     const file = await fetch(new URL(link, monitor.url));
     const text = await file.text();
     assertEquals(file.status, 200, link);
+    assertEquals(/\/\*|^\s*\/\//m.test(text), false, `${link} has comments`);
     for (const [, name] of text.matchAll(/^import .* from "\.\/(.+)";$/gm)) {
       assert(imports.has(`/page/${name}`), `${link} imports ${name}, which index.html does not preload`);
     }

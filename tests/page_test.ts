@@ -92,7 +92,7 @@ Deno.test("The chart is read with the arrow keys, for each of its ranges", async
   visitor.assertNoProblems();
 });
 
-Deno.test("A device that falls silent is told from the others by a word, and counted", async () => {
+Deno.test("A device that is offline differs from the others by a word, and is counted", async () => {
   await using store = await temporaryStore();
   await receive(store, [delta("quiet", 1)]);
   await using monitor = await startMonitor(store, { offlineAfterMs: 1_500 });
@@ -106,7 +106,7 @@ Deno.test("A device that falls silent is told from the others by a word, and cou
   visitor.assertNoProblems();
 });
 
-Deno.test("Devices are found by prefix and status, sorted, and turned page by page", async () => {
+Deno.test("Devices are found by part of the id and status, sorted, and turned page by page", async () => {
   await using store = await temporaryStore();
   const numbered = (i: number) => `pump-${String(i).padStart(3, "0")}`;
   await receive(store, Array.from({ length: 120 }, (_, i) => delta(numbered(i), i + 1)));

@@ -152,9 +152,10 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
   app.openAPIRegistry.register("LiveFleet", schemas.LiveFleetFigures);
 
   app.openapi(listRoute, async (c) => {
-    const { limit, cursor, ...query } = c.req.valid("query");
+    const { limit, cursor, offset, ...query } = c.req.valid("query");
     await fleet.fresh();
-    const { slots, total, nextCursor } = orders.page({ ...query, status: query.status }, limit, cursor);
+    const asked = { ...query, status: query.status };
+    const { slots, total, nextCursor } = orders.page(asked, limit, cursor, offset);
     const nowMs = unixNow();
     const devices = await deviceRows(store, slots.map((slot) => fleet.index.viewAt(slot, nowMs)));
     return answerJson<schemas.DeviceListPage>(c, { devices, total, next_cursor: nextCursor ?? null });

@@ -88,13 +88,16 @@ export class Orders {
     this.#unixNow = unixNow;
   }
 
-  /** The page behind `cursor`, or the first one; throws {@linkcode RequestError} for a cursor that is none. */
-  page(query: ListQuery, limit: number, cursor: string | undefined): Page {
+  /**
+   * The page after `cursor`; without one, the page after the first `offset` devices. Throws
+   * {@linkcode RequestError} for a cursor that is none.
+   */
+  page(query: ListQuery, limit: number, cursor: string | undefined, offset = 0): Page {
     const after = cursor === undefined ? undefined : decodeCursor(cursor);
     const order = this.#order(query, after);
     const slots: number[] = [];
     let position = after === undefined
-      ? 0
+      ? offset
       : order.name === after.name
       ? after.position
       : this.#positionBehind(query, order, after);

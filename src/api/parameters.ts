@@ -79,6 +79,8 @@ export interface ListParameterValues extends Omit<ListQuery, "status"> {
   readonly limit: number;
   /** `next_cursor` of the page before; undefined: the first page. */
   readonly cursor?: string | undefined;
+  /** Devices before the page, where there is no cursor. */
+  readonly offset: number;
 }
 
 /** Several devices. */
@@ -121,6 +123,10 @@ export const ListParameters: Query<ListParameterValues> = query({
   order: choice(["asc", "desc"]).default("asc"),
   limit,
   cursor: text(1_000, "next_cursor of the page before").optional(),
+  offset: integer(0, 10_000_000, {
+    default: 0,
+    description: "Devices before the page, where there is no cursor: to begin in the middle",
+  }).default(0),
 });
 
 /** What a live stream shows besides the fleet. */

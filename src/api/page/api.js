@@ -6,7 +6,7 @@
 // @ts-check
 /// <reference lib="dom" />
 
-/** The api said no, or said nothing; `status` is 0 then. */
+/** The api refused, or did not answer; `status` is 0 then. */
 export class ApiError extends Error {
   /**
    * @param {number} status

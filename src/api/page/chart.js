@@ -5,21 +5,24 @@
  */
 // @ts-check
 /// <reference lib="dom" />
-import { formatClock } from "./format.js";
+import { formatClock, formatRate } from "./format.js";
 
 /**
- * @typedef {{ start_ms: number, packets: number }} Point
+ * @typedef {object} Point
+ * @property {number} start_ms
+ * @property {number} packets
+ * @property {number} [ms] time in which they came; without it the whole step
+ * @property {boolean} [isRunning] the period is not over
  *
  * @typedef {object} Series
  * @property {readonly Point[]} points oldest first, without gaps
  * @property {number} stepMs time from one point to the next
  * @property {"area" | "bars"} form
- * @property {(packets: number, stepMs: number) => number} value what is drawn of a point
+ * @property {(packets: number, ms: number) => number} value what is drawn of a point
  * @property {(value: number) => string} format what is written of it
  * @property {string} unit as in packets/s
  */
 
-const HEIGHT = 200;
 const MARGIN = { top: 12, right: 2, bottom: 24, left: 44 };
 /** Points closer together than this are drawn as their mean: more would be noise. */
 const MIN_POINT_DISTANCE_PX = 2.5;
@@ -46,7 +49,8 @@ export class Chart {
   #drawnStepMs = 0;
   #maximum = 1;
   #width = 0;
-  #crosshair = svg("line", { class: "crosshair", y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom });
+  #height = 0;
+  #crosshair = svg("line", { class: "crosshair", y1: MARGIN.top });
   #spot = svg("circle", { class: "spot", r: 3.5 });
   /** Start of the point read, which stays the same as the chart moves on. @type {number | undefined} */
   #pointedMs;
@@ -82,6 +86,8 @@ export class Chart {
     const series = this.#series;
     if (series === undefined || width === 0) return;
     this.#width = width;
+    this.#height = this.#host.clientHeight;
+    this.#crosshair.setAttribute("y2", String(this.#height - MARGIN.bottom));
     this.#drawn = thinOut(series, (width - MARGIN.left - MARGIN.right) / MIN_POINT_DISTANCE_PX);
     this.#drawnStepMs = this.#drawn.length > 1
       ? /** @type {Point} */ (this.#drawn[1]).start_ms - /** @type {Point} */ (this.#drawn[0]).start_ms
@@ -132,10 +138,12 @@ export class Chart {
             round(-barWidth)
           }z`
           : "";
-      }).join("");
-      parts.push(svg("path", { class: "bars", d: bars }));
+      });
+      const running = this.#drawn.at(-1)?.isRunning ? bars.pop() ?? "" : "";
+      parts.push(svg("path", { class: "bars", d: bars.join("") }));
+      parts.push(svg("path", { class: "running", d: running }));
     }
-    this.#svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    this.#svg.setAttribute("viewBox", `0 0 ${width} ${this.#height}`);
     this.#svg.replaceChildren(...parts, this.#crosshair, this.#spot);
     // Who is on it would hear every change.
     if (document.activeElement !== this.#svg) this.#svg.setAttribute("aria-label", this.#summary(greatest));
@@ -159,7 +167,11 @@ export class Chart {
       const x = this.#x((at - first.start_ms) / this.#drawnStepMs);
       if (x < MARGIN.left + 14 || x > this.#width - 18) continue;
       labels.push(
-        svg("text", { class: "label", x, y: HEIGHT - 4, "text-anchor": "middle" }, formatClock(at, false)),
+        svg(
+          "text",
+          { class: "label", x, y: this.#height - 4, "text-anchor": "middle" },
+          formatClock(at, false),
+        ),
       );
     }
     return labels;
@@ -172,7 +184,9 @@ export class Chart {
     if (last === undefined) return "Chart without data";
     const from = formatClock(/** @type {Point} */ (this.#drawn[0]).start_ms, false);
     return `Chart from ${from} to ${formatClock(last.start_ms, false)}: ` +
-      `latest ${format(this.#value(last))} ${unit}, highest ${format(greatest)}. Arrow keys read values.`;
+      `latest ${format(this.#value(last))} ${unit}${last.isRunning ? " so far" : ""}, highest ${
+        format(greatest)
+      }. Arrow keys read values.`;
   }
 
   /** @param {number} clientX */
@@ -195,12 +209,17 @@ export class Chart {
     this.#crosshair.style.display = this.#spot.style.display = point === undefined ? "none" : "";
     this.#readout.hidden = point === undefined;
     if (point === undefined) return;
-    const { format, unit, stepMs } = /** @type {Series} */ (this.#series);
+    const { format, unit, stepMs, form } = /** @type {Series} */ (this.#series);
     const x = this.#x(index);
     const value = this.#value(point);
     setAttributes(this.#crosshair, { x1: x, x2: x });
     setAttributes(this.#spot, { cx: x, cy: this.#y(value) });
-    const text = `${formatClock(point.start_ms, stepMs < 60_000)}  ${format(value)} ${unit}`;
+    const soFar = point.isRunning ? " so far" : "";
+    // A count that is not over is no measure of pace.
+    const pace = point.isRunning && point.ms && form === "bars"
+      ? `, ${formatRate(point.packets * 1000 / point.ms)} packets/s`
+      : "";
+    const text = `${formatClock(point.start_ms, stepMs < 60_000)}${soFar}  ${format(value)} ${unit}${pace}`;
     if (this.#readout.textContent !== text) this.#readout.textContent = text;
     const left = Math.min(
       Math.max(x - this.#readout.offsetWidth / 2, MARGIN.left),
@@ -211,7 +230,7 @@ export class Chart {
 
   /** @param {Point} point */
   #value(point) {
-    return /** @type {Series} */ (this.#series).value(point.packets, this.#drawnStepMs);
+    return /** @type {Series} */ (this.#series).value(point.packets, point.ms ?? this.#drawnStepMs);
   }
 
   #plotWidth() {
@@ -234,7 +253,8 @@ export class Chart {
 
   /** @param {number} value */
   #y(value) {
-    return round(HEIGHT - MARGIN.bottom - (HEIGHT - MARGIN.top - MARGIN.bottom) * value / this.#maximum);
+    const floor = this.#height - MARGIN.bottom;
+    return round(floor - (floor - MARGIN.top) * value / this.#maximum);
   }
 }
 
@@ -254,7 +274,8 @@ export function sparkline(values, height) {
 }
 
 /**
- * Sums neighbours, on bounds that stay where they are as time goes on, until at most `most` points are left.
+ * Sums neighbours, on bounds that stay where they are as time goes on, until about `most` points are left. The
+ * last one may have fewer members, as its rate is over their time; the first one has all of them or is left out.
  *
  * @param {Series} series
  * @param {number} most
@@ -264,18 +285,23 @@ function thinOut({ points, stepMs }, most) {
   const together = Math.ceil(points.length / most);
   if (together <= 1) return points;
   const widthMs = together * stepMs;
+  /** @type {Required<Point>[]} */
   const thinned = [];
-  /** @type {Point | undefined} */
-  let current;
-  let members = 0;
-  for (const { start_ms, packets } of points) {
+  for (const { start_ms, packets, ms = stepMs, isRunning = false } of points) {
     const start = Math.floor(start_ms / widthMs) * widthMs;
-    if (current?.start_ms !== start) {
-      current = { start_ms: start, packets: 0 };
-      members = 0;
+    let group = thinned.at(-1);
+    if (group?.start_ms !== start) {
+      thinned.push(group = { start_ms: start, packets: 0, ms: 0, isRunning: false });
     }
-    current.packets += packets;
-    if (++members === together) thinned.push(current);
+    group.packets += packets;
+    group.ms += ms;
+    group.isRunning ||= isRunning;
+  }
+  if (
+    thinned.length > 1 && /** @type {Point} */
+    (points[0]).start_ms > /** @type {Point} */ (thinned[0]).start_ms
+  ) {
+    thinned.shift();
   }
   return thinned;
 }

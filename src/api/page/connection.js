@@ -1,14 +1,16 @@
 /**
- * The page's one live connection: stays open while the page is seen, comes back by itself when it is lost.
+ * The page's one live connection: open while the page is seen, opened again when it is lost. A page that is not
+ * seen reads the fleet's figures now and then, for its title and icon.
  *
  * @module
  */
 // @ts-check
 /// <reference lib="dom" />
-/** @import { DeviceRow, FleetFrame } from "./shapes.ts" */
+/** @import { DeviceRow, FleetFigures, FleetFrame } from "./shapes.ts" */
+import { ApiError, request } from "./api.js";
 
 /**
- * - `connecting`: nothing has been heard yet
+ * - `connecting`: nothing was received yet
  * - `live`
  * - `lost`: the api does not answer
  * - `store-down`: the api answers, its store does not
@@ -17,14 +19,16 @@
  *
  * @typedef {object} Listener
  * @property {(frame: FleetFrame) => void} onFleet
+ * @property {(figures: FleetFigures) => void} onGlance called while the page is not seen
  * @property {(rows: readonly DeviceRow[], removed: readonly string[]) => void} onDevices
  * @property {(state: ConnectionState, message: string) => void} onState called when either changes
  */
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 5_000;
-/** A network may go away without a word, and a fleet have no news: after this, only connecting anew can tell. */
+/** A network may go away unnoticed, and a fleet have no news: after this, only connecting anew can tell. */
 const SILENCE_MS = 20_000;
+const GLANCE_MS = 30_000;
 
 /** An EventSource on `/live` that is opened anew when other devices are watched. */
 export class Connection {
@@ -40,6 +44,8 @@ export class Connection {
   #retryMs = FIRST_RETRY_MS;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #silence;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #glancing;
   /** @type {ConnectionState} */
   #state = "connecting";
   #message = "";
@@ -48,8 +54,12 @@ export class Connection {
   constructor(listener) {
     this.#listener = listener;
     // A browser opens six connections to a host for all its tabs: one that is not seen takes none.
-    document.addEventListener("visibilitychange", () => document.hidden ? this.#close() : this.#open());
-    addEventListener("online", () => this.#open());
+    document.addEventListener("visibilitychange", () => document.hidden ? this.#rest() : this.#open());
+    if (document.hidden) {
+      this.#rest();
+      this.#glance();
+    }
+    addEventListener("online", () => document.hidden || this.#open());
   }
 
   /** @type {ConnectionState} */
@@ -57,8 +67,13 @@ export class Connection {
     return this.#state;
   }
 
+  /** The reason the api gave, if any. */
+  get message() {
+    return this.#message;
+  }
+
   /**
-   * Hears of the fleet, and of these devices.
+   * Receives the fleet's figures, and these devices.
    *
    * @param {readonly string[]} deviceIds at most 200
    */
@@ -71,14 +86,33 @@ export class Connection {
     if (!document.hidden) this.#open();
   }
 
+  #rest() {
+    this.#close();
+    this.#glancing = setInterval(() => this.#glance(), GLANCE_MS);
+  }
+
+  async #glance() {
+    try {
+      /** @type {FleetFigures} */
+      const figures = await request("/fleet");
+      if (!document.hidden) return;
+      this.#become("live", "");
+      this.#listener.onGlance(figures);
+    } catch (error) {
+      if (!document.hidden || !(error instanceof ApiError)) return;
+      this.#become(error.status === 0 ? "lost" : "store-down", error.status === 0 ? "" : error.message);
+    }
+  }
+
   #open() {
     clearTimeout(this.#retry);
+    clearInterval(this.#glancing);
     this.#retry = undefined;
     this.#opening?.close();
     const query = this.#deviceIds.map((id) => `devices=${encodeURIComponent(id)}`).join("&");
     const source = new EventSource(query ? `/live?${query}` : "/live");
     this.#opening = source;
-    this.#expectWord();
+    this.#expectMessage();
     source.onopen = () => {
       this.#source?.close();
       this.#source = source;
@@ -92,23 +126,24 @@ export class Connection {
     source.addEventListener("fleet", (event) => {
       /** @type {FleetFrame} */
       const frame = JSON.parse(event.data);
-      this.#heard(frame.store.ok ? "live" : "store-down", "");
+      this.#received(frame.store.ok ? "live" : "store-down", "");
       this.#listener.onFleet(frame);
     });
     source.addEventListener("devices", (event) => {
-      this.#expectWord();
+      this.#expectMessage();
       const { devices, removed } = JSON.parse(event.data);
       this.#listener.onDevices(devices, removed);
     });
     source.addEventListener("store", (event) => {
       const { ok, message } = JSON.parse(event.data);
-      this.#heard(ok ? "live" : "store-down", message ?? "");
+      this.#received(ok ? "live" : "store-down", message ?? "");
     });
   }
 
   #close() {
     clearTimeout(this.#retry);
     clearTimeout(this.#silence);
+    clearInterval(this.#glancing);
     this.#retry = undefined;
     this.#source?.close();
     this.#opening?.close();
@@ -128,12 +163,12 @@ export class Connection {
    * @param {ConnectionState} state
    * @param {string} message
    */
-  #heard(state, message) {
-    this.#expectWord();
+  #received(state, message) {
+    this.#expectMessage();
     this.#become(state, message);
   }
 
-  #expectWord() {
+  #expectMessage() {
     clearTimeout(this.#silence);
     this.#silence = setTimeout(() => this.#opening === undefined ? this.#open() : this.#lose(), SILENCE_MS);
   }

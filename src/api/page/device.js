@@ -6,16 +6,19 @@
 // @ts-check
 /// <reference lib="dom" />
 /** @import { DeviceHistory, DeviceRow, Payload } from "./shapes.ts" */
+import { changeAddress, readAddress } from "./address.js";
 import { ApiError, deviceUrl, request } from "./api.js";
 import { Chart } from "./chart.js";
-import { byId, setFigure, setStatus, setText } from "./dom.js";
-import { Silences } from "./events.js";
+import { byId, check, checkedValue, setFigure, setStatus, setText } from "./dom.js";
+import { EventList } from "./event_list.js";
+import { list } from "./events.js";
 import {
   formatAgo,
   formatBytes,
   formatCount,
   formatDate,
   formatDuration,
+  formatPace,
   formatRate,
   hexDump,
   indentJson,
@@ -55,18 +58,25 @@ export class DeviceView {
   #isFormChosen = false;
   #isDeleting = false;
   #events;
+  #eventsRequested = 0;
+  #followedId = 0;
 
   /** @param {DeviceViewOptions} options */
   constructor(options) {
     this.#options = options;
     const { serverNow } = options;
-    this.#events = new Silences({
+    this.#events = new EventList({
       list: "device-events",
       none: "no-device-events",
-      limit: EVENTS_SHOWN,
+      held: "device-events-held",
+      isFleet: false,
       serverNow,
     });
-    byId("device-range").addEventListener("change", () => this.#drawHistory());
+    byId("device-range").addEventListener("change", () => {
+      const range = checkedValue("device-range");
+      changeAddress({ range: range === "minutes" ? "" : range }, { push: true });
+      this.#drawHistory();
+    });
     byId("payload-form").addEventListener("change", () => {
       this.#isFormChosen = true;
       this.#showPayload();
@@ -80,6 +90,11 @@ export class DeviceView {
 
   /** @param {string | undefined} deviceId none when the view is left */
   open(deviceId) {
+    if (deviceId !== undefined) check("device-range", readAddress().get("range") ?? "");
+    // Another range of the same device.
+    if (deviceId !== undefined && deviceId === this.#deviceId && this.#device !== undefined) {
+      return this.#drawHistory();
+    }
     this.#deviceId = deviceId;
     this.#device = this.#payload = this.#history = undefined;
     this.#isFormChosen = false;
@@ -89,19 +104,34 @@ export class DeviceView {
     if (this.#dialog.open) this.#dialog.close();
     if (deviceId === undefined) return;
     for (const element of document.querySelectorAll("bdi.id")) setText(element, visible(deviceId));
-    this.#events.open(deviceId);
+    byId("copy-device").dataset.copy = deviceId;
+    byId("copy-device").setAttribute("aria-label", `Copy ${visible(deviceId)}`);
+    byId("device-id").title = visible(deviceId);
+    this.#events.clear();
+    this.#loadEvents();
     this.load();
   }
 
   /** @param {number} lastEventId the fleet's newest, which may be of this device */
   follow(lastEventId) {
-    if (this.#device !== undefined) this.#events.follow(lastEventId);
+    if (this.#device === undefined || lastEventId === this.#followedId) return;
+    this.#followedId = lastEventId;
+    this.#loadEvents();
   }
 
   /** Reads all of it anew. */
   reload() {
-    this.#events.load();
+    this.#loadEvents();
     this.load();
+  }
+
+  async #loadEvents() {
+    const deviceId = this.#deviceId;
+    if (deviceId === undefined) return;
+    const requested = ++this.#eventsRequested;
+    const events = await list({ limit: EVENTS_SHOWN, device: deviceId }).catch(() => undefined);
+    // The latest request has the latest events.
+    if (events !== undefined && requested === this.#eventsRequested) this.#events.show(events, EVENTS_SHOWN);
   }
 
   /** Reads the device anew; keeps what is there if that fails, as the connection will say why. */
@@ -150,6 +180,9 @@ export class DeviceView {
     const now = this.#options.serverNow();
     setText(byId("device-seen"), `Last seen ${formatAgo(device.last_seen_ms, now)}`);
     setText(byId("device-since"), `in ${formatDuration(now - device.first_seen_ms)}`);
+    const pace = formatPace(device, now);
+    setFigure(byId("device-rate"), pace);
+    setText(byId("device-rate-note"), pace.startsWith("every") ? "usually" : "over 10 s");
     this.#events.tick();
     if (this.#isPayloadStale && performance.now() - this.#payloadAtMs > PAYLOAD_REFRESH_MS) this.load();
     if (performance.now() - this.#historyAtMs > HISTORY_REFRESH_MS) this.#loadHistory();
@@ -161,7 +194,6 @@ export class DeviceView {
     byId("known").hidden = false;
     byId("unknown").hidden = true;
     setStatus(byId("device-status"), device.status);
-    setFigure(byId("device-rate"), formatRate(device.rate_10s));
     setFigure(byId("device-rate-1m"), formatRate(device.rate_1m));
     setFigure(byId("device-count"), formatCount(device.count));
     setText(byId("first-seen"), formatDate(device.first_seen_ms));
@@ -184,8 +216,13 @@ export class DeviceView {
     const range = checkedValue("device-range") === "hours" ? "hours" : "minutes";
     setText(byId("history-unit"), range === "hours" ? "hour" : "minute");
     if (this.#history === undefined) return;
+    const { [range]: periods, until_ms } = this.#history;
+    const points = periods.map((point, i) => {
+      const isRunning = i === periods.length - 1;
+      return isRunning ? { ...point, isRunning, ms: Math.max(1000, until_ms - point.start_ms) } : point;
+    });
     this.#chart.draw({
-      points: this.#history[range],
+      points,
       stepMs: range === "hours" ? 3_600_000 : 60_000,
       form: "bars",
       value: (packets) => packets,
@@ -250,10 +287,4 @@ function clockError({ timestamp_ms, last_seen_ms }) {
   // Less is the way here, and buffers on it.
   if (Math.abs(aheadMs) < 5000) return "";
   return `(${formatDuration(Math.abs(aheadMs))} ${aheadMs > 0 ? "ahead of" : "behind"} arrival)`;
-}
-
-/** @param {string} fieldset */
-function checkedValue(fieldset) {
-  const checked = byId(fieldset).querySelector("input:checked");
-  return /** @type {HTMLInputElement | null} */ (checked)?.value;
 }

@@ -1,61 +1,49 @@
 /**
- * Lists of devices that went silent or came back: of the fleet, or of one device.
+ * The fleet's events as the page has them: the newest at once, older ones when a list has room for them; and those
+ * of one cause as one entry, such as devices that went offline together.
  *
  * @module
  */
 // @ts-check
 /// <reference lib="dom" />
 /** @import { DeviceEvent, EventList } from "./shapes.ts" */
-import { devicePage, request } from "./api.js";
-import { byId, setText, watchUse } from "./dom.js";
-import { formatAgo, formatDate, formatDuration, formatMoment, visible } from "./format.js";
+import { request } from "./api.js";
 
-/**
- * @typedef {object} SilencesOptions
- * @property {string} list id of the list
- * @property {string} none id of what is shown in place of an empty one
- * @property {number} limit how many events are shown
- * @property {() => number} serverNow Unix milliseconds by the api's clock
- *
- * @typedef {object} Item
- * @property {Element} element
- * @property {DeviceEvent} event
- * @property {number | undefined} backAtMs when a device that had gone silent was back
- */
+/** Enough for a list at a glance in a calm fleet, 26 KB. */
+const FIRST_EVENTS = 200;
+/** As many as the api gives at a time. */
+const PAGE_EVENTS = 1_000;
+/** As many as the api keeps. */
+const MAX_EVENTS = 10_000;
 
-/** The newest events, read anew when there is a newer one. */
-export class Silences {
-  #options;
-  #list;
-  #isUsed;
-  /** Of this device only. @type {string | undefined} */
-  #deviceId;
-  /** Newest first. @type {Map<number, Item>} */
-  #items = new Map();
-  #followedId = 0;
+/** At most 10,000 events, with consecutive ids. */
+export class FleetEvents {
+  /** Oldest first. @type {readonly DeviceEvent[]} */
+  #events = [];
+  #isLoaded = false;
+  #hasOlder = true;
   #isStale = false;
-  #isLoading = false;
+  #wantsOlder = false;
+  #isReading = false;
+  #followedId = 0;
+  #onChange;
 
-  /** @param {SilencesOptions} options */
-  constructor(options) {
-    this.#options = options;
-    this.#list = byId(options.list);
-    this.#isUsed = watchUse(this.#list);
+  /** @param {() => void} onChange called when there are other events */
+  constructor(onChange) {
+    this.#onChange = onChange;
   }
 
-  /** @param {string | undefined} deviceId whose events to show from now on; undefined: everyone's */
-  open(deviceId) {
-    this.#deviceId = deviceId;
-    this.#items.clear();
-    this.#list.replaceChildren();
-    this.#list.hidden = byId(this.#options.none).hidden = true;
-    this.load();
+  /** @returns {readonly DeviceEvent[]} oldest first */
+  get events() {
+    return this.#events;
   }
 
-  /** Reads the events anew; keeps what is there if that fails, as the connection will say why. */
-  load() {
-    this.#isStale = true;
-    this.#loadWhenFree();
+  get isLoaded() {
+    return this.#isLoaded;
+  }
+
+  get hasOlder() {
+    return this.#hasOlder;
   }
 
   /** @param {number} lastEventId the fleet's newest */
@@ -65,78 +53,175 @@ export class Silences {
     this.load();
   }
 
-  /** Moves the times on. */
-  tick() {
-    this.#loadWhenFree();
-    for (const item of this.#items.values()) this.#fill(item);
+  /** Reads what is new; keeps what is there if that fails, as the connection will say why. */
+  load() {
+    this.#isStale = true;
+    this.#read();
   }
 
-  /** @returns {Promise<void>} */
-  async #loadWhenFree() {
-    // Rows do not move away under a pointer or a focus.
-    if (!this.#isStale || this.#isLoading || this.#items.size > 0 && this.#isUsed()) return;
-    const deviceId = this.#deviceId;
-    const query = new URLSearchParams({ limit: String(this.#options.limit) });
-    if (deviceId !== undefined) query.set("device", deviceId);
-    this.#isStale = false;
-    this.#isLoading = true;
-    /** @type {EventList | undefined} */
-    const answer = await request(`/events?${query}`).catch(() => undefined);
-    this.#isLoading = false;
-    if (deviceId !== this.#deviceId) return this.#loadWhenFree();
-    if (answer !== undefined) this.#show(answer.events);
+  /** Reads a page of older events. */
+  loadOlder() {
+    this.#wantsOlder = true;
+    this.#read();
   }
 
-  /** @param {readonly DeviceEvent[]} events oldest first */
-  #show(events) {
-    const before = this.#items;
-    this.#items = new Map();
-    /** @type {Map<string, number>} */
-    const backAtMs = new Map();
-    for (const event of [...events].reverse()) {
-      const { id, kind, device_id } = event;
-      const element = before.get(id)?.element ?? this.#newItem(event);
-      this.#items.set(id, { element, event, backAtMs: backAtMs.get(device_id) });
-      if (kind === "online") backAtMs.set(device_id, event.at_ms);
-      else backAtMs.delete(device_id);
+  async #read() {
+    if (this.#isReading) return;
+    this.#isReading = true;
+    while (this.#isStale || this.#wantsOlder) {
+      const isNewer = this.#isStale;
+      if (isNewer) this.#isStale = false;
+      else this.#wantsOlder = false;
+      try {
+        await (isNewer ? this.#readNewer() : this.#readOlder());
+        this.#isLoaded = true;
+        this.#onChange();
+      } catch {
+        // The next event, or the connection when it is back, has it read again.
+      }
     }
-    const elements = [...this.#items.values()].map(({ element }) => element);
-    const isSame = elements.length === this.#list.children.length &&
-      elements.every((element, i) => element === this.#list.children[i]);
-    if (!isSame) this.#list.replaceChildren(...elements);
-    for (const item of this.#items.values()) this.#fill(item);
-    this.#list.hidden = events.length === 0;
-    byId(this.#options.none).hidden = events.length > 0;
+    this.#isReading = false;
   }
 
-  /**
-   * @param {DeviceEvent} event
-   * @returns {Element}
-   */
-  #newItem({ kind, device_id, at_ms, last_seen_ms }) {
-    const template = /** @type {HTMLTemplateElement} */ (byId("event"));
-    const element = /** @type {Element} */ (template.content.firstElementChild?.cloneNode(true));
-    element.querySelector(".status")?.setAttribute("data-status", kind);
-    const link = /** @type {HTMLAnchorElement} */ (element.querySelector("a"));
-    link.href = devicePage(device_id);
-    setText(/** @type {Element} */ (link.firstElementChild), visible(device_id));
-    // In its own view it need not be named.
-    link.hidden = this.#deviceId !== undefined;
-    const time = /** @type {HTMLTimeElement} */ (element.querySelector("time"));
-    time.dateTime = new Date(at_ms).toISOString();
-    time.title = `Noticed ${formatDate(at_ms)}; last heard before it ${formatDate(last_seen_ms)}`;
-    return element;
+  async #readNewer() {
+    let events = this.#events;
+    const isFar = this.#followedId - (events.at(-1)?.id ?? 0) > MAX_EVENTS / 2;
+    while (events.length > 0 && !isFar) {
+      const last = /** @type {DeviceEvent} */ (events.at(-1));
+      // Read once more, the newest shows whether the store goes on from it, or was emptied meanwhile.
+      const [again, ...news] = await list({ after: last.id - 1, limit: PAGE_EVENTS });
+      if (again?.id !== last.id || again.at_ms !== last.at_ms || again.device_id !== last.device_id) break;
+      events = [...events, ...news];
+      if (news.length < PAGE_EVENTS - 1) {
+        this.#events = events.slice(-MAX_EVENTS);
+        return;
+      }
+    }
+    this.#events = await list({ limit: FIRST_EVENTS });
+    this.#hasOlder = this.#events.length === FIRST_EVENTS;
   }
 
-  /** @param {Item} item */
-  #fill({ element, event: { kind, at_ms, last_seen_ms }, backAtMs }) {
-    const now = this.#options.serverNow();
-    const what = kind === "online"
-      ? `Came back after ${formatDuration(at_ms - last_seen_ms)}`
-      : backAtMs !== undefined
-      ? `Went silent, for ${formatDuration(backAtMs - last_seen_ms)}`
-      : `Went silent ${formatAgo(last_seen_ms, now)}`;
-    setText(/** @type {Element} */ (element.querySelector(".what")), what);
-    setText(/** @type {Element} */ (element.querySelector("time")), formatMoment(at_ms, now));
+  async #readOlder() {
+    const oldest = this.#events[0];
+    if (!this.#hasOlder || oldest === undefined || this.#events.length >= MAX_EVENTS) return;
+    const older = await list({ before: oldest.id, limit: PAGE_EVENTS });
+    this.#hasOlder = older.length === PAGE_EVENTS && this.#events.length + older.length < MAX_EVENTS;
+    this.#events = [...older, ...this.#events].slice(-MAX_EVENTS);
   }
+}
+
+/**
+ * @param {{ after?: number, before?: number, limit: number, device?: string }} query
+ * @returns {Promise<readonly DeviceEvent[]>} oldest first
+ */
+export async function list(query) {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) parameters.set(name, String(value));
+  /** @type {EventList} */
+  const { events } = await request(`/events?${parameters}`);
+  return events;
+}
+
+/** Devices of one cause are noticed one after the other, as each has an interval of its own at which it sends. */
+const MAX_GAP_MS = 30_000;
+/** A large fleet always has someone going: without an end that would be one group for ever. */
+const MAX_SPAN_MS = 120_000;
+/** Two devices are two names: no more to read than their number. */
+const MIN_GROUP = 3;
+
+/**
+ * One line of a list.
+ *
+ * @typedef {object} Entry
+ * @property {string} key stays the same while the entry grows
+ * @property {DeviceEvent["kind"]} kind
+ * @property {readonly DeviceEvent[]} events oldest first, each of another device; one alone, or a group
+ * @property {boolean} isCut devices of it may be missing, as older events are not at hand
+ */
+
+/**
+ * @param {readonly DeviceEvent[]} events oldest first
+ * @param {DeviceEvent | undefined} oldest the oldest event at hand, of those that are not wanted too
+ * @returns {Entry[]} newest first
+ */
+export function groupEvents(events, oldest) {
+  /** @type {{ kind: DeviceEvent["kind"], events: DeviceEvent[], deviceIds: Set<string> }[]} */
+  const groups = [];
+  /** The group that goes on, by kind. @type {Map<string, typeof groups[number]>} */
+  const open = new Map();
+  for (const event of events) {
+    let group = open.get(event.kind);
+    const first = group?.events[0];
+    const last = group?.events.at(-1);
+    const isNext = group !== undefined && first !== undefined && last !== undefined &&
+      event.at_ms - last.at_ms <= MAX_GAP_MS && event.at_ms - first.at_ms <= MAX_SPAN_MS &&
+      !group.deviceIds.has(event.device_id);
+    if (group === undefined || !isNext) {
+      group = { kind: event.kind, events: [], deviceIds: new Set() };
+      groups.push(group);
+      open.set(event.kind, group);
+    }
+    group.events.push(event);
+    group.deviceIds.add(event.device_id);
+  }
+  /** Kinds whose oldest group is made. @type {Set<string>} */
+  const begun = new Set();
+  const entries = groups.flatMap(({ kind, events: members }) => {
+    const first = /** @type {DeviceEvent} */ (members[0]);
+    const isCut = oldest !== undefined && oldest.id > 1 && !begun.has(kind) &&
+      first.at_ms - oldest.at_ms <= MAX_GAP_MS;
+    begun.add(kind);
+    return members.length < MIN_GROUP
+      ? members.map((event) => entryOf([event], false))
+      : [entryOf(members, isCut)];
+  });
+  return entries.sort((a, b) => newestId(b) - newestId(a));
+}
+
+/**
+ * @param {readonly DeviceEvent[]} events oldest first
+ * @returns {Entry[]} newest first, one for each
+ */
+export function singleEvents(events) {
+  return events.map((event) => entryOf([event], false)).reverse();
+}
+
+/**
+ * When devices that had gone offline were back, by the id of the event.
+ *
+ * @param {readonly DeviceEvent[]} events oldest first
+ * @returns {Map<number, number>} Unix milliseconds
+ */
+export function returnsOf(events) {
+  /** @type {Map<number, number>} */
+  const returns = new Map();
+  /** @type {Map<string, number>} */
+  const backAtMs = new Map();
+  for (let i = events.length - 1; i >= 0; i--) {
+    const { id, kind, device_id, at_ms } = /** @type {DeviceEvent} */ (events[i]);
+    const back = backAtMs.get(device_id);
+    if (kind === "online") backAtMs.set(device_id, at_ms);
+    else {
+      if (back !== undefined) returns.set(id, back);
+      backAtMs.delete(device_id);
+    }
+  }
+  return returns;
+}
+
+/**
+ * @param {readonly DeviceEvent[]} events
+ * @param {boolean} isCut
+ * @returns {Entry}
+ */
+function entryOf(events, isCut) {
+  const first = /** @type {DeviceEvent} */ (events[0]);
+  // A cut one loses its oldest members as others come.
+  const name = isCut ? "cut" : `${first.id}-${events.length > 1}`;
+  return { key: `${first.kind}-${name}`, kind: first.kind, events, isCut };
+}
+
+/** @param {Entry} entry */
+function newestId({ events }) {
+  return events.at(-1)?.id ?? 0;
 }

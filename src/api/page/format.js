@@ -8,6 +8,7 @@
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const hundredths = new Intl.NumberFormat("en", { maximumSignificantDigits: 1 });
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const clockMinutes = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
 const dayAndMinutes = new Intl.DateTimeFormat("en-GB", {
@@ -30,14 +31,60 @@ export function formatCount(value) {
 }
 
 /**
- * One decimal below 100, so that a device of one packet in ten seconds does not read as silent.
+ * One decimal below 100, more below 0.05, so that a device of one packet a minute does not look offline.
  *
  * @param {number | null} perSecond
  * @returns {string}
  */
 export function formatRate(perSecond) {
   if (perSecond === null) return UNKNOWN;
-  return perSecond === 0 || perSecond >= 99.95 ? whole.format(perSecond) : tenths.format(perSecond);
+  if (perSecond === 0 || perSecond >= 99.95) return whole.format(perSecond);
+  return (perSecond < 0.05 ? hundredths : tenths).format(perSecond);
+}
+
+/** From this interval on it is written in place of the rate, which would be near zero. */
+const MIN_INTERVAL_MS = 10_000;
+/** A device that let more of its intervals pass than this does not keep to it any more. */
+const INTERVALS_SILENT = 3;
+
+/**
+ * What a device sends: packets per second, or how often where that is seldom.
+ *
+ * @param {{ rate_10s: number | null, last_seen_ms: number, interval_ms: number | null }} device
+ * @param {number} nowMs
+ * @returns {string} as in 12.5, or every 5 min
+ */
+export function formatPace({ rate_10s, last_seen_ms, interval_ms }, nowMs) {
+  const isSeldom = interval_ms !== null && interval_ms >= MIN_INTERVAL_MS &&
+    nowMs - last_seen_ms <= INTERVALS_SILENT * interval_ms;
+  return isSeldom ? `every ${formatInterval(interval_ms)}` : formatRate(rate_10s);
+}
+
+/**
+ * @param {number} ms
+ * @returns {string} as in 90 s, 5 min, 2 h, 3 d: rounded, with two units' worth of the smaller one
+ */
+function formatInterval(ms) {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 120) return `${seconds} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 120) return `${minutes} min`;
+  const hours = Math.round(minutes / 60);
+  return hours < 48 ? `${hours} h` : `${whole.format(Math.round(hours / 24))} d`;
+}
+
+/**
+ * 0 % and 100 % are none and all: what is near them has a decimal.
+ *
+ * @param {number} part
+ * @param {number} all above zero
+ * @returns {string} as in 97 %, 99.9 %
+ */
+export function formatShare(part, all) {
+  const percent = 100 * part / all;
+  if (part === 0 || part === all || percent >= 1 && percent < 98.5) return `${Math.round(percent)} %`;
+  if (percent < 0.1) return "< 0.1 %";
+  return `${tenths.format(Math.min(percent, 99.9))} %`;
 }
 
 /**
@@ -90,7 +137,7 @@ export function formatMoment(ms, nowMs) {
 }
 
 /**
- * A device says any number is its time, so this takes any.
+ * A device may send any number as its timestamp, so this takes any.
  *
  * @param {number} ms
  * @returns {string} as in 21 Nov 2026, 14:05:09

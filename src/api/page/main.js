@@ -1,15 +1,20 @@
 /**
- * Starts the page and moves between its two views.
+ * Starts the page and moves between its views.
  *
  * @module
  */
 // @ts-check
 /// <reference lib="dom" />
 /** @import { ConnectionState } from "./connection.js" */
+/** @import { EventsView } from "./events_view.js" */
+/** @import { FleetFigures } from "./shapes.ts" */
+import { entryState, readAddress } from "./address.js";
 import { Connection } from "./connection.js";
 import { DeviceView } from "./device.js";
-import { byId, setText } from "./dom.js";
-import { formatClock, visible } from "./format.js";
+import { byId, hasSelection, serveCopyButtons, setText } from "./dom.js";
+import { FleetEvents } from "./events.js";
+import { formatClock, formatCount, visible } from "./format.js";
+import { healthOf, HEALTHY } from "./health.js";
 import { Overview } from "./overview.js";
 import { DeviceTable } from "./table.js";
 
@@ -28,16 +33,25 @@ const STATE_NAMES = {
 let clockAheadMs = 0;
 const serverNow = () => Date.now() + clockAheadMs;
 
+/** @type {"overview" | "device" | "events"} */
+let view = "overview";
 /** @type {string | undefined} */
 let deviceId;
+/** The latest. @type {FleetFigures | undefined} */
+let figures;
+let health = HEALTHY;
+/** Loaded when it is opened first. @type {EventsView | undefined} */
+let eventsView;
 let devicesBefore = -1;
 let onlineBefore = -1;
-/** How many are online, as long as that is known. @type {number | undefined} */
-let online;
 let lastFrameMs = 0;
 let refreshedAtMs = 0;
 
-const overview = new Overview({ serverNow });
+const events = new FleetEvents(() => {
+  overview.showEvents();
+  eventsView?.show();
+});
+const overview = new Overview({ serverNow, source: events });
 const table = new DeviceTable({ serverNow, onRows: watchShown });
 const device = new DeviceView({
   serverNow,
@@ -49,18 +63,17 @@ const device = new DeviceView({
 });
 const connection = new Connection({
   onFleet(frame) {
-    clockAheadMs = frame.now_ms - Date.now();
-    lastFrameMs = Date.now();
-    online = frame.online;
+    take(frame);
     overview.show(frame);
+    events.follow(frame.last_event_id);
     device.follow(frame.last_event_id);
-    showTitle();
-    if (deviceId !== undefined) return;
-    // A device came, went, or fell silent: it should be seen now, not at the next refresh.
+    if (view !== "overview") return;
+    // A device came, went, or is offline: it should be seen now, not at the next refresh.
     if (frame.devices !== devicesBefore || frame.online !== onlineBefore) refreshTable();
     devicesBefore = frame.devices;
     onlineBefore = frame.online;
   },
+  onGlance: take,
   onDevices(rows, removed) {
     table.update(rows);
     device.update(rows);
@@ -68,74 +81,117 @@ const connection = new Connection({
   },
   onState(state, message) {
     showState(state, message);
-    showTitle();
-    if (state !== "live") return;
-    overview.reload();
-    if (deviceId === undefined) refreshTable();
-    else device.reload();
+    if (state !== "live" || document.hidden) return;
+    overview.load();
+    events.load();
+    if (view === "overview") refreshTable();
+    else if (view === "device") device.reload();
+    else if (eventsView === undefined) openEvents();
   },
 });
 
 document.addEventListener("click", (event) => {
   const link = event.target instanceof Element ? event.target.closest("a") : null;
   const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
-  if (link === null || !isPlain || link.origin !== location.origin || link.pathname !== "/") return;
+  if (link === null || !isPlain || link.origin !== location.origin) return;
+  // The pointer has marked text in it.
+  if (event.detail > 0 && hasSelection(link)) return event.preventDefault();
+  if (link.pathname !== "/") return;
   event.preventDefault();
-  // Back to the list as it was left, where that is one step away.
-  if (link.search === "" && deviceId !== undefined && history.state === "from-list") return history.back();
-  history.pushState(link.search && "from-list", "", link.href);
+  // Back to the list as it was left, where that is some steps away.
+  const { depth } = entryState();
+  if (link.search === "" && view === "device" && depth !== undefined) return history.go(-depth);
+  history.pushState(view === "overview" && link.search ? { depth: 1 } : {}, "", link.href);
   moved();
   scrollTo(0, 0);
 });
 addEventListener("popstate", moved);
-document.addEventListener("visibilitychange", showTitle);
+serveCopyButtons();
 setInterval(() => {
   if (document.hidden) return;
-  overview.tick();
-  table.tick();
+  if (view === "overview") {
+    overview.tick();
+    table.tick();
+  }
+  eventsView?.tick();
   device.tick();
   if (connection.state === "live" && performance.now() - refreshedAtMs > REFRESH_MS) refreshTable();
 }, 1000);
 route();
 
+/** @param {FleetFigures} latest */
+function take(latest) {
+  clockAheadMs = latest.now_ms - Date.now();
+  lastFrameMs = Date.now();
+  figures = latest;
+  health = healthOf(latest);
+  showState(connection.state, connection.message);
+}
+
 /** As after a page load, who listens or tabs begins with what is new. */
 function moved() {
+  const [viewBefore, deviceBefore] = [view, deviceId];
   route();
-  byId(deviceId === undefined ? "overview" : "device").focus({ preventScroll: true });
+  if (view !== viewBefore || deviceId !== deviceBefore) byId(view).focus({ preventScroll: true });
 }
 
 function route() {
-  deviceId = new URLSearchParams(location.search).get("device") ?? undefined;
-  byId("overview").hidden = deviceId !== undefined;
-  byId("device").hidden = deviceId === undefined;
+  const query = readAddress();
+  deviceId = query.get("device") ?? undefined;
+  view = deviceId !== undefined ? "device" : query.get("view") === "events" ? "events" : "overview";
+  for (const id of ["overview", "device", "events"]) byId(id).hidden = id !== view;
   device.open(deviceId);
-  if (deviceId === undefined) {
+  openEvents();
+  if (view === "overview") {
+    overview.readAddress();
     table.readAddress();
     table.load();
-    watchShown(table.deviceIds);
-  } else {
-    connection.watch([deviceId]);
   }
+  watchShown(table.deviceIds);
   showTitle();
 }
 
-/** What a tab that is not seen says must not grow old: it has no connection then. */
+async function openEvents() {
+  if (view === "events" && eventsView === undefined) {
+    // One that cannot be loaded is tried again when the connection is back.
+    const module = await import("./events_view.js").catch(() => undefined);
+    if (module === undefined) return;
+    eventsView ??= new module.EventsView({ serverNow, source: events });
+  }
+  eventsView?.open(view === "events");
+}
+
 function showTitle() {
-  const { state } = connection;
-  const isKnown = state === "live" && !document.hidden && online !== undefined;
-  const view = deviceId !== undefined ? visible(deviceId) : isKnown ? `${online} online` : "Fleet";
-  const trouble = state === "lost" || state === "store-down" ? `${STATE_NAMES[state]} · ` : "";
-  const title = `${trouble}${view} · Tally`;
+  const isKnown = connection.state === "live" && figures !== undefined;
+  const name = deviceId !== undefined ? visible(deviceId) : view === "events" ? "Events" : fleetName(isKnown);
+  const trouble = troubleNow();
+  const title = `${trouble === "" ? "" : `${trouble} · `}${name} · Tally`;
   if (document.title !== title) document.title = title;
+  const icon = /** @type {HTMLLinkElement} */ (byId("icon"));
+  const href = trouble === "" ? "/page/icon.svg" : "/page/icon_alert.svg";
+  if (icon.getAttribute("href") !== href) icon.href = href;
+}
+
+/** @param {boolean} isKnown */
+function fleetName(isKnown) {
+  if (!isKnown || figures === undefined) return "Fleet";
+  const online = formatCount(figures.online);
+  return health.level === "ok" ? `${online} online` : `${online} of ${formatCount(figures.devices)} online`;
+}
+
+function troubleNow() {
+  const { state } = connection;
+  if (state === "lost" || state === "store-down") return STATE_NAMES[state];
+  return state === "live" ? health.name : "";
 }
 
 /** @param {readonly string[]} deviceIds */
 function watchShown(deviceIds) {
-  if (deviceId === undefined) connection.watch(deviceIds);
+  connection.watch(view === "overview" ? deviceIds : deviceId !== undefined ? [deviceId] : []);
 }
 
 function refreshTable() {
-  if (deviceId !== undefined || document.hidden) return;
+  if (view !== "overview" || document.hidden) return;
   refreshedAtMs = performance.now();
   table.refresh();
 }
@@ -145,12 +201,14 @@ function refreshTable() {
  * @param {string} message
  */
 function showState(state, message) {
+  const isLive = state === "live";
   const mark = byId("connection");
   mark.dataset.state = document.body.dataset.state = state;
-  setText(mark, STATE_NAMES[state]);
+  mark.dataset.level = document.body.dataset.level = isLive ? health.level : "ok";
+  const trouble = isLive && health.name !== "" ? `, ${health.name.toLowerCase()}` : "";
+  setText(mark, STATE_NAMES[state] + trouble);
   const since = lastFrameMs === 0 ? "" : ` What you see is from ${formatClock(lastFrameMs, true)}.`;
   const notice = byId("notice");
-  notice.hidden = state === "live" || state === "connecting";
   if (state === "lost") {
     setText(notice, `The connection to Tally is lost.${since} Trying again…`);
   } else if (state === "store-down") {
@@ -159,5 +217,8 @@ function showState(state, message) {
       notice,
       `The api cannot reach its store${reason}.${since} It goes on by itself when the store is back.`,
     );
-  }
+  } else if (isLive) setText(notice, health.message);
+  notice.dataset.level = isLive ? health.level : "alarm";
+  notice.hidden = isLive ? health.level === "ok" : state === "connecting";
+  showTitle();
 }

@@ -5,47 +5,71 @@
  */
 // @ts-check
 /// <reference lib="dom" />
+/** @import { Point } from "./chart.js" */
+/** @import { FleetEvents } from "./events.js" */
 /** @import { FleetFrame, FleetReport, HistoryPoint, Instance } from "./shapes.ts" */
+import { changeAddress, readAddress } from "./address.js";
 import { request } from "./api.js";
 import { Chart } from "./chart.js";
-import { byId, setFigure, setText } from "./dom.js";
-import { Silences } from "./events.js";
-import { formatCount, formatDuration, formatRate } from "./format.js";
+import { byId, check, checkedValue, setFigure, setText } from "./dom.js";
+import { EventList } from "./event_list.js";
+import { formatCount, formatDuration, formatRate, formatShare } from "./format.js";
 
 /** The minutes and hours shown are at most this old; seconds come with each frame. */
 const HISTORY_REFRESH_MS = 15_000;
-const SECONDS_SHOWN = 900, MIN_SECONDS = 120;
+const SECONDS_SHOWN = 900;
 /** More of them would only stand between the keyboard and the table. */
 const EVENTS_SHOWN = 12;
+/** The rate of a period that has just begun is that of the seconds before, or one packet would be a peak. */
+const LEAST_MS = { minutes: 10_000, hours: 60_000 };
+/** A chart of a fleet that is new spans at least so many seconds. */
+const MIN_SECONDS = 120;
+const STEPS_MS = { seconds: 1000, minutes: 60_000, hours: 3_600_000 };
 
 /** The parts of the page about the whole fleet. */
 export class Overview {
   #chart = new Chart(byId("fleet-chart"));
-  /** @type {FleetReport["history"] | undefined} */
+  /** As read at one moment. @type {FleetReport["history"] | undefined} */
   #history;
+  /** Those of the history, and what frames added to them. @type {readonly HistoryPoint[]} */
+  #seconds = [];
   /** @type {Promise<void> | undefined} */
   #loading;
   #loadedAtMs = 0;
   #events;
+  #source;
 
-  /** @param {{ serverNow: () => number }} options by the api's clock, Unix milliseconds */
-  constructor({ serverNow }) {
-    this.#events = new Silences({
+  /** @param {{ serverNow: () => number, source: FleetEvents }} options by the api's clock, Unix milliseconds */
+  constructor({ serverNow, source }) {
+    this.#source = source;
+    this.#events = new EventList({
       list: "fleet-events",
       none: "no-fleet-events",
-      limit: EVENTS_SHOWN,
+      held: "fleet-events-held",
+      isFleet: true,
       serverNow,
     });
-    this.#events.open(undefined);
-    byId("fleet-range").addEventListener("change", () => this.#draw());
-    const copy = byId("copy");
-    // Only pages from https or this very machine may write to the clipboard.
-    copy.hidden = navigator.clipboard === undefined;
-    copy.addEventListener("click", async () => {
-      const copied = navigator.clipboard.writeText(byId("send-command").textContent ?? "");
-      setText(copy, await copied.then(() => "Copied", () => "Not allowed"));
-      setTimeout(() => setText(copy, "Copy"), 2_000);
+    byId("fleet-range").addEventListener("change", () => {
+      const range = this.#range();
+      changeAddress({ range: range === "seconds" ? "" : range }, { push: true });
+      this.#draw();
     });
+  }
+
+  /** Takes the chart's range from the address bar. */
+  readAddress() {
+    check("fleet-range", readAddress().get("range") ?? "");
+    this.#draw();
+    this.showEvents();
+  }
+
+  /** Shows what the source of events has. */
+  showEvents() {
+    if (byId("overview").hidden || !this.#source.isLoaded) return;
+    const { events, hasOlder } = this.#source;
+    const entries = this.#events.show(events, EVENTS_SHOWN);
+    // Of a large outage the newest page is one entry: how many devices it has, older ones tell.
+    if (hasOlder && entries <= EVENTS_SHOWN) this.#source.loadOlder();
   }
 
   /** @param {FleetFrame} frame */
@@ -54,9 +78,12 @@ export class Overview {
     byId("empty").hidden = !isEmpty;
     byId("filled").hidden = isEmpty;
     setFigure(byId("online"), formatCount(frame.online));
-    setText(byId("online-note"), `of ${formatCount(frame.devices)}`);
+    const share = isEmpty
+      ? ""
+      : `${formatShare(frame.online, frame.devices)} of ${formatCount(frame.devices)}`;
+    setText(byId("online-note"), share);
     setFigure(byId("offline"), formatCount(frame.offline));
-    setText(byId("offline-note"), `silent for over ${formatDuration(frame.offline_after_ms)}`);
+    setText(byId("offline-note"), `no packet for over ${formatDuration(frame.offline_after_ms)}`);
     setFigure(byId("rate"), formatRate(frame.rate_10s));
     setText(byId("rate-note"), `${formatRate(frame.rate_1m)} over a minute`);
     setFigure(byId("count"), formatCount(frame.count));
@@ -64,10 +91,10 @@ export class Overview {
     if (isEmpty) {
       const target = targetFlag(frame.instances[0]?.ingest_address);
       setText(byId("send-command"), `deno task send${target}`);
+      byId("copy").dataset.copy = `deno task send${target}`;
       setText(byId("simulate-command"), `deno task simulate${target}`);
       return;
     }
-    this.#events.follow(frame.last_event_id);
     if (performance.now() - this.#loadedAtMs > HISTORY_REFRESH_MS) this.load();
     if (this.#append(frame.seconds) && this.#range() === "seconds") this.#draw();
   }
@@ -77,13 +104,7 @@ export class Overview {
     this.#events.tick();
   }
 
-  /** Reads history and events anew; keeps what is there if that fails, as frames will say why. */
-  reload() {
-    this.#events.load();
-    this.load();
-  }
-
-  /** Reads the history anew. */
+  /** Reads the history anew; keeps what is there if that fails, as frames will say why. */
   load() {
     this.#loading ??= this.#load().finally(() => this.#loading = undefined);
   }
@@ -94,6 +115,7 @@ export class Overview {
     const report = await request("/fleet").catch(() => undefined);
     if (report === undefined) return;
     this.#history = report.history;
+    this.#seconds = report.history.seconds;
     this.#draw();
   }
 
@@ -102,17 +124,16 @@ export class Overview {
    * @returns {boolean} true if there are new ones
    */
   #append(seconds) {
-    const history = this.#history;
     const first = seconds[0];
-    if (history === undefined || first === undefined) return false;
-    const lastBefore = history.seconds.at(-1)?.start_ms ?? 0;
+    if (this.#history === undefined || first === undefined) return false;
+    const lastBefore = this.#seconds.at(-1)?.start_ms ?? 0;
     // Frames were missed: only the api knows what lies between.
     if (first.start_ms > lastBefore + 1000) {
       this.load();
       return false;
     }
-    const before = history.seconds.filter((point) => point.start_ms < first.start_ms);
-    this.#history = { ...history, seconds: [...before, ...seconds].slice(-SECONDS_SHOWN) };
+    const before = this.#seconds.filter((point) => point.start_ms < first.start_ms);
+    this.#seconds = [...before, ...seconds].slice(-SECONDS_SHOWN);
     return (seconds.at(-1)?.start_ms ?? 0) > lastBefore;
   }
 
@@ -120,11 +141,9 @@ export class Overview {
     const history = this.#history;
     if (history === undefined) return;
     const range = this.#range();
-    const stepMs = { seconds: 1000, minutes: 60_000, hours: 3_600_000 }[range];
     this.#chart.draw({
-      // The last one is not over: it would always look like a drop.
-      points: (range === "seconds" ? sinceFirst(history) : history[range]).slice(0, -1),
-      stepMs,
+      points: fleetPoints(range === "seconds" ? { ...history, seconds: [...this.#seconds] } : history, range),
+      stepMs: STEPS_MS[range],
       form: "area",
       value: (packets, ms) => packets * 1000 / ms,
       format: formatRate,
@@ -134,8 +153,7 @@ export class Overview {
 
   /** @returns {"seconds" | "minutes" | "hours"} */
   #range() {
-    const checked = byId("fleet-range").querySelector("input:checked");
-    return /** @type {any} */ (checked).value;
+    return /** @type {any} */ (checkedValue("fleet-range"));
   }
 
   /** @param {FleetFrame} frame */
@@ -154,6 +172,40 @@ export class Overview {
 }
 
 /**
+ * Points of the chart: packets per period, the running one as a rate over the time that has passed.
+ *
+ * @param {FleetReport["history"]} history as read at one moment
+ * @param {"seconds" | "minutes" | "hours"} range
+ * @returns {readonly Point[]} oldest first
+ */
+function fleetPoints(history, range) {
+  // The second going on is over before it is shown: figures are up to a second old.
+  if (range === "seconds") return sinceFirst(history).slice(0, -1);
+  const periods = history[range];
+  const running = runningPeriod(history, range);
+  return running === undefined ? periods.slice(0, -1) : [...periods.slice(0, -1), running];
+}
+
+/**
+ * @param {FleetReport["history"]} history
+ * @param {"minutes" | "hours"} range
+ * @returns {Point | undefined} undefined in the fleet's first second
+ */
+function runningPeriod({ seconds, ...history }, range) {
+  const period = history[range].at(-1);
+  if (period === undefined) return undefined;
+  const { start_ms, packets } = period;
+  const passedMs = history.until_ms - start_ms;
+  if (passedMs >= LEAST_MS[range]) return { start_ms, packets, ms: passedMs, isRunning: true };
+  const first = isNew({ seconds, hours: history.hours })
+    ? seconds.findIndex(({ packets }) => packets > 0)
+    : 0;
+  const recent = seconds.slice(Math.max(0, first), -1).slice(-LEAST_MS[range] / 1000);
+  if (recent.length === 0) return undefined;
+  return { start_ms, packets: sumOf(recent), ms: recent.length * 1000, isRunning: true };
+}
+
+/**
  * Of a fleet that is new, the seconds since it began: a quarter of an hour of nothing would hide them.
  *
  * @param {FleetReport["history"]} history
@@ -161,10 +213,14 @@ export class Overview {
  */
 function sinceFirst({ seconds, hours }) {
   const first = seconds.findIndex(({ packets }) => packets > 0);
-  const isNew = sumOf(hours) <= sumOf(seconds);
-  return isNew && first >= 0
+  return isNew({ seconds, hours }) && first >= 0
     ? seconds.slice(Math.max(0, Math.min(first, seconds.length - MIN_SECONDS)))
     : seconds;
+}
+
+/** @param {Pick<FleetReport["history"], "seconds" | "hours">} history */
+function isNew({ seconds, hours }) {
+  return sumOf(hours) <= sumOf(seconds);
 }
 
 /** @param {readonly HistoryPoint[]} points */
@@ -173,7 +229,7 @@ function sumOf(points) {
 }
 
 /**
- * What sends packets needs to be told where to, unless that is where it sends by itself.
+ * The flag for programs that send packets, unless the ingest is where they send by default.
  *
  * @param {string | undefined} ingestAddress
  * @returns {string}
@@ -196,7 +252,7 @@ function showInstance(item, instance, nowMs) {
   const find = (selector) => /** @type {Element} */ (item.querySelector(selector));
   setText(find("b"), instance.ingest_address);
   const silentMs = nowMs - instance.reported_ms;
-  const silence = silentMs >= 4000 ? `, last heard ${formatDuration(silentMs)} ago` : "";
+  const silence = silentMs >= 4000 ? `, last report ${formatDuration(silentMs)} ago` : "";
   setText(find(".instance-name span"), `${instance.host}, process ${instance.pid}${silence}`);
   setText(find("[data-of=rate]"), formatRate(instance.rate));
   setText(find("[data-of=streams]"), formatCount(instance.streams));

@@ -19,6 +19,9 @@ export type DevicePage = z.infer<typeof schemas.DeviceList>;
 /** `/devices/{id}/history`. */
 export type DeviceHistory = z.infer<typeof schemas.DeviceHistory>;
 
+/** `/histories`. */
+export type DeviceHistories = z.infer<typeof schemas.DeviceHistories>;
+
 /** `/events`. */
 export type EventList = z.infer<typeof schemas.DeviceEventList>;
 
@@ -27,6 +30,9 @@ export type DeviceEvent = EventList["events"][number];
 
 /** `/fleet`. */
 export type FleetReport = z.infer<typeof schemas.FleetFigures>;
+
+/** The fleet's figures, as both have them. */
+export type FleetFigures = Omit<FleetReport, "history">;
 
 /** A `fleet` frame of `/live`. */
 export type FleetFrame = z.infer<typeof schemas.LiveFleetFigures>;

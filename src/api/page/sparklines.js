@@ -5,44 +5,66 @@
  */
 // @ts-check
 /// <reference lib="dom" />
-/** @import { DeviceHistory } from "./shapes.ts" */
-import { deviceUrl, request } from "./api.js";
+/** @import { DeviceHistories, DeviceRow } from "./shapes.ts" */
+import { request } from "./api.js";
 import { sparkline } from "./chart.js";
 
 const MINUTES = 30;
 const HEIGHT = 20;
-/** Enough that they arrive within a blink, few enough to leave connections to the page's other requests. */
-const REQUESTS_AT_ONCE = 3;
+/** As many as the api takes at a time. */
+const MAX_IDS = 200;
 /** Some pages of the table, so that going back shows them at once. */
 const MAX_KEPT = 500;
 
-/** Reads histories for the rows shown, a few at a time, and draws them. */
+/** Reads histories for the rows shown, all in one request, and draws them. */
 export class Sparklines {
   /** Minutes that are over, by device. @type {Map<string, { minute: number, packets: number[] }>} */
   #kept = new Map();
-  /** @type {Map<string, Element>} */
-  #wanted = new Map();
-  #underWay = 0;
+  #isLoading = false;
+  /** Requested while a request was in flight. @type {readonly string[] | undefined} */
+  #next;
+  #onLoaded;
 
-  /**
-   * Draws what is known of these devices, and gets the rest.
-   *
-   * @param {ReadonlyMap<string, Element>} cells the svg for each device shown
-   */
-  want(cells) {
+  /** @param {() => void} onLoaded called when there is more to draw */
+  constructor(onLoaded) {
+    this.#onLoaded = onLoaded;
+  }
+
+  /** @param {readonly string[]} deviceIds the devices shown, whose histories to read where they are not known */
+  async want(deviceIds) {
     const minute = currentMinute();
-    this.#wanted = new Map([...cells].filter(([deviceId]) => this.#kept.get(deviceId)?.minute !== minute));
-    this.#fetchNext();
+    const missing = deviceIds.filter((id) => this.#kept.get(id)?.minute !== minute).slice(0, MAX_IDS);
+    if (missing.length === 0) return;
+    if (this.#isLoading) return void (this.#next = deviceIds);
+    this.#isLoading = true;
+    const query = missing.map((id) => `devices=${encodeURIComponent(id)}`).join("&");
+    /** @type {DeviceHistories | undefined} */
+    const answer = await request(`/histories?${query}`).catch(() => undefined);
+    const found = new Map(answer?.histories.map(({ device_id, minutes }) => [device_id, minutes]));
+    for (const id of missing) {
+      const before = this.#kept.get(id)?.packets ?? [];
+      this.#kept.delete(id);
+      // What failed is not tried again before the next minute.
+      this.#kept.set(id, { minute, packets: found.get(id)?.slice(-MINUTES, -1) ?? before });
+    }
+    for (const id of this.#kept.keys()) {
+      if (this.#kept.size <= MAX_KEPT) break;
+      this.#kept.delete(id);
+    }
+    this.#isLoading = false;
+    this.#onLoaded();
+    const next = this.#next;
+    this.#next = undefined;
+    if (next !== undefined) this.want(next);
   }
 
   /**
    * @param {Element} cell
-   * @param {string} deviceId
-   * @param {number | null} rate packets/s now, which the bar of this minute stands for
+   * @param {DeviceRow} device whose rate of the last minute stands for this one
    */
-  draw(cell, deviceId, rate) {
-    const past = this.#kept.get(deviceId)?.packets ?? [];
-    const bars = [...past, (rate ?? 0) * 60];
+  draw(cell, { device_id, rate_1m }) {
+    const past = this.#kept.get(device_id)?.packets ?? [];
+    const bars = [...past, rate_1m * 60];
     const path = sparkline(bars, HEIGHT);
     const lastBar = path.lastIndexOf("M");
     const shift = `translate(${(MINUTES - bars.length) * 3} 0)`;
@@ -51,31 +73,6 @@ export class Sparklines {
     setIfChanged(nowPath, "d", path.slice(lastBar));
     setIfChanged(pastPath, "transform", shift);
     setIfChanged(nowPath, "transform", shift);
-  }
-
-  #fetchNext() {
-    while (this.#underWay < REQUESTS_AT_ONCE) {
-      const next = this.#wanted.keys().next();
-      if (next.done) return;
-      this.#wanted.delete(next.value);
-      this.#underWay++;
-      this.#fetch(next.value).finally(() => {
-        this.#underWay--;
-        this.#fetchNext();
-      });
-    }
-  }
-
-  /** @param {string} deviceId */
-  async #fetch(deviceId) {
-    /** @type {DeviceHistory | undefined} */
-    const history = await request(deviceUrl(deviceId, "/history")).catch(() => undefined);
-    const before = this.#kept.get(deviceId)?.packets ?? [];
-    this.#kept.delete(deviceId);
-    // One that failed is not tried again before the next minute.
-    const packets = history?.minutes.slice(-MINUTES, -1).map((point) => point.packets) ?? before;
-    this.#kept.set(deviceId, { minute: currentMinute(), packets });
-    if (this.#kept.size > MAX_KEPT) this.#kept.delete(/** @type {string} */ (this.#kept.keys().next().value));
   }
 }
 

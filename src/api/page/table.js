@@ -6,14 +6,29 @@
 // @ts-check
 /// <reference lib="dom" />
 /** @import { DevicePage, DeviceRow } from "./shapes.ts" */
-import { devicePage, request } from "./api.js";
-import { byId, setStatus, setText, watchUse } from "./dom.js";
-import { formatAgo, formatCount, formatRate, payloadBytes, UNKNOWN, visible } from "./format.js";
+import { changeAddress, entryState, readAddress } from "./address.js";
+import { ApiError, request } from "./api.js";
+import {
+  byId,
+  check,
+  checkedValue,
+  fillId,
+  fromTemplate,
+  openOnClick,
+  setStatus,
+  setText,
+  watchUse,
+} from "./dom.js";
+import { formatAgo, formatCount, formatPace, payloadBytes, UNKNOWN, visible } from "./format.js";
 import { Sparklines } from "./sparklines.js";
 
 const ROWS = 50;
 const SEARCH_DELAY_MS = 150;
 const PREVIEW_BYTES = 24;
+/** More devices than this are not skipped by the api. */
+const MAX_PAGE = 20_000;
+/** Cursors kept with an entry of the browser's history. */
+const MAX_CURSORS = 100;
 
 /**
  * @typedef {object} Row
@@ -25,87 +40,104 @@ const PREVIEW_BYTES = 24;
  * @property {(deviceIds: readonly string[]) => void} onRows called when other devices are shown
  */
 
-/** Filters, order and place are those of the address bar, except for the place: it is gone with the page. */
+/** Search, filter, order and page are those of the address bar. */
 export class DeviceTable {
   #options;
   #table = byId("devices");
   #body = /** @type {HTMLTableSectionElement} */ (byId("devices").querySelector("tbody"));
-  #isUsed = watchUse(this.#body);
-  #prefix = /** @type {HTMLInputElement} */ (byId("prefix"));
+  #isUsed = watchUse(this.#body, () => this.#release());
+  #search = /** @type {HTMLInputElement} */ (byId("search"));
   #sort = "id";
   #order = "asc";
-  /** Cursors of the pages before this one and of this one; the first page has none. @type {string[]} */
-  #cursors = [];
-  /** @type {string | null} */
-  #nextCursor = null;
+  /** From 1. */
+  #page = 1;
+  /** By page number: with one a page goes on where the page before ended, however devices moved since. */
+  #cursors = /** @type {Record<number, string>} */ ({});
   /** @type {Map<string, Row>} */
   #rows = new Map();
-  #sparklines = new Sparklines();
+  #sparklines = new Sparklines(() => this.#drawSparklines());
   /** @type {AbortController | undefined} */
   #loading;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #searching;
+  /** The reader types, and "back" goes to what was before all of it. */
+  #isTyping = false;
 
   /** @param {TableOptions} options */
   constructor(options) {
     this.#options = options;
+    openOnClick(this.#body, "tr");
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
-    this.#prefix.addEventListener("input", () => {
+    this.#search.addEventListener("blur", () => this.#isTyping = false);
+    this.#search.addEventListener("input", () => {
       clearTimeout(this.#searching);
-      this.#searching = setTimeout(() => this.#startOver(), SEARCH_DELAY_MS);
+      this.#searching = setTimeout(() => {
+        // Meanwhile the reader went on to another view.
+        if (byId("overview").hidden) return;
+        this.#startOver(!this.#isTyping);
+        this.#isTyping = true;
+      }, SEARCH_DELAY_MS);
     });
     byId("status").addEventListener("change", () => this.#startOver());
     byId("clear").addEventListener("click", () => {
-      this.#setFilters("", "");
-      this.#prefix.focus();
+      this.#search.value = "";
+      check("status", "");
+      this.#search.focus();
       this.#startOver();
     });
     for (const header of this.#headers()) {
       header.querySelector("button")?.addEventListener("click", () => this.#sortBy(header));
     }
-    byId("next").addEventListener("click", () => {
-      if (this.#nextCursor !== null) this.#turnTo([...this.#cursors, this.#nextCursor]);
-    });
-    byId("previous").addEventListener("click", () => this.#turnTo(this.#cursors.slice(0, -1)));
+    byId("next").addEventListener("click", () => this.#turnTo(this.#page + 1));
+    byId("previous").addEventListener("click", () => this.#turnTo(this.#page - 1));
   }
 
-  /** Takes filters and order from the address bar. */
+  /** Takes search, filter, order and page from the address bar. */
   readAddress() {
-    const before = this.#query().toString();
-    const query = new URLSearchParams(location.search);
-    // As the field would have it: typed by hand it may be anything.
-    this.#setFilters((query.get("prefix") ?? "").slice(0, this.#prefix.maxLength), query.get("status") ?? "");
+    clearTimeout(this.#searching);
+    const query = readAddress();
+    // As the field would have it: typed by hand it may be anything. Addresses of before have a prefix.
+    const search = (query.get("search") ?? query.get("prefix") ?? "").slice(0, this.#search.maxLength);
+    if (this.#search.value !== search) this.#search.value = search;
+    check("status", query.get("status") ?? "");
     const header = this.#headers().find(({ dataset }) => dataset.sort === query.get("sort"));
     this.#sort = header?.dataset.sort ?? "id";
     this.#order = query.get("order") === "desc" ? "desc" : "asc";
-    if (this.#query().toString() !== before) this.#cursors = [];
+    const page = Number(query.get("page"));
+    this.#page = Number.isSafeInteger(page) && page > 1 ? Math.min(page, MAX_PAGE) : 1;
+    this.#cursors = entryState().cursors ?? {};
     this.#showOrder();
   }
 
   /**
    * Reads this page of the table anew.
    *
-   * @param {{ announce?: boolean }} [how] whether to say the result aloud, as a reader asked for it
+   * @param {{ announce?: boolean }} [how] whether to announce the result, as the reader requested it
    */
   async load({ announce = false } = {}) {
     this.#loading?.abort();
     const loading = this.#loading = new AbortController();
     const query = this.#query();
     query.set("limit", String(ROWS));
-    const cursor = this.#cursors.at(-1);
+    const cursor = this.#cursors[this.#page];
     if (cursor !== undefined) query.set("cursor", cursor);
+    else if (this.#page > 1) query.set("offset", String((this.#page - 1) * ROWS));
     try {
       /** @type {DevicePage} */
       const page = await request(`/devices?${query}`, { signal: loading.signal });
       this.#show(page, announce);
-    } catch {
-      // Rows stay as they are: the connection says what is wrong, and rows are read anew when it is over.
+    } catch (error) {
+      // Rows stay as they are: the notice shows what is wrong, and rows are read anew when it is over. But
+      // an api of another version may not know the cursor.
+      if (!(error instanceof ApiError) || error.status !== 400 || cursor === undefined) return;
+      this.#cursors = {};
+      this.load({ announce });
     } finally {
       if (this.#loading === loading) this.#loading = undefined;
     }
   }
 
-  /** Reads anew what may have moved, unless that was asked for already. */
+  /** Reads anew what may have moved, unless a request is in flight. */
   refresh() {
     if (this.#loading === undefined) this.load();
   }
@@ -128,7 +160,15 @@ export class DeviceTable {
   /** Moves the times on. */
   tick() {
     for (const row of this.#rows.values()) this.#fillTime(row);
-    this.#sparklines.want(new Map([...this.#rows].map(([id, row]) => [id, row.element])));
+    this.#sparklines.want(this.deviceIds);
+    if (!byId("held").hidden && !this.#isUsed()) this.#release();
+  }
+
+  /** What has waited is shown. */
+  #release() {
+    if (byId("held").hidden) return;
+    byId("held").hidden = true;
+    this.load();
   }
 
   /**
@@ -136,14 +176,23 @@ export class DeviceTable {
    * @param {boolean} announce
    */
   #show({ devices, total, next_cursor }, announce) {
-    this.#nextCursor = next_cursor;
-    // A page that became empty as devices were deleted: the one before has what is left.
-    if (devices.length === 0 && this.#cursors.length > 0) return this.#turnTo(this.#cursors.slice(0, -1));
-    // Rows do not move away under a pointer or a focus, unless a reader asked for others.
-    const isHeld = !announce && this.#rows.size > 0 && this.#isUsed();
+    // A page that became empty as devices were deleted, or an address of long ago: the last one is shown.
+    const lastPage = Math.max(1, Math.ceil(total / ROWS));
+    if (devices.length === 0 && this.#page > lastPage) {
+      this.#page = lastPage;
+      changeAddress({ page: pageText(lastPage) }, { cursors: this.#cursors });
+      return void this.load({ announce });
+    }
+    const next = this.#page + 1;
+    if (next_cursor === null) delete this.#cursors[next];
+    else this.#cursors[next] = next_cursor;
+    // Rows do not move away under a pointer or a focus, unless the reader requested others.
+    const isSame = devices.map(({ device_id }) => device_id).join("\n") === this.deviceIds.join("\n");
+    const isHeld = !announce && !isSame && this.#rows.size > 0 && this.#isUsed();
+    byId("held").hidden = !isHeld;
     if (isHeld) this.update(devices);
     else this.#replaceRows(devices);
-    const first = this.#cursors.length * ROWS + 1;
+    const first = (this.#page - 1) * ROWS + 1;
     const position = devices.length === 0
       ? "No devices"
       : `${formatCount(first)}–${formatCount(first + devices.length - 1)} of ${formatCount(total)}`;
@@ -152,7 +201,7 @@ export class DeviceTable {
     byId("none").hidden = total > 0;
     this.#table.hidden = total === 0;
     /** @type {HTMLButtonElement} */ (byId("next")).disabled = next_cursor === null;
-    /** @type {HTMLButtonElement} */ (byId("previous")).disabled = this.#cursors.length === 0;
+    /** @type {HTMLButtonElement} */ (byId("previous")).disabled = this.#page === 1;
   }
 
   /** @param {readonly DeviceRow[]} devices */
@@ -160,7 +209,7 @@ export class DeviceTable {
     const before = this.#rows;
     this.#rows = new Map();
     for (const device of devices) {
-      const row = before.get(device.device_id) ?? this.#newRow(device);
+      const row = before.get(device.device_id) ?? newRow(device);
       row.device = device;
       this.#rows.set(device.device_id, row);
     }
@@ -173,26 +222,12 @@ export class DeviceTable {
     this.#options.onRows(this.deviceIds);
   }
 
-  /**
-   * @param {DeviceRow} device
-   * @returns {Row}
-   */
-  #newRow(device) {
-    const template = /** @type {HTMLTemplateElement} */ (byId("row"));
-    const element = /** @type {HTMLTableRowElement} */ (template.content.firstElementChild?.cloneNode(true));
-    const link = /** @type {HTMLAnchorElement} */ (element.querySelector("a"));
-    link.href = devicePage(device.device_id);
-    setText(/** @type {Element} */ (link.firstElementChild), visible(device.device_id));
-    return { element, device };
-  }
-
   /** @param {Row} row */
   #fill(row) {
     const { element, device } = row;
-    const [status, , rate, spark, count, , payload] = element.cells;
+    const [status, , , spark, count, , payload] = element.cells;
     setStatus(/** @type {any} */ (status?.firstElementChild), device.status);
-    setText(/** @type {any} */ (rate), formatRate(device.rate_10s));
-    this.#sparklines.draw(/** @type {any} */ (spark?.firstElementChild), device.device_id, device.rate_10s);
+    this.#sparklines.draw(/** @type {any} */ (spark?.firstElementChild), device);
     setText(/** @type {any} */ (count), formatCount(device.count));
     setText(/** @type {any} */ (payload?.firstElementChild), preview(device.payload));
     this.#fillTime(row);
@@ -200,7 +235,15 @@ export class DeviceTable {
 
   /** @param {Row} row */
   #fillTime({ element, device }) {
-    setText(/** @type {any} */ (element.cells[5]), formatAgo(device.last_seen_ms, this.#options.serverNow()));
+    const now = this.#options.serverNow();
+    setText(/** @type {any} */ (element.cells[2]), formatPace(device, now));
+    setText(/** @type {any} */ (element.cells[5]), formatAgo(device.last_seen_ms, now));
+  }
+
+  #drawSparklines() {
+    for (const { element, device } of this.#rows.values()) {
+      this.#sparklines.draw(/** @type {any} */ (element.cells[3]?.firstElementChild), device);
+    }
   }
 
   /** @param {HTMLElement} header */
@@ -219,44 +262,56 @@ export class DeviceTable {
     }
   }
 
-  #startOver() {
-    const query = this.#query().toString();
-    history.replaceState(null, "", query ? `/?${query}` : "/");
-    this.#turnTo([]);
-  }
-
-  /** @param {string[]} cursors */
-  #turnTo(cursors) {
-    this.#cursors = cursors;
+  /** @param {boolean} [push] whether "back" leads to what is shown now */
+  #startOver(push = true) {
+    this.#page = 1;
+    this.#cursors = {};
+    const query = this.#query();
+    const names = ["search", "status", "sort", "order"];
+    const changes = Object.fromEntries(names.map((name) => [name, query.get(name) ?? ""]));
+    changeAddress({ ...changes, prefix: "", page: "" }, { push });
     this.load({ announce: true });
   }
 
-  /** What differs from the first page of all devices. */
+  /** @param {number} page */
+  #turnTo(page) {
+    this.#page = page;
+    const near = Object.entries(this.#cursors).slice(-MAX_CURSORS);
+    this.#cursors = Object.fromEntries(near);
+    changeAddress({ page: pageText(page) }, { push: true, cursors: this.#cursors });
+    this.load({ announce: true });
+  }
+
+  /** What differs from all devices by id. */
   #query() {
     const query = new URLSearchParams();
-    const checked = /** @type {HTMLInputElement} */ (byId("status").querySelector("input:checked"));
-    if (this.#prefix.value !== "") query.set("prefix", this.#prefix.value);
-    if (checked.value !== "") query.set("status", checked.value);
+    const status = checkedValue("status");
+    if (this.#search.value !== "") query.set("search", this.#search.value);
+    if (status !== "") query.set("status", status);
     if (this.#sort !== "id") query.set("sort", this.#sort);
     if (this.#order !== "asc") query.set("order", this.#order);
     return query;
-  }
-
-  /**
-   * @param {string} prefix
-   * @param {string} status
-   */
-  #setFilters(prefix, status) {
-    this.#prefix.value = prefix;
-    for (const input of byId("status").querySelectorAll("input")) {
-      input.checked = input.value === (["online", "offline"].includes(status) ? status : "");
-    }
   }
 
   /** @returns {HTMLElement[]} */
   #headers() {
     return [...this.#table.querySelectorAll("th")].filter(({ dataset }) => dataset.sort !== undefined);
   }
+}
+
+/**
+ * @param {DeviceRow} device
+ * @returns {Row}
+ */
+function newRow(device) {
+  const element = /** @type {HTMLTableRowElement} */ (fromTemplate("row"));
+  fillId(element, device.device_id);
+  return { element, device };
+}
+
+/** @param {number} page */
+function pageText(page) {
+  return page === 1 ? "" : String(page);
 }
 
 /**
