@@ -5,6 +5,7 @@
  */
 import { type Client, status, type StatusObject } from "@grpc/grpc-js";
 
+import { Backoff } from "../backoff.ts";
 import type { Ack } from "../telemetry_proto.ts";
 import { DeviceCall, openChannel } from "./call.ts";
 import { callEnded, isFinal, sessionShared, TelemetryClientError } from "./client_error.ts";
@@ -56,8 +57,8 @@ export class Link {
   #state: State = "paused";
   #channel: Client | undefined;
   #call: DeviceCall | undefined;
-  /** Failed attempts in a row, and restarts in a row. */
-  #attempts = 0;
+  readonly #backoff: Backoff;
+  /** In a row. */
   #restarts = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
@@ -67,8 +68,21 @@ export class Link {
   /**
    * Nothing is done before {@linkcode connect}. `hasPast`: an earlier process used the session, and may
    * have left a call without an answer.
+   * `random`: from 0 to below 1, for the waits between attempts.
    */
-  constructor(options: ResolvedOptions, session: string, hasPast: boolean, events: LinkEvents) {
+  constructor(
+    options: ResolvedOptions,
+    session: string,
+    hasPast: boolean,
+    events: LinkEvents,
+    random: () => number = Math.random,
+  ) {
+    this.#backoff = new Backoff({
+      firstMs: options.minBackoffMs,
+      maxMs: options.maxBackoffMs,
+      jitter: 1,
+      random,
+    });
     this.#options = options;
     this.#session = session;
     this.#events = events;
@@ -107,7 +121,8 @@ export class Link {
 
   /** Packets have been settled, or there were none to settle: the next failure is the first. */
   succeeded(): void {
-    this.#attempts = this.#restarts = 0;
+    this.#backoff.succeeded();
+    this.#restarts = 0;
     this.progress();
   }
 
@@ -148,8 +163,7 @@ export class Link {
     if (this.#state === "connecting") this.#unansweredAtMs = performance.now();
     this.#disconnect();
     this.#state = "paused";
-    const { minBackoffMs, maxBackoffMs } = this.#options;
-    const delayMs = Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** this.#attempts++);
+    const delayMs = this.#backoff.failed();
     this.#retryTimer = setTimeout(() => this.connect(), delayMs);
     this.#options.onDisconnected(error, delayMs);
   }
