@@ -17,14 +17,20 @@ export interface LinkEvents {
   nextOffset(): number;
   /** Packets were written that are not settled. */
   awaitsAck(): boolean;
-  /** The call that begins at `offset` may write, or is to be replaced: {@linkcode Link.restart}. */
-  opened(offset: number, committed: number): void;
+  /**
+   * The call that begins at `offset` may write, or is to be replaced: {@linkcode Link.restart}. The server
+   * accepts messages up to `maxMessageBytes`, if it states that.
+   */
+  opened(offset: number, committed: number, maxMessageBytes: number | undefined): void;
   /** An Ack of the call has come. */
   acked(ack: Ack): void;
   /** There is room again after a {@linkcode Link.write} that returned false. */
   writable(): void;
-  /** The call has ended; `committed` if the server said it with the status. */
-  ended(committed: number | undefined): void;
+  /**
+   * The call has ended; `committed` if the server said it with the status. `exhausted`: for something that
+   * was written, which is too large or too much for the server or for a proxy before it.
+   */
+  ended(committed: number | undefined, exhausted: boolean): void;
   /** The link is given up for good. */
   failed(error: TelemetryClientError): void;
   /** All that {@linkcode Link.end} waits for is done. */
@@ -100,10 +106,10 @@ export class Link {
     this.#channel ??= openChannel(this.#options);
     const offset = this.#events.nextOffset();
     this.#call = new DeviceCall(this.#channel, this.#session, offset, {
-      opened: (committed) => {
+      opened: (committed, maxMessageBytes) => {
         this.#state = "connected";
         this.progress();
-        this.#events.opened(offset, committed);
+        this.#events.opened(offset, committed, maxMessageBytes);
       },
       acked: (ack) => this.#acked(ack),
       writable: () => this.#events.writable(),
@@ -180,7 +186,8 @@ export class Link {
 
   #ended(end: StatusObject, committed: number | undefined): void {
     if (this.#state === "ending") return this.#finish();
-    this.#events.ended(committed);
+    const exhausted = this.#state === "connected" && end.code === status.RESOURCE_EXHAUSTED;
+    this.#events.ended(committed, exhausted);
     if (this.#state === "closed") return;
     const error = callEnded(this.#options.target, end);
     const ownLateClaim = performance.now() - this.#unansweredAtMs < LATE_CLAIM_MS;
