@@ -8,6 +8,7 @@ import { grpcStatus, RequestError } from "../errors.ts";
 import {
   type Ack,
   COMMITTED_KEY,
+  MAX_MESSAGE_KEY,
   OFFSET_KEY,
   SERVICE_NAMES,
   SESSION_KEY,
@@ -41,13 +42,14 @@ function receive(
   ingest: Ingest,
   maxMessageBytes: number,
 ): void {
-  const call = new FastCall(http2Stream);
+  const call = new FastCall(http2Stream, maxMessageBytes);
   let head;
   try {
     head = parseStreamHead(valueOf(headers, SESSION_KEY), valueOf(headers, OFFSET_KEY));
   } catch (error) {
     return call.end(error, 0);
   }
+  ingest.counters.fastPathCalls++;
   const stream = new DeviceStream(ingest, kind, head, call);
   const reader = http2Stream.reader = new MessageReader(stream, http2Stream, maxMessageBytes);
   if (head.session === undefined) reader.goOn();
@@ -248,13 +250,15 @@ const responseHeaders: readonly HeaderField[] = [
 class FastCall implements StreamCall {
   #over = false;
 
-  constructor(readonly http2Stream: Http2Stream) {}
+  constructor(readonly http2Stream: Http2Stream, readonly maxMessageBytes: number) {}
 
   sendHeaders(committed: number | undefined): void {
     if (this.http2Stream.headersSent) return;
-    const fields = committed === undefined
-      ? responseHeaders
-      : [...responseHeaders, [COMMITTED_KEY, String(committed)] as const];
+    const fields = committed === undefined ? responseHeaders : [
+      ...responseHeaders,
+      [COMMITTED_KEY, String(committed)] as const,
+      [MAX_MESSAGE_KEY, String(this.maxMessageBytes)] as const,
+    ];
     this.http2Stream.sendHeaders(fields);
   }
 

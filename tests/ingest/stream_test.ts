@@ -1,3 +1,5 @@
+import { once } from "node:events";
+
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertGreater, assertMatch } from "@std/assert";
 
@@ -25,8 +27,24 @@ for (const fastPath of [true, false]) {
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port);
     await call.finish(framedPacket(packet()));
-    // Known only now: the connection may turn out not to be readable the quick way.
+    await using batches = new RawCall(ingest.port, "StreamBatches");
+    await batches.finish(framedBatch([packet()]));
+    await using compressed = new RawCall(ingest.port, "StreamPackets", { "grpc-encoding": "gzip" });
+    await compressed.finish(framedPacket(packet()));
+    const { fastPathCalls, ordinaryPathCalls } = ingest.counters;
+    assertEquals([fastPathCalls, ordinaryPathCalls], fastPath ? [2, 1] : [0, 3]);
     assertEquals(ingest.fastPath, fastPath);
+  });
+
+  test("A stream of a session is answered with telemetry-max-message", async () => {
+    await using store = await temporaryStore();
+    await using ingest = await startTestIngest({ store, fastPath, maxMessageBytes: 12_345 });
+    for (const method of ["StreamPackets", "StreamBatches"]) {
+      await using call = RawCall.session(ingest.port, "s", 0, method);
+      const [headers] = await once(call.stream, "response");
+      assertEquals(headers["telemetry-max-message"], "12345");
+      await call.finish();
+    }
   });
 
   test("Ten packets are stored before they are acknowledged", async () => {
