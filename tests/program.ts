@@ -70,7 +70,7 @@ export class Program implements AsyncDisposable {
     }
   }
 
-  signal(signal: "SIGINT" | "SIGTERM" | "SIGKILL"): void {
+  signal(signal: "SIGHUP" | "SIGINT" | "SIGTERM" | "SIGKILL"): void {
     this.#child.kill(signal);
   }
 

@@ -3,7 +3,7 @@
  * of them.
  *
  * Exit codes: 0 when every packet was stored, 1 when not or, after damage to the file, perhaps not, 2 for
- * wrong flags, 130 or 143 after a signal.
+ * wrong flags, 129, 130 or 143 after a signal.
  *
  * @module
  */
