@@ -5,6 +5,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import { Backoff } from "../backoff.ts";
 import { httpStatus, RequestError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { createApp } from "./app.ts";
@@ -16,7 +17,7 @@ import { FleetFigures } from "./fleet_figures.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
 import { Snapshots } from "./snapshot.ts";
-import { deliverEvents, FIRST_RETRY_MS, type Webhook } from "./webhook.ts";
+import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, type Webhook, WebhookFigures } from "./webhook.ts";
 
 /** 40 MB, a million devices' counts, at 5 Mbit/s. */
 export const READ_TIMEOUT_MS = 60_000;
@@ -82,7 +83,8 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   const { maxAgeMs = MAX_AGE_MS, warmForMs = WARM_FOR_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
   const fleet = new Fleet({ store, now, unixNow, maxAgeMs, warmForMs, offlineAfterMs, log });
   const eventLog = new EventLog(store);
-  const figures = new FleetFigures({ fleet, store, eventLog, now, unixNow, offlineAfterMs });
+  const webhook = options.webhook && new WebhookFigures();
+  const figures = new FleetFigures({ fleet, store, eventLog, webhook, now, unixNow, offlineAfterMs });
   const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
   const live = new Live({ fleet, figures, store, streams, now, unixNow });
   const eventFeed = new EventFeed(eventLog, streams, watchIntervalMs);
@@ -139,9 +141,11 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   const watching = new AbortController();
   const { signal } = watching;
   const watched = watchForSilence({ fleet, store, unixNow, offlineAfterMs, watchIntervalMs, log, signal });
-  const firstRetryMs = options.webhookRetryMs ?? FIRST_RETRY_MS;
-  const delivered = options.webhook &&
-    deliverEvents({ ...options.webhook, store, unixNow, watchIntervalMs, firstRetryMs, log, signal });
+  const backoff = new Backoff({ firstMs: options.webhookRetryMs ?? FIRST_RETRY_MS, maxMs: MAX_RETRY_MS });
+  const delivered = options.webhook && webhook && deliverEvents({
+    ...options.webhook,
+    ...{ store, now, unixNow, watchIntervalMs, backoff, figures: webhook, log, signal },
+  });
 
   return {
     host: address.hostname,

@@ -6,7 +6,8 @@
 import type { FleetHistory, InstanceReport, Period, Store } from "../store/store.ts";
 import type { EventLog } from "./event_log.ts";
 import type { Fleet } from "./fleet.ts";
-import type { FleetAnswer, InstanceRow, PeriodRow } from "./schemas.ts";
+import type { FleetAnswer, InstanceRow, PeriodRow, WebhookRow } from "./schemas.ts";
+import type { WebhookFigures } from "./webhook.ts";
 
 /** History, events and ingest processes are read at most this often: they have no news in between. */
 const READ_INTERVAL_MS = 1_000;
@@ -19,6 +20,8 @@ export interface FleetFiguresOptions {
   readonly store: Pick<Store, "description" | "fleetHistory" | "instances">;
   /** Has the events. */
   readonly eventLog: EventLog;
+  /** What is delivered to the webhook; undefined: there is none. */
+  readonly webhook: WebhookFigures | undefined;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
   /** Unix milliseconds. */
@@ -46,7 +49,7 @@ export class FleetFigures {
 
   /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
   async current(): Promise<FleetAnswer> {
-    const { fleet, store, unixNow, offlineAfterMs } = this.#options;
+    const { fleet, store, unixNow, offlineAfterMs, webhook } = this.#options;
     const [{ history, instances, lastEventId }] = await Promise.all([this.#readRest(), fleet.fresh()]);
     const nowMs = unixNow();
     const { devices, online, count } = fleet.index.totals(nowMs);
@@ -61,6 +64,7 @@ export class FleetFigures {
       offline_after_ms: offlineAfterMs,
       last_event_id: lastEventId,
       store: { description: store.description, ok: true },
+      webhook: webhook === undefined ? null : webhookJson(webhook),
       instances: instances.map(instanceJson),
       history: {
         seconds: history.seconds.map(periodJson),
@@ -101,6 +105,10 @@ export function periodJson({ startMs, packets }: Period): PeriodRow {
 /** Packets per second over the newest seconds that are over. */
 function rateOver(seconds: readonly Period[], window: number): number {
   return seconds.slice(-1 - window, -1).reduce((sum, { packets }) => sum + packets, 0) / window;
+}
+
+function webhookJson({ delivered, setAside, gaps, failures, stopped }: WebhookFigures): WebhookRow {
+  return { delivered, set_aside: setAside, gaps, failures, stopped };
 }
 
 function instanceJson(report: InstanceReport): InstanceRow {
