@@ -92,6 +92,22 @@ for (const fastPath of [true, false]) {
     assertEquals(new TextDecoder().decode(device?.payload), "latest");
   });
 
+  test("Of packets with equal timestamps, as clocks of whole seconds give them, the latest arrival is kept", async () => {
+    await using store = await temporaryStore();
+    await using ingest = await startTestIngest({ store, fastPath, flushIntervalMs: 200 });
+    const second = Math.floor(Date.now() / 1000);
+    // In one batch: of one stream, and of streams of several sessions.
+    const calls = ["s1", "s2", "s3"].map((session) => RawCall.session(ingest.port, session));
+    for (const [index, call] of calls.entries()) {
+      const payloads = [`first of ${index}`, `last of ${index}`];
+      const { received } = ingest.counters;
+      await call.send(...payloads.map((payload) => framedPacket(packet("a", payload, second))));
+      await until(() => ingest.counters.received === received + 2, "both are read");
+    }
+    for (const call of calls) await call.finish();
+    assertEquals(new TextDecoder().decode((await store.device("a"))?.payload), "last of 2");
+  });
+
   test("A packet without a timestamp is of now", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, now: () => 1_763_840_000_000 });
