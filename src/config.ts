@@ -207,7 +207,7 @@ export const settings = {
     min: "100ms",
     max: "1h",
     scope: "all",
-    help: "How long an orderly stop may take after SIGTERM or Ctrl-C.",
+    help: "How long an orderly stop may take after SIGTERM, SIGHUP or Ctrl-C.",
   }),
   offlineAfterMs: duration("OFFLINE_AFTER", {
     default: "60s",
