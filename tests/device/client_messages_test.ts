@@ -124,6 +124,11 @@ class SilentServer implements Disposable {
   port = 0;
   readonly packets: Packet[] = [];
   calls = 0;
+  /** Packets of the largest message. */
+  mostPackets = 0;
+  /** Calls to be refused before they have begun, as when too many are open. */
+  toRefuse = 0;
+  #call: ServerDuplexStream<{ packets: Packet[] }, Ack> | undefined;
 
   constructor(maxMessageBytes: number) {
     this.#server = new Server({ "grpc.max_receive_message_length": maxMessageBytes });
@@ -146,6 +151,12 @@ class SilentServer implements Disposable {
 
   #receive(call: ServerDuplexStream<{ packets: Packet[] }, Ack>): void {
     this.calls++;
+    if (this.toRefuse > 0) {
+      this.toRefuse--;
+      call.emit("error", { code: status.RESOURCE_EXHAUSTED, details: "too many calls" });
+      return;
+    }
+    this.#call = call;
     const metadata = new Metadata();
     metadata.set("telemetry-committed", String(this.packets.length));
     call.sendMetadata(metadata);
@@ -153,11 +164,17 @@ class SilentServer implements Disposable {
     call.on("error", () => {});
     call.on("data", ({ packets }) => {
       stored += packets.length;
+      this.mostPackets = Math.max(this.mostPackets, packets.length);
       this.packets.push(...packets);
       const committed = this.packets.length;
       call.write({ ok: true, stored, duplicates: 0, rejected: 0, committed, rejections: [] });
     });
     call.on("end", () => call.end());
+  }
+
+  /** Ends the call that is open. */
+  endCall(): void {
+    this.#call!.emit("error", { code: status.UNAVAILABLE, details: "call again" });
   }
 
   [Symbol.dispose](): void {
@@ -194,4 +211,20 @@ test("TelemetryClient leaves no packet out because a server refuses it without s
   const { committed, rejected, pending } = client.totals;
   assertEquals([committed, rejected, pending], [1, 0, 2]);
   assertGreater(server.calls, 15);
+});
+
+test("TelemetryClient writes no smaller messages when a call is refused that has not begun", async () => {
+  using server = await SilentServer.start(4 * 2 ** 20);
+  const refused = Promise.withResolvers<void>();
+  const client = await open(server, {
+    onDisconnected: ({ code }) => code === "RESOURCE_EXHAUSTED" && refused.resolve(),
+  });
+  await client.send(packet("first"));
+  await client.flush();
+  server.toRefuse = 3;
+  server.endCall();
+  await refused.promise;
+  for (let index = 0; index < 1000; index++) client.send(packet(String(index)));
+  assertEquals((await client.close()).committed, 1001);
+  assertEquals(server.mostPackets, 1000);
 });
