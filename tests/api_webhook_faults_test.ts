@@ -14,7 +14,7 @@ import {
 } from "../src/api/webhook.ts";
 import { MAX_RETRY_AFTER_MS, reasonOf, retryAfterMs } from "../src/api/webhook_request.ts";
 import { Backoff } from "../src/backoff.ts";
-import { MAX_IDS_PER_CALL, type Store } from "../src/store/store.ts";
+import { MAX_IDS_PER_CALL, type Store, StoreError } from "../src/store/store.ts";
 import { temporaryStore } from "./harness.ts";
 import { startRedis } from "./redis_server.ts";
 import { openStore } from "./redis_store.ts";
@@ -37,14 +37,14 @@ interface Body {
 class Receiver implements AsyncDisposable {
   readonly bodies: Body[] = [];
   readonly accepted: Body[] = [];
-  answer: (body: Body) => Response = () => new Response(null, { status: 204 });
+  answer: (body: Body) => Response | Promise<Response> = () => new Response(null, { status: 204 });
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
 
   constructor() {
     this.#server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
       const body = JSON.parse(await request.text() || "{}") as Body;
       this.bodies.push(body);
-      const response = this.answer(body);
+      const response = await this.answer(body);
       if (response.ok) this.accepted.push(body);
       return response;
     });
@@ -172,6 +172,7 @@ Deno.test("deliverEvents() waits longer after each failure, and no less than it 
     () => delivery.lines.some((line) => line.includes("delivered to the webhook again")),
     "it is logged",
   );
+  assertEquals(delivery.figures.failures, 0);
   receiver.answer = () => new Response(null, { status: 500 });
   await addEvents(store, ["b"]);
   await until(() => waits.length === 13, "the next one fails");
@@ -237,7 +238,20 @@ Deno.test("deliverEvents() sets an event aside that is refused again and again, 
   assertEquals([figures.setAside, figures.delivered], [1, 19]);
   const [line] = lines.filter((line) => line.includes("left out"));
   assert(/refused event \d+ 5 times, and it is left out: it answered 400/.test(line ?? ""), lines.join("\n"));
-  // From there on in batches again, and with a first wait.
+  // The next one has as many attempts.
+  const isSecondPoison = ({ data }: Body) =>
+    data.events?.some(({ device_id }) => device_id === "d90") ?? false;
+  receiver.answer = (body) => new Response(null, { status: isSecondPoison(body) ? 422 : 204 });
+  await addEvents(store, ["d90"]);
+  await until(
+    () => {
+      clock.ms += MAX_RETRY_MS;
+      return figures.setAside === 2;
+    },
+    "the second is set aside",
+  );
+  assertEquals(receiver.bodies.filter(isSecondPoison).length, MAX_REFUSALS);
+  // From there on in batches again.
   await addEvents(store, ids(50, 100));
   await until(() => receiver.devices.length === 69, "the next ones are delivered");
   assertEquals(receiver.accepted.at(-1)!.data.events?.length, 50);
@@ -265,6 +279,55 @@ Deno.test("deliverEvents() goes on trying when a status concerns the receiver an
     "it is delivered",
   );
   assertEquals(delivery.figures.setAside, 0);
+});
+
+Deno.test("deliverEvents() leaves out what another api has delivered while it did not notice", async () => {
+  await using store = await temporaryStore();
+  await using receiver = new Receiver();
+  await using delivery = startDelivery(store, receiver.url);
+  await delivery.idle();
+  receiver.answer = () => new Response(null, { status: 500 });
+  await addEvents(store, ["a", "b"]);
+  await until(() => delivery.waits.length === 1, "its attempt has failed");
+  // Its claim has expired for the other, which delivers and lets go, all between two of its looks.
+  const later = Date.now() + 60_000;
+  const [newest] = await store.events(undefined, 1);
+  await Promise.all([
+    store.claimDelivery("another", 1, later),
+    store.commitDelivery("another", newest!.id, later),
+    store.claimDelivery("another", 1, 0),
+  ]);
+  receiver.answer = () => new Response(null, { status: 204 });
+  await addEvents(store, ["c"]);
+  delivery.clock.ms += MAX_RETRY_MS;
+  await until(() => receiver.devices.length > 0, "the next one is delivered");
+  assertEquals(receiver.devices, ["c"]);
+});
+
+Deno.test("deliverEvents() does not take the store's failures, or its own end, for the receiver's", async () => {
+  await using real = await temporaryStore();
+  await using receiver = new Receiver();
+  let failing = true;
+  const store = new Proxy(real, {
+    get: (target, key) =>
+      failing && key === "claimDelivery"
+        ? () => Promise.reject(new StoreError("the test refuses it"))
+        : Reflect.get(target, key).bind(target),
+  });
+  await real.claimDelivery("an earlier api", 1, 0);
+  await addEvents(real, ["a"]);
+  const arrived = Promise.withResolvers<void>(), answered = Promise.withResolvers<Response>();
+  receiver.answer = () => {
+    arrived.resolve();
+    return answered.promise;
+  };
+  const delivery = startDelivery(store, receiver.url);
+  await delivery.idle();
+  failing = false;
+  await arrived.promise;
+  await delivery[Symbol.asyncDispose]();
+  answered.resolve(new Response());
+  assertEquals([delivery.lines, delivery.waits, delivery.figures.failures], [[], [], 0]);
 });
 
 Deno.test("deliverEvents() stops for good at 410, says so, and lets go of its claim", async () => {

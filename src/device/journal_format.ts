@@ -164,10 +164,7 @@ export function scan(bytes: Uint8Array): Found {
     const head = readHead(bytes, view, at);
     const isOwn = head !== undefined && head.salt === found.salt;
     if (isOwn && isWhole(bytes, head)) {
-      if (lastEnd < at) {
-        found.damaged.push([lastEnd, at]);
-        found.isUnexplained = true;
-      }
+      if (lastEnd < at) found.damaged.push([lastEnd, at]);
       addRecord(found, head, bytes);
       at = lastEnd = head.end;
       continue;

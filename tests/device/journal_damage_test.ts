@@ -220,6 +220,76 @@ Deno.test("Journal.open() loses the ten packets of the record in which a byte wa
   await Deno.remove(folder, { recursive: true });
 });
 
+Deno.test("Journal.open() reads no packet under another index, whichever byte of a head was flipped", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/device.journal`;
+  const { bytes, starts } = await hundredRecords(path);
+  for (const record of [50, 99]) {
+    for (let offset = 0; offset < 33; offset++) {
+      const flipped = bytes.slice();
+      flipped[starts[record]! + offset]! ^= 1 << (offset % 8);
+      await Deno.writeFile(path, flipped);
+      const { journal, recovered } = await Journal.open(path, { sync: false });
+      journal.close();
+      const packets = packetsOf(recovered);
+      assert(packets.every(({ index, wasIndex }) => wasIndex === undefined || wasIndex === index));
+      assertEquals(packets.filter(({ wasIndex }) => wasIndex !== undefined).length, 990);
+      // What the last record held is shown by nothing else.
+      assertEquals(
+        [packets.length, recovered.damage?.maybeMore],
+        record === 99 ? [990, true] : [1000, false],
+        `byte ${offset} of record ${record}`,
+      );
+    }
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("Journal.open() finds records that were pushed into the middle of another", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/device.journal`;
+  const { bytes, starts } = await hundredRecords(path);
+  const at = starts[20]! + 60;
+  // The records 30 to 39 stand in the middle of record 20, and not where they were.
+  await Deno.writeFile(
+    path,
+    new Uint8Array([
+      ...bytes.subarray(0, at),
+      ...bytes.subarray(starts[30], starts[40]),
+      ...bytes.subarray(at, starts[30]),
+      ...bytes.subarray(starts[40]),
+    ]),
+  );
+  const { journal, recovered } = await Journal.open(path, { sync: false });
+  journal.close();
+  const lost = packetsOf(recovered).filter(({ wasIndex }) => wasIndex === undefined).map(({ index }) =>
+    index
+  );
+  assertEquals(lost, Array.from({ length: 10 }, (_, index) => 200 + index));
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("Journal.open() knows its own records when the first is damaged and others have more", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/device.journal`;
+  const { bytes: other } = await hundredRecords(path);
+  await Deno.remove(path);
+  const { journal } = await Journal.open(path, { sync: false });
+  const { size } = await Deno.stat(path);
+  await journal.appendPackets(0, batch(0, 1, other)); // large enough for the session to be named again
+  await journal.appendPackets(1, batch(1, 1));
+  await journal.appendPackets(2, batch(2, 1));
+  journal.close();
+  const damaged = await Deno.readFile(path);
+  damaged[size - 1]! ^= 1; // of the first record, which names the session
+  await Deno.writeFile(path, new Uint8Array([...damaged, ...other.subarray(16, 120)]));
+  const again = await Journal.open(path, { sync: false });
+  again.journal.close();
+  assertEquals(again.journal.session, journal.session);
+  assertEquals(packetsOf(again.recovered).map(({ wasIndex }) => wasIndex), [0, 1, 2]);
+  await Deno.remove(folder, { recursive: true });
+});
+
 Deno.test("Journal.open() reports records that were overwritten by older ones of the same length", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
