@@ -230,14 +230,13 @@ export class Journal {
 
 /** Sets aside what is damaged, and returns the rest. */
 async function recover(path: string, bytes: Uint8Array, contents: JournalContents): Promise<Recovered> {
-  const { session, settled, batches, tornBytes, damaged, lostPackets, maybeMore } = contents;
+  const { session, settled, batches, tornBytes, damaged, unknownPackets, maybeMore } = contents;
   if (damaged.length === 0) return { batches, settled, tornBytes, damage: undefined, unknownPackets: 0 };
   const damage = {
     bytes: damaged.reduce((sum, [from, to]) => sum + to - from, 0),
     file: await setAside(path, bytes, damaged),
     maybeMore,
   };
-  const unknownPackets = session === undefined ? lostPackets : 0;
   return { batches, settled: session === undefined ? 0 : settled, tornBytes, damage, unknownPackets };
 }
 

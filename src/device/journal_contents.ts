@@ -22,9 +22,9 @@ export interface JournalContents {
   readonly settled: number;
   /** From `settled` on, without a gap: others stand in for packets that cannot be read. */
   readonly batches: readonly JournalBatch[];
-  /** Packets that are not settled and cannot be read, as far as indexes show. */
-  readonly lostPackets: number;
-  /** Bytes that cannot be read may have held more packets than that. */
+  /** Packets that are not settled, of a session that is unknown. */
+  readonly unknownPackets: number;
+  /** Bytes that cannot be read may have held packets of which no index tells. */
   readonly maybeMore: boolean;
   /** Bytes that cannot be read: from (inclusive) and to (exclusive). */
   readonly damaged: readonly (readonly [number, number])[];
@@ -53,15 +53,14 @@ export function readJournal(bytes: Uint8Array): JournalContents | undefined {
 /** Puts what was found in order: each packet once, and others where some are missing. */
 function contents(bytes: Uint8Array, found: Found): JournalContents {
   const { session, salt, tornAt, end } = found;
-  const packets = found.packets.toSorted((a, b) => a.first - b.first || b.packets - a.packets);
+  const packets = found.packets.toSorted((a, b) => a.first - b.first);
   const first = packets[0]?.first ?? 0;
   const settled = found.settled ?? (first <= MAX_GAP_PACKETS ? 0 : first);
-  let next = settled, lostPackets = 0, maybeMore = session === undefined || found.isUnexplained;
+  let next = settled, maybeMore = session === undefined || found.isUnexplained;
   const batches: JournalBatch[] = [];
   const fillUpTo = (index: number): boolean => {
     if (index - next > MAX_GAP_PACKETS) maybeMore = true;
     if (index <= next || index - next > MAX_GAP_PACKETS) return index <= next;
-    lostPackets += index - next;
     for (; next < index; next = Math.min(index, next + OMITTED_BATCH_PACKETS)) {
       const count = Math.min(index - next, OMITTED_BATCH_PACKETS);
       batches.push({ first: next, bytes: omittedPackets(count, Omission.DAMAGED_IN_FILE) });
@@ -78,13 +77,13 @@ function contents(bytes: Uint8Array, found: Found): JournalContents {
   }
   fillUpTo(end);
   // Without a place that is damaged, a record that is not in its place shows damage.
-  const isAllDamaged = session === undefined || (found.isUnexplained && found.damaged.length === 0);
-  const isClean = startsWith(bytes, MAGIC) && found.damaged.length === 0 && !isAllDamaged;
+  const isAllDamaged = session === undefined || (maybeMore && found.damaged.length === 0);
+  const isClean = found.damaged.length === 0 && !isAllDamaged;
   return {
     session,
     settled,
     batches: session === undefined ? [] : batches,
-    lostPackets: session === undefined ? next - settled : lostPackets,
+    unknownPackets: session === undefined ? next - settled : 0,
     maybeMore,
     damaged: isAllDamaged ? [[0, bytes.length]] : found.damaged,
     tornBytes: session === undefined ? 0 : bytes.length - tornAt,

@@ -100,7 +100,7 @@ export interface Found {
   readonly damaged: [number, number][];
   /** Where the last record begins, if it is cut short. */
   tornAt: number;
-  /** Damaged bytes may have held packets that no index shows. */
+  /** There may have been packets that no index shows. */
   isUnexplained: boolean;
   /** Version 1 has none. */
   salt: number | undefined;
@@ -164,8 +164,10 @@ export function scan(bytes: Uint8Array): Found {
     const head = readHead(bytes, view, at);
     const isOwn = head !== undefined && head.salt === found.salt;
     if (isOwn && isWhole(bytes, head)) {
+      const isExplained = lastEnd === at || at === MAGIC.length ||
+        broken.some(({ bodyStart }) => bodyStart > lastEnd);
       if (lastEnd < at) found.damaged.push([lastEnd, at]);
-      addRecord(found, head, bytes);
+      addRecord(found, head, bytes, isExplained);
       at = lastEnd = head.end;
       continue;
     }
@@ -201,9 +203,13 @@ function endOfScan(found: Found, bytes: Uint8Array, lastEnd: number, broken: rea
   if (lastEnd < tornAt) found.damaged.push([lastEnd, tornAt]);
 }
 
-function addRecord(found: Found, { kind, index, packets, bodyStart, end }: Head, bytes: Uint8Array): void {
-  // Records are appended in order: a later one shows what was before it, unless it is an old one's copy.
-  found.isUnexplained = (kind === RecordKind.PACKETS ? index : index + packets) < found.end;
+/** `isExplained`: there is no damage before the record, or what was there is known. */
+function addRecord(found: Found, head: Head, bytes: Uint8Array, isExplained: boolean): void {
+  const { kind, index, packets, bodyStart, end } = head;
+  // Records are appended in order: packets that were before this one and are lost show as a gap. Damage without a
+  // gap, or an old record's copy, may stand where packets were, or have pushed others off the end.
+  const before = kind === RecordKind.PACKETS ? index : index + packets;
+  if (before < found.end || (before === found.end && !isExplained)) found.isUnexplained = true;
   found.end = Math.max(found.end, index + packets);
   if (kind === RecordKind.PACKETS) {
     found.packets.push({ first: index, packets, bytes: bytes.subarray(bodyStart, end) });

@@ -20,7 +20,7 @@ export function hasFirstRecord1(bytes: Uint8Array): boolean {
 /** Goes through a file. */
 export function scan1(bytes: Uint8Array): Found {
   const found = nothingFound(bytes);
-  let lastEnd = MAGIC_1.length;
+  let lastEnd = MAGIC_1.length, isExplained = true;
   for (let at = lastEnd; at < bytes.length;) {
     const record = record1(bytes, at);
     if (record === undefined) {
@@ -29,14 +29,19 @@ export function scan1(bytes: Uint8Array): Found {
     }
     if (lastEnd < at) {
       found.damaged.push([lastEnd, at]);
-      found.isUnexplained = true;
+      isExplained = false;
     }
     if (record.kind === RecordKind.SESSION) found.session ??= record.session;
-    else if (record.kind === RecordKind.SETTLED) found.settled = Math.max(found.settled ?? 0, record.first);
-    else {
+    else if (record.kind === RecordKind.SETTLED) {
+      found.settled = Math.max(found.settled ?? 0, record.first);
+      found.end = Math.max(found.end, record.first);
+    } else {
       found.packets.push(record);
-      // Packets are appended in order: the index shows what was before it.
-      if (record.first >= found.end) found.isUnexplained = false;
+      // As in version 2: a gap explains the damage before it.
+      if (record.first < found.end || (record.first === found.end && !isExplained)) {
+        found.isUnexplained = true;
+      }
+      isExplained = true;
       found.end = Math.max(found.end, record.first + record.packets);
     }
     at = lastEnd = record.end;
@@ -50,8 +55,9 @@ export function scan1(bytes: Uint8Array): Found {
   if (cutShort || rest.every((byte) => byte === 0)) found.tornAt = lastEnd;
   else {
     found.damaged.push([lastEnd, bytes.length]);
-    found.isUnexplained = true;
+    isExplained = false;
   }
+  found.isUnexplained ||= !isExplained;
   return found;
 }
 

@@ -49,10 +49,15 @@ interface Written {
   readonly boundaries: ReadonlySet<number>;
 }
 
+/** Where the records of a journal begin. */
+function* records(bytes: Uint8Array): Generator<number> {
+  const marker = Buffer.from([0xf1, 0x4a, 0x72, 0x6e]), buffer = Buffer.from(bytes);
+  for (let at = buffer.indexOf(marker); at >= 0; at = buffer.indexOf(marker, at + 1)) yield at;
+}
+
 async function writeJournal(path: string, random: Random): Promise<Written> {
   const { journal } = await Journal.open(path, { sync: false });
   let settled = 0, end = 0;
-  const boundaries = new Set([(await Deno.stat(path)).size]);
   for (let step = random.int(1, 60); step > 0; step--) {
     if (random.chance(0.15)) {
       settled = random.int(settled, end);
@@ -62,10 +67,16 @@ async function writeJournal(path: string, random: Random): Promise<Written> {
       await journal.appendPackets(end, batch(end, count, random.bytes(random.pick([0, 3, 40, 300]))));
       end += count;
     }
-    boundaries.add((await Deno.stat(path)).size);
   }
   journal.close();
-  return { bytes: await Deno.readFile(path), session: journal.session, settled, end, boundaries };
+  const bytes = await Deno.readFile(path);
+  return {
+    bytes,
+    session: journal.session,
+    settled,
+    end,
+    boundaries: new Set([...records(bytes), bytes.length]),
+  };
 }
 
 const damages: Record<string, (bytes: Uint8Array<ArrayBuffer>, random: Random) => Uint8Array<ArrayBuffer>> = {
@@ -339,7 +350,7 @@ function record1(kind: number, content: Uint8Array, index?: number): Uint8Array 
 
 const text = new TextEncoder();
 
-/** A journal as version 1 wrote it: 20 packets settled, and records of ten packets each up to `end`. */
+/** A journal as version 1 wrote it: 20 packets settled, and records of ten packets each from there to `end`. */
 function journal1(end: number): { bytes: Uint8Array<ArrayBuffer>; starts: number[] } {
   const starts: number[] = [];
   let bytes = new Uint8Array([
@@ -347,7 +358,7 @@ function journal1(end: number): { bytes: Uint8Array<ArrayBuffer>; starts: number
     ...record1(1, text.encode("an-old-session")),
     ...record1(3, new Uint8Array(0), 20),
   ]);
-  for (let index = 0; index < end; index += 10) {
+  for (let index = 20; index < end; index += 10) {
     starts.push(bytes.length);
     bytes = new Uint8Array([...bytes, ...record1(2, batch(index, 10), index)]);
   }
@@ -387,7 +398,7 @@ Deno.test("Journal.open() reads version 1 with any number of zeros at its end, a
     ]);
   }
   const flipped = bytes.slice();
-  flipped[starts[5]! + 30]! ^= 1;
+  flipped[starts[3]! + 30]! ^= 1;
   await Deno.writeFile(path, flipped);
   const { journal, recovered } = await Journal.open(path, { sync: false });
   journal.close();
@@ -396,6 +407,45 @@ Deno.test("Journal.open() reads version 1 with any number of zeros at its end, a
     Array.from({ length: 10 }, (_, index) => 50 + index),
   );
   assertEquals(recovered.damage?.maybeMore, false);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("Journal.open() reads version 1 by its first record, and reports what no index shows", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/device.journal`;
+  const { bytes, starts } = journal1(100);
+  const recover = async (bytes: Uint8Array<ArrayBuffer>) => {
+    await Deno.writeFile(path, bytes);
+    const { journal, recovered } = await Journal.open(path, { sync: false });
+    journal.close();
+    assertEquals(journal.session, "an-old-session");
+    return { packets: packetsOf(recovered).length, maybeMore: recovered.damage?.maybeMore };
+  };
+  const withoutMagic = bytes.slice();
+  withoutMagic[3]! ^= 1;
+  assertEquals(await recover(withoutMagic), { packets: 80, maybeMore: undefined });
+  const lastFlipped = bytes.slice();
+  lastFlipped[starts[7]! + 30]! ^= 1;
+  assertEquals(await recover(lastFlipped), { packets: 70, maybeMore: true });
+  // What follows shows nothing of what was before it.
+  for (const after of [record1(3, new Uint8Array(0), 30), bytes.subarray(starts[4], starts[5])]) {
+    const { maybeMore } = await recover(new Uint8Array([...lastFlipped, ...after]));
+    assertEquals(maybeMore, true);
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("Journal.open() takes an index too far ahead for damage, and reports it", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/device.journal`;
+  const { journal } = await Journal.open(path, { sync: false });
+  await journal.appendPackets(0, batch(0, 2));
+  await journal.appendPackets(2 ** 40, batch(2, 1));
+  journal.close();
+  const again = await Journal.open(path, { sync: false });
+  again.journal.close();
+  assertEquals(packetsOf(again.recovered).map(({ wasIndex }) => wasIndex), [0, 1]);
+  assertEquals(again.recovered.damage?.maybeMore, true);
   await Deno.remove(folder, { recursive: true });
 });
 
