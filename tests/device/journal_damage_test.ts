@@ -365,6 +365,59 @@ function journal1(end: number): { bytes: Uint8Array<ArrayBuffer>; starts: number
   return { bytes, starts };
 }
 
+Deno.test("Journal.open() knows from what was settled, and from the session, how many packets are lost before it", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/device.journal`;
+  const lost = async (damage: (bytes: Uint8Array, firstRecord: number) => void) => {
+    const bytes = await Deno.readFile(path);
+    damage(bytes, 16 + 33 + 36); // a random UUID is the session
+    await Deno.writeFile(path, bytes);
+    const { journal, recovered } = await Journal.open(path, { sync: false });
+    journal.close();
+    assert(packetsOf(recovered).every(({ wasIndex }) => wasIndex === undefined));
+    return { packets: packetsOf(recovered).length, maybeMore: recovered.damage?.maybeMore };
+  };
+  const open = async () => (await Journal.open(path, { sync: false })).journal;
+
+  let journal = await open();
+  await journal.appendPackets(0, batch(0, 10));
+  journal.close();
+  journal = await open();
+  await journal.appendSettled(3);
+  journal.close();
+  assertEquals(await lost((bytes, first) => bytes[first]! ^= 1), { packets: 7, maybeMore: false });
+
+  await Deno.remove(folder, { recursive: true });
+  journal = await open();
+  await journal.appendPackets(0, batch(0, 2, new Uint8Array(3000)));
+  await journal.appendPackets(2, batch(2, 1)); // the session is named before it
+  journal.close();
+  const both = (bytes: Uint8Array, first: number) => {
+    bytes[first]! ^= 1;
+    bytes[bytes.length - 40]! ^= 1;
+  };
+  assertEquals(await lost(both), { packets: 2, maybeMore: true });
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("Journal.open() keeps what was set aside before", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/device.journal`;
+  (await Journal.open(path, { sync: false })).journal.close();
+  const garbage = ["first damage", "second damage"].map((title) => text.encode(title));
+  for (const [index, bytes] of garbage.entries()) {
+    await Deno.writeFile(path, bytes, { append: true });
+    const { journal, recovered } = await Journal.open(path, { sync: false });
+    journal.close();
+    assertEquals(recovered.damage?.file, `${path}.damaged-${index + 1}`);
+  }
+  for (const [index, bytes] of garbage.entries()) {
+    const kept = await Deno.readTextFile(`${path}.damaged-${index + 1}`);
+    assert(kept.includes(new TextDecoder().decode(bytes)) && kept.startsWith("bytes "), kept);
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
 Deno.test("Journal.open() reads version 1 and writes it anew", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
@@ -394,6 +447,17 @@ Deno.test("Journal.open() reads version 1 with any number of zeros at its end, a
     assertEquals([packetsOf(recovered).length, recovered.tornBytes, recovered.damage], [
       80,
       zeros,
+      undefined,
+    ]);
+  }
+  // And one whose last record was not written to its end.
+  for (const length of [1, 7, 8, 9, 20, bytes.length - starts[7]! - 1]) {
+    await Deno.writeFile(path, bytes.subarray(0, starts[7]! + length));
+    const { journal, recovered } = await Journal.open(path, { sync: false });
+    journal.close();
+    assertEquals([packetsOf(recovered).length, recovered.tornBytes, recovered.damage], [
+      70,
+      length,
       undefined,
     ]);
   }

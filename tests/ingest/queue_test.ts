@@ -63,6 +63,13 @@ Deno.test("The queue is full by packets or by bytes, and one message may oversho
   assert(queue.full);
   assertEquals([queue.packets, queue.bytes], [104, 1040]);
   queue.close();
+  // At its bound it is full.
+  for (const [packets, isFull] of [[4, false], [5, true]] as const) {
+    const byBytes = new PacketQueue({ ...bounds, maxBytes: 50, flushIntervalMs: 1000 });
+    put(byBytes, new Owner(), packets);
+    assertEquals(byBytes.full, isFull);
+    byBytes.close();
+  }
 });
 
 Deno.test("A batch of many devices is taken at once, and grows while the writer is busy", async () => {
