@@ -241,6 +241,8 @@ Deno.test("PacketQueue.full is true for a stream that comes later as long as oth
   assertEquals(queue.waiting, 1);
   const last = new Promise<void>((resolve) => queue.whenRoom(resolve));
   await batches.next();
+  assertEquals([queue.packets, queue.waiting], [0, 2]);
+  assert(queue.full, "nor is it now, when room was handed out before");
   await last;
   assertEquals(order, ["waited", "came later"]);
   assert(!queue.full);
@@ -267,9 +269,11 @@ Deno.test("What was fenced is left out, and only that", () => {
   assertEquals(a.delta, undefined);
 });
 
-Deno.test("A batch whose packets were all rejected or fenced has nothing for the store", () => {
+Deno.test("A batch whose packets were all rejected, fenced or duplicates has nothing for the store", () => {
   const batch = new PacketBatch();
   batch.section(new Owner(), 0).reject(1);
+  const again = batch.section(new Owner({ session: "r", epoch: 1 }), 7);
+  again.duplicates++; // it has nothing new, and its session does not advance
   const fenced = batch.section(new Owner({ session: "s", epoch: 1 }), 0);
   fenced.to = 1;
   fenced.fenced = true;
