@@ -67,7 +67,7 @@ export class Outgoing {
   refused(): void {
     if (this.#largestWritten === 0) return;
     this.#wasRefused = true;
-    this.#triedBytes = Math.max(1, Math.floor(this.#largestWritten / 2));
+    this.#triedBytes = Math.floor(this.#largestWritten / 2);
   }
 
   /** Packets from `from` to `to`, of those written on this call, that others stood in for; they are settled. */

@@ -15,7 +15,7 @@ const owner: SectionOwner = {
 };
 
 /** Runs a writer over batches, each of which the store fails to apply so many times; how long it waited. */
-async function waitsAfter(failures: readonly number[]): Promise<{ waits: number[]; applied: number[] }> {
+async function waitsAfter(failures: readonly number[]) {
   const queue = new PacketQueue({
     maxPackets: 1,
     maxBytes: 1,
@@ -42,10 +42,11 @@ async function waitsAfter(failures: readonly number[]): Promise<{ waits: number[
       return Promise.resolve();
     },
   });
+  const counters = new IngestCounters();
   const writer = new Writer({
     queue,
     store,
-    counters: new IngestCounters(),
+    counters,
     producer: "p",
     now: () => 0,
     log: ingestDefaults.log,
@@ -61,11 +62,12 @@ async function waitsAfter(failures: readonly number[]): Promise<{ waits: number[
     else await new Promise<void>((resolve) => queue.whenRoom(resolve));
   }
   await running;
-  return { waits, applied };
+  return { waits, applied, counters };
 }
 
 Deno.test("Writer waits longer after each failure, up to a second, and begins anew when a batch is applied", async () => {
-  const { waits, applied } = await waitsAfter([8, 2]);
+  const { waits, applied, counters } = await waitsAfter([8, 2]);
   assertEquals(waits, [25, 50, 100, 200, 400, 800, 1000, 1000, 25, 50]);
   assertEquals(applied, [1, 2]);
+  assertEquals([counters.failedFlushes, counters.flushes], [10, 2]);
 });
