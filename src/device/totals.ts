@@ -68,14 +68,11 @@ export class AckCounter {
     this.stored += ack.stored - (last?.stored ?? 0);
     const added = this.#addOmitted(omitted);
     // What stands in for a packet has no device_id, and is rejected for that.
-    let standIns = countOf(omitted);
+    const standIns = countOf(omitted);
     this.rejected += ack.rejected - (last?.rejected ?? 0) - standIns;
     for (const { reason: code, packets } of ack.rejections) {
       let count = packets - (last?.rejections.find(({ reason }) => reason === code)?.packets ?? 0);
-      if (code === RejectReason.DEVICE_ID_EMPTY) {
-        count -= standIns;
-        standIns = 0;
-      }
+      if (code === RejectReason.DEVICE_ID_EMPTY) count -= standIns;
       if (count > 0) added.push(this.#reject(RejectReason[code] ?? `REASON_${code}`, count));
     }
     return added;
