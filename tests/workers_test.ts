@@ -179,6 +179,34 @@ Deno.test("startWorkers() starts a worker that was up soon", async () => {
   assertEquals(waits, [100, 100, 100]);
 });
 
+Deno.test("startWorkers() starts a worker again that failed after it was up", async () => {
+  const waits: number[] = [];
+  const workers = startScripts("exit 3", { backoff: recordedBackoff(waits, 2), upAfterMs: 0 });
+  await Promise.race([workers.finished, until(() => waits.length === 2, "it was started again")]);
+  assert(await workers.drain());
+  assertEquals(workers.lines.map(({ properties }) => properties["code"]), [3, 3]);
+});
+
+Deno.test("startWorkers() does not take a worker that is to be started again for one that hangs", async () => {
+  const waits: number[] = [];
+  const options = { backoff: recordedBackoff(waits, 1), heartbeatIntervalMs: 50 };
+  const workers = startScripts("kill -9 $$", options);
+  await until(() => waits.length === 1, "it waits");
+  const other = startScripts("read", options); // without a heartbeat
+  await until(() => other.lines.some(({ message }) => message.includes("hangs")), "the other hangs");
+  assertEquals(workers.lines.map(({ message }) => message), ["worker ended, starting it again"]);
+  await workers.drain();
+  await other.drain();
+});
+
+Deno.test("startWorkers() starts a worker again while a process it has started lives on", async () => {
+  const waits: number[] = [];
+  const workers = startScripts("sleep 60 & echo $! >&2; kill -9 $$", { backoff: recordedBackoff(waits, 1) });
+  await until(() => waits.length === 1, "its end is noticed");
+  Deno.kill(Number(workers.errors.join("")), "SIGKILL");
+  assert(await workers.drain());
+});
+
 Deno.test("startWorkers() reports a program that cannot be started, and one that is gone later", async () => {
   const gone = new Deno.Command("/nowhere/deno", { stdin: "piped", stderr: "piped" });
   const never = startScripts("", { command: () => gone });
