@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 
 import { Backoff } from "../../src/backoff.ts";
 import { IngestCounters } from "../../src/ingest/counters.ts";
@@ -70,4 +70,27 @@ Deno.test("Writer waits longer after each failure, up to a second, and begins an
   assertEquals(waits, [25, 50, 100, 200, 400, 800, 1000, 1000, 25, 50]);
   assertEquals(applied, [1, 2]);
   assertEquals([counters.failedFlushes, counters.flushes], [10, 2]);
+});
+
+Deno.test("Writer.run() rejects with an error that is not the store's, instead of trying again", async () => {
+  const queue = new PacketQueue({
+    maxPackets: 1,
+    maxBytes: 1,
+    maxDevices: 1,
+    dueDevices: 1,
+    flushIntervalMs: 1,
+  });
+  let attempts = 0;
+  const writer = new Writer({
+    queue,
+    store: { apply: () => Promise.reject(new TypeError(`bug ${++attempts}`)) } as unknown as Store,
+    counters: new IngestCounters(),
+    producer: "p",
+    now: () => 0,
+    log: ingestDefaults.log,
+    abandon: new AbortController().signal,
+  });
+  queue.tail.section(owner, 0).to = 1;
+  queue.added(1, 1);
+  await assertRejects(() => writer.run(), TypeError, "bug 1");
 });
