@@ -235,7 +235,7 @@ Deno.test("deliverEvents() sets an event aside that is refused again and again, 
     assertEquals(receiver.devices, ids(7));
     clock.ms += MAX_RETRY_MS;
   }
-  await until(() => receiver.devices.length === 19, "the others are delivered");
+  await until(() => figures.delivered === 19, "the others are delivered");
   assertEquals(receiver.devices, ids(20).filter((id) => id !== "d7"));
   assertEquals(receiver.bodies.filter(isPoison).length, MAX_REFUSALS + 1); // once with all others
   assertEquals([figures.setAside, figures.delivered], [1, 19]);
@@ -256,7 +256,7 @@ Deno.test("deliverEvents() sets an event aside that is refused again and again, 
   assertEquals(receiver.bodies.filter(isSecondPoison).length, MAX_REFUSALS);
   // From there on in batches again.
   await addEvents(store, ids(50, 100));
-  await until(() => receiver.devices.length === 69, "the next ones are delivered");
+  await until(() => figures.delivered === 69, "the next ones are delivered");
   assertEquals(receiver.accepted.at(-1)!.data.events?.length, 50);
 });
 
@@ -377,7 +377,7 @@ Deno.test("deliverEvents() sends a notice in place of events that were dropped i
   await addEvents(store, ids(12_000, 100_000));
   receiver.answer = () => new Response(null, { status: 204 });
   delivery.clock.ms += MAX_RETRY_MS;
-  await until(() => receiver.devices.length === 10_051, "all that was kept is delivered");
+  await until(() => delivery.figures.delivered === 10_051, "all that was kept is delivered");
   const first = covered(receiver.accepted)[0]!;
   assertEquals(covered(receiver.accepted), Array.from({ length: 12_051 }, (_, index) => first + index));
   const notices = receiver.accepted.filter(({ type }) => type === "device.status.gap");
@@ -393,7 +393,7 @@ Deno.test("deliverEvents() sends a notice too when nothing was delivered before 
   await store.claimDelivery("an earlier api", 1, 0);
   await addEvents(store, ids(10_500));
   await using delivery = startDelivery(store, receiver.url);
-  await until(() => receiver.devices.length === 10_000, "all that was kept is delivered");
+  await until(() => delivery.figures.delivered === 10_000, "all that was kept is delivered");
   const [notice, next] = receiver.accepted;
   assertEquals([notice!.type, notice!.data.first_id], ["device.status.gap", null]);
   assertEquals(notice!.data.last_id, next!.data.events![0]!.id - 1);
@@ -410,7 +410,7 @@ Deno.test("deliverEvents() sends no notice for the first event of a new store", 
     await addEvents(store, ["a"]);
     await until(() => receiver.accepted.length === 1, "it is delivered");
     await addEvents(store, ["b"]);
-    await until(() => receiver.accepted.length === 2, "the next one too");
+    await until(() => delivery.figures.delivered === 2, "the next one too");
     assertEquals(receiver.devices, ["a", "b"]);
     assertEquals([delivery.figures.gaps, delivery.lines], [0, []]);
   } finally {
