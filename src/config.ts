@@ -183,7 +183,7 @@ export const settings = {
     min: "1KiB",
     max: "64MiB",
     scope: "ingest",
-    help: "Largest gRPC message; one above it ends its stream.",
+    help: "Largest gRPC message; one above it ends its stream. 152 bytes above MAX_PAYLOAD at least.",
   }),
   maxClockAheadMs: duration("MAX_CLOCK_AHEAD", {
     default: "24h",
@@ -223,7 +223,7 @@ export const settings = {
     min: "100ms",
     max: "1h",
     scope: "all",
-    help: "How long an orderly stop may take after SIGTERM or Ctrl-C.",
+    help: "How long an orderly stop may take after SIGTERM, SIGHUP or Ctrl-C.",
   }),
   offlineAfterMs: duration("OFFLINE_AFTER", {
     default: "60s",
@@ -316,6 +316,12 @@ export function configTable(): string {
   return settingsMarkdown(settings);
 }
 
+/**
+ * What a message with one packet has besides the payload, at most: `PacketBatch`'s key and length (1 + 4 bytes),
+ * a device_id of 128 bytes (1 + 2 + 128), a timestamp (1 + 10) and the payload's key and length (1 + 4).
+ */
+const PACKET_ENVELOPE_BYTES = 152;
+
 /** Settings that are right alone and wrong together. */
 function contradictions({ values, source }: Given<typeof settings>): string[] {
   const problems: string[] = [];
@@ -337,9 +343,10 @@ function contradictions({ values, source }: Given<typeof settings>): string[] {
     problems.push("ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET: found one of them; set both, or neither");
   }
   const { maxPayloadBytes = 0, maxMessageBytes = Infinity, queueMaxBytes = Infinity } = values;
-  if (maxPayloadBytes > maxMessageBytes) {
+  if (maxPayloadBytes > maxMessageBytes - PACKET_ENVELOPE_BYTES) {
     problems.push(
-      `MAX_PAYLOAD: found ${maxPayloadBytes} bytes; allowed: at most MAX_MESSAGE, ${maxMessageBytes} bytes`,
+      `MAX_PAYLOAD and MAX_MESSAGE: found ${maxPayloadBytes} and ${maxMessageBytes} bytes; allowed: a message ` +
+        `at least ${PACKET_ENVELOPE_BYTES} bytes larger, for what a packet has besides its payload`,
     );
   }
   if (maxPayloadBytes > queueMaxBytes) {

@@ -2,7 +2,7 @@
  * The program: read the settings, start the role, wait for a signal, drain, exit.
  *
  * Exit codes: 0 after an orderly stop, 1 when starting or stopping failed, 2 for wrong settings,
- * 130 or 143 when a second SIGINT or SIGTERM cut the stop short.
+ * 129, 130 or 143 when a second SIGHUP, SIGINT or SIGTERM cut the stop short.
  *
  * @module
  */
@@ -24,7 +24,7 @@ import { openRedisStore } from "./store/redis.ts";
 import { openSqliteThreads } from "./store/sqlite_threads.ts";
 import type { Store } from "./store/store.ts";
 import { stopSignal } from "./stop_signal.ts";
-import { startWorkers } from "./workers.ts";
+import { startHeartbeat, startWorkers } from "./workers.ts";
 
 /** Where a role listens: what was bound, so the port is never 0. */
 export interface Listener {
@@ -65,6 +65,7 @@ async function main(): Promise<number> {
   });
   const log = config.worker > 0 ? root.with({ worker: config.worker }) : root;
   logCrashes(log, lines);
+  if (config.worker > 0) startHeartbeat(Deno.stderr);
   const stop = config.worker > 0 ? Promise.race([stopSignal(), inputEnd()]) : stopSignal();
   try {
     const tally = await startTally(config, log, () => lines.dropped);
@@ -217,6 +218,12 @@ async function startIngestHere(
 
 function startIngestWorkers(config: Config, drainTimeoutMs: number, log: Logger): Ingest {
   const { grpcHost: host, grpcPort } = config;
+  if (Deno.permissions.querySync({ name: "run", command: "deno" }).state !== "granted") {
+    throw new Error(
+      `cannot start ${workerCount(config)} ingest workers: this task may not start processes; use ` +
+        `"deno task workers" (and "deno task api" for readers), or set INGEST_WORKERS to 1`,
+    );
+  }
   const port = grpcPort === 0 ? freePort(host) : grpcPort;
   const count = workerCount(config);
   const overrides = {
@@ -234,9 +241,11 @@ function startIngestWorkers(config: Config, drainTimeoutMs: number, log: Logger)
         args: ["run", "--quiet", "-P=ingest", import.meta.filename!, ...Deno.args]
           .concat(...Object.entries(overrides), "--worker", String(index)),
         stdin: "piped",
+        stderr: "piped",
       }),
     stopTimeoutMs: drainTimeoutMs + 1000,
     log: log.getChild("workers"),
+    writeError: (bytes) => void Deno.stderr.write(bytes).catch(() => {}), // whoever read it is gone
   });
   log.info("ingest workers started", { host, port, workers: count });
   return { host, port, ...workers };

@@ -1,5 +1,5 @@
 /**
- * How a user or a supervisor ends a program: SIGINT (Ctrl-C) or SIGTERM.
+ * How a user or a supervisor ends a program: SIGINT (Ctrl-C), SIGTERM, or SIGHUP (its terminal was closed).
  *
  * @module
  */
@@ -10,12 +10,12 @@
  */
 const SAME_SIGNAL_MS = 250;
 
-/** Resolves with the first SIGINT or SIGTERM; the second one ends the process at once. */
+/** Resolves with the first SIGINT, SIGTERM or SIGHUP; the second one ends the process at once. */
 export function stopSignal(): Promise<Deno.Signal> {
   const { promise, resolve } = Promise.withResolvers<Deno.Signal>();
-  const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
+  const exitCodes = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
   let firstAtMs: number | undefined;
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(signal, () => {
       firstAtMs ??= performance.now();
       if (performance.now() - firstAtMs > SAME_SIGNAL_MS) Deno.exit(exitCodes[signal]);

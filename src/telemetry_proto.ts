@@ -64,3 +64,5 @@ export const SESSION_KEY = "telemetry-session";
 export const OFFSET_KEY = "telemetry-offset";
 /** See the proto. */
 export const COMMITTED_KEY = "telemetry-committed";
+/** See the proto. */
+export const MAX_MESSAGE_KEY = "telemetry-max-message";

@@ -520,6 +520,7 @@ Deno.test("The fleet's figures add up", async () => {
     rate_1m: 1,
     offline_after_ms: 60_000,
     last_event_id: 0,
+    webhook: null,
     instances: [],
   });
   assertEquals(storeFigures, { description: store.description, ok: true });

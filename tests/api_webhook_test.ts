@@ -71,9 +71,7 @@ Deno.test("Events are delivered signed and in order, and again with the same id 
   const clock = new RunningClock();
   let refusals = 3;
   receiver.answer = () => {
-    if (refusals-- > 0) {
-      return refusals === 1 ? Response.redirect("http://127.0.0.1:1/") : new Response("no", { status: 500 });
-    }
+    if (refusals-- > 0) return new Response("no", { status: 500 });
     return new Response(null, { status: 204 });
   };
   await addPackets(store, { a: 1 }, { receivedAtMs: clock.unixMs });

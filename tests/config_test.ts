@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
 import { configuredRedis, configuredWebhook, helpText, parseConfig, settings } from "../src/config.ts";
+import { streamBatches } from "../src/telemetry_proto.ts";
 import { ConfigError } from "../src/settings.ts";
 
 function parse(args: readonly string[] = [], env: Record<string, string> = {}) {
@@ -225,7 +226,8 @@ const contradictions: [Record<string, string>, string][] = [
   ],
   [
     { MAX_PAYLOAD: "2MiB", MAX_MESSAGE: "1MiB" },
-    "MAX_PAYLOAD: found 2097152 bytes; allowed: at most MAX_MESSAGE, 1048576 bytes",
+    "MAX_PAYLOAD and MAX_MESSAGE: found 2097152 and 1048576 bytes; allowed: a message at least 152 bytes larger, " +
+    "for what a packet has besides its payload",
   ],
   [
     { ALERT_WEBHOOK_URL: "http://host" },
@@ -263,6 +265,30 @@ Deno.test("The password is not shown when the flag before it is mistyped", () =>
     ]]
   ) {
     assert(!problems(args).join("\n").includes("hunter2"));
+  }
+});
+
+Deno.test("parseConfig() leaves room in a message for all that a packet has besides its payload", () => {
+  for (const text of ["64KiB", "16MiB"]) {
+    const { maxPayloadBytes } = parse([], {
+      MAX_PAYLOAD: text,
+      MAX_MESSAGE: "64MiB",
+      QUEUE_MAX_BYTES: "64MiB",
+    });
+    const packet = {
+      device_id: "d".repeat(128),
+      timestamp: -1,
+      payload: new Uint8Array(maxPayloadBytes),
+    };
+    const { length } = streamBatches.requestSerialize({ packets: [packet] });
+    const env = { MAX_PAYLOAD: text, QUEUE_MAX_BYTES: "64MiB" };
+    assertEquals(
+      parse([], { ...env, MAX_MESSAGE: `${maxPayloadBytes + 152}B` }).maxPayloadBytes,
+      maxPayloadBytes,
+    );
+    assertEquals(problems([], { ...env, MAX_MESSAGE: `${maxPayloadBytes + 151}B` }).length, 1);
+    assertEquals(problems([], { ...env, MAX_MESSAGE: text }).length, 1);
+    assert(length <= maxPayloadBytes + 152 && length > maxPayloadBytes + 148, String(length));
   }
 });
 

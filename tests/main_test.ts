@@ -4,6 +4,7 @@ import { Client, credentials, type ServiceError, status } from "@grpc/grpc-js";
 
 import { settings } from "../src/config.ts";
 import { streamPackets } from "../src/telemetry_proto.ts";
+import { framedBatch, packet, RawCall } from "./harness.ts";
 import { Program } from "./program.ts";
 
 /** Runs it to its end, for when it should not start. */
@@ -49,6 +50,32 @@ Deno.test("It says which store serves and where it listens, and stops on SIGTERM
   const { code, lines } = await program.end();
   assertEquals(lines.map(({ message }) => message), ["stopping", "stopped"]);
   assertEquals(code, 0);
+});
+
+Deno.test("SIGHUP stops it as SIGTERM does: it drains, and exits with 0", async () => {
+  await using program = await Program.start();
+  const { port } = await program.line("ingest listening");
+  await using call = new RawCall(Number(port), "StreamBatches");
+  await call.send(framedBatch([packet()]));
+  program.signal("SIGHUP");
+  // A call that is open is drained: what was read is stored and acknowledged.
+  const end = await call.end;
+  assertEquals([end.code, end.ack?.stored], [status.UNAVAILABLE, 1]);
+  const { code, lines } = await program.end();
+  assertEquals(lines.map(({ message }) => message), ["stopping", "stopped"]);
+  assertEquals([code, lines[0]!["reason"]], [0, "SIGHUP"]);
+});
+
+Deno.test("INGEST_WORKERS in a task that may not start processes ends with what to do, without a stack", async () => {
+  for (const role of ["ingest", "all"]) {
+    await using program = await Program.start(["--role", role], { INGEST_WORKERS: "2" });
+    const { code, lines, stderr } = await program.end();
+    assertEquals(code, 1);
+    const failed = lines.find(({ message }) => message === "failed");
+    assertStringIncludes(String(failed?.["reason"]), "cannot start 2 ingest workers");
+    assertStringIncludes(String(failed?.["reason"]), '"deno task workers"');
+    assert(!stderr.includes("at "), stderr);
+  }
 });
 
 for (const [role, listening] of [["ingest", "ingest listening"], ["api", "api listening"]] as const) {

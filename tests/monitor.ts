@@ -109,5 +109,6 @@ export async function reportIngest(store: Store, instance = "test-ingest"): Prom
     cpuSeconds: 1,
     residentBytes: 1e8,
     eventLoopLagMs: 1,
+    ...{ maxConnections: 100, accepting: true, connectionsRefused: 0, logLinesDropped: 0, streamsReset: 0 },
   });
 }

@@ -79,7 +79,7 @@ export class Program implements AsyncDisposable {
     }
   }
 
-  signal(signal: "SIGINT" | "SIGTERM" | "SIGKILL" | "SIGUSR2"): void {
+  signal(signal: "SIGHUP" | "SIGINT" | "SIGTERM" | "SIGKILL" | "SIGUSR2"): void {
     this.#child.kill(signal);
   }
 

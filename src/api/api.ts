@@ -5,6 +5,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import { Backoff } from "../backoff.ts";
 import type { DescriptorReserve } from "../descriptors.ts";
 import { httpStatus, RequestError } from "../errors.ts";
 import { ProcessMonitor } from "../process_figures.ts";
@@ -28,7 +29,7 @@ import {
   type ReaderServer,
 } from "./reader_server.ts";
 import { Snapshots } from "./snapshot.ts";
-import { deliverEvents, FIRST_RETRY_MS, type Webhook } from "./webhook.ts";
+import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, type Webhook, WebhookFigures } from "./webhook.ts";
 
 /** 40 MB, a million devices' counts, at 5 Mbit/s. */
 export const READ_TIMEOUT_MS = 60_000;
@@ -110,7 +111,17 @@ function start(options: ApiOptions): RunningApi {
   const counters = new HttpCounters();
   const { maxConnections, notReady = () => undefined, logLinesDropped = () => 0 } = options;
   const ownFigures = () => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
-  const figures = new FleetFigures({ fleet, store, eventLog, ownFigures, now, unixNow, offlineAfterMs });
+  const webhook = options.webhook && new WebhookFigures();
+  const figures = new FleetFigures({
+    fleet,
+    store,
+    eventLog,
+    ownFigures,
+    webhook,
+    now,
+    unixNow,
+    offlineAfterMs,
+  });
   const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
   const live = new Live({ fleet, figures, store, streams, now, unixNow });
   const eventFeed = new EventFeed(eventLog, streams, watchIntervalMs);
@@ -157,9 +168,11 @@ function start(options: ApiOptions): RunningApi {
   const watching = new AbortController();
   const { signal } = watching;
   const watched = watchForSilence({ fleet, store, unixNow, offlineAfterMs, watchIntervalMs, log, signal });
-  const firstRetryMs = options.webhookRetryMs ?? FIRST_RETRY_MS;
-  const delivered = options.webhook &&
-    deliverEvents({ ...options.webhook, store, unixNow, watchIntervalMs, firstRetryMs, log, signal });
+  const backoff = new Backoff({ firstMs: options.webhookRetryMs ?? FIRST_RETRY_MS, maxMs: MAX_RETRY_MS });
+  const delivered = options.webhook && webhook && deliverEvents({
+    ...options.webhook,
+    ...{ store, now, unixNow, watchIntervalMs, backoff, figures: webhook, log, signal },
+  });
 
   return {
     host: server.address.hostname,

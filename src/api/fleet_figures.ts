@@ -6,7 +6,8 @@
 import type { FleetHistory, InstanceReport, Period, Store } from "../store/store.ts";
 import type { EventLog } from "./event_log.ts";
 import type { Fleet } from "./fleet.ts";
-import type { ApiRow, FleetAnswer, InstanceRow, PeriodRow } from "./schemas.ts";
+import type { ApiRow, FleetAnswer, InstanceRow, PeriodRow, WebhookRow } from "./schemas.ts";
+import type { WebhookFigures } from "./webhook.ts";
 
 /** History, events and ingest processes are read at most this often: they have no news in between. */
 const READ_INTERVAL_MS = 1_000;
@@ -35,6 +36,8 @@ export interface FleetFiguresOptions {
   readonly eventLog: EventLog;
   /** This process's own figures. */
   readonly ownFigures: () => OwnFigures;
+  /** What is delivered to the webhook; undefined: there is none. */
+  readonly webhook: WebhookFigures | undefined;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
   /** Unix milliseconds. */
@@ -64,7 +67,7 @@ export class FleetFigures {
 
   /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
   async current(): Promise<FleetAnswer> {
-    const { fleet, store, ownFigures, unixNow, offlineAfterMs } = this.#options;
+    const { fleet, store, ownFigures, unixNow, offlineAfterMs, webhook } = this.#options;
     const [{ history, untilMs, instances, lastEventId }] = await Promise.all([
       this.#readRest(),
       fleet.fresh(),
@@ -82,6 +85,7 @@ export class FleetFigures {
       offline_after_ms: offlineAfterMs,
       last_event_id: lastEventId,
       store: { description: store.description, ok: true },
+      webhook: webhook === undefined ? null : webhookJson(webhook),
       instances: instances.map(instanceJson),
       api: apiJson(ownFigures()),
       history: {
@@ -131,6 +135,10 @@ function rateOver(seconds: readonly Period[], windowSeconds: number, firstSeenMs
   const after = over.filter(({ startMs }) => startMs > firstSeenMs);
   const counted = after.length > 0 ? after : over.slice(-1);
   return counted.reduce((sum, { packets }) => sum + packets, 0) / Math.max(1, counted.length);
+}
+
+function webhookJson({ delivered, setAside, gaps, failures, stopped }: WebhookFigures): WebhookRow {
+  return { delivered, set_aside: setAside, gaps, failures, stopped };
 }
 
 function instanceJson(report: InstanceReport): InstanceRow {

@@ -6,6 +6,7 @@
 import { z } from "@hono/zod-openapi";
 
 import type { InstanceReport } from "../store/store.ts";
+import type { WebhookFigures } from "./webhook.ts";
 
 /** One device. Times are Unix milliseconds, rates packets per second. */
 export interface DeviceRow {
@@ -135,11 +136,18 @@ export interface Figures {
   readonly last_event_id: number;
   /** Which store it is, and whether it answers. */
   readonly store: { readonly description: string; readonly ok: boolean };
+  /** What this api process has delivered to `ALERT_WEBHOOK_URL`; null: it is not set. */
+  readonly webhook: WebhookRow | null;
   /** The ingest processes at work. */
   readonly instances: InstanceRow[];
   /** The process that answers. */
   readonly api: ApiRow;
 }
+
+/** What an api process has delivered since it started. */
+export type WebhookRow = {
+  readonly [Key in keyof WebhookFigures as SnakeCase<Key>]: WebhookFigures[Key];
+};
 
 /** The fleet, with its history. */
 export interface FleetAnswer extends Figures {
@@ -328,6 +336,13 @@ const figures = z.object({
     description: "Newest of /events; when it changes, there are new ones. 0: none",
   }),
   store: z.object({ description: z.string(), ok: z.boolean() }),
+  webhook: z.object({
+    delivered: count.openapi({ description: "Events its receiver has accepted" }),
+    set_aside: count.openapi({ description: "Events its receiver has refused for good" }),
+    gaps: count.openapi({ description: "Notices of events that were dropped before they were delivered" }),
+    failures: count.openapi({ description: "Attempts that failed in a row" }),
+    stopped: z.boolean().openapi({ description: "Its receiver answered 410: nothing more is delivered" }),
+  }).nullable().openapi({ description: "Of this api process, since it started; null: there is no webhook" }),
   instances: z.array(Instance),
   api: Api.openapi({ description: "The api process that answers" }),
 });

@@ -7,7 +7,14 @@ import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObje
 
 import { redirectGrpcJsLog } from "../grpc_js_log.ts";
 import { guardHttp2 } from "../http2/node_http2_guard.ts";
-import { type Ack, COMMITTED_KEY, OFFSET_KEY, SESSION_KEY, streamBatches } from "../telemetry_proto.ts";
+import {
+  type Ack,
+  COMMITTED_KEY,
+  MAX_MESSAGE_KEY,
+  OFFSET_KEY,
+  SESSION_KEY,
+  streamBatches,
+} from "../telemetry_proto.ts";
 
 // What went wrong with a call comes with its status; an ingest in the same process sets its log afterwards.
 redirectGrpcJsLog();
@@ -24,8 +31,11 @@ export interface ChannelSettings {
 
 /** What happens to a call, in this order: `opened`, then `acked` and `writable` in turns, then `ended`. */
 export interface CallEvents {
-  /** The server has given the session to this call; `committed` packets of it are settled. */
-  opened(committed: number): void;
+  /**
+   * The server has given the session to this call; `committed` packets of it are settled. It accepts messages
+   * up to `maxMessageBytes`, if it states that.
+   */
+  opened(committed: number, maxMessageBytes: number | undefined): void;
   /** What has become of the call's packets so far. */
   acked(ack: Ack): void;
   /** There is room again after a {@linkcode DeviceCall.write} that returned false. */
@@ -77,8 +87,9 @@ export class DeviceCall {
     stream.on(
       "metadata",
       unlessOver((metadata: Metadata) => {
-        const committed = committedIn(metadata);
-        if (committed !== undefined) events.opened(committed); // if not, the call is about to fail
+        const committed = numberIn(metadata, COMMITTED_KEY);
+        // If not, the call is about to fail.
+        if (committed !== undefined) events.opened(committed, numberIn(metadata, MAX_MESSAGE_KEY));
       }),
     );
     stream.on("data", unlessOver((ack: Ack) => events.acked(ack)));
@@ -88,7 +99,7 @@ export class DeviceCall {
       "status",
       unlessOver((status: StatusObject) => {
         this.#over = true;
-        events.ended(status, committedIn(status.metadata));
+        events.ended(status, numberIn(status.metadata, COMMITTED_KEY));
       }),
     );
   }
@@ -110,8 +121,8 @@ export class DeviceCall {
   }
 }
 
-function committedIn(metadata: Metadata): number | undefined {
-  const [value] = metadata.get(COMMITTED_KEY);
-  const committed = value === undefined ? NaN : Number(value);
-  return Number.isSafeInteger(committed) && committed >= 0 ? committed : undefined;
+function numberIn(metadata: Metadata, key: string): number | undefined {
+  const [value] = metadata.get(key);
+  const number = value === undefined ? NaN : Number(value);
+  return Number.isSafeInteger(number) && number >= 0 ? number : undefined;
 }

@@ -18,22 +18,15 @@ import { setImmediate } from "node:timers";
 import type { Ack, Packet } from "../telemetry_proto.ts";
 import { sessionShared, TelemetryClientError } from "./client_error.ts";
 import { type ResolvedOptions, resolveOptions, type TelemetryClientOptions } from "./client_options.ts";
-import { Journal } from "./journal.ts";
+import { type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";
 import { Link } from "./link.ts";
-import { type Cursor, EncodedPacket, PacketBuffer } from "./packet_buffer.ts";
+import { Outgoing } from "./outgoing.ts";
+import { EncodedPacket, PacketBuffer } from "./packet_buffer.ts";
 import { Saver } from "./saver.ts";
 import { AckCounter, type Rejection, type Totals } from "./totals.ts";
 
 export { TelemetryClientError };
-export type { Packet, Rejection, TelemetryClientOptions, Totals };
-
-/** What a client found in its file. */
-export interface Recovery {
-  /** Packets that were not settled; they are sent first. */
-  readonly packets: number;
-  /** Bytes at the end of the file that made no whole record and were cut off: a write the process died in. */
-  readonly tornBytes: number;
-}
+export type { Damage, Packet, Recovery, Rejection, TelemetryClientOptions, Totals };
 
 /**
  * Tally's message limit is 4 MiB unless its operator has set another; a packet needs one message. Larger
@@ -73,12 +66,11 @@ export class TelemetryClient implements AsyncDisposable {
    */
   #origin = 0;
   #originKnown = false;
-  /** The next packet to write on this call; the packet after all that were ever written. */
-  #unsent: Cursor;
+  readonly #outgoing: Outgoing;
+  /** The packet after all that were ever written. */
   #sentEnd: number;
   #writable = true;
   #pumpScheduled = false;
-
   readonly #firstIndex: number;
   readonly #counter = new AckCounter();
 
@@ -90,15 +82,13 @@ export class TelemetryClient implements AsyncDisposable {
     const resolved = resolveOptions(options);
     if (options.file === undefined) {
       const session = options.session ?? crypto.randomUUID();
-      return new TelemetryClient(resolved, session, new PacketBuffer(), undefined, 0);
+      return new TelemetryClient(resolved, session, new PacketBuffer());
     }
     const { journal, recovered } = await Journal.open(options.file, { sync: options.fileSync ?? false });
     try {
-      const { batches, settled, tornBytes } = recovered;
-      const buffer = new PacketBuffer(batches[0]?.first ?? settled);
-      for (const { bytes } of batches) buffer.addBatch(bytes);
-      buffer.forget(settled);
-      return new TelemetryClient(resolved, journal.session, buffer, journal, tornBytes);
+      const buffer = new PacketBuffer(recovered.settled);
+      for (const { bytes } of recovered.batches) buffer.addBatch(bytes);
+      return new TelemetryClient(resolved, journal.session, buffer, journal, recovered);
     } catch (error) {
       journal.close();
       throw error;
@@ -109,30 +99,30 @@ export class TelemetryClient implements AsyncDisposable {
     options: ResolvedOptions,
     session: string,
     buffer: PacketBuffer,
-    journal: Journal | undefined,
-    tornBytes: number,
+    journal?: Journal,
+    recovered?: Recovered,
   ) {
     this.session = session;
-    this.recovered = { packets: buffer.packets, tornBytes };
+    this.recovered = recoveryOf(buffer, recovered);
     this.#options = options;
     this.#buffer = buffer;
     this.#firstIndex = buffer.start;
     this.#sentEnd = buffer.end; // an earlier process may have sent what the file holds
-    this.#unsent = buffer.cursor();
+    this.#outgoing = new Outgoing(buffer);
     if (journal !== undefined) {
       const onError = (error: unknown) => this.#savingFailed(error);
       this.#saver = new Saver({ journal, buffer, onSaved: () => this.#schedulePump(), onError });
     }
     this.#link = new Link(options, session, journal !== undefined, {
       nextOffset: () => this.#buffer.start + this.#origin,
-      awaitsAck: () => this.#unsent.index > this.#buffer.start,
-      opened: (offset, committed) => this.#opened(offset, committed),
+      awaitsAck: () => this.#outgoing.index > this.#buffer.start,
+      opened: (offset, committed, maxMessageBytes) => this.#opened(offset, committed, maxMessageBytes),
       acked: (ack) => this.#acked(ack),
       writable: () => {
         this.#writable = true;
         this.#pump();
       },
-      ended: (committed) => this.#ended(committed),
+      ended: (committed, exhausted) => this.#ended(committed, exhausted),
       failed: (error) => this.#fail(error),
       finished: () => this.#shutDown(),
     });
@@ -221,20 +211,19 @@ export class TelemetryClient implements AsyncDisposable {
     await this.abort();
   }
 
-  #opened(offset: number, committed: number): void {
+  #opened(offset: number, committed: number, maxMessageBytes = Infinity): void {
     const moved = !this.#originKnown && committed > this.#sentEnd;
     if (moved) this.#origin = committed - this.#sentEnd;
     this.#originKnown = true;
     const index = committed - this.#origin;
     if (index > this.#sentEnd) return this.#fail(sessionShared(this.session));
-    this.#counter.unreported += Math.max(0, index - this.#buffer.start);
-    this.#settle(index);
+    this.#settleUnreported(index);
     if (moved) this.#saver?.renumbered(this.#origin);
     // This call's first packet would have to be number `offset`: another one begins where it should.
     if (committed > offset) return this.#link.restart();
     this.#counter.newCall();
+    this.#outgoing.restart(maxMessageBytes);
     this.#writable = true;
-    this.#unsent = this.#buffer.cursor();
     if (this.#buffer.packets === 0) this.#link.succeeded();
     this.#pump();
     this.#options.onConnected();
@@ -243,16 +232,24 @@ export class TelemetryClient implements AsyncDisposable {
   #acked(ack: Ack): void {
     const index = ack.committed - this.#origin;
     if (index > this.#sentEnd) return this.#fail(sessionShared(this.session));
-    const rejections = this.#counter.add(ack);
+    const rejections = this.#counter.add(ack, this.#outgoing.settle(this.#buffer.start, index));
     this.#settle(index);
     for (const rejection of rejections) this.#options.onRejected(rejection);
   }
 
-  #ended(committed = 0): void {
+  #ended(committed = 0, exhausted: boolean): void {
+    if (exhausted) this.#outgoing.refused();
     const index = committed - this.#origin;
-    if (!this.#originKnown || index <= this.#buffer.start || index > this.#sentEnd) return;
-    this.#counter.unreported += index - this.#buffer.start;
+    if (this.#originKnown && index <= this.#sentEnd) this.#settleUnreported(index);
+  }
+
+  /** The packets before `index` are settled, but no Ack tells how. */
+  #settleUnreported(index: number): void {
+    if (index <= this.#buffer.start) return;
+    const omitted = this.#outgoing.settle(this.#buffer.start, index);
+    const rejections = this.#counter.addUnreported(index - this.#buffer.start, omitted);
     this.#settle(index);
+    for (const rejection of rejections) this.#options.onRejected(rejection);
   }
 
   #hasRoom(bytes: number): boolean {
@@ -278,14 +275,14 @@ export class TelemetryClient implements AsyncDisposable {
 
   #pump(): void {
     if (!this.#link.connected) return;
-    const nothingSent = this.#unsent.index === this.#buffer.start;
+    const nothingSent = this.#outgoing.index === this.#buffer.start;
     while (this.#writable) {
-      const bytes = this.#unsent.take(this.#saver?.saved);
+      const bytes = this.#outgoing.next(this.#saver?.saved);
       if (bytes === undefined) break;
       this.#writable = this.#link.write(bytes);
     }
-    this.#sentEnd = Math.max(this.#sentEnd, this.#unsent.index);
-    if (nothingSent && this.#unsent.index > this.#buffer.start) this.#link.progress();
+    this.#sentEnd = Math.max(this.#sentEnd, this.#outgoing.index);
+    if (nothingSent && this.#outgoing.index > this.#buffer.start) this.#link.progress();
   }
 
   /** The packets before `index` are settled. */

@@ -1,58 +1,100 @@
 /**
  * A file that keeps the packets a device has not been told are settled, so that they are sent after the
- * process died: appended to, never changed in the middle.
+ * process died: appended to, never changed in the middle. `journal_format.ts` has its bytes.
  *
- * The file is `tally journal 1\n` and then records: four bytes of length and four of CRC-32, both of the
- * record's body and big-endian, then the body. Its first byte says what the rest is:
- *
- *   1  the session's id; the first record, and only that
- *   2  packets: eight bytes with the index of the first, then a `PacketBatch`
- *   3  eight bytes: packets below that index are settled
- *
- * A record that is cut short or does not match its checksum ends the file: the process died while writing
- * it, before anyone was told that its packets were kept. What has been settled is thrown away by writing
- * a new file beside the old one and giving it the old one's name.
+ * A record that is cut short ends the file: the process died while writing it, before anyone was told that
+ * its packets were kept. What is damaged otherwise is set aside in a file beside it, and the journal goes on
+ * with what can be read. What has been settled is thrown away by writing a new file beside the old one and
+ * giving it the old one's name.
  *
  * @module
  */
-import { crc32 } from "node:zlib";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
+
+import { type JournalContents, readJournal } from "./journal_contents.ts";
+import {
+  encodeRecord,
+  type JournalBatch,
+  MAGIC,
+  RecordKind,
+  SESSION_INTERVAL_BYTES,
+} from "./journal_format.ts";
+import { countPackets, type PacketBuffer } from "./packet_buffer.ts";
+
+/** Bytes of a journal that could not be read. */
+export interface Damage {
+  /** How many. */
+  readonly bytes: number;
+  /** The file in which they were set aside. */
+  readonly file: string;
+  /** They may have held packets of which nothing else in the journal tells. */
+  readonly maybeMore: boolean;
+}
 
 /** What a journal held when it was opened. */
 export interface Recovered {
-  /** The packets that were not settled, oldest first, as `PacketBatch`es. */
-  readonly batches: readonly { readonly first: number; readonly bytes: Uint8Array }[];
-  /** Packets below this index are settled; the first batch may begin below it. */
+  /**
+   * The packets that were not settled, oldest first and without a gap, as `PacketBatch`es: others stand in
+   * for those that could not be read, see `Omission`.
+   */
+  readonly batches: readonly JournalBatch[];
+  /** Packets below this index are settled; the first batch begins there. */
   readonly settled: number;
   /** Length of the torn end that was cut off; 0 after an orderly end. */
   readonly tornBytes: number;
+  /** Undefined if every byte could be read. */
+  readonly damage: Damage | undefined;
+  /** Packets of a session whose name could not be read: they cannot be sent. */
+  readonly unknownPackets: number;
 }
 
-const MAGIC = new TextEncoder().encode("tally journal 1\n");
-const RECORD_SESSION = 1, RECORD_PACKETS = 2, RECORD_SETTLED = 3;
-const HEAD_BYTES = 8, INDEX_BYTES = 8;
+/** What a client found in its file. */
+export interface Recovery {
+  /** Packets that were not settled; they are sent first. */
+  readonly packets: number;
+  /** Bytes at the end of the file that made no whole record and were cut off: a write the process died in. */
+  readonly tornBytes: number;
+  /**
+   * Packets that could not be read. Those that Tally turns out to have stored are not lost; the others end as
+   * rejected, `DAMAGED_IN_FILE`.
+   */
+  readonly lostPackets: number;
+  /** Undefined if the file was not damaged. */
+  readonly damage: Damage | undefined;
+}
+
+/** What was recovered, by the packets in `buffer`. */
+export function recoveryOf(buffer: PacketBuffer, recovered: Recovered | undefined): Recovery {
+  const omitted = buffer.omitted.reduce((sum, { from, to }) => sum + to - from, 0);
+  return {
+    packets: buffer.packets - omitted,
+    tornBytes: recovered?.tornBytes ?? 0,
+    lostPackets: omitted + (recovered?.unknownPackets ?? 0),
+    damage: recovered?.damage,
+  };
+}
 
 /** A file below this size is not worth rewriting. */
 const MIN_REWRITE_BYTES = 1024 * 1024;
 
 /** An open journal; no other process can open it meanwhile. One call at a time. */
 export class Journal {
-  #file: Deno.FsFile;
-  #size: number;
   readonly #path: string;
   readonly #sync: boolean;
+  #file: Deno.FsFile;
+  /** Of the open file: every one has another. */
+  #salt = 0;
+  #size = 0;
+  /** Bytes appended since the session was last named. */
+  #sinceSession = 0;
+  /** Packets below the first are settled; those below the second are in the file. */
+  #settled = 0;
+  #end = 0;
 
-  private constructor(
-    path: string,
-    sync: boolean,
-    file: Deno.FsFile,
-    size: number,
-    readonly session: string,
-  ) {
+  private constructor(path: string, sync: boolean, file: Deno.FsFile, readonly session: string) {
     this.#path = path;
     this.#sync = sync;
     this.#file = file;
-    this.#size = size;
   }
 
   /**
@@ -60,7 +102,7 @@ export class Journal {
    * power cut, not only the end of the process.
    *
    * The file's folder is made if it is missing. Rejects if the file cannot be opened, is in use, or is
-   * something else than a journal.
+   * something else than a journal. A damaged one is opened with what can be read of it.
    */
   static async open(
     path: string,
@@ -82,28 +124,40 @@ export class Journal {
   ): Promise<{ journal: Journal; recovered: Recovered }> {
     try {
       const bytes = await readAll(file);
-      if (bytes.length === 0) {
-        const journal = new Journal(path, sync, file, 0, crypto.randomUUID());
-        await journal.rewrite(0, []);
-        return { journal, recovered: { batches: [], settled: 0, tornBytes: 0 } };
+      const contents = bytes.length === 0 ? undefined : readJournal(bytes);
+      if (contents === undefined && bytes.length > 0) {
+        throw new Error("it is no journal of this version; use another file");
       }
-      const { session, length, ...contents } = parse(bytes);
-      const tornBytes = bytes.length - length;
-      if (tornBytes > 0) await file.truncate(length);
-      await file.seek(length, Deno.SeekMode.Start);
-      return {
-        journal: new Journal(path, sync, file, length, session),
-        recovered: { ...contents, tornBytes },
-      };
+      const session = contents?.session ?? crypto.randomUUID();
+      const journal = new Journal(path, sync, file, session);
+      const recovered = contents === undefined
+        ? { batches: [], settled: 0, tornBytes: 0, damage: undefined, unknownPackets: 0 }
+        : await recover(path, bytes, contents);
+      await journal.#goOn(bytes.length, contents?.salt, recovered);
+      return { journal, recovered };
     } catch (error) {
       file.close();
       throw error;
     }
   }
 
+  /** Appends to the file as it is, or, without its salt, to a new one. */
+  async #goOn(size: number, salt: number | undefined, recovered: Recovered): Promise<void> {
+    const { settled, batches, tornBytes } = recovered;
+    if (salt === undefined) return await this.rewrite(settled, batches);
+    this.#salt = salt;
+    this.#size = size - tornBytes;
+    this.#settled = this.#end = settled;
+    for (const { first, bytes } of batches) this.#end = first + countPackets(bytes);
+    if (tornBytes > 0) await this.#file.truncate(this.#size);
+    await this.#file.seek(this.#size, Deno.SeekMode.Start);
+  }
+
   /** Appends a `PacketBatch` whose first packet has the index `first`. */
   async appendPackets(first: number, bytes: Uint8Array): Promise<void> {
-    await this.#append(record(RECORD_PACKETS, first, bytes));
+    const packets = countPackets(bytes);
+    await this.#append(RecordKind.PACKETS, first, packets, bytes);
+    this.#end = Math.max(this.#end, first + packets);
   }
 
   /** To be called before what was appended is relied upon: syncs the disk if that was asked for. */
@@ -113,7 +167,9 @@ export class Journal {
 
   /** Notes that the packets below `index` are settled. Losing the note is harmless: the server knows too. */
   async appendSettled(index: number): Promise<void> {
-    await this.#append(record(RECORD_SETTLED, index));
+    await this.#append(RecordKind.SETTLED, index, Math.max(0, this.#end - index));
+    this.#settled = index;
+    this.#end = Math.max(this.#end, index);
   }
 
   /** Whether most of the file is of no use any more, when `liveBytes` of packets are not settled. */
@@ -122,7 +178,7 @@ export class Journal {
   }
 
   /** Replaces the file by one that holds only these packets, in one step. */
-  async rewrite(settled: number, batches: Recovered["batches"]): Promise<void> {
+  async rewrite(settled: number, batches: readonly JournalBatch[]): Promise<void> {
     const temporaryPath = `${this.#path}.new`;
     const old = this.#file;
     const file = await Deno.open(temporaryPath, { write: true, read: true, create: true, truncate: true });
@@ -131,10 +187,11 @@ export class Journal {
       await file.tryLock(true);
       this.#file = file;
       this.#size = 0;
-      await this.#append(MAGIC);
-      await this.#append(record(RECORD_SESSION, undefined, new TextEncoder().encode(this.session)));
-      await this.#append(record(RECORD_SETTLED, settled));
-      for (const { first, bytes } of batches) await this.#append(record(RECORD_PACKETS, first, bytes));
+      this.#salt = crypto.getRandomValues(new Uint32Array(1))[0]!;
+      this.#settled = this.#end = settled;
+      await this.#write(MAGIC);
+      await this.#appendSession();
+      for (const { first, bytes } of batches) await this.appendPackets(first, bytes);
       await file.sync();
       await Deno.rename(temporaryPath, this.#path);
       if (this.#sync) await syncFolder(this.#path);
@@ -151,9 +208,55 @@ export class Journal {
     this.#file.close();
   }
 
-  async #append(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length;) at += await this.#file.write(bytes.subarray(at));
+  async #append(kind: RecordKind, index: number, packets: number, body?: Uint8Array): Promise<void> {
+    if (this.#sinceSession >= SESSION_INTERVAL_BYTES) await this.#appendSession();
+    const record = encodeRecord(this.#salt, kind, index, packets, body);
+    this.#sinceSession += record.length;
+    await this.#write(record);
+  }
+
+  async #appendSession(): Promise<void> {
+    this.#sinceSession = 0;
+    const body = new TextEncoder().encode(this.session);
+    const packets = this.#end - this.#settled;
+    await this.#write(encodeRecord(this.#salt, RecordKind.SESSION, this.#settled, packets, body));
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    await writeAll(this.#file, bytes);
     this.#size += bytes.length;
+  }
+}
+
+/** Sets aside what is damaged, and returns the rest. */
+async function recover(path: string, bytes: Uint8Array, contents: JournalContents): Promise<Recovered> {
+  const { session, settled, batches, tornBytes, damaged, unknownPackets, maybeMore } = contents;
+  if (damaged.length === 0) return { batches, settled, tornBytes, damage: undefined, unknownPackets: 0 };
+  const damage = {
+    bytes: damaged.reduce((sum, [from, to]) => sum + to - from, 0),
+    file: await setAside(path, bytes, damaged),
+    maybeMore,
+  };
+  return { batches, settled: session === undefined ? 0 : settled, tornBytes, damage, unknownPackets };
+}
+
+/** Writes the parts of a journal to a new file beside it; returns the file's path. */
+async function setAside(path: string, bytes: Uint8Array, parts: JournalContents["damaged"]): Promise<string> {
+  for (let number = 1;; number++) {
+    const aside = `${path}.damaged-${number}`;
+    try {
+      using file = await Deno.open(aside, { write: true, createNew: true });
+      for (const [from, to] of parts) {
+        const title = `bytes ${from} to ${to} of ${basename(path)}, of ${bytes.length} bytes:\n`;
+        await writeAll(file, new TextEncoder().encode(title));
+        await writeAll(file, bytes.subarray(from, to));
+        await writeAll(file, new TextEncoder().encode("\n"));
+      }
+      await file.sync();
+      return aside;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    }
   }
 }
 
@@ -187,49 +290,12 @@ async function readAll(file: Deno.FsFile): Promise<Uint8Array> {
   return bytes.subarray(0, filled);
 }
 
-/** Reads as far as records are whole; `length` is where they end. */
-function parse(bytes: Uint8Array) {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const batches: { first: number; bytes: Uint8Array }[] = [];
-  let session: string | undefined, settled = 0, at = MAGIC.length;
-  if (MAGIC.some((byte, index) => bytes[index] !== byte)) throw notAJournal();
-  while (at + HEAD_BYTES < bytes.length) {
-    const body = bytes.subarray(at + HEAD_BYTES, at + HEAD_BYTES + view.getUint32(at));
-    if (body.length !== view.getUint32(at) || crc32(body) !== view.getUint32(at + 4)) break;
-    if (body[0] === RECORD_SESSION) session = new TextDecoder().decode(body.subarray(1));
-    else {
-      const index = Number(view.getBigUint64(at + HEAD_BYTES + 1));
-      if (body[0] === RECORD_SETTLED) settled = index;
-      else batches.push({ first: index, bytes: body.subarray(1 + INDEX_BYTES) });
-    }
-    at += HEAD_BYTES + body.length;
-  }
-  if (session === undefined) throw notAJournal();
-  return { session, settled, batches, length: at };
-}
-
-function notAJournal(): Error {
-  return new Error("it is no journal of this version; use another file");
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
 }
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-function record(
-  kind: number,
-  index: number | undefined,
-  content: Uint8Array = new Uint8Array(0),
-): Uint8Array {
-  const bodyBytes = 1 + (index === undefined ? 0 : INDEX_BYTES) + content.length;
-  const bytes = new Uint8Array(HEAD_BYTES + bodyBytes);
-  const view = new DataView(bytes.buffer);
-  view.setUint8(HEAD_BYTES, kind);
-  if (index !== undefined) view.setBigUint64(HEAD_BYTES + 1, BigInt(index));
-  bytes.set(content, bytes.length - content.length);
-  view.setUint32(0, bodyBytes);
-  view.setUint32(4, crc32(bytes.subarray(HEAD_BYTES)));
-  return bytes;
 }
 
 /** Makes a rename survive a power cut. */

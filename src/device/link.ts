@@ -5,6 +5,7 @@
  */
 import { type Client, status, type StatusObject } from "@grpc/grpc-js";
 
+import { Backoff } from "../backoff.ts";
 import type { Ack } from "../telemetry_proto.ts";
 import { DeviceCall, openChannel } from "./call.ts";
 import { callEnded, isFinal, sessionShared, TelemetryClientError } from "./client_error.ts";
@@ -16,14 +17,20 @@ export interface LinkEvents {
   nextOffset(): number;
   /** Packets were written that are not settled. */
   awaitsAck(): boolean;
-  /** The call that begins at `offset` may write, or is to be replaced: {@linkcode Link.restart}. */
-  opened(offset: number, committed: number): void;
+  /**
+   * The call that begins at `offset` may write, or is to be replaced: {@linkcode Link.restart}. The server
+   * accepts messages up to `maxMessageBytes`, if it states that.
+   */
+  opened(offset: number, committed: number, maxMessageBytes: number | undefined): void;
   /** An Ack of the call has come. */
   acked(ack: Ack): void;
   /** There is room again after a {@linkcode Link.write} that returned false. */
   writable(): void;
-  /** The call has ended; `committed` if the server said it with the status. */
-  ended(committed: number | undefined): void;
+  /**
+   * The call has ended; `committed` if the server said it with the status. `exhausted`: for something that
+   * was written, which is too large or too much for the server or for a proxy before it.
+   */
+  ended(committed: number | undefined, exhausted: boolean): void;
   /** The link is given up for good. */
   failed(error: TelemetryClientError): void;
   /** All that {@linkcode Link.end} waits for is done. */
@@ -56,8 +63,8 @@ export class Link {
   #state: State = "paused";
   #channel: Client | undefined;
   #call: DeviceCall | undefined;
-  /** Failed attempts in a row, and restarts in a row. */
-  #attempts = 0;
+  readonly #backoff: Backoff;
+  /** In a row. */
   #restarts = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
@@ -67,8 +74,21 @@ export class Link {
   /**
    * Nothing is done before {@linkcode connect}. `hasPast`: an earlier process used the session, and may
    * have left a call without an answer.
+   * `random`: from 0 to below 1, for the waits between attempts.
    */
-  constructor(options: ResolvedOptions, session: string, hasPast: boolean, events: LinkEvents) {
+  constructor(
+    options: ResolvedOptions,
+    session: string,
+    hasPast: boolean,
+    events: LinkEvents,
+    random: () => number = Math.random,
+  ) {
+    this.#backoff = new Backoff({
+      firstMs: options.minBackoffMs,
+      maxMs: options.maxBackoffMs,
+      jitter: 1,
+      random,
+    });
     this.#options = options;
     this.#session = session;
     this.#events = events;
@@ -86,10 +106,10 @@ export class Link {
     this.#channel ??= openChannel(this.#options);
     const offset = this.#events.nextOffset();
     this.#call = new DeviceCall(this.#channel, this.#session, offset, {
-      opened: (committed) => {
+      opened: (committed, maxMessageBytes) => {
         this.#state = "connected";
         this.progress();
-        this.#events.opened(offset, committed);
+        this.#events.opened(offset, committed, maxMessageBytes);
       },
       acked: (ack) => this.#acked(ack),
       writable: () => this.#events.writable(),
@@ -107,7 +127,8 @@ export class Link {
 
   /** Packets have been settled, or there were none to settle: the next failure is the first. */
   succeeded(): void {
-    this.#attempts = this.#restarts = 0;
+    this.#backoff.succeeded();
+    this.#restarts = 0;
     this.progress();
   }
 
@@ -148,8 +169,7 @@ export class Link {
     if (this.#state === "connecting") this.#unansweredAtMs = performance.now();
     this.#disconnect();
     this.#state = "paused";
-    const { minBackoffMs, maxBackoffMs } = this.#options;
-    const delayMs = Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** this.#attempts++);
+    const delayMs = this.#backoff.failed();
     this.#retryTimer = setTimeout(() => this.connect(), delayMs);
     this.#options.onDisconnected(error, delayMs);
   }
@@ -166,7 +186,8 @@ export class Link {
 
   #ended(end: StatusObject, committed: number | undefined): void {
     if (this.#state === "ending") return this.#finish();
-    this.#events.ended(committed);
+    const exhausted = this.#state === "connected" && end.code === status.RESOURCE_EXHAUSTED;
+    this.#events.ended(committed, exhausted);
     if (this.#state === "closed") return;
     const error = callEnded(this.#options.target, end);
     const ownLateClaim = performance.now() - this.#unansweredAtMs < LATE_CLAIM_MS;

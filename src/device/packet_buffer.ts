@@ -13,6 +13,36 @@ const SEGMENT_BYTES = 64 * 1024;
 const BATCH_PACKETS = 1 << 3 | 2;
 const PACKET_DEVICE_ID = 1 << 3 | 2, PACKET_TIMESTAMP = 2 << 3, PACKET_PAYLOAD = 3 << 3 | 2;
 
+/**
+ * A field of `Packet` that the proto does not have: its value says why a packet is left out. See
+ * {@linkcode Omission}.
+ */
+const OMISSION = 15 << 3;
+
+/**
+ * Why a packet is left out of the session. Its index must be settled all the same, or no later packet could
+ * be: an entry without a device_id stands in for it, which Tally rejects.
+ */
+export enum Omission {
+  /** The file that held it was damaged. */
+  DAMAGED_IN_FILE = 1,
+  /** It is larger than the messages that the server accepts. */
+  MESSAGE_TOO_LARGE = 2,
+}
+
+/** Bytes of an entry that stands in for a packet. */
+const OMITTED_BYTES = 4;
+
+/** Packets left out for one reason: those with the indexes `from` (inclusive) to `to` (exclusive). */
+export interface OmittedRange {
+  /** Index of the first. */
+  readonly from: number;
+  /** Index after the last. */
+  readonly to: number;
+  /** Why. */
+  readonly reason: Omission;
+}
+
 /** Packets one after the other; filled from the front, never changed where it is filled. */
 interface Segment {
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -31,6 +61,7 @@ export class PacketBuffer {
   #head: Segment;
   #headOffset = 0;
   #tail: Segment;
+  #omitted: OmittedRange[] = [];
 
   /** The first packet will be number `start`. */
   constructor(start = 0) {
@@ -65,9 +96,18 @@ export class PacketBuffer {
     this.#added(1, packet.size);
   }
 
+  /** Packets among those kept that were left out before they were added, oldest first. */
+  get omitted(): readonly OmittedRange[] {
+    return this.#omitted;
+  }
+
   /** Adds packets that a {@linkcode Cursor} took from a buffer before; throws a RangeError if they are none. */
   addBatch(bytes: Uint8Array): void {
-    const packets = countPackets(bytes);
+    const packets = countPackets(bytes, (index, reason) => {
+      const last = this.#omitted.at(-1), from = this.#end + index;
+      if (last?.to === from && last.reason === reason) this.#omitted.splice(-1, 1, { ...last, to: from + 1 });
+      else this.#omitted.push({ from, to: from + 1, reason });
+    });
     const segment = this.#room(bytes.length);
     segment.bytes.set(bytes, segment.filled);
     segment.filled += bytes.length;
@@ -88,6 +128,7 @@ export class PacketBuffer {
       this.#headOffset = next;
       this.#start++;
     }
+    if (this.#omitted.length > 0) this.#omitted = within(this.#omitted, this.#start, Infinity);
   }
 
   /** A cursor at the oldest packet kept. */
@@ -136,9 +177,9 @@ export class Cursor {
 
   /**
    * Moves over the next packets, at most up to `limit`, and returns their bytes, which never change: at
-   * most 64 KiB, or one larger packet. Undefined if there are none.
+   * most 64 KiB and `maxBytes`, or one packet that is larger. Undefined if there are none.
    */
-  take(limit?: Cursor): Uint8Array<ArrayBuffer> | undefined {
+  take(limit?: Cursor, maxBytes = Infinity): Uint8Array<ArrayBuffer> | undefined {
     if (this.#index === limit?.index) return undefined;
     while (this.#offset === this.#segment.filled) {
       if (this.#segment.next === undefined) return undefined;
@@ -147,10 +188,42 @@ export class Cursor {
     }
     const limited = limit !== undefined && limit.#segment === this.#segment;
     const start = this.#offset;
-    this.#offset = limited ? limit.#offset : this.#segment.filled;
-    this.#index = limited ? limit.#index : this.#segment.end;
+    const end = limited ? limit.#offset : this.#segment.filled;
+    if (end - start <= maxBytes) {
+      this.#offset = end;
+      this.#index = limited ? limit.#index : this.#segment.end;
+    } else this.#takeSome(start + maxBytes);
     return this.#segment.bytes.subarray(start, this.#offset);
   }
+
+  /** Moves over one packet, and over those after it that end at or before `endOffset`. */
+  #takeSome(endOffset: number): void {
+    const { bytes } = this.#segment;
+    this.#offset = afterPacket(bytes, this.#offset);
+    this.#index++;
+    while (this.#offset < endOffset) {
+      const next = afterPacket(bytes, this.#offset);
+      if (next > endOffset) return;
+      this.#offset = next;
+      this.#index++;
+    }
+  }
+}
+
+/** The part of `ranges` from index `from` (inclusive) to `to` (exclusive). */
+export function within(ranges: readonly OmittedRange[], from: number, to: number): OmittedRange[] {
+  return ranges
+    .filter((range) => range.to > from && range.from < to)
+    .map((range) => ({ ...range, from: Math.max(range.from, from), to: Math.min(range.to, to) }));
+}
+
+/** A `PacketBatch` that stands in for `packets` packets. */
+export function omittedPackets(packets: number, reason: Omission): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(packets * OMITTED_BYTES);
+  for (let at = 0; at < bytes.length; at += OMITTED_BYTES) {
+    bytes.set([BATCH_PACKETS, 2, OMISSION, reason], at);
+  }
+  return bytes;
 }
 
 const textEncoder = new TextEncoder();
@@ -232,14 +305,24 @@ function writeVarint(bytes: Uint8Array, at: number, value: number): number {
   return at;
 }
 
-function countPackets(bytes: Uint8Array): number {
+/**
+ * Packets in a `PacketBatch`; `onOmitted` is called with the place of each that is left out. Throws a
+ * RangeError for other bytes.
+ */
+export function countPackets(
+  bytes: Uint8Array,
+  onOmitted: (index: number, reason: Omission) => void = () => {},
+): number {
   let packets = 0;
-  for (let at = 0; at < bytes.length; packets++) at = afterPacket(bytes, at);
+  for (let at = 0, next; at < bytes.length; at = next, packets++) {
+    next = afterPacket(bytes, at);
+    if (next - at === OMITTED_BYTES && bytes[at + 2] === OMISSION) onOmitted(packets, bytes[at + 3]!);
+  }
   return packets;
 }
 
 /** Where the packet at `at` ends; throws a RangeError if there is none. */
-function afterPacket(bytes: Uint8Array, at: number): number {
+export function afterPacket(bytes: Uint8Array, at: number): number {
   const key = bytes[at++];
   let length = 0, byte: number | undefined, shift = 1;
   do {

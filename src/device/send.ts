@@ -2,14 +2,15 @@
  * `deno task send`: sends packets from one device, waits until they are stored, and prints what became
  * of them.
  *
- * Exit codes: 0 when every packet was stored, 1 when not, 2 for wrong flags, 130 or 143 after a signal.
+ * Exit codes: 0 when every packet was stored, 1 when not or, after damage to the file, perhaps not, 2 for
+ * wrong flags, 129, 130 or 143 after a signal.
  *
  * @module
  */
 import { setTimeout as delay } from "node:timers/promises";
 
 import { custom, duration, integer, optional, path, type Values } from "../settings.ts";
-import { TelemetryClient, type Totals } from "./client.ts";
+import { type Recovery, TelemetryClient, type Totals } from "./client.ts";
 import { formatted, packets, rateFlag, readFlags, targetFlag } from "./command_line.ts";
 
 const usage = `Sends packets from one device to Tally and prints what became of them.
@@ -90,12 +91,8 @@ async function send(options: Values<typeof flags>): Promise<number> {
     onDisconnected: (error) => trouble = error.message,
   });
   const { recovered } = client;
-  if (recovered.packets > 0) {
-    console.error(
-      `${packets(recovered.packets)} of an earlier run left in ${options.file}: sending them first`,
-    );
-  }
-  const total = recovered.packets + options.count;
+  for (const line of recoveryLines(recovered, options.file)) console.error(line);
+  const total = client.totals.accepted + options.count;
   const progress = () => {
     const { accepted, pending } = client.totals;
     const why = trouble === undefined ? "" : `; not connected: ${trouble}`;
@@ -115,10 +112,30 @@ async function send(options: Values<typeof flags>): Promise<number> {
   const stopWatching = watch(client, options.timeout, progress, giveUp);
   try {
     await sendPackets(client, options);
-    return report(await client.close());
+    const code = report(await client.close());
+    return recovered.damage?.maybeMore ? 1 : code;
   } finally {
     stopWatching();
   }
+}
+
+/** What to say of packets that an earlier run left in `file`. */
+function recoveryLines({ packets: kept, tornBytes, lostPackets, damage }: Recovery, file = ""): string[] {
+  const lines = [];
+  if (damage !== undefined) {
+    lines.push(
+      `${file} was damaged: ${packets(kept)} could be read, ${packets(lostPackets)} could not` +
+        `${damage.maybeMore ? ", and perhaps more" : ""}; ` +
+        `${formatted(damage.bytes)} damaged bytes are set aside in ${damage.file}`,
+    );
+  } else if (lostPackets > 0) {
+    lines.push(`${packets(lostPackets)} in ${file} were lost to damage found earlier`);
+  }
+  if (tornBytes > 0) {
+    lines.push(`${file} ended in a write that was cut short: ${formatted(tornBytes)} bytes were left out`);
+  }
+  if (kept > 0) lines.push(`${packets(kept)} of an earlier run left in ${file}: sending them first`);
+  return lines;
 }
 
 async function sendPackets(client: TelemetryClient, options: Values<typeof flags>): Promise<void> {

@@ -1,8 +1,8 @@
 /**
  * `deno task simulate`: sends from many simulated devices until it is stopped.
  *
- * Exit codes: 0 when every packet was acknowledged, 1 when not, 2 for wrong flags, 130 or 143 when a
- * second SIGINT or SIGTERM cut the end short.
+ * Exit codes: 0 when every packet was acknowledged, 1 when not, 2 for wrong flags, 129, 130 or 143
+ * when a second SIGHUP, SIGINT or SIGTERM cut the end short.
  *
  * @module
  */

@@ -5,10 +5,14 @@
  */
 import { RejectReason } from "../ingest/reject_reason.ts";
 import type { Ack } from "../telemetry_proto.ts";
+import { Omission, type OmittedRange } from "./packet_buffer.ts";
 
 /** Packets rejected for one reason. */
 export interface Rejection {
-  /** Name of a `RejectReason` of the proto, such as `DEVICE_ID_EMPTY`. */
+  /**
+   * Name of a `RejectReason` of the proto, such as `DEVICE_ID_EMPTY`; or, for packets that the client could
+   * not send, `MESSAGE_TOO_LARGE` (larger than the messages that the server accepts) or `DAMAGED_IN_FILE`.
+   */
   readonly reason: string;
   /** How many. */
   readonly packets: number;
@@ -57,20 +61,43 @@ export class AckCounter {
     this.#last = undefined;
   }
 
-  /** Counts what is new in `ack`; returns the rejections among it. */
-  add(ack: Ack): Rejection[] {
+  /** Counts what is new in `ack`; of it, `omitted` were left out. Returns the rejections among it. */
+  add(ack: Ack, omitted: readonly OmittedRange[]): Rejection[] {
     const last = this.#last;
     this.#last = ack;
     this.stored += ack.stored - (last?.stored ?? 0);
-    this.rejected += ack.rejected - (last?.rejected ?? 0);
-    const added = [];
+    const added = this.#addOmitted(omitted);
+    // What stands in for a packet has no device_id, and is rejected for that.
+    const standIns = countOf(omitted);
+    this.rejected += ack.rejected - (last?.rejected ?? 0) - standIns;
     for (const { reason: code, packets } of ack.rejections) {
-      const known = last?.rejections.find(({ reason }) => reason === code)?.packets ?? 0;
-      if (packets === known) continue;
-      const reason = RejectReason[code] ?? `REASON_${code}`;
-      this.#rejections.set(reason, (this.#rejections.get(reason) ?? 0) + packets - known);
-      added.push({ reason, packets: packets - known });
+      let count = packets - (last?.rejections.find(({ reason }) => reason === code)?.packets ?? 0);
+      if (code === RejectReason.DEVICE_ID_EMPTY) count -= standIns;
+      if (count > 0) added.push(this.#reject(RejectReason[code] ?? `REASON_${code}`, count));
     }
     return added;
   }
+
+  /**
+   * Counts packets that are settled without an Ack that tells how; of them, `omitted` were left out. Returns
+   * the rejections among them.
+   */
+  addUnreported(packets: number, omitted: readonly OmittedRange[]): Rejection[] {
+    this.unreported += packets - countOf(omitted);
+    return this.#addOmitted(omitted);
+  }
+
+  #addOmitted(omitted: readonly OmittedRange[]): Rejection[] {
+    this.rejected += countOf(omitted);
+    return omitted.map(({ reason, from, to }) => this.#reject(Omission[reason]!, to - from));
+  }
+
+  #reject(reason: string, packets: number): Rejection {
+    this.#rejections.set(reason, (this.#rejections.get(reason) ?? 0) + packets);
+    return { reason, packets };
+  }
+}
+
+function countOf(ranges: readonly OmittedRange[]): number {
+  return ranges.reduce((sum, { from, to }) => sum + to - from, 0);
 }

@@ -21,6 +21,10 @@ export class IngestCounters {
   fenced = 0;
   /** Streams opened. */
   streams = 0;
+  /** Of them, those that `fast_path.ts` serves. */
+  fastPathCalls = 0;
+  /** Of them, those that grpc-js serves, through `ordinary_path.ts`. */
+  ordinaryPathCalls = 0;
   /** Streams open now. */
   openStreams = 0;
   /** Times a stream had to wait for room in the queue. */

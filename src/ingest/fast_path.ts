@@ -7,7 +7,14 @@
 import { RequestError } from "../errors.ts";
 import type { HeaderField } from "../http2/hpack/tables.ts";
 import type { Http2Stream } from "../http2/stream.ts";
-import { type Ack, COMMITTED_KEY, OFFSET_KEY, SESSION_KEY, streamPackets } from "../telemetry_proto.ts";
+import {
+  type Ack,
+  COMMITTED_KEY,
+  MAX_MESSAGE_KEY,
+  OFFSET_KEY,
+  SESSION_KEY,
+  streamPackets,
+} from "../telemetry_proto.ts";
 import type { TelemetryCall } from "./call_route.ts";
 import { responseHeaders, statusFields, valueOf } from "./grpc_fields.ts";
 import { MessageReader, PREFIX_BYTES, type ReaderOptions } from "./message_reader.ts";
@@ -26,15 +33,16 @@ export interface FastPathOptions extends ReaderOptions {
 export function receiveTelemetry(
   options: FastPathOptions,
 ): (stream: Http2Stream, call: TelemetryCall) => void {
-  const { ingest, claims } = options;
+  const { ingest, claims, maxMessageBytes } = options;
   return (http2Stream, { kind, headers, encoding, timeoutMs, peer }) => {
-    const call = new FastCall(http2Stream);
+    const call = new FastCall(http2Stream, maxMessageBytes);
     let head;
     try {
       head = parseStreamHead(valueOf(headers, SESSION_KEY), valueOf(headers, OFFSET_KEY));
     } catch (error) {
       return call.end(error, 0);
     }
+    ingest.counters.fastPathCalls++;
     const stream = new DeviceStream(ingest, kind, head, call);
     const reader = http2Stream.reader = new MessageReader(stream, http2Stream, encoding, peer, options);
     if (timeoutMs !== undefined) call.expireAfter(timeoutMs, stream);
@@ -55,7 +63,7 @@ class FastCall implements StreamCall {
   #over = false;
   #deadline: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(readonly http2Stream: Http2Stream) {}
+  constructor(readonly http2Stream: Http2Stream, readonly maxMessageBytes: number) {}
 
   /** Ends the call when its deadline has passed. */
   expireAfter(timeoutMs: number, stream: DeviceStream): void {
@@ -70,9 +78,11 @@ class FastCall implements StreamCall {
 
   sendHeaders(committed: number | undefined): void {
     if (this.http2Stream.headersSent) return;
-    const fields = committed === undefined
-      ? responseHeaders
-      : [...responseHeaders, [COMMITTED_KEY, String(committed)] as const];
+    const fields = committed === undefined ? responseHeaders : [
+      ...responseHeaders,
+      [COMMITTED_KEY, String(committed)] as const,
+      [MAX_MESSAGE_KEY, String(this.maxMessageBytes)] as const,
+    ];
     this.http2Stream.sendHeaders(fields);
   }
 

@@ -18,6 +18,7 @@ import { grpcStatus } from "../errors.ts";
 import {
   type Ack,
   COMMITTED_KEY,
+  MAX_MESSAGE_KEY,
   OFFSET_KEY,
   SERVICE_NAMES,
   SESSION_KEY,
@@ -30,8 +31,8 @@ type ClientStreamingCall = ServerReadableStream<Uint8Array, Ack>;
 type BidiStreamingCall = ServerDuplexStream<Uint8Array, Ack>;
 type Callback = (error: object | null, ack?: Ack | null) => void;
 
-/** Adds the telemetry service, under each of its names. */
-export function addTelemetryService(server: Server, ingest: Ingest): void {
+/** Adds the telemetry service, under each of its names; the server takes messages up to `maxMessageBytes`. */
+export function addTelemetryService(server: Server, ingest: Ingest, maxMessageBytes: number): void {
   // Messages stay bytes: DeviceStream reads them, as it does on the quick way.
   const requestDeserialize = (bytes: Uint8Array) => bytes;
   for (const name of SERVICE_NAMES) {
@@ -41,8 +42,9 @@ export function addTelemetryService(server: Server, ingest: Ingest): void {
     } as unknown as ServiceDefinition;
     server.addService(service, {
       StreamPackets: (call: ClientStreamingCall, callback: Callback) =>
-        receive(call, "packets", new ClientStreaming(call, callback), ingest),
-      StreamBatches: (call: BidiStreamingCall) => receive(call, "batches", new BidiStreaming(call), ingest),
+        receive(call, "packets", new ClientStreaming(call, callback, maxMessageBytes), ingest),
+      StreamBatches: (call: BidiStreamingCall) =>
+        receive(call, "batches", new BidiStreaming(call, maxMessageBytes), ingest),
     });
   }
 }
@@ -59,6 +61,7 @@ async function receive(
   } catch (error) {
     return answer.end(error, 0);
   }
+  ingest.counters.ordinaryPathCalls++;
   const stream = new DeviceStream(ingest, kind, head, answer);
   let waiting: Uint8Array | undefined, ended = false;
   call.on("cancelled", () => {
@@ -102,6 +105,12 @@ function committedMetadata(committed: number | undefined): Metadata {
   return metadata;
 }
 
+function openedMetadata(committed: number | undefined, maxMessageBytes: number): Metadata {
+  const metadata = committedMetadata(committed);
+  if (committed !== undefined) metadata.set(MAX_MESSAGE_KEY, String(maxMessageBytes));
+  return metadata;
+}
+
 type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
 /**
@@ -122,10 +131,14 @@ export function guardStreams(server: Server): void {
 class ClientStreaming implements StreamCall {
   #ack: Ack | null = null;
 
-  constructor(readonly call: ClientStreamingCall, readonly callback: Callback) {}
+  constructor(
+    readonly call: ClientStreamingCall,
+    readonly callback: Callback,
+    readonly maxMessageBytes: number,
+  ) {}
 
   sendHeaders(committed: number | undefined): void {
-    this.call.sendMetadata(committedMetadata(committed));
+    this.call.sendMetadata(openedMetadata(committed, this.maxMessageBytes));
   }
 
   sendAck(ack: Ack): boolean {
@@ -141,10 +154,10 @@ class ClientStreaming implements StreamCall {
 
 /** `StreamBatches`: Acks as they come. */
 class BidiStreaming implements StreamCall {
-  constructor(readonly call: BidiStreamingCall) {}
+  constructor(readonly call: BidiStreamingCall, readonly maxMessageBytes: number) {}
 
   sendHeaders(committed: number | undefined): void {
-    this.call.sendMetadata(committedMetadata(committed));
+    this.call.sendMetadata(openedMetadata(committed, this.maxMessageBytes));
   }
 
   sendAck(ack: Ack, whenWritable: () => void): boolean {

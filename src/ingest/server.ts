@@ -62,7 +62,7 @@ export class TelemetryServer {
       // Its bookkeeping per message is of no use here, and the fast path does not feed it.
       "grpc.enable_channelz": 0,
     });
-    addTelemetryService(this.#server, ingest);
+    addTelemetryService(this.#server, ingest, options.maxMessageBytes);
     this.#health.addTo(this.#server);
     guardStreams(this.#server);
     this.#connectionOptions = this.#connectionsFor(ingest, options);

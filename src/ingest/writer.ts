@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { setTimeout as pause } from "node:timers/promises";
-
 import type { Logger } from "@logtape/logtape";
 
+import { Backoff } from "../backoff.ts";
 import { type Batch as StoreBatch, type FencedSessions, type Store, StoreError } from "../store/store.ts";
 import type { IngestCounters } from "./counters.ts";
 import type { PacketBatch, PacketQueue } from "./queue.ts";
@@ -27,10 +26,14 @@ export interface WriterOptions {
   readonly log: Logger;
   /** Gives up the batch at hand and all after it: whoever sent them was not acknowledged. */
   readonly abandon: AbortSignal;
+  /** Waits between two attempts to apply a batch; default {@linkcode retryBackoff}. */
+  readonly backoff?: Backoff;
 }
 
-/** First and longest wait between two attempts; each wait is a random part, half at least, of its bound. */
-const FIRST_RETRY_MS = 25, LAST_RETRY_MS = 1000;
+/** The waits of a {@linkcode Writer} between two attempts. */
+export function retryBackoff(): Backoff {
+  return new Backoff({ firstMs: 25, maxMs: 1000 });
+}
 
 /** The only one who writes to the store for this process. */
 export class Writer {
@@ -38,9 +41,12 @@ export class Writer {
   failingSinceMs: number | undefined;
   #retrying = false;
   #sequence = 0;
+  readonly #backoff: Backoff;
 
   /** A writer that does nothing until {@linkcode run}. */
-  constructor(readonly options: WriterOptions) {}
+  constructor(readonly options: WriterOptions) {
+    this.#backoff = options.backoff ?? retryBackoff();
+  }
 
   /** Works until the queue is closed and empty; then everything taken is stored, or `abandon` was given. */
   async run(): Promise<void> {
@@ -80,10 +86,11 @@ export class Writer {
   /** Applies until the store has answered; the same batch every time, so that it counts once. */
   async #apply(batch: StoreBatch): Promise<FencedSessions> {
     const { store, counters, abandon } = this.options;
-    for (let boundMs = FIRST_RETRY_MS;; boundMs = Math.min(boundMs * 2, LAST_RETRY_MS)) {
+    for (;;) {
       try {
         const fenced = await store.apply(batch);
         this.#retrying = false;
+        this.#backoff.succeeded();
         this.storeAnswered(undefined);
         return fenced;
       } catch (error) {
@@ -92,7 +99,7 @@ export class Writer {
         this.storeAnswered(error);
         counters.failedFlushes++;
       }
-      await pause(boundMs * (0.5 + Math.random() / 2), undefined, { signal: abandon }).catch(() => {}); // aborted
+      await this.#backoff.wait(this.#backoff.failed(), abandon);
       if (abandon.aborted) return [];
     }
   }

@@ -1,7 +1,10 @@
+import { dirname } from "node:path";
+
 import { assert, assertEquals, assertGreater, assertLess, assertRejects } from "@std/assert";
 
 import { TelemetryClient, TelemetryClientError } from "../../src/device/client.ts";
 import { countsOf, packet, startTestIngest, temporaryStore } from "../harness.ts";
+import { forSeeds } from "../random.ts";
 
 /** grpc-js keeps timers, which do not hold up the process, for ten seconds after a channel was closed. */
 const test = (title: string, body: (file: string) => Promise<void>) =>
@@ -34,7 +37,7 @@ test("Packets sent in an outage are sent by the next client with the file, once"
   await before.abort();
   const still = await open(first, file);
   assertEquals(still.session, before.session);
-  assertEquals(still.recovered, { packets: 5, tornBytes: 0 });
+  assertEquals(still.recovered, { packets: 5, tornBytes: 0, lostPackets: 0, damage: undefined });
   await send(still, 2);
   await still.abort();
   await using _second = await startTestIngest({ store, port: first.port });
@@ -116,6 +119,99 @@ test("The file does not grow with what was settled", async (file) => {
   }
   assertEquals((await client.close()).stored, 30_000);
   assertLess(largest, 2 * 2 ** 20); // 30 rounds of 300 KB would be 9 MB
+});
+
+test("A file with a flipped byte: what is left is counted once, what is lost is reported", async (file) => {
+  await using store = await temporaryStore();
+  const ingest = await startTestIngest({ store });
+  await ingest.drain();
+  const first = await open(ingest, file);
+  for (let index = 0; index < 1000; index++) await first.send(packet(`device-${index}`));
+  await first.abort();
+  const bytes = await Deno.readFile(file);
+  bytes[Math.floor(bytes.length / 10)]! ^= 1;
+  await Deno.writeFile(file, bytes);
+
+  await using _again = await startTestIngest({ store, port: ingest.port });
+  const second = await open(ingest, file);
+  const { packets, lostPackets, damage } = second.recovered;
+  assertEquals([packets, lostPackets, damage?.maybeMore], [999, 1, false]);
+  assert((await Deno.stat(damage!.file)).size > 0);
+  await send(second, 1);
+  const totals = await second.close();
+  assertEquals([totals.accepted, totals.stored, totals.rejected, totals.committed], [1001, 1000, 1, 1001]);
+  assertEquals(totals.rejections, [{ reason: "DAMAGED_IN_FILE", packets: 1 }]);
+  const counts = await countsOf(store);
+  assertEquals(Object.keys(counts).length, 1000); // 999 of them, and sensor-1
+  assertEquals(Object.values(counts).filter((count) => count !== 1), []);
+});
+
+test("Packets that a damaged file lost and the server has are not lost", async (file) => {
+  await using store = await temporaryStore();
+  const ingest = await startTestIngest({ store });
+  const first = await open(ingest, file);
+  await send(first, 5);
+  await first.flush();
+  const flushed = await Deno.readFile(file);
+  await send(first, 10);
+  await first.close();
+  // As if the file had not been written since, but for damaged records of the packets sent then.
+  const later = (await Deno.readFile(file)).subarray(flushed.length);
+  later[50]! ^= 1;
+  await Deno.writeFile(file, new Uint8Array([...flushed, ...later.subarray(0, 500)]));
+  const second = await open(ingest, file);
+  await send(second, 1);
+  const totals = await second.close();
+  assertEquals([totals.rejected, totals.committed], [0, 16]);
+  assertEquals(await countsOf(store), { "sensor-1": 16 });
+  await ingest.drain();
+});
+
+test("Damage at any time, again and again: no packet is counted twice or missing without a report", async (file) => {
+  await using store = await temporaryStore();
+  await forSeeds(4, async (random) => {
+    const before = await countsOf(store);
+    let ingest = await startTestIngest({ store });
+    const sent: string[] = [];
+    let reported = 0, maybeMore = false;
+    for (let run = 0; run < 6; run++) {
+      const client = await open(ingest, file);
+      maybeMore ||= client.recovered.damage?.maybeMore === true || client.recovered.tornBytes > 0;
+      // As rejected it is reported only when the Ack arrives before the client ends.
+      reported += client.recovered.lostPackets;
+      const isLast = run === 5;
+      if (!isLast && random.chance(0.4)) {
+        await client.flush();
+        await ingest.drain();
+      }
+      for (let count = random.int(1, 200); count > 0; count--) {
+        sent.push(crypto.randomUUID());
+        const sending = client.send(packet(sent.at(-1)));
+        if (random.chance(0.1)) await sending;
+      }
+      await client.send(packet("last-of-run"));
+      if (isLast) await client.close();
+      else {
+        if (random.chance(0.5)) await Promise.race([client.flush(), new Promise((r) => setTimeout(r, 20))]);
+        await client.abort();
+        const bytes = await Deno.readFile(file);
+        for (let flips = random.int(0, 3); flips > 0; flips--) {
+          bytes[random.int(0, bytes.length - 1)]! ^= 1 << random.int(0, 7);
+        }
+        if (random.chance(0.3)) bytes.fill(0, bytes.length - random.int(1, 100));
+        await Deno.writeFile(file, bytes);
+        await ingest.drain();
+        ingest = await startTestIngest({ store, port: ingest.port });
+      }
+    }
+    const counts = await countsOf(store);
+    assertEquals(sent.filter((id) => (counts[id] ?? 0) > 1), []);
+    const missing = sent.filter((id) => counts[id] === undefined).length;
+    assert(missing <= reported || maybeMore, `${missing} missing, ${reported} reported`);
+    assertEquals(Object.keys(before).filter((id) => counts[id] !== before[id] && id !== "last-of-run"), []);
+    await ingest.drain();
+    for (const { name } of Deno.readDirSync(dirname(file))) await Deno.remove(`${dirname(file)}/${name}`);
+  });
 });
 
 test("Two clients cannot have one file", async (file) => {

@@ -34,11 +34,13 @@ async function reopened(path: string): Promise<Recovered & { session: string }> 
   return { ...recovered, session: journal.session };
 }
 
+const unharmed = { tornBytes: 0, damage: undefined, unknownPackets: 0 };
+
 for (const sync of [false, true]) {
   Deno.test(`What was appended is there for the next one, ${sync ? "with" : "without"} syncs`, async () => {
     await using file = await temporaryPath();
     const { journal, recovered } = await Journal.open(file.path, { sync });
-    assertEquals(recovered, { batches: [], settled: 0, tornBytes: 0 });
+    assertEquals(recovered, { ...unharmed, batches: [], settled: 0 });
     await journal.appendPackets(0, batch("a", "b"));
     await journal.appendPackets(2, batch("c"));
     await journal.appendSettled(1);
@@ -47,9 +49,9 @@ for (const sync of [false, true]) {
     const { session, ...rest } = await reopened(file.path);
     assertEquals(session, journal.session);
     assertEquals(rest, {
-      batches: [{ first: 0, bytes: batch("a", "b") }, { first: 2, bytes: batch("c") }],
+      ...unharmed,
+      batches: [{ first: 1, bytes: batch("b") }, { first: 2, bytes: batch("c") }],
       settled: 1,
-      tornBytes: 0,
     });
   });
 }
@@ -73,32 +75,36 @@ Deno.test("A file cut anywhere keeps all records before the cut", async () => {
   }
 });
 
+Deno.test("Journal.open() cuts off zeros at the end, however many, and goes on", async () => {
+  for (const zeros of [1, 8, 9, 33, 4096, 100_000]) {
+    await using file = await temporaryPath();
+    const { journal } = await Journal.open(file.path, { sync: false });
+    await journal.appendPackets(0, batch("a"));
+    journal.close();
+    await Deno.writeFile(file.path, new Uint8Array(zeros), { append: true });
+    const again = await Journal.open(file.path, { sync: false });
+    assertEquals([again.recovered.tornBytes, again.recovered.damage], [zeros, undefined]);
+    await again.journal.appendPackets(1, batch("b"));
+    again.journal.close();
+    const { session, ...rest } = await reopened(file.path);
+    assertEquals(session, journal.session);
+    assertEquals(rest.batches.map(({ first }) => first), [0, 1]);
+  }
+});
+
 Deno.test("After a torn end, what is appended is found", async () => {
   await using file = await temporaryPath();
   const { journal } = await Journal.open(file.path, { sync: false });
   await journal.appendPackets(0, batch("a"));
   journal.close();
-  await Deno.writeFile(file.path, new Uint8Array([0, 0, 0, 200, 1, 2, 3, 4, 2, 0, 0]), { append: true });
+  const whole = await Deno.readFile(file.path);
+  await Deno.writeFile(file.path, whole.subarray(whole.length - 45, whole.length - 34), { append: true });
   const again = await Journal.open(file.path, { sync: false });
   assertEquals(again.recovered.tornBytes, 11);
   await again.journal.appendPackets(1, batch("b"));
   again.journal.close();
   const { batches, tornBytes } = await reopened(file.path);
   assertEquals([batches.map(({ first }) => first), tornBytes], [[0, 1], 0]);
-});
-
-Deno.test("A record that was altered, and what follows it, is not read", async () => {
-  await using file = await temporaryPath();
-  const { journal } = await Journal.open(file.path, { sync: false });
-  await journal.appendPackets(0, batch("a"));
-  const { size } = await Deno.stat(file.path);
-  await journal.appendPackets(1, batch("b"));
-  await journal.appendPackets(2, batch("c"));
-  journal.close();
-  const bytes = await Deno.readFile(file.path);
-  bytes[size + 20]! ^= 1;
-  await Deno.writeFile(file.path, bytes);
-  assertEquals((await reopened(file.path)).batches, [{ first: 0, bytes: batch("a") }]);
 });
 
 Deno.test("A rewritten journal has the session and what it was given, and no other file is left", async () => {

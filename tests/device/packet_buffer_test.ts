@@ -1,7 +1,13 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import protobuf from "protobufjs";
 
-import { EncodedPacket, PacketBuffer } from "../../src/device/packet_buffer.ts";
+import {
+  EncodedPacket,
+  Omission,
+  omittedPackets,
+  PacketBuffer,
+  within,
+} from "../../src/device/packet_buffer.ts";
 import type { Packet } from "../../src/telemetry_proto.ts";
 import { forSeeds, type Random } from "../random.ts";
 
@@ -50,14 +56,15 @@ Deno.test("What goes in comes out, as protobufjs reads it, however it is taken a
       } else if (action < 9) {
         const [cursor, limit] = action < 7 ? [saved, undefined] : [sent, saved];
         const from = cursor.index;
-        const bytes = cursor.take(limit);
+        const maxBytes = random.chance(0.5) ? Infinity : random.pick([1, 50, 1000, 100_000]);
+        const bytes = cursor.take(limit, maxBytes);
         if (bytes === undefined) assertEquals(from, limit?.index ?? buffer.end);
         else {
           const taken = decoded(bytes);
           assertEquals(taken, taken.map((_, offset) => at(from + offset)));
           assertEquals(cursor.index, from + taken.length);
           assert(cursor.index <= (limit?.index ?? buffer.end));
-          assert(bytes.length <= 64 * 1024 || taken.length === 1);
+          assert(bytes.length <= Math.min(64 * 1024, maxBytes) || taken.length === 1);
         }
       } else {
         buffer.forget(random.int(first, sent.index));
@@ -91,4 +98,26 @@ Deno.test("Bytes that are no packets are not added", () => {
   for (const bytes of [[10], [10, 5, 1], [18, 0], [10, 0, 10], [10, 0x80]]) {
     assertThrows(() => new PacketBuffer().addBatch(new Uint8Array(bytes)), RangeError);
   }
+});
+
+Deno.test("PacketBuffer.omitted names the packets that others stand in for, until they are forgotten", () => {
+  const buffer = new PacketBuffer(10);
+  add(buffer, { device_id: "a", timestamp: 0, payload: new Uint8Array(0) });
+  buffer.addBatch(omittedPackets(3, Omission.DAMAGED_IN_FILE));
+  buffer.addBatch(omittedPackets(2, Omission.DAMAGED_IN_FILE));
+  add(buffer, { device_id: "b", timestamp: 0, payload: new Uint8Array(0) });
+  buffer.addBatch(omittedPackets(1, Omission.MESSAGE_TOO_LARGE));
+  const reason = Omission.DAMAGED_IN_FILE;
+  const large = { from: 17, to: 18, reason: Omission.MESSAGE_TOO_LARGE };
+  assertEquals(buffer.omitted, [{ from: 11, to: 16, reason }, large]);
+  assertEquals(decoded(buffer.cursor().take()!).map(({ device_id }) => device_id), [
+    ..."a|||||".split("|"),
+    "b",
+    "",
+  ]);
+  buffer.forget(13);
+  assertEquals(buffer.omitted, [{ from: 13, to: 16, reason }, large]);
+  assertEquals(within(buffer.omitted, 14, 17), [{ from: 14, to: 16, reason }]);
+  buffer.forget(17);
+  assertEquals(buffer.omitted, [large]);
 });

@@ -122,6 +122,55 @@ Deno.test("send without a server says what was tried and what to do, and keeps p
   assertEquals(await countsOf(store), { "sensor-1": 11 });
 });
 
+Deno.test("send gets 100,000 packets through a server with MAX_MESSAGE=32KiB, and settles what does not fit", async () => {
+  await using store = await temporaryStore();
+  const options = { maxMessageBytes: 32 * 1024, maxPayloadBytes: 16 * 1024 };
+  await using ingest = await startTestIngest({ store, ...options });
+  const args = ["--target", `127.0.0.1:${ingest.port}`];
+  await using tool = new Tool("send", [...args, "--count", "100000"]);
+  assertEquals([await tool.end(), tool.stdout], [0, "Ack: stored 100,000, rejected 0, committed 100,000\n"]);
+  await using large = new Tool("send", [...args, "--count", "2", "--payload", "x".repeat(33 * 1024)]);
+  assertEquals([await large.end(), large.stdout], [1, "Ack: stored 0, rejected 2, committed 2\n"]);
+  assertEquals(large.stderr, "2 packets rejected: MESSAGE_TOO_LARGE\n");
+});
+
+Deno.test("send goes on with a damaged file, and its exit code says that packets were lost", async () => {
+  await using folder = await dataFolder();
+  await using store = await temporaryStore();
+  const gone = await startTestIngest({ store });
+  await gone.drain();
+  const file = `${folder.path}/send.journal`;
+  const args = ["--target", `127.0.0.1:${gone.port}`, "--file", file];
+  await using tool = new Tool("send", [...args, "--count", "1000", "--timeout", "300ms"]);
+  assertEquals(await tool.end(), 1);
+  const bytes = await Deno.readFile(file);
+  bytes[Math.floor(bytes.length / 2)]! ^= 1;
+  await Deno.writeFile(file, new Uint8Array([...bytes, ...new Uint8Array(100)]));
+  await using _ingest = await startTestIngest({ store, port: gone.port });
+  await using again = new Tool("send", [...args, "--count", "1"]);
+  assertEquals([await again.end(), again.stdout], [1, "Ack: stored 1,000, rejected 1, committed 1,001\n"]);
+  assertMatch(
+    again.stderr,
+    /send\.journal was damaged: 999 packets could be read, 1 packet could not; \d+ damaged bytes are set aside in \S+send\.journal\.damaged-1\n/,
+  );
+  assertStringIncludes(
+    again.stderr,
+    "send.journal ended in a write that was cut short: 100 bytes were left out\n",
+  );
+  assertStringIncludes(again.stderr, "999 packets of an earlier run left in");
+  assertStringIncludes(again.stderr, "1 packet rejected: DAMAGED_IN_FILE\n");
+  // Damage that only the end of the file had may have held anything.
+  await Deno.writeFile(file, crypto.getRandomValues(new Uint8Array(50)), { append: true });
+  await using last = new Tool("send", [...args, "--count", "1"]);
+  assertEquals([await last.end(), last.stdout], [1, "Ack: stored 1, rejected 0, committed 1,002\n"]);
+  assertStringIncludes(
+    last.stderr,
+    "0 packets could not, and perhaps more; 50 damaged bytes are set aside in",
+  );
+  await using well = new Tool("send", [...args, "--count", "1"]);
+  assertEquals([await well.end(), well.stderr], [0, ""]);
+});
+
 Deno.test("The tools name all wrong flags and end with code 2", async () => {
   for (const name of ["send", "simulate"]) {
     await using tool = new Tool(name, ["--target", "nowhere", "--rate", "-1", "--colour", "red"]);

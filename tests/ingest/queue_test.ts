@@ -63,6 +63,13 @@ Deno.test("The queue is full by packets or by bytes, and one message may oversho
   assert(queue.full);
   assertEquals([queue.packets, queue.bytes], [104, 1040]);
   queue.close();
+  // At its bound it is full.
+  for (const [packets, isFull] of [[4, false], [5, true]] as const) {
+    const byBytes = new PacketQueue({ ...bounds, maxBytes: 50, flushIntervalMs: 1000 });
+    put(byBytes, new Owner(), packets);
+    assertEquals(byBytes.full, isFull);
+    byBytes.close();
+  }
 });
 
 Deno.test("A batch of many devices is taken at once, and grows while the writer is busy", async () => {
@@ -173,6 +180,76 @@ Deno.test("Packets of one device melt into one delta, over all streams without a
   assertEquals([stored.producer, stored.sequence, stored.receivedAtMs, stored.sessions], ["p", 1, 99, []]);
 });
 
+Deno.test("Delta.add() keeps the payload that came last among equal timestamps, and of the greatest", () => {
+  const batch = new PacketBatch();
+  const a = device("a");
+  const { group } = batch.section(new Owner(), 0);
+  const payload = () => new TextDecoder().decode(group.delta(a).payload);
+  for (
+    const [timestampMs, start, expected] of [[5, 0, "0"], [5, 1, "1"], [4, 2, "1"], [5, 3, "3"], [
+      6,
+      4,
+      "4",
+    ]] as const
+  ) {
+    group.delta(a).add(timestampMs, bytes, start, start + 1);
+    assertEquals(payload(), expected);
+  }
+  assertEquals(batch.toStore("p", 1, 0)?.devices.map(({ packets }) => packets), [5]);
+});
+
+Deno.test("Delta.merge() keeps the payload of the later group among equal timestamps, and of the greatest", () => {
+  const a = device("a");
+  const merged = (...timestamps: number[]) => {
+    const batch = new PacketBatch();
+    for (const [index, timestampMs] of timestamps.entries()) {
+      const { group } = batch.section(new Owner({ session: `s${index}`, epoch: 1 }), 0);
+      group.delta(a).add(timestampMs, bytes, index, index + 1);
+    }
+    const { devices } = batch.toStore("p", 1, 0)!;
+    return devices.map(({ packets, timestampMs, payload }) => [
+      packets,
+      timestampMs,
+      new TextDecoder().decode(payload),
+    ]);
+  };
+  assertEquals(merged(5, 5), [[2, 5, "1"]]);
+  assertEquals(merged(5, 5, 4), [[3, 5, "1"]]);
+  assertEquals(merged(5, 4, 5), [[3, 5, "2"]]);
+  assertEquals(merged(6, 5, 5), [[3, 6, "0"]]);
+});
+
+Deno.test("PacketQueue.full is true for a stream that comes later as long as others wait for room", async () => {
+  const queue = new PacketQueue({ ...bounds, maxPackets: 1, flushIntervalMs: 1 });
+  const batches = queue[Symbol.asyncIterator]();
+  put(queue);
+  const order: string[] = [];
+  const waited = new Promise<void>((resolve) =>
+    queue.whenRoom(() => {
+      order.push("waited");
+      put(queue);
+      resolve();
+    })
+  );
+  await batches.next();
+  // The tail is empty, and the stream that waits has not been called yet.
+  assertEquals([queue.packets, queue.waiting], [0, 1]);
+  assert(queue.full, "a stream that comes now would be served first");
+  queue.whenRoom(() => order.push("came later"));
+  await waited;
+  assertEquals(order, ["waited"]);
+  assertEquals(queue.waiting, 1);
+  const last = new Promise<void>((resolve) => queue.whenRoom(resolve));
+  await batches.next();
+  assertEquals([queue.packets, queue.waiting], [0, 2]);
+  assert(queue.full, "nor is it now, when room was handed out before");
+  await last;
+  assertEquals(order, ["waited", "came later"]);
+  assert(!queue.full);
+  queue.close();
+  await batches.next();
+});
+
 Deno.test("What was fenced is left out, and only that", () => {
   const batch = new PacketBatch();
   const owners = ["s1", "s2"].map((session) => new Owner({ session, epoch: 3 }));
@@ -192,9 +269,11 @@ Deno.test("What was fenced is left out, and only that", () => {
   assertEquals(a.delta, undefined);
 });
 
-Deno.test("A batch whose packets were all rejected or fenced has nothing for the store", () => {
+Deno.test("A batch whose packets were all rejected, fenced or duplicates has nothing for the store", () => {
   const batch = new PacketBatch();
   batch.section(new Owner(), 0).reject(1);
+  const again = batch.section(new Owner({ session: "r", epoch: 1 }), 7);
+  again.duplicates++; // it has nothing new, and its session does not advance
   const fenced = batch.section(new Owner({ session: "s", epoch: 1 }), 0);
   fenced.to = 1;
   fenced.fenced = true;

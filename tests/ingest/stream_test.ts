@@ -1,3 +1,5 @@
+import { once } from "node:events";
+
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertGreater, assertMatch } from "@std/assert";
 
@@ -25,8 +27,24 @@ for (const fastPath of [true, false]) {
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port);
     await call.finish(framedPacket(packet()));
-    // Known only now: the connection may turn out not to be readable the quick way.
+    await using batches = new RawCall(ingest.port, "StreamBatches");
+    await batches.finish(framedBatch([packet()]));
+    await using compressed = new RawCall(ingest.port, "StreamPackets", { "grpc-encoding": "gzip" });
+    await compressed.finish(framedPacket(packet()));
+    const { fastPathCalls, ordinaryPathCalls } = ingest.counters;
+    assertEquals([fastPathCalls, ordinaryPathCalls], fastPath ? [2, 1] : [0, 3]);
     assertEquals(ingest.fastPath, fastPath);
+  });
+
+  test("A stream of a session is answered with telemetry-max-message", async () => {
+    await using store = await temporaryStore();
+    await using ingest = await startTestIngest({ store, fastPath, maxMessageBytes: 12_345 });
+    for (const method of ["StreamPackets", "StreamBatches"]) {
+      await using call = RawCall.session(ingest.port, "s", 0, method);
+      const [headers] = await once(call.stream, "response");
+      assertEquals(headers["telemetry-max-message"], "12345");
+      await call.finish();
+    }
   });
 
   test("Ten packets are stored before they are acknowledged", async () => {
@@ -72,6 +90,22 @@ for (const fastPath of [true, false]) {
     const device = await store.device("a");
     assertEquals(device?.timestampMs, now);
     assertEquals(new TextDecoder().decode(device?.payload), "latest");
+  });
+
+  test("Of packets with equal timestamps, as clocks of whole seconds give them, the latest arrival is kept", async () => {
+    await using store = await temporaryStore();
+    await using ingest = await startTestIngest({ store, fastPath, flushIntervalMs: 200 });
+    const second = Math.floor(Date.now() / 1000);
+    // In one batch: of one stream, and of streams of several sessions.
+    const calls = ["s1", "s2", "s3"].map((session) => RawCall.session(ingest.port, session));
+    for (const [index, call] of calls.entries()) {
+      const payloads = [`first of ${index}`, `last of ${index}`];
+      const { received } = ingest.counters;
+      await call.send(...payloads.map((payload) => framedPacket(packet("a", payload, second))));
+      await until(() => ingest.counters.received === received + 2, "both are read");
+    }
+    for (const call of calls) await call.finish();
+    assertEquals(new TextDecoder().decode((await store.device("a"))?.payload), "last of 2");
   });
 
   test("A packet without a timestamp is of now", async () => {

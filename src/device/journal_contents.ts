@@ -1,0 +1,92 @@
+/**
+ * What the bytes of a journal hold: each packet once, in order, and others in the place of those that cannot
+ * be read.
+ *
+ * @module
+ */
+import { type Found, type JournalBatch, MAGIC, scan, startsWith } from "./journal_format.ts";
+import { hasFirstRecord1, MAGIC_1, scan1 } from "./journal_version_1.ts";
+import { afterPacket, Omission, omittedPackets } from "./packet_buffer.ts";
+
+/** Packets for which others stand in at one place, at most: an index further ahead is taken for damage. */
+const MAX_GAP_PACKETS = 1 << 24;
+
+/** Packets of one `PacketBatch` that stands in for others. */
+const OMITTED_BATCH_PACKETS = 16_384;
+
+/** What the bytes of a journal hold. */
+export interface JournalContents {
+  /** Undefined when no record that names it can be read: packets of an unknown session cannot be sent. */
+  readonly session: string | undefined;
+  /** Packets below this index are settled. */
+  readonly settled: number;
+  /** From `settled` on, without a gap: others stand in for packets that cannot be read. */
+  readonly batches: readonly JournalBatch[];
+  /** Packets that are not settled, of a session that is unknown. */
+  readonly unknownPackets: number;
+  /** Bytes that cannot be read may have held packets of which no index tells. */
+  readonly maybeMore: boolean;
+  /** Bytes that cannot be read: from (inclusive) and to (exclusive). */
+  readonly damaged: readonly (readonly [number, number])[];
+  /** Length of the last record, when it was cut short, and of zeros at the end. */
+  readonly tornBytes: number;
+  /** The file's salt; undefined when records cannot be appended, but the file is to be written anew. */
+  readonly salt: number | undefined;
+}
+
+/** Reads a journal of either version, whatever has become of it; undefined if the bytes are something else. */
+export function readJournal(bytes: Uint8Array): JournalContents | undefined {
+  if (startsWith(bytes, MAGIC)) return contents(bytes, scan(bytes));
+  if (startsWith(bytes, MAGIC_1)) {
+    const first = scan1(bytes);
+    const second = first.session === undefined ? scan(bytes) : first;
+    return contents(bytes, second.session === undefined ? first : second);
+  }
+  const found = scan(bytes);
+  if (found.salt !== undefined) return contents(bytes, found);
+  if (hasFirstRecord1(bytes)) return contents(bytes, scan1(bytes));
+  // Nothing but zeros after the first bytes: a disk lost all that was written.
+  const written = bytes.subarray(0, bytes.findLastIndex((byte) => byte !== 0) + 1);
+  return startsWith(MAGIC, written) || startsWith(MAGIC_1, written) ? contents(bytes, found) : undefined;
+}
+
+/** Puts what was found in order: each packet once, and others where some are missing. */
+function contents(bytes: Uint8Array, found: Found): JournalContents {
+  const { session, salt, tornAt, end } = found;
+  const packets = found.packets.toSorted((a, b) => a.first - b.first);
+  const first = packets[0]?.first ?? 0;
+  const settled = found.settled ?? (first <= MAX_GAP_PACKETS ? 0 : first);
+  let next = settled, maybeMore = session === undefined || found.isUnexplained;
+  const batches: JournalBatch[] = [];
+  const fillUpTo = (index: number): boolean => {
+    if (index - next > MAX_GAP_PACKETS) maybeMore = true;
+    if (index <= next || index - next > MAX_GAP_PACKETS) return index <= next;
+    for (; next < index; next = Math.min(index, next + OMITTED_BATCH_PACKETS)) {
+      const count = Math.min(index - next, OMITTED_BATCH_PACKETS);
+      batches.push({ first: next, bytes: omittedPackets(count, Omission.DAMAGED_IN_FILE) });
+    }
+    return true;
+  };
+  for (const batch of packets) {
+    const batchEnd = batch.first + batch.packets;
+    if (batchEnd <= next || !fillUpTo(batch.first)) continue;
+    let at = 0;
+    for (let index = batch.first; index < next; index++) at = afterPacket(batch.bytes, at);
+    batches.push({ first: next, bytes: batch.bytes.subarray(at) });
+    next = batchEnd;
+  }
+  fillUpTo(end);
+  // Without a place that is damaged, a record that is not in its place shows damage.
+  const isAllDamaged = session === undefined || (maybeMore && found.damaged.length === 0);
+  const isClean = found.damaged.length === 0 && !isAllDamaged;
+  return {
+    session,
+    settled,
+    batches: session === undefined ? [] : batches,
+    unknownPackets: session === undefined ? next - settled : 0,
+    maybeMore,
+    damaged: isAllDamaged ? [[0, bytes.length]] : found.damaged,
+    tornBytes: session === undefined ? 0 : bytes.length - tornAt,
+    salt: isClean ? salt : undefined,
+  };
+}

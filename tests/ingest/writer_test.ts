@@ -1,0 +1,96 @@
+import { assertEquals, assertRejects } from "@std/assert";
+
+import { Backoff } from "../../src/backoff.ts";
+import { IngestCounters } from "../../src/ingest/counters.ts";
+import { PacketQueue, type SectionOwner } from "../../src/ingest/queue.ts";
+import { retryBackoff, Writer } from "../../src/ingest/writer.ts";
+import { type Batch, type Store, StoreError } from "../../src/store/store.ts";
+import { ingestDefaults } from "../harness.ts";
+
+const owner: SectionOwner = {
+  claim: { session: "s", epoch: 1 },
+  settle: () => {},
+  leaveOut: () => {},
+  fence: () => {},
+};
+
+/** Runs a writer over batches, each of which the store fails to apply so many times; how long it waited. */
+async function waitsAfter(failures: readonly number[]) {
+  const queue = new PacketQueue({
+    maxPackets: 1,
+    maxBytes: 1,
+    maxDevices: 1,
+    dueDevices: 1,
+    flushIntervalMs: 1,
+  });
+  const waits: number[] = [], applied: number[] = [];
+  let left = failures[0]!;
+  // A real store cannot be told how often to fail.
+  const store = {
+    apply: ({ sequence }: Batch) => {
+      if (left-- > 0) return Promise.reject(new StoreError("the test refuses it"));
+      applied.push(sequence);
+      left = failures[sequence] ?? 0;
+      return Promise.resolve([]);
+    },
+  } as unknown as Store;
+  const backoff = new Backoff({
+    ...retryBackoff().options,
+    random: () => 0,
+    timer: (ms) => {
+      waits.push(ms);
+      return Promise.resolve();
+    },
+  });
+  const counters = new IngestCounters();
+  const writer = new Writer({
+    queue,
+    store,
+    counters,
+    producer: "p",
+    now: () => 0,
+    log: ingestDefaults.log,
+    abandon: new AbortController().signal,
+    backoff,
+  });
+  const running = writer.run();
+  for (let index = 0; index < failures.length; index++) {
+    const section = queue.tail.section(owner, index);
+    section.to = index + 1;
+    queue.added(1, 1);
+    if (index === failures.length - 1) queue.close();
+    else await new Promise<void>((resolve) => queue.whenRoom(resolve));
+  }
+  await running;
+  return { waits, applied, counters };
+}
+
+Deno.test("Writer waits longer after each failure, up to a second, and begins anew when a batch is applied", async () => {
+  const { waits, applied, counters } = await waitsAfter([8, 2]);
+  assertEquals(waits, [25, 50, 100, 200, 400, 800, 1000, 1000, 25, 50]);
+  assertEquals(applied, [1, 2]);
+  assertEquals([counters.failedFlushes, counters.flushes], [10, 2]);
+});
+
+Deno.test("Writer.run() rejects with an error that is not the store's, instead of trying again", async () => {
+  const queue = new PacketQueue({
+    maxPackets: 1,
+    maxBytes: 1,
+    maxDevices: 1,
+    dueDevices: 1,
+    flushIntervalMs: 1,
+  });
+  let attempts = 0;
+  const writer = new Writer({
+    queue,
+    store: { apply: () => Promise.reject(new TypeError(`bug ${++attempts}`)) } as unknown as Store,
+    counters: new IngestCounters(),
+    producer: "p",
+    now: () => 0,
+    log: ingestDefaults.log,
+    abandon: new AbortController().signal,
+  });
+  queue.tail.section(owner, 0).to = 1;
+  queue.added(1, 1);
+  await assertRejects(() => writer.run(), TypeError, "bug 1");
+});
