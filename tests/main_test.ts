@@ -5,6 +5,7 @@ import { Client, credentials, type ServiceError, status } from "@grpc/grpc-js";
 import { settings } from "../src/config.ts";
 import { streamPackets } from "../src/telemetry_proto.ts";
 import { framedBatch, packet, RawCall } from "./harness.ts";
+import { until } from "./until.ts";
 import { Program } from "./program.ts";
 
 /** Runs it to its end, for when it should not start. */
@@ -57,6 +58,7 @@ Deno.test("SIGHUP stops it as SIGTERM does: it drains, and exits with 0", async 
   const { port } = await program.line("ingest listening");
   await using call = new RawCall(Number(port), "StreamBatches");
   await call.send(framedBatch([packet()]));
+  await until(() => call.acks.length > 0, "the packet is read");
   program.signal("SIGHUP");
   // A call that is open is drained: what was read is stored and acknowledged.
   const end = await call.end;

@@ -102,17 +102,17 @@ const floods: Readonly<Record<string, Flood>> = {
 /** Names of the floods; for a message. */
 const names = Object.keys(floods);
 
-async function runFlood(random: Random): Promise<void> {
+async function runFlood(random: Random, maxNsPerByte: number): Promise<void> {
   const name = random.pick(names), calls = random.pick(callCounts), waits = random.chance(0.5);
   const bytes = floodBytes(floods[name]!, calls);
   const seed = random.int(0, 2 ** 31);
   let least = Infinity;
-  for (let attempt = 0; attempt < ATTEMPTS && least > MAX_NS_PER_BYTE; attempt++) {
+  for (let attempt = 0; attempt < ATTEMPTS && least > maxNsPerByte; attempt++) {
     least = Math.min(least, await nsPerByte(bytes, calls, waits, seededRandom(seed)));
   }
-  if (least > MAX_NS_PER_BYTE) {
+  if (least > maxNsPerByte) {
     throw new Error(
-      `${name} with ${calls} calls open: ${Math.round(least)} ns per byte, at most ${MAX_NS_PER_BYTE}`,
+      `${name} with ${calls} calls open: ${Math.round(least)} ns per byte, at most ${maxNsPerByte}`,
     );
   }
 }
@@ -166,4 +166,11 @@ function idleCall(_stream: EngineStream, waits: boolean): StreamEvents {
 }
 
 /** See the module; one case in so many is as much work as a thousand of the others. */
-export const floodFuzz: FuzzTarget = { name: "HTTP/2 floods", casesPerMillion: 1000, run: runFlood };
+export const floodFuzz: FuzzTarget = {
+  name: "HTTP/2 floods",
+  casesPerMillion: 1000,
+  run: (random) => runFlood(random, MAX_NS_PER_BYTE),
+};
+
+/** The same without the clock: replies alone are bounded. For tests, which share their machine. */
+export const floodRepliesFuzz: FuzzTarget = { ...floodFuzz, run: (random) => runFlood(random, Infinity) };

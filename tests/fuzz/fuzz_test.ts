@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 
 import { creditFuzz } from "./credit_fuzz.ts";
 import { engineFuzz } from "./engine_fuzz.ts";
-import { floodFuzz } from "./flood_fuzz.ts";
+import { floodRepliesFuzz } from "./flood_fuzz.ts";
 import { fuzz } from "./fuzz_run.ts";
 import { hpackFuzz } from "./hpack_fuzz.ts";
 import { packetFuzz } from "./packet_fuzz.ts";
@@ -18,7 +18,7 @@ for (
       3000,
       "whatever frames come, the engine keeps what it promises its peer, handlers and grpc-js",
     ],
-    [floodFuzz, 60, "no flood of one frame costs more time or replies per byte than its bound"],
+    [floodRepliesFuzz, 60, "no flood of one frame gets more replies per byte than its bound"],
     [creditFuzz, 30, "however calls end, the window of their connection is given back"],
     [hpackFuzz, 3000, "blocks decode as RFC 7541 has it, or are refused"],
     [packetFuzz, 10_000, "messages read as protobufjs reads them, or are refused"],

@@ -32,7 +32,8 @@ for (const fastPath of [true, false]) {
     await using compressed = new RawCall(ingest.port, "StreamPackets", { "grpc-encoding": "gzip" });
     await compressed.finish(framedPacket(packet()));
     const { fastPathCalls, ordinaryPathCalls } = ingest.counters;
-    assertEquals([fastPathCalls, ordinaryPathCalls], fastPath ? [2, 1] : [0, 3]);
+    // What is compressed is inflated by Tally itself, whichever path serves the rest.
+    assertEquals([fastPathCalls, ordinaryPathCalls], fastPath ? [3, 0] : [1, 2]);
     assertEquals(ingest.fastPath, fastPath);
   });
 
