@@ -12,6 +12,7 @@ import { DeviceTable } from "./devices.ts";
 import { PacketQueue } from "./queue.ts";
 import { RejectReason } from "./reject_reason.ts";
 import { startReporting } from "./report.ts";
+import { Reverts } from "./reverts.ts";
 import { TelemetryServer } from "./server.ts";
 import type { DeviceStream, Ingest } from "./stream.ts";
 import { Writer } from "./writer.ts";
@@ -116,6 +117,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     queue,
     store,
     counters,
+    reverts: new Reverts(counters, log),
     now: oncePerTurn(now),
     devices: new DeviceTable(MAX_INTERNED_DEVICES),
     streams: new Set<DeviceStream>(),
@@ -158,6 +160,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       stored: counters.stored,
       duplicates: counters.duplicates,
       fenced: counters.fenced,
+      sessionsReverted: counters.sessionsReverted,
+      packetsLost: counters.packetsLost,
       rejected: Object.fromEntries(
         [...counters.rejected].filter(([, packets]) => packets > 0)
           .map(([reason, packets]) => [RejectReason[reason], packets]),

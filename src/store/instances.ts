@@ -10,7 +10,8 @@ export function currentReports(reports: readonly string[], nowMs: number): reado
   const place = ({ host, ingestAddress, worker, instance }: InstanceReport) =>
     [host, ingestAddress, String(worker).padStart(5, "0"), instance].join("\n");
   return reports
-    .map((report) => JSON.parse(report) as InstanceReport)
+    // Versions of Tally before this one did not report the first two.
+    .map((report) => ({ sessionsReverted: 0, packetsLost: 0, ...JSON.parse(report) }) as InstanceReport)
     .filter(({ reportedMs }) => nowMs - reportedMs <= INSTANCE_EXPIRY_MS)
     .sort((a, b) => place(a) < place(b) ? -1 : 1);
 }
