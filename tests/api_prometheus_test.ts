@@ -45,6 +45,8 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
       stored: 90,
       duplicates: 5,
       fenced: 2,
+      sessionsReverted: 15,
+      packetsLost: 16,
       rejected: { PAYLOAD_TOO_LARGE: 3 },
       queueFull: 11,
       failedFlushes: 12,
@@ -66,6 +68,8 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
       'tally_ingest_failed_flushes_total{ingest="one"} 12',
       'tally_ingest_connections_cut_total{ingest="one"} 13',
       'tally_ingest_calls_refused_total{ingest="one"} 14',
+      'tally_ingest_sessions_reverted_total{ingest="one"} 15',
+      'tally_ingest_packets_lost_total{ingest="one"} 16',
       "tally_devices_omitted 0",
     ]
   ) assertStringIncludes(text, `${line}\n`);

@@ -50,6 +50,7 @@ async function add(store: Store, packets: Readonly<Record<string, number>>): Pro
   const batch = {
     producer: "p",
     sequence: ++sequence,
+    previous: sequence - 1,
     receivedAtMs: 1_700_000_000_000,
     devices,
     sessions: [],

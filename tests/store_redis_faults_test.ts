@@ -7,7 +7,7 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 import { countsKey, sessionKey } from "../src/store/keys.ts";
 import { StoreError } from "../src/store/store.ts";
-import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
+import { advance, batch, countsOf, delta, now } from "./batches.ts";
 import { startRedis } from "./redis_server.ts";
 import { openStore, untilStored, withStore } from "./redis_store.ts";
 import { until } from "./until.ts";
@@ -17,7 +17,7 @@ Deno.test("Scripts flushed between two calls are not missed", async () => {
   await withStore(server, async (store) => {
     for (let sequence = 1; sequence <= 3; sequence++) {
       await server.call("SCRIPT", "FLUSH");
-      const { epoch, committed } = claimed(await store.claimSession("s", 0, now));
+      const { epoch, committed } = await store.claimSession("s", 0, now);
       const sessions = [advance("s", epoch, committed, committed + 1)];
       assertEquals(await store.apply(batch(sequence, { devices: [delta("a", 1)], sessions })), []);
       assertEquals((await store.device("a"))?.count, sequence);
@@ -138,7 +138,7 @@ Deno.test("A store that is closed rejects, also while Redis is away", async () =
 Deno.test("Out of memory applies nothing, and the same batch goes in when there is room", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
-    const { epoch } = claimed(await store.claimSession("s", 0, now));
+    const { epoch } = await store.claimSession("s", 0, now);
     const devices = Array.from({ length: 2500 }, (_, i) => delta(`device-${i}`, 1));
     const big = batch(1, { devices, sessions: [advance("s", epoch, 0, 2500)] });
     await server.call("CONFIG", "SET", "maxmemory", 1);

@@ -192,6 +192,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     await closed;
     await server.closed();
     clearTimeout(deadline);
+    ingest.reverts.close();
     await Promise.all([stopWatching(), stopReporting()]);
     return inTime;
   }

@@ -3,8 +3,6 @@
  *
  * @module
  */
-import { setTimeout } from "node:timers";
-
 import type { Logger } from "@logtape/logtape";
 
 import type { IngestCounters } from "./counters.ts";
@@ -18,6 +16,8 @@ export class Reverts {
   readonly #log: Logger;
   /** What no line has told yet; undefined while a line may be written at once. */
   #untold: { sessions: number; packets: number } | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
 
   /** Adds to `counters`. */
   constructor(counters: IngestCounters, log: Logger) {
@@ -33,6 +33,7 @@ export class Reverts {
     const { sessionsReverted, packetsLost } = this.#counters;
     this.#counters.sessionsReverted = sessionsReverted + 1;
     this.#counters.packetsLost = Math.min(packetsLost + lost, Number.MAX_SAFE_INTEGER);
+    if (this.#closed) return;
     if (this.#untold !== undefined) {
       this.#untold.sessions++;
       this.#untold.packets += lost;
@@ -46,17 +47,29 @@ export class Reverts {
     this.#sumUp();
   }
 
+  /** Writes what no line has told yet; what is found later is only counted. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#tell();
+  }
+
   #sumUp(): void {
-    const untold = this.#untold = { sessions: 0, packets: 0 };
-    setTimeout(() => {
-      this.#untold = undefined;
-      if (untold.sessions === 0) return;
-      this.#log.warn(
-        "The store went back: {sessions} more findings of sessions that it holds less of; " +
-          "{packets} acknowledged packets are gone, and their devices go on",
-        untold,
-      );
-      this.#sumUp();
-    }, SUM_UP_MS).unref();
+    this.#untold = { sessions: 0, packets: 0 };
+    this.#timer = setTimeout(() => {
+      if (this.#tell()) this.#sumUp();
+    }, SUM_UP_MS);
+  }
+
+  #tell(): boolean {
+    const untold = this.#untold;
+    this.#untold = undefined;
+    if (untold === undefined || untold.sessions === 0) return false;
+    this.#log.warn(
+      "The store went back: {sessions} more findings of sessions that it holds less of; " +
+        "{packets} acknowledged packets are gone, and their devices go on",
+      untold,
+    );
+    return true;
   }
 }

@@ -23,6 +23,7 @@ import {
   createTables,
   endedPeriods,
   type FleetRow,
+  type LineageRow,
   pages,
   prepare,
   type RecordRow,
@@ -130,16 +131,17 @@ export class SqliteStore implements Store {
   }
 
   claimSession(session: string, offset: number, nowMs: number): Promise<SessionClaim> {
-    const { readSession, writeSession, writeSince } = this.#statements;
+    const { readSession, writeSession, readLineage, writeReverted } = this.#statements;
     return this.#write<SessionClaim>(`claim session ${session} in`, () => {
       const known = readSession.get(session, nowMs) as SessionRow | undefined;
       const committed = Math.max(known?.committed ?? 0, offset);
       let lost = committed - (known?.committed ?? 0);
-      if (known !== undefined && lost > 0) writeSince.run(nowMs);
+      if (known !== undefined && lost > 0) writeReverted.run();
+      const lineage = readLineage.get() as unknown as LineageRow;
       // Forgotten because it was not used, or so it may be.
-      if (known === undefined && nowMs - this.#dataSinceMs() >= SESSION_EXPIRY_MS) lost = 0;
+      if (known === undefined && lineage.nowMs - lineage.sinceMs >= SESSION_EXPIRY_MS) lost = 0;
       // No epoch is used twice, not even by a file that was replaced by an older one.
-      const epoch = Math.max((known?.epoch ?? 0) + 1, nowMs);
+      const epoch = Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
       writeSession.run(session, epoch, committed, nowMs + SESSION_EXPIRY_MS);
       return { epoch, committed, lost };
     });
@@ -175,7 +177,7 @@ export class SqliteStore implements Store {
 
   /** As the second part of `apply.lua`. */
   #fencedSessions({ sessions, previous, receivedAtMs }: Batch, applied: number): FencedSession[] {
-    const { readSession, writeSince } = this.#statements;
+    const { readSession, writeReverted } = this.#statements;
     const isIntact = applied === previous;
     const fenced: FencedSession[] = [];
     let wentBack = false;
@@ -186,7 +188,7 @@ export class SqliteStore implements Store {
       fenced.push({ session, kind, committed: known?.committed ?? (isIntact ? from : 0) });
       wentBack ||= kind === "reverted" && (known !== undefined || !isIntact);
     }
-    if (wentBack) writeSince.run(receivedAtMs);
+    if (wentBack) writeReverted.run();
     return fenced;
   }
 
@@ -387,10 +389,6 @@ export class SqliteStore implements Store {
 
   #toSummaries(rows: readonly unknown[]): DeviceSummary[] {
     return toSummaries(rows, (deviceId, value) => this.#foreign.found(deviceId, value));
-  }
-
-  #dataSinceMs(): number {
-    return (this.#statements.readSince.get() as { sinceMs: number }).sinceMs;
   }
 
   #addToFleet(packets: number, receivedAtMs: number): void {

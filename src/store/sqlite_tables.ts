@@ -147,6 +147,14 @@ export interface FleetRow {
   readonly packets: number;
 }
 
+/** See the table. */
+export interface LineageRow {
+  /** When the data began, or was last found to have gone back. */
+  readonly sinceMs: number;
+  /** By SQLite's clock too. */
+  readonly nowMs: number;
+}
+
 /** The periods of a device that are over. */
 export function endedPeriods({ history }: RecordRow): EndedPeriods {
   return history === null ? noPeriods : decodeHistory(history);
@@ -240,8 +248,8 @@ export const statements = {
   hasVersion: "SELECT 1 FROM changes WHERE version = ?",
   readChanges: "SELECT device_ids FROM changes WHERE version > ? ORDER BY version",
   setAside: "INSERT OR REPLACE INTO set_aside SELECT device_id, count FROM devices WHERE rowid = ?",
-  readSince: "SELECT since_ms AS sinceMs FROM lineage",
-  writeSince: "UPDATE lineage SET since_ms = ?",
+  readLineage: `SELECT since_ms AS sinceMs, ${nowMs} AS nowMs FROM lineage`,
+  writeReverted: `UPDATE lineage SET since_ms = ${nowMs}`,
   addEvent: "INSERT INTO events (kind, device_id, at_ms, last_seen_ms) VALUES (?, ?, ?, ?)",
   trimEvents: "DELETE FROM events WHERE id <= ?",
   readEvents: `${event} WHERE id > ? ORDER BY id LIMIT ?`,
