@@ -39,6 +39,10 @@ export class ModelStore {
   readonly #snapshots: State[] = [structuredClone(this.#state)];
   /** The greatest offset each session ever had. */
   readonly highest = new Map<string, number>();
+  /** The epoch of the latest claim of each session. */
+  readonly latestEpoch = new Map<string, number>();
+  /** What it reported to hold of sessions that had gone back: `<session> <committed>`. */
+  readonly reported = new Set<string>();
   /** Times it was put back to an earlier state. */
   reverts = 0;
   /** Calls that wait: `run` does what was asked and returns the answer. */
@@ -76,6 +80,7 @@ export class ModelStore {
       const committed = Math.max(known?.committed ?? 0, offset);
       const epoch = Math.max((known?.epoch ?? 0) + 1, ++this.#clock);
       this.#state.sessions.set(session, { epoch, committed });
+      this.latestEpoch.set(session, epoch);
       return { epoch, committed, lost: committed - (known?.committed ?? 0) };
     });
   }
@@ -90,7 +95,9 @@ export class ModelStore {
         const known = this.sessions.get(session);
         if (known?.epoch === epoch && known.committed === from) return [];
         const kind = known !== undefined && known.epoch > epoch ? "superseded" : "reverted";
-        return [{ session, kind, committed: known?.committed ?? (last === previous ? from : 0) }];
+        const committed = known?.committed ?? (last === previous ? from : 0);
+        if (kind === "reverted") this.reported.add(`${session} ${committed}`);
+        return [{ session, kind, committed }];
       });
       if (fenced.length > 0) return fenced;
       // What is added must be what the sessions advance by, whoever put the batch together.

@@ -168,7 +168,18 @@ class ModelCall implements StreamCall {
       if (this.session === undefined) this.world.finished.set(this.#anonymous, this.#next);
     } else {
       if (this.session !== undefined) this.world.told(this.session, committed, { mayBeLess: true });
-      if (grpcStatus(error).code === status.ABORTED) this.world.aborted++;
+      const { code, details } = grpcStatus(error);
+      if (code === status.ABORTED) {
+        this.world.aborted++;
+        const latest = this.world.store.latestEpoch.get(this.session!)!;
+        assertLess(this.stream.claim!.epoch, latest, "no newer stream has the session");
+      }
+      if (details.startsWith("the store went back")) {
+        assert(
+          this.world.store.reported.has(`${this.session} ${committed}`),
+          "the store holds another number",
+        );
+      }
     }
   }
 
