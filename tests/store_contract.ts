@@ -201,8 +201,11 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     const unknown = [advance("unknown", epoch, 7, 8)];
     const known = await store.apply(batch(2, { sessions: unknown }));
     assertEquals(known, fenced("reverted", 7, "unknown"));
-    const gone = await store.apply({ ...batch(4, { sessions: unknown }), previous: 3 });
-    assertEquals(gone, fenced("reverted", 0, "unknown"));
+    const again = await store.claimSession("unknown", 0, now);
+    assertEquals([again.committed, again.lost], [7, 0]);
+    const sessions = [advance("gone", epoch, 7, 8)];
+    const gone = await store.apply({ ...batch(4, { sessions }), previous: 3 });
+    assertEquals(gone, fenced("reverted", 0, "gone"));
   });
 
   test("A removed device starts anew", async (store, other) => {

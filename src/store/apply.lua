@@ -103,14 +103,17 @@ end
 
 -- 2. Does every stream still own its session, and is the session where the stream left it? A session that is
 -- missing, has a lower epoch, or the stream's own epoch and another offset, was put back with all the data; only
--- one that is missing may have been evicted, or have expired, alone: then this producer's last batch is still there.
-local fenced, reverted = {}, false
+-- one that is missing may have been evicted, or have expired, alone: then this producer's last batch is still there,
+-- and so are the packets. It is written again, for its next claim; not gone on with, for it may have been a newer
+-- stream's.
+local fenced, forgotten, reverted = {}, {}, false
 local intact = applied == previous
 local function fence(index, value)
   local epoch, from = string.match(ARGV[FIRST_VALUE + 2 * index], '^(%d+) (%d+)$')
   local foundEpoch, committed = string.match(value or '', '^(%d+) (%d+)$')
   local superseded = foundEpoch and tonumber(foundEpoch) > tonumber(epoch)
   if not foundEpoch then committed = intact and from or 0 end
+  if not foundEpoch and intact and previous > 0 then forgotten[#forgotten + 1] = index end
   reverted = reverted or not superseded and (foundEpoch or not intact)
   fenced[#fenced + 1] = index
   fenced[#fenced + 1] = superseded and 0 or 1
@@ -127,6 +130,10 @@ end
 if #fenced > 0 then
   local lineage = reverted and readLineage(lineageKey, version)
   if lineage then writeLineage(lineageKey, lineage.began, clockMs()) end
+  for i = 1, #forgotten do
+    local index = forgotten[i]
+    redis.call('SET', KEYS[FIRST_SESSION + index], ARGV[FIRST_VALUE + 2 * index], 'PX', sessionExpiryMs)
+  end
   return { fenced, {} }
 end
 

@@ -177,7 +177,7 @@ export class SqliteStore implements Store {
 
   /** As the second part of `apply.lua`. */
   #fencedSessions({ sessions, previous, receivedAtMs }: Batch, applied: number): FencedSession[] {
-    const { readSession, writeReverted } = this.#statements;
+    const { readSession, writeSession, writeReverted } = this.#statements;
     const isIntact = applied === previous;
     const fenced: FencedSession[] = [];
     let wentBack = false;
@@ -186,6 +186,9 @@ export class SqliteStore implements Store {
       if (known?.epoch === epoch && known.committed === from) continue;
       const kind = known !== undefined && known.epoch > epoch ? "superseded" : "reverted";
       fenced.push({ session, kind, committed: known?.committed ?? (isIntact ? from : 0) });
+      if (known === undefined && isIntact && previous > 0) {
+        writeSession.run(session, epoch, from, receivedAtMs + SESSION_EXPIRY_MS);
+      }
       wentBack ||= kind === "reverted" && (known !== undefined || !isIntact);
     }
     if (wentBack) writeReverted.run();

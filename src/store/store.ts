@@ -71,7 +71,8 @@ export interface FencedSession {
   readonly kind: "superseded" | "reverted";
   /**
    * Packets settled of it. Of a session that is missing: 0, or, if the producer's last batch is still there, the
-   * offset the batch expected, for the session alone was forgotten and its packets were not.
+   * offset the batch expected, for the session alone was forgotten and its packets were not; if
+   * there is such a batch, the session is written again.
    */
   readonly committed: number;
 }

@@ -96,6 +96,9 @@ export class ModelStore {
         if (known?.epoch === epoch && known.committed === from) return [];
         const kind = known !== undefined && known.epoch > epoch ? "superseded" : "reverted";
         const committed = known?.committed ?? (last === previous ? from : 0);
+        if (known === undefined && last === previous && previous > 0) {
+          this.#state.sessions.set(session, { epoch, committed: from });
+        }
         if (kind === "reverted") this.reported.add(`${session} ${committed}`);
         return [{ session, kind, committed }];
       });
