@@ -10,11 +10,13 @@ import { assert, assertEquals, assertGreater, assertLessOrEqual, assertMatch } f
 import { TelemetryClient } from "../../src/device/client.ts";
 import type { IngestCounters } from "../../src/ingest/counters.ts";
 import { sessionKey } from "../../src/store/keys.ts";
+import { openRedisStore } from "../../src/store/redis.ts";
 import type { Store } from "../../src/store/store.ts";
 import {
   countsOf,
   framedBatch,
   framedPacket,
+  ingestDefaults,
   packet,
   RawCall,
   startTestIngest,
@@ -22,6 +24,7 @@ import {
 } from "../harness.ts";
 import { type RedisServer, startRedis } from "../redis_server.ts";
 import { openStore, untilStored } from "../redis_store.ts";
+import { TcpProxy } from "../tcp_proxy.ts";
 import { until } from "../until.ts";
 
 /** grpc-js keeps timers, which do not hold up the process, for ten seconds after a channel was closed. */
@@ -180,6 +183,44 @@ test("An unknown session's offset counts as lost only if the store is too young 
   assertMatch(String(await server.call("GET", "tally:{device_metrics}:lineage")), /^\d{13} \d{13}$/);
   await begin("lost");
   assertLost(ingest.counters, 12);
+});
+
+test("after a failover to a replica whose link was cut, no client is given up and nothing acknowledged is lost", async () => {
+  const atOnce = { "repl-diskless-sync-delay": "0" };
+  await using master = await startRedis(atOnce);
+  await using replica = await startRedis({ ...atOnce, replicaof: `127.0.0.1 ${master.port}` });
+  const toRedis = { port: master.port };
+  await using redis = await TcpProxy.start(toRedis);
+  const { log } = ingestDefaults;
+  const ackAfter = { kind: "replicated", replicas: 1 } as const;
+  const url = `redis://127.0.0.1:${redis.port}`;
+  const store = await openRedisStore({ url, ackAfter, commandTimeoutMs: 400, log });
+  await using ingest = await startTestIngest({ store });
+  await using devices = await TcpProxy.start(ingest);
+  const clients = await Promise.all(Array.from({ length: 5 }, () => open(devices)));
+  const send = (packets: number) =>
+    Promise.all(clients.flatMap((client) => Array.from({ length: packets }, () => client.send(packet()))));
+  await send(100);
+  await Promise.all(clients.map((client) => client.flush()));
+
+  // The link is cut, the devices connect again and claim; then the master is lost.
+  await replica.call("REPLICAOF", "127.0.0.1", 1);
+  await send(100);
+  const streams = ingest.counters.streams;
+  devices.cut();
+  await until(
+    () => Promise.resolve(ingest.counters.streams >= streams + 5),
+    "every device has claimed again",
+  );
+  await replica.call("REPLICAOF", "NO", "ONE");
+  toRedis.port = replica.port;
+  redis.cut();
+  await master.call("REPLICAOF", "127.0.0.1", replica.port);
+  for (const client of clients) assertEquals((await client.close()).committed, 200);
+  assertEquals(await untilStored(() => countsOf(store)), { "sensor-1": 1000 });
+  assertLost(ingest.counters, 0);
+  await ingest.drain();
+  await store.close();
 });
 
 test("A SQLite file that was emptied under its streams is told of in the same way", async () => {
