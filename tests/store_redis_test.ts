@@ -5,6 +5,8 @@
  */
 import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 
+import { getLogger, type Logger } from "@logtape/logtape";
+
 import {
   changesKey,
   countsKey,
@@ -19,8 +21,11 @@ import {
   producerKey,
   recordsKey,
   sessionKey,
+  setAsideKey,
   versionKey,
 } from "../src/store/keys.ts";
+import { ForeignCounts } from "../src/store/foreign_counts.ts";
+import { openRedisStore } from "../src/store/redis.ts";
 import { StoreError } from "../src/store/store.ts";
 import { advance, batch, countsOf, delta, now } from "./batches.ts";
 import { startRedis } from "./redis_server.ts";
@@ -177,6 +182,82 @@ Deno.test("A value Tally did not write stops the whole batch, and the message na
     assertEquals(await countsOf(store), { a: 1, z: 1 });
   });
 });
+
+/** What another program may have written as a count, and what Tally makes of it: a count, or nothing. */
+const writtenCounts: [value: string, count: number | undefined][] = [
+  ["7", 7],
+  ["007", 7],
+  [`${2 ** 53 - 2}`, 2 ** 53 - 2],
+  ["many", undefined],
+  ["", undefined],
+  ["1.5", undefined],
+  ["-3", undefined],
+  ["1e3", undefined],
+  ["0x10", undefined],
+  [" 5 ", undefined],
+  ["nan", undefined],
+  ["inf", undefined],
+  [`${2 ** 53}`, undefined],
+  ["9".repeat(400), undefined],
+];
+
+Deno.test("A count that is none is set aside and named once, and every other device goes on", async () => {
+  await using server = await startRedis();
+  const warnings: string[] = [];
+  const log = { ...getLogger(["tally", "test"]), info() {}, warn: recordInto(warnings) } as unknown as Logger;
+  const store = await openRedisStore({
+    url: server.url,
+    ackAfter: { kind: "stored" },
+    commandTimeoutMs: 2000,
+    log,
+  });
+  try {
+    for (const [i, [value]] of writtenCounts.entries()) await server.call("HSET", countsKey, `d${i}`, value);
+    const before = writtenCounts.flatMap(([, count], i) => count === undefined ? [] : [[`d${i}`, count]]);
+    for (let reading = 0; reading < 2; reading++) {
+      assertEquals(await countsOf(store), Object.fromEntries(before));
+      const ids = writtenCounts.map((_, i) => `d${i}`);
+      assertEquals((await store.summaries(ids)).length, before.length);
+      assertEquals(await store.device("d3"), undefined);
+      assertEquals(await store.history("d3", now), undefined);
+    }
+    const named = (part: string) => warnings.filter((warning) => warning.includes(part)).length;
+    assertEquals(named("the count of"), writtenCounts.length - before.length);
+    assertEquals(named("holds many as the count of d3"), 1);
+
+    const devices = writtenCounts.map((_, i) => delta(`d${i}`, 2));
+    assertEquals(await store.apply(batch(1, { devices })), []);
+    assertEquals(await store.apply(batch(1, { devices })), []);
+    const after = writtenCounts.map(([, count], i): [string, number] => {
+      const goesOn = count !== undefined && Number.isSafeInteger(count + 2);
+      return [`d${i}`, goesOn ? count + 2 : 2];
+    });
+    assertEquals(await countsOf(store), Object.fromEntries(after.sort(([a], [b]) => a < b ? -1 : 1)));
+    const aside = await server.call("HGETALL", setAsideKey) as string[];
+    assertEquals(aside.length / 2, writtenCounts.length - 2);
+    assertEquals(aside[aside.indexOf("d3") + 1], "many");
+    assertEquals(aside[aside.indexOf("d2") + 1], `${2 ** 53 - 2}`);
+    assertEquals(named(`the value is kept in ${setAsideKey}`), writtenCounts.length - 2);
+    assertEquals((await store.fleetHistory(now)).seconds.at(-1)?.packets, 2 * writtenCounts.length);
+  } finally {
+    await store.close();
+  }
+});
+
+Deno.test("ForeignCounts names a hundred devices, each once, and then says that there are more", () => {
+  const warnings: string[] = [];
+  const foreign = new ForeignCounts("device_metrics", { warn: recordInto(warnings) });
+  for (let i = 0; i < 1000; i++) foreign.found(`d${i % 500}`, "x".repeat(1000));
+  assertEquals(warnings.length, 101);
+  assert(warnings.every(({ length }) => length < 400));
+});
+
+/** Fills in the properties as the log does. */
+function recordInto(lines: string[]) {
+  return (message: string, properties: Record<string, unknown> = {}) => {
+    lines.push(message.replace(/\{(\w+)\}/g, (_, name) => String(properties[name])));
+  };
+}
 
 Deno.test("A key of another type stops the whole batch before anything is written", async () => {
   await using server = await startRedis();

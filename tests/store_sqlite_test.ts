@@ -19,6 +19,7 @@ import {
 import { advance, batch, countsOf, delta, now } from "./batches.ts";
 import { testStoreContract } from "./store_contract.ts";
 import { talkEveryHourThenEveryMinute } from "./store_monitor_contract.ts";
+import { until } from "./until.ts";
 
 testStoreContract("SQLite", async () => {
   const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
@@ -211,6 +212,62 @@ Deno.test("Histories are bounded, of each device and of the fleet", () =>
       other.close();
     })
   ));
+
+Deno.test("A count that is none is set aside and named once, in threads too", async () => {
+  for (const open of [openSqliteStore, openSqliteThreads]) {
+    await withFile(async (path) => {
+      const warnings: string[] = [];
+      const log = {
+        warn: (message: string, properties: Record<string, unknown>) =>
+          void warnings.push(message.replace(/\{(\w+)\}/g, (_, name) => String(properties[name]))),
+      };
+      const store = await open({ path, ackAfter: { kind: "stored" }, log });
+      try {
+        const devices = ["a", "b", "c"].map((id) => delta(id, 1));
+        await store.apply(batch(1, { devices }));
+        const other = new DatabaseSync(path);
+        other.exec("UPDATE devices SET count = -5 WHERE device_id = 'b'");
+        other.exec("UPDATE devices SET count = 9223372036854775807 WHERE device_id = 'c'");
+        for (let reading = 0; reading < 2; reading++) {
+          assertEquals(await countsOf(store), { a: 1 });
+          assertEquals((await store.summaries(["a", "b", "c"])).length, 1);
+          assertEquals(await store.device("c"), undefined);
+          assertEquals(await store.history("c", now), undefined);
+        }
+        const named = (part: string) => warnings.filter((warning) => warning.includes(part)).length;
+        assertEquals([named("holds -5 as the count of b"), named("holds 9223372036854775807 as")], [1, 1]);
+        assertEquals(await store.apply(batch(2, { devices })), []);
+        assertEquals(await countsOf(store), { a: 2, b: 1, c: 1 });
+        const kept = other.prepare("SELECT device_id, CAST(count AS TEXT) AS count FROM set_aside").all();
+        assertEquals(kept.map((row) => ({ ...row })), [
+          { device_id: "b", count: "-5" },
+          { device_id: "c", count: "9223372036854775807" },
+        ]);
+        await until(() => Promise.resolve(named("is kept in table set_aside") === 2), "they are named");
+        other.close();
+      } finally {
+        await store.close();
+      }
+    });
+  }
+});
+
+Deno.test("A file of the version before is given what it lacks, and keeps what it has", () =>
+  withFile(async (path) => {
+    await withStore(path, (store) => store.apply(batch(1, { devices: [delta("a", 1)] })).then(() => {}));
+    const before = new DatabaseSync(path);
+    before.exec("DROP TABLE lineage; DROP TABLE set_aside; PRAGMA user_version = 2");
+    before.exec("UPDATE changes SET version = 1");
+    before.close();
+    await withStore(path, async (store) => {
+      assertEquals(await countsOf(store), { a: 1 });
+      // It is not known how old the data is: the session may have expired.
+      assertEquals((await store.claimSession("s", 5, now)).lost, 0);
+      const { version } = await store.changes();
+      assertEquals(await store.apply(batch(2, { devices: [delta("a", 1)] })), []);
+      assertEquals((await store.changes(version)).devices, new Map([["a", undefined]]));
+    });
+  }));
 
 Deno.test("A store that is closed rejects", () =>
   withFile(async (path) => {
