@@ -54,6 +54,17 @@ Deno.test("A device that was removed and came back counts anew, and no neighbour
   assertEquals(index.viewAt(index.slotOf("a")!, start).rate1m, 2);
 });
 
+Deno.test("A device whose store went back has no packets for that, and one that began again has", () => {
+  const index = new DeviceIndex(60_000);
+  index.set(summary("a", 900, start), 1, start);
+  index.sweep(1, start);
+  index.set(summary("a", 600, start), 2, start);
+  const rate = () => index.viewAt(index.slotOf("a")!, start + 60_000).rate1m;
+  assertEquals(rate(), 0);
+  index.set({ ...summary("a", 120, start + 60_000), firstSeenMs: start + 60_000 }, 3, start + 60_000);
+  assertEquals(rate(), 2);
+});
+
 Deno.test("Thousands of devices are sorted as they come, between removals and returns too", async () => {
   await forSeeds(3, (random) => {
     const index = new DeviceIndex(60_000);
