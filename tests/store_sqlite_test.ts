@@ -243,7 +243,7 @@ Deno.test("A count that is none is set aside and named once, in threads too", as
           { device_id: "b", count: "-5" },
           { device_id: "c", count: "9223372036854775807" },
         ]);
-        await until(() => Promise.resolve(named("is kept in table set_aside") === 2), "they are named");
+        await until(() => named("is kept in table set_aside") === 2, "they are named");
         other.close();
       } finally {
         await store.close();
