@@ -16,8 +16,7 @@ import {
 import type { HeaderField } from "../http2/hpack.ts";
 import type { Accept } from "../http2/connection.ts";
 import type { Http2Stream, StreamReader } from "../http2/stream.ts";
-import { DeviceStream, type Ingest, type StreamCall, type StreamKind } from "./stream.ts";
-import { parseStreamHead } from "./stream_head.ts";
+import { DeviceStream, type Ingest, parseStreamHead, type StreamCall, type StreamKind } from "./stream.ts";
 
 const kinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((service) => [
   [`/${service}/StreamPackets`, "packets"],

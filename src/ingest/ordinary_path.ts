@@ -24,8 +24,7 @@ import {
   streamBatches,
   streamPackets,
 } from "../telemetry_proto.ts";
-import { DeviceStream, type Ingest, type StreamCall, type StreamKind } from "./stream.ts";
-import { parseStreamHead } from "./stream_head.ts";
+import { DeviceStream, type Ingest, parseStreamHead, type StreamCall, type StreamKind } from "./stream.ts";
 
 type ClientStreamingCall = ServerReadableStream<Uint8Array, Ack>;
 type BidiStreamingCall = ServerDuplexStream<Uint8Array, Ack>;

@@ -6,14 +6,13 @@
  */
 import { RequestError } from "../errors.ts";
 import type { FencedSession, Store } from "../store/store.ts";
-import type { Ack } from "../telemetry_proto.ts";
+import { type Ack, OFFSET_KEY, SESSION_KEY } from "../telemetry_proto.ts";
 import type { IngestCounters } from "./counters.ts";
 import type { DeviceTable } from "./devices.ts";
 import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
 import type { PacketQueue, Section, SectionOwner } from "./queue.ts";
 import { RejectReason } from "./reject_reason.ts";
 import type { Reverts } from "./reverts.ts";
-import type { StreamHead } from "./stream_head.ts";
 
 /** The way back to the device; one implementation per path. Calls after the end are ignored. */
 export interface StreamCall {
@@ -23,6 +22,32 @@ export interface StreamCall {
   sendAck(ack: Ack, whenWritable: () => void): boolean;
   /** Ends the call: OK, or the error; `committed` goes into the trailers of an error. */
   end(error: unknown, committed: number): void;
+}
+
+/** What a device sends in the metadata. */
+export interface StreamHead {
+  /** The `telemetry-session`, if there is one. */
+  readonly session: string | undefined;
+  /** Index in the session of the stream's first packet; 0 without a session. */
+  readonly offset: number;
+}
+
+/** Reads the metadata; throws INVALID_ARGUMENT. */
+export function parseStreamHead(session: string | undefined, offset: string | undefined): StreamHead {
+  if (session === undefined) {
+    if (offset === undefined) return { session, offset: 0 };
+    throw new RequestError("INVALID_ARGUMENT", `${OFFSET_KEY} without ${SESSION_KEY}: send both or neither`);
+  }
+  if (!/^[\x21-\x7e]{1,128}$/.test(session)) {
+    throw new RequestError(
+      "INVALID_ARGUMENT",
+      `${SESSION_KEY} has ${session.length} characters or others than printable ASCII: use 1 to 128 without spaces`,
+    );
+  }
+  if (offset !== undefined && (!/^[0-9]{1,16}$/.test(offset) || !Number.isSafeInteger(Number(offset)))) {
+    throw new RequestError("INVALID_ARGUMENT", `${OFFSET_KEY} is not a whole number from 0 to 2^53 - 1`);
+  }
+  return { session, offset: Number(offset ?? 0) };
 }
 
 /** What all streams of a process share. */
