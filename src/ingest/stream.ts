@@ -225,18 +225,6 @@ export class DeviceStream implements SectionOwner {
     this.#endCall();
   }
 
-  /** The device goes on from what the store holds, in another call: packets from there on are not counted. */
-  #goBack({ session, committed }: FencedSession): void {
-    const before = this.#committed;
-    if (committed < before) this.ingest.reverts.found(session, before, committed, 0);
-    this.#error = new RequestError(
-      "UNAVAILABLE",
-      `the store went back: it holds ${committed} packets of this session and held ${before}: connect again`,
-    );
-    this.#committed = committed;
-    this.#news = false; // What it would acknowledge may be gone.
-  }
-
   /** Ends the call now, whatever is not settled: the device has to send it again. */
   abandon(): void {
     this.#error ??= new RequestError("UNAVAILABLE", "shutting down: connect again");
@@ -325,6 +313,18 @@ export class DeviceStream implements SectionOwner {
       committed: this.#committed,
       rejections: Array.from(this.#rejections, ([reason, packets]) => ({ reason, packets })),
     };
+  }
+
+  /** The device goes on from what the store holds, in another call: packets from there on are not counted. */
+  #goBack({ session, committed }: FencedSession): void {
+    const before = this.#committed;
+    if (committed < before) this.ingest.reverts.found(session, before, committed, 0);
+    this.#error = new RequestError(
+      "UNAVAILABLE",
+      `the store went back: it holds ${committed} packets of this session and held ${before}: connect again`,
+    );
+    this.#committed = committed;
+    this.#news = false; // What it would acknowledge may be gone.
   }
 
   #finish(): void {
