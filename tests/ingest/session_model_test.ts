@@ -24,6 +24,7 @@ import { type Ack, streamBatches, streamPackets } from "../../src/telemetry_prot
 import { contents, deviceOf, ModelStore, sorted } from "./session_model.ts";
 import { ingestDefaults } from "../harness.ts";
 import { type Random, seededRandom } from "../random.ts";
+import { until } from "../until.ts";
 
 /** Worlds that live at the same time: they wait for timers most of their life. */
 const AT_ONCE = 200;
@@ -44,6 +45,41 @@ Deno.test("Whatever order things happen in, a packet of a session is counted onc
     }));
   }
   assertLessOrEqual(50 * worlds, steps);
+});
+
+Deno.test("A stream whose store went back acknowledges nothing more, and says what the store holds", async () => {
+  const random = seededRandom(1), store = new ModelStore();
+  const where = new ModelIngest(store, random);
+  const acks: Ack[] = [];
+  let ended: { error: unknown; committed: number } | undefined;
+  const stream = new DeviceStream(where.ingest, "batches", { session: "s1", offset: 0 }, {
+    sendHeaders() {},
+    sendAck(ack) {
+      acks.push(ack);
+      return false; // The device reads one Ack and then no more.
+    },
+    end: (error, committed) => ended = { error, committed },
+  });
+  const answer = async () => {
+    await until(() => store.calls.length > 0, "the store is called");
+    for (const { run, resolve } of store.calls.splice(0)) resolve(run());
+    await delay(5);
+  };
+  const claimed = stream.claimSession("s1");
+  await answer();
+  await claimed;
+  for (let index = 0; index < 3; index++) {
+    if (index === 2) store.revert(random);
+    const packets = [{ device_id: deviceOf("s1", index), timestamp: 0, payload: new Uint8Array(1) }];
+    const message = Buffer.from(streamBatches.requestSerialize({ packets }));
+    stream.message(message, 0, message.length);
+    await answer();
+  }
+  assertEquals(acks.map(({ committed }) => committed), [1]);
+  assertEquals([grpcStatus(ended?.error).code, ended?.committed], [status.UNAVAILABLE, 0]);
+  assertEquals([where.ingest.counters.stored, where.ingest.counters.fenced], [2, 1]);
+  assertEquals([where.ingest.counters.sessionsReverted, where.ingest.streams.size], [1, 0]);
+  await where.drain();
 });
 
 const SESSIONS = ["s1", "s2", "s3"];
@@ -188,14 +224,16 @@ class ModelCall implements StreamCall {
     this.world.told(this.session!, committed!);
   }
 
-  sendAck({ stored, duplicates, rejected, committed }: Ack): boolean {
+  sendAck({ stored, duplicates, rejected, committed }: Ack, whenWritable: () => void): boolean {
     assert(!this.ended, "no Ack comes after the end");
     const settled = this.offset + stored + duplicates + rejected;
     assertEquals(committed, Math.max(this.#claimed, settled));
     assertLessOrEqual(settled, this.#next);
     this.#settled = settled;
     if (this.session !== undefined) this.world.told(this.session, committed);
-    return true;
+    if (this.world.random.chance(0.8)) return true;
+    setTimeout(whenWritable, 20);
+    return false;
   }
 }
 
