@@ -336,6 +336,37 @@ Deno.test("The fleet's history expires by itself, and an emptied Redis repeats n
   });
 });
 
+Deno.test("What the version before has written is gone on with", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    // A version in milliseconds, an entry without one, a session with a small epoch, no lineage.
+    const entry = "struct.pack('>I2B', 1, 0) .. string.char(1) .. 'a'";
+    await server.call("EVAL", `redis.call('RPUSH', KEYS[1], ${entry})`, 1, changesKey);
+    await server.call("SET", versionKey, "1700000000001 37");
+    await server.call("HSET", countsKey, "a", 5);
+    await server.call("SET", sessionKey("s"), "3 5");
+    await server.call("SET", deliveredKey, "0");
+    const { version } = await store.changes();
+    assertEquals(version, 1700000000001);
+    assertEquals((await store.changes(version)).devices, new Map());
+    assertEquals((await store.changes(version - 1)).devices, "all");
+    assertEquals((await store.claimSession("unknown", 5, now)).lost, 0, "it may have expired");
+
+    const old = batch(1, { devices: [delta("a", 1)], sessions: [advance("s", 3, 5, 6)] });
+    assertEquals(await store.apply(old), []);
+    assertEquals((await store.changes(version)).devices, "all");
+    const later = await store.changes();
+    const { epoch, committed } = await store.claimSession("s", 6, now);
+    assertEquals([epoch > 1700000000000, committed], [true, 6]);
+    assertEquals(await store.apply(batch(2, { devices: [delta("b", 1)] })), []);
+    const { devices } = await store.changes(later.version);
+    assertEquals(devices === "all" || [...devices.keys()], ["b"]);
+    await store.markOffline(["a"], now + 1, now + 1);
+    assertEquals((await store.events(0, 5)).map(({ id }) => id), [1]);
+    assertEquals(await countsOf(store), { a: 6, b: 1 });
+  });
+});
+
 Deno.test("A device that HSCAN gives twice is given once", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {

@@ -121,7 +121,7 @@ export interface SectionOwner {
   settle(section: Section): void;
   /** The section was fenced and is not stored. */
   leaveOut(section: Section): void;
-  /** The session belongs to a newer stream now, or the store, which says what it found, went back. */
+  /** The session belongs to a newer stream now; or the store went back, and `found` is what it holds. */
   fence(found?: FencedSession): void;
 }
 

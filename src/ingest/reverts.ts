@@ -14,8 +14,8 @@ const SUM_UP_MS = 10_000;
 export class Reverts {
   readonly #counters: IngestCounters;
   readonly #log: Logger;
-  /** What no line has told yet; undefined while a line may be written at once. */
-  #untold: { sessions: number; packets: number } | undefined;
+  /** Not logged yet; undefined while a line may be written at once. */
+  #pending: { sessions: number; packets: number } | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
@@ -34,9 +34,9 @@ export class Reverts {
     this.#counters.sessionsReverted = sessionsReverted + 1;
     this.#counters.packetsLost = Math.min(packetsLost + lost, Number.MAX_SAFE_INTEGER);
     if (this.#closed) return;
-    if (this.#untold !== undefined) {
-      this.#untold.sessions++;
-      this.#untold.packets += lost;
+    if (this.#pending !== undefined) {
+      this.#pending.sessions++;
+      this.#pending.packets += lost;
       return;
     }
     this.#log.warn(
@@ -47,28 +47,28 @@ export class Reverts {
     this.#sumUp();
   }
 
-  /** Writes what no line has told yet; what is found later is only counted. */
+  /** Logs what is pending; what is found later is only counted. */
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#tell();
+    this.#logPending();
   }
 
   #sumUp(): void {
-    this.#untold = { sessions: 0, packets: 0 };
+    this.#pending = { sessions: 0, packets: 0 };
     this.#timer = setTimeout(() => {
-      if (this.#tell()) this.#sumUp();
+      if (this.#logPending()) this.#sumUp();
     }, SUM_UP_MS);
   }
 
-  #tell(): boolean {
-    const untold = this.#untold;
-    this.#untold = undefined;
-    if (untold === undefined || untold.sessions === 0) return false;
+  #logPending(): boolean {
+    const pending = this.#pending;
+    this.#pending = undefined;
+    if (pending === undefined || pending.sessions === 0) return false;
     this.#log.warn(
       "The store went back: {sessions} more findings of sessions that it holds less of; " +
         "{packets} acknowledged packets are gone, and their devices go on",
-      untold,
+      pending,
     );
     return true;
   }

@@ -60,7 +60,7 @@ export interface Ingest {
   readonly devices: DeviceTable;
   /** What was done so far. */
   readonly counters: IngestCounters;
-  /** Told of sessions that the store holds less of than it did. */
+  /** Counts and logs sessions of which the store holds less than before. */
   readonly reverts: Reverts;
   /** Every open stream. */
   readonly streams: Set<DeviceStream>;

@@ -16,7 +16,7 @@
 -- Returns two lists. The first has three numbers for each session that does not have the value it must have:
 -- its zero-based index; 1 if the store went back, or forgot the session, and 0 if a newer stream has it; and how
 -- many of its packets are settled. Empty: the batch is applied, now or before. The second has the ids and values
--- of counts that were set aside, at most ASIDE_TOLD of each.
+-- of counts that were set aside, at most ASIDE_REPORTED of each.
 --
 -- Everything is read and checked first and written last, because Redis does not undo what a failed
 -- script wrote. Each key is read, or its type looked at, before anything is written.
@@ -163,7 +163,7 @@ for done = 0, devices - 1, CHUNK do
       -- The packets of this device, and of all others, must not wait for someone to mend a value: it is kept
       -- elsewhere, and the device's count begins again.
       newAside[#newAside + 1], newAside[#newAside + 2] = id, oldCounts[i]
-      if #aside < 2 * ASIDE_TOLD then aside[#aside + 1], aside[#aside + 2] = id, oldCounts[i] end
+      if #aside < 2 * ASIDE_REPORTED then aside[#aside + 1], aside[#aside + 2] = id, oldCounts[i] end
       count = 0
     end
     becomeCounts[i] = count + packets[i]

@@ -1,5 +1,5 @@
--- Prelude of the scripts: the lists that readers follow, the record of a device, and what a script needs to
--- know of the data as a whole. scripts.ts puts the constants in capitals before it.
+-- Prelude of the scripts: the lists that readers follow, the record of a device, and the state of
+-- the data as a whole. scripts.ts puts the constants in capitals before it.
 --
 -- The read…() and check…() functions are for the part of a script that reads and checks; the add…() functions
 -- are for the part that writes: nothing in them can be refused any more.

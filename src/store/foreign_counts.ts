@@ -9,7 +9,7 @@ export interface WarningLog {
   warn(message: string, properties: Record<string, unknown>): void;
 }
 
-/** Devices named; of further ones one line says that there are more. */
+/** Devices that get a line each; all further ones together get one. */
 const MAX_NAMED = 100;
 
 /** Characters of a value that a line of the log shows. */

@@ -1,5 +1,5 @@
 /**
- * How the Redis store makes sure that a write is as safe as `ACK_AFTER` asks.
+ * Makes sure that a write to Redis is as safe as `ACK_AFTER` requires.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export class Durability {
 
   /**
    * Sends `command`, and with it the command that resolves when all that the connection wrote is as safe as
-   * asked. Resolves to the reply of the first; throws {@linkcode StoreError} unless the second succeeds.
+   * required. Resolves to the reply of the first; throws {@linkcode StoreError} unless the second succeeds.
    */
   async send(attempt: string, command: Command): Promise<unknown> {
     const [reply, safe] = await this.#connection.send(attempt, command, ...this.#wait());

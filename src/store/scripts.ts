@@ -10,12 +10,12 @@ import offline from "./offline.lua" with { type: "text" };
 import remove from "./remove.lua" with { type: "text" };
 import { CHANGES_MAX_BYTES, EVENTS_KEPT, HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "./store.ts";
 
-/** Counts set aside that `apply.lua` tells of, for a line of the log each. */
-const ASIDE_TOLD = 100;
+/** Counts set aside that `apply.lua` returns, for a line of the log each. */
+const ASIDE_REPORTED = 100;
 
 const withFeed = (script: string) =>
   `local HISTORY_SECONDS, HISTORY_MINUTES, HISTORY_HOURS = ${HISTORY_SECONDS}, ${HISTORY_MINUTES}, ${HISTORY_HOURS}
-local CHANGES_MAX_BYTES, EVENTS_KEPT, ASIDE_TOLD = ${CHANGES_MAX_BYTES}, ${EVENTS_KEPT}, ${ASIDE_TOLD}
+local CHANGES_MAX_BYTES, EVENTS_KEPT, ASIDE_REPORTED = ${CHANGES_MAX_BYTES}, ${EVENTS_KEPT}, ${ASIDE_REPORTED}
 ${feed}
 ${script}`;
 
@@ -65,7 +65,7 @@ export const fleetScript: string =
 
 /**
  * KEYS: version, changes. ARGV: version the reader has, or nothing. Without entries: the list does not go on from
- * that version, because it lies too far back or the store does not know it any more.
+ * that version, because it lies too far back or the store does not hold it any more.
  */
 export const changesScript: string = withFeed(`
 local value, kept = redis.call('GET', KEYS[1]), redis.call('LLEN', KEYS[2])
@@ -75,8 +75,10 @@ if ARGV[1] == version then return { version, {} } end
 
 -- Of the entry so many before the end; 0 of those that an earlier Tally wrote, which have none.
 local function versionAt(back)
-  local _, flag, found = struct.unpack(VERSION_HEAD, redis.call('LINDEX', KEYS[2], -back))
-  return flag == 2 and found or 0
+  local entry = redis.call('LINDEX', KEYS[2], -back)
+  if string.byte(entry, 3) ~= 2 then return 0 end
+  local _, _, found = struct.unpack(VERSION_HEAD, entry)
+  return found
 end
 local since, newer, back = tonumber(ARGV[1]), 0, 1
 while back <= kept and versionAt(back) > since do newer, back = back, back * 2 end

@@ -64,7 +64,7 @@ export interface SqliteStoreOptions {
   readonly ackAfter: AckAfter;
   /** How long a method waits for another process's transaction before it rejects; 1,000 by default. */
   readonly lockTimeoutMs?: number;
-  /** Told of counts that another program wrote and that are none. */
+  /** Receives a warning for counts that another program wrote and that are none. */
   readonly log?: WarningLog;
 }
 

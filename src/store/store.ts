@@ -86,7 +86,7 @@ export type FencedSessions = readonly FencedSession[];
 
 /** Answer to a claim. */
 export interface SessionClaim {
-  /** Greater than that of any claim before, also of claims that the store does not know of any more. */
+  /** Greater than that of any claim before, also of claims that the store does not hold any more. */
   readonly epoch: number;
   /** Packets of the session settled so far; not less than the offset stated. */
   readonly committed: number;
@@ -172,7 +172,7 @@ export interface Changes {
   /**
    * Devices applied, removed or marked offline after the version asked for, by id, and what they have
    * become by `version`; undefined: {@linkcode Store.summaries} tells. "all": the version asked for lies too
-   * far back, or the store went back behind it, and only a {@linkcode Store.scan} tells.
+   * far back, or the store went back to a state before it, and only a {@linkcode Store.scan} tells.
    */
   readonly devices: ReadonlyMap<string, DeviceSummary | undefined> | "all";
 }
@@ -253,8 +253,8 @@ export interface Store {
 
   /**
    * Makes the caller the only writer of `session`: raises its epoch, so that an older stream's
-   * batches are fenced from now on. As safe as {@linkcode AckAfter} asks when it resolves. An unknown session
-   * starts at `offset`. A known one moves up to it: a client states no more than it was told, so the store went
+   * batches are fenced from now on. Resolves when the claim is as safe as {@linkcode AckAfter} requires. An unknown session
+   * starts at `offset`. A known one moves up to it: a client states no more than was acknowledged, so the store went
    * back, and the packets between are gone. Sessions unused for `SESSION_EXPIRY_MS` are forgotten.
    */
   claimSession(session: string, offset: number, nowMs: number): Promise<SessionClaim>;
