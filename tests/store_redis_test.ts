@@ -16,6 +16,7 @@ import {
   fleetKey,
   historiesKey,
   instancesKey,
+  lineageKey,
   payloadsKey,
   probeKey,
   producerKey,
@@ -333,6 +334,21 @@ Deno.test("The fleet's history expires by itself, and an emptied Redis repeats n
     assertLess(before.version, after.version);
     assertLess(before.event, after.event);
     assertEquals((await store.changes(before.version)).devices, "all");
+  });
+});
+
+Deno.test("apply() notes that the store went back, also if no session of the batch shows it", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    await store.apply(batch(1, { devices: [delta("a", 1)] }));
+    await server.call("SET", lineageKey, "1700000000000 0");
+    assertEquals((await store.claimSession("idle", 5, now)).lost, 0);
+    await store.apply(batch(2, { devices: [delta("a", 1)] }));
+    assertEquals(await server.call("GET", lineageKey), "1700000000000 0");
+    await store.apply(batch(5, { devices: [delta("a", 1)] })); // number 4 is not there
+    assertMatch(String(await server.call("GET", lineageKey)), /^1700000000000 \d{13}$/);
+    assertEquals((await store.claimSession("gone", 5, now)).lost, 5);
+    assertEquals(await countsOf(store), { a: 3 });
   });
 });
 

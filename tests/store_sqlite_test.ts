@@ -252,6 +252,22 @@ Deno.test("A count that is none is set aside and named once, in threads too", as
   }
 });
 
+Deno.test("apply() notes that the file went back, also if no session of the batch shows it", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      await store.apply(batch(1, { devices: [delta("a", 1)] }));
+      const other = new DatabaseSync(path);
+      other.exec("UPDATE lineage SET since_ms = 0");
+      other.close();
+      assertEquals((await store.claimSession("idle", 5, now)).lost, 0);
+      await store.apply(batch(2, { devices: [delta("a", 1)] }));
+      assertEquals((await store.claimSession("idle too", 5, now)).lost, 0);
+      await store.apply(batch(5, { devices: [delta("a", 1)] })); // number 4 is not there
+      assertEquals((await store.claimSession("gone", 5, now)).lost, 5);
+      assertEquals(await countsOf(store), { a: 3 });
+    })
+  ));
+
 Deno.test("A file of the version before is given what it lacks, and keeps what it has", () =>
   withFile(async (path) => {
     await withStore(path, (store) => store.apply(batch(1, { devices: [delta("a", 1)] })).then(() => {}));

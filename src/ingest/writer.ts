@@ -11,6 +11,7 @@ import {
   type Batch as StoreBatch,
   type FencedSession,
   type FencedSessions,
+  PRODUCER_EXPIRY_MS,
   type Store,
   StoreError,
 } from "../store/store.ts";
@@ -44,8 +45,9 @@ export class Writer {
   failingSinceMs: number | undefined;
   #retrying = false;
   #sequence = 0;
-  /** Of the batch applied last. */
+  /** Of the batch applied last, and when its packets were received. */
   #applied = 0;
+  #appliedAtMs = 0;
 
   /** A writer that does nothing until {@linkcode run}. */
   constructor(readonly options: WriterOptions) {}
@@ -57,13 +59,16 @@ export class Writer {
       this.#sequence++;
       const receivedAtMs = now();
       for (;;) {
-        const [sequence, previous] = [this.#sequence, this.#applied];
+        const sequence = this.#sequence;
+        const isRecent = Math.abs(receivedAtMs - this.#appliedAtMs) < PRODUCER_EXPIRY_MS / 2;
+        const previous = isRecent ? this.#applied : 0;
         const toStore = batch.toStore({ producer, sequence, previous, receivedAtMs });
         if (toStore === undefined) break;
         const fenced = await this.#apply(toStore);
         if (abandon.aborted) return;
         if (fenced.length === 0) {
           this.#applied = sequence;
+          this.#appliedAtMs = receivedAtMs;
           break;
         }
         leaveOut(batch, new Map(fenced.map((found) => [found.session, found])));

@@ -4,7 +4,7 @@
 --       9 counts set aside   10 a key that does not exist   11 packets per second   12 per minute   13 per hour
 --       14 producer   15… one per session
 -- ARGV  1 sequence of the batch
---       2 sequence of the producer's batch applied before it, 0 if there is none
+--       2 sequence of the producer's batch applied before it; 0: there is none, or it may have expired
 --       3 when its packets were received, Unix ms
 --       4 expiry of the producer, ms
 --       5 expiry of a session, ms
@@ -107,7 +107,7 @@ end
 -- and so are the packets. It is written again, for its next claim; not gone on with, for it may have been a newer
 -- stream's.
 local fenced, forgotten, reverted = {}, {}, false
-local intact = applied == previous
+local intact = previous == 0 or applied == previous
 local function fence(index, value)
   local epoch, from = string.match(ARGV[FIRST_VALUE + 2 * index], '^(%d+) (%d+)$')
   local foundEpoch, committed = string.match(value or '', '^(%d+) (%d+)$')
@@ -229,6 +229,8 @@ for done = 0, devices - 1, CHUNK do
   changed[#changed + 1] = changesTold(n, string.sub(packedIds, idsFrom, idAt - 1), becomeCounts, becomeRecords)
 end
 
+-- The producer's last batch is gone: the store went back, also if no session shows it.
+local lineage = not intact and readLineage(lineageKey, version)
 local lastEvent = #newEvents > 0 and readLastEvent(events, readLineage(lineageKey, version))
 
 -- The fleet's periods: which field of which key, what it becomes, and how long it is kept: twice as long
@@ -259,6 +261,7 @@ for key = FIRST_SESSION, #KEYS do
   redis.call('SET', KEYS[key], ARGV[FIRST_VALUE + 1 + 2 * (key - FIRST_SESSION)], 'PX', sessionExpiryMs)
 end
 redis.call('SET', producer, sequence, 'PX', producerExpiryMs)
+if lineage then writeLineage(lineageKey, lineage.began, clockMs()) end
 if devices > 0 then
   if versions.last == 0 and not redis.call('GET', lineageKey) then writeLineage(lineageKey, clockMs(), 0) end
   addChanges(version, changes, versions, table.concat(changed))

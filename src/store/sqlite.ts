@@ -148,7 +148,7 @@ export class SqliteStore implements Store {
   }
 
   apply(batch: Batch): Promise<FencedSessions> {
-    const { producer, sequence, receivedAtMs, devices, sessions } = batch;
+    const { producer, sequence, previous, receivedAtMs, devices, sessions } = batch;
     const { readSequence, writeSequence, writeSession } = this.#statements;
     const attempt = `apply a batch of ${devices.length} devices and ${sessions.length} sessions to`;
     return this.#write<FencedSessions>(attempt, () => {
@@ -161,6 +161,7 @@ export class SqliteStore implements Store {
       const fenced = this.#fencedSessions(batch, applied);
       if (fenced.length > 0) return fenced;
 
+      if (previous > 0 && applied !== previous) this.#statements.writeReverted.run();
       for (const device of devices) this.#addToDevice(device, receivedAtMs);
       for (const { session, epoch, to } of sessions) {
         writeSession.run(session, epoch, to, receivedAtMs + SESSION_EXPIRY_MS);
@@ -178,7 +179,7 @@ export class SqliteStore implements Store {
   /** As the second part of `apply.lua`. */
   #fencedSessions({ sessions, previous, receivedAtMs }: Batch, applied: number): FencedSession[] {
     const { readSession, writeSession, writeReverted } = this.#statements;
-    const isIntact = applied === previous;
+    const isIntact = previous === 0 || applied === previous;
     const fenced: FencedSession[] = [];
     let wentBack = false;
     for (const { session, epoch, from } of sessions) {

@@ -46,8 +46,8 @@ export interface Batch {
   /** 1, 2, 3, … per producer. A sequence at or below the last one applied was applied already. */
   readonly sequence: number;
   /**
-   * Sequence of the producer's batch that was applied last, 0 before the first. A store that does not hold it
-   * any more went back: it was emptied, or put back to an earlier state.
+   * Sequence of the producer's batch that was applied last; 0: none was, or so long ago that it may have expired.
+   * A store that does not hold it any more went back: it was emptied, or put back to an earlier state.
    */
   readonly previous: number;
   /** When the packets were received, server time, Unix milliseconds: the devices' last seen. */

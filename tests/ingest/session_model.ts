@@ -95,7 +95,7 @@ export class ModelStore {
         const known = this.sessions.get(session);
         if (known?.epoch === epoch && known.committed === from) return [];
         const kind = known !== undefined && known.epoch > epoch ? "superseded" : "reverted";
-        const committed = known?.committed ?? (last === previous ? from : 0);
+        const committed = known?.committed ?? (previous === 0 || last === previous ? from : 0);
         if (known === undefined && last === previous && previous > 0) {
           this.#state.sessions.set(session, { epoch, committed: from });
         }
