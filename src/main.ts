@@ -213,7 +213,12 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
   const { ackAfter, databasePath, storeTimeoutMs } = config;
   const redis = configuredRedis(config);
   const store = redis === undefined
-    ? await openSqliteThreads({ path: databasePath, ackAfter, lockTimeoutMs: storeTimeoutMs })
+    ? await openSqliteThreads({
+      path: databasePath,
+      ackAfter,
+      lockTimeoutMs: storeTimeoutMs,
+      log: log.getChild("store"),
+    })
     : await openRedisStore({
       url: redis,
       ackAfter,

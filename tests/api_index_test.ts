@@ -154,6 +154,18 @@ Deno.test("totals() has the first packet of them all, without devices that only 
   assertEquals(index.totals(start).firstSeenMs, start - 9);
 });
 
+Deno.test("A device whose store went back has no packets for that, and one that began again has", () => {
+  const index = new DeviceIndex(60_000);
+  index.set(summary("a", 900, start), 1, start);
+  index.sweep(1, start);
+  index.set(summary("a", 600, start), 2, start);
+  assertEquals(index.counts().packetsEver, 900);
+  assertEquals(index.viewAt(index.slotOf("a")!, start + 60_000).rate1m, 0);
+  index.set({ ...summary("a", 61, start + 60_000), firstSeenMs: start + 60_000 }, 3, start + 60_000);
+  assertEquals(index.viewAt(index.slotOf("a")!, start + 90_000).rate1m, 2);
+  assertEquals(index.counts().packetsEver, 961);
+});
+
 Deno.test("Thousands of devices are sorted as they come, between removals and returns too", async () => {
   await forSeeds(3, (random) => {
     const index = new DeviceIndex(60_000);

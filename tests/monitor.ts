@@ -40,5 +40,12 @@ const producer = crypto.randomUUID();
 
 /** Stores packets as received now. */
 export async function receive(store: Store, devices: readonly DeviceDelta[]): Promise<void> {
-  await store.apply({ producer, sequence: ++sequence, receivedAtMs: Date.now(), devices, sessions: [] });
+  await store.apply({
+    producer,
+    sequence: ++sequence,
+    previous: sequence - 1,
+    receivedAtMs: Date.now(),
+    devices,
+    sessions: [],
+  });
 }

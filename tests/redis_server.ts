@@ -70,6 +70,18 @@ export class RedisServer implements AsyncDisposable {
     }
   }
 
+  /** Keeps the data as it is now; the function it resolves to starts the server with that data. */
+  async snapshot(): Promise<() => Promise<void>> {
+    await this.call("SAVE");
+    const file = `${this.dir}/dump.rdb`;
+    const bytes = await Deno.readFile(file);
+    return async () => {
+      await this.kill9();
+      await Deno.writeFile(file, bytes);
+      await this.start();
+    };
+  }
+
   /** SIGSTOP: connections stay open, nothing is answered. */
   pause(): void {
     this.#signal("SIGSTOP");

@@ -215,8 +215,9 @@ export class DeviceIndex {
       this.#packetsEver += this.#count[slot]!;
       this.#firstSeenMs[slot] = -1;
     }
-    // Fewer than before: it was removed and came back.
-    const added = count >= this.#count[slot]! ? count - this.#count[slot]! : count;
+    // Fewer than before: it was removed and came back, unless it is the same device in a store that went back.
+    const isAnew = count < this.#count[slot]! && firstSeenMs !== this.#firstSeenMs[slot];
+    const added = isAnew ? count : Math.max(0, count - this.#count[slot]!);
     this.#packetsEver += added;
     const bucket = Math.min(Math.floor(lastSeenMs / BUCKET_MS), this.#bucket);
     if (bucket > this.#bucket - BUCKETS) this.#packets[bucket % BUCKETS]![slot]! += added;

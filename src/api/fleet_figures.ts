@@ -137,6 +137,8 @@ function instanceJson(report: InstanceReport): InstanceRow {
     stored: report.stored,
     duplicates: report.duplicates,
     fenced: report.fenced,
+    sessions_reverted: report.sessionsReverted,
+    packets_lost: report.packetsLost,
     rejected: { ...report.rejected },
     queue_full: report.queueFull,
     failed_flushes: report.failedFlushes,

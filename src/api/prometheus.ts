@@ -93,7 +93,24 @@ const instanceFamilies: readonly (readonly [string, Kind, string, (report: Insta
   ["packets_received_total", "counter", "Packets read from streams.", (report) => report.received],
   ["packets_stored_total", "counter", "Packets counted by the store.", (report) => report.stored],
   ["packets_duplicate_total", "counter", "Packets their session had already.", (report) => report.duplicates],
-  ["packets_fenced_total", "counter", "Packets left to a newer stream.", (report) => report.fenced],
+  [
+    "packets_fenced_total",
+    "counter",
+    "Packets left to the next stream of their session.",
+    (report) => report.fenced,
+  ],
+  [
+    "sessions_reverted_total",
+    "counter",
+    "Times the store was found to hold less of a session than before.",
+    (report) => report.sessionsReverted,
+  ],
+  [
+    "packets_lost_total",
+    "counter",
+    "Acknowledged packets that the store did not hold any more.",
+    (report) => report.packetsLost,
+  ],
   ["queue_packets", "gauge", "Packets waiting for the store.", (report) => report.queuePackets],
   ["queue_max_packets", "gauge", "Packets that may wait for the store.", (report) => report.queueMaxPackets],
   [

@@ -265,7 +265,14 @@ const Instance = z.object({
   received: count,
   stored: count,
   duplicates: count,
-  fenced: count,
+  fenced: count.openapi({ description: "Packets left to the next stream of their session" }),
+  sessions_reverted: count.openapi({
+    description:
+      "Times the store was found to hold less of a session than before: it was emptied or put back",
+  }),
+  packets_lost: count.openapi({
+    description: "Acknowledged packets the store did not hold any more when their session was claimed",
+  }),
   rejected: z.record(z.string(), count).openapi({ description: "By the name of the reason" }),
   queue_full: count.openapi({ description: "Times a stream had to wait because the queue was full" }),
   failed_flushes: count.openapi({ description: "Times the store did not take a batch, tried again since" }),

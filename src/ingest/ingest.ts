@@ -15,6 +15,7 @@ import { DeviceTable } from "./devices.ts";
 import { PacketQueue } from "./queue.ts";
 import { RejectReason } from "./reject_reason.ts";
 import { startReporting } from "./report.ts";
+import { Reverts } from "./reverts.ts";
 import { TelemetryServer } from "./server.ts";
 import type { DeviceStream, Ingest } from "./stream.ts";
 import { Writer } from "./writer.ts";
@@ -121,6 +122,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     queue,
     store,
     counters,
+    reverts: new Reverts(counters, log),
     now: oncePerTurn(now),
     devices: new DeviceTable(MAX_INTERNED_DEVICES),
     streams: new Set<DeviceStream>(),
@@ -166,6 +168,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       stored: counters.stored,
       duplicates: counters.duplicates,
       fenced: counters.fenced,
+      sessionsReverted: counters.sessionsReverted,
+      packetsLost: counters.packetsLost,
       rejected: Object.fromEntries(
         [...counters.rejected].filter(([, packets]) => packets > 0)
           .map(([reason, packets]) => [RejectReason[reason], packets]),
@@ -198,6 +202,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     await server.closed();
     clearTimeout(deadline);
     process.close();
+    ingest.reverts.close();
     await Promise.all([stopWatching(), stopReporting()]);
     return inTime;
   }

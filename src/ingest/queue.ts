@@ -12,7 +12,7 @@
  *
  * @module
  */
-import type { Batch as StoreBatch, DeviceDelta, SessionAdvance } from "../store/store.ts";
+import type { Batch as StoreBatch, DeviceDelta, FencedSession, SessionAdvance } from "../store/store.ts";
 import type { Device } from "./devices.ts";
 import type { RejectReason } from "./reject_reason.ts";
 
@@ -98,7 +98,7 @@ export class Section {
   rejections: Map<RejectReason, number> | undefined;
   /** End, in the stream's session, of what this section settles; `from` is its beginning. */
   to: number;
-  /** A newer stream of the session took over: nothing of this section may be stored. */
+  /** See {@linkcode SectionOwner.fence}: nothing of this section may be stored. */
   fenced = false;
 
   /** An empty section that begins at `from`. */
@@ -121,8 +121,8 @@ export interface SectionOwner {
   settle(section: Section): void;
   /** The section was fenced and is not stored. */
   leaveOut(section: Section): void;
-  /** The session belongs to a newer stream now. */
-  fence(): void;
+  /** The session belongs to a newer stream now; or the store went back, and `found` is what it holds. */
+  fence(found?: FencedSession): void;
 }
 
 /** Packets on their way to the store. */
@@ -158,7 +158,7 @@ export class PacketBatch {
   }
 
   /** What the store shall apply, without the fenced sections; undefined when that is nothing. */
-  toStore(producer: string, sequence: number, receivedAtMs: number): StoreBatch | undefined {
+  toStore(about: Omit<StoreBatch, "devices" | "sessions">): StoreBatch | undefined {
     const sessions: SessionAdvance[] = [];
     const groups = new Set<Group>();
     for (const { owner: { claim }, fenced, group, from, to } of this.sections) {
@@ -170,7 +170,7 @@ export class PacketBatch {
     }
     const devices = mergedDeltas([...groups]);
     if (devices.length === 0 && sessions.length === 0) return undefined;
-    return { producer, sequence, receivedAtMs, devices, sessions };
+    return { ...about, devices, sessions };
   }
 }
 

@@ -7,7 +7,14 @@ import { setTimeout as pause } from "node:timers/promises";
 
 import type { Logger } from "@logtape/logtape";
 
-import { type Batch as StoreBatch, type FencedSessions, type Store, StoreError } from "../store/store.ts";
+import {
+  type Batch as StoreBatch,
+  type FencedSession,
+  type FencedSessions,
+  PRODUCER_EXPIRY_MS,
+  type Store,
+  StoreError,
+} from "../store/store.ts";
 import type { IngestCounters } from "./counters.ts";
 import type { PacketBatch, PacketQueue } from "./queue.ts";
 
@@ -38,6 +45,9 @@ export class Writer {
   failingSinceMs: number | undefined;
   #retrying = false;
   #sequence = 0;
+  /** Of the batch applied last, and when its packets were received. */
+  #applied = 0;
+  #appliedAtMs = 0;
 
   /** A writer that does nothing until {@linkcode run}. */
   constructor(readonly options: WriterOptions) {}
@@ -49,12 +59,19 @@ export class Writer {
       this.#sequence++;
       const receivedAtMs = now();
       for (;;) {
-        const toStore = batch.toStore(producer, this.#sequence, receivedAtMs);
+        const sequence = this.#sequence;
+        const isRecent = Math.abs(receivedAtMs - this.#appliedAtMs) < PRODUCER_EXPIRY_MS / 2;
+        const previous = isRecent ? this.#applied : 0;
+        const toStore = batch.toStore({ producer, sequence, previous, receivedAtMs });
         if (toStore === undefined) break;
         const fenced = await this.#apply(toStore);
         if (abandon.aborted) return;
-        if (fenced.length === 0) break;
-        leaveOut(batch, new Set(fenced));
+        if (fenced.length === 0) {
+          this.#applied = sequence;
+          this.#appliedAtMs = receivedAtMs;
+          break;
+        }
+        leaveOut(batch, new Map(fenced.map((found) => [found.session, found])));
       }
       counters.flushes++;
       batch.settle();
@@ -98,11 +115,12 @@ export class Writer {
   }
 }
 
-function leaveOut(batch: PacketBatch, fenced: ReadonlySet<string>): void {
+function leaveOut(batch: PacketBatch, fenced: ReadonlyMap<string, FencedSession>): void {
   for (const section of batch.sections) {
     const { claim } = section.owner;
-    if (claim === undefined || section.fenced || !fenced.has(claim.session)) continue;
+    const found = claim && fenced.get(claim.session);
+    if (found === undefined || section.fenced) continue;
     section.fenced = true;
-    section.owner.fence();
+    section.owner.fence(found);
   }
 }

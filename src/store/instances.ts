@@ -6,7 +6,14 @@
 import { INSTANCE_EXPIRY_MS, type InstanceReport } from "./store.ts";
 
 /** What the reports of an older version lack. */
-const notReported = { version: "unknown", cpuSeconds: 0, residentBytes: 0, eventLoopLagMs: 0 };
+const notReported = {
+  version: "unknown",
+  cpuSeconds: 0,
+  residentBytes: 0,
+  eventLoopLagMs: 0,
+  sessionsReverted: 0,
+  packetsLost: 0,
+};
 
 /** The reports, given as JSON, that are not older than {@linkcode INSTANCE_EXPIRY_MS}, by host, address and worker. */
 export function currentReports(reports: readonly string[], nowMs: number): readonly InstanceReport[] {

@@ -7,6 +7,7 @@
 import { resolve } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 
+import { ForeignCounts, type WarningLog } from "./foreign_counts.ts";
 import {
   deviceHistory,
   encodeHistory,
@@ -22,6 +23,7 @@ import {
   createTables,
   endedPeriods,
   type FleetRow,
+  type LineageRow,
   pages,
   prepare,
   type RecordRow,
@@ -40,6 +42,7 @@ import {
   type DeviceState,
   type DeviceSummary,
   EVENTS_KEPT,
+  type FencedSession,
   type FencedSessions,
   type FleetHistory,
   type History,
@@ -61,6 +64,8 @@ export interface SqliteStoreOptions {
   readonly ackAfter: AckAfter;
   /** How long a method waits for another process's transaction before it rejects; 1,000 by default. */
   readonly lockTimeoutMs?: number;
+  /** Receives a warning for counts that another program wrote and that are none. */
+  readonly log?: WarningLog;
 }
 
 /**
@@ -70,7 +75,7 @@ export interface SqliteStoreOptions {
  * @throws {StoreError} The file cannot be opened or made, or `ackAfter` asks for replicas.
  */
 export async function openSqliteStore(
-  { path, ackAfter, lockTimeoutMs = 1000 }: SqliteStoreOptions,
+  { path, ackAfter, lockTimeoutMs = 1000, log = { warn() {} } }: SqliteStoreOptions,
 ): Promise<SqliteStore> {
   const file = resolve(path);
   if (ackAfter.kind === "replicated") {
@@ -91,7 +96,7 @@ export async function openSqliteStore(
     );
     db.exec(tuning);
     await transaction(db, lockTimeoutMs, () => createTables(db));
-    return new SqliteStore(db, file, lockTimeoutMs);
+    return new SqliteStore(db, file, lockTimeoutMs, log);
   } catch (error) {
     db.close();
     throw failure("open", file, error);
@@ -108,15 +113,17 @@ export class SqliteStore implements Store {
   readonly #file: string;
   readonly #lockTimeoutMs: number;
   readonly #statements: Statements;
+  readonly #foreign: ForeignCounts;
   #cleanedUpAtMs = 0;
 
   /** Keeps `db`, which has the tables. */
-  constructor(db: DatabaseSync, file: string, lockTimeoutMs: number) {
+  constructor(db: DatabaseSync, file: string, lockTimeoutMs: number, log: WarningLog) {
     this.description = `SQLite file ${file}`;
     this.#db = db;
     this.#file = file;
     this.#lockTimeoutMs = lockTimeoutMs;
     this.#statements = prepare(db);
+    this.#foreign = new ForeignCounts(file, log);
   }
 
   async ping(): Promise<void> {
@@ -124,33 +131,37 @@ export class SqliteStore implements Store {
   }
 
   claimSession(session: string, offset: number, nowMs: number): Promise<SessionClaim> {
-    const { readSession, writeSession } = this.#statements;
+    const { readSession, writeSession, readLineage, writeReverted } = this.#statements;
     return this.#write<SessionClaim>(`claim session ${session} in`, () => {
       const known = readSession.get(session, nowMs) as SessionRow | undefined;
-      const committed = known?.committed ?? offset;
-      if (offset > committed) return { outcome: "gap", committed };
-      const epoch = (known?.epoch ?? 0) + 1;
+      const committed = Math.max(known?.committed ?? 0, offset);
+      let lost = committed - (known?.committed ?? 0);
+      if (known !== undefined && lost > 0) writeReverted.run();
+      const lineage = readLineage.get() as unknown as LineageRow;
+      // Forgotten because it was not used, or so it may be.
+      if (known === undefined && lineage.nowMs - lineage.sinceMs >= SESSION_EXPIRY_MS) lost = 0;
+      // No epoch is used twice, not even by a file that was replaced by an older one.
+      const epoch = Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
       writeSession.run(session, epoch, committed, nowMs + SESSION_EXPIRY_MS);
-      return { outcome: "claimed", epoch, committed };
+      return { epoch, committed, lost };
     });
   }
 
   apply(batch: Batch): Promise<FencedSessions> {
-    const { producer, sequence, receivedAtMs, devices, sessions } = batch;
-    const { readSequence, writeSequence, readSession, writeSession } = this.#statements;
+    const { producer, sequence, previous, receivedAtMs, devices, sessions } = batch;
+    const { readSequence, writeSequence, writeSession } = this.#statements;
     const attempt = `apply a batch of ${devices.length} devices and ${sessions.length} sessions to`;
     return this.#write<FencedSessions>(attempt, () => {
-      const applied = readSequence.get(producer, receivedAtMs) as { sequence: number } | undefined;
-      if (applied !== undefined && sequence <= applied.sequence) {
-        writeSequence.run(producer, applied.sequence, receivedAtMs + PRODUCER_EXPIRY_MS);
+      const row = readSequence.get(producer, receivedAtMs) as { sequence: number } | undefined;
+      const applied = row?.sequence ?? 0;
+      if (sequence <= applied) {
+        writeSequence.run(producer, applied, receivedAtMs + PRODUCER_EXPIRY_MS);
         return [];
       }
-      const fenced = sessions.filter(({ session, epoch, from }) => {
-        const known = readSession.get(session, receivedAtMs) as SessionRow | undefined;
-        return known?.epoch !== epoch || known.committed !== from;
-      });
-      if (fenced.length > 0) return fenced.map(({ session }) => session);
+      const fenced = this.#fencedSessions(batch, applied);
+      if (fenced.length > 0) return fenced;
 
+      if (previous > 0 && applied !== previous) this.#statements.writeReverted.run();
       for (const device of devices) this.#addToDevice(device, receivedAtMs);
       for (const { session, epoch, to } of sessions) {
         writeSession.run(session, epoch, to, receivedAtMs + SESSION_EXPIRY_MS);
@@ -165,6 +176,26 @@ export class SqliteStore implements Store {
     });
   }
 
+  /** As the second part of `apply.lua`. */
+  #fencedSessions({ sessions, previous, receivedAtMs }: Batch, applied: number): FencedSession[] {
+    const { readSession, writeSession, writeReverted } = this.#statements;
+    const isIntact = previous === 0 || applied === previous;
+    const fenced: FencedSession[] = [];
+    let wentBack = false;
+    for (const { session, epoch, from } of sessions) {
+      const known = readSession.get(session, receivedAtMs) as SessionRow | undefined;
+      if (known?.epoch === epoch && known.committed === from) continue;
+      const kind = known !== undefined && known.epoch > epoch ? "superseded" : "reverted";
+      fenced.push({ session, kind, committed: known?.committed ?? (isIntact ? from : 0) });
+      if (known === undefined && isIntact && previous > 0) {
+        writeSession.run(session, epoch, from, receivedAtMs + SESSION_EXPIRY_MS);
+      }
+      wentBack ||= kind === "reverted" && (known !== undefined || !isIntact);
+    }
+    if (wentBack) writeReverted.run();
+    return fenced;
+  }
+
   scan(): AsyncGenerator<readonly DeviceSummary[]> {
     return pages((deviceId) => this.page(deviceId));
   }
@@ -175,7 +206,7 @@ export class SqliteStore implements Store {
     const { firstSummaries, nextSummaries } = this.#statements;
     return this.#read(
       "read the devices from",
-      () => toSummaries(after === undefined ? firstSummaries.all() : nextSummaries.all(after)),
+      () => this.#toSummaries(after === undefined ? firstSummaries.all() : nextSummaries.all(after)),
     );
   }
 
@@ -183,21 +214,19 @@ export class SqliteStore implements Store {
   async summaries(deviceIds: readonly string[]): Promise<readonly DeviceSummary[]> {
     return this.#read(
       `read ${deviceIds.length} devices from`,
-      () => toSummaries(this.#statements.readSummaries.all(JSON.stringify(deviceIds))),
+      () => this.#toSummaries(this.#statements.readSummaries.all(JSON.stringify(deviceIds))),
     );
   }
 
   // deno-lint-ignore require-await -- as above
   async changes(since?: number): Promise<Changes> {
     return this.#read("read what changed from", () => {
-      const { readVersions, readChanges } = this.#statements;
+      const { readVersion, hasVersion, readChanges } = this.#statements;
       // One state: between two, changes could be trimmed that nobody was told.
       return oneState(this.#db, () => {
-        const { first, last } = readVersions.get() as { first: number | null; last: number | null };
-        const version = last ?? 0;
-        if (since === undefined || since > version || since < (first ?? 1) - 1) {
-          return { version, devices: "all" };
-        }
+        const { version } = readVersion.get() as { version: number };
+        if (since === version) return { version, devices: new Map() };
+        if (since === undefined || hasVersion.get(since) === undefined) return { version, devices: "all" };
         const devices = new Map<string, undefined>();
         for (const { device_ids } of readChanges.all(since) as { device_ids: string }[]) {
           for (const deviceId of JSON.parse(device_ids) as string[]) devices.set(deviceId, undefined);
@@ -211,7 +240,12 @@ export class SqliteStore implements Store {
   async device(deviceId: string): Promise<DeviceState | undefined> {
     return this.#read(`read device ${deviceId} from`, () => {
       const row = this.#statements.readDevice.get(deviceId);
-      return row && { ...row as unknown as DeviceState, online: row.online === 1 };
+      if (row === undefined) return undefined;
+      if (typeof row.count !== "number") {
+        this.#foreign.found(deviceId, String(row.count));
+        return undefined;
+      }
+      return { ...row as unknown as DeviceState, online: row.online === 1 };
     });
   }
 
@@ -230,7 +264,8 @@ export class SqliteStore implements Store {
   async history(deviceId: string, nowMs: number): Promise<History | undefined> {
     return this.#read(`read the history of device ${deviceId} from`, () => {
       const row = this.#statements.readRecord.get(deviceId) as RecordRow | undefined;
-      return row && deviceHistory(row, endedPeriods(row), nowMs);
+      if (typeof row?.count !== "number") return undefined;
+      return deviceHistory(row, endedPeriods(row), nowMs);
     });
   }
 
@@ -335,6 +370,12 @@ export class SqliteStore implements Store {
       insertDevice.run(deviceId, packets, receivedAtMs, receivedAtMs, timestampMs, packets, packets, payload);
       return;
     }
+    let { count } = old;
+    if (typeof count === "string" || count + packets > Number.MAX_SAFE_INTEGER) {
+      this.#statements.setAside.run(old.row);
+      this.#foreign.setAside(deviceId, String(count), "table set_aside");
+      count = 0;
+    }
     const { lastSeenMs } = old;
     let { minutePackets, hourPackets, online, history } = old;
     if (receivedAtMs > lastSeenMs) {
@@ -347,7 +388,7 @@ export class SqliteStore implements Store {
       }
     }
     updateDevice.run(
-      packets,
+      count + packets,
       Math.max(lastSeenMs, receivedAtMs),
       online,
       minutePackets + packets,
@@ -357,6 +398,10 @@ export class SqliteStore implements Store {
       payload,
       old.row,
     );
+  }
+
+  #toSummaries(rows: readonly unknown[]): DeviceSummary[] {
+    return toSummaries(rows, (deviceId, value) => this.#foreign.found(deviceId, value));
   }
 
   #addToFleet(packets: number, receivedAtMs: number): void {

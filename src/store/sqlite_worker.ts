@@ -12,12 +12,13 @@ export type Method = Exclude<keyof SqliteStore, "description" | "scan">;
 
 /** The first message opens the store, each other one calls it; `id` comes back with the answer. */
 export type Request =
-  | { readonly id: number; readonly open: SqliteStoreOptions }
+  | { readonly id: number; readonly open: Omit<SqliteStoreOptions, "log"> }
   | { readonly id: number; readonly apply: PackedBatch }
   | { readonly id: number; readonly method: Method; readonly args: unknown[] };
 
-/** What came of a request: of opening, the store's description. */
+/** What came of a request: of opening, the store's description. Besides, warnings for the log. */
 export type Answer =
+  | { readonly warning: string; readonly properties: Record<string, unknown> }
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly failure: string; readonly isStoreError: boolean };
 
@@ -52,7 +53,9 @@ let store: SqliteStore;
 
 async function answer(request: Request): Promise<unknown> {
   if ("open" in request) {
-    store = await openSqliteStore(request.open);
+    const warn = (warning: string, properties: Record<string, unknown>) =>
+      self.postMessage({ warning, properties });
+    store = await openSqliteStore({ ...request.open, log: { warn } });
     return store.description;
   }
   if ("apply" in request) return await store.apply(unpack(request.apply));
