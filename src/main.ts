@@ -6,6 +6,8 @@
  *
  * @module
  */
+import { dirname, relative, resolve } from "node:path";
+
 import type { Logger } from "@logtape/logtape";
 
 import { startApi } from "./api/api.ts";
@@ -175,12 +177,15 @@ function startIngestWorkers(config: Config, drainTimeoutMs: number, log: Logger)
     "--drain-timeout": `${drainTimeoutMs}ms`,
     "--log-format": logFormat(config),
   };
+  const folder = dirname(resolve(config.databasePath));
+  const isOutside = configuredRedis(config) === undefined && relative("data", folder).startsWith("..");
+  const fileFlags = isOutside ? folderFlags(folder) : [];
   const workers = startWorkers({
     count,
     command: (index) =>
       // By its name: a version manager or npm may have put a starter of Deno's in its place.
       new Deno.Command("deno", {
-        args: ["run", "--quiet", "-P=ingest", import.meta.filename!, ...Deno.args]
+        args: ["run", "--quiet", "-P=ingest", ...fileFlags, import.meta.filename!, ...Deno.args]
           .concat(...Object.entries(overrides), "--worker", String(index)),
         stdin: "piped",
       }),
@@ -209,6 +214,7 @@ function tooLate({ drainTimeoutMs }: Config): string {
 async function openStore(config: Config, log: Logger): Promise<Store> {
   const { ackAfter, databasePath, storeTimeoutMs } = config;
   const redis = configuredRedis(config);
+  if (redis === undefined) assertFolderAllowed(config);
   const store = redis === undefined
     ? await openSqliteThreads({ path: databasePath, ackAfter, lockTimeoutMs: storeTimeoutMs })
     : await openRedisStore({
@@ -222,6 +228,32 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
     : "unset REDIS_URL and REDIS_HOST for a SQLite file";
   log.info("store open", { store: store.description, toChange });
   return store;
+}
+
+/**
+ * Throws when the permissions of the task do not reach to the SQLite file, with the command that widens them;
+ * on a terminal Deno would ask for each of them.
+ */
+function assertFolderAllowed(config: Config): void {
+  const folder = dirname(resolve(config.databasePath));
+  const allowed = (name: "read" | "write") =>
+    Deno.permissions.querySync({ name, path: folder }).state === "granted";
+  if (allowed("read") && allowed("write")) return;
+  const permissions = config.role === "api" ? "api" : workerCount(config) > 1 ? "workers" : "ingest";
+  const args = Deno.args.map((arg) => /^[\w./:=-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", `'\\''`)}'`);
+  throw new Error(
+    `Cannot use SQLite file ${
+      resolve(config.databasePath)
+    }: found that the task may use the folder data only; ` +
+      `start Tally with this folder allowed: ` +
+      ["deno run", `-P=${permissions}`, ...folderFlags(folder), "src/main.ts", ...args].join(" "),
+  );
+}
+
+/** Flags that let Tally use `folder` besides its own; they take the place of those in the permission set. */
+function folderFlags(folder: string): string[] {
+  const escaped = folder.replaceAll(",", ",,");
+  return [`--allow-read=data,proto,src/store,${escaped}`, `--allow-write=data,${escaped}`];
 }
 
 /** How log lines are written: as configured, or as the terminal, or lack of one, suggests. */

@@ -17,7 +17,17 @@ import {
   MINUTE_MS,
 } from "./history.ts";
 import { currentReports } from "./instances.ts";
-import { failure, oneState, openFile, transaction, tuning, whenUnlocked } from "./sqlite_file.ts";
+import {
+  describeFile,
+  failure,
+  oneState,
+  openFile,
+  OpenFiles,
+  transaction,
+  tuning,
+  whenUnlocked,
+  writeApplicationId,
+} from "./sqlite_file.ts";
 import {
   createTables,
   endedPeriods,
@@ -67,7 +77,8 @@ export interface SqliteStoreOptions {
  * A store in the SQLite file at `path`. Its methods do their work on the thread that calls them:
  * `sqlite_threads.ts` has the same without that.
  *
- * @throws {StoreError} The file cannot be opened or made, or `ackAfter` asks for replicas.
+ * @throws {StoreError} The file cannot be opened or made, holds another program's database, or `ackAfter` asks
+ * for replicas.
  */
 export async function openSqliteStore(
   { path, ackAfter, lockTimeoutMs = 1000 }: SqliteStoreOptions,
@@ -90,7 +101,10 @@ export async function openSqliteStore(
       () => db.exec(`PRAGMA synchronous = ${synchronous}`),
     );
     db.exec(tuning);
-    await transaction(db, lockTimeoutMs, () => createTables(db));
+    await transaction(db, lockTimeoutMs, () => {
+      createTables(db);
+      db.exec(writeApplicationId);
+    });
     return new SqliteStore(db, file, lockTimeoutMs);
   } catch (error) {
     db.close();
@@ -108,19 +122,27 @@ export class SqliteStore implements Store {
   readonly #file: string;
   readonly #lockTimeoutMs: number;
   readonly #statements: Statements;
+  readonly #openFiles: OpenFiles;
   #cleanedUpAtMs = 0;
 
   /** Keeps `db`, which has the tables. */
   constructor(db: DatabaseSync, file: string, lockTimeoutMs: number) {
-    this.description = `SQLite file ${file}`;
+    this.description = describeFile(file);
     this.#db = db;
     this.#file = file;
     this.#lockTimeoutMs = lockTimeoutMs;
     this.#statements = prepare(db);
+    this.#openFiles = new OpenFiles(file);
   }
 
+  /** False once it was closed, or found that its file was deleted or replaced: open another store then. */
+  get isOpen(): boolean {
+    return this.#db.isOpen;
+  }
+
+  /** Writes a page, as every batch does: that shows a disk that is full. */
   async ping(): Promise<void> {
-    await this.#write("write to", () => {});
+    await this.#write("write to", () => this.#db.exec(writeApplicationId));
   }
 
   claimSession(session: string, offset: number, nowMs: number): Promise<SessionClaim> {
@@ -380,18 +402,40 @@ export class SqliteStore implements Store {
 
   #read<T>(attempt: string, body: () => T): T {
     try {
-      return body();
+      const result = body();
+      this.#assertFilesInPlace();
+      return result;
     } catch (error) {
-      throw failure(attempt, this.#file, error);
+      throw failure(attempt, this.#file, this.#closeIfLost() ?? error);
     }
   }
 
   async #write<T>(attempt: string, body: () => T): Promise<T> {
     try {
-      return await transaction(this.#db, this.#lockTimeoutMs, body);
+      const result = await transaction(this.#db, this.#lockTimeoutMs, body);
+      // After the commit: what is reported as written was in the file that the path leads to.
+      this.#assertFilesInPlace();
+      return result;
     } catch (error) {
-      throw failure(attempt, this.#file, error);
+      throw failure(attempt, this.#file, this.#closeIfLost(true) ?? error);
     }
+  }
+
+  #assertFilesInPlace(): void {
+    if (this.#openFiles.lost() !== undefined) throw new Error("it was deleted or replaced");
+  }
+
+  /** With `saveLog`, what is committed to a log that alone was deleted still gets into the file. */
+  #closeIfLost(saveLog = false): Error | undefined {
+    const lost = this.#db.isOpen ? this.#openFiles.lost() : undefined;
+    if (lost === undefined) return;
+    try {
+      if (saveLog && lost !== this.#file) this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    } catch {
+      // Another connection has saved it, or it cannot be read any more.
+    }
+    this.#db.close();
+    return new Error(`${lost} was deleted or replaced while it was open; the file is opened anew`);
   }
 }
 
