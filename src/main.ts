@@ -240,14 +240,18 @@ function assertFolderAllowed(config: Config): void {
     Deno.permissions.querySync({ name, path: folder }).state === "granted";
   if (allowed("read") && allowed("write")) return;
   const permissions = config.role === "api" ? "api" : workerCount(config) > 1 ? "workers" : "ingest";
-  const args = Deno.args.map((arg) => /^[\w./:=-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", `'\\''`)}'`);
   throw new Error(
     `Cannot use SQLite file ${
       resolve(config.databasePath)
     }: found that the task may use the folder data only; ` +
       `start Tally with this folder allowed: ` +
-      ["deno run", `-P=${permissions}`, ...folderFlags(folder), "src/main.ts", ...args].join(" "),
+      ["deno", "run", `-P=${permissions}`, ...folderFlags(folder), "src/main.ts", ...Deno.args]
+        .map(shellWord).join(" "),
   );
+}
+
+function shellWord(text: string): string {
+  return /^[\w.,/:=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** Flags that let Tally use `folder` besides its own; they take the place of those in the permission set. */
