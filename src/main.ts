@@ -177,15 +177,12 @@ function startIngestWorkers(config: Config, drainTimeoutMs: number, log: Logger)
     "--drain-timeout": `${drainTimeoutMs}ms`,
     "--log-format": logFormat(config),
   };
-  const folder = dirname(resolve(config.databasePath));
-  const isOutside = configuredRedis(config) === undefined && relative("data", folder).startsWith("..");
-  const fileFlags = isOutside ? folderFlags(folder) : [];
   const workers = startWorkers({
     count,
     command: (index) =>
       // By its name: a version manager or npm may have put a starter of Deno's in its place.
       new Deno.Command("deno", {
-        args: ["run", "--quiet", "-P=ingest", ...fileFlags, import.meta.filename!, ...Deno.args]
+        args: ["run", "--quiet", "-P=ingest", ...fileFlags(config), import.meta.filename!, ...Deno.args]
           .concat(...Object.entries(overrides), "--worker", String(index)),
         stdin: "piped",
       }),
@@ -214,11 +211,12 @@ function tooLate({ drainTimeoutMs }: Config): string {
 async function openStore(config: Config, log: Logger): Promise<Store> {
   const { ackAfter, databasePath, storeTimeoutMs } = config;
   const redis = configuredRedis(config);
-  if (redis === undefined) assertFolderAllowed(config);
+  assertFilesAllowed(config);
   const store = redis === undefined
     ? await openSqliteThreads({ path: databasePath, ackAfter, lockTimeoutMs: storeTimeoutMs })
     : await openRedisStore({
       url: redis,
+      tlsCa: config.redisTlsCa === undefined ? undefined : await readTlsCa(config.redisTlsCa),
       ackAfter,
       commandTimeoutMs: storeTimeoutMs,
       log: log.getChild("store"),
@@ -230,34 +228,55 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
   return store;
 }
 
+async function readTlsCa(path: string): Promise<string> {
+  try {
+    const pem = await Deno.readTextFile(path);
+    if (pem.includes("-----BEGIN CERTIFICATE-----")) return pem;
+  } catch (cause) {
+    throw new Error(`Cannot read REDIS_TLS_CA: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
+  throw new Error(`Cannot use REDIS_TLS_CA: found no certificate in ${path}; expected a PEM file`);
+}
+
 /**
- * Throws when the permissions of the task do not reach to the SQLite file, with the command that widens them;
- * on a terminal Deno would ask for each of them.
+ * Throws when the permissions of the task do not reach to the files of the settings, with the command that widens
+ * them; on a terminal Deno would ask for each of them.
  */
-function assertFolderAllowed(config: Config): void {
-  const folder = dirname(resolve(config.databasePath));
-  const allowed = (name: "read" | "write") =>
-    Deno.permissions.querySync({ name, path: folder }).state === "granted";
-  if (allowed("read") && allowed("write")) return;
+function assertFilesAllowed(config: Config): void {
+  const { redisTlsCa } = config;
+  const allowed = (name: "read" | "write", path: string) =>
+    Deno.permissions.querySync({ name, path }).state === "granted";
+  const folder = usesSqlite(config) ? dirname(resolve(config.databasePath)) : undefined;
+  const folderAllowed = folder === undefined || (allowed("read", folder) && allowed("write", folder));
+  if (folderAllowed && (redisTlsCa === undefined || allowed("read", redisTlsCa))) return;
   const permissions = config.role === "api" ? "api" : workerCount(config) > 1 ? "workers" : "ingest";
   throw new Error(
-    `Cannot use SQLite file ${
-      resolve(config.databasePath)
-    }: found that the task may use the folder data only; ` +
-      `start Tally with this folder allowed: ` +
-      ["deno", "run", `-P=${permissions}`, ...folderFlags(folder), "src/main.ts", ...Deno.args]
+    `Cannot use ${folderAllowed ? redisTlsCa : `SQLite file ${resolve(config.databasePath)}`}: ` +
+      `found that the task may use the folder data only; start Tally with this allowed: ` +
+      ["deno", "run", `-P=${permissions}`, ...fileFlags(config), "src/main.ts", ...Deno.args]
         .map(shellWord).join(" "),
   );
 }
 
-function shellWord(text: string): string {
-  return /^[\w.,/:=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+function usesSqlite(config: Config): boolean {
+  return configuredRedis(config) === undefined;
 }
 
-/** Flags that let Tally use `folder` besides its own; they take the place of those in the permission set. */
-function folderFlags(folder: string): string[] {
-  const escaped = folder.replaceAll(",", ",,");
-  return [`--allow-read=data,proto,src/store,${escaped}`, `--allow-write=data,${escaped}`];
+/** Flags that let Tally use the files of the settings besides its own folders: they replace those of the permission set. */
+function fileFlags(config: Config): string[] {
+  const folder = usesSqlite(config) ? [dirname(resolve(config.databasePath))] : [];
+  const files = config.redisTlsCa === undefined ? [] : [resolve(config.redisTlsCa)];
+  const isOutside = (path: string) => relative("data", path).startsWith("..");
+  if (![...folder, ...files].some(isOutside)) return [];
+  const list = (...paths: string[]) => paths.map((path) => path.replaceAll(",", ",,")).join(",");
+  return [
+    `--allow-read=${list("data", "proto", "src/store", ...folder, ...files)}`,
+    `--allow-write=${list("data", ...folder)}`,
+  ];
+}
+
+function shellWord(text: string): string {
+  return /^[\w.,/:=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** How log lines are written: as configured, or as the terminal, or lack of one, suggests. */

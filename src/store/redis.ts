@@ -36,7 +36,13 @@ import {
 } from "./keys.ts";
 import { currentReports } from "./instances.ts";
 import { packDevices, readChanges, readEvent, readPayload, readRecord, readSummaries } from "./records.ts";
-import { type Argument, type Command, Connection, evalCommand, type RedisUrl } from "./redis_connection.ts";
+import {
+  type Argument,
+  type Command,
+  Connection,
+  type ConnectionOptions,
+  evalCommand,
+} from "./redis_connection.ts";
 import {
   applyScript,
   changesScript,
@@ -74,39 +80,33 @@ import {
   SESSION_EXPIRY_MS,
   type SessionClaim,
   type Store,
+  StoreError,
 } from "./store.ts";
 
 /** Where Redis is, and how it is used. */
-export interface RedisStoreOptions {
-  /** See {@linkcode RedisUrl}. */
-  readonly url: RedisUrl;
+export interface RedisStoreOptions extends ConnectionOptions {
   /** What `apply` waits for. */
   readonly ackAfter: AckAfter;
-  /** Every command is answered within this time or rejects. */
-  readonly commandTimeoutMs: number;
-  /** Told when a connection is lost and when it is back. */
-  readonly log: Logger;
 }
 
 /**
  * A store on the Redis at `url`. Resolves also when Redis cannot be reached: it is then tried again for
  * ever, and every method rejects until it answers.
  *
- * @throws {StoreError} Redis answers, but cannot do what `ackAfter` asks.
+ * @throws {StoreError} Redis answers, but cannot do what `ackAfter` asks, does not have the database, or is part
+ * of a cluster.
  */
 export async function openRedisStore(options: RedisStoreOptions): Promise<Store> {
   const store = new RedisStore(options);
-  await store.connected(options.commandTimeoutMs);
-  const info = await store.info().catch(() => undefined);
-  if (info !== undefined) {
-    try {
-      store.check(info);
-    } catch (refusal) {
-      await store.close();
-      throw refusal;
-    }
+  try {
+    await store.connected(options.commandTimeoutMs);
+    const info = await store.info().catch(() => undefined);
+    if (info !== undefined) store.check(info);
+    return store;
+  } catch (refusal) {
+    await store.close();
+    throw refusal;
   }
-  return store;
 }
 
 /** Devices asked for in one HSCAN. */
@@ -123,19 +123,22 @@ class RedisStore implements Store {
   readonly #log: Logger;
   #checked = false;
 
-  constructor({ url, ackAfter, commandTimeoutMs, log }: RedisStoreOptions) {
+  constructor(options: RedisStoreOptions) {
+    const { ackAfter, commandTimeoutMs, log } = options;
     this.#ackAfter = ackAfter;
     // Half for the replicas or the disk; half for the script before, and the way there and back.
     this.#durabilityTimeoutMs = Math.max(1, Math.floor(commandTimeoutMs / 2));
     this.#log = log;
-    this.#writes = new Connection(url, "writes", commandTimeoutMs, log);
-    this.#reads = new Connection(url, "reads", commandTimeoutMs, log);
+    this.#writes = new Connection(options, "writes");
+    this.#reads = new Connection(options, "reads");
     this.#address = this.#writes.address;
     this.description = `Redis at ${this.#address}`;
   }
 
   async connected(timeoutMs: number): Promise<void> {
     await Promise.all([this.#writes.firstAttempt(timeoutMs), this.#reads.firstAttempt(timeoutMs)]);
+    const { refusal } = this.#writes;
+    if (refusal !== undefined) throw new StoreError(`could not use Redis at ${this.#address}: ${refusal}`);
   }
 
   async ping(): Promise<void> {
