@@ -11,6 +11,7 @@ import { dirname, relative, resolve } from "node:path";
 import type { Logger } from "@logtape/logtape";
 
 import { startApi } from "./api/api.ts";
+import { StoreClock } from "./clock.ts";
 import {
   type Config,
   ConfigError,
@@ -101,12 +102,24 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
   const store = await openStore(config, log);
   parts.defer(() => store.close());
 
+  const clock = new StoreClock({
+    store,
+    unixNow: Date.now,
+    monotonicNow: () => performance.now(),
+    log: log.getChild("clock"),
+  });
+  await clock.measure();
+  parts.defer(clock.start());
+
   const api = config.role === "ingest" ? undefined : await startApi({
     ...config,
     host: config.httpHost,
     port: config.httpPort,
     webhook: configuredWebhook(config),
     store,
+    unixNow: clock.now,
+    storeHealth: () => clock.health,
+    ingestRequired: true,
     log: log.getChild("api"),
   });
   if (api !== undefined) {
@@ -119,7 +132,7 @@ export async function startTally(config: Config, log: Logger): Promise<RunningTa
     ? undefined
     : workerCount(config) > 1
     ? startIngestWorkers(config, drainTimeoutMs, log)
-    : await startIngestHere(config, drainTimeoutMs, store, log);
+    : await startIngestHere(config, drainTimeoutMs, store, clock, log);
   if (ingest !== undefined) {
     parts.defer(async () => {
       if (!await ingest.drain()) throw new Error(tooLate(config));
@@ -145,6 +158,7 @@ async function startIngestHere(
   config: Config,
   drainTimeoutMs: number,
   store: Store,
+  clock: StoreClock,
   log: Logger,
 ): Promise<Ingest> {
   // Loaded only where it runs, because it reads the proto file, which the api may not.
@@ -159,7 +173,8 @@ async function startIngestHere(
     drainTimeoutMs,
     store,
     log: log.getChild("ingest"),
-    now: Date.now,
+    now: clock.now,
+    clockAheadMs: () => clock.health.clockAheadMs,
   });
   const { host, port, fastPath } = ingest;
   log.info("ingest listening", { host, port, fastPath, pid: Deno.pid });

@@ -49,6 +49,7 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
       queueFull: 11,
       failedFlushes: 12,
       connectionsCut: 13,
+      clockAheadMs: 3_000,
       callsRefused: 14,
     });
   }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeviceSummary } from "../store/store.ts";
+import { CLOCK_AHEAD_MS, type DeviceSummary } from "../store/store.ts";
 import { SortedIds } from "./sorted_ids.ts";
 
 /** Packets are counted per so many milliseconds for the rates. */
@@ -62,7 +62,8 @@ export interface FleetTotals {
 
 /** Every device by a slot number that is its own until it is removed. */
 export class DeviceIndex {
-  readonly #offlineAfterMs: number;
+  readonly #silentBeforeMs: (nowMs: number) => number;
+  #cutoff: { readonly nowMs: number; readonly beforeMs: number } | undefined;
   readonly #slots = new Map<string, number>();
   readonly #freeSlots: number[] = [];
   /** By slot; undefined where no device is. */
@@ -86,9 +87,15 @@ export class DeviceIndex {
   /** Undefined when a device was added or removed since. */
   #sorted: SortedDevices | undefined;
 
-  /** `offlineAfterMs`: a device silent for longer is offline. */
-  constructor(offlineAfterMs: number) {
-    this.#offlineAfterMs = offlineAfterMs;
+  /**
+   * `offlineAfterMs`: a device silent for longer is offline; `silentBeforeMs`: one that was last seen before,
+   * where not all time counts.
+   */
+  constructor(
+    offlineAfterMs: number,
+    silentBeforeMs: (nowMs: number) => number = (nowMs) => nowMs - offlineAfterMs,
+  ) {
+    this.#silentBeforeMs = silentBeforeMs;
   }
 
   /** Devices known. */
@@ -113,7 +120,8 @@ export class DeviceIndex {
 
   /** Whether the device in `slot` was heard from within `offlineAfterMs`. */
   onlineAt(slot: number, nowMs: number): boolean {
-    return nowMs - this.#lastSeenMs[slot]! <= this.#offlineAfterMs;
+    if (this.#cutoff?.nowMs !== nowMs) this.#cutoff = { nowMs, beforeMs: this.#silentBeforeMs(nowMs) };
+    return this.#lastSeenMs[slot]! >= this.#cutoff!.beforeMs;
   }
 
   /** Packets per second of the device in `slot` over the last ten seconds, or what there is of them. */
@@ -197,6 +205,7 @@ export class DeviceIndex {
       this.#sortedIds.add(deviceId);
       this.#sorted = undefined;
       for (const packets of this.#packets) packets[slot] = 0;
+      this.#lastSeenMs[slot] = 0;
       this.#count[slot] = this.#completeSinceMs === undefined ? count : 0;
     }
     // Fewer than before: it was removed and came back.
@@ -205,7 +214,10 @@ export class DeviceIndex {
     if (bucket > this.#bucket - BUCKETS) this.#packets[bucket % BUCKETS]![slot]! += added;
     this.#count[slot] = count;
     this.#firstSeenMs[slot] = firstSeenMs;
-    this.#lastSeenMs[slot] = lastSeenMs;
+    // Of a clock that was set back since: the store corrects it with the next packet, which may never come.
+    if (lastSeenMs <= nowMs + CLOCK_AHEAD_MS) this.#lastSeenMs[slot] = lastSeenMs;
+    else if (added > 0 || this.#lastSeenMs[slot]! === 0) this.#lastSeenMs[slot] = nowMs;
+    else this.#lastSeenMs[slot] = Math.min(this.#lastSeenMs[slot]!, nowMs);
     this.#timestampMs[slot] = timestampMs;
     this.#storedOnline[slot] = online ? 1 : 0;
     this.#round[slot] = round;
@@ -249,9 +261,14 @@ export class DeviceIndex {
     return Math.round(packets * 1_000_000 / windowMs) / 1_000;
   }
 
-  /** Makes the bucket of `nowMs` the one that is filling. A clock set back leaves it where it is. */
+  /** Makes the bucket of `nowMs` the one that is filling. After the clock was set back the rates begin anew. */
   #turnTo(nowMs: number): void {
     const bucket = Math.floor(nowMs / BUCKET_MS);
+    if (bucket < this.#bucket - 1) {
+      for (const packets of this.#packets) packets.fill(0);
+      this.#bucket = bucket;
+      if (this.#completeSinceMs !== undefined) this.#completeSinceMs = nowMs;
+    }
     if (bucket <= this.#bucket) return;
     for (let next = Math.max(this.#bucket + 1, bucket - BUCKETS + 1); next <= bucket; next++) {
       this.#packets[next % BUCKETS]!.fill(0);

@@ -4,6 +4,7 @@
  * @module
  */
 import type { FleetHistory, InstanceReport, Period, Store } from "../store/store.ts";
+import type { StoreHealth } from "../clock.ts";
 import type { EventLog } from "./event_log.ts";
 import type { Fleet } from "./fleet.ts";
 import type { FleetAnswer, InstanceRow, PeriodRow } from "./schemas.ts";
@@ -17,6 +18,8 @@ export interface FleetFiguresOptions {
   readonly fleet: Fleet;
   /** Has the rest. */
   readonly store: Pick<Store, "description" | "fleetHistory" | "instances">;
+  /** What to report of the store and the clock. */
+  readonly storeHealth: () => StoreHealth;
   /** Has the events. */
   readonly eventLog: EventLog;
   /** Milliseconds on a clock that never goes back. */
@@ -46,9 +49,10 @@ export class FleetFigures {
 
   /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
   async current(): Promise<FleetAnswer> {
-    const { fleet, store, unixNow, offlineAfterMs } = this.#options;
+    const { fleet, store, storeHealth, unixNow, offlineAfterMs } = this.#options;
     const [{ history, instances, lastEventId }] = await Promise.all([this.#readRest(), fleet.fresh()]);
     const nowMs = unixNow();
+    const { clockAheadMs, evictionPolicy } = storeHealth();
     const { devices, online, count } = fleet.index.totals(nowMs);
     return {
       now_ms: nowMs,
@@ -60,7 +64,12 @@ export class FleetFigures {
       rate_1m: rateOver(history.seconds, 60),
       offline_after_ms: offlineAfterMs,
       last_event_id: lastEventId,
-      store: { description: store.description, ok: true },
+      store: {
+        description: store.description,
+        ok: true,
+        eviction_policy: evictionPolicy ?? null,
+        clock_ahead_ms: clockAheadMs,
+      },
       instances: instances.map(instanceJson),
       history: {
         seconds: history.seconds.map(periodJson),
@@ -125,6 +134,7 @@ function instanceJson(report: InstanceReport): InstanceRow {
     failed_flushes: report.failedFlushes,
     connections_cut: report.connectionsCut,
     calls_refused: report.callsRefused,
+    clock_ahead_ms: report.clockAheadMs ?? 0,
     fast_path: report.fastPath,
     ingest_address: report.ingestAddress,
   };

@@ -4,6 +4,7 @@
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  * @module
  */
+import type { StoreHealth } from "../clock.ts";
 import type { InstanceReport } from "../store/store.ts";
 import type { DeviceCounts } from "./device_index.ts";
 
@@ -20,11 +21,13 @@ export interface PrometheusContents {
   readonly prometheusMaxDevices: number;
   /** The ingest processes at work. */
   readonly instances: readonly InstanceReport[];
+  /** What is reported of the store and the clock. */
+  readonly storeHealth: StoreHealth;
 }
 
 /** The whole text, line by line. */
 export function* formatPrometheus(contents: PrometheusContents): Generator<string> {
-  const { devices, online, prometheusMaxDevices, instances } = contents;
+  const { devices, online, prometheusMaxDevices, instances, storeHealth } = contents;
   const shown = Math.min(devices.ids.length, prometheusMaxDevices);
   yield family("tally_device_packets_total", "counter", "Packets stored, by device.");
   const labels = devices.ids.slice(0, shown).map((id) => `{device_id="${escapeLabelValue(id)}"}`);
@@ -46,12 +49,25 @@ export function* formatPrometheus(contents: PrometheusContents): Generator<strin
     "Devices without series of their own, for there are too many.",
   );
   yield `tally_devices_omitted ${devices.ids.length - shown}\n`;
+  yield* formatStoreHealth(storeHealth);
   yield* formatInstances(instances);
 }
 
 /** A label value stands between quotes: backslash, quote and line feed are escaped, all else is itself. */
 export function escapeLabelValue(value: string): string {
   return value.replace(/[\\"\n]/g, (character) => character === "\n" ? "\\n" : `\\${character}`);
+}
+
+function* formatStoreHealth({ evictionPolicy, clockAheadMs }: StoreHealth): Generator<string> {
+  yield family(
+    "tally_store_may_evict",
+    "gauge",
+    "1 if the store evicts counts when its memory is full, else 0.",
+  );
+  const policy = evictionPolicy === undefined ? "noeviction" : escapeLabelValue(evictionPolicy);
+  yield `tally_store_may_evict{policy="${policy}"} ${evictionPolicy === undefined ? 0 : 1}\n`;
+  yield family("tally_clock_ahead_seconds", "gauge", "How far the api's clock is ahead of the store's.");
+  yield `tally_clock_ahead_seconds ${clockAheadMs / 1_000}\n`;
 }
 
 type Kind = "counter" | "gauge";
@@ -91,6 +107,12 @@ const instanceFamilies: readonly (readonly [string, Kind, string, (report: Insta
   ["streams", "gauge", "Device streams open.", (report) => report.streams],
   ["connections", "gauge", "Connections open.", (report) => report.connections],
   ["fast_path", "gauge", "1 where the fast path serves, else 0.", (report) => report.fastPath ? 1 : 0],
+  [
+    "clock_ahead_seconds",
+    "gauge",
+    "How far its clock is ahead of the store's.",
+    (report) => (report.clockAheadMs ?? 0) / 1_000,
+  ],
   ["start_time_seconds", "gauge", "When it started, Unix time.", (report) => report.startedMs / 1_000],
 ];
 

@@ -23,8 +23,10 @@ export interface DeviceRow {
   readonly first_seen_ms: number;
   /** Server time of its latest packet. */
   readonly last_seen_ms: number;
-  /** Greatest timestamp the device gave. */
+  /** Greatest timestamp the device gave; one more than a minute ahead of its arrival gives way to any later packet. */
   readonly timestamp_ms: number;
+  /** How far that is ahead of the arrival, where it is more than a minute; else 0: the device's clock is off. */
+  readonly clock_ahead_ms: number;
   /** What came with that timestamp. */
   readonly payload: PayloadRow;
 }
@@ -98,7 +100,14 @@ export interface Figures {
   /** Of `/events`, a second old at most; 0: there is none. */
   readonly last_event_id: number;
   /** Which store it is, and whether it answers. */
-  readonly store: { readonly description: string; readonly ok: boolean };
+  readonly store: {
+    readonly description: string;
+    readonly ok: boolean;
+    /** What it evicts when its memory is full: counts would be lost; null if nothing. */
+    readonly eviction_policy: string | null;
+    /** How far the api's machine is ahead of the store's clock, in whole seconds; negative: behind. */
+    readonly clock_ahead_ms: number;
+  };
   /** The ingest processes at work. */
   readonly instances: InstanceRow[];
 }
@@ -166,7 +175,16 @@ export const Device: z.ZodType<DeviceRow> = z.object({
   }),
   first_seen_ms: unixMs,
   last_seen_ms: unixMs,
-  timestamp_ms: unixMs.openapi({ description: "Greatest timestamp the device gave, Unix milliseconds" }),
+  timestamp_ms: unixMs.openapi({
+    description:
+      "Greatest timestamp the device gave, Unix milliseconds; one more than a minute ahead of its " +
+      "arrival gives way to any later packet",
+  }),
+  clock_ahead_ms: count.openapi({
+    description:
+      "How far timestamp_ms is ahead of the packet's arrival, where it is more than a minute: the " +
+      "device's clock is off; else 0",
+  }),
   payload: z.object({
     bytes: count.openapi({ description: "Length of the whole payload" }),
     text: z.string().nullable().openapi({ description: "The payload, where it is valid UTF-8" }),
@@ -190,6 +208,10 @@ export const DeviceHistory: z.ZodType<HistoryRow> = z.object({
   minutes: periods("The last 60, oldest first; the last one is going on"),
   hours: periods("The last 24, likewise"),
 }).openapi("DeviceHistory");
+
+const clockAhead = z.int().openapi({
+  description: "How far the clock of its machine is ahead of the store's, in whole seconds; negative: behind",
+});
 
 /** An ingest process. */
 const Instance = z.object({
@@ -215,6 +237,7 @@ const Instance = z.object({
     description: "Connections ended for breaking HTTP/2's rules or Tally's bounds, or without a sign of life",
   }),
   calls_refused: count.openapi({ description: "Calls refused for bounds of their connection" }),
+  clock_ahead_ms: clockAhead,
   fast_path: z.boolean(),
   ingest_address: z.string(),
 }).openapi("Instance");
@@ -231,7 +254,14 @@ const figures = z.object({
   last_event_id: count.openapi({
     description: "Newest of /events; when it changes, there are new ones. 0: none",
   }),
-  store: z.object({ description: z.string(), ok: z.boolean() }),
+  store: z.object({
+    description: z.string(),
+    ok: z.boolean(),
+    eviction_policy: z.string().nullable().openapi({
+      description: "What it evicts when its memory is full, so that counts may be lost; null: nothing",
+    }),
+    clock_ahead_ms: clockAhead,
+  }),
   instances: z.array(Instance),
 });
 

@@ -56,6 +56,8 @@ export interface IngestOptions {
   readonly log: Logger;
   /** Server time, Unix milliseconds. */
   readonly now: () => number;
+  /** How far the machine's clock is ahead of {@linkcode now}, for the api to show; default not at all. */
+  readonly clockAheadMs?: () => number;
 }
 
 /** A running ingest role. */
@@ -133,7 +135,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const stopWatching = watchStore(store, writer, () => {
     const { failingSinceMs } = writer;
     server.setServing(
-      !ingest.draining && (failingSinceMs === undefined || now() - failingSinceMs < options.storeGraceMs),
+      !ingest.draining &&
+        (failingSinceMs === undefined || performance.now() - failingSinceMs < options.storeGraceMs),
     );
   });
 
@@ -166,6 +169,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       failedFlushes: counters.failedFlushes,
       connectionsCut: counters.connectionsCut,
       callsRefused: counters.callsRefused,
+      clockAheadMs: options.clockAheadMs?.() ?? 0,
     }),
   });
 

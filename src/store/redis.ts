@@ -81,6 +81,7 @@ import {
   type SessionClaim,
   type Store,
   StoreError,
+  type StoreStatus,
 } from "./store.ts";
 
 /** Where Redis is, and how it is used. */
@@ -144,6 +145,17 @@ class RedisStore implements Store {
   async ping(): Promise<void> {
     await this.#checkOnce();
     await this.#writes.send("write a probe", ["set", probeKey, "", "PX", 1]);
+  }
+
+  async status(): Promise<StoreStatus> {
+    const [[time], info] = await Promise.all([
+      this.#reads.send("read the clock", ["time"]),
+      // The user may lack the permission.
+      this.#reads.send("read what it evicts", ["info", "memory"]).catch(() => [""]),
+    ]) as [[[Buffer, Buffer]], unknown[]];
+    const [seconds, microseconds] = time.map(Number) as [number, number];
+    const clockMs = seconds * 1000 + Math.floor(microseconds / 1000);
+    return { clockMs, evictionPolicy: parseInfo(String(info[0])).evictionPolicy };
   }
 
   async claimSession(session: string, offset: number): Promise<SessionClaim> {

@@ -8,11 +8,20 @@ import claim from "./claim.lua" with { type: "text" };
 import feed from "./feed.lua" with { type: "text" };
 import offline from "./offline.lua" with { type: "text" };
 import remove from "./remove.lua" with { type: "text" };
-import { CHANGES_MAX_BYTES, EVENTS_KEPT, HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "./store.ts";
+import {
+  CHANGES_MAX_BYTES,
+  CLOCK_AHEAD_MS,
+  DEVICE_CLOCK_AHEAD_MS,
+  EVENTS_KEPT,
+  HISTORY_HOURS,
+  HISTORY_MINUTES,
+  HISTORY_SECONDS,
+} from "./store.ts";
 
 const withFeed = (script: string) =>
   `local HISTORY_SECONDS, HISTORY_MINUTES, HISTORY_HOURS = ${HISTORY_SECONDS}, ${HISTORY_MINUTES}, ${HISTORY_HOURS}
 local CHANGES_MAX_BYTES, EVENTS_KEPT = ${CHANGES_MAX_BYTES}, ${EVENTS_KEPT}
+local CLOCK_AHEAD_MS, DEVICE_CLOCK_AHEAD_MS = ${CLOCK_AHEAD_MS}, ${DEVICE_CLOCK_AHEAD_MS}
 ${feed}
 ${script}`;
 
@@ -98,5 +107,5 @@ export const reportScript: string = `
 local reports = redis.call('HGETALL', KEYS[1])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
 for i = 1, #reports, 2 do
-  if ARGV[2] - string.match(reports[i + 1], '^%d+') > tonumber(ARGV[4]) then redis.call('HDEL', KEYS[1], reports[i]) end
+  if math.abs(ARGV[2] - string.match(reports[i + 1], '^%d+')) > tonumber(ARGV[4]) then redis.call('HDEL', KEYS[1], reports[i]) end
 end`;

@@ -16,6 +16,7 @@ import {
   HOUR_MS,
   MINUTE_MS,
 } from "./history.ts";
+import { ExpiryClock } from "./expiry_clock.ts";
 import { currentReports } from "./instances.ts";
 import {
   describeFile,
@@ -45,6 +46,8 @@ import {
   type Batch,
   type Changes,
   CHANGES_MAX_BYTES,
+  CLOCK_AHEAD_MS,
+  DEVICE_CLOCK_AHEAD_MS,
   type DeviceDelta,
   type DeviceEvent,
   type DeviceState,
@@ -61,6 +64,7 @@ import {
   type SessionClaim,
   type Store,
   StoreError,
+  type StoreStatus,
 } from "./store.ts";
 
 /** Where the file is, and how it is used. */
@@ -123,6 +127,7 @@ export class SqliteStore implements Store {
   readonly #lockTimeoutMs: number;
   readonly #statements: Statements;
   readonly #openFiles: OpenFiles;
+  readonly #expiry: ExpiryClock;
   #cleanedUpAtMs = 0;
 
   /** Keeps `db`, which has the tables. */
@@ -133,6 +138,10 @@ export class SqliteStore implements Store {
     this.#lockTimeoutMs = lockTimeoutMs;
     this.#statements = prepare(db);
     this.#openFiles = new OpenFiles(file);
+    this.#expiry = new ExpiryClock(() => {
+      const { newestExpiryMs } = this.#statements.readNewestExpiry.get() as { newestExpiryMs: number | null };
+      return newestExpiryMs === null ? undefined : newestExpiryMs - SESSION_EXPIRY_MS;
+    });
   }
 
   /** False once it was closed, or found that its file was deleted or replaced: open another store then. */
@@ -145,14 +154,20 @@ export class SqliteStore implements Store {
     await this.#write("write to", () => this.#db.exec(writeApplicationId));
   }
 
+  /** All processes that share the file run on this machine. */
+  status(): Promise<StoreStatus> {
+    return Promise.resolve({ clockMs: undefined, evictionPolicy: undefined });
+  }
+
   claimSession(session: string, offset: number, nowMs: number): Promise<SessionClaim> {
     const { readSession, writeSession } = this.#statements;
     return this.#write<SessionClaim>(`claim session ${session} in`, () => {
-      const known = readSession.get(session, nowMs) as SessionRow | undefined;
+      const usedAtMs = this.#expiry.at(nowMs);
+      const known = readSession.get(session, usedAtMs) as SessionRow | undefined;
       const committed = known?.committed ?? offset;
       if (offset > committed) return { outcome: "gap", committed };
       const epoch = (known?.epoch ?? 0) + 1;
-      writeSession.run(session, epoch, committed, nowMs + SESSION_EXPIRY_MS);
+      writeSession.run(session, epoch, committed, usedAtMs + SESSION_EXPIRY_MS);
       return { outcome: "claimed", epoch, committed };
     });
   }
@@ -162,27 +177,28 @@ export class SqliteStore implements Store {
     const { readSequence, writeSequence, readSession, writeSession } = this.#statements;
     const attempt = `apply a batch of ${devices.length} devices and ${sessions.length} sessions to`;
     return this.#write<FencedSessions>(attempt, () => {
-      const applied = readSequence.get(producer, receivedAtMs) as { sequence: number } | undefined;
+      const usedAtMs = this.#expiry.at(receivedAtMs);
+      const applied = readSequence.get(producer, usedAtMs) as { sequence: number } | undefined;
       if (applied !== undefined && sequence <= applied.sequence) {
-        writeSequence.run(producer, applied.sequence, receivedAtMs + PRODUCER_EXPIRY_MS);
+        writeSequence.run(producer, applied.sequence, usedAtMs + PRODUCER_EXPIRY_MS);
         return [];
       }
       const fenced = sessions.filter(({ session, epoch, from }) => {
-        const known = readSession.get(session, receivedAtMs) as SessionRow | undefined;
+        const known = readSession.get(session, usedAtMs) as SessionRow | undefined;
         return known?.epoch !== epoch || known.committed !== from;
       });
       if (fenced.length > 0) return fenced.map(({ session }) => session);
 
       for (const device of devices) this.#addToDevice(device, receivedAtMs);
       for (const { session, epoch, to } of sessions) {
-        writeSession.run(session, epoch, to, receivedAtMs + SESSION_EXPIRY_MS);
+        writeSession.run(session, epoch, to, usedAtMs + SESSION_EXPIRY_MS);
       }
-      writeSequence.run(producer, sequence, receivedAtMs + PRODUCER_EXPIRY_MS);
+      writeSequence.run(producer, sequence, usedAtMs + PRODUCER_EXPIRY_MS);
       if (devices.length > 0) {
         this.#addToFleet(devices.reduce((sum, { packets }) => sum + packets, 0), receivedAtMs);
         this.#addChange(devices.map(({ deviceId }) => deviceId));
       }
-      this.#cleanUp(receivedAtMs);
+      this.#cleanUp(receivedAtMs, usedAtMs);
       return [];
     });
   }
@@ -280,9 +296,11 @@ export class SqliteStore implements Store {
       const { readRecord, setOffline } = this.#statements;
       const changed = deviceIds.filter((deviceId) => {
         const row = readRecord.get(deviceId) as RecordRow | undefined;
-        if (row === undefined || row.online === 0 || row.lastSeenMs >= lastSeenBeforeMs) return false;
+        if (row === undefined || row.online === 0) return false;
+        const isAhead = row.lastSeenMs > nowMs + CLOCK_AHEAD_MS; // written before the clock was set back
+        if (row.lastSeenMs >= lastSeenBeforeMs && !isAhead) return false;
         setOffline.run(deviceId);
-        this.#addEvent("offline", deviceId, nowMs, row.lastSeenMs);
+        this.#addEvent("offline", deviceId, nowMs, Math.min(row.lastSeenMs, nowMs));
         return true;
       });
       if (changed.length > 0) this.#addChange(changed);
@@ -317,7 +335,7 @@ export class SqliteStore implements Store {
     return this.#write("report an instance to", () => {
       const { writeInstance, expireInstances } = this.#statements;
       writeInstance.run(report.instance, report.reportedMs, JSON.stringify(report));
-      expireInstances.run(report.reportedMs - INSTANCE_EXPIRY_MS);
+      expireInstances.run(report.reportedMs, INSTANCE_EXPIRY_MS);
     });
   }
 
@@ -350,8 +368,10 @@ export class SqliteStore implements Store {
     }
     const { lastSeenMs } = old;
     let { minutePackets, hourPackets, online, history } = old;
-    if (receivedAtMs > lastSeenMs) {
-      if (online === 0) this.#addEvent("online", deviceId, receivedAtMs, lastSeenMs);
+    // What lies ahead of the clock was written before that was set back.
+    const isAhead = lastSeenMs > Math.max(receivedAtMs, Date.now()) + CLOCK_AHEAD_MS;
+    if (receivedAtMs > lastSeenMs || isAhead) {
+      if (online === 0) this.#addEvent("online", deviceId, receivedAtMs, Math.min(lastSeenMs, receivedAtMs));
       online = 1;
       if (startOf(MINUTE_MS, receivedAtMs) > startOf(MINUTE_MS, lastSeenMs)) {
         history = encodeHistory(endPeriods(endedPeriods(old), old, receivedAtMs));
@@ -361,7 +381,7 @@ export class SqliteStore implements Store {
     }
     updateDevice.run(
       packets,
-      Math.max(lastSeenMs, receivedAtMs),
+      isAhead ? receivedAtMs : Math.max(lastSeenMs, receivedAtMs),
       online,
       minutePackets + packets,
       hourPackets + packets,
@@ -369,6 +389,7 @@ export class SqliteStore implements Store {
       history,
       payload,
       old.row,
+      Math.max(lastSeenMs, receivedAtMs) + DEVICE_CLOCK_AHEAD_MS,
     );
   }
 
@@ -389,11 +410,11 @@ export class SqliteStore implements Store {
     this.#statements.trimEvents.run(Number(lastInsertRowid) - EVENTS_KEPT);
   }
 
-  #cleanUp(nowMs: number): void {
-    if (nowMs - this.#cleanedUpAtMs < CLEAN_UP_INTERVAL_MS) return;
+  #cleanUp(nowMs: number, usedAtMs: number): void {
+    if (Math.abs(nowMs - this.#cleanedUpAtMs) < CLEAN_UP_INTERVAL_MS) return;
     this.#cleanedUpAtMs = nowMs;
-    this.#statements.expireSessions.run(nowMs);
-    this.#statements.expireProducers.run(nowMs);
+    this.#statements.expireSessions.run(usedAtMs);
+    this.#statements.expireProducers.run(usedAtMs);
     // Kept twice as long as they are shown, for clocks that differ.
     for (const [periodMs, shown] of fleetPeriods) {
       this.#statements.expireFleet.run(periodMs, nowMs - 2 * shown * periodMs);

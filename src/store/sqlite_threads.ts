@@ -26,6 +26,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   return {
     description,
     ping: write("ping"),
+    status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),
     claimSession: write("claimSession"),
     apply: (batch) => writer.apply(batch),
     remove: write("remove"),

@@ -9,7 +9,7 @@ import { describeFile, mayPass } from "./sqlite_file.ts";
 import { type Batch, type DeviceDelta, StoreError } from "./store.ts";
 
 /** Methods that are called by messages. */
-export type Method = Exclude<keyof SqliteStore, "description" | "isOpen" | "scan">;
+export type Method = Exclude<keyof SqliteStore, "description" | "isOpen" | "scan" | "status">;
 
 /**
  * The first message opens the store, each other one calls it; `id` comes back with the answer. Opening succeeds

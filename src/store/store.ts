@@ -89,7 +89,10 @@ export interface DeviceSummary extends DeviceCount {
   readonly firstSeenMs: number;
   /** Server time at which its latest packet was received; 0 as above. */
   readonly lastSeenMs: number;
-  /** Greatest timestamp the device gave; 0 as above. */
+  /**
+   * Greatest timestamp the device gave, apart from those more than {@linkcode DEVICE_CLOCK_AHEAD_MS} ahead of
+   * their arrival, which any later packet replaces; 0 as above.
+   */
   readonly timestampMs: number;
   /** False from the "offline" event to the "online" event; true before the first one. */
   readonly online: boolean;
@@ -203,6 +206,16 @@ export interface InstanceReport {
   readonly connectionsCut: number;
   /** Calls refused for bounds of their connection. */
   readonly callsRefused: number;
+  /** How far the machine's clock is ahead of the store's, in whole seconds as milliseconds; negative: behind. */
+  readonly clockAheadMs: number;
+}
+
+/** What a store reports of itself. */
+export interface StoreStatus {
+  /** Its own clock, Unix milliseconds; undefined: the machine's that runs this. */
+  readonly clockMs: number | undefined;
+  /** What it evicts when its memory is full; undefined if nothing, or if that cannot be read. */
+  readonly evictionPolicy: string | undefined;
 }
 
 /** Where counts live. */
@@ -210,8 +223,11 @@ export interface Store {
   /** One line for the start-up log: which store this is and where. Holds no credentials. */
   readonly description: string;
 
-  /** Resolves when the store answers and may be written to. */
+  /** Resolves when the store answers and can be written to. */
   ping(): Promise<void>;
+
+  /** What the store reports of itself, its clock at the moment of the call. */
+  status(): Promise<StoreStatus>;
 
   /**
    * Makes the caller the only writer of `session`: raises its epoch, so that an older stream's
@@ -290,6 +306,12 @@ export interface Store {
   /** Releases connections and files. Calls under way may reject. */
   close(): Promise<void>;
 }
+
+/** A time that lies further ahead of the store's clock was written before that clock was set back. */
+export const CLOCK_AHEAD_MS = 5_000;
+
+/** A device's timestamp that lies further ahead of its arrival is wrong: the next packet's counts, whatever it is. */
+export const DEVICE_CLOCK_AHEAD_MS = 60_000;
 
 /** Sessions unused for a week are forgotten. */
 export const SESSION_EXPIRY_MS = 7 * 24 * 3_600_000;
