@@ -81,7 +81,7 @@ export class StoreClock {
     if (clockMs === undefined) this.#take(unixNow() - receivedMs, 1, receivedMs);
     else this.#take(clockMs - (sentMs + receivedMs) / 2, (receivedMs - sentMs) / 2 + 1, receivedMs);
     const aheadMs = unixNow() - this.now();
-    this.#health = { clockAheadMs: Math.trunc(aheadMs / 1000) * 1000 + 0, evictionPolicy };
+    this.#health = { clockAheadMs: Math.round(aheadMs / 1000) * 1000 + 0, evictionPolicy };
     this.#report(aheadMs);
   }
 
