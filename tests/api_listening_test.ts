@@ -36,7 +36,7 @@ Deno.test("Listening.silentBeforeMs() counts all time while ingests report, or w
   passReported(clock, reporting, 60);
   assertEquals(without.silentBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
   assertEquals(reporting.silentBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
-  assertEquals(reporting.silentBeforeMs(clock.unixMs + 2_000), clock.unixMs + 2_000 - offlineAfterMs);
+  assertEquals(reporting.silentBeforeMs(clock.unixMs + 2_000), clock.unixMs - offlineAfterMs);
 });
 
 Deno.test("Listening.silentBeforeMs() leaves out the time in which no ingest reported", () => {
@@ -224,11 +224,11 @@ for (const [name, roles] of [["ingest", ["ingest"]], ["whole Tally", ["ingest", 
       await until(async () => (await get("/fleet")).online === 0, "all are offline");
       await until(async () => (await offline()).length === 31, "all have their event");
     } finally {
+      for (const process of Object.values(processes)) process.kill("SIGCONT");
       sending = false;
       await send;
       await client.close();
       for (const process of Object.values(processes)) {
-        process.kill("SIGCONT");
         process.kill("SIGTERM");
         await process.ended;
       }

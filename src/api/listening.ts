@@ -7,7 +7,7 @@
  * @module
  */
 
-/** Ingest processes report once a second; one that has not for this long is away. */
+/** Ingest processes report once a second; between two reports that are further apart none listened. */
 const REPORT_GRACE_MS = 3_000;
 
 /** After a time away, packets that wait in sockets are read, and devices connect again. */
@@ -84,7 +84,8 @@ export class Listening {
     this.tick();
     let leftMs = this.#options.offlineAfterMs, atMs = nowMs;
     const reportedMs = this.#reportedMs;
-    if (reportedMs !== undefined && nowMs - reportedMs > REPORT_GRACE_MS) atMs = reportedMs;
+    // Whether somebody listens since the newest report, only the next one shows.
+    if (reportedMs !== undefined) atMs = Math.min(nowMs, reportedMs);
     for (let i = this.#gaps.length - 1; i >= 0; i--) {
       const { fromMs, toMs } = this.#gaps[i]!;
       const listenedMs = Math.max(0, atMs - toMs);
