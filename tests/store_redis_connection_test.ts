@@ -235,6 +235,33 @@ Deno.test("A connection that flaps does not fill the log", async () => {
   assert(lines.length <= 12, lines.join(""));
 });
 
+Deno.test("/fleet and Prometheus's /metrics report a policy that may evict for as long as it is set", async () => {
+  await using server = await startRedis({ maxmemory: "100mb", "maxmemory-policy": "allkeys-lru" });
+  await using program = await Program.start([], { REDIS_URL: server.url });
+  const { port } = await program.line("api listening");
+  const url = `http://127.0.0.1:${port}`;
+  const found = async () => {
+    const { store } = await (await fetch(`${url}/fleet`)).json();
+    const metrics = await (await fetch(`${url}/metrics`, { headers: { accept: "text/plain" } })).text();
+    return [store.eviction_policy, /^tally_store_may_evict.*$/m.exec(metrics)?.[0]];
+  };
+  assertEquals(await found(), ["allkeys-lru", 'tally_store_may_evict{policy="allkeys-lru"} 1']);
+  for (
+    const [policy, expected] of [
+      ["noeviction", [null, 'tally_store_may_evict{policy="noeviction"} 0']],
+      ["volatile-ttl", ["volatile-ttl", 'tally_store_may_evict{policy="volatile-ttl"} 1']],
+    ] as const
+  ) {
+    await server.call("CONFIG", "SET", "maxmemory-policy", policy);
+    await until(
+      async () => JSON.stringify(await found()) === JSON.stringify(expected),
+      `it reports ${policy}`,
+    );
+  }
+  program.signal("SIGTERM");
+  assertEquals((await program.end()).code, 0);
+});
+
 /** Calls every method that reaches Redis. */
 async function useEverything(store: Store, isStored: boolean): Promise<void> {
   await store.ping();
