@@ -30,7 +30,7 @@ const DIFFERENCE_MS = 2000;
 /** What {@linkcode StoreClock} needs. */
 export interface StoreClockOptions {
   /** Whose clock it is. */
-  readonly store: Pick<Store, "status">;
+  readonly store: Pick<Store, "status" | "trimFleetHistory">;
   /** The machine's clock, Unix milliseconds. */
   readonly unixNow: () => number;
   /** Milliseconds on a clock that never goes back. */
@@ -58,6 +58,7 @@ export class StoreClock {
   #jump: { readonly offsetMs: number; readonly sinceMs: number } | undefined;
   #health: StoreHealth = { clockAheadMs: 0, evictionPolicy: undefined };
   #differs = false;
+  #trimming: Promise<void> | undefined;
 
   /** Measures nothing yet. */
   constructor(options: StoreClockOptions) {
@@ -80,6 +81,7 @@ export class StoreClock {
     const { clockMs, evictionPolicy } = status;
     if (clockMs === undefined) this.#take(unixNow() - receivedMs, 1, receivedMs);
     else this.#take(clockMs - (sentMs + receivedMs) / 2, (receivedMs - sentMs) / 2 + 1, receivedMs);
+    await this.#trimming; // The charts are not worth a second attempt.
     const aheadMs = unixNow() - this.now();
     this.#health = { clockAheadMs: Math.round(aheadMs / 1000) * 1000 + 0, evictionPolicy };
     this.#report(aheadMs);
@@ -114,11 +116,13 @@ export class StoreClock {
       Math.abs(offsetMs - this.#jump.offsetMs) <= 2 * JUMP_MS + errorMs;
     if (!goesOn) this.#jump = { offsetMs, sinceMs: atMs };
     else if (atMs - this.#jump!.sinceMs >= FOLLOW_AFTER_MS) {
-      this.#options.log.warn("the store's clock jumped by {jumpMs} ms; it is followed now", {
+      const { log, store } = this.#options;
+      log.warn("the store's clock jumped by {jumpMs} ms; it is followed now", {
         jumpMs: Math.round(differenceMs),
       });
       this.#offsetMs = offsetMs;
       this.#jump = undefined;
+      if (differenceMs < 0) this.#trimming = store.trimFleetHistory(this.now()).catch(() => {});
     }
   }
 
@@ -129,9 +133,10 @@ export class StoreClock {
     const { log } = this.#options;
     if (differs) {
       log.warn(
-        "this machine's clock is {aheadMs} ms ahead of the store's, which is used instead: set it by NTP",
+        "this machine's clock is {differenceMs} ms {direction} the store's, which is used: set it by NTP",
         {
-          aheadMs,
+          differenceMs: Math.abs(aheadMs),
+          direction: aheadMs > 0 ? "ahead of" : "behind",
         },
       );
     } else log.info("this machine's clock and the store's agree again");

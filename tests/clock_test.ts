@@ -29,7 +29,12 @@ class Clocks {
     return 1_800_000_000_000 + this.monotonicMs;
   }
 
-  readonly store: Pick<Store, "status"> = {
+  trimmedTo: number[] = [];
+  readonly store: Pick<Store, "status" | "trimFleetHistory"> = {
+    trimFleetHistory: (untilMs) => {
+      this.trimmedTo.push(untilMs);
+      return Promise.resolve();
+    },
     status: () => {
       if (this.failure) return Promise.reject(this.failure);
       this.monotonicMs += this.roundTripMs / 2;
@@ -98,6 +103,7 @@ for (const hasOwnClock of [true, false]) {
       await clocks.run(clock, 59);
       assert(Math.abs(clock.now() - clocks.trueMs - wrongMs) <= 5);
       assertEquals(clock.health.clockAheadMs, 0);
+      assertEquals(clocks.trimmedTo.length, wrongMs < 0 ? 1 : 0);
     });
   }
 }

@@ -89,6 +89,25 @@ test("an instance whose report is ahead of the clock is not at work", async (sto
   assertEquals(await store.instances(now + hour), []);
 });
 
+test("trimFleetHistory() forgets what lies ahead, so that nothing is counted there twice", async (store) => {
+  const now = Date.now() - Date.now() % (24 * hour) + 12 * hour + 30_000;
+  let sequence = 0;
+  const send = (receivedAtMs: number) =>
+    store.apply({ ...batch(++sequence, { devices: [delta("a", 1)] }), receivedAtMs });
+  for (const ahead of [5 * hour, hour, 600_000, 70_000, 1000, 0, -1000]) await send(now + ahead);
+  await store.trimFleetHistory(now);
+  const sums = async (atMs: number) => {
+    const { seconds, minutes, hours } = await store.fleetHistory(atMs);
+    return [seconds, minutes, hours].map((list) => list.reduce((sum, { packets }) => sum + packets, 0));
+  };
+  // The minute and the hour that go on keep what was counted in them.
+  assertEquals(await sums(now), [2, 3, 5]);
+  assertEquals(await sums(now + 600_000), [2, 3, 5]);
+  assertEquals((await sums(now + 6 * hour))[2], 5);
+  await send(now + 600_000);
+  assertEquals(await sums(now + 600_000), [3, 4, 6]);
+});
+
 Deno.test("SqliteStore: a delivery claimed before the clock was set back can be claimed by another", () =>
   withFile((path) =>
     withStore(path, async (store) => {

@@ -282,6 +282,8 @@ async function useEverything(store: Store, isStored: boolean): Promise<void> {
   await store.payloads(["a", "b"], 10);
   await store.history("a", now);
   await store.fleetHistory(now);
+  await store.trimFleetHistory(now);
+  await store.status();
   await store.markOffline(["a", "b"], now + 10 * 3_600_000, now);
   await store.events(undefined, 10);
   await store.events(0, 10);

@@ -26,7 +26,7 @@ export const READ_TIMEOUT_MS = 60_000;
 /** What the api asks of the store. */
 export type ApiStore = Omit<
   Store,
-  "status" | "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close"
+  "status" | "trimFleetHistory" | "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close"
 >;
 
 /** What the api needs. */

@@ -24,6 +24,7 @@ import {
   deliveryOwnerKey,
   eventsKey,
   fleetKey,
+  fleetKeySpansMs,
   type FleetPeriod,
   historiesKey,
   instancesKey,
@@ -58,6 +59,7 @@ import {
   reportScript,
   scanScript,
   summariesScript,
+  trimFleetScript,
 } from "./scripts.ts";
 import { checkServer, parseInfo, type ServerInfo } from "./server_info.ts";
 import {
@@ -303,6 +305,29 @@ class RedisStore implements Store {
       }
     }
     return fleetHistory(nowMs, (periodMs, startMs) => packets.get(`${periodMs} ${startMs}`));
+  }
+
+  async trimFleetHistory(untilMs: number): Promise<void> {
+    const kinds: [FleetPeriod, number, number][] = [
+      ["second", SECOND_MS, HISTORY_SECONDS],
+      ["minute", MINUTE_MS, HISTORY_MINUTES],
+      ["hour", HOUR_MS, HISTORY_HOURS],
+    ];
+    // No period is kept for longer than twice as long as it is shown.
+    const keys = kinds.flatMap(([period, periodMs, count]) => {
+      const spanMs = fleetKeySpansMs[period];
+      const spans = Math.ceil(2 * count * periodMs / spanMs) + 1;
+      return Array.from({ length: spans }, (_, i) => ({
+        key: fleetKey(period, untilMs + i * spanMs),
+        last: Math.floor(untilMs / periodMs),
+      }));
+    });
+    await this.#writes.evaluate(
+      "trim the fleet's history",
+      trimFleetScript,
+      keys.map(({ key }) => key),
+      keys.map(({ last }) => last),
+    );
   }
 
   async remove(deviceId: string): Promise<boolean> {

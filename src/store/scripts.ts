@@ -69,6 +69,15 @@ return previews`);
 export const fleetScript: string =
   "local found = {} for i = 1, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end return found";
 
+/** KEYS: of the fleet's history. ARGV: of each key, the last period to keep; what it is empty of is gone already. */
+export const trimFleetScript: string = `
+for i = 1, #KEYS do
+  local periods, last = redis.call('HGETALL', KEYS[i]), tonumber(ARGV[i])
+  for at = 1, #periods, 2 do
+    if tonumber(periods[at]) > last then redis.call('HDEL', KEYS[i], periods[at]) end
+  end
+end`;
+
 /** KEYS: version, changes. ARGV: version the reader has, or nothing. Without entries: too far back. */
 export const changesScript: string = `
 local value, kept = redis.call('GET', KEYS[1]), redis.call('LLEN', KEYS[2])

@@ -283,6 +283,12 @@ export class SqliteStore implements Store {
     });
   }
 
+  trimFleetHistory(untilMs: number): Promise<void> {
+    return this.#write("trim the fleet's history in", () => {
+      this.#statements.trimFleet.run(untilMs);
+    });
+  }
+
   remove(deviceId: string): Promise<boolean> {
     return this.#write(`remove device ${deviceId} from`, () => {
       if (this.#statements.removeDevice.run(deviceId).changes === 0) return false;

@@ -193,6 +193,7 @@ export const statements = {
       INSERT INTO fleet_history VALUES (?, ?, ?)
       ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
   readFleet: "SELECT period_ms, start_ms, packets FROM fleet_history",
+  trimFleet: "DELETE FROM fleet_history WHERE start_ms > ?",
   expireFleet: "DELETE FROM fleet_history WHERE period_ms = ? AND start_ms < ?",
   addChange: `
       INSERT INTO changes

@@ -29,6 +29,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),
     claimSession: write("claimSession"),
     apply: (batch) => writer.apply(batch),
+    trimFleetHistory: write("trimFleetHistory"),
     remove: write("remove"),
     markOffline: write("markOffline"),
     claimDelivery: write("claimDelivery"),

@@ -266,6 +266,12 @@ export interface Store {
   /** Packets of all devices up to `nowMs`, removed ones included; each counts when its batch was received. */
   fleetHistory(nowMs: number): Promise<FleetHistory>;
 
+  /**
+   * Forgets what the fleet's history holds of periods that begin after `untilMs`: the clock was set back, and what
+   * is received from now on would be added to what was counted there before.
+   */
+  trimFleetHistory(untilMs: number): Promise<void>;
+
   /** Forgets a device; true if it was known. Its next packet starts it anew. */
   remove(deviceId: string): Promise<boolean>;
 
