@@ -19,6 +19,7 @@ import {
   configuredWebhook,
   helpText,
   parseConfig,
+  settings,
 } from "./config.ts";
 import { startLogging } from "./log.ts";
 import { openRedisStore } from "./store/redis.ts";
@@ -268,9 +269,19 @@ function assertFilesAllowed(config: Config): void {
   throw new Error(
     `Cannot use ${folderAllowed ? redisTlsCa : `SQLite file ${resolve(config.databasePath)}`}: ` +
       `found that the task may use the folder data only; start Tally with this allowed: ` +
-      ["deno", "run", `-P=${permissions}`, ...fileFlags(config), "src/main.ts", ...Deno.args]
+      ["deno", "run", `-P=${permissions}`, ...fileFlags(config), "src/main.ts", ...withoutSecrets(Deno.args)]
         .map(shellWord).join(" "),
   );
+}
+
+/** Arguments as they may be shown: a password is to be put in again. */
+function withoutSecrets(args: readonly string[]): string[] {
+  const secret = Object.values(settings).filter(({ secret }) => secret).map(({ flag }) => `--${flag}`);
+  return args.map((arg, i) => {
+    if (secret.includes(args[i - 1] ?? "")) return "...";
+    const [flag = ""] = arg.split("=", 1);
+    return secret.includes(flag) && flag !== arg ? `${flag}=...` : arg;
+  });
 }
 
 function usesSqlite(config: Config): boolean {

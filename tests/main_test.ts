@@ -136,6 +136,18 @@ Deno.test("TALLY_DB outside of data ends it with code 1 and the command that all
   }
 });
 
+Deno.test("The command that allows a file shows no password", async () => {
+  for (const args of [["--redis-url", "rediss://u:hunter2@h"], ["--redis-url=rediss://u:hunter2@h"]]) {
+    await using program = await Program.start([...args, "--log-level", "info"], {
+      REDIS_TLS_CA: "/etc/hostname",
+    });
+    const { reason } = await program.line("failed");
+    assertMatch(String(reason), /--redis-url[ =]\.\.\. --log-level info$/);
+    const { stderr } = await program.end();
+    assert(!(JSON.stringify(program.seen) + stderr).includes("hunter2"));
+  }
+});
+
 Deno.test("A file that is locked at the start is waited for", async () => {
   await using folder = await dataFolder();
   const other = new DatabaseSync(`${folder.path}/tally.db`);
