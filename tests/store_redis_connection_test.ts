@@ -98,10 +98,9 @@ Deno.test("rediss:// with tlsCa trusts a certificate of that authority, and no o
 });
 
 Deno.test("REDIS_TLS_CA is read by the program, which names one that it cannot use", async () => {
-  const dir = await Deno.makeTempDir({
-    dir: new URL("../data", import.meta.url).pathname,
-    prefix: "test-tls-",
-  });
+  const data = new URL("../data", import.meta.url).pathname;
+  await Deno.mkdir(data, { recursive: true });
+  const dir = await Deno.makeTempDir({ dir: data, prefix: "test-tls-" });
   try {
     await makeCertificates(dir);
     const tlsPort = freePort();
