@@ -71,6 +71,7 @@ const report = {
   failedFlushes: 12,
   connectionsCut: 13,
   callsRefused: 14,
+  clockAheadMs: 3_000,
 };
 
 Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids and instances included", async () => {
@@ -106,6 +107,9 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
       'tally_ingest_calls_refused_total{ingest="host/127.0.0.1:1"} 14',
       'tally_ingest_sessions_reverted_total{ingest="host/127.0.0.1:1"} 15',
       'tally_ingest_packets_lost_total{ingest="host/127.0.0.1:1"} 16',
+      'tally_ingest_clock_ahead_seconds{ingest="host/127.0.0.1:1"} 3',
+      'tally_store_may_evict{policy="noeviction"} 0',
+      "tally_clock_ahead_seconds 0",
       'tally_ingest_start_time_seconds{ingest="host/127.0.0.1:1"} 1700000001.5',
       'tally_ingest_cpu_seconds_total{ingest="host/127.0.0.1:1"} 1.5',
       'tally_ingest_resident_memory_bytes{ingest="host/127.0.0.1:1"} 134217728',

@@ -126,3 +126,11 @@ function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
 }
+
+/** The rules of the user that the README recommends, without a password: what `ACL SETUSER` takes. */
+export async function readmePermissions(): Promise<string[]> {
+  const readme = await Deno.readTextFile(new URL("../README.md", import.meta.url));
+  const rules = /ACL SETUSER tally ([\s\S]*?)```/.exec(readme)?.[1];
+  if (rules === undefined) throw new Error("README.md has no ACL SETUSER tally");
+  return rules.replaceAll("\\\n", " ").trim().split(/\s+/).map((word) => word.replaceAll("'", ""));
+}

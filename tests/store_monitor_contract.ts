@@ -340,7 +340,7 @@ export function testMonitoring(
       ...{ queuePackets: 5, queueMaxPackets: 10, received: 9, stored: 4, duplicates: 1, fenced: 0 },
       ...{ sessionsReverted: 2, packetsLost: 3 },
       rejected: { PAYLOAD_TOO_LARGE: 2 },
-      ...{ queueFull: 6, failedFlushes: 7, connectionsCut: 8, callsRefused: 9 },
+      ...{ queueFull: 6, failedFlushes: 7, connectionsCut: 8, callsRefused: 9, clockAheadMs: -2_000 },
     });
     await store.reportInstance(report("b", 10, now));
     await store.reportInstance(report("a", 2, now));
@@ -350,7 +350,7 @@ export function testMonitoring(
     assertEquals(await store.instances(gone), [report("b", 10, now + 1000)]);
     await store.reportInstance(report("c", 1, gone));
     // It is not only hidden.
-    assertEquals((await store.instances(now)).map(({ instance }) => instance), ["c", "b"]);
+    assertEquals((await store.instances(now + 1)).map(({ instance }) => instance), ["c", "b"]);
     // Of an older version.
     const { version: _, cpuSeconds: __, residentBytes: ___, eventLoopLagMs: ____, ...old } = report(
       "d",

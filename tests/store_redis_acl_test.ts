@@ -8,21 +8,19 @@ import { assert, assertEquals } from "@std/assert";
 
 import { type DeviceDelta, type Store, StoreError } from "../src/store/store.ts";
 import { advance, batch, countsOf, now } from "./batches.ts";
-import { type RedisServer, startRedis } from "./redis_server.ts";
+import { readmePermissions, type RedisServer, startRedis } from "./redis_server.ts";
 import { openStore } from "./redis_store.ts";
 
-/** All that a store needs; `info`, `hello` and `client` are for the connection. */
-const COMMANDS = [
-  ...["eval", "get", "set", "mget", "hget", "hset", "hmget", "hdel", "hlen", "hgetall", "hvals", "hscan"],
-  ...["lindex", "llen", "lrange", "lpop", "ltrim", "rpush", "pexpire", "time"],
-];
-const ALWAYS = ["info", "hello", "client"];
+const permissions = await readmePermissions();
 
-/** A store of a user with only those commands, on its own keys. */
+/** The commands of the README's user but those of the connection itself. */
+const COMMANDS = permissions.filter((word) => /^\+(?!(select|wait|info|client)\b)/.test(word)).map((word) =>
+  word.slice(1)
+);
+
+/** A store of the README's user. */
 async function openAsUser(server: RedisServer): Promise<Store> {
-  const keys = ["~device_metrics", "~tally:{device_metrics}:*"];
-  const commands = [...COMMANDS, ...ALWAYS].map((command) => `+${command}`);
-  await server.call("ACL", "SETUSER", "tally", "on", ">secret", ...keys, "-@all", ...commands);
+  await server.call("ACL", "SETUSER", "tally", ...permissions, ">secret");
   const { port, dir, settings } = server;
   const url = `redis://tally:secret@127.0.0.1:${port}`;
   return await openStore({ url, port, dir, settings } as unknown as RedisServer);

@@ -5,6 +5,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import type { StoreHealth } from "../clock.ts";
 import { httpStatus, RequestError } from "../errors.ts";
 import { ProcessMonitor } from "../process_figures.ts";
 import type { Store } from "../store/store.ts";
@@ -15,6 +16,7 @@ import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
 import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
 import { AllowedHosts } from "./hosts.ts";
+import { Listening, TICK_INTERVAL_MS } from "./listening.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
 import { Snapshots } from "./snapshot.ts";
@@ -24,7 +26,10 @@ import { deliverEvents, FIRST_RETRY_MS, type Webhook } from "./webhook.ts";
 export const READ_TIMEOUT_MS = 60_000;
 
 /** What the api asks of the store. */
-export type ApiStore = Omit<Store, "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close">;
+export type ApiStore = Omit<
+  Store,
+  "status" | "trimFleetHistory" | "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close"
+>;
 
 /** What the api needs. */
 export interface ApiOptions {
@@ -48,8 +53,12 @@ export interface ApiOptions {
   readonly log: Logger;
   /** Milliseconds on a clock that never goes back; default `performance.now`. */
   readonly now?: () => number;
-  /** Unix milliseconds; default `Date.now`. */
+  /** Unix milliseconds, on the clock that stamps packets; default `Date.now`. */
   readonly unixNow?: () => number;
+  /** What to report of the store and the machine's clock; default nothing. */
+  readonly storeHealth?: () => StoreHealth;
+  /** Devices fall silent only while an ingest reports, also before the first one was seen; default false. */
+  readonly ingestRequired?: boolean;
   /** How old the devices may be that a reader gets; default {@linkcode MAX_AGE_MS}. */
   readonly maxAgeMs?: number;
   /** How long after a reader the devices are kept fresh for the next one; default {@linkcode WARM_FOR_MS}. */
@@ -84,9 +93,16 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   const { host, port, store, log, offlineAfterMs, prometheusMaxDevices, liveMaxClients } = options;
   const { now = () => performance.now(), unixNow = Date.now } = options;
   const { maxAgeMs = MAX_AGE_MS, warmForMs = WARM_FOR_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
-  const fleet = new Fleet({ store, now, unixNow, maxAgeMs, warmForMs, offlineAfterMs, log });
+  const { storeHealth = () => ({ clockAheadMs: 0, evictionPolicy: undefined }) } = options;
+  const listening = new Listening({
+    offlineAfterMs,
+    now,
+    unixNow,
+    ingestRequired: options.ingestRequired ?? false,
+  });
+  const fleet = new Fleet({ store, now, unixNow, maxAgeMs, warmForMs, offlineAfterMs, listening, log });
   const eventLog = new EventLog(store);
-  const figures = new FleetFigures({ fleet, store, eventLog, now, unixNow, offlineAfterMs });
+  const figures = new FleetFigures({ fleet, store, storeHealth, eventLog, now, unixNow, offlineAfterMs });
   const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
   const live = new Live({ fleet, figures, store, streams, now, unixNow });
   const eventFeed = new EventFeed(eventLog, streams, watchIntervalMs);
@@ -103,6 +119,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     snapshots: new Snapshots({
       fleet,
       store,
+      storeHealth,
       now,
       unixNow,
       prometheusMaxDevices,
@@ -123,14 +140,14 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
   };
 
   const connections = new AbortController();
-  const listening = Promise.withResolvers<Deno.NetAddr>();
+  const bound = Promise.withResolvers<Deno.NetAddr>();
   let server: Deno.HttpServer<Deno.NetAddr>;
   try {
     server = Deno.serve({
       hostname: host,
       port,
       signal: connections.signal,
-      onListen: listening.resolve,
+      onListen: bound.resolve,
       // Hono answers for the routes' failures; this is for what fails around it.
       onError(error) {
         log.error("Answering an HTTP request failed", { error });
@@ -149,11 +166,21 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
       cause,
     });
   }
-  const address = await listening.promise;
+  const address = await bound.promise;
 
   const watching = new AbortController();
   const { signal } = watching;
-  const watched = watchForSilence({ fleet, store, unixNow, offlineAfterMs, watchIntervalMs, log, signal });
+  const ticking = setInterval(() => listening.tick(), TICK_INTERVAL_MS);
+  const watched = watchForSilence({
+    fleet,
+    store,
+    listening,
+    unixNow,
+    offlineAfterMs,
+    watchIntervalMs,
+    log,
+    signal,
+  });
   const firstRetryMs = options.webhookRetryMs ?? FIRST_RETRY_MS;
   const delivered = options.webhook &&
     deliverEvents({ ...options.webhook, store, unixNow, watchIntervalMs, firstRetryMs, log, signal });
@@ -169,6 +196,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
       eventFeed.close();
       watching.abort();
       process.close();
+      clearInterval(ticking);
       if (requestsUnderWay === 0) idle.resolve();
       const deadline = Promise.withResolvers<void>();
       const timer = setTimeout(deadline.resolve, graceMs);

@@ -25,8 +25,10 @@ export interface DeviceRow {
   readonly first_seen_ms: number;
   /** Server time of its latest packet. */
   readonly last_seen_ms: number;
-  /** Greatest timestamp the device gave. */
+  /** Greatest timestamp the device gave; one more than a minute ahead of its arrival gives way to any later packet. */
   readonly timestamp_ms: number;
+  /** How far that is ahead of the arrival, where it is more than a minute; else 0: the device's clock is off. */
+  readonly clock_ahead_ms: number;
   /** What came with that timestamp. */
   readonly payload: PayloadRow;
 }
@@ -120,7 +122,14 @@ export interface Figures {
   /** Of `/events`, a second old at most; 0: there is none. */
   readonly last_event_id: number;
   /** Which store it is, and whether it answers. */
-  readonly store: { readonly description: string; readonly ok: boolean };
+  readonly store: {
+    readonly description: string;
+    readonly ok: boolean;
+    /** What it evicts when its memory is full: counts would be lost; null if nothing. */
+    readonly eviction_policy: string | null;
+    /** How far the api's machine is ahead of the store's clock, in whole seconds; negative: behind. */
+    readonly clock_ahead_ms: number;
+  };
   /** The ingest processes at work. */
   readonly instances: InstanceRow[];
 }
@@ -195,7 +204,16 @@ export const Device: z.ZodType<DeviceRow> = z.object({
   }),
   first_seen_ms: unixMs,
   last_seen_ms: unixMs,
-  timestamp_ms: unixMs.openapi({ description: "Greatest timestamp the device gave, Unix milliseconds" }),
+  timestamp_ms: unixMs.openapi({
+    description:
+      "Greatest timestamp the device gave, Unix milliseconds; one more than a minute ahead of its " +
+      "arrival gives way to any later packet",
+  }),
+  clock_ahead_ms: count.openapi({
+    description:
+      "How far timestamp_ms is ahead of the packet's arrival, where it is more than a minute: the " +
+      "device's clock is off; else 0",
+  }),
   payload: z.object({
     bytes: count.openapi({ description: "Length of the whole payload" }),
     text: z.string().nullable().openapi({ description: "The payload, where it is valid UTF-8" }),
@@ -243,6 +261,10 @@ export const DeviceHistories: z.ZodType<HistoriesPage> = z.object({
   ).openapi({ description: "In the order of the request; without devices that are not known" }),
 }).openapi("DeviceHistories");
 
+const clockAhead = z.int().openapi({
+  description: "How far the clock of its machine is ahead of the store's, in whole seconds; negative: behind",
+});
+
 /** An ingest process. */
 const Instance = z.object({
   instance: z.string(),
@@ -280,6 +302,7 @@ const Instance = z.object({
     description: "Connections ended for breaking HTTP/2's rules or Tally's bounds, or without a sign of life",
   }),
   calls_refused: count.openapi({ description: "Calls refused for bounds of their connection" }),
+  clock_ahead_ms: clockAhead,
   fast_path: z.boolean(),
   ingest_address: z.string(),
 }).openapi("Instance");
@@ -298,7 +321,14 @@ const figures = z.object({
   last_event_id: count.openapi({
     description: "Newest of /events; when it changes, there are new ones. 0: none",
   }),
-  store: z.object({ description: z.string(), ok: z.boolean() }),
+  store: z.object({
+    description: z.string(),
+    ok: z.boolean(),
+    eviction_policy: z.string().nullable().openapi({
+      description: "What it evicts when its memory is full, so that counts may be lost; null: nothing",
+    }),
+    clock_ahead_ms: clockAhead,
+  }),
   instances: z.array(Instance),
 });
 

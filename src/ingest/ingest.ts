@@ -62,6 +62,8 @@ export interface IngestOptions {
   readonly log: Logger;
   /** Server time, Unix milliseconds. */
   readonly now: () => number;
+  /** How far the machine's clock is ahead of {@linkcode now}, for the api to show; default not at all. */
+  readonly clockAheadMs?: () => number;
 }
 
 /** A running ingest role. */
@@ -140,7 +142,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const stopWatching = watchStore(store, writer, () => {
     const { failingSinceMs } = writer;
     server.setServing(
-      !ingest.draining && (failingSinceMs === undefined || now() - failingSinceMs < options.storeGraceMs),
+      !ingest.draining &&
+        (failingSinceMs === undefined || performance.now() - failingSinceMs < options.storeGraceMs),
     );
   });
 
@@ -178,6 +181,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       failedFlushes: counters.failedFlushes,
       connectionsCut: counters.http2.connectionsCut,
       callsRefused: counters.http2.callsRefused,
+      clockAheadMs: options.clockAheadMs?.() ?? 0,
     }),
   });
 

@@ -12,7 +12,13 @@
  *
  * @module
  */
-import type { Batch as StoreBatch, DeviceDelta, FencedSession, SessionAdvance } from "../store/store.ts";
+import {
+  type Batch as StoreBatch,
+  DEVICE_CLOCK_AHEAD_MS,
+  type DeviceDelta,
+  type FencedSession,
+  type SessionAdvance,
+} from "../store/store.ts";
 import type { Device } from "./devices.ts";
 import type { RejectReason } from "./reject_reason.ts";
 
@@ -39,10 +45,13 @@ export class Delta implements DeviceDelta {
     return this.#bytes.subarray(this.#start, this.#end);
   }
 
-  /** Counts one packet, whose payload is `bytes[start, end)`; `bytes` must not change any more. */
-  add(timestampMs: number, bytes: Uint8Array, start: number, end: number): void {
+  /**
+   * Counts one packet, whose payload is `bytes[start, end)`; `bytes` must not change any more. A timestamp after
+   * `latestMs` is wrong, and any packet after it replaces it.
+   */
+  add(timestampMs: number, bytes: Uint8Array, start: number, end: number, latestMs = Infinity): void {
     this.packets++;
-    if (timestampMs >= this.timestampMs) {
+    if (timestampMs >= this.timestampMs || this.timestampMs > latestMs) {
       this.timestampMs = timestampMs;
       this.#bytes = bytes;
       this.#start = start;
@@ -51,9 +60,9 @@ export class Delta implements DeviceDelta {
   }
 
   /** Counts what another group of the same batch collected for the same device, later than this. */
-  merge(later: Delta): void {
+  merge(later: Delta, latestMs = Infinity): void {
     this.packets += later.packets;
-    if (later.timestampMs >= this.timestampMs) {
+    if (later.timestampMs >= this.timestampMs || this.timestampMs > latestMs) {
       this.timestampMs = later.timestampMs;
       this.#bytes = later.#bytes;
       this.#start = later.#start;
@@ -168,13 +177,13 @@ export class PacketBatch {
         sessions.push({ session: claim.session, epoch: claim.epoch, from, to });
       }
     }
-    const devices = mergedDeltas([...groups]);
+    const devices = mergedDeltas([...groups], about.receivedAtMs + DEVICE_CLOCK_AHEAD_MS);
     if (devices.length === 0 && sessions.length === 0) return undefined;
     return { ...about, devices, sessions };
   }
 }
 
-function mergedDeltas(groups: readonly Group[]): DeviceDelta[] {
+function mergedDeltas(groups: readonly Group[], latestMs: number): DeviceDelta[] {
   if (groups.length === 1) return [...groups[0]!.deltas.values()];
   const merged = new Map<Device, Delta>();
   for (const group of groups) {
@@ -185,7 +194,7 @@ function mergedDeltas(groups: readonly Group[]): DeviceDelta[] {
         const copy = new Delta(device, group);
         copy.merge(delta);
         merged.set(device, copy);
-      } else earlier.merge(delta);
+      } else earlier.merge(delta, latestMs);
     }
   }
   return [...merged.values()];

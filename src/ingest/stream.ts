@@ -5,7 +5,7 @@
  * @module
  */
 import { RequestError } from "../errors.ts";
-import type { FencedSession, Store } from "../store/store.ts";
+import { DEVICE_CLOCK_AHEAD_MS, type FencedSession, type Store } from "../store/store.ts";
 import { type Ack, OFFSET_KEY, SESSION_KEY } from "../telemetry_proto.ts";
 import type { IngestCounters } from "./counters.ts";
 import type { DeviceTable } from "./devices.ts";
@@ -285,7 +285,9 @@ export class DeviceStream implements SectionOwner {
     const device = ingest.devices.intern(bytes, packet.deviceIdStart, packet.deviceIdEnd);
     if (typeof device === "number") return section.reject(device);
     section.stored++;
-    section.group.delta(device).add(timestampMs, bytes, packet.payloadStart, packet.payloadEnd);
+    const { payloadStart, payloadEnd } = packet;
+    const latestMs = now + DEVICE_CLOCK_AHEAD_MS;
+    section.group.delta(device).add(timestampMs, bytes, payloadStart, payloadEnd, latestMs);
   }
 
   #openSection(index: number): Section {

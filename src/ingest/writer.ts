@@ -41,7 +41,7 @@ const FIRST_RETRY_MS = 25, LAST_RETRY_MS = 1000;
 
 /** The only one who writes to the store for this process. */
 export class Writer {
-  /** When the store began to fail, if it does not work now. */
+  /** When the store began to fail, on `performance.now`'s clock, if it does not work now. */
   failingSinceMs: number | undefined;
   #retrying = false;
   #sequence = 0;
@@ -83,13 +83,15 @@ export class Writer {
    * is back: a store may answer and still refuse it.
    */
   storeAnswered(error: unknown): void {
-    const { log, now } = this.options;
+    const { log } = this.options;
     if (error === undefined) {
       if (this.failingSinceMs === undefined || this.#retrying) return;
-      log.info("store is back after {failedMs} ms", { failedMs: now() - this.failingSinceMs });
+      log.info("store is back after {failedMs} ms", {
+        failedMs: Math.round(performance.now() - this.failingSinceMs),
+      });
       this.failingSinceMs = undefined;
     } else if (this.failingSinceMs === undefined) {
-      this.failingSinceMs = now();
+      this.failingSinceMs = performance.now();
       log.error("store fails, packets wait: {error}", { error });
     }
   }

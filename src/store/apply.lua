@@ -142,6 +142,7 @@ end
 redis.call('HLEN', payloads) -- fails if it is no hash
 redis.call('HLEN', setAside)
 local versions = readVersion(version, changes)
+local latestSeen = math.max(receivedAt, clockMs()) + CLOCK_AHEAD_MS
 local minute, hour = math.floor(receivedAt / MINUTE_MS), math.floor(receivedAt / HOUR_MS)
 local writes, newEvents, changed, aside, total = {}, {}, {}, {}, 0
 local idAt, payloadAt = 1, 1
@@ -179,17 +180,19 @@ for done = 0, devices - 1, CHUNK do
       end
       local oldLast, oldTimestamp, wasLong
       first, oldLast, oldTimestamp, minutePackets, hourPackets, online, wasLong = struct.unpack(RECORD, record)
-      if oldTimestamp > timestamp then
+      -- A timestamp far ahead of its arrival is wrong: it must not keep out what came since.
+      if oldTimestamp > timestamp and oldTimestamp <= math.max(receivedAt, oldLast) + DEVICE_CLOCK_AHEAD_MS then
         timestamp, long = oldTimestamp, wasLong
         payload = long == 0 and string.sub(record, RECORD_BYTES + 1)
       elseif wasLong > long then
         shortened[#shortened + 1] = id
       end
-      if oldLast >= receivedAt then
+      -- What lies ahead of the clock was written before that was set back.
+      if oldLast >= receivedAt and oldLast <= latestSeen then
         last = oldLast
       else
         if online == 0 then
-          newEvents[#newEvents + 1] = string.format('online %.0f %.0f ', receivedAt, oldLast) .. id
+          newEvents[#newEvents + 1] = string.format('online %.0f %.0f ', receivedAt, math.min(oldLast, receivedAt)) .. id
           online = 1
         end
         local minutes = minute - math.floor(oldLast / MINUTE_MS)

@@ -7,6 +7,8 @@
 
 local records, events, version, changes, lineageKey, nothing = unpack(KEYS)
 local before, now = tonumber(ARGV[1]), ARGV[2]
+-- A last seen ahead of that was written before the clock was set back.
+local latestSeen = now + CLOCK_AHEAD_MS
 
 local versions = readVersion(version, changes)
 local lastEvent = readLastEvent(events, readLineage(lineageKey, version))
@@ -16,12 +18,12 @@ for i, record in ipairs(redis.call('HMGET', records, unpack(ARGV, 3))) do
   if record and not seen[id] then
     seen[id] = true
     local first, last, timestamp, minutePackets, hourPackets, online, long = struct.unpack(RECORD, record)
-    if online == 1 and last < before then
+    if online == 1 and (last < before or last > latestSeen) then
       newRecords[#newRecords + 1] = id
       local payload = string.sub(record, RECORD_BYTES + 1)
       newRecords[#newRecords + 1] =
         struct.pack(RECORD_AND_PAYLOAD, first, last, timestamp, minutePackets, hourPackets, 0, long, payload)
-      newEvents[#newEvents + 1] = string.format('offline %s %.0f ', now, last) .. id
+      newEvents[#newEvents + 1] = string.format('offline %s %.0f ', now, math.min(last, now)) .. id
       changed[#changed + 1] = id
     end
   end

@@ -24,6 +24,7 @@ import {
   deliveryOwnerKey,
   eventsKey,
   fleetKey,
+  fleetKeySpansMs,
   type FleetPeriod,
   historiesKey,
   instancesKey,
@@ -50,7 +51,7 @@ import {
   readSummaries,
 } from "./records.ts";
 import { SessionClaims } from "./redis_claims.ts";
-import { type Argument, Connection, evalCommand, type RedisUrl } from "./redis_connection.ts";
+import { type Argument, Connection, type ConnectionOptions, evalCommand } from "./redis_connection.ts";
 import { Durability } from "./redis_durability.ts";
 import {
   applyScript,
@@ -66,6 +67,7 @@ import {
   reportScript,
   scanScript,
   summariesScript,
+  trimFleetScript,
 } from "./scripts.ts";
 import { checkServer, parseInfo, type ServerInfo } from "./server_info.ts";
 import {
@@ -88,39 +90,34 @@ import {
   SESSION_EXPIRY_MS,
   type SessionClaim,
   type Store,
+  StoreError,
+  type StoreStatus,
 } from "./store.ts";
 
 /** Where Redis is, and how it is used. */
-export interface RedisStoreOptions {
-  /** See {@linkcode RedisUrl}. */
-  readonly url: RedisUrl;
+export interface RedisStoreOptions extends ConnectionOptions {
   /** What `apply` and `claimSession` wait for. */
   readonly ackAfter: AckAfter;
-  /** Every command is answered within this time or rejects. */
-  readonly commandTimeoutMs: number;
-  /** Told when a connection is lost and when it is back. */
-  readonly log: Logger;
 }
 
 /**
  * A store on the Redis at `url`. Resolves also when Redis cannot be reached: it is then tried again for
  * ever, and every method rejects until it answers.
  *
- * @throws {StoreError} Redis answers, but cannot do what `ackAfter` asks.
+ * @throws {StoreError} Redis answers, but cannot do what `ackAfter` asks, does not have the database, or is part
+ * of a cluster.
  */
 export async function openRedisStore(options: RedisStoreOptions): Promise<Store> {
   const store = new RedisStore(options);
-  await store.connected(options.commandTimeoutMs);
-  const info = await store.info().catch(() => undefined);
-  if (info !== undefined) {
-    try {
-      store.check(info);
-    } catch (refusal) {
-      await store.close();
-      throw refusal;
-    }
+  try {
+    await store.connected(options.commandTimeoutMs);
+    const info = await store.info().catch(() => undefined);
+    if (info !== undefined) store.check(info);
+    return store;
+  } catch (refusal) {
+    await store.close();
+    throw refusal;
   }
-  return store;
 }
 
 /** Devices asked for in one HSCAN. */
@@ -139,11 +136,12 @@ class RedisStore implements Store {
   readonly #log: Logger;
   #checked = false;
 
-  constructor({ url, ackAfter, commandTimeoutMs, log }: RedisStoreOptions) {
+  constructor(options: RedisStoreOptions) {
+    const { ackAfter, commandTimeoutMs, log } = options;
     this.#ackAfter = ackAfter;
     this.#log = log;
-    this.#writes = new Connection(url, "writes", commandTimeoutMs, log);
-    this.#reads = new Connection(url, "reads", commandTimeoutMs, log);
+    this.#writes = new Connection(options, "writes");
+    this.#reads = new Connection(options, "reads");
     // Half for the replicas or the disk; half for the script before, and the way there and back.
     const durabilityTimeoutMs = Math.max(1, Math.floor(commandTimeoutMs / 2));
     this.#durability = new Durability(this.#writes, ackAfter, durabilityTimeoutMs);
@@ -155,11 +153,24 @@ class RedisStore implements Store {
 
   async connected(timeoutMs: number): Promise<void> {
     await Promise.all([this.#writes.firstAttempt(timeoutMs), this.#reads.firstAttempt(timeoutMs)]);
+    const { refusal } = this.#writes;
+    if (refusal !== undefined) throw new StoreError(`could not use Redis at ${this.#address}: ${refusal}`);
   }
 
   async ping(): Promise<void> {
     await this.#checkOnce();
     await this.#writes.send("write a probe", ["set", probeKey, "", "PX", 1]);
+  }
+
+  async status(): Promise<StoreStatus> {
+    const [[time], info] = await Promise.all([
+      this.#reads.send("read the clock", ["time"]),
+      // The user may lack the permission.
+      this.#reads.send("read what it evicts", ["info", "memory"]).catch(() => [""]),
+    ]) as [[[Buffer, Buffer]], unknown[]];
+    const [seconds, microseconds] = time.map(Number) as [number, number];
+    const clockMs = seconds * 1000 + Math.floor(microseconds / 1000);
+    return { clockMs, evictionPolicy: parseInfo(String(info[0])).evictionPolicy };
   }
 
   async claimSession(session: string, offset: number): Promise<SessionClaim> {
@@ -316,6 +327,29 @@ class RedisStore implements Store {
   async removedPackets(): Promise<number> {
     const [packets] = await this.#reads.send("read the packets of removed devices", ["get", removedKey]);
     return Number(packets ?? 0);
+  }
+
+  async trimFleetHistory(untilMs: number): Promise<void> {
+    const kinds: [FleetPeriod, number, number][] = [
+      ["second", SECOND_MS, HISTORY_SECONDS],
+      ["minute", MINUTE_MS, HISTORY_MINUTES],
+      ["hour", HOUR_MS, HISTORY_HOURS],
+    ];
+    // No period is kept for longer than twice as long as it is shown.
+    const keys = kinds.flatMap(([period, periodMs, count]) => {
+      const spanMs = fleetKeySpansMs[period];
+      const spans = Math.ceil(2 * count * periodMs / spanMs) + 1;
+      return Array.from({ length: spans }, (_, i) => ({
+        key: fleetKey(period, untilMs + i * spanMs),
+        last: Math.floor(untilMs / periodMs),
+      }));
+    });
+    await this.#writes.evaluate(
+      "trim the fleet's history",
+      trimFleetScript,
+      keys.map(({ key }) => key),
+      keys.map(({ last }) => last),
+    );
   }
 
   async remove(deviceId: string): Promise<boolean> {

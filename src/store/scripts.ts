@@ -8,7 +8,15 @@ import claim from "./claim.lua" with { type: "text" };
 import feed from "./feed.lua" with { type: "text" };
 import offline from "./offline.lua" with { type: "text" };
 import remove from "./remove.lua" with { type: "text" };
-import { CHANGES_MAX_BYTES, EVENTS_KEPT, HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "./store.ts";
+import {
+  CHANGES_MAX_BYTES,
+  CLOCK_AHEAD_MS,
+  DEVICE_CLOCK_AHEAD_MS,
+  EVENTS_KEPT,
+  HISTORY_HOURS,
+  HISTORY_MINUTES,
+  HISTORY_SECONDS,
+} from "./store.ts";
 
 /** Counts set aside that `apply.lua` returns, for a line of the log each. */
 const ASIDE_REPORTED = 100;
@@ -16,6 +24,7 @@ const ASIDE_REPORTED = 100;
 const withFeed = (script: string) =>
   `local HISTORY_SECONDS, HISTORY_MINUTES, HISTORY_HOURS = ${HISTORY_SECONDS}, ${HISTORY_MINUTES}, ${HISTORY_HOURS}
 local CHANGES_MAX_BYTES, EVENTS_KEPT, ASIDE_REPORTED = ${CHANGES_MAX_BYTES}, ${EVENTS_KEPT}, ${ASIDE_REPORTED}
+local CLOCK_AHEAD_MS, DEVICE_CLOCK_AHEAD_MS = ${CLOCK_AHEAD_MS}, ${DEVICE_CLOCK_AHEAD_MS}
 ${feed}
 ${script}`;
 
@@ -62,6 +71,15 @@ return previews`);
 /** KEYS: of the fleet's history. */
 export const fleetScript: string =
   "local found = {} for i = 1, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end return found";
+
+/** KEYS: of the fleet's history. ARGV: of each key, the last period to keep; what it is empty of is gone already. */
+export const trimFleetScript: string = `
+for i = 1, #KEYS do
+  local periods, last = redis.call('HGETALL', KEYS[i]), tonumber(ARGV[i])
+  for at = 1, #periods, 2 do
+    if tonumber(periods[at]) > last then redis.call('HDEL', KEYS[i], periods[at]) end
+  end
+end`;
 
 /**
  * KEYS: version, changes. ARGV: version the reader has, or nothing. Without entries: the list does not go on from
@@ -125,5 +143,5 @@ export const reportScript: string = `
 local reports = redis.call('HGETALL', KEYS[1])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
 for i = 1, #reports, 2 do
-  if ARGV[2] - string.match(reports[i + 1], '^%d+') > tonumber(ARGV[4]) then redis.call('HDEL', KEYS[1], reports[i]) end
+  if math.abs(ARGV[2] - string.match(reports[i + 1], '^%d+')) > tonumber(ARGV[4]) then redis.call('HDEL', KEYS[1], reports[i]) end
 end`;

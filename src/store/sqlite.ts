@@ -17,8 +17,19 @@ import {
   HOUR_MS,
   MINUTE_MS,
 } from "./history.ts";
+import { ExpiryClock } from "./expiry_clock.ts";
 import { currentReports } from "./instances.ts";
-import { failure, oneState, openFile, transaction, tuning, whenUnlocked } from "./sqlite_file.ts";
+import {
+  describeFile,
+  failure,
+  oneState,
+  openFile,
+  OpenFiles,
+  transaction,
+  tuning,
+  whenUnlocked,
+  writeApplicationId,
+} from "./sqlite_file.ts";
 import {
   createTables,
   endedPeriods,
@@ -37,6 +48,8 @@ import {
   type Batch,
   type Changes,
   CHANGES_MAX_BYTES,
+  CLOCK_AHEAD_MS,
+  DEVICE_CLOCK_AHEAD_MS,
   type DeviceDelta,
   type DeviceEvent,
   type DeviceState,
@@ -54,6 +67,7 @@ import {
   type SessionClaim,
   type Store,
   StoreError,
+  type StoreStatus,
 } from "./store.ts";
 
 /** Where the file is, and how it is used. */
@@ -72,7 +86,8 @@ export interface SqliteStoreOptions {
  * A store in the SQLite file at `path`. Its methods do their work on the thread that calls them:
  * `sqlite_threads.ts` has the same without that.
  *
- * @throws {StoreError} The file cannot be opened or made, or `ackAfter` asks for replicas.
+ * @throws {StoreError} The file cannot be opened or made, holds another program's database, or `ackAfter` asks
+ * for replicas.
  */
 export async function openSqliteStore(
   { path, ackAfter, lockTimeoutMs = 1000, log = { warn() {} } }: SqliteStoreOptions,
@@ -95,7 +110,10 @@ export async function openSqliteStore(
       () => db.exec(`PRAGMA synchronous = ${synchronous}`),
     );
     db.exec(tuning);
-    await transaction(db, lockTimeoutMs, () => createTables(db));
+    await transaction(db, lockTimeoutMs, () => {
+      createTables(db);
+      db.exec(writeApplicationId);
+    });
     return new SqliteStore(db, file, lockTimeoutMs, log);
   } catch (error) {
     db.close();
@@ -114,26 +132,45 @@ export class SqliteStore implements Store {
   readonly #lockTimeoutMs: number;
   readonly #statements: Statements;
   readonly #foreign: ForeignCounts;
+  readonly #openFiles: OpenFiles;
+  readonly #expiry: ExpiryClock;
   #cleanedUpAtMs = 0;
 
   /** Keeps `db`, which has the tables. */
   constructor(db: DatabaseSync, file: string, lockTimeoutMs: number, log: WarningLog) {
-    this.description = `SQLite file ${file}`;
+    this.description = describeFile(file);
     this.#db = db;
     this.#file = file;
     this.#lockTimeoutMs = lockTimeoutMs;
     this.#statements = prepare(db);
     this.#foreign = new ForeignCounts(file, log);
+    this.#openFiles = new OpenFiles(file);
+    this.#expiry = new ExpiryClock(() => {
+      const { newestExpiryMs } = this.#statements.readNewestExpiry.get() as { newestExpiryMs: number | null };
+      return newestExpiryMs === null ? undefined : newestExpiryMs - SESSION_EXPIRY_MS;
+    });
   }
 
+  /** False once it was closed, or found that its file was deleted or replaced: open another store then. */
+  get isOpen(): boolean {
+    return this.#db.isOpen;
+  }
+
+  /** Writes a page, as every batch does: that shows a disk that is full. */
   async ping(): Promise<void> {
-    await this.#write("write to", () => {});
+    await this.#write("write to", () => this.#db.exec(writeApplicationId));
+  }
+
+  /** All processes that share the file run on this machine. */
+  status(): Promise<StoreStatus> {
+    return Promise.resolve({ clockMs: undefined, evictionPolicy: undefined });
   }
 
   claimSession(session: string, offset: number, nowMs: number): Promise<SessionClaim> {
     const { readSession, writeSession, readLineage, writeReverted } = this.#statements;
     return this.#write<SessionClaim>(`claim session ${session} in`, () => {
-      const known = readSession.get(session, nowMs) as SessionRow | undefined;
+      const usedAtMs = this.#expiry.at(nowMs);
+      const known = readSession.get(session, usedAtMs) as SessionRow | undefined;
       const committed = Math.max(known?.committed ?? 0, offset);
       let lost = committed - (known?.committed ?? 0);
       if (known !== undefined && lost > 0) writeReverted.run();
@@ -142,7 +179,7 @@ export class SqliteStore implements Store {
       if (known === undefined && lineage.nowMs - lineage.sinceMs >= SESSION_EXPIRY_MS) lost = 0;
       // No epoch is used twice, not even by a file that was replaced by an older one.
       const epoch = Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
-      writeSession.run(session, epoch, committed, nowMs + SESSION_EXPIRY_MS);
+      writeSession.run(session, epoch, committed, usedAtMs + SESSION_EXPIRY_MS);
       return { epoch, committed, lost };
     });
   }
@@ -152,43 +189,44 @@ export class SqliteStore implements Store {
     const { readSequence, writeSequence, writeSession } = this.#statements;
     const attempt = `apply a batch of ${devices.length} devices and ${sessions.length} sessions to`;
     return this.#write<FencedSessions>(attempt, () => {
-      const row = readSequence.get(producer, receivedAtMs) as { sequence: number } | undefined;
+      const usedAtMs = this.#expiry.at(receivedAtMs);
+      const row = readSequence.get(producer, usedAtMs) as { sequence: number } | undefined;
       const applied = row?.sequence ?? 0;
       if (sequence <= applied) {
-        writeSequence.run(producer, applied, receivedAtMs + PRODUCER_EXPIRY_MS);
+        writeSequence.run(producer, applied, usedAtMs + PRODUCER_EXPIRY_MS);
         return [];
       }
-      const fenced = this.#fencedSessions(batch, applied);
+      const fenced = this.#fencedSessions(batch, applied, usedAtMs);
       if (fenced.length > 0) return fenced;
 
       if (previous > 0 && applied !== previous) this.#statements.writeReverted.run();
       for (const device of devices) this.#addToDevice(device, receivedAtMs);
       for (const { session, epoch, to } of sessions) {
-        writeSession.run(session, epoch, to, receivedAtMs + SESSION_EXPIRY_MS);
+        writeSession.run(session, epoch, to, usedAtMs + SESSION_EXPIRY_MS);
       }
-      writeSequence.run(producer, sequence, receivedAtMs + PRODUCER_EXPIRY_MS);
+      writeSequence.run(producer, sequence, usedAtMs + PRODUCER_EXPIRY_MS);
       if (devices.length > 0) {
         this.#addToFleet(devices.reduce((sum, { packets }) => sum + packets, 0), receivedAtMs);
         this.#addChange(devices.map(({ deviceId }) => deviceId));
       }
-      this.#cleanUp(receivedAtMs);
+      this.#cleanUp(receivedAtMs, usedAtMs);
       return [];
     });
   }
 
   /** As the second part of `apply.lua`. */
-  #fencedSessions({ sessions, previous, receivedAtMs }: Batch, applied: number): FencedSession[] {
+  #fencedSessions({ sessions, previous }: Batch, applied: number, usedAtMs: number): FencedSession[] {
     const { readSession, writeSession, writeReverted } = this.#statements;
     const isIntact = previous === 0 || applied === previous;
     const fenced: FencedSession[] = [];
     let wentBack = false;
     for (const { session, epoch, from } of sessions) {
-      const known = readSession.get(session, receivedAtMs) as SessionRow | undefined;
+      const known = readSession.get(session, usedAtMs) as SessionRow | undefined;
       if (known?.epoch === epoch && known.committed === from) continue;
       const kind = known !== undefined && known.epoch > epoch ? "superseded" : "reverted";
       fenced.push({ session, kind, committed: known?.committed ?? (isIntact ? from : 0) });
       if (known === undefined && isIntact && previous > 0) {
-        writeSession.run(session, epoch, from, receivedAtMs + SESSION_EXPIRY_MS);
+        writeSession.run(session, epoch, from, usedAtMs + SESSION_EXPIRY_MS);
       }
       wentBack ||= kind === "reverted" && (known !== undefined || !isIntact);
     }
@@ -288,6 +326,12 @@ export class SqliteStore implements Store {
     });
   }
 
+  trimFleetHistory(untilMs: number): Promise<void> {
+    return this.#write("trim the fleet's history in", () => {
+      this.#statements.trimFleet.run(untilMs);
+    });
+  }
+
   remove(deviceId: string): Promise<boolean> {
     return this.#write(`remove device ${deviceId} from`, () => {
       this.#statements.addToRemoved.run(deviceId);
@@ -302,9 +346,11 @@ export class SqliteStore implements Store {
       const { readRecord, setOffline } = this.#statements;
       const changed = deviceIds.filter((deviceId) => {
         const row = readRecord.get(deviceId) as RecordRow | undefined;
-        if (row === undefined || row.online === 0 || row.lastSeenMs >= lastSeenBeforeMs) return false;
+        if (row === undefined || row.online === 0) return false;
+        const isAhead = row.lastSeenMs > nowMs + CLOCK_AHEAD_MS; // written before the clock was set back
+        if (row.lastSeenMs >= lastSeenBeforeMs && !isAhead) return false;
         setOffline.run(deviceId);
-        this.#addEvent("offline", deviceId, nowMs, row.lastSeenMs);
+        this.#addEvent("offline", deviceId, nowMs, Math.min(row.lastSeenMs, nowMs));
         return true;
       });
       if (changed.length > 0) this.#addChange(changed);
@@ -339,7 +385,7 @@ export class SqliteStore implements Store {
     return this.#write("report an instance to", () => {
       const { writeInstance, expireInstances } = this.#statements;
       writeInstance.run(report.instance, report.reportedMs, JSON.stringify(report));
-      expireInstances.run(report.reportedMs - INSTANCE_EXPIRY_MS);
+      expireInstances.run(report.reportedMs, INSTANCE_EXPIRY_MS);
     });
   }
 
@@ -378,8 +424,10 @@ export class SqliteStore implements Store {
     }
     const { lastSeenMs } = old;
     let { minutePackets, hourPackets, online, history } = old;
-    if (receivedAtMs > lastSeenMs) {
-      if (online === 0) this.#addEvent("online", deviceId, receivedAtMs, lastSeenMs);
+    // What lies ahead of the clock was written before that was set back.
+    const isAhead = lastSeenMs > Math.max(receivedAtMs, Date.now()) + CLOCK_AHEAD_MS;
+    if (receivedAtMs > lastSeenMs || isAhead) {
+      if (online === 0) this.#addEvent("online", deviceId, receivedAtMs, Math.min(lastSeenMs, receivedAtMs));
       online = 1;
       if (startOf(MINUTE_MS, receivedAtMs) > startOf(MINUTE_MS, lastSeenMs)) {
         history = encodeHistory(endPeriods(endedPeriods(old), old, receivedAtMs));
@@ -389,7 +437,7 @@ export class SqliteStore implements Store {
     }
     updateDevice.run(
       count + packets,
-      Math.max(lastSeenMs, receivedAtMs),
+      isAhead ? receivedAtMs : Math.max(lastSeenMs, receivedAtMs),
       online,
       minutePackets + packets,
       hourPackets + packets,
@@ -397,6 +445,7 @@ export class SqliteStore implements Store {
       history,
       payload,
       old.row,
+      Math.max(lastSeenMs, receivedAtMs) + DEVICE_CLOCK_AHEAD_MS,
     );
   }
 
@@ -421,11 +470,11 @@ export class SqliteStore implements Store {
     this.#statements.trimEvents.run(Number(lastInsertRowid) - EVENTS_KEPT);
   }
 
-  #cleanUp(nowMs: number): void {
-    if (nowMs - this.#cleanedUpAtMs < CLEAN_UP_INTERVAL_MS) return;
+  #cleanUp(nowMs: number, usedAtMs: number): void {
+    if (Math.abs(nowMs - this.#cleanedUpAtMs) < CLEAN_UP_INTERVAL_MS) return;
     this.#cleanedUpAtMs = nowMs;
-    this.#statements.expireSessions.run(nowMs);
-    this.#statements.expireProducers.run(nowMs);
+    this.#statements.expireSessions.run(usedAtMs);
+    this.#statements.expireProducers.run(usedAtMs);
     // Kept twice as long as they are shown, for clocks that differ.
     for (const [periodMs, shown] of fleetPeriods) {
       this.#statements.expireFleet.run(periodMs, nowMs - 2 * shown * periodMs);
@@ -434,18 +483,40 @@ export class SqliteStore implements Store {
 
   #read<T>(attempt: string, body: () => T): T {
     try {
-      return body();
+      const result = body();
+      this.#assertFilesInPlace();
+      return result;
     } catch (error) {
-      throw failure(attempt, this.#file, error);
+      throw failure(attempt, this.#file, this.#closeIfLost() ?? error);
     }
   }
 
   async #write<T>(attempt: string, body: () => T): Promise<T> {
     try {
-      return await transaction(this.#db, this.#lockTimeoutMs, body);
+      const result = await transaction(this.#db, this.#lockTimeoutMs, body);
+      // After the commit: what is reported as written was in the file that the path leads to.
+      this.#assertFilesInPlace();
+      return result;
     } catch (error) {
-      throw failure(attempt, this.#file, error);
+      throw failure(attempt, this.#file, this.#closeIfLost(true) ?? error);
     }
+  }
+
+  #assertFilesInPlace(): void {
+    if (this.#openFiles.lost() !== undefined) throw new Error("it was deleted or replaced");
+  }
+
+  /** With `saveLog`, what is committed to a log that alone was deleted still gets into the file. */
+  #closeIfLost(saveLog = false): Error | undefined {
+    const lost = this.#db.isOpen ? this.#openFiles.lost() : undefined;
+    if (lost === undefined) return;
+    try {
+      if (saveLog && lost !== this.#file) this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    } catch {
+      // Another connection has saved it, or it cannot be read any more.
+    }
+    this.#db.close();
+    return new Error(`${lost} was deleted or replaced while it was open; the file is opened anew`);
   }
 }
 

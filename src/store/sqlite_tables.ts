@@ -194,6 +194,9 @@ const count = `iif(count BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER}, count, CAST(c
 const summaries =
   `SELECT device_id, ${count}, first_seen_ms, last_seen_ms, timestamp_ms, online FROM devices`;
 const page = `ORDER BY device_id LIMIT ${PAGE_DEVICES}`;
+/** No claim of the delivery lasts longer; one that seems to was made before the clock was set back. */
+const CLAIM_MAX_MS = 60_000;
+
 const event = "SELECT id, kind, device_id AS deviceId, at_ms AS atMs, last_seen_ms AS lastSeenMs FROM events";
 
 /** SQL by the names the store's code uses. */
@@ -207,7 +210,7 @@ export const statements = {
         hour_packets AS hourPackets, history
       FROM devices WHERE device_id = ?`,
   insertDevice: "INSERT INTO devices VALUES (?, ?, ?, ?, ?, 1, ?, ?, NULL, ?)",
-  // On the right-hand sides a column is the row as it was.
+  // On the right-hand sides a column is the row as it was. A timestamp after ?10 is wrong: any other replaces it.
   updateDevice: `
       UPDATE devices SET
         count = ?1,
@@ -215,9 +218,9 @@ export const statements = {
         online = ?3,
         minute_packets = ?4,
         hour_packets = ?5,
-        timestamp_ms = max(timestamp_ms, ?6),
+        timestamp_ms = iif(?6 >= timestamp_ms OR timestamp_ms > ?10, ?6, timestamp_ms),
         history = ?7,
-        payload = iif(?6 >= timestamp_ms, ?8, payload)
+        payload = iif(?6 >= timestamp_ms OR timestamp_ms > ?10, ?8, payload)
       WHERE rowid = ?9`,
   setOffline: "UPDATE devices SET online = 0 WHERE device_id = ?",
   firstSummaries: `${summaries} ${page}`,
@@ -241,6 +244,7 @@ export const statements = {
       ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
   readRemoved: "SELECT packets FROM fleet_history WHERE period_ms = 0",
   readFleet: "SELECT period_ms, start_ms, packets FROM fleet_history",
+  trimFleet: "DELETE FROM fleet_history WHERE start_ms > ?",
   expireFleet: "DELETE FROM fleet_history WHERE period_ms = ? AND start_ms < ?",
   // A version is the time in microseconds, or one more than the last: a file that was replaced by an older one
   // never uses one twice.
@@ -263,14 +267,18 @@ export const statements = {
   readNewestEvents: `SELECT * FROM (${event} ORDER BY id DESC LIMIT ?) ORDER BY id`,
   claimDelivery: `
       INSERT INTO delivery SELECT 1, ?1, ?2, coalesce(max(id), 0) FROM events WHERE true
-      ON CONFLICT DO UPDATE SET owner = ?1, expires_at_ms = ?2 WHERE owner = ?1 OR expires_at_ms <= ?3
+      ON CONFLICT DO UPDATE SET owner = ?1, expires_at_ms = ?2 WHERE owner = ?1 OR expires_at_ms NOT BETWEEN ?3 + 1 AND ?3 + ${CLAIM_MAX_MS}
       RETURNING event_id AS eventId`,
   commitDelivery: "UPDATE delivery SET event_id = ? WHERE owner = ? AND expires_at_ms > ?",
   writeInstance: "INSERT OR REPLACE INTO instances VALUES (?, ?, ?)",
-  expireInstances: "DELETE FROM instances WHERE reported_ms < ?",
+  expireInstances: "DELETE FROM instances WHERE abs(reported_ms - ?) > ?",
   removeInstance: "DELETE FROM instances WHERE instance = ?",
   readInstances: "SELECT report FROM instances",
   removeDevice: "DELETE FROM devices WHERE device_id = ?",
+  readNewestExpiry: `
+      SELECT max(expires_at_ms) AS newestExpiryMs FROM (
+        SELECT max(expires_at_ms) AS expires_at_ms FROM sessions
+        UNION ALL SELECT max(expires_at_ms) FROM producers)`,
   expireSessions: expire("sessions"),
   expireProducers: expire("producers"),
 };

@@ -26,8 +26,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   return {
     description,
     ping: write("ping"),
+    status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),
     claimSession: write("claimSession"),
     apply: (batch) => writer.apply(batch),
+    trimFleetHistory: write("trimFleetHistory"),
     remove: write("remove"),
     markOffline: write("markOffline"),
     claimDelivery: write("claimDelivery"),

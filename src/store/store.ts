@@ -120,7 +120,10 @@ export interface DeviceSummary extends DeviceCount {
   readonly firstSeenMs: number;
   /** Server time at which its latest packet was received; 0 as above. */
   readonly lastSeenMs: number;
-  /** Greatest timestamp the device gave; 0 as above. */
+  /**
+   * Greatest timestamp the device gave, apart from those more than {@linkcode DEVICE_CLOCK_AHEAD_MS} ahead of
+   * their arrival, which any later packet replaces; 0 as above.
+   */
   readonly timestampMs: number;
   /** False from the "offline" event to the "online" event; true before the first one. */
   readonly online: boolean;
@@ -249,6 +252,16 @@ export interface InstanceReport {
   readonly connectionsCut: number;
   /** Calls refused for bounds of their connection. */
   readonly callsRefused: number;
+  /** How far the machine's clock is ahead of the store's, in whole seconds as milliseconds; negative: behind. */
+  readonly clockAheadMs: number;
+}
+
+/** What a store reports of itself. */
+export interface StoreStatus {
+  /** Its own clock, Unix milliseconds; undefined: the machine's that runs this. */
+  readonly clockMs: number | undefined;
+  /** What it evicts when its memory is full; undefined if nothing, or if that cannot be read. */
+  readonly evictionPolicy: string | undefined;
 }
 
 /** Where counts live. */
@@ -256,8 +269,11 @@ export interface Store {
   /** One line for the start-up log: which store this is and where. Holds no credentials. */
   readonly description: string;
 
-  /** Resolves when the store answers and may be written to. */
+  /** Resolves when the store answers and can be written to. */
   ping(): Promise<void>;
+
+  /** What the store reports of itself, its clock at the moment of the call. */
+  status(): Promise<StoreStatus>;
 
   /**
    * Makes the caller the only writer of `session`: raises its epoch, so that an older stream's
@@ -300,6 +316,12 @@ export interface Store {
   /** Packets that were counted of devices removed since, each as of its removal. */
   removedPackets(): Promise<number>;
 
+  /**
+   * Forgets what the fleet's history holds of periods that begin after `untilMs`: the clock was set back, and what
+   * is received from now on would be added to what was counted there before.
+   */
+  trimFleetHistory(untilMs: number): Promise<void>;
+
   /** Forgets a device; true if it was known. Its next packet starts it anew. */
   remove(deviceId: string): Promise<boolean>;
 
@@ -340,6 +362,12 @@ export interface Store {
   /** Releases connections and files. Calls under way may reject. */
   close(): Promise<void>;
 }
+
+/** A time that lies further ahead of the store's clock was written before that clock was set back. */
+export const CLOCK_AHEAD_MS = 5_000;
+
+/** A device's timestamp that lies further ahead of its arrival is wrong: the next packet's counts, whatever it is. */
+export const DEVICE_CLOCK_AHEAD_MS = 60_000;
 
 /** Sessions unused for a week are forgotten. */
 export const SESSION_EXPIRY_MS = 7 * 24 * 3_600_000;

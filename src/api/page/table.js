@@ -8,7 +8,15 @@
 /** @import { DevicePage, DeviceRow } from "./shapes.ts" */
 import { devicePage, request } from "./api.js";
 import { byId, setStatus, setText, watchUse } from "./dom.js";
-import { formatAgo, formatCount, formatRate, payloadBytes, UNKNOWN, visible } from "./format.js";
+import {
+  formatAgo,
+  formatCount,
+  formatDuration,
+  formatRate,
+  payloadBytes,
+  UNKNOWN,
+  visible,
+} from "./format.js";
 import { Sparklines } from "./sparklines.js";
 
 const ROWS = 50;
@@ -200,7 +208,9 @@ export class DeviceTable {
 
   /** @param {Row} row */
   #fillTime({ element, device }) {
-    setText(/** @type {any} */ (element.cells[5]), formatAgo(device.last_seen_ms, this.#options.serverNow()));
+    const ago = formatAgo(device.last_seen_ms, this.#options.serverNow());
+    const clock = device.clock_ahead_ms > 0 ? `, clock ${formatDuration(device.clock_ahead_ms)} ahead` : "";
+    setText(/** @type {any} */ (element.cells[5]), ago + clock);
   }
 
   /** @param {HTMLElement} header */
