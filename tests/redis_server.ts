@@ -72,6 +72,7 @@ export class RedisServer implements AsyncDisposable {
 
   /** Keeps the data as it is now; the function it resolves to starts the server with that data. */
   async snapshot(): Promise<() => Promise<void>> {
+    if (this.settings["appendonly"] === "yes") return await this.#snapshotLog();
     await this.call("SAVE");
     const file = `${this.dir}/dump.rdb`;
     const bytes = await Deno.readFile(file);
@@ -114,6 +115,27 @@ export class RedisServer implements AsyncDisposable {
   /** As {@linkcode RedisServer.stop}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  /** With `appendonly yes` the server reads its log alone. A command that it was writing is cut off at the next start. */
+  async #snapshotLog(): Promise<() => Promise<void>> {
+    const folder = `${this.dir}/appendonlydir`;
+    const files = new Map<string, Uint8Array>();
+    this.pause();
+    try {
+      for await (const { name } of Deno.readDir(folder)) {
+        files.set(name, await Deno.readFile(`${folder}/${name}`));
+      }
+    } finally {
+      this.resume();
+    }
+    return async () => {
+      await this.kill9();
+      await Deno.remove(folder, { recursive: true });
+      await Deno.mkdir(folder);
+      for (const [name, bytes] of files) await Deno.writeFile(`${folder}/${name}`, bytes);
+      await this.start();
+    };
   }
 
   #signal(signal: Deno.Signal): void {
