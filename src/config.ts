@@ -34,9 +34,16 @@ const redisUrl = custom("REDIS_URL", {
   scope: "all",
   help: "Redis to keep the counts in, with user and password where needed; instead of REDIS_HOST.",
 }, {
-  allowed: "redis://[user:password@]host[:port][/database], or rediss:// for TLS",
+  allowed: "redis://[user:password@]host[:port][/database], or rediss:// for TLS; " +
+    "percent-encode # / ? @ % and spaces in user and password",
   secret: true,
   parse: (text) => isRedisUrl(text) ? text : undefined,
+});
+
+const redisTlsCa = path("REDIS_TLS_CA", {
+  default: "",
+  scope: "all",
+  help: "PEM file of the authorities to trust for rediss://, instead of the system's.",
 });
 
 const redisHost = host("REDIS_HOST", {
@@ -136,6 +143,7 @@ export const settings = {
     scope: "all",
     help: "Port of REDIS_HOST.",
   }),
+  redisTlsCa: optional(redisTlsCa),
   databasePath: path("TALLY_DB", {
     default: "data/tally.db",
     scope: "all",
@@ -334,6 +342,9 @@ function contradictions({ values, source }: Given<typeof settings>): string[] {
   if (source.redisPort !== undefined && redis === undefined) {
     problems.push(`${source.redisPort}: has no effect alone; set REDIS_HOST too`);
   }
+  if (source.redisTlsCa !== undefined && !/^rediss:/i.test(values.redisUrl ?? "")) {
+    problems.push(`${source.redisTlsCa}: has no effect without TLS; set REDIS_URL to a rediss:// URL`);
+  }
   if (values.ackAfter?.kind === "replicated" && redis === undefined) {
     problems.push(
       `${source.ackAfter}: a SQLite file has no replicas; set REDIS_URL or REDIS_HOST, or use "stored"`,
@@ -357,10 +368,26 @@ function contradictions({ values, source }: Given<typeof settings>): string[] {
   return problems;
 }
 
+/** Stricter than a URL need be: with an unescaped `#` or `/` a part of the password becomes the host. */
+const redisUrlForm = new RegExp(
+  [
+    /^rediss?:\/\//,
+    /(?:(?:[^\s:/?#@%]|%[0-9a-f]{2})*(?::(?:[^\s/?#@%]|%[0-9a-f]{2})*)?@)?/, // user and password
+    /(?:[^\s:/?#@%[\]]+|\[[0-9a-f:.]+\])(?::\d+)?/, // host and port
+    /(?:\/\d*)?$/, // database
+  ].map(({ source }) => source).join(""),
+  "i",
+);
+
 function isRedisUrl(text: string): boolean {
-  const url = URL.parse(text);
-  return url !== null && /^rediss?:$/.test(url.protocol) && url.hostname !== "" &&
-    /^(\/\d*)?$/.test(url.pathname);
+  const url = redisUrlForm.test(text) ? URL.parse(text) : null;
+  if (url === null || url.hostname === "") return false;
+  try {
+    decodeURIComponent(url.username + url.password);
+    return true;
+  } catch {
+    return false; // Not UTF-8.
+  }
 }
 
 function parseHostNames(text: string): readonly string[] | undefined {

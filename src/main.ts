@@ -6,9 +6,12 @@
  *
  * @module
  */
+import { dirname, relative, resolve } from "node:path";
+
 import type { Logger } from "@logtape/logtape";
 
 import { startApi } from "./api/api.ts";
+import { StoreClock } from "./clock.ts";
 import {
   type Config,
   ConfigError,
@@ -16,6 +19,7 @@ import {
   configuredWebhook,
   helpText,
   parseConfig,
+  settings,
 } from "./config.ts";
 import { type DescriptorReserve, descriptorReserves } from "./descriptors.ts";
 import { LineWriter } from "./line_writer.ts";
@@ -120,6 +124,15 @@ export async function startTally(
   parts.defer(() => store.close());
 
   let devicePort: { readonly accepting: boolean } | undefined;
+  const clock = new StoreClock({
+    store,
+    unixNow: Date.now,
+    monotonicNow: () => performance.now(),
+    log: log.getChild("clock"),
+  });
+  await clock.measure();
+  parts.defer(clock.start());
+
   const api = config.role === "ingest" ? undefined : await startApi({
     ...config,
     host: config.httpHost,
@@ -131,6 +144,9 @@ export async function startTally(
     logLinesDropped,
     webhook: configuredWebhook(config),
     store,
+    unixNow: clock.now,
+    storeHealth: () => clock.health,
+    ingestRequired: true,
     log: log.getChild("api"),
   });
   if (api !== undefined) {
@@ -148,6 +164,7 @@ export async function startTally(
       reserve: reserves.devices,
       drainTimeoutMs,
       store,
+      clock,
       log,
       logLinesDropped,
     });
@@ -187,12 +204,13 @@ interface IngestHere {
   readonly reserve: DescriptorReserve;
   readonly drainTimeoutMs: number;
   readonly store: Store;
+  readonly clock: StoreClock;
   readonly log: Logger;
   readonly logLinesDropped: () => number;
 }
 
 async function startIngestHere(
-  { config, reserve, drainTimeoutMs, store, log, logLinesDropped }: IngestHere,
+  { config, reserve, drainTimeoutMs, store, clock, log, logLinesDropped }: IngestHere,
 ): Promise<Ingest & { readonly accepting: boolean }> {
   // Loaded only where it runs, because it reads the proto file, which the api may not.
   const { startIngest } = await import("./ingest/ingest.ts");
@@ -209,7 +227,8 @@ async function startIngestHere(
     drainTimeoutMs,
     store,
     log: log.getChild("ingest"),
-    now: Date.now,
+    now: clock.now,
+    clockAheadMs: () => clock.health.clockAheadMs,
   });
   const { host, port, fastPath } = ingest;
   log.info("ingest listening", { host, port, fastPath, pid: Deno.pid });
@@ -238,7 +257,7 @@ function startIngestWorkers(config: Config, drainTimeoutMs: number, log: Logger)
     command: (index) =>
       // By its name: a version manager or npm may have put a starter of Deno's in its place.
       new Deno.Command("deno", {
-        args: ["run", "--quiet", "-P=ingest", import.meta.filename!, ...Deno.args]
+        args: ["run", "--quiet", "-P=ingest", ...fileFlags(config), import.meta.filename!, ...Deno.args]
           .concat(...Object.entries(overrides), "--worker", String(index)),
         stdin: "piped",
         stderr: "piped",
@@ -269,10 +288,17 @@ function tooLate({ drainTimeoutMs }: Config): string {
 async function openStore(config: Config, log: Logger): Promise<Store> {
   const { ackAfter, databasePath, storeTimeoutMs } = config;
   const redis = configuredRedis(config);
+  assertFilesAllowed(config);
   const store = redis === undefined
-    ? await openSqliteThreads({ path: databasePath, ackAfter, lockTimeoutMs: storeTimeoutMs })
+    ? await openSqliteThreads({
+      path: databasePath,
+      ackAfter,
+      lockTimeoutMs: storeTimeoutMs,
+      log: log.getChild("store"),
+    })
     : await openRedisStore({
       url: redis,
+      tlsCa: config.redisTlsCa === undefined ? undefined : await readTlsCa(config.redisTlsCa),
       ackAfter,
       commandTimeoutMs: storeTimeoutMs,
       log: log.getChild("store"),
@@ -282,6 +308,67 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
     : "unset REDIS_URL and REDIS_HOST for a SQLite file";
   log.info("store open", { store: store.description, toChange });
   return store;
+}
+
+async function readTlsCa(path: string): Promise<string> {
+  try {
+    const pem = await Deno.readTextFile(path);
+    if (pem.includes("-----BEGIN CERTIFICATE-----")) return pem;
+  } catch (cause) {
+    throw new Error(`Cannot read REDIS_TLS_CA: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
+  throw new Error(`Cannot use REDIS_TLS_CA: found no certificate in ${path}; expected a PEM file`);
+}
+
+/**
+ * Throws when the permissions of the task do not reach to the files of the settings, with the command that widens
+ * them; on a terminal Deno would ask for each of them.
+ */
+function assertFilesAllowed(config: Config): void {
+  const { redisTlsCa } = config;
+  const allowed = (name: "read" | "write", path: string) =>
+    Deno.permissions.querySync({ name, path }).state === "granted";
+  const folder = usesSqlite(config) ? dirname(resolve(config.databasePath)) : undefined;
+  const folderAllowed = folder === undefined || (allowed("read", folder) && allowed("write", folder));
+  if (folderAllowed && (redisTlsCa === undefined || allowed("read", redisTlsCa))) return;
+  const permissions = config.role === "api" ? "api" : workerCount(config) > 1 ? "workers" : "ingest";
+  throw new Error(
+    `Cannot use ${folderAllowed ? redisTlsCa : `SQLite file ${resolve(config.databasePath)}`}: ` +
+      `found that the task may use the folder data only; start Tally with this allowed: ` +
+      ["deno", "run", `-P=${permissions}`, ...fileFlags(config), "src/main.ts", ...withoutSecrets(Deno.args)]
+        .map(shellWord).join(" "),
+  );
+}
+
+/** Arguments as they may be shown: a password is to be put in again. */
+function withoutSecrets(args: readonly string[]): string[] {
+  const secret = Object.values(settings).filter(({ secret }) => secret).map(({ flag }) => `--${flag}`);
+  return args.map((arg, i) => {
+    if (secret.includes(args[i - 1] ?? "")) return "...";
+    const [flag = ""] = arg.split("=", 1);
+    return secret.includes(flag) && flag !== arg ? `${flag}=...` : arg;
+  });
+}
+
+function usesSqlite(config: Config): boolean {
+  return configuredRedis(config) === undefined;
+}
+
+/** Flags that let Tally use the files of the settings besides its own folders: they replace those of the permission set. */
+function fileFlags(config: Config): string[] {
+  const folder = usesSqlite(config) ? [dirname(resolve(config.databasePath))] : [];
+  const files = config.redisTlsCa === undefined ? [] : [resolve(config.redisTlsCa)];
+  const isOutside = (path: string) => relative("data", path).startsWith("..");
+  if (![...folder, ...files].some(isOutside)) return [];
+  const list = (...paths: string[]) => paths.map((path) => path.replaceAll(",", ",,")).join(",");
+  return [
+    `--allow-read=${list("data", "proto", "src/store", ...folder, ...files)}`,
+    `--allow-write=${list("data", ...folder)}`,
+  ];
+}
+
+function shellWord(text: string): string {
+  return /^[\w.,/:=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** How log lines are written: as configured, or as the terminal, or lack of one, suggests. */

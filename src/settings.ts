@@ -193,7 +193,7 @@ export function parseSettings<Table extends SettingTable>(
       const found = setting.secret
         ? "a value not shown here, as it may hold a password"
         : JSON.stringify(text);
-      problems.push(`${name}: found ${found}; allowed: ${setting.allowed}`);
+      problems.push(`${name}: found ${found}; allowed: ${setting.allowed}${causeOf(name, text)}`);
     }
     values[key] = value;
   }
@@ -202,6 +202,14 @@ export function parseSettings<Table extends SettingTable>(
   if (problems.length > 0) throw new ConfigError(problems);
   // The loop above gave every key its own setting's value, which is what the type says.
   return values as Values<Table>;
+}
+
+/** Kubernetes gives each container the addresses of the namespace's services, in variables like `REDIS_PORT`. */
+function causeOf(name: string, text: string): string {
+  if (!name.endsWith("_PORT") || !/^(tcp|udp|sctp):\/\//.test(text)) return "";
+  const service = name.slice(0, -"_PORT".length).toLowerCase().replaceAll("_", "-");
+  return `; Kubernetes sets this variable for a service named "${service}": ` +
+    `set ${name} yourself, or enableServiceLinks: false in the pod`;
 }
 
 /** What `--help` prints about the settings, two or three lines each. */

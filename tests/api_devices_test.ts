@@ -523,7 +523,12 @@ Deno.test("The fleet's figures add up", async () => {
     webhook: null,
     instances: [],
   });
-  assertEquals(storeFigures, { description: store.description, ok: true });
+  assertEquals(storeFigures, {
+    description: store.description,
+    ok: true,
+    eviction_policy: null,
+    clock_ahead_ms: 0,
+  });
   const sums = Object.entries(history).map(([name, periods]) => [
     name,
     periods.length,

@@ -143,6 +143,7 @@ Deno.test("A body that took long to build is used for longer, and never beyond i
       return Promise.resolve([]);
     };
     const snapshots = new Snapshots({
+      storeHealth: () => ({ clockAheadMs: 0, evictionPolicy: undefined }),
       fleet,
       store: { instances },
       prometheusMaxDevices: 10,

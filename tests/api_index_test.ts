@@ -127,8 +127,8 @@ Deno.test("viewAt() gives the usual interval: null for one packet, the mean of w
 
   const index = new DeviceIndex(60_000);
   const set = (count: number, lastSeenMs: number, firstSeenMs: number) => {
-    index.set(summary("a", count, lastSeenMs, firstSeenMs), 1, start);
-    return index.viewAt(index.slotOf("a")!, start).intervalMs;
+    index.set(summary("a", count, lastSeenMs, firstSeenMs), 1, lastSeenMs);
+    return index.viewAt(index.slotOf("a")!, lastSeenMs).intervalMs;
   };
   assertEquals(set(13, start, start - 12 * minute), minute);
   index.sweep(1, start);
@@ -140,8 +140,28 @@ Deno.test("viewAt() gives the usual interval: null for one packet, the mean of w
   // It was removed and came back, and another took its place.
   assertEquals(set(1, start + 11 * minute, start + 11 * minute), null);
   index.delete("a");
-  index.set(summary("b", 1, start + 12 * minute, start + 12 * minute), 1, start);
-  assertEquals(index.viewAt(index.slotOf("b")!, start).intervalMs, null);
+  index.set(summary("b", 1, start + 12 * minute, start + 12 * minute), 1, start + 12 * minute);
+  assertEquals(index.viewAt(index.slotOf("b")!, start + 12 * minute).intervalMs, null);
+});
+
+Deno.test("viewAt() gives the usual interval and the rates again after the clock was set back", () => {
+  const hourMs = 3_600_000, minuteMs = 60_000;
+  const index = new DeviceIndex(minuteMs);
+  const set = (count: number, seenMs: number, nowMs: number) =>
+    index.set(summary("a", count, seenMs, start + hourMs), 1, nowMs);
+  set(1, start + hourMs, start + hourMs);
+  index.sweep(1, start + hourMs);
+  set(2, start + hourMs + minuteMs, start + hourMs + minuteMs);
+  // An hour back: what the store has is ahead until the next packet.
+  set(2, start + hourMs + minuteMs, start);
+  assertEquals(index.viewAt(index.slotOf("a")!, start).rate1m, 0);
+  for (let packet = 1; packet <= 5; packet++) {
+    const nowMs = start + packet * 10_000;
+    set(2 + packet, nowMs, nowMs);
+  }
+  const { intervalMs, rate1m } = index.viewAt(index.slotOf("a")!, start + 50_000);
+  assertEquals(intervalMs, 10_000);
+  assertEquals(rate1m, 0.1);
 });
 
 Deno.test("totals() has the first packet of them all, without devices that only another program counted", () => {
@@ -152,6 +172,18 @@ Deno.test("totals() has the first packet of them all, without devices that only 
   index.set(summary("a", 1, start, start - 5), 1, start);
   index.set(summary("b", 1, start, start - 9), 1, start);
   assertEquals(index.totals(start).firstSeenMs, start - 9);
+});
+
+Deno.test("A device whose store went back has no packets for that, and one that began again has", () => {
+  const index = new DeviceIndex(60_000);
+  index.set(summary("a", 900, start), 1, start);
+  index.sweep(1, start);
+  index.set(summary("a", 600, start), 2, start);
+  assertEquals(index.counts().packetsEver, 900);
+  assertEquals(index.viewAt(index.slotOf("a")!, start + 60_000).rate1m, 0);
+  index.set({ ...summary("a", 61, start + 60_000), firstSeenMs: start + 60_000 }, 3, start + 60_000);
+  assertEquals(index.viewAt(index.slotOf("a")!, start + 90_000).rate1m, 2);
+  assertEquals(index.counts().packetsEver, 961);
 });
 
 Deno.test("Thousands of devices are sorted as they come, between removals and returns too", async () => {

@@ -64,6 +64,8 @@ const report = {
   stored: 90,
   duplicates: 5,
   fenced: 2,
+  sessionsReverted: 15,
+  packetsLost: 16,
   rejected: { PAYLOAD_TOO_LARGE: 3 },
   queueFull: 11,
   failedFlushes: 12,
@@ -74,6 +76,7 @@ const report = {
   connectionsRefused: 16,
   logLinesDropped: 17,
   streamsReset: 18,
+  clockAheadMs: 3_000,
 };
 
 Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids and instances included", async () => {
@@ -119,6 +122,11 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
       "tally_api_connections_refused_total 0",
       "tally_api_connections_cut_total 0",
       "tally_api_log_lines_dropped_total 0",
+      'tally_ingest_sessions_reverted_total{ingest="host/127.0.0.1:1"} 15',
+      'tally_ingest_packets_lost_total{ingest="host/127.0.0.1:1"} 16',
+      'tally_ingest_clock_ahead_seconds{ingest="host/127.0.0.1:1"} 3',
+      'tally_store_may_evict{policy="noeviction"} 0',
+      "tally_clock_ahead_seconds 0",
       'tally_ingest_start_time_seconds{ingest="host/127.0.0.1:1"} 1700000001.5',
       'tally_ingest_cpu_seconds_total{ingest="host/127.0.0.1:1"} 1.5',
       'tally_ingest_resident_memory_bytes{ingest="host/127.0.0.1:1"} 134217728',

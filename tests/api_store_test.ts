@@ -11,6 +11,7 @@ import { openRedisStore } from "../src/store/redis.ts";
 import { openSqliteStore } from "../src/store/sqlite.ts";
 import type { Store } from "../src/store/store.ts";
 import { startRedis } from "./redis_server.ts";
+import { untilStored } from "./redis_store.ts";
 import { startTestApi } from "./test_api.ts";
 import { until } from "./until.ts";
 
@@ -50,6 +51,7 @@ async function add(store: Store, packets: Readonly<Record<string, number>>): Pro
   const batch = {
     producer: "p",
     sequence: ++sequence,
+    previous: sequence - 1,
     receivedAtMs: 1_700_000_000_000,
     devices,
     sessions: [],
@@ -103,6 +105,63 @@ Deno.test("/metrics lists each of 100,000 stored devices once", async () => {
     }
     assertEquals(await metrics(api), stored, kind);
   });
+});
+
+Deno.test("/metrics follows a store that was put back and went on, also when nobody saw it", async () => {
+  await using redis = await startRedis();
+  const store = await openRedisStore({ url: redis.url, ackAfter, commandTimeoutMs: 2_000, log });
+  let gate = Promise.resolve();
+  // Only so can the store be put back and go on between two looks of the api.
+  const unseen = new Proxy(store, {
+    get(target, name) {
+      const method = Reflect.get(target, name);
+      if (typeof method !== "function") return method;
+      return name === "changes"
+        ? (since?: number) => gate.then(() => target.changes(since))
+        : method.bind(target);
+    },
+  });
+  const api = await startTestApi(unseen);
+  try {
+    await add(store, { kept: 5 });
+    const putBack = await redis.snapshot();
+    for (const deviceId of ["gone-1", "gone-2", "kept"]) await add(store, { [deviceId]: 1 });
+    await until(async () => (await metrics(api))["kept"] === 6, "all is read");
+    const opened = Promise.withResolvers<void>();
+    gate = opened.promise;
+    await putBack();
+    await untilStored(() => store.ping());
+    for (let i = 0; i < 10; i++) await add(store, { new: 1 });
+    opened.resolve();
+    const expected = { kept: 5, new: 10 };
+    await until(
+      async () => JSON.stringify(await metrics(api)) === JSON.stringify(expected),
+      "the api has what the store has",
+    );
+  } finally {
+    await api.close(1_000);
+    await store.close();
+  }
+});
+
+Deno.test("/metrics stays valid when another program writes counts that are none", async () => {
+  await using redis = await startRedis();
+  const store = await openRedisStore({ url: redis.url, ackAfter, commandTimeoutMs: 2_000, log });
+  await add(store, { good: 3, bad: 4 });
+  await redis.call("HSET", "device_metrics", "bad", "1.5", "worse", "many", "theirs", "7");
+  const api = await startTestApi(store);
+  try {
+    assertEquals(await metrics(api), { good: 3, theirs: 7 });
+    const text = await (await fetch(`${api.url}/metrics`, { headers: { accept: "text/plain" } })).text();
+    assertEquals([text.includes("NaN"), text.includes("bad")], [false, false]);
+    assertEquals(await statusOf(api, "/devices/bad"), 404);
+    await add(store, { bad: 2, good: 1, worse: 1 });
+    await until(async () => (await metrics(api))["bad"] === 2, "it counts again");
+    assertEquals(await metrics(api), { good: 4, theirs: 7, bad: 2, worse: 1 });
+  } finally {
+    await api.close(1_000);
+    await store.close();
+  }
 });
 
 Deno.test("Redis killed, paused and back: readers get 503 and then the counts, and the log says each once", async () => {

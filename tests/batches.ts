@@ -3,16 +3,7 @@
  *
  * @module
  */
-import { assert } from "@std/assert";
-
-import type {
-  Batch,
-  DeviceCount,
-  DeviceDelta,
-  SessionAdvance,
-  SessionClaim,
-  Store,
-} from "../src/store/store.ts";
+import type { Batch, DeviceCount, DeviceDelta, SessionAdvance, Store } from "../src/store/store.ts";
 
 /** The time of every test. */
 export const now = 1_700_000_000_000;
@@ -25,7 +16,7 @@ export function batch(
     sessions?: readonly SessionAdvance[];
   },
 ): Batch {
-  return { producer: "p", sequence, receivedAtMs: now, devices, sessions };
+  return { producer: "p", sequence, previous: sequence - 1, receivedAtMs: now, devices, sessions };
 }
 
 /** What a batch adds to one device. */
@@ -41,12 +32,6 @@ export function delta(
 /** How far a batch moves one session. */
 export function advance(session: string, epoch: number, from: number, to: number): SessionAdvance {
   return { session, epoch, from, to };
-}
-
-/** The claim, if it is not a gap. */
-export function claimed(claim: SessionClaim): { epoch: number; committed: number } {
-  assert(claim.outcome === "claimed", `expected a claim, got a gap at ${claim.committed}`);
-  return claim;
 }
 
 /** Every device's count. */

@@ -24,6 +24,7 @@ Deno.test("Nothing set means the documented defaults", () => {
     worker: 0,
     redisUrl: undefined,
     redisHost: undefined,
+    redisTlsCa: undefined,
     redisPort: 6379,
     databasePath: "data/tally.db",
     queueMaxPackets: 100_000,
@@ -257,6 +258,84 @@ for (
     assert(!problem!.includes("hunter2"), problem);
   });
 }
+
+for (
+  const [user, isAllowed] of [
+    ["default:1234#hunter2@", false],
+    [":1#hunter2@", false],
+    ["1234/hunter2@", false],
+    ["u:1234/hunter2@", false],
+    ["u:hunter2@x@", false],
+    ["u:hunter2?x@", false],
+    ["hunter2?:x@", false],
+    ["u:hunter2%zz@", false],
+    ["u:hunter2%@", false],
+    ["u:hunter2%ff@", false],
+    ["u:hunter2 x@", false],
+    ["u%40x:a%23%2F%3f%40%25%20hunter2@", true],
+    ["u:a:b!$&'()*+,;=[]<>äü@", true],
+    ["u@", true],
+    [":p@", true],
+    ["", true],
+  ] as const
+) {
+  Deno.test(`REDIS_URL with ${JSON.stringify(user)} before the host is ${isAllowed ? "allowed" : "refused"}`, () => {
+    for (const scheme of ["redis", "rediss"]) {
+      for (const end of ["", ":6379", ":6379/", "/3"]) {
+        const text = `${scheme}://${user}redis.internal${end}`;
+        if (isAllowed) {
+          assertEquals(configuredRedis(parse([], { REDIS_URL: text })), text);
+          continue;
+        }
+        const [problem, ...rest] = problems([], { REDIS_URL: text });
+        assertEquals(rest, []);
+        assertStringIncludes(problem!, "percent-encode");
+        assert(!problem!.includes("hunter2") && !problem!.includes("1234"), problem);
+      }
+    }
+  });
+}
+
+for (const url of ["redis://[::1]:6379/1", "REDIS://h", "redis://h/15"]) {
+  Deno.test(`REDIS_URL ${url} is allowed`, () => {
+    assertEquals(configuredRedis(parse([], { REDIS_URL: url })), url);
+  });
+}
+
+for (
+  const url of [
+    "redis://h?family=6",
+    "redis://h/0#x",
+    "redis://h:x",
+    "redis://",
+    "redis:///0",
+    "redis://h:1:2",
+  ]
+) {
+  Deno.test(`REDIS_URL ${url} is refused`, () => {
+    assertEquals(problems([], { REDIS_URL: url }).length, 1);
+  });
+}
+
+for (const name of ["REDIS_PORT", "GRPC_PORT", "HTTP_PORT"]) {
+  Deno.test(`${name} as Kubernetes sets it is refused with its cause`, () => {
+    const [problem, ...rest] = problems([], { [name]: "tcp://10.43.0.7:6379", REDIS_HOST: "h" });
+    assertEquals(rest, []);
+    const service = name.slice(0, -5).toLowerCase();
+    assertStringIncludes(problem!, `Kubernetes sets this variable for a service named "${service}"`);
+    assertStringIncludes(problem!, "enableServiceLinks: false");
+  });
+}
+
+Deno.test("REDIS_TLS_CA goes with a rediss:// URL only", () => {
+  const env = { REDIS_TLS_CA: "ca.crt" };
+  assertEquals(parse([], { ...env, REDIS_URL: "rediss://h" }).redisTlsCa, "ca.crt");
+  for (const other of [{}, { REDIS_URL: "redis://h" }, { REDIS_HOST: "h" }]) {
+    assertEquals(problems([], { ...env, ...other }), [
+      "REDIS_TLS_CA: has no effect without TLS; set REDIS_URL to a rediss:// URL",
+    ]);
+  }
+});
 
 Deno.test("The password is not shown when the flag before it is mistyped", () => {
   for (

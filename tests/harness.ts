@@ -6,6 +6,8 @@
  */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
 
+import { DatabaseSync } from "node:sqlite";
+
 import { getLogger } from "@logtape/logtape";
 
 import { type IngestOptions, type RunningIngest, startIngest } from "../src/ingest/ingest.ts";
@@ -35,11 +37,17 @@ export const ingestDefaults = {
   now: Date.now,
 } as const satisfies Partial<IngestOptions>;
 
-/** A store in a file that goes away with it. */
-export async function temporaryStore(): Promise<Store & AsyncDisposable> {
+/** A store in a file that goes away with it; `sql` is what another program does to the file. */
+export async function temporaryStore(): Promise<Store & AsyncDisposable & { sql(statements: string): void }> {
   const folder = await Deno.makeTempDir();
-  const store = await openSqliteStore({ path: `${folder}/tally.db`, ackAfter: { kind: "stored" } });
+  const path = `${folder}/tally.db`;
+  const store = await openSqliteStore({ path, ackAfter: { kind: "stored" } });
   return Object.assign(store, {
+    sql(statements: string) {
+      const db = new DatabaseSync(path);
+      db.exec(statements);
+      db.close();
+    },
     async [Symbol.asyncDispose]() {
       await store.close();
       await Deno.remove(folder, { recursive: true });

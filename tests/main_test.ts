@@ -1,5 +1,7 @@
 /** The program as a user runs it: a process of its own, with the permissions of the role's task. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { DatabaseSync } from "node:sqlite";
+
 import { Client, credentials, type ServiceError, status } from "@grpc/grpc-js";
 
 import { settings } from "../src/config.ts";
@@ -112,11 +114,99 @@ for (const [role, setting] of [["ingest", "GRPC_PORT"], ["api", "HTTP_PORT"]] as
   });
 }
 
-Deno.test("A file it may not use ends it with code 1", async () => {
-  await using program = await Program.start([], { TALLY_DB: "/nowhere/tally.db" });
-  assertStringIncludes(String((await program.line("failed"))["reason"]), "/nowhere/tally.db");
-  assertEquals((await program.end()).code, 1);
+Deno.test("TALLY_DB outside of data ends it with code 1 and the command that allows its folder", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "tally-outside-" });
+  try {
+    for (const workers of ["1", "2"]) {
+      const env = { TALLY_DB: `${folder}/it's/tally.db`, INGEST_WORKERS: workers };
+      await using refused = await Program.start(["--log-level", "info"], env);
+      const reason = String((await refused.line("failed"))["reason"]);
+      assertStringIncludes(reason, `${folder}/it's/tally.db`);
+      assertEquals((await refused.end()).code, 1);
+
+      const command = reason.slice(reason.indexOf("deno run ")).replace(
+        "deno run ",
+        "exec deno run --no-prompt ",
+      );
+      const child = new Deno.Command("sh", {
+        args: ["-c", command],
+        cwd: new URL("..", import.meta.url),
+        env: {
+          ...env,
+          REDIS_URL: "",
+          REDIS_HOST: "",
+          REDIS_PORT: "",
+          GRPC_PORT: "0",
+          HTTP_PORT: "0",
+          LOG_FORMAT: "json",
+        },
+        stdin: "null",
+        stdout: "piped",
+        stderr: "null",
+      }).spawn();
+      let output = "";
+      const listens = Promise.withResolvers<void>();
+      const read = (async () => {
+        for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+          output += text;
+          if (output.split(`"ingest listening"`).length > Number(workers)) listens.resolve();
+        }
+      })();
+      await Promise.race([listens.promise, child.status]);
+      child.kill("SIGTERM");
+      const { code } = await child.status;
+      await read;
+      assertEquals({ code, output: code === 0 ? "" : output }, { code: 0, output: "" });
+      await Deno.stat(`${folder}/it's/tally.db`);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
+
+Deno.test("The command that allows a file shows no password", async () => {
+  for (const args of [["--redis-url", "rediss://u:hunter2@h"], ["--redis-url=rediss://u:hunter2@h"]]) {
+    await using program = await Program.start([...args, "--log-level", "info"], {
+      REDIS_TLS_CA: "/etc/hostname",
+    });
+    const { reason } = await program.line("failed");
+    assertMatch(String(reason), /--redis-url[ =]\.\.\. --log-level info$/);
+    const { stderr } = await program.end();
+    assert(!(JSON.stringify(program.seen) + stderr).includes("hunter2"));
+  }
+});
+
+Deno.test("A file that is locked at the start is waited for", async () => {
+  await using folder = await dataFolder();
+  const other = new DatabaseSync(`${folder.path}/tally.db`);
+  other.exec("BEGIN EXCLUSIVE");
+  await using program = await Program.start([], {
+    TALLY_DB: `${folder.path}/tally.db`,
+    STORE_TIMEOUT: "50ms",
+  });
+  const { port } = await program.line("api listening");
+  await program.line("ingest listening");
+  const ready = async () => {
+    const response = await fetch(`http://127.0.0.1:${port}/readyz`);
+    await response.body?.cancel();
+    return response.status;
+  };
+  assertEquals(await ready(), 503);
+  other.exec("ROLLBACK");
+  other.close();
+  await until(async () => await ready() === 200, "it is ready");
+  program.signal("SIGTERM");
+  assertEquals((await program.end()).code, 0);
+  assertStringIncludes(JSON.stringify(program.seen), "database is locked");
+});
+
+/** A folder that the program's permissions reach. */
+async function dataFolder(): Promise<AsyncDisposable & { path: string }> {
+  const data = new URL("../data", import.meta.url).pathname;
+  await Deno.mkdir(data, { recursive: true });
+  const path = await Deno.makeTempDir({ dir: data, prefix: "test-" });
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
 
 Deno.test("The password of Redis is in no line", async () => {
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });

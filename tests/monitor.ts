@@ -46,7 +46,14 @@ export async function receive(
   devices: readonly DeviceDelta[],
   receivedAtMs = Date.now(),
 ): Promise<void> {
-  await store.apply({ producer, sequence: ++sequence, receivedAtMs, devices, sessions: [] });
+  await store.apply({
+    producer,
+    sequence: ++sequence,
+    previous: sequence - 1,
+    receivedAtMs,
+    devices,
+    sessions: [],
+  });
 }
 
 /** Ids with leading zeros: `sensor-000` to `sensor-049`. */
@@ -89,8 +96,8 @@ export async function reportIngest(store: Store, instance = "test-ingest"): Prom
     ingestAddress: "127.0.0.1:50051",
     fastPath: true,
     startedMs: Date.now(),
-    // Reports of the future do not expire.
-    reportedMs: Date.now() + 3_600_000,
+    // Half of what the store keeps a report for lies behind it, half before it.
+    reportedMs: Date.now() + 9_000,
     rate: 10,
     streams: 4,
     connections: 4,
@@ -110,5 +117,6 @@ export async function reportIngest(store: Store, instance = "test-ingest"): Prom
     residentBytes: 1e8,
     eventLoopLagMs: 1,
     ...{ maxConnections: 100, accepting: true, connectionsRefused: 0, logLinesDropped: 0, streamsReset: 0 },
+    ...{ sessionsReverted: 0, packetsLost: 0, clockAheadMs: 0 },
   });
 }

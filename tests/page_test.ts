@@ -65,8 +65,9 @@ Deno.test("Figures and rows follow the devices without a reload", async () => {
   await page.locator("#count", { hasText: "1,239" }).waitFor();
   await page.locator("#fleet-chart path.line").waitFor();
 
-  await receive(store, [delta("c", 1)]);
+  await receive(store, [delta("c", 1, Date.now() + 7_230_000)]);
   await untilIds(page, ["a", "b", "c"]);
+  await rowOf(page, "c").getByText("clock 2 h ahead").waitFor();
   assert(await page.evaluate("window.notReloaded"));
   visitor.assertNoProblems();
 });

@@ -47,3 +47,22 @@ Deno.test("The README's protoc command and Python client count each packet once,
   assertEquals([cuts, ingest.counters.streams > 3], [3, true]);
   assertEquals(await countsOf(store), { "sensor-1": 20_000 });
 });
+
+Deno.test("The README's Python client sends again what a store that went back does not hold", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  await using proxy = await TcpProxy.start(ingest);
+  let wentBack = false;
+  proxy.onBytes = () => {
+    if (wentBack || ingest.counters.stored < 1000) return;
+    wentBack = true;
+    // What putting an older file in its place does: some packets and the session's end are not there any more.
+    store.sql("DELETE FROM producers; UPDATE sessions SET committed = 500; UPDATE devices SET count = 500");
+  };
+  await using folder = await PythonFolder.make({ "send.py": await snippet() });
+  await folder.protoc(`${root}/proto`, "telemetry.proto");
+  const printed = await folder.run("send.py", `127.0.0.1:${proxy.port}`, "50000");
+  assertEquals(printed, "ok=True committed=50000 rejected=0\n");
+  assertEquals([wentBack, ingest.counters.sessionsReverted, ingest.counters.packetsLost], [true, 1, 0]);
+  assertEquals(await countsOf(store), { "sensor-1": 50_000 });
+});

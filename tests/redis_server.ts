@@ -70,6 +70,19 @@ export class RedisServer implements AsyncDisposable {
     }
   }
 
+  /** Keeps the data as it is now; the function it resolves to starts the server with that data. */
+  async snapshot(): Promise<() => Promise<void>> {
+    if (this.settings["appendonly"] === "yes") return await this.#snapshotLog();
+    await this.call("SAVE");
+    const file = `${this.dir}/dump.rdb`;
+    const bytes = await Deno.readFile(file);
+    return async () => {
+      await this.kill9();
+      await Deno.writeFile(file, bytes);
+      await this.start();
+    };
+  }
+
   /** SIGSTOP: connections stay open, nothing is answered. */
   pause(): void {
     this.#signal("SIGSTOP");
@@ -104,6 +117,27 @@ export class RedisServer implements AsyncDisposable {
     return this.stop();
   }
 
+  /** With `appendonly yes` the server reads its log alone. A command that it was writing is cut off at the next start. */
+  async #snapshotLog(): Promise<() => Promise<void>> {
+    const folder = `${this.dir}/appendonlydir`;
+    const files = new Map<string, Uint8Array>();
+    this.pause();
+    try {
+      for await (const { name } of Deno.readDir(folder)) {
+        files.set(name, await Deno.readFile(`${folder}/${name}`));
+      }
+    } finally {
+      this.resume();
+    }
+    return async () => {
+      await this.kill9();
+      await Deno.remove(folder, { recursive: true });
+      await Deno.mkdir(folder);
+      for (const [name, bytes] of files) await Deno.writeFile(`${folder}/${name}`, bytes);
+      await this.start();
+    };
+  }
+
   #signal(signal: Deno.Signal): void {
     if (!this.#ended) this.#process?.kill(signal);
   }
@@ -113,4 +147,12 @@ export class RedisServer implements AsyncDisposable {
 function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
+}
+
+/** The rules of the user that the README recommends, without a password: what `ACL SETUSER` takes. */
+export async function readmePermissions(): Promise<string[]> {
+  const readme = await Deno.readTextFile(new URL("../README.md", import.meta.url));
+  const rules = /ACL SETUSER tally ([\s\S]*?)```/.exec(readme)?.[1];
+  if (rules === undefined) throw new Error("README.md has no ACL SETUSER tally");
+  return rules.replaceAll("\\\n", " ").trim().split(/\s+/).map((word) => word.replaceAll("'", ""));
 }

@@ -25,6 +25,12 @@ const needs: readonly Need[] = [
     brew: ["brew install redis"],
   },
   {
+    name: "openssl, to make certificates",
+    probe: ["openssl", "version"],
+    apt: ["openssl"],
+    brew: ["brew install openssl"],
+  },
+  {
     name: "protoc, to make the Python client from the proto",
     probe: ["protoc", "--version"],
     apt: ["protobuf-compiler"],

@@ -3,18 +3,21 @@
  *
  * @module
  */
-import { assertEquals, assertLessOrEqual } from "@std/assert";
+import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 
 import type { Store } from "../src/store/store.ts";
-import { advance, batch, bytes, claimed, countsOf, delta, now, pagesOf } from "./batches.ts";
+import { advance, batch, bytes, countsOf, delta, now, pagesOf } from "./batches.ts";
 import { forSeeds } from "./random.ts";
 import { StoreModel } from "./store_model.ts";
+import { testReverts } from "./store_revert_contract.ts";
 import { testMonitoring } from "./store_monitor_contract.ts";
 
 /** An empty place for data; each `open` is a store on it, as of one more process. */
 export interface StorePlace extends AsyncDisposable {
   /** Opens one more store on the same data. */
   open(): Promise<Store>;
+  /** Keeps the data as it is now, all stores being closed; the function it resolves to puts it back. */
+  snapshot(): Promise<() => Promise<void>>;
 }
 
 /** Registers the contract's tests under `kind`, each in a new place. */
@@ -78,7 +81,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
   });
 
   test("A batch sent again is applied once", async (store, other) => {
-    const { epoch } = claimed(await store.claimSession("s", 0, now));
+    const { epoch } = await store.claimSession("s", 0, now);
     const first = batch(1, { devices: [delta("a", 2)], sessions: [advance("s", epoch, 0, 2)] });
     assertEquals(await store.apply(first), []);
     assertEquals(await store.apply(first), []);
@@ -87,7 +90,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     assertEquals(await store.apply(second), []);
     assertEquals(await store.apply(first), []);
     assertEquals(await countsOf(store), { a: 3 });
-    assertEquals(claimed(await store.claimSession("s", 3, now)).committed, 3);
+    assertEquals((await store.claimSession("s", 3, now)).committed, 3);
   });
 
   test("Two producers may use the same sequence", async (store, other) => {
@@ -96,24 +99,36 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     assertEquals(await countsOf(store), { a: 2 });
   });
 
-  test("An unknown session is believed, and each claim raises its epoch", async (store, other) => {
-    assertEquals(await store.claimSession("s", 7, now), { outcome: "claimed", epoch: 1, committed: 7 });
-    assertEquals(await other.claimSession("s", 0, now), { outcome: "claimed", epoch: 2, committed: 7 });
-    assertEquals(await store.claimSession("s", 7, now), { outcome: "claimed", epoch: 3, committed: 7 });
-    assertEquals(claimed(await store.claimSession("t", 0, now)).committed, 0);
-  });
+  test(
+    "claimSession() starts an unknown session where it is stated, and raises the epoch",
+    async (store, other) => {
+      const first = await store.claimSession("s", 7, now);
+      const second = await other.claimSession("s", 0, now);
+      const third = await store.claimSession("s", 7, now);
+      assertEquals([first, second, third].map(({ committed }) => committed), [7, 7, 7]);
+      assert(first.epoch < second.epoch && second.epoch < third.epoch);
+      assertEquals((await store.claimSession("t", 0, now)).committed, 0);
+    },
+  );
 
-  test("An offset above what is committed is a gap and changes nothing", async (store) => {
-    const { epoch } = claimed(await store.claimSession("s", 5, now));
-    assertEquals(await store.claimSession("s", 6, now), { outcome: "gap", committed: 5 });
-    assertEquals(await store.apply(batch(1, { sessions: [advance("s", epoch, 5, 6)] })), []);
-    assertEquals(claimed(await store.claimSession("s", 6, now)).epoch, epoch + 1);
+  test("claimSession() moves a session up to the offset stated, and says what is lost", async (store) => {
+    const { epoch } = await store.claimSession("s", 0, now);
+    await store.apply(batch(1, { devices: [delta("a", 5)], sessions: [advance("s", epoch, 0, 5)] }));
+    const above = await store.claimSession("s", 8, now);
+    assertEquals([above.committed, above.lost], [8, 3]);
+    const again = await store.claimSession("s", 6, now);
+    assertEquals([again.committed, again.lost], [8, 0]);
+    const late = batch(2, { sessions: [advance("s", epoch, 5, 6)] });
+    assertEquals(await store.apply(late), [{ session: "s", kind: "superseded", committed: 8 }]);
+    const goesOn = batch(2, { devices: [delta("a", 1)], sessions: [advance("s", again.epoch, 8, 9)] });
+    assertEquals(await store.apply(goesOn), []);
+    assertEquals(await countsOf(store), { a: 6 });
   });
 
   test("A batch of only sessions moves them, and only by what it holds", async (store) => {
-    const { epoch } = claimed(await store.claimSession("s", 0, now));
+    const { epoch } = await store.claimSession("s", 0, now);
     assertEquals(await store.apply(batch(1, { sessions: [advance("s", epoch, 0, 4)] })), []);
-    assertEquals(claimed(await store.claimSession("s", 0, now)).committed, 4);
+    assertEquals((await store.claimSession("s", 0, now)).committed, 4);
     assertEquals(await pagesOf(store), []);
   });
 
@@ -124,9 +139,9 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
   });
 
   test("One fenced session keeps the whole batch out, and its sequence free", async (store, other) => {
-    const old = claimed(await store.claimSession("stolen", 0, now)).epoch;
-    const mine = claimed(await store.claimSession("mine", 0, now)).epoch;
-    const stolen = claimed(await other.claimSession("stolen", 0, now)).epoch;
+    const old = (await store.claimSession("stolen", 0, now)).epoch;
+    const mine = (await store.claimSession("mine", 0, now)).epoch;
+    const stolen = (await other.claimSession("stolen", 0, now)).epoch;
     const whole = batch(1, {
       devices: [delta("a", 5)],
       sessions: [
@@ -135,7 +150,11 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
         advance("unknown", 1, 0, 1),
       ],
     });
-    assertEquals(await store.apply(whole), ["stolen", "unknown"]);
+    // "unknown" was forgotten alone: the producer has applied no batch that could be missing.
+    assertEquals(await store.apply(whole), [
+      { session: "stolen", kind: "superseded", committed: 0 },
+      { session: "unknown", kind: "reverted", committed: 0 },
+    ]);
     assertEquals(await pagesOf(store), []);
 
     // The same sequence without them, as the writer sends it next.
@@ -153,25 +172,40 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
   });
 
   test("A batch that comes after its stream was replaced changes nothing", async (store, other) => {
-    const first = claimed(await store.claimSession("s", 0, now));
+    const first = await store.claimSession("s", 0, now);
     const late = batch(1, { devices: [delta("a", 2)], sessions: [advance("s", first.epoch, 0, 2)] });
-    const second = claimed(await other.claimSession("s", 0, now));
+    const second = await other.claimSession("s", 0, now);
     const again = batch(1, { devices: [delta("a", 2)], sessions: [advance("s", second.epoch, 0, 2)] });
     assertEquals(await other.apply({ ...again, producer: "q" }), []);
-    assertEquals(await store.apply(late), ["s"]);
+    assertEquals(await store.apply(late), [{ session: "s", kind: "superseded", committed: 2 }]);
     assertEquals(await other.apply({ ...again, producer: "q" }), []);
     assertEquals(await countsOf(store), { a: 2 });
   });
 
-  test("A session is fenced unless it continues where it is", async (store) => {
-    const { epoch } = claimed(await store.claimSession("s", 10, now));
+  test("apply() fences a session that is not where its stream left it, and says what it is", async (store) => {
+    const { epoch } = await store.claimSession("s", 10, now);
+    const fenced = (kind: "superseded" | "reverted", committed = 10, session = "s") => [
+      { session, kind, committed },
+    ];
     for (const from of [0, 9, 11]) {
-      assertEquals(await store.apply(batch(1, { sessions: [advance("s", epoch, from, 20)] })), ["s"]);
+      const sent = batch(1, { sessions: [advance("s", epoch, from, 20)] });
+      assertEquals(await store.apply(sent), fenced("reverted"));
     }
-    for (const wrong of [epoch - 1, epoch + 1]) {
-      assertEquals(await store.apply(batch(1, { sessions: [advance("s", wrong, 10, 20)] })), ["s"]);
-    }
+    const older = batch(1, { sessions: [advance("s", epoch - 1, 10, 20)] });
+    assertEquals(await store.apply(older), fenced("superseded"));
+    const newer = batch(1, { sessions: [advance("s", epoch + 1, 10, 20)] });
+    assertEquals(await store.apply(newer), fenced("reverted"));
     assertEquals(await store.apply(batch(1, { sessions: [advance("s", epoch, 10, 20)] })), []);
+
+    // Missing: with the producer's last batch there, it alone is; without, all that was stored is.
+    const unknown = [advance("unknown", epoch, 7, 8)];
+    const known = await store.apply(batch(2, { sessions: unknown }));
+    assertEquals(known, fenced("reverted", 7, "unknown"));
+    const again = await store.claimSession("unknown", 0, now);
+    assertEquals([again.committed, again.lost], [7, 0]);
+    const sessions = [advance("gone", epoch, 7, 8)];
+    const gone = await store.apply({ ...batch(4, { sessions }), previous: 3 });
+    assertEquals(gone, fenced("reverted", 0, "gone"));
   });
 
   test("A removed device starts anew", async (store, other) => {
@@ -212,7 +246,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
       "ÿ".repeat(64),
     ];
     for (const [i, id] of ids.entries()) {
-      const { epoch } = claimed(await store.claimSession(id, 0, now));
+      const { epoch } = await store.claimSession(id, 0, now);
       const sessions = [advance(id, epoch, 0, i + 1)];
       assertEquals(
         await store.apply({ ...batch(1, { devices: [delta(id, i + 1)], sessions }), producer: id }),
@@ -224,7 +258,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     for (const [i, id] of ids.entries()) {
       assertEquals(counts.get(id), i + 1, id);
       assertEquals((await store.device(id))?.deviceId, id);
-      assertEquals(claimed(await store.claimSession(id, 0, now)).committed, i + 1, id);
+      assertEquals((await store.claimSession(id, 0, now)).committed, i + 1, id);
       assertEquals(await store.remove(id), true, id);
     }
   });
@@ -274,31 +308,35 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
   test("Large numbers keep every digit", async (store) => {
     const large = 2 ** 52 - 3;
     const year9999 = 253_402_300_799_999;
-    const { epoch } = claimed(await store.claimSession("s", large, year9999));
+    const { epoch } = await store.claimSession("s", large, year9999);
     const first = batch(large, {
       devices: [delta("a", large, large, "x")],
       sessions: [advance("s", epoch, large, large + 1)],
     });
     assertEquals(await store.apply({ ...first, receivedAtMs: year9999 }), []);
     assertEquals(await store.apply(batch(large, { devices: [delta("a", 1)] })), []);
-    await store.apply({ ...batch(large + 1, { devices: [delta("a", 2)] }), receivedAtMs: 1 });
     const state = await store.device("a");
-    assertEquals(state?.count, large + 2);
     assertEquals(state?.timestampMs, large);
     assertEquals(state?.lastSeenMs, year9999);
-    assertEquals(claimed(await store.claimSession("s", 0, now)).committed, large + 1);
+    await store.apply({ ...batch(large + 1, { devices: [delta("a", 2)] }), receivedAtMs: 1 });
+    assertEquals((await store.device("a"))?.count, large + 2);
+    assertEquals((await store.claimSession("s", 0, now)).committed, large + 1);
     assertEquals(await countsOf(store), { a: large + 2 });
   });
 
   test("One batch may hold 10,000 devices and 3,000 sessions", async (store) => {
     const sessions = await Promise.all(Array.from({ length: 3000 }, async (_, i) => {
-      const { epoch } = claimed(await store.claimSession(`s${i}`, i, now));
+      const { epoch } = await store.claimSession(`s${i}`, i, now);
       return advance(`s${i}`, epoch, i, i + 5);
     }));
     const devices = Array.from({ length: 10_000 }, (_, i) => delta(`device-${i}`, i + 1, i, `payload ${i}`));
     const wrong = [1, 1000, 2999].map((i) => ({ ...sessions[i]!, epoch: 99 }));
     const withWrong = sessions.map((session) => wrong.find((w) => w.session === session.session) ?? session);
-    assertEquals(await store.apply(batch(1, { devices, sessions: withWrong })), wrong.map((w) => w.session));
+    const fenced = await store.apply(batch(1, { devices, sessions: withWrong }));
+    assertEquals(
+      fenced.map(({ session, kind }) => [session, kind]),
+      wrong.map((w) => [w.session, "superseded"]),
+    );
     assertEquals(await store.apply(batch(1, { devices, sessions })), []);
     assertEquals(await store.apply(batch(2, { devices })), []);
 
@@ -309,7 +347,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     for (let i = 0; i < 10_000; i++) assertEquals(counts.get(`device-${i}`), 2 * (i + 1));
     assertEquals((await store.device("device-7777"))?.payload, bytes("payload 7777"));
     for (const i of [0, 999, 1000, 2999]) {
-      assertEquals(claimed(await store.claimSession(`s${i}`, 0, now)).committed, i + 5);
+      assertEquals((await store.claimSession(`s${i}`, 0, now)).committed, i + 5);
     }
   });
 
@@ -331,7 +369,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
   test("Writers at once lose nothing", async (store, other) => {
     const write = async (store: Store, producer: string) => {
       for (let sequence = 1; sequence <= 20; sequence++) {
-        const { epoch, committed } = claimed(await store.claimSession(producer, sequence - 1, now));
+        const { epoch, committed } = await store.claimSession(producer, sequence - 1, now);
         const sessions = [advance(producer, epoch, committed, committed + 1)];
         const devices = [delta("shared", 1), delta(producer, 1)];
         assertEquals(await store.apply({ ...batch(sequence, { devices, sessions }), producer }), []);
@@ -342,6 +380,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
   });
 
   testMonitoring(test);
+  testReverts(kind, makePlace);
 
   test("Any order of claims, batches and resends agrees with a simple model", async (store, other) => {
     let runs = 0;

@@ -3,15 +3,15 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertLess } from "@std/assert";
 
 import type {
   Batch,
   DeviceDelta,
   DeviceEvent,
+  FencedSession,
   Period,
   SessionAdvance,
-  SessionClaim,
   Store,
 } from "../src/store/store.ts";
 import { advance, batch, delta, now, pagesOf } from "./batches.ts";
@@ -62,15 +62,13 @@ export class StoreModel {
       const session = `${this.name} session ${random.int(1, 4)}`;
       const offset = random.int(0, 12);
       const known = this.#sessions.get(session);
-      const expected: SessionClaim = known !== undefined && offset > known.committed
-        ? { outcome: "gap", committed: known.committed }
-        : { outcome: "claimed", epoch: (known?.epoch ?? 0) + 1, committed: known?.committed ?? offset };
-      assertEquals(await store.claimSession(session, offset, this.#nowMs), expected);
-      if (expected.outcome === "claimed") {
-        const { epoch, committed } = expected;
-        this.#sessions.set(session, { epoch, committed });
-        this.#claims.push({ session, epoch, at: committed });
-      }
+      const { epoch, committed, lost } = await store.claimSession(session, offset, this.#nowMs);
+      assertLess(known?.epoch ?? 0, epoch);
+      assertEquals(committed, Math.max(known?.committed ?? 0, offset));
+      // The time of an unknown session is the model's, not the store's.
+      if (known !== undefined) assertEquals(lost, committed - known.committed);
+      this.#sessions.set(session, { epoch, committed });
+      this.#claims.push({ session, epoch, at: committed });
     } else if (kind <= 9 && this.#sent.length > 0) {
       assertEquals(await store.apply(random.pick(this.#sent)), []);
     } else if (kind <= 10) {
@@ -147,16 +145,18 @@ export class StoreModel {
       const { session, epoch, at } = claim;
       sessions.set(session, { ...advance(session, epoch, at, at + random.int(1, 3)), claim });
     }
-    const fenced = [...sessions.values()].filter(({ session, epoch, from }) => {
-      const known = this.#sessions.get(session);
-      return known?.epoch !== epoch || known.committed !== from;
+    const fenced = [...sessions.values()].flatMap(({ session, epoch, from }): FencedSession[] => {
+      const { epoch: latest, committed } = this.#sessions.get(session)!;
+      if (latest === epoch && committed === from) return [];
+      return [{ session, kind: latest > epoch ? "superseded" : "reverted", committed }];
     });
     const sent = {
       ...batch(sequence, { devices: [...devices.values()], sessions: [...sessions.values()] }),
       producer,
+      previous: sequence - 1,
       receivedAtMs: this.#receivedAtMs(random),
     };
-    assertEquals(await store.apply(sent), fenced.map(({ session }) => session));
+    assertEquals(await store.apply(sent), fenced);
     if (fenced.length > 0) return;
 
     this.#sent.push(sent);

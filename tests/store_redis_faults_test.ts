@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 
 import { countsKey, sessionKey } from "../src/store/keys.ts";
 import { StoreError } from "../src/store/store.ts";
-import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
-import { startRedis } from "./redis_server.ts";
+import { advance, batch, countsOf, delta, now } from "./batches.ts";
+import { type RedisServer, startRedis } from "./redis_server.ts";
 import { openStore, untilStored, withStore } from "./redis_store.ts";
 import { until } from "./until.ts";
 
@@ -17,7 +17,7 @@ Deno.test("Scripts flushed between two calls are not missed", async () => {
   await withStore(server, async (store) => {
     for (let sequence = 1; sequence <= 3; sequence++) {
       await server.call("SCRIPT", "FLUSH");
-      const { epoch, committed } = claimed(await store.claimSession("s", 0, now));
+      const { epoch, committed } = await store.claimSession("s", 0, now);
       const sessions = [advance("s", epoch, committed, committed + 1)];
       assertEquals(await store.apply(batch(sequence, { devices: [delta("a", 1)], sessions })), []);
       assertEquals((await store.device("a"))?.count, sequence);
@@ -138,7 +138,7 @@ Deno.test("A store that is closed rejects, also while Redis is away", async () =
 Deno.test("Out of memory applies nothing, and the same batch goes in when there is room", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
-    const { epoch } = claimed(await store.claimSession("s", 0, now));
+    const { epoch } = await store.claimSession("s", 0, now);
     const devices = Array.from({ length: 2500 }, (_, i) => delta(`device-${i}`, 1));
     const big = batch(1, { devices, sessions: [advance("s", epoch, 0, 2500)] });
     await server.call("CONFIG", "SET", "maxmemory", 1);
@@ -178,8 +178,10 @@ Deno.test("A read-only replica rejects, and serves once it is promoted", async (
     const ids = async () => (await connections())?.map((line) => line.split(" ")[0]);
     await until(async () => (await ids())?.length === 1, "it is connected");
     const before = await ids();
-    await assertRejects(() => store.apply(batch(1, { devices: [delta("a", 1)] })), StoreError);
-    await until(async () => (await ids())?.toString() !== before?.toString(), "it connects anew");
+    await until(async () => {
+      await assertRejects(() => store.apply(batch(1, { devices: [delta("a", 1)] })), StoreError);
+      return (await ids())?.toString() !== before?.toString();
+    }, "it connects anew");
     await replica.call("REPLICAOF", "NO", "ONE");
     assertEquals(await untilStored(() => store.apply(batch(1, { devices: [delta("a", 1)] }))), []);
     assertEquals(await untilStored(() => countsOf(store)), { a: 1 });
@@ -212,6 +214,50 @@ Deno.test("Replicated waits for a replica, and a batch that waited in vain count
     assertEquals(await untilStored(() => store.apply(last)), []);
     assertEquals(await replica.call("HGET", countsKey, "a"), "20");
   }, { ackAfter, commandTimeoutMs: 400 });
+});
+
+Deno.test("claimSession() waits for the replica too, many claims in one step", async () => {
+  await using master = await startRedis(replicatesAtOnce);
+  await using replica = await startRedis({ replicaof: `127.0.0.1 ${master.port}` });
+  const ackAfter = { kind: "replicated", replicas: 1 } as const;
+  await withStore(master, async (store) => {
+    const first = await untilStored(() => store.claimSession("s", 0, now));
+    assertEquals(await replica.call("GET", sessionKey("s")), `${first.epoch} 0`);
+
+    replica.pause();
+    const startedAtMs = performance.now();
+    const claims = Array.from({ length: 100 }, (_, i) => store.claimSession(`s${i % 50}`, 0, now));
+    for (const claim of await Promise.allSettled(claims)) {
+      assertEquals(claim.status, "rejected");
+      assertMatch(String((claim as PromiseRejectedResult).reason), /0 of 1 replicas/);
+    }
+    // One after the other would take 200 ms each.
+    assertLess(performance.now() - startedAtMs, 5000);
+    replica.resume();
+
+    const again = await untilStored(() => store.claimSession("s0", 0, now));
+    assertEquals(await replica.call("GET", sessionKey("s0")), `${again.epoch} 0`);
+    await promote(replica);
+    await withStore(replica, async (store) => {
+      const sessions = [advance("s", first.epoch, 0, 1), advance("s0", again.epoch, 0, 1)];
+      assertEquals(await store.apply(batch(1, { devices: [delta("a", 2)], sessions })), []);
+    });
+  }, { ackAfter, commandTimeoutMs: 400 });
+});
+
+Deno.test("A session key that Tally did not write refuses that claim only", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    await server.call("SET", sessionKey("theirs"), "open");
+    const claims = ["before", "theirs", "after", "after"].map((session) =>
+      store.claimSession(session, 3, now)
+    );
+    const settled = await Promise.allSettled(claims);
+    assertEquals(settled.map(({ status }) => status), ["fulfilled", "rejected", "fulfilled", "fulfilled"]);
+    assertMatch(String((settled[1] as PromiseRejectedResult).reason), /:session:theirs holds .* open$/);
+    const [one, other] = [await claims[2]!, await claims[3]!];
+    assertLess(one.epoch, other.epoch);
+  });
 });
 
 Deno.test("Synced waits for the append-only file, or is refused by a server that cannot", async () => {
@@ -252,6 +298,11 @@ Deno.test("A synced store opened before its Redis is refused as soon as it can b
     assertEquals(await server.call("EXISTS", countsKey), 0);
   }, { ackAfter: { kind: "synced" } });
 });
+
+/** As an operator, or a sentinel, does when the master is lost. */
+async function promote(replica: RedisServer): Promise<void> {
+  await replica.call("REPLICAOF", "NO", "ONE");
+}
 
 /** Instead of five seconds later. */
 const replicatesAtOnce = { "repl-diskless-sync-delay": "0" };

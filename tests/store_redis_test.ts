@@ -5,6 +5,8 @@
  */
 import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 
+import { getLogger, type Logger } from "@logtape/logtape";
+
 import {
   changesKey,
   countsKey,
@@ -14,30 +16,37 @@ import {
   fleetKey,
   historiesKey,
   instancesKey,
+  lineageKey,
   payloadsKey,
   probeKey,
   producerKey,
   recordsKey,
   sessionKey,
+  setAsideKey,
   versionKey,
 } from "../src/store/keys.ts";
+import { ForeignCounts } from "../src/store/foreign_counts.ts";
+import { openRedisStore } from "../src/store/redis.ts";
 import { StoreError } from "../src/store/store.ts";
-import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
+import { advance, batch, countsOf, delta, now } from "./batches.ts";
 import { startRedis } from "./redis_server.ts";
 import { openStore, withStore } from "./redis_store.ts";
 import { testStoreContract } from "./store_contract.ts";
 import { talkEveryHourThenEveryMinute } from "./store_monitor_contract.ts";
-import { until } from "./until.ts";
 
 testStoreContract("Redis", async () => {
   const server = await startRedis();
-  return { open: () => openStore(server), [Symbol.asyncDispose]: () => server.stop() };
+  return {
+    open: () => openStore(server),
+    snapshot: () => server.snapshot(),
+    [Symbol.asyncDispose]: () => server.stop(),
+  };
 });
 
 Deno.test("Other programs read counts with HGETALL, and every other key says what it is", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
-    const { epoch } = claimed(await store.claimSession("s", 0, now));
+    const { epoch } = await store.claimSession("s", 0, now);
     const devices = [delta("a", 2, 1234, "hot"), delta("b", 1, 5678, "cold")];
     await store.apply(batch(7, { devices, sessions: [advance("s", epoch, 0, 3)] }));
     await store.ping();
@@ -60,7 +69,9 @@ Deno.test("Other programs read counts with HGETALL, and every other key says wha
     await store.markOffline(["a", "b"], now + 1, now + 2);
     const events = await server.call("LRANGE", "tally:{device_metrics}:events", 0, -1) as string[];
     assertMatch(events[0]!, new RegExp(`^\\d+ offline ${now + 2} ${now} a$`));
-    assertEquals(await server.call("GET", "tally:{device_metrics}:session:s"), "1 3");
+    assertEquals(await server.call("GET", "tally:{device_metrics}:session:s"), `${epoch} 3`);
+    assertMatch(String(await server.call("GET", "tally:{device_metrics}:lineage")), /^\d{13} 0$/);
+    assertEquals(await server.call("EXISTS", "tally:{device_metrics}:nothing"), 0);
     assertEquals(await server.call("GET", "tally:{device_metrics}:producer:p"), "9");
   });
 });
@@ -78,27 +89,24 @@ Deno.test("What a batch changed is told without asking for each device", async (
 });
 
 Deno.test("All keys lie in one slot of a cluster, whatever the ids hold", async () => {
-  await using server = await startRedis({ "cluster-enabled": "yes" });
-  await server.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383);
-  await until(async () => /cluster_state:ok/.test(String(await server.call("CLUSTER", "INFO"))), "it serves");
+  await using server = await startRedis();
   await withStore(server, async (store) => {
     const id = "{a}{b}";
-    const { epoch } = claimed(await store.claimSession(id, 0, now));
+    const { epoch } = await store.claimSession(id, 0, now);
     const sessions = [advance(id, epoch, 0, 1)];
-    assertEquals(await store.apply({ ...batch(1, { devices: [delta(id, 1)], sessions }), producer: id }), []);
-    assertEquals((await store.device(id))?.count, 1);
+    const devices = [delta(id, 1, 1000, "long".repeat(100))];
+    assertEquals(await store.apply({ ...batch(1, { devices, sessions }), producer: id }), []);
     assertEquals(await store.markOffline([id], now + 1, now), 1);
-    assertEquals((await store.fleetHistory(now)).seconds.at(-1)?.packets, 1);
-    assertEquals(await store.claimDelivery("me", 1000, now), (await store.events(0, 1))[0]?.id);
-    assertEquals(await store.remove(id), true);
-    assertEquals((await store.changes(1)).devices, "all");
+    assertEquals(await store.claimDelivery("me", 60_000, now), (await store.events(0, 1))[0]?.id);
   });
   const keys = [
     ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, eventsKey],
     ...[deliveredKey, deliveryOwnerKey, instancesKey, fleetKey("second", 1), fleetKey("hour", now)],
     ...[probeKey, producerKey("{x}"), sessionKey("a}{b"), sessionKey("{}")],
+    ...await server.call("KEYS", "*") as string[],
   ];
-  const slots = await Promise.all(keys.map((key) => server.call("CLUSTER", "KEYSLOT", key)));
+  await using cluster = await startRedis({ "cluster-enabled": "yes" });
+  const slots = await Promise.all(keys.map((key) => cluster.call("CLUSTER", "KEYSLOT", key)));
   assertEquals(new Set(slots).size, 1);
 });
 
@@ -107,7 +115,7 @@ Deno.test("Sessions and producers expire, and each use puts that off", async () 
   await withStore(server, async (store) => {
     const week = 7 * 24 * 3_600_000;
     const expiresIn = async (key: string) => Number(await server.call("PTTL", key));
-    const { epoch } = claimed(await store.claimSession("s", 0, now));
+    const { epoch } = await store.claimSession("s", 0, now);
     assert(await expiresIn(sessionKey("s")) > week - 60_000);
     const first = batch(1, { sessions: [advance("s", epoch, 0, 1)] });
 
@@ -161,22 +169,92 @@ Deno.test("A value Tally did not write stops the whole batch, and the message na
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const both = batch(1, { devices: [delta("a", 1), delta("z", 1)] });
-    await server.call("HSET", countsKey, "z", "many");
-    await assertRejects(() => store.apply(both), StoreError, "many");
-    await server.call("HDEL", countsKey, "z");
     await server.call("HSET", recordsKey, "z", "something else");
     await assertRejects(() => store.apply(both), StoreError, "of device z");
     await server.call("HDEL", recordsKey, "z");
     await server.call("SET", sessionKey("s"), "open");
     await assertRejects(() => store.claimSession("s", 0, now), StoreError, "open");
     assertEquals(await countsOf(store), {});
-    await server.call("HSET", countsKey, "z", `${2 ** 53}`);
-    await assertRejects(() => store.apply(both), StoreError, `too great to add to: ${2 ** 53}`);
-    await server.call("HDEL", countsKey, "z");
     assertEquals(await store.apply(both), []);
     assertEquals(await countsOf(store), { a: 1, z: 1 });
   });
 });
+
+/** What another program may have written as a count, and what Tally makes of it: a count, or nothing. */
+const writtenCounts: [value: string, count: number | undefined][] = [
+  ["7", 7],
+  ["007", 7],
+  [`${2 ** 53 - 2}`, 2 ** 53 - 2],
+  ["many", undefined],
+  ["", undefined],
+  ["1.5", undefined],
+  ["-3", undefined],
+  ["1e3", undefined],
+  ["0x10", undefined],
+  [" 5 ", undefined],
+  ["nan", undefined],
+  ["inf", undefined],
+  [`${2 ** 53}`, undefined],
+  ["9".repeat(400), undefined],
+];
+
+Deno.test("A count that is none is set aside and named once, and every other device goes on", async () => {
+  await using server = await startRedis();
+  const warnings: string[] = [];
+  const log = { ...getLogger(["tally", "test"]), info() {}, warn: recordInto(warnings) } as unknown as Logger;
+  const store = await openRedisStore({
+    url: server.url,
+    ackAfter: { kind: "stored" },
+    commandTimeoutMs: 2000,
+    log,
+  });
+  try {
+    for (const [i, [value]] of writtenCounts.entries()) await server.call("HSET", countsKey, `d${i}`, value);
+    const before = writtenCounts.flatMap(([, count], i) => count === undefined ? [] : [[`d${i}`, count]]);
+    for (let reading = 0; reading < 2; reading++) {
+      assertEquals(await countsOf(store), Object.fromEntries(before));
+      const ids = writtenCounts.map((_, i) => `d${i}`);
+      assertEquals((await store.summaries(ids)).length, before.length);
+      assertEquals(await store.device("d3"), undefined);
+      assertEquals(await store.history("d3", now), undefined);
+    }
+    const named = (part: string) => warnings.filter((warning) => warning.includes(part)).length;
+    assertEquals(named("the count of"), writtenCounts.length - before.length);
+    assertEquals(named("holds many as the count of d3"), 1);
+
+    const devices = writtenCounts.map((_, i) => delta(`d${i}`, 2));
+    assertEquals(await store.apply(batch(1, { devices })), []);
+    assertEquals(await store.apply(batch(1, { devices })), []);
+    const after = writtenCounts.map(([, count], i): [string, number] => {
+      const goesOn = count !== undefined && Number.isSafeInteger(count + 2);
+      return [`d${i}`, goesOn ? count + 2 : 2];
+    });
+    assertEquals(await countsOf(store), Object.fromEntries(after.sort(([a], [b]) => a < b ? -1 : 1)));
+    const aside = await server.call("HGETALL", setAsideKey) as string[];
+    assertEquals(aside.length / 2, writtenCounts.length - 2);
+    assertEquals(aside[aside.indexOf("d3") + 1], "many");
+    assertEquals(aside[aside.indexOf("d2") + 1], `${2 ** 53 - 2}`);
+    assertEquals(named(`the value is kept in ${setAsideKey}`), writtenCounts.length - 2);
+    assertEquals((await store.fleetHistory(now)).seconds.at(-1)?.packets, 2 * writtenCounts.length);
+  } finally {
+    await store.close();
+  }
+});
+
+Deno.test("ForeignCounts names a hundred devices, each once, and then says that there are more", () => {
+  const warnings: string[] = [];
+  const foreign = new ForeignCounts("device_metrics", { warn: recordInto(warnings) });
+  for (let i = 0; i < 1000; i++) foreign.found(`d${i % 500}`, "x".repeat(1000));
+  assertEquals(warnings.length, 101);
+  assert(warnings.every(({ length }) => length < 400));
+});
+
+/** Fills in the properties as the log does. */
+function recordInto(lines: string[]) {
+  return (message: string, properties: Record<string, unknown> = {}) => {
+    lines.push(message.replace(/\{(\w+)\}/g, (_, name) => String(properties[name])));
+  };
+}
 
 Deno.test("A key of another type stops the whole batch before anything is written", async () => {
   await using server = await startRedis();
@@ -255,6 +333,52 @@ Deno.test("The fleet's history expires by itself, and an emptied Redis repeats n
   });
 });
 
+Deno.test("apply() notes that the store went back, also if no session of the batch shows it", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    await store.apply(batch(1, { devices: [delta("a", 1)] }));
+    await server.call("SET", lineageKey, "1700000000000 0");
+    assertEquals((await store.claimSession("idle", 5, now)).lost, 0);
+    await store.apply(batch(2, { devices: [delta("a", 1)] }));
+    assertEquals(await server.call("GET", lineageKey), "1700000000000 0");
+    await store.apply(batch(5, { devices: [delta("a", 1)] })); // number 4 is not there
+    assertMatch(String(await server.call("GET", lineageKey)), /^1700000000000 \d{13}$/);
+    assertEquals((await store.claimSession("gone", 5, now)).lost, 5);
+    assertEquals(await countsOf(store), { a: 3 });
+  });
+});
+
+Deno.test("What the version before has written is gone on with", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    // A version in milliseconds, an entry without one, a session with a small epoch, no lineage.
+    const entry = "struct.pack('>I2B', 1, 0) .. string.char(1) .. 'a'";
+    await server.call("EVAL", `redis.call('RPUSH', KEYS[1], ${entry})`, 1, changesKey);
+    await server.call("SET", versionKey, "1700000000001 37");
+    await server.call("HSET", countsKey, "a", 5);
+    await server.call("SET", sessionKey("s"), "3 5");
+    await server.call("SET", deliveredKey, "0");
+    const { version } = await store.changes();
+    assertEquals(version, 1700000000001);
+    assertEquals((await store.changes(version)).devices, new Map());
+    assertEquals((await store.changes(version - 1)).devices, "all");
+    assertEquals((await store.claimSession("unknown", 5, now)).lost, 0, "it may have expired");
+
+    const old = batch(1, { devices: [delta("a", 1)], sessions: [advance("s", 3, 5, 6)] });
+    assertEquals(await store.apply(old), []);
+    assertEquals((await store.changes(version)).devices, "all");
+    const later = await store.changes();
+    const { epoch, committed } = await store.claimSession("s", 6, now);
+    assertEquals([epoch > 1700000000000, committed], [true, 6]);
+    assertEquals(await store.apply(batch(2, { devices: [delta("b", 1)] })), []);
+    const { devices } = await store.changes(later.version);
+    assertEquals(devices === "all" || [...devices.keys()], ["b"]);
+    await store.markOffline(["a"], now + 1, now + 1);
+    assertEquals((await store.events(0, 5)).map(({ id }) => id), [1]);
+    assertEquals(await countsOf(store), { a: 6, b: 1 });
+  });
+});
+
 Deno.test("A device that HSCAN gives twice is given once", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
@@ -278,7 +402,7 @@ Deno.test("Neither the description nor an error shows a password or a payload", 
   await using server = await startRedis({ requirepass: "hush" });
   await withStore(server, async (store) => {
     assertEquals(store.description, `Redis at 127.0.0.1:${server.port}`);
-    await server.call("HSET", countsKey, "a", "many");
+    await server.call("HSET", recordsKey, "a", "many");
     const secret = batch(1, { devices: [delta("a", 1, 1, "secret payload")] });
     const error = await assertRejects(() => store.apply(secret), StoreError);
     const shown = Deno.inspect(error, { depth: 10, iterableLimit: 10_000, strAbbreviateSize: 10_000 });

@@ -7,6 +7,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { basename, dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
+import { MAX_STEP_MS } from "../src/store/expiry_clock.ts";
 import { openSqliteStore } from "../src/store/sqlite.ts";
 import { openSqliteThreads } from "../src/store/sqlite_threads.ts";
 import {
@@ -16,14 +17,16 @@ import {
   type Store,
   StoreError,
 } from "../src/store/store.ts";
-import { advance, batch, claimed, countsOf, delta, now } from "./batches.ts";
+import { advance, batch, countsOf, delta, now } from "./batches.ts";
 import { testStoreContract } from "./store_contract.ts";
 import { talkEveryHourThenEveryMinute } from "./store_monitor_contract.ts";
+import { until } from "./until.ts";
 
 testStoreContract("SQLite", async () => {
   const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
   return {
     open: () => openSqliteStore({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
+    snapshot: () => copyOf(`${dir}/data/tally.db`),
     [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
   };
 });
@@ -32,6 +35,7 @@ testStoreContract("SQLite in threads", async () => {
   const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
   return {
     open: () => openSqliteThreads({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
+    snapshot: () => copyOf(`${dir}/data/tally.db`),
     [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
   };
 });
@@ -72,13 +76,14 @@ Deno.test("In threads, closing leaves one file", () =>
 Deno.test("What was stored is there when the file is opened again", () =>
   withFile(async (path) => {
     await withStore(path, async (store) => {
-      const { epoch } = claimed(await store.claimSession("s", 0, now));
+      const { epoch } = await store.claimSession("s", 0, now);
       await store.apply(batch(1, { devices: [delta("a", 2)], sessions: [advance("s", epoch, 0, 2)] }));
       assertEquals(store.description, `SQLite file ${path}`);
     });
     await withStore(path, async (store) => {
       assertEquals(await countsOf(store), { a: 2 });
-      assertEquals(await store.claimSession("s", 2, now), { outcome: "claimed", epoch: 2, committed: 2 });
+      const { committed, lost } = await store.claimSession("s", 2, now);
+      assertEquals([committed, lost], [2, 0]);
       await store.apply(batch(1, { devices: [delta("a", 2)] }));
       assertEquals(await countsOf(store), { a: 2 });
     });
@@ -114,12 +119,12 @@ Deno.test("A file that cannot be opened or is no database is refused by name", (
 Deno.test("A file with tables of another version is refused", () =>
   withFile(async (path) => {
     const db = new DatabaseSync(path);
-    db.exec("PRAGMA user_version = 3");
+    db.exec("PRAGMA user_version = 4");
     db.close();
     await assertRejects(
       () => openSqliteStore({ path, ackAfter: { kind: "stored" } }),
       StoreError,
-      "it has schema version 3, this program knows 2",
+      "it has schema version 4, this program knows 3",
     );
   }));
 
@@ -151,7 +156,7 @@ Deno.test("A lock held by another process rejects writers, keeps no one waiting,
 Deno.test("A batch that fails in the middle leaves nothing behind", () =>
   withFile((path) =>
     withStore(path, async (store) => {
-      const { epoch } = claimed(await store.claimSession("s", 0, now));
+      const { epoch } = await store.claimSession("s", 0, now);
       const other = new DatabaseSync(path);
       other.exec(`CREATE TRIGGER full BEFORE INSERT ON devices WHEN new.device_id = 'z'
         BEGIN SELECT raise(ABORT, 'no room for z'); END`);
@@ -169,20 +174,31 @@ Deno.test("A batch that fails in the middle leaves nothing behind", () =>
 Deno.test("Sessions and producers unused for a week are forgotten and removed", () =>
   withFile((path) =>
     withStore(path, async (store) => {
-      claimed(await store.claimSession("idle", 5, now));
-      const { epoch } = claimed(await store.claimSession("used", 5, now));
+      await store.claimSession("idle", 5, now);
+      const { epoch } = await store.claimSession("used", 5, now);
       const late = now + SESSION_EXPIRY_MS - 1;
       const first = batch(1, { devices: [delta("a", 1)], sessions: [advance("used", epoch, 5, 6)] });
+      // The clock that rows expire by goes on in small steps.
+      let sequence = 0;
+      const passTo = async (untilMs: number) => {
+        for (let atMs = lastMs; atMs < untilMs; lastMs = atMs = Math.min(atMs + MAX_STEP_MS, untilMs)) {
+          await store.apply({ ...batch(++sequence, {}), producer: "q", receivedAtMs: atMs });
+        }
+      };
+      let lastMs = now;
+      await passTo(late);
       await store.apply({ ...first, receivedAtMs: late });
 
       const expired = batch(1, { sessions: [advance("idle", 1, 5, 6)] });
-      assertEquals(await store.apply({ ...expired, producer: "q", receivedAtMs: late + 1 }), ["idle"]);
+      assertEquals(await store.apply({ ...expired, producer: "r", receivedAtMs: late + 1 }), [
+        { session: "idle", kind: "reverted", committed: 5 },
+      ]);
       const anew = await store.claimSession("idle", 9, late + 1);
-      assertEquals(anew, { outcome: "claimed", epoch: 1, committed: 9 });
-      assertEquals(claimed(await store.claimSession("used", 0, late + 1)).committed, 6);
+      assertEquals(anew.committed, 9);
+      assertEquals((await store.claimSession("used", 0, late + 1)).committed, 6);
 
       const muchLater = late + PRODUCER_EXPIRY_MS + 10_000;
-      await store.apply({ ...batch(1, {}), producer: "q", receivedAtMs: muchLater });
+      await passTo(muchLater + MAX_STEP_MS);
       const other = new DatabaseSync(path);
       assertEquals(other.prepare("SELECT producer FROM producers").all().map((row) => row.producer), ["q"]);
       assertEquals(other.prepare("SELECT session FROM sessions").all(), []);
@@ -206,6 +222,78 @@ Deno.test("Histories are bounded, of each device and of the fleet", () =>
       other.close();
     })
   ));
+
+Deno.test("A count that is none is set aside and named once, in threads too", async () => {
+  for (const open of [openSqliteStore, openSqliteThreads]) {
+    await withFile(async (path) => {
+      const warnings: string[] = [];
+      const log = {
+        warn: (message: string, properties: Record<string, unknown>) =>
+          void warnings.push(message.replace(/\{(\w+)\}/g, (_, name) => String(properties[name]))),
+      };
+      const store = await open({ path, ackAfter: { kind: "stored" }, log });
+      try {
+        const devices = ["a", "b", "c"].map((id) => delta(id, 1));
+        await store.apply(batch(1, { devices }));
+        const other = new DatabaseSync(path);
+        other.exec("UPDATE devices SET count = -5 WHERE device_id = 'b'");
+        other.exec("UPDATE devices SET count = 9223372036854775807 WHERE device_id = 'c'");
+        for (let reading = 0; reading < 2; reading++) {
+          assertEquals(await countsOf(store), { a: 1 });
+          assertEquals((await store.summaries(["a", "b", "c"])).length, 1);
+          assertEquals(await store.device("c"), undefined);
+          assertEquals(await store.history("c", now), undefined);
+        }
+        const named = (part: string) => warnings.filter((warning) => warning.includes(part)).length;
+        assertEquals([named("holds -5 as the count of b"), named("holds 9223372036854775807 as")], [1, 1]);
+        assertEquals(await store.apply(batch(2, { devices })), []);
+        assertEquals(await countsOf(store), { a: 2, b: 1, c: 1 });
+        const kept = other.prepare("SELECT device_id, CAST(count AS TEXT) AS count FROM set_aside").all();
+        assertEquals(kept.map((row) => ({ ...row })), [
+          { device_id: "b", count: "-5" },
+          { device_id: "c", count: "9223372036854775807" },
+        ]);
+        await until(() => named("is kept in table set_aside") === 2, "they are named");
+        other.close();
+      } finally {
+        await store.close();
+      }
+    });
+  }
+});
+
+Deno.test("apply() notes that the file went back, also if no session of the batch shows it", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      await store.apply(batch(1, { devices: [delta("a", 1)] }));
+      const other = new DatabaseSync(path);
+      other.exec("UPDATE lineage SET since_ms = 0");
+      other.close();
+      assertEquals((await store.claimSession("idle", 5, now)).lost, 0);
+      await store.apply(batch(2, { devices: [delta("a", 1)] }));
+      assertEquals((await store.claimSession("idle too", 5, now)).lost, 0);
+      await store.apply(batch(5, { devices: [delta("a", 1)] })); // number 4 is not there
+      assertEquals((await store.claimSession("gone", 5, now)).lost, 5);
+      assertEquals(await countsOf(store), { a: 3 });
+    })
+  ));
+
+Deno.test("A file of the version before is given what it lacks, and keeps what it has", () =>
+  withFile(async (path) => {
+    await withStore(path, (store) => store.apply(batch(1, { devices: [delta("a", 1)] })).then(() => {}));
+    const before = new DatabaseSync(path);
+    before.exec("DROP TABLE lineage; DROP TABLE set_aside; PRAGMA user_version = 2");
+    before.exec("UPDATE changes SET version = 1");
+    before.close();
+    await withStore(path, async (store) => {
+      assertEquals(await countsOf(store), { a: 1 });
+      // It is not known how old the data is: the session may have expired.
+      assertEquals((await store.claimSession("s", 5, now)).lost, 0);
+      const { version } = await store.changes();
+      assertEquals(await store.apply(batch(2, { devices: [delta("a", 1)] })), []);
+      assertEquals((await store.changes(version)).devices, new Map([["a", undefined]]));
+    });
+  }));
 
 Deno.test("A store that is closed rejects", () =>
   withFile(async (path) => {
@@ -232,6 +320,15 @@ async function recorded(body: () => Promise<void>): Promise<string[]> {
     DatabaseSync.prototype.exec = exec;
   }
   return statements;
+}
+
+/** Copies a file that nobody has open, or notes that there is none; the function it resolves to puts that back. */
+async function copyOf(path: string): Promise<() => Promise<void>> {
+  const bytes = await Deno.readFile(path).catch(() => undefined);
+  return async () => {
+    if (bytes === undefined) await Deno.remove(path);
+    else await Deno.writeFile(path, bytes);
+  };
 }
 
 async function withFile(body: (path: string) => Promise<void>): Promise<void> {

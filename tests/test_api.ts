@@ -86,6 +86,13 @@ export async function addPackets(
     timestampMs: receivedAtMs,
     payload,
   }));
-  const batch = { producer: "test", sequence: ++sequence, receivedAtMs, devices, sessions: [] };
+  const batch = {
+    producer: "test",
+    sequence: ++sequence,
+    previous: sequence - 1,
+    receivedAtMs,
+    devices,
+    sessions: [],
+  };
   assertEquals(await store.apply(batch), []);
 }

@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import { Backoff } from "../backoff.ts";
+import type { StoreHealth } from "../clock.ts";
 import type { DescriptorReserve } from "../descriptors.ts";
 import { httpStatus, RequestError } from "../errors.ts";
 import { ProcessMonitor } from "../process_figures.ts";
@@ -18,6 +19,7 @@ import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
 import { AllowedHosts } from "./hosts.ts";
 import { HttpServer, servesConnections } from "./http_server.ts";
+import { Listening, TICK_INTERVAL_MS } from "./listening.ts";
 import { Live } from "./live.ts";
 import { Orders } from "./order.ts";
 import { PlainHttpServer } from "./plain_http_server.ts";
@@ -35,7 +37,10 @@ import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, type Webhook, WebhookFigur
 export const READ_TIMEOUT_MS = 60_000;
 
 /** What the api asks of the store. */
-export type ApiStore = Omit<Store, "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close">;
+export type ApiStore = Omit<
+  Store,
+  "status" | "trimFleetHistory" | "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close"
+>;
 
 /** What the api needs. */
 export interface ApiOptions extends Omit<HttpLimits, "answerTimeoutMs"> {
@@ -65,8 +70,12 @@ export interface ApiOptions extends Omit<HttpLimits, "answerTimeoutMs"> {
   readonly log: Logger;
   /** Milliseconds on a clock that never goes back; default `performance.now`. */
   readonly now?: () => number;
-  /** Unix milliseconds; default `Date.now`. */
+  /** Unix milliseconds, on the clock that stamps packets; default `Date.now`. */
   readonly unixNow?: () => number;
+  /** What to report of the store and the machine's clock; default nothing. */
+  readonly storeHealth?: () => StoreHealth;
+  /** Devices fall silent only while an ingest reports, also before the first one was seen; default false. */
+  readonly ingestRequired?: boolean;
   /** How old the devices may be that a reader gets; default {@linkcode MAX_AGE_MS}. */
   readonly maxAgeMs?: number;
   /** How long after a reader the devices are kept fresh for the next one; default {@linkcode WARM_FOR_MS}. */
@@ -106,7 +115,14 @@ function start(options: ApiOptions): RunningApi {
   const { now = () => performance.now(), unixNow = Date.now } = options;
   const { maxAgeMs = MAX_AGE_MS, warmForMs = WARM_FOR_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
   const { readTimeoutMs = READ_TIMEOUT_MS } = options;
-  const fleet = new Fleet({ store, now, unixNow, maxAgeMs, warmForMs, offlineAfterMs, log });
+  const { storeHealth = () => ({ clockAheadMs: 0, evictionPolicy: undefined }) } = options;
+  const listening = new Listening({
+    offlineAfterMs,
+    now,
+    unixNow,
+    ingestRequired: options.ingestRequired ?? false,
+  });
+  const fleet = new Fleet({ store, now, unixNow, maxAgeMs, warmForMs, offlineAfterMs, listening, log });
   const eventLog = new EventLog(store);
   const counters = new HttpCounters();
   const { maxConnections, notReady = () => undefined, logLinesDropped = () => 0 } = options;
@@ -115,6 +131,7 @@ function start(options: ApiOptions): RunningApi {
   const figures = new FleetFigures({
     fleet,
     store,
+    storeHealth,
     eventLog,
     ownFigures,
     webhook,
@@ -138,6 +155,7 @@ function start(options: ApiOptions): RunningApi {
     snapshots: new Snapshots({
       fleet,
       store,
+      storeHealth,
       now,
       unixNow,
       prometheusMaxDevices,
@@ -167,7 +185,17 @@ function start(options: ApiOptions): RunningApi {
 
   const watching = new AbortController();
   const { signal } = watching;
-  const watched = watchForSilence({ fleet, store, unixNow, offlineAfterMs, watchIntervalMs, log, signal });
+  const ticking = setInterval(() => listening.tick(), TICK_INTERVAL_MS);
+  const watched = watchForSilence({
+    fleet,
+    store,
+    listening,
+    unixNow,
+    offlineAfterMs,
+    watchIntervalMs,
+    log,
+    signal,
+  });
   const backoff = new Backoff({ firstMs: options.webhookRetryMs ?? FIRST_RETRY_MS, maxMs: MAX_RETRY_MS });
   const delivered = options.webhook && webhook && deliverEvents({
     ...options.webhook,
@@ -185,6 +213,7 @@ function start(options: ApiOptions): RunningApi {
       eventFeed.close();
       watching.abort();
       process.close();
+      clearInterval(ticking);
       const deadline = Promise.withResolvers<void>();
       const timer = setTimeout(deadline.resolve, graceMs);
       await Promise.race([server.idle(), deadline.promise]);

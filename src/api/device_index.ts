@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeviceSummary } from "../store/store.ts";
+import { CLOCK_AHEAD_MS, type DeviceSummary } from "../store/store.ts";
 import { DeviceIntervals, grown } from "./device_intervals.ts";
 import { SortedIds } from "./sorted_ids.ts";
 
@@ -72,7 +72,8 @@ export interface FleetTotals {
 
 /** Every device by a slot number that is its own until it is removed. */
 export class DeviceIndex {
-  readonly #offlineAfterMs: number;
+  readonly #silentBeforeMs: (nowMs: number) => number;
+  #cutoff: { readonly nowMs: number; readonly beforeMs: number } | undefined;
   readonly #slots = new Map<string, number>();
   readonly #freeSlots: number[] = [];
   /** By slot; undefined where no device is. */
@@ -99,9 +100,15 @@ export class DeviceIndex {
   /** Undefined when a device was added or removed since. */
   #sorted: SortedDevices | undefined;
 
-  /** `offlineAfterMs`: a device silent for longer is offline. */
-  constructor(offlineAfterMs: number) {
-    this.#offlineAfterMs = offlineAfterMs;
+  /**
+   * `offlineAfterMs`: a device silent for longer is offline; `silentBeforeMs`: one that was last seen before,
+   * where not all time counts.
+   */
+  constructor(
+    offlineAfterMs: number,
+    silentBeforeMs: (nowMs: number) => number = (nowMs) => nowMs - offlineAfterMs,
+  ) {
+    this.#silentBeforeMs = silentBeforeMs;
   }
 
   /** Devices known. */
@@ -126,7 +133,8 @@ export class DeviceIndex {
 
   /** Whether the device in `slot` was heard from within `offlineAfterMs`. */
   onlineAt(slot: number, nowMs: number): boolean {
-    return nowMs - this.#lastSeenMs[slot]! <= this.#offlineAfterMs;
+    if (this.#cutoff?.nowMs !== nowMs) this.#cutoff = { nowMs, beforeMs: this.#silentBeforeMs(nowMs) };
+    return this.#lastSeenMs[slot]! >= this.#cutoff!.beforeMs;
   }
 
   /** Packets per second of the device in `slot` over the last ten seconds, or what there is of them. */
@@ -211,20 +219,28 @@ export class DeviceIndex {
       this.#sortedIds.add(deviceId);
       this.#sorted = undefined;
       for (const packets of this.#packets) packets[slot] = 0;
+      this.#lastSeenMs[slot] = 0;
       this.#count[slot] = this.#completeSinceMs === undefined ? count : 0;
       this.#packetsEver += this.#count[slot]!;
       this.#firstSeenMs[slot] = -1;
     }
-    // Fewer than before: it was removed and came back.
-    const added = count >= this.#count[slot]! ? count - this.#count[slot]! : count;
+    // Fewer than before: it was removed and came back, unless it is the same device in a store that went back.
+    const isAnew = count < this.#count[slot]! && firstSeenMs !== this.#firstSeenMs[slot];
+    const added = isAnew ? count : Math.max(0, count - this.#count[slot]!);
     this.#packetsEver += added;
     const bucket = Math.min(Math.floor(lastSeenMs / BUCKET_MS), this.#bucket);
     if (bucket > this.#bucket - BUCKETS) this.#packets[bucket % BUCKETS]![slot]! += added;
-    if (firstSeenMs !== this.#firstSeenMs[slot]) this.#begin(slot, summary);
-    else if (lastSeenMs > this.#lastSeenMs[slot]!) this.#intervals.add(slot, lastSeenMs, added);
+    const seenBeforeMs = this.#lastSeenMs[slot]!;
+    let seenMs = lastSeenMs;
+    // Of a clock that was set back since: the store corrects it with the next packet, which may never come.
+    if (lastSeenMs > nowMs + CLOCK_AHEAD_MS) {
+      seenMs = added > 0 || seenBeforeMs === 0 ? nowMs : Math.min(seenBeforeMs, nowMs);
+    }
+    if (firstSeenMs !== this.#firstSeenMs[slot]) this.#begin(slot, count, firstSeenMs, seenMs);
+    else if (seenMs !== seenBeforeMs) this.#intervals.add(slot, seenMs, added);
     this.#count[slot] = count;
     this.#firstSeenMs[slot] = firstSeenMs;
-    this.#lastSeenMs[slot] = lastSeenMs;
+    this.#lastSeenMs[slot] = seenMs;
     this.#timestampMs[slot] = timestampMs;
     this.#storedOnline[slot] = online ? 1 : 0;
     this.#round[slot] = round;
@@ -253,7 +269,7 @@ export class DeviceIndex {
   }
 
   /** A device that is new to the index, or was removed and came back. */
-  #begin(slot: number, { count, firstSeenMs, lastSeenMs }: DeviceSummary): void {
+  #begin(slot: number, count: number, firstSeenMs: number, lastSeenMs: number): void {
     // 0 where only another program counted.
     const isOldest = firstSeenMs > 0 && firstSeenMs < (this.#oldestFirstSeenMs ?? Infinity);
     if (isOldest) this.#oldestFirstSeenMs = firstSeenMs;
@@ -271,7 +287,8 @@ export class DeviceIndex {
    */
   #rate(slot: number, nowMs: number, windowMs: number): number {
     this.#turnTo(nowMs);
-    const firstSeenMs = this.#firstSeenMs[slot]!;
+    // One that is ahead is of a clock that was set back since.
+    const firstSeenMs = this.#firstSeenMs[slot]! > nowMs + CLOCK_AHEAD_MS ? 0 : this.#firstSeenMs[slot]!;
     const knownSinceMs = Math.max(this.#completeSinceMs ?? nowMs, firstSeenMs);
     const fromMs = Math.max(nowMs - windowMs, knownSinceMs);
     let packets = this.#packets[this.#bucket % BUCKETS]![slot]!;
@@ -286,9 +303,14 @@ export class DeviceIndex {
     return Math.round(packets * 1_000_000 / Math.max(MIN_WINDOW_MS, nowMs - fromMs)) / 1_000;
   }
 
-  /** Makes the bucket of `nowMs` the one that is filling. A clock set back leaves it where it is. */
+  /** Makes the bucket of `nowMs` the one that is filling. After the clock was set back the rates begin anew. */
   #turnTo(nowMs: number): void {
     const bucket = Math.floor(nowMs / BUCKET_MS);
+    if (bucket < this.#bucket - 1) {
+      for (const packets of this.#packets) packets.fill(0);
+      this.#bucket = bucket;
+      if (this.#completeSinceMs !== undefined) this.#completeSinceMs = nowMs;
+    }
     if (bucket <= this.#bucket) return;
     for (let next = Math.max(this.#bucket + 1, bucket - BUCKETS + 1); next <= bucket; next++) {
       this.#packets[next % BUCKETS]!.fill(0);
@@ -311,5 +333,5 @@ export class DeviceIndex {
 
 /** Of all packets of a device, milliseconds a packet; 0: not known, as where another program counted. */
 function meanIntervalMs(count: number, firstSeenMs: number, lastSeenMs: number): number {
-  return count > 1 && firstSeenMs > 0 ? (lastSeenMs - firstSeenMs) / (count - 1) : 0;
+  return count > 1 && firstSeenMs > 0 ? Math.max(0, lastSeenMs - firstSeenMs) / (count - 1) : 0;
 }

@@ -37,6 +37,11 @@ export class DeviceIntervals {
   add(slot: number, lastSeenMs: number, added: number): void {
     const packets = this.#packets[slot]! + added;
     const spanMs = lastSeenMs - this.#fromMs[slot]!;
+    if (spanMs < 0) { // The clock was set back, or the store was put back.
+      this.#fromMs[slot] = lastSeenMs;
+      this.#packets[slot] = 0;
+      return;
+    }
     if (packets === 0 || spanMs < MIN_SPAN_MS) {
       this.#packets[slot] = packets;
       return;

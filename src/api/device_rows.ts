@@ -5,7 +5,7 @@
  */
 import { Buffer, isUtf8 } from "node:buffer";
 
-import type { PayloadPreview, Store } from "../store/store.ts";
+import { DEVICE_CLOCK_AHEAD_MS, type PayloadPreview, type Store } from "../store/store.ts";
 import type { DeviceView } from "./device_index.ts";
 import type { DeviceRow, PayloadRow } from "./schemas.ts";
 
@@ -34,8 +34,15 @@ export function deviceRow(view: DeviceView, payload: PayloadPreview): DeviceRow 
     first_seen_ms: view.firstSeenMs,
     last_seen_ms: view.lastSeenMs,
     timestamp_ms: view.timestampMs,
+    clock_ahead_ms: clockAheadMs(view),
     payload: payloadJson(payload),
   };
+}
+
+/** How far the device's clock was ahead when its packet came; 0 where that is no more than a minute. */
+function clockAheadMs({ timestampMs, lastSeenMs }: DeviceView): number {
+  const aheadMs = timestampMs - lastSeenMs;
+  return lastSeenMs > 0 && aheadMs > DEVICE_CLOCK_AHEAD_MS ? aheadMs : 0;
 }
 
 const noPayload: PayloadPreview = { bytes: new Uint8Array(), totalBytes: 0 };

@@ -11,6 +11,7 @@ import { type DeviceEvent, MAX_IDS_PER_CALL, type Store, StoreError } from "../s
 import type { EventLog } from "./event_log.ts";
 import { type EventStreams, formatEvent } from "./event_streams.ts";
 import type { Fleet } from "./fleet.ts";
+import type { Listening } from "./listening.ts";
 import type { EventRow } from "./schemas.ts";
 
 /** Silent devices, and new events, are looked for this often. */
@@ -30,7 +31,9 @@ export interface SilenceWatchOptions {
   /** Has the devices. */
   readonly fleet: Fleet;
   /** Where they are marked offline. */
-  readonly store: Pick<Store, "markOffline">;
+  readonly store: Pick<Store, "markOffline" | "instances">;
+  /** Which time counts. */
+  readonly listening: Listening;
   /** Unix milliseconds. */
   readonly unixNow: () => number;
   /** A device silent for longer is offline. */
@@ -45,18 +48,22 @@ export interface SilenceWatchOptions {
 
 /**
  * Marks devices offline that have fallen silent, until `signal` is aborted. The store writes the event, once
- * for any number of apis that ask. While the store was not to be reached nothing could be heard of a device,
- * so nobody is called silent until it has been reachable for `offlineAfterMs`.
+ * for any number of apis that ask. Only time in which Tally listened counts, see {@linkcode Listening}; and no
+ * device is marked until the store has been readable for `offlineAfterMs`.
  */
 export async function watchForSilence(options: SilenceWatchOptions): Promise<void> {
-  const { fleet, store, unixNow, offlineAfterMs, watchIntervalMs, log, signal } = options;
+  const { fleet, store, listening, unixNow, offlineAfterMs, watchIntervalMs, log, signal } = options;
   while (!signal.aborted) {
     try {
-      await fleet.caughtUp();
+      const [instances] = await Promise.all([store.instances(unixNow()), fleet.caughtUp()]);
+      if (instances.length > 0) {
+        listening.reported(Math.max(...instances.map(({ reportedMs }) => reportedMs)));
+      }
       const nowMs = unixNow();
       const silent = fleet.readableForMs >= offlineAfterMs ? fleet.index.fallenSilent(nowMs) : [];
+      const silentBeforeMs = listening.silentBeforeMs(nowMs);
       for (let start = 0; start < silent.length && !signal.aborted; start += MAX_IDS_PER_CALL) {
-        await store.markOffline(silent.slice(start, start + MAX_IDS_PER_CALL), nowMs - offlineAfterMs, nowMs);
+        await store.markOffline(silent.slice(start, start + MAX_IDS_PER_CALL), silentBeforeMs, nowMs);
       }
     } catch (error) {
       // Of a store that cannot be reached the fleet has told already.

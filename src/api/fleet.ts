@@ -8,6 +8,7 @@ import type { Logger } from "@logtape/logtape";
 
 import { type DeviceSummary, MAX_IDS_PER_CALL, type Store } from "../store/store.ts";
 import { DeviceIndex } from "./device_index.ts";
+import type { Listening } from "./listening.ts";
 
 /** No reader is given what was read from the store earlier than this before it asked. */
 export const MAX_AGE_MS = 250;
@@ -51,6 +52,8 @@ export interface FleetOptions {
   readonly warmForMs: number;
   /** A device silent for longer is offline. */
   readonly offlineAfterMs: number;
+  /** Which time counts for that; default all. */
+  readonly listening?: Listening;
   /** Told when reading begins to fail and when it succeeds again. */
   readonly log: Logger;
 }
@@ -77,7 +80,11 @@ export class Fleet {
   /** Reads nothing yet. */
   constructor(options: FleetOptions) {
     this.#options = options;
-    this.index = new DeviceIndex(options.offlineAfterMs);
+    const { listening } = options;
+    this.index = new DeviceIndex(
+      options.offlineAfterMs,
+      listening && ((nowMs) => listening.silentBeforeMs(nowMs)),
+    );
   }
 
   /** When the latest reading began, on the clock that never goes back. */

@@ -3,7 +3,14 @@
  *
  * @module
  */
-import type { FleetHistory, InstanceReport, Period, Store } from "../store/store.ts";
+import type { StoreHealth } from "../clock.ts";
+import {
+  CLOCK_AHEAD_MS,
+  type FleetHistory,
+  type InstanceReport,
+  type Period,
+  type Store,
+} from "../store/store.ts";
 import type { EventLog } from "./event_log.ts";
 import type { Fleet } from "./fleet.ts";
 import type { ApiRow, FleetAnswer, InstanceRow, PeriodRow, WebhookRow } from "./schemas.ts";
@@ -32,6 +39,8 @@ export interface FleetFiguresOptions {
   readonly fleet: Fleet;
   /** Has the rest. */
   readonly store: Pick<Store, "description" | "fleetHistory" | "instances">;
+  /** What to report of the store and the clock. */
+  readonly storeHealth: () => StoreHealth;
   /** Has the events. */
   readonly eventLog: EventLog;
   /** This process's own figures. */
@@ -67,24 +76,32 @@ export class FleetFigures {
 
   /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
   async current(): Promise<FleetAnswer> {
-    const { fleet, store, ownFigures, unixNow, offlineAfterMs, webhook } = this.#options;
+    const { fleet, store, storeHealth, ownFigures, unixNow, offlineAfterMs, webhook } = this.#options;
     const [{ history, untilMs, instances, lastEventId }] = await Promise.all([
       this.#readRest(),
       fleet.fresh(),
     ]);
     const nowMs = unixNow();
+    const { clockAheadMs, evictionPolicy } = storeHealth();
     const { devices, online, count, firstSeenMs = nowMs } = fleet.index.totals(nowMs);
+    // One that is ahead is of a clock that was set back since.
+    const knownSinceMs = firstSeenMs > nowMs + CLOCK_AHEAD_MS ? 0 : firstSeenMs;
     return {
       now_ms: nowMs,
       devices,
       online,
       offline: devices - online,
       count,
-      rate_10s: rateOver(history.seconds, 10, firstSeenMs),
-      rate_1m: rateOver(history.seconds, 60, firstSeenMs),
+      rate_10s: rateOver(history.seconds, 10, knownSinceMs),
+      rate_1m: rateOver(history.seconds, 60, knownSinceMs),
       offline_after_ms: offlineAfterMs,
       last_event_id: lastEventId,
-      store: { description: store.description, ok: true },
+      store: {
+        description: store.description,
+        ok: true,
+        eviction_policy: evictionPolicy ?? null,
+        clock_ahead_ms: clockAheadMs,
+      },
       webhook: webhook === undefined ? null : webhookJson(webhook),
       instances: instances.map(instanceJson),
       api: apiJson(ownFigures()),
@@ -164,6 +181,8 @@ function instanceJson(report: InstanceReport): InstanceRow {
     stored: report.stored,
     duplicates: report.duplicates,
     fenced: report.fenced,
+    sessions_reverted: report.sessionsReverted,
+    packets_lost: report.packetsLost,
     rejected: { ...report.rejected },
     queue_full: report.queueFull,
     failed_flushes: report.failedFlushes,
@@ -172,6 +191,7 @@ function instanceJson(report: InstanceReport): InstanceRow {
     calls_refused: report.callsRefused,
     streams_reset: report.streamsReset,
     log_lines_dropped: report.logLinesDropped,
+    clock_ahead_ms: report.clockAheadMs,
     fast_path: report.fastPath,
     ingest_address: report.ingestAddress,
   };

@@ -4,6 +4,7 @@
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  * @module
  */
+import type { StoreHealth } from "../clock.ts";
 import { RejectReason } from "../ingest/reject_reason.ts";
 import type { ProcessFigures } from "../process_figures.ts";
 import type { InstanceReport } from "../store/store.ts";
@@ -24,6 +25,8 @@ export interface PrometheusContents {
   readonly prometheusMaxDevices: number;
   /** The ingest processes at work. */
   readonly instances: readonly InstanceReport[];
+  /** What is reported of the store and the clock. */
+  readonly storeHealth: StoreHealth;
 }
 
 /** Figures of the api's own process. */
@@ -34,7 +37,7 @@ export interface ApiProcess extends ProcessFigures {
 
 /** The metrics that come from the store, piece by piece; {@linkcode formatProcess} has the rest. */
 export function* formatPrometheus(contents: PrometheusContents): Generator<string> {
-  const { devices, online, prometheusMaxDevices, instances } = contents;
+  const { devices, online, prometheusMaxDevices, instances, storeHealth } = contents;
   const shown = Math.min(devices.ids.length, prometheusMaxDevices);
   yield family("tally_device_packets_total", "counter", "Packets stored, by device.");
   const labels = devices.ids.slice(0, shown).map((id) => `{device_id="${escapeLabelValue(id)}"}`);
@@ -60,6 +63,7 @@ export function* formatPrometheus(contents: PrometheusContents): Generator<strin
     "Devices without series of their own, for there are too many.",
     [["", devices.ids.length - shown]],
   );
+  yield* formatStoreHealth(storeHealth);
   yield* formatInstances(instances);
 }
 
@@ -87,6 +91,19 @@ export function escapeLabelValue(value: string): string {
   return value.replace(/[\\"\n]/g, (character) => character === "\n" ? "\\n" : `\\${character}`);
 }
 
+function* formatStoreHealth({ evictionPolicy, clockAheadMs }: StoreHealth): Generator<string> {
+  const policy = evictionPolicy === undefined ? "noeviction" : escapeLabelValue(evictionPolicy);
+  yield metric(
+    "tally_store_may_evict",
+    "gauge",
+    "1 if the store evicts counts when its memory is full, else 0.",
+    [[`policy="${policy}"`, evictionPolicy === undefined ? 0 : 1]],
+  );
+  yield metric("tally_clock_ahead_seconds", "gauge", "How far the api's clock is ahead of the store's.", [
+    ["", clockAheadMs / 1_000],
+  ]);
+}
+
 type Kind = "counter" | "gauge";
 
 const EVENT_LOOP_LAG = "Greatest delay of a timer during the last minute.";
@@ -97,7 +114,24 @@ const instanceFamilies: readonly (readonly [string, Kind, string, (report: Insta
   ["packets_received_total", "counter", "Packets read from streams.", (report) => report.received],
   ["packets_stored_total", "counter", "Packets counted by the store.", (report) => report.stored],
   ["packets_duplicate_total", "counter", "Packets their session had already.", (report) => report.duplicates],
-  ["packets_fenced_total", "counter", "Packets left to a newer stream.", (report) => report.fenced],
+  [
+    "packets_fenced_total",
+    "counter",
+    "Packets left to the next stream of their session.",
+    (report) => report.fenced,
+  ],
+  [
+    "sessions_reverted_total",
+    "counter",
+    "Times the store was found to hold less of a session than before.",
+    (report) => report.sessionsReverted,
+  ],
+  [
+    "packets_lost_total",
+    "counter",
+    "Acknowledged packets that the store did not hold any more.",
+    (report) => report.packetsLost,
+  ],
   ["queue_packets", "gauge", "Packets waiting for the store.", (report) => report.queuePackets],
   ["queue_max_packets", "gauge", "Packets that may wait for the store.", (report) => report.queueMaxPackets],
   [
@@ -152,6 +186,12 @@ const instanceFamilies: readonly (readonly [string, Kind, string, (report: Insta
     (report) => report.logLinesDropped,
   ],
   ["fast_path", "gauge", "1 where the fast path serves, else 0.", (report) => report.fastPath ? 1 : 0],
+  [
+    "clock_ahead_seconds",
+    "gauge",
+    "How far its clock is ahead of the store's.",
+    (report) => report.clockAheadMs / 1_000,
+  ],
   ["start_time_seconds", "gauge", "When it started, Unix time.", (report) => report.startedMs / 1_000],
   ["cpu_seconds_total", "counter", CPU_SECONDS, (report) => report.cpuSeconds],
   ["resident_memory_bytes", "gauge", "Memory in use.", (report) => report.residentBytes],

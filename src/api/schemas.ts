@@ -26,8 +26,10 @@ export interface DeviceRow {
   readonly first_seen_ms: number;
   /** Server time of its latest packet. */
   readonly last_seen_ms: number;
-  /** Greatest timestamp the device gave. */
+  /** Greatest timestamp the device gave; one more than a minute ahead of its arrival gives way to any later packet. */
   readonly timestamp_ms: number;
+  /** How far that is ahead of the arrival, where it is more than a minute; else 0: the device's clock is off. */
+  readonly clock_ahead_ms: number;
   /** What came with that timestamp. */
   readonly payload: PayloadRow;
 }
@@ -135,7 +137,14 @@ export interface Figures {
   /** Of `/events`, a second old at most; 0: there is none. */
   readonly last_event_id: number;
   /** Which store it is, and whether it answers. */
-  readonly store: { readonly description: string; readonly ok: boolean };
+  readonly store: {
+    readonly description: string;
+    readonly ok: boolean;
+    /** What it evicts when its memory is full: counts would be lost; null if nothing. */
+    readonly eviction_policy: string | null;
+    /** How far the api's machine is ahead of the store's clock, in whole seconds; negative: behind. */
+    readonly clock_ahead_ms: number;
+  };
   /** What this api process has delivered to `ALERT_WEBHOOK_URL`; null: it is not set. */
   readonly webhook: WebhookRow | null;
   /** The ingest processes at work. */
@@ -219,7 +228,16 @@ export const Device: z.ZodType<DeviceRow> = z.object({
   }),
   first_seen_ms: unixMs,
   last_seen_ms: unixMs,
-  timestamp_ms: unixMs.openapi({ description: "Greatest timestamp the device gave, Unix milliseconds" }),
+  timestamp_ms: unixMs.openapi({
+    description:
+      "Greatest timestamp the device gave, Unix milliseconds; one more than a minute ahead of its " +
+      "arrival gives way to any later packet",
+  }),
+  clock_ahead_ms: count.openapi({
+    description:
+      "How far timestamp_ms is ahead of the packet's arrival, where it is more than a minute: the " +
+      "device's clock is off; else 0",
+  }),
   payload: z.object({
     bytes: count.openapi({ description: "Length of the whole payload" }),
     text: z.string().nullable().openapi({ description: "The payload, where it is valid UTF-8" }),
@@ -267,6 +285,10 @@ export const DeviceHistories: z.ZodType<HistoriesPage> = z.object({
   ).openapi({ description: "In the order of the request; without devices that are not known" }),
 }).openapi("DeviceHistories");
 
+const clockAhead = z.int().openapi({
+  description: "How far the clock of its machine is ahead of the store's, in whole seconds; negative: behind",
+});
+
 /** An ingest process. */
 const Instance = z.object({
   instance: z.string(),
@@ -293,7 +315,14 @@ const Instance = z.object({
   received: count,
   stored: count,
   duplicates: count,
-  fenced: count,
+  fenced: count.openapi({ description: "Packets left to the next stream of their session" }),
+  sessions_reverted: count.openapi({
+    description:
+      "Times the store was found to hold less of a session than before: it was emptied or put back",
+  }),
+  packets_lost: count.openapi({
+    description: "Acknowledged packets the store did not hold any more when their session was claimed",
+  }),
   rejected: z.record(z.string(), count).openapi({ description: "By the name of the reason" }),
   queue_full: count.openapi({ description: "Times a stream had to wait because the queue was full" }),
   failed_flushes: count.openapi({ description: "Times the store did not take a batch, tried again since" }),
@@ -306,6 +335,7 @@ const Instance = z.object({
   calls_refused: count.openapi({ description: "Calls refused for bounds of their connection" }),
   streams_reset: count.openapi({ description: "Streams reset for what the device sent on them" }),
   log_lines_dropped: count.openapi({ description: "Log lines dropped because their reader was too slow" }),
+  clock_ahead_ms: clockAhead,
   fast_path: z.boolean(),
   ingest_address: z.string(),
 }).openapi("Instance");
@@ -335,7 +365,14 @@ const figures = z.object({
   last_event_id: count.openapi({
     description: "Newest of /events; when it changes, there are new ones. 0: none",
   }),
-  store: z.object({ description: z.string(), ok: z.boolean() }),
+  store: z.object({
+    description: z.string(),
+    ok: z.boolean(),
+    eviction_policy: z.string().nullable().openapi({
+      description: "What it evicts when its memory is full, so that counts may be lost; null: nothing",
+    }),
+    clock_ahead_ms: clockAhead,
+  }),
   webhook: z.object({
     delivered: count.openapi({ description: "Events its receiver has accepted" }),
     set_aside: count.openapi({ description: "Events its receiver has refused for good" }),

@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { createGzip } from "node:zlib";
 
+import type { StoreHealth } from "../clock.ts";
 import type { InstanceReport, Store } from "../store/store.ts";
 import type { DeviceCounts } from "./device_index.ts";
 import type { Fleet } from "./fleet.ts";
@@ -53,6 +54,8 @@ export interface SnapshotContents {
   readonly online: number;
   /** Devices with series of their own in the Prometheus form, at most. */
   readonly prometheusMaxDevices: number;
+  /** What was known of the store and the clock. */
+  readonly storeHealth: StoreHealth;
   /** Asked when the Prometheus form is. */
   readonly instances: () => Promise<readonly InstanceReport[]>;
   /** Likewise. */
@@ -117,6 +120,8 @@ export interface SnapshotsOptions {
   readonly store: Pick<Store, "instances">;
   /** See {@linkcode SnapshotContents}. */
   readonly ownFigures: () => OwnFigures;
+  /** What to report of the store and the clock. */
+  readonly storeHealth: () => StoreHealth;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
   /** Unix milliseconds. */
@@ -139,7 +144,8 @@ export class Snapshots {
 
   /** As fresh as {@linkcode Fleet.fresh} says. Rejects as the store does; an older one is never given instead. */
   async current(): Promise<Snapshot> {
-    const { fleet, store, now, unixNow, prometheusMaxDevices, process, ownFigures } = this.#options;
+    const { fleet, store, storeHealth, now, unixNow, prometheusMaxDevices, process, ownFigures } =
+      this.#options;
     await fleet.fresh();
     const latest = this.#latest;
     if (latest !== undefined) {
@@ -151,6 +157,7 @@ export class Snapshots {
       devices: fleet.index.counts(),
       online: fleet.index.totals(unixNow()).online,
       prometheusMaxDevices,
+      storeHealth: storeHealth(),
       instances: () => store.instances(unixNow()),
       process,
       ownFigures,

@@ -17,8 +17,12 @@ export class IngestCounters {
   duplicates = 0;
   /** Packets refused, by reason. */
   readonly rejected = new Map<RejectReason, number>(allReasons.map((reason) => [reason, 0]));
-  /** Packets left out because a newer stream of their session sends them again. */
+  /** Packets left out because their session's next stream sends them again. */
   fenced = 0;
+  /** Times the store was found to hold less of a session than it had acknowledged or stored. */
+  sessionsReverted = 0;
+  /** Acknowledged packets that the store did not hold any more when their session was claimed. */
+  packetsLost = 0;
   /** Streams opened. */
   streams = 0;
   /** Of them, those that `fast_path.ts` serves. */

@@ -16,6 +16,7 @@ import { DeviceTable } from "./devices.ts";
 import { PacketQueue } from "./queue.ts";
 import { RejectReason } from "./reject_reason.ts";
 import { startReporting } from "./report.ts";
+import { Reverts } from "./reverts.ts";
 import { TelemetryServer } from "./server.ts";
 import type { DeviceStream, Ingest } from "./stream.ts";
 import { Writer } from "./writer.ts";
@@ -68,6 +69,8 @@ export interface IngestOptions {
   readonly log: Logger;
   /** Server time, Unix milliseconds. */
   readonly now: () => number;
+  /** How far the machine's clock is ahead of {@linkcode now}, for the api to show; default not at all. */
+  readonly clockAheadMs?: () => number;
 }
 
 /** A running ingest role. */
@@ -130,6 +133,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     queue,
     store,
     counters,
+    reverts: new Reverts(counters, log),
     now: oncePerTurn(now),
     devices: new DeviceTable(MAX_INTERNED_DEVICES),
     streams: new Set<DeviceStream>(),
@@ -146,7 +150,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const finished = writer.run();
   const stopWatching = watchStore(store, writer, () => {
     const { failingSinceMs } = writer;
-    const storeServes = failingSinceMs === undefined || now() - failingSinceMs < options.storeGraceMs;
+    const storeServes = failingSinceMs === undefined ||
+      performance.now() - failingSinceMs < options.storeGraceMs;
     server.setServing(!ingest.draining && server.accepting && storeServes);
   });
 
@@ -176,6 +181,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       stored: counters.stored,
       duplicates: counters.duplicates,
       fenced: counters.fenced,
+      sessionsReverted: counters.sessionsReverted,
+      packetsLost: counters.packetsLost,
       rejected: Object.fromEntries(
         [...counters.rejected].filter(([, packets]) => packets > 0)
           .map(([reason, packets]) => [RejectReason[reason], packets]),
@@ -187,6 +194,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       callsRefused: counters.http2.callsRefused,
       streamsReset: counters.http2.streamsReset,
       logLinesDropped: options.logLinesDropped?.() ?? 0,
+      clockAheadMs: options.clockAheadMs?.() ?? 0,
     }),
   });
 
@@ -211,6 +219,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     await server.closed();
     clearTimeout(deadline);
     process.close();
+    ingest.reverts.close();
     await Promise.all([stopWatching(), stopReporting()]);
     return inTime;
   }

@@ -12,7 +12,13 @@
  *
  * @module
  */
-import type { Batch as StoreBatch, DeviceDelta, SessionAdvance } from "../store/store.ts";
+import {
+  type Batch as StoreBatch,
+  DEVICE_CLOCK_AHEAD_MS,
+  type DeviceDelta,
+  type FencedSession,
+  type SessionAdvance,
+} from "../store/store.ts";
 import type { Device } from "./devices.ts";
 import type { RejectReason } from "./reject_reason.ts";
 
@@ -39,10 +45,13 @@ export class Delta implements DeviceDelta {
     return this.#bytes.subarray(this.#start, this.#end);
   }
 
-  /** Counts one packet, whose payload is `bytes[start, end)`; `bytes` must not change any more. */
-  add(timestampMs: number, bytes: Uint8Array, start: number, end: number): void {
+  /**
+   * Counts one packet, whose payload is `bytes[start, end)`; `bytes` must not change any more. A timestamp after
+   * `latestMs` is wrong, and any packet after it replaces it.
+   */
+  add(timestampMs: number, bytes: Uint8Array, start: number, end: number, latestMs = Infinity): void {
     this.packets++;
-    if (timestampMs >= this.timestampMs) {
+    if (timestampMs >= this.timestampMs || this.timestampMs > latestMs) {
       this.timestampMs = timestampMs;
       this.#bytes = bytes;
       this.#start = start;
@@ -51,9 +60,9 @@ export class Delta implements DeviceDelta {
   }
 
   /** Counts what another group of the same batch collected for the same device, later than this. */
-  merge(later: Delta): void {
+  merge(later: Delta, latestMs = Infinity): void {
     this.packets += later.packets;
-    if (later.timestampMs >= this.timestampMs) {
+    if (later.timestampMs >= this.timestampMs || this.timestampMs > latestMs) {
       this.timestampMs = later.timestampMs;
       this.#bytes = later.#bytes;
       this.#start = later.#start;
@@ -98,7 +107,7 @@ export class Section {
   rejections: Map<RejectReason, number> | undefined;
   /** End, in the stream's session, of what this section settles; `from` is its beginning. */
   to: number;
-  /** A newer stream of the session took over: nothing of this section may be stored. */
+  /** See {@linkcode SectionOwner.fence}: nothing of this section may be stored. */
   fenced = false;
 
   /** An empty section that begins at `from`. */
@@ -121,8 +130,8 @@ export interface SectionOwner {
   settle(section: Section): void;
   /** The section was fenced and is not stored. */
   leaveOut(section: Section): void;
-  /** The session belongs to a newer stream now. */
-  fence(): void;
+  /** The session belongs to a newer stream now; or the store went back, and `found` is what it holds. */
+  fence(found?: FencedSession): void;
 }
 
 /** Packets on their way to the store. */
@@ -158,7 +167,7 @@ export class PacketBatch {
   }
 
   /** What the store shall apply, without the fenced sections; undefined when that is nothing. */
-  toStore(producer: string, sequence: number, receivedAtMs: number): StoreBatch | undefined {
+  toStore(about: Omit<StoreBatch, "devices" | "sessions">): StoreBatch | undefined {
     const sessions: SessionAdvance[] = [];
     const groups = new Set<Group>();
     for (const { owner: { claim }, fenced, group, from, to } of this.sections) {
@@ -168,13 +177,13 @@ export class PacketBatch {
         sessions.push({ session: claim.session, epoch: claim.epoch, from, to });
       }
     }
-    const devices = mergedDeltas([...groups]);
+    const devices = mergedDeltas([...groups], about.receivedAtMs + DEVICE_CLOCK_AHEAD_MS);
     if (devices.length === 0 && sessions.length === 0) return undefined;
-    return { producer, sequence, receivedAtMs, devices, sessions };
+    return { ...about, devices, sessions };
   }
 }
 
-function mergedDeltas(groups: readonly Group[]): DeviceDelta[] {
+function mergedDeltas(groups: readonly Group[], latestMs: number): DeviceDelta[] {
   if (groups.length === 1) return [...groups[0]!.deltas.values()];
   const merged = new Map<Device, Delta>();
   for (const group of groups) {
@@ -185,7 +194,7 @@ function mergedDeltas(groups: readonly Group[]): DeviceDelta[] {
         const copy = new Delta(device, group);
         copy.merge(delta);
         merged.set(device, copy);
-      } else earlier.merge(delta);
+      } else earlier.merge(delta, latestMs);
     }
   }
   return [...merged.values()];

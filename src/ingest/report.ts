@@ -32,12 +32,13 @@ export function startReporting({ store, report, log }: ReportingOptions): () => 
   const done = run();
 
   async function run(): Promise<void> {
-    let { reportedMs, stored } = before;
+    let { stored } = before, reportedMs = performance.now();
     while (!stop.signal.aborted) {
       const figures = report();
-      const elapsedMs = figures.reportedMs - reportedMs;
+      const elapsedMs = performance.now() - reportedMs;
       const rate = elapsedMs > 0 ? (figures.stored - stored) * 1000 / elapsedMs : 0;
-      ({ reportedMs, stored } = figures);
+      reportedMs += elapsedMs;
+      ({ stored } = figures);
       await store.reportInstance({ ...figures, rate }).catch(refused);
       await pause(REPORT_INTERVAL_MS, undefined, { signal: stop.signal }).catch(() => {}); // aborted
     }

@@ -5,13 +5,14 @@
  * @module
  */
 import { RequestError } from "../errors.ts";
-import type { Store } from "../store/store.ts";
+import { DEVICE_CLOCK_AHEAD_MS, type FencedSession, type Store } from "../store/store.ts";
 import { type Ack, OFFSET_KEY, SESSION_KEY } from "../telemetry_proto.ts";
 import type { IngestCounters } from "./counters.ts";
 import type { DeviceTable } from "./devices.ts";
 import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
 import type { PacketQueue, Section, SectionOwner } from "./queue.ts";
 import { RejectReason } from "./reject_reason.ts";
+import type { Reverts } from "./reverts.ts";
 
 /** The way back to the device; one implementation per path. Calls after the end are ignored. */
 export interface StreamCall {
@@ -61,6 +62,8 @@ export interface Ingest {
   readonly devices: DeviceTable;
   /** What was done so far. */
   readonly counters: IngestCounters;
+  /** Counts and logs sessions of which the store holds less than before. */
+  readonly reverts: Reverts;
   /** Every open stream. */
   readonly streams: Set<DeviceStream>;
   /** The stream that owns each session, as far as this process knows. */
@@ -146,22 +149,19 @@ export class DeviceStream implements SectionOwner {
     const { store, sessions, now } = this.ingest;
     try {
       const claim = await store.claimSession(session, this.head.offset, now());
+      const { epoch, committed, lost } = claim;
+      if (lost > 0) this.ingest.reverts.found(session, committed, committed - lost, lost);
       if (this.#state === "closed") return;
-      this.#committed = claim.committed;
-      if (claim.outcome === "gap") {
-        throw new RequestError(
-          "FAILED_PRECONDITION",
-          `${OFFSET_KEY} is ${this.head.offset}, but ${claim.committed} packets of the session are stored: ` +
-            `send from packet ${claim.committed} on, or start a new session`,
-        );
-      }
-      this.claim = { session, epoch: claim.epoch };
-      this.#fresh = claim.committed;
       const other = sessions.get(session);
-      if (other?.claim !== undefined && other.claim.epoch > claim.epoch) return this.fence();
+      // Only if the store's clock went back together with its data, or the answers came in another order.
+      if (other?.claim !== undefined && other.claim.epoch > epoch) {
+        throw new RequestError("UNAVAILABLE", "a stream of this session has a later claim: connect again");
+      }
+      this.claim = { session, epoch };
+      this.#fresh = this.#committed = committed;
       sessions.set(session, this);
       other?.fence();
-      this.call.sendHeaders(claim.committed);
+      this.call.sendHeaders(committed);
     } catch (error) {
       this.fail(error);
     }
@@ -214,14 +214,17 @@ export class DeviceStream implements SectionOwner {
   }
 
   /** See {@linkcode SectionOwner}. */
-  fence(): void {
+  fence(found?: FencedSession): void {
     if (this.#section !== undefined && this.#sectionTail === this.ingest.queue.tail) {
       this.#section.fenced = true;
     }
-    this.#error = new RequestError(
-      "ABORTED",
-      "a newer stream of this session took over: stop this one, or use a session of its own",
-    );
+    if (found?.kind === "reverted") this.#goBack(found);
+    else {
+      this.#error = new RequestError(
+        "ABORTED",
+        "a newer stream of this session took over: stop this one, or use a session of its own",
+      );
+    }
     this.#endCall();
   }
 
@@ -282,7 +285,9 @@ export class DeviceStream implements SectionOwner {
     const device = ingest.devices.intern(bytes, packet.deviceIdStart, packet.deviceIdEnd);
     if (typeof device === "number") return section.reject(device);
     section.stored++;
-    section.group.delta(device).add(timestampMs, bytes, packet.payloadStart, packet.payloadEnd);
+    const { payloadStart, payloadEnd } = packet;
+    const latestMs = now + DEVICE_CLOCK_AHEAD_MS;
+    section.group.delta(device).add(timestampMs, bytes, payloadStart, payloadEnd, latestMs);
   }
 
   #openSection(index: number): Section {
@@ -313,6 +318,18 @@ export class DeviceStream implements SectionOwner {
       committed: this.#committed,
       rejections: Array.from(this.#rejections, ([reason, packets]) => ({ reason, packets })),
     };
+  }
+
+  /** The device goes on from what the store holds, in another call: packets from there on are not counted. */
+  #goBack({ session, committed }: FencedSession): void {
+    const before = this.#committed;
+    if (committed < before) this.ingest.reverts.found(session, before, committed, 0);
+    this.#error = new RequestError(
+      "UNAVAILABLE",
+      `the store went back: it holds ${committed} packets of this session and held ${before}: connect again`,
+    );
+    this.#committed = committed;
+    this.#news = false; // What it would acknowledge may be gone.
   }
 
   #finish(): void {

@@ -6,7 +6,14 @@
 import type { Logger } from "@logtape/logtape";
 
 import { Backoff } from "../backoff.ts";
-import { type Batch as StoreBatch, type FencedSessions, type Store, StoreError } from "../store/store.ts";
+import {
+  type Batch as StoreBatch,
+  type FencedSession,
+  type FencedSessions,
+  PRODUCER_EXPIRY_MS,
+  type Store,
+  StoreError,
+} from "../store/store.ts";
 import type { IngestCounters } from "./counters.ts";
 import type { PacketBatch, PacketQueue } from "./queue.ts";
 
@@ -37,11 +44,14 @@ export function retryBackoff(): Backoff {
 
 /** The only one who writes to the store for this process. */
 export class Writer {
-  /** When the store began to fail, if it does not work now. */
+  /** When the store began to fail, on `performance.now`'s clock, if it does not work now. */
   failingSinceMs: number | undefined;
   #retrying = false;
   #sequence = 0;
   readonly #backoff: Backoff;
+  /** Of the batch applied last, and when its packets were received. */
+  #applied = 0;
+  #appliedAtMs = 0;
 
   /** A writer that does nothing until {@linkcode run}. */
   constructor(readonly options: WriterOptions) {
@@ -55,12 +65,19 @@ export class Writer {
       this.#sequence++;
       const receivedAtMs = now();
       for (;;) {
-        const toStore = batch.toStore(producer, this.#sequence, receivedAtMs);
+        const sequence = this.#sequence;
+        const isRecent = Math.abs(receivedAtMs - this.#appliedAtMs) < PRODUCER_EXPIRY_MS / 2;
+        const previous = isRecent ? this.#applied : 0;
+        const toStore = batch.toStore({ producer, sequence, previous, receivedAtMs });
         if (toStore === undefined) break;
         const fenced = await this.#apply(toStore);
         if (abandon.aborted) return;
-        if (fenced.length === 0) break;
-        leaveOut(batch, new Set(fenced));
+        if (fenced.length === 0) {
+          this.#applied = sequence;
+          this.#appliedAtMs = receivedAtMs;
+          break;
+        }
+        leaveOut(batch, new Map(fenced.map((found) => [found.session, found])));
       }
       counters.flushes++;
       batch.settle();
@@ -72,13 +89,15 @@ export class Writer {
    * is back: a store may answer and still refuse it.
    */
   storeAnswered(error: unknown): void {
-    const { log, now } = this.options;
+    const { log } = this.options;
     if (error === undefined) {
       if (this.failingSinceMs === undefined || this.#retrying) return;
-      log.info("store is back after {failedMs} ms", { failedMs: now() - this.failingSinceMs });
+      log.info("store is back after {failedMs} ms", {
+        failedMs: Math.round(performance.now() - this.failingSinceMs),
+      });
       this.failingSinceMs = undefined;
     } else if (this.failingSinceMs === undefined) {
-      this.failingSinceMs = now();
+      this.failingSinceMs = performance.now();
       log.error("store fails, packets wait: {error}", { error });
     }
   }
@@ -105,11 +124,12 @@ export class Writer {
   }
 }
 
-function leaveOut(batch: PacketBatch, fenced: ReadonlySet<string>): void {
+function leaveOut(batch: PacketBatch, fenced: ReadonlyMap<string, FencedSession>): void {
   for (const section of batch.sections) {
     const { claim } = section.owner;
-    if (claim === undefined || section.fenced || !fenced.has(claim.session)) continue;
+    const found = claim && fenced.get(claim.session);
+    if (found === undefined || section.fenced) continue;
     section.fenced = true;
-    section.owner.fence();
+    section.owner.fence(found);
   }
 }

@@ -20,10 +20,19 @@ export const historiesKey = "tally:{device_metrics}:histories";
 /** STRING packets that were counted of devices removed since, in plain decimal. */
 export const removedKey = "tally:{device_metrics}:removed";
 
+/** HASH device id → what another program wrote as its count, of devices whose count could not be added to. */
+export const setAsideKey = "tally:{device_metrics}:set-aside";
+
+/** STRING `<began> <reverted>`: when the data began and when it was last found to have gone back, Unix ms; 0: unknown, never. */
+export const lineageKey = "tally:{device_metrics}:lineage";
+
+/** Never holds anything: scripts try on it which commands they may run. */
+export const nothingKey = "tally:{device_metrics}:nothing";
+
 /** STRING `<version> <bytes>`: the version of the newest entry of {@linkcode changesKey}, and what the list holds. */
 export const versionKey = "tally:{device_metrics}:version";
 
-/** LIST of changed device ids, one entry per change of the version, newest last. */
+/** LIST of changed devices, one entry per version, newest last: `VERSION_HEAD` and `CHANGES_HEAD` of `feed.lua`. */
 export const changesKey = "tally:{device_metrics}:changes";
 
 /** LIST of `<id> online|offline <at> <last seen> <device id>`, newest last. */

@@ -91,26 +91,45 @@ export function readPayload(record: Buffer | null, long: Buffer | null): Uint8Ar
   return Uint8Array.from(long ?? record?.subarray(RECORD_BYTES) ?? []);
 }
 
-/** Summaries of devices by their ids, counts and records, which stand side by side; without those that have no count. */
+/**
+ * Summaries of devices by their ids, counts and records, which stand side by side; without those that have no
+ * count. `onForeign` gets what another program wrote and is no count.
+ */
 export function readSummaries(
   deviceIds: readonly string[],
   counts: readonly (Buffer | null)[],
   records: readonly (Buffer | null)[],
+  onForeign: (deviceId: string, value: string) => void,
 ): DeviceSummary[] {
   return deviceIds.flatMap((deviceId, i) => {
-    const count = counts[i]!;
-    if (count === null) return [];
+    const value = counts[i]!;
+    if (value === null) return [];
+    const count = readCount(value);
+    if (count === undefined) {
+      onForeign(deviceId, value.toString());
+      return [];
+    }
     const { firstSeenMs, lastSeenMs, timestampMs, online } = readRecord(records[i]!);
-    return [{ deviceId, count: Number(count), firstSeenMs, lastSeenMs, timestampMs, online }];
+    return [{ deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online }];
   });
 }
+
+/** A whole number from 0 to 2^53 - 1 in plain decimal; undefined if it is anything else. */
+export function readCount(value: Buffer): number | undefined {
+  for (const byte of value) if (byte < 0x30 || byte > 0x39) return undefined;
+  const count = Number(value.toString("latin1"));
+  return value.length > 0 && Number.isSafeInteger(count) ? count : undefined;
+}
+
+/** Of VERSION_HEAD in `feed.lua`. */
+const VERSION_HEAD_BYTES = 11;
 
 /** Puts the devices of one entry of the list of changes, see `feed.lua`, in place of what earlier ones told of them. */
 export function readChanges(entry: Buffer, devices: Map<string, DeviceSummary | undefined>): void {
   for (let at = 0; at < entry.length;) {
-    const length = entry.readUInt16BE(at), isTold = entry[at + 2] === 1;
+    const length = entry.readUInt16BE(at), flag = entry[at + 2], isTold = flag === 1;
     const deviceIds: string[] = [];
-    at += 3;
+    at += flag === 2 ? VERSION_HEAD_BYTES : 3;
     while (deviceIds.length < length) deviceIds.push(entry.toString("utf8", at + 1, at += 1 + entry[at]!));
     const recordsAt = at + 8 * length;
     for (const [i, deviceId] of deviceIds.entries()) {

@@ -24,25 +24,39 @@ import {
   deliveryOwnerKey,
   eventsKey,
   fleetKey,
+  fleetKeySpansMs,
   type FleetPeriod,
   historiesKey,
   instancesKey,
+  lineageKey,
+  nothingKey,
   payloadsKey,
   probeKey,
   producerKey,
   recordsKey,
   removedKey,
   sessionKey,
+  setAsideKey,
   versionKey,
 } from "./keys.ts";
+import { ForeignCounts } from "./foreign_counts.ts";
 import { currentReports } from "./instances.ts";
-import { packDevices, readChanges, readEvent, readPayload, readRecord, readSummaries } from "./records.ts";
-import { type Argument, type Command, Connection, evalCommand, type RedisUrl } from "./redis_connection.ts";
+import {
+  packDevices,
+  readChanges,
+  readCount,
+  readEvent,
+  readPayload,
+  readRecord,
+  readSummaries,
+} from "./records.ts";
+import { SessionClaims } from "./redis_claims.ts";
+import { type Argument, Connection, type ConnectionOptions, evalCommand } from "./redis_connection.ts";
+import { Durability } from "./redis_durability.ts";
 import {
   applyScript,
   changesScript,
   claimDeliveryScript,
-  claimScript,
   commitDeliveryScript,
   deviceScript,
   eventsScript,
@@ -53,6 +67,7 @@ import {
   reportScript,
   scanScript,
   summariesScript,
+  trimFleetScript,
 } from "./scripts.ts";
 import { checkServer, parseInfo, type ServerInfo } from "./server_info.ts";
 import {
@@ -75,39 +90,34 @@ import {
   SESSION_EXPIRY_MS,
   type SessionClaim,
   type Store,
+  StoreError,
+  type StoreStatus,
 } from "./store.ts";
 
 /** Where Redis is, and how it is used. */
-export interface RedisStoreOptions {
-  /** See {@linkcode RedisUrl}. */
-  readonly url: RedisUrl;
-  /** What `apply` waits for. */
+export interface RedisStoreOptions extends ConnectionOptions {
+  /** What `apply` and `claimSession` wait for. */
   readonly ackAfter: AckAfter;
-  /** Every command is answered within this time or rejects. */
-  readonly commandTimeoutMs: number;
-  /** Told when a connection is lost and when it is back. */
-  readonly log: Logger;
 }
 
 /**
  * A store on the Redis at `url`. Resolves also when Redis cannot be reached: it is then tried again for
  * ever, and every method rejects until it answers.
  *
- * @throws {StoreError} Redis answers, but cannot do what `ackAfter` asks.
+ * @throws {StoreError} Redis answers, but cannot do what `ackAfter` asks, does not have the database, or is part
+ * of a cluster.
  */
 export async function openRedisStore(options: RedisStoreOptions): Promise<Store> {
   const store = new RedisStore(options);
-  await store.connected(options.commandTimeoutMs);
-  const info = await store.info().catch(() => undefined);
-  if (info !== undefined) {
-    try {
-      store.check(info);
-    } catch (refusal) {
-      await store.close();
-      throw refusal;
-    }
+  try {
+    await store.connected(options.commandTimeoutMs);
+    const info = await store.info().catch(() => undefined);
+    if (info !== undefined) store.check(info);
+    return store;
+  } catch (refusal) {
+    await store.close();
+    throw refusal;
   }
-  return store;
 }
 
 /** Devices asked for in one HSCAN. */
@@ -120,23 +130,31 @@ class RedisStore implements Store {
   readonly #writes: Connection;
   readonly #reads: Connection;
   readonly #ackAfter: AckAfter;
-  readonly #durabilityTimeoutMs: number;
+  readonly #durability: Durability;
+  readonly #claims: SessionClaims;
+  readonly #foreign: ForeignCounts;
   readonly #log: Logger;
   #checked = false;
 
-  constructor({ url, ackAfter, commandTimeoutMs, log }: RedisStoreOptions) {
+  constructor(options: RedisStoreOptions) {
+    const { ackAfter, commandTimeoutMs, log } = options;
     this.#ackAfter = ackAfter;
-    // Half for the replicas or the disk; half for the script before, and the way there and back.
-    this.#durabilityTimeoutMs = Math.max(1, Math.floor(commandTimeoutMs / 2));
     this.#log = log;
-    this.#writes = new Connection(url, "writes", commandTimeoutMs, log);
-    this.#reads = new Connection(url, "reads", commandTimeoutMs, log);
+    this.#writes = new Connection(options, "writes");
+    this.#reads = new Connection(options, "reads");
+    // Half for the replicas or the disk; half for the script before, and the way there and back.
+    const durabilityTimeoutMs = Math.max(1, Math.floor(commandTimeoutMs / 2));
+    this.#durability = new Durability(this.#writes, ackAfter, durabilityTimeoutMs);
+    this.#claims = new SessionClaims(this.#durability);
+    this.#foreign = new ForeignCounts(countsKey, log);
     this.#address = this.#writes.address;
     this.description = `Redis at ${this.#address}`;
   }
 
   async connected(timeoutMs: number): Promise<void> {
     await Promise.all([this.#writes.firstAttempt(timeoutMs), this.#reads.firstAttempt(timeoutMs)]);
+    const { refusal } = this.#writes;
+    if (refusal !== undefined) throw new StoreError(`could not use Redis at ${this.#address}: ${refusal}`);
   }
 
   async ping(): Promise<void> {
@@ -144,14 +162,20 @@ class RedisStore implements Store {
     await this.#writes.send("write a probe", ["set", probeKey, "", "PX", 1]);
   }
 
+  async status(): Promise<StoreStatus> {
+    const [[time], info] = await Promise.all([
+      this.#reads.send("read the clock", ["time"]),
+      // The user may lack the permission.
+      this.#reads.send("read what it evicts", ["info", "memory"]).catch(() => [""]),
+    ]) as [[[Buffer, Buffer]], unknown[]];
+    const [seconds, microseconds] = time.map(Number) as [number, number];
+    const clockMs = seconds * 1000 + Math.floor(microseconds / 1000);
+    return { clockMs, evictionPolicy: parseInfo(String(info[0])).evictionPolicy };
+  }
+
   async claimSession(session: string, offset: number): Promise<SessionClaim> {
-    const [epoch, committed] = await this.#writes.evaluate(
-      `claim session ${session}`,
-      claimScript,
-      [sessionKey(session)],
-      [offset, SESSION_EXPIRY_MS],
-    ) as [number, number];
-    return epoch === 0 ? { outcome: "gap", committed } : { outcome: "claimed", epoch, committed };
+    await this.#checkOnce();
+    return await this.#claims.claim(session, offset);
   }
 
   async apply(batch: Batch): Promise<FencedSessions> {
@@ -159,11 +183,13 @@ class RedisStore implements Store {
     const { devices, sessions, receivedAtMs } = batch;
     const keys = [
       ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, eventsKey],
+      ...[lineageKey, setAsideKey, nothingKey],
       ...(["second", "minute", "hour"] as const).map((period) => fleetKey(period, receivedAtMs)),
       producerKey(batch.producer),
     ];
     const args: Argument[] = [
       batch.sequence,
+      batch.previous,
       receivedAtMs,
       PRODUCER_EXPIRY_MS,
       SESSION_EXPIRY_MS,
@@ -174,10 +200,16 @@ class RedisStore implements Store {
       args.push(`${epoch} ${from}`, `${epoch} ${to}`);
     }
     const attempt = `apply a batch of ${devices.length} devices and ${sessions.length} sessions`;
-    const commands = [evalCommand(applyScript, keys, args), ...this.#durability()];
-    const [fenced, safe] = await this.#writes.send(attempt, ...commands);
-    this.#checkDurable(attempt, safe);
-    return (fenced as number[]).map((index) => sessions[index]!.session);
+    const command = evalCommand(applyScript, keys, args);
+    const [fenced, aside] = await this.#durability.send(attempt, command) as [number[], Buffer[]];
+    for (let i = 0; i < aside.length; i += 2) {
+      this.#foreign.setAside(aside[i]!.toString(), aside[i + 1]!.toString(), setAsideKey);
+    }
+    return Array.from({ length: fenced.length / 3 }, (_, i) => {
+      const [index, reverted, committed] = fenced.slice(3 * i) as [number, number, number];
+      const kind = reverted === 1 ? "reverted" : "superseded";
+      return { session: sessions[index]!.session, kind, committed };
+    });
   }
 
   async *scan(): AsyncGenerator<readonly DeviceSummary[]> {
@@ -193,7 +225,8 @@ class RedisStore implements Store {
       ) as [Buffer, Buffer[], (Buffer | null)[]];
       const deviceIds = records.map((_, i) => fields[2 * i]!.toString());
       const counts = records.map((_, i) => fields[2 * i + 1]!);
-      const page = readSummaries(deviceIds, counts, records).filter(({ deviceId }) => !seen.has(deviceId));
+      const page = this.#readSummaries(deviceIds, counts, records)
+        .filter(({ deviceId }) => !seen.has(deviceId));
       for (const { deviceId } of page) seen.add(deviceId);
       if (page.length > 0) yield page;
       cursor = next.toString();
@@ -208,7 +241,7 @@ class RedisStore implements Store {
       [countsKey, recordsKey],
       deviceIds,
     ) as [(Buffer | null)[], (Buffer | null)[]];
-    return readSummaries(deviceIds, counts, records);
+    return this.#readSummaries(deviceIds, counts, records);
   }
 
   async changes(since?: number): Promise<Changes> {
@@ -230,7 +263,7 @@ class RedisStore implements Store {
       [countsKey, recordsKey, payloadsKey],
       [deviceId],
     ) as (Buffer | null)[];
-    const [summary] = readSummaries([deviceId], [count!], [record!]);
+    const [summary] = this.#readSummaries([deviceId], [count!], [record!]);
     return summary && { ...summary, payload: readPayload(record!, long!) };
   }
 
@@ -260,7 +293,7 @@ class RedisStore implements Store {
       [countsKey, recordsKey, historiesKey],
       [deviceId],
     ) as (Buffer | null)[];
-    if (count === null) return undefined;
+    if (!count || readCount(count) === undefined) return undefined;
     return deviceHistory(readRecord(record!), history ? decodeHistory(history) : noPeriods, nowMs);
   }
 
@@ -296,8 +329,40 @@ class RedisStore implements Store {
     return Number(packets ?? 0);
   }
 
+  async trimFleetHistory(untilMs: number): Promise<void> {
+    const kinds: [FleetPeriod, number, number][] = [
+      ["second", SECOND_MS, HISTORY_SECONDS],
+      ["minute", MINUTE_MS, HISTORY_MINUTES],
+      ["hour", HOUR_MS, HISTORY_HOURS],
+    ];
+    // No period is kept for longer than twice as long as it is shown.
+    const keys = kinds.flatMap(([period, periodMs, count]) => {
+      const spanMs = fleetKeySpansMs[period];
+      const spans = Math.ceil(2 * count * periodMs / spanMs) + 1;
+      return Array.from({ length: spans }, (_, i) => ({
+        key: fleetKey(period, untilMs + i * spanMs),
+        last: Math.floor(untilMs / periodMs),
+      }));
+    });
+    await this.#writes.evaluate(
+      "trim the fleet's history",
+      trimFleetScript,
+      keys.map(({ key }) => key),
+      keys.map(({ last }) => last),
+    );
+  }
+
   async remove(deviceId: string): Promise<boolean> {
-    const keys = [countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, removedKey];
+    const keys = [
+      countsKey,
+      recordsKey,
+      payloadsKey,
+      historiesKey,
+      versionKey,
+      changesKey,
+      nothingKey,
+      removedKey,
+    ];
     return await this.#writes.evaluate(`remove device ${deviceId}`, removeScript, keys, [deviceId]) ===
       1;
   }
@@ -307,7 +372,7 @@ class RedisStore implements Store {
     return await this.#writes.evaluate(
       `mark ${deviceIds.length} devices offline`,
       offlineScript,
-      [recordsKey, eventsKey, versionKey, changesKey],
+      [recordsKey, eventsKey, versionKey, changesKey, lineageKey, nothingKey],
       [lastSeenBeforeMs, nowMs, ...deviceIds],
     ) as number;
   }
@@ -324,7 +389,7 @@ class RedisStore implements Store {
     const delivered = await this.#writes.evaluate(
       "claim the delivery of events",
       claimDeliveryScript,
-      [deliveryOwnerKey, deliveredKey, eventsKey],
+      [deliveryOwnerKey, deliveredKey, eventsKey, lineageKey, versionKey],
       [owner, ttlMs],
     ) as Buffer | null;
     return delivered === null ? undefined : Number(delivered);
@@ -366,39 +431,16 @@ class RedisStore implements Store {
     this.#checked = true;
   }
 
+  #readSummaries(
+    deviceIds: readonly string[],
+    counts: readonly (Buffer | null)[],
+    records: readonly (Buffer | null)[],
+  ): DeviceSummary[] {
+    return readSummaries(deviceIds, counts, records, (id, value) => this.#foreign.found(id, value));
+  }
+
   /** For the Redis that could not be reached when the store was opened. */
   async #checkOnce(): Promise<void> {
     if (this.#ackAfter.kind === "synced" && !this.#checked) this.check(await this.info());
-  }
-
-  /** The command that resolves when all that its connection wrote is as safe as `ackAfter` asks. */
-  #durability(): Command[] {
-    const { kind } = this.#ackAfter;
-    if (kind === "stored") return [];
-    return kind === "replicated"
-      ? [["wait", this.#ackAfter.replicas, this.#durabilityTimeoutMs]]
-      : [["waitaof", 1, 0, this.#durabilityTimeoutMs]];
-  }
-
-  /** Throws {@linkcode StoreError} unless that command's reply says so. */
-  #checkDurable(attempt: string, reply: unknown): void {
-    if (this.#ackAfter.kind === "replicated") {
-      const found = reply as number;
-      const { replicas } = this.#ackAfter;
-      if (found >= replicas) return;
-      throw this.#writes.failure(
-        attempt,
-        `${found} of ${replicas} replicas have it after ${this.#durabilityTimeoutMs} ms: ` +
-          `look at INFO replication, or ask for fewer replicas`,
-      );
-    } else if (this.#ackAfter.kind === "synced") {
-      const [synced] = reply as [number, number];
-      if (synced >= 1) return;
-      throw this.#writes.failure(
-        attempt,
-        `the append-only file was not synced within ${this.#durabilityTimeoutMs} ms: ` +
-          `look at appendfsync and the disk, or allow more time`,
-      );
-    }
   }
 }

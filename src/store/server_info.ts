@@ -17,6 +17,8 @@ export interface ServerInfo {
   readonly appendOnly: boolean;
   /** What Redis evicts when its memory is full; undefined when it evicts nothing. */
   readonly evictionPolicy: string | undefined;
+  /** It is a node of a Redis Cluster. */
+  readonly isCluster: boolean;
 }
 
 /** Reads the reply to INFO. */
@@ -36,6 +38,7 @@ export function parseInfo(text: string): ServerInfo {
     hasWaitAof: major > 7 || (major === 7 && minor >= 2),
     appendOnly: fields.get("aof_enabled") === "1",
     evictionPolicy: bounded && policy !== "noeviction" ? policy : undefined,
+    isCluster: fields.get("redis_mode") === "cluster",
   };
 }
 

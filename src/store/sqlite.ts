@@ -7,6 +7,7 @@
 import { resolve } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 
+import { ForeignCounts, type WarningLog } from "./foreign_counts.ts";
 import {
   deviceHistory,
   encodeHistory,
@@ -16,12 +17,24 @@ import {
   HOUR_MS,
   MINUTE_MS,
 } from "./history.ts";
+import { ExpiryClock } from "./expiry_clock.ts";
 import { currentReports } from "./instances.ts";
-import { failure, oneState, openFile, transaction, tuning, whenUnlocked } from "./sqlite_file.ts";
+import {
+  describeFile,
+  failure,
+  oneState,
+  openFile,
+  OpenFiles,
+  transaction,
+  tuning,
+  whenUnlocked,
+  writeApplicationId,
+} from "./sqlite_file.ts";
 import {
   createTables,
   endedPeriods,
   type FleetRow,
+  type LineageRow,
   pages,
   prepare,
   type RecordRow,
@@ -35,11 +48,14 @@ import {
   type Batch,
   type Changes,
   CHANGES_MAX_BYTES,
+  CLOCK_AHEAD_MS,
+  DEVICE_CLOCK_AHEAD_MS,
   type DeviceDelta,
   type DeviceEvent,
   type DeviceState,
   type DeviceSummary,
   EVENTS_KEPT,
+  type FencedSession,
   type FencedSessions,
   type FleetHistory,
   type History,
@@ -51,6 +67,7 @@ import {
   type SessionClaim,
   type Store,
   StoreError,
+  type StoreStatus,
 } from "./store.ts";
 
 /** Where the file is, and how it is used. */
@@ -61,16 +78,19 @@ export interface SqliteStoreOptions {
   readonly ackAfter: AckAfter;
   /** How long a method waits for another process's transaction before it rejects; 1,000 by default. */
   readonly lockTimeoutMs?: number;
+  /** Receives a warning for counts that another program wrote and that are none. */
+  readonly log?: WarningLog;
 }
 
 /**
  * A store in the SQLite file at `path`. Its methods do their work on the thread that calls them:
  * `sqlite_threads.ts` has the same without that.
  *
- * @throws {StoreError} The file cannot be opened or made, or `ackAfter` asks for replicas.
+ * @throws {StoreError} The file cannot be opened or made, holds another program's database, or `ackAfter` asks
+ * for replicas.
  */
 export async function openSqliteStore(
-  { path, ackAfter, lockTimeoutMs = 1000 }: SqliteStoreOptions,
+  { path, ackAfter, lockTimeoutMs = 1000, log = { warn() {} } }: SqliteStoreOptions,
 ): Promise<SqliteStore> {
   const file = resolve(path);
   if (ackAfter.kind === "replicated") {
@@ -90,8 +110,11 @@ export async function openSqliteStore(
       () => db.exec(`PRAGMA synchronous = ${synchronous}`),
     );
     db.exec(tuning);
-    await transaction(db, lockTimeoutMs, () => createTables(db));
-    return new SqliteStore(db, file, lockTimeoutMs);
+    await transaction(db, lockTimeoutMs, () => {
+      createTables(db);
+      db.exec(writeApplicationId);
+    });
+    return new SqliteStore(db, file, lockTimeoutMs, log);
   } catch (error) {
     db.close();
     throw failure("open", file, error);
@@ -108,61 +131,107 @@ export class SqliteStore implements Store {
   readonly #file: string;
   readonly #lockTimeoutMs: number;
   readonly #statements: Statements;
+  readonly #foreign: ForeignCounts;
+  readonly #openFiles: OpenFiles;
+  readonly #expiry: ExpiryClock;
   #cleanedUpAtMs = 0;
 
   /** Keeps `db`, which has the tables. */
-  constructor(db: DatabaseSync, file: string, lockTimeoutMs: number) {
-    this.description = `SQLite file ${file}`;
+  constructor(db: DatabaseSync, file: string, lockTimeoutMs: number, log: WarningLog) {
+    this.description = describeFile(file);
     this.#db = db;
     this.#file = file;
     this.#lockTimeoutMs = lockTimeoutMs;
     this.#statements = prepare(db);
+    this.#foreign = new ForeignCounts(file, log);
+    this.#openFiles = new OpenFiles(file);
+    this.#expiry = new ExpiryClock(() => {
+      const { newestExpiryMs } = this.#statements.readNewestExpiry.get() as { newestExpiryMs: number | null };
+      return newestExpiryMs === null ? undefined : newestExpiryMs - SESSION_EXPIRY_MS;
+    });
   }
 
+  /** False once it was closed, or found that its file was deleted or replaced: open another store then. */
+  get isOpen(): boolean {
+    return this.#db.isOpen;
+  }
+
+  /** Writes a page, as every batch does: that shows a disk that is full. */
   async ping(): Promise<void> {
-    await this.#write("write to", () => {});
+    await this.#write("write to", () => this.#db.exec(writeApplicationId));
+  }
+
+  /** All processes that share the file run on this machine. */
+  status(): Promise<StoreStatus> {
+    return Promise.resolve({ clockMs: undefined, evictionPolicy: undefined });
   }
 
   claimSession(session: string, offset: number, nowMs: number): Promise<SessionClaim> {
-    const { readSession, writeSession } = this.#statements;
+    const { readSession, writeSession, readLineage, writeReverted } = this.#statements;
     return this.#write<SessionClaim>(`claim session ${session} in`, () => {
-      const known = readSession.get(session, nowMs) as SessionRow | undefined;
-      const committed = known?.committed ?? offset;
-      if (offset > committed) return { outcome: "gap", committed };
-      const epoch = (known?.epoch ?? 0) + 1;
-      writeSession.run(session, epoch, committed, nowMs + SESSION_EXPIRY_MS);
-      return { outcome: "claimed", epoch, committed };
+      const usedAtMs = this.#expiry.at(nowMs);
+      const known = readSession.get(session, usedAtMs) as SessionRow | undefined;
+      const committed = Math.max(known?.committed ?? 0, offset);
+      let lost = committed - (known?.committed ?? 0);
+      if (known !== undefined && lost > 0) writeReverted.run();
+      const lineage = readLineage.get() as unknown as LineageRow;
+      // Forgotten because it was not used, or so it may be.
+      if (known === undefined && lineage.nowMs - lineage.sinceMs >= SESSION_EXPIRY_MS) lost = 0;
+      // No epoch is used twice, not even by a file that was replaced by an older one.
+      const epoch = Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
+      writeSession.run(session, epoch, committed, usedAtMs + SESSION_EXPIRY_MS);
+      return { epoch, committed, lost };
     });
   }
 
   apply(batch: Batch): Promise<FencedSessions> {
-    const { producer, sequence, receivedAtMs, devices, sessions } = batch;
-    const { readSequence, writeSequence, readSession, writeSession } = this.#statements;
+    const { producer, sequence, previous, receivedAtMs, devices, sessions } = batch;
+    const { readSequence, writeSequence, writeSession } = this.#statements;
     const attempt = `apply a batch of ${devices.length} devices and ${sessions.length} sessions to`;
     return this.#write<FencedSessions>(attempt, () => {
-      const applied = readSequence.get(producer, receivedAtMs) as { sequence: number } | undefined;
-      if (applied !== undefined && sequence <= applied.sequence) {
-        writeSequence.run(producer, applied.sequence, receivedAtMs + PRODUCER_EXPIRY_MS);
+      const usedAtMs = this.#expiry.at(receivedAtMs);
+      const row = readSequence.get(producer, usedAtMs) as { sequence: number } | undefined;
+      const applied = row?.sequence ?? 0;
+      if (sequence <= applied) {
+        writeSequence.run(producer, applied, usedAtMs + PRODUCER_EXPIRY_MS);
         return [];
       }
-      const fenced = sessions.filter(({ session, epoch, from }) => {
-        const known = readSession.get(session, receivedAtMs) as SessionRow | undefined;
-        return known?.epoch !== epoch || known.committed !== from;
-      });
-      if (fenced.length > 0) return fenced.map(({ session }) => session);
+      const fenced = this.#fencedSessions(batch, applied, usedAtMs);
+      if (fenced.length > 0) return fenced;
 
+      if (previous > 0 && applied !== previous) this.#statements.writeReverted.run();
       for (const device of devices) this.#addToDevice(device, receivedAtMs);
       for (const { session, epoch, to } of sessions) {
-        writeSession.run(session, epoch, to, receivedAtMs + SESSION_EXPIRY_MS);
+        writeSession.run(session, epoch, to, usedAtMs + SESSION_EXPIRY_MS);
       }
-      writeSequence.run(producer, sequence, receivedAtMs + PRODUCER_EXPIRY_MS);
+      writeSequence.run(producer, sequence, usedAtMs + PRODUCER_EXPIRY_MS);
       if (devices.length > 0) {
         this.#addToFleet(devices.reduce((sum, { packets }) => sum + packets, 0), receivedAtMs);
         this.#addChange(devices.map(({ deviceId }) => deviceId));
       }
-      this.#cleanUp(receivedAtMs);
+      this.#cleanUp(receivedAtMs, usedAtMs);
       return [];
     });
+  }
+
+  /** As the second part of `apply.lua`. */
+  #fencedSessions({ sessions, previous }: Batch, applied: number, usedAtMs: number): FencedSession[] {
+    const { readSession, writeSession, writeReverted } = this.#statements;
+    const isIntact = previous === 0 || applied === previous;
+    const fenced: FencedSession[] = [];
+    let wentBack = false;
+    for (const { session, epoch, from } of sessions) {
+      const known = readSession.get(session, usedAtMs) as SessionRow | undefined;
+      if (known?.epoch === epoch && known.committed === from) continue;
+      const kind = known !== undefined && known.epoch > epoch ? "superseded" : "reverted";
+      fenced.push({ session, kind, committed: known?.committed ?? (isIntact ? from : 0) });
+      if (known === undefined && isIntact && previous > 0) {
+        writeSession.run(session, epoch, from, usedAtMs + SESSION_EXPIRY_MS);
+      }
+      wentBack ||= kind === "reverted" && (known !== undefined || !isIntact);
+    }
+    if (wentBack) writeReverted.run();
+    return fenced;
   }
 
   scan(): AsyncGenerator<readonly DeviceSummary[]> {
@@ -175,7 +244,7 @@ export class SqliteStore implements Store {
     const { firstSummaries, nextSummaries } = this.#statements;
     return this.#read(
       "read the devices from",
-      () => toSummaries(after === undefined ? firstSummaries.all() : nextSummaries.all(after)),
+      () => this.#toSummaries(after === undefined ? firstSummaries.all() : nextSummaries.all(after)),
     );
   }
 
@@ -183,21 +252,19 @@ export class SqliteStore implements Store {
   async summaries(deviceIds: readonly string[]): Promise<readonly DeviceSummary[]> {
     return this.#read(
       `read ${deviceIds.length} devices from`,
-      () => toSummaries(this.#statements.readSummaries.all(JSON.stringify(deviceIds))),
+      () => this.#toSummaries(this.#statements.readSummaries.all(JSON.stringify(deviceIds))),
     );
   }
 
   // deno-lint-ignore require-await -- as above
   async changes(since?: number): Promise<Changes> {
     return this.#read("read what changed from", () => {
-      const { readVersions, readChanges } = this.#statements;
+      const { readVersion, hasVersion, readChanges } = this.#statements;
       // One state: between two, changes could be trimmed that nobody was told.
       return oneState(this.#db, () => {
-        const { first, last } = readVersions.get() as { first: number | null; last: number | null };
-        const version = last ?? 0;
-        if (since === undefined || since > version || since < (first ?? 1) - 1) {
-          return { version, devices: "all" };
-        }
+        const { version } = readVersion.get() as { version: number };
+        if (since === version) return { version, devices: new Map() };
+        if (since === undefined || hasVersion.get(since) === undefined) return { version, devices: "all" };
         const devices = new Map<string, undefined>();
         for (const { device_ids } of readChanges.all(since) as { device_ids: string }[]) {
           for (const deviceId of JSON.parse(device_ids) as string[]) devices.set(deviceId, undefined);
@@ -211,7 +278,12 @@ export class SqliteStore implements Store {
   async device(deviceId: string): Promise<DeviceState | undefined> {
     return this.#read(`read device ${deviceId} from`, () => {
       const row = this.#statements.readDevice.get(deviceId);
-      return row && { ...row as unknown as DeviceState, online: row.online === 1 };
+      if (row === undefined) return undefined;
+      if (typeof row.count !== "number") {
+        this.#foreign.found(deviceId, String(row.count));
+        return undefined;
+      }
+      return { ...row as unknown as DeviceState, online: row.online === 1 };
     });
   }
 
@@ -230,7 +302,8 @@ export class SqliteStore implements Store {
   async history(deviceId: string, nowMs: number): Promise<History | undefined> {
     return this.#read(`read the history of device ${deviceId} from`, () => {
       const row = this.#statements.readRecord.get(deviceId) as RecordRow | undefined;
-      return row && deviceHistory(row, endedPeriods(row), nowMs);
+      if (typeof row?.count !== "number") return undefined;
+      return deviceHistory(row, endedPeriods(row), nowMs);
     });
   }
 
@@ -253,6 +326,12 @@ export class SqliteStore implements Store {
     });
   }
 
+  trimFleetHistory(untilMs: number): Promise<void> {
+    return this.#write("trim the fleet's history in", () => {
+      this.#statements.trimFleet.run(untilMs);
+    });
+  }
+
   remove(deviceId: string): Promise<boolean> {
     return this.#write(`remove device ${deviceId} from`, () => {
       this.#statements.addToRemoved.run(deviceId);
@@ -267,9 +346,11 @@ export class SqliteStore implements Store {
       const { readRecord, setOffline } = this.#statements;
       const changed = deviceIds.filter((deviceId) => {
         const row = readRecord.get(deviceId) as RecordRow | undefined;
-        if (row === undefined || row.online === 0 || row.lastSeenMs >= lastSeenBeforeMs) return false;
+        if (row === undefined || row.online === 0) return false;
+        const isAhead = row.lastSeenMs > nowMs + CLOCK_AHEAD_MS; // written before the clock was set back
+        if (row.lastSeenMs >= lastSeenBeforeMs && !isAhead) return false;
         setOffline.run(deviceId);
-        this.#addEvent("offline", deviceId, nowMs, row.lastSeenMs);
+        this.#addEvent("offline", deviceId, nowMs, Math.min(row.lastSeenMs, nowMs));
         return true;
       });
       if (changed.length > 0) this.#addChange(changed);
@@ -304,7 +385,7 @@ export class SqliteStore implements Store {
     return this.#write("report an instance to", () => {
       const { writeInstance, expireInstances } = this.#statements;
       writeInstance.run(report.instance, report.reportedMs, JSON.stringify(report));
-      expireInstances.run(report.reportedMs - INSTANCE_EXPIRY_MS);
+      expireInstances.run(report.reportedMs, INSTANCE_EXPIRY_MS);
     });
   }
 
@@ -335,10 +416,18 @@ export class SqliteStore implements Store {
       insertDevice.run(deviceId, packets, receivedAtMs, receivedAtMs, timestampMs, packets, packets, payload);
       return;
     }
+    let { count } = old;
+    if (typeof count === "string" || count + packets > Number.MAX_SAFE_INTEGER) {
+      this.#statements.setAside.run(old.row);
+      this.#foreign.setAside(deviceId, String(count), "table set_aside");
+      count = 0;
+    }
     const { lastSeenMs } = old;
     let { minutePackets, hourPackets, online, history } = old;
-    if (receivedAtMs > lastSeenMs) {
-      if (online === 0) this.#addEvent("online", deviceId, receivedAtMs, lastSeenMs);
+    // What lies ahead of the clock was written before that was set back.
+    const isAhead = lastSeenMs > Math.max(receivedAtMs, Date.now()) + CLOCK_AHEAD_MS;
+    if (receivedAtMs > lastSeenMs || isAhead) {
+      if (online === 0) this.#addEvent("online", deviceId, receivedAtMs, Math.min(lastSeenMs, receivedAtMs));
       online = 1;
       if (startOf(MINUTE_MS, receivedAtMs) > startOf(MINUTE_MS, lastSeenMs)) {
         history = encodeHistory(endPeriods(endedPeriods(old), old, receivedAtMs));
@@ -347,8 +436,8 @@ export class SqliteStore implements Store {
       }
     }
     updateDevice.run(
-      packets,
-      Math.max(lastSeenMs, receivedAtMs),
+      count + packets,
+      isAhead ? receivedAtMs : Math.max(lastSeenMs, receivedAtMs),
       online,
       minutePackets + packets,
       hourPackets + packets,
@@ -356,7 +445,12 @@ export class SqliteStore implements Store {
       history,
       payload,
       old.row,
+      Math.max(lastSeenMs, receivedAtMs) + DEVICE_CLOCK_AHEAD_MS,
     );
+  }
+
+  #toSummaries(rows: readonly unknown[]): DeviceSummary[] {
+    return toSummaries(rows, (deviceId, value) => this.#foreign.found(deviceId, value));
   }
 
   #addToFleet(packets: number, receivedAtMs: number): void {
@@ -376,11 +470,11 @@ export class SqliteStore implements Store {
     this.#statements.trimEvents.run(Number(lastInsertRowid) - EVENTS_KEPT);
   }
 
-  #cleanUp(nowMs: number): void {
-    if (nowMs - this.#cleanedUpAtMs < CLEAN_UP_INTERVAL_MS) return;
+  #cleanUp(nowMs: number, usedAtMs: number): void {
+    if (Math.abs(nowMs - this.#cleanedUpAtMs) < CLEAN_UP_INTERVAL_MS) return;
     this.#cleanedUpAtMs = nowMs;
-    this.#statements.expireSessions.run(nowMs);
-    this.#statements.expireProducers.run(nowMs);
+    this.#statements.expireSessions.run(usedAtMs);
+    this.#statements.expireProducers.run(usedAtMs);
     // Kept twice as long as they are shown, for clocks that differ.
     for (const [periodMs, shown] of fleetPeriods) {
       this.#statements.expireFleet.run(periodMs, nowMs - 2 * shown * periodMs);
@@ -389,18 +483,40 @@ export class SqliteStore implements Store {
 
   #read<T>(attempt: string, body: () => T): T {
     try {
-      return body();
+      const result = body();
+      this.#assertFilesInPlace();
+      return result;
     } catch (error) {
-      throw failure(attempt, this.#file, error);
+      throw failure(attempt, this.#file, this.#closeIfLost() ?? error);
     }
   }
 
   async #write<T>(attempt: string, body: () => T): Promise<T> {
     try {
-      return await transaction(this.#db, this.#lockTimeoutMs, body);
+      const result = await transaction(this.#db, this.#lockTimeoutMs, body);
+      // After the commit: what is reported as written was in the file that the path leads to.
+      this.#assertFilesInPlace();
+      return result;
     } catch (error) {
-      throw failure(attempt, this.#file, error);
+      throw failure(attempt, this.#file, this.#closeIfLost(true) ?? error);
     }
+  }
+
+  #assertFilesInPlace(): void {
+    if (this.#openFiles.lost() !== undefined) throw new Error("it was deleted or replaced");
+  }
+
+  /** With `saveLog`, what is committed to a log that alone was deleted still gets into the file. */
+  #closeIfLost(saveLog = false): Error | undefined {
+    const lost = this.#db.isOpen ? this.#openFiles.lost() : undefined;
+    if (lost === undefined) return;
+    try {
+      if (saveLog && lost !== this.#file) this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    } catch {
+      // Another connection has saved it, or it cannot be read any more.
+    }
+    this.#db.close();
+    return new Error(`${lost} was deleted or replaced while it was open; the file is opened anew`);
   }
 }
 

@@ -9,12 +9,30 @@ import { decodeHistory, type EndedPeriods, noPeriods, type PeriodsGoingOn } from
 import type { DeviceSummary, PayloadPreview } from "./store.ts";
 
 /** Kept in the file; another number means tables this program does not know. */
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
 
-/** Makes the tables of a new file; throws when the file has others. Call it in a transaction. */
+/** Unix time in milliseconds, by SQLite's clock. */
+const nowMs = "CAST(1000 * unixepoch('subsec') AS INTEGER)";
+
+/** Tables that files of version 2 are given. */
+const tablesSince3 = `
+    CREATE TABLE lineage (
+      only INTEGER PRIMARY KEY CHECK (only = 1),
+      since_ms INTEGER NOT NULL -- when the data began, or was last found to have gone back; 0: unknown
+    ) STRICT;
+    CREATE TABLE set_aside ( -- counts that packets could not be added to
+      device_id TEXT PRIMARY KEY,
+      count INTEGER NOT NULL
+    ) STRICT;`;
+
+/** Makes the tables of a new file, adds those that one of version 2 lacks; throws when the file has others. Call it in a transaction. */
 export function createTables(db: DatabaseSync): void {
   const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
   if (version === SCHEMA_VERSION) return;
+  if (version === 2) {
+    db.exec(`${tablesSince3} INSERT INTO lineage VALUES (1, 0); PRAGMA user_version = ${SCHEMA_VERSION}`);
+    return;
+  }
   if (version !== 0) {
     throw new Error(
       `it has schema version ${version}, this program knows ${SCHEMA_VERSION}: ` +
@@ -76,6 +94,8 @@ export function createTables(db: DatabaseSync): void {
       expires_at_ms INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX producers_by_expiry ON producers (expires_at_ms);
+    ${tablesSince3}
+    INSERT INTO lineage VALUES (1, ${nowMs});
     PRAGMA user_version = ${SCHEMA_VERSION};
   `);
 }
@@ -109,6 +129,8 @@ export interface SessionRow {
 export interface RecordRow extends PeriodsGoingOn {
   /** Finds the row again faster than the device's id. */
   readonly row: number;
+  /** Packets counted; the text of what another program wrote and is no count. */
+  readonly count: number | string;
   /** 1 if it is. */
   readonly online: number;
   /** As `history.ts` encodes it; null until the first minute is over. */
@@ -125,17 +147,35 @@ export interface FleetRow {
   readonly packets: number;
 }
 
+/** See the table. */
+export interface LineageRow {
+  /** When the data began, or was last found to have gone back. */
+  readonly sinceMs: number;
+  /** By SQLite's clock too. */
+  readonly nowMs: number;
+}
+
 /** The periods of a device that are over. */
 export function endedPeriods({ history }: RecordRow): EndedPeriods {
   return history === null ? noPeriods : decodeHistory(history);
 }
 
-/** Rows of `firstSummaries`, `nextSummaries` or `readSummaries`, which are arrays. */
-export function toSummaries(rows: readonly unknown[]): DeviceSummary[] {
-  return (rows as [string, number, number, number, number, number][]).map(
-    ([deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online]) => (
-      { deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online: online === 1 }
-    ),
+/**
+ * Rows of `firstSummaries`, `nextSummaries` or `readSummaries`, which are arrays; without those whose count
+ * another program wrote and is none, which `onForeign` gets.
+ */
+export function toSummaries(
+  rows: readonly unknown[],
+  onForeign: (deviceId: string, value: string) => void,
+): DeviceSummary[] {
+  return (rows as [string, number | string, number, number, number, number][]).flatMap(
+    ([deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online]) => {
+      if (typeof count === "number") {
+        return [{ deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online: online === 1 }];
+      }
+      onForeign(deviceId, count);
+      return [];
+    },
   );
 }
 
@@ -148,8 +188,15 @@ export function toPreviews(rows: readonly unknown[]): Map<string, PayloadPreview
   );
 }
 
-const summaries = `SELECT device_id, count, first_seen_ms, last_seen_ms, timestamp_ms, online FROM devices`;
+/** A column that is a whole number from 0 to 2^53 - 1, or else its text: the driver refuses to read greater ones. */
+const count = `iif(count BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER}, count, CAST(count AS TEXT))`;
+
+const summaries =
+  `SELECT device_id, ${count}, first_seen_ms, last_seen_ms, timestamp_ms, online FROM devices`;
 const page = `ORDER BY device_id LIMIT ${PAGE_DEVICES}`;
+/** No claim of the delivery lasts longer; one that seems to was made before the clock was set back. */
+const CLAIM_MAX_MS = 60_000;
+
 const event = "SELECT id, kind, device_id AS deviceId, at_ms AS atMs, last_seen_ms AS lastSeenMs FROM events";
 
 /** SQL by the names the store's code uses. */
@@ -159,28 +206,28 @@ export const statements = {
   readSequence: "SELECT sequence FROM producers WHERE producer = ? AND expires_at_ms > ?",
   writeSequence: "INSERT OR REPLACE INTO producers VALUES (?, ?, ?)",
   readRecord: `
-      SELECT rowid AS row, last_seen_ms AS lastSeenMs, online, minute_packets AS minutePackets,
+      SELECT rowid AS row, ${count} AS count, last_seen_ms AS lastSeenMs, online, minute_packets AS minutePackets,
         hour_packets AS hourPackets, history
       FROM devices WHERE device_id = ?`,
   insertDevice: "INSERT INTO devices VALUES (?, ?, ?, ?, ?, 1, ?, ?, NULL, ?)",
-  // On the right-hand sides a column is the row as it was.
+  // On the right-hand sides a column is the row as it was. A timestamp after ?10 is wrong: any other replaces it.
   updateDevice: `
       UPDATE devices SET
-        count = count + ?1,
+        count = ?1,
         last_seen_ms = ?2,
         online = ?3,
         minute_packets = ?4,
         hour_packets = ?5,
-        timestamp_ms = max(timestamp_ms, ?6),
+        timestamp_ms = iif(?6 >= timestamp_ms OR timestamp_ms > ?10, ?6, timestamp_ms),
         history = ?7,
-        payload = iif(?6 >= timestamp_ms, ?8, payload)
+        payload = iif(?6 >= timestamp_ms OR timestamp_ms > ?10, ?8, payload)
       WHERE rowid = ?9`,
   setOffline: "UPDATE devices SET online = 0 WHERE device_id = ?",
   firstSummaries: `${summaries} ${page}`,
   nextSummaries: `${summaries} WHERE device_id > ? ${page}`,
   readSummaries: `${summaries} WHERE device_id IN (SELECT value FROM json_each(?))`,
   readDevice: `
-      SELECT device_id AS deviceId, count, first_seen_ms AS firstSeenMs, last_seen_ms AS lastSeenMs,
+      SELECT device_id AS deviceId, ${count} AS count, first_seen_ms AS firstSeenMs, last_seen_ms AS lastSeenMs,
         timestamp_ms AS timestampMs, online, payload
       FROM devices WHERE device_id = ?`,
   readPayloads: `
@@ -189,34 +236,49 @@ export const statements = {
   addToFleet: `
       INSERT INTO fleet_history VALUES (?, ?, ?)
       ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
-  // A period of no length: outside of every history, and never expired.
+  // A period of no length: outside of every history, and never expired. What is no count was never counted.
   addToRemoved: `
-      INSERT INTO fleet_history SELECT 0, 0, count FROM devices WHERE device_id = ?
+      INSERT INTO fleet_history
+      SELECT 0, 0, count FROM devices
+      WHERE device_id = ? AND count BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER}
       ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
   readRemoved: "SELECT packets FROM fleet_history WHERE period_ms = 0",
   readFleet: "SELECT period_ms, start_ms, packets FROM fleet_history",
+  trimFleet: "DELETE FROM fleet_history WHERE start_ms > ?",
   expireFleet: "DELETE FROM fleet_history WHERE period_ms = ? AND start_ms < ?",
+  // A version is the time in microseconds, or one more than the last: a file that was replaced by an older one
+  // never uses one twice.
   addChange: `
       INSERT INTO changes
-      SELECT coalesce(max(version), 0) + 1, ?, coalesce(max(end_bytes), 0) + length(?) + 32 FROM changes
+      SELECT max(coalesce(max(version), 0) + 1, 1000 * ${nowMs}), ?,
+        coalesce(max(end_bytes), 0) + length(?) + 32
+      FROM changes
       RETURNING end_bytes AS endBytes`,
   trimChanges: "DELETE FROM changes WHERE end_bytes <= ?",
-  readVersions: "SELECT min(version) AS first, max(version) AS last FROM changes",
+  readVersion: "SELECT coalesce(max(version), 0) AS version FROM changes",
+  hasVersion: "SELECT 1 FROM changes WHERE version = ?",
   readChanges: "SELECT device_ids FROM changes WHERE version > ? ORDER BY version",
+  setAside: "INSERT OR REPLACE INTO set_aside SELECT device_id, count FROM devices WHERE rowid = ?",
+  readLineage: `SELECT since_ms AS sinceMs, ${nowMs} AS nowMs FROM lineage`,
+  writeReverted: `UPDATE lineage SET since_ms = ${nowMs}`,
   addEvent: "INSERT INTO events (kind, device_id, at_ms, last_seen_ms) VALUES (?, ?, ?, ?)",
   trimEvents: "DELETE FROM events WHERE id <= ?",
   readEvents: `${event} WHERE id > ? ORDER BY id LIMIT ?`,
   readNewestEvents: `SELECT * FROM (${event} ORDER BY id DESC LIMIT ?) ORDER BY id`,
   claimDelivery: `
       INSERT INTO delivery SELECT 1, ?1, ?2, coalesce(max(id), 0) FROM events WHERE true
-      ON CONFLICT DO UPDATE SET owner = ?1, expires_at_ms = ?2 WHERE owner = ?1 OR expires_at_ms <= ?3
+      ON CONFLICT DO UPDATE SET owner = ?1, expires_at_ms = ?2 WHERE owner = ?1 OR expires_at_ms NOT BETWEEN ?3 + 1 AND ?3 + ${CLAIM_MAX_MS}
       RETURNING event_id AS eventId`,
   commitDelivery: "UPDATE delivery SET event_id = ? WHERE owner = ? AND expires_at_ms > ?",
   writeInstance: "INSERT OR REPLACE INTO instances VALUES (?, ?, ?)",
-  expireInstances: "DELETE FROM instances WHERE reported_ms < ?",
+  expireInstances: "DELETE FROM instances WHERE abs(reported_ms - ?) > ?",
   removeInstance: "DELETE FROM instances WHERE instance = ?",
   readInstances: "SELECT report FROM instances",
   removeDevice: "DELETE FROM devices WHERE device_id = ?",
+  readNewestExpiry: `
+      SELECT max(expires_at_ms) AS newestExpiryMs FROM (
+        SELECT max(expires_at_ms) AS expires_at_ms FROM sessions
+        UNION ALL SELECT max(expires_at_ms) FROM producers)`,
   expireSessions: expire("sessions"),
   expireProducers: expire("producers"),
 };

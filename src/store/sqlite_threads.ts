@@ -26,8 +26,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   return {
     description,
     ping: write("ping"),
+    status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),
     claimSession: write("claimSession"),
     apply: (batch) => writer.apply(batch),
+    trimFleetHistory: write("trimFleetHistory"),
     remove: write("remove"),
     markOffline: write("markOffline"),
     claimDelivery: write("claimDelivery"),
@@ -108,7 +110,9 @@ class Thread {
   async #start(): Promise<string> {
     const worker = new Worker(new URL("./sqlite_worker.ts", import.meta.url), { type: "module" });
     this.#worker = worker;
+    const { log, ...open } = this.#options;
     worker.onmessage = ({ data }: MessageEvent<Answer>) => {
+      if ("warning" in data) return log?.warn(data.warning, data.properties);
       const answer = this.#answers.get(data.id);
       this.#answers.delete(data.id);
       if ("result" in data) answer?.resolve(data.result);
@@ -119,7 +123,7 @@ class Thread {
       this.#end(event.message);
     };
     try {
-      return await this.#ask({ id: ++this.#lastId, open: this.#options }) as string;
+      return await this.#ask({ id: ++this.#lastId, open }) as string;
     } catch (error) {
       this.#end(String(error));
       throw error;

@@ -5,19 +5,24 @@
  */
 /// <reference lib="deno.worker" />
 import { openSqliteStore, type SqliteStore, type SqliteStoreOptions } from "./sqlite.ts";
+import { describeFile, mayPass } from "./sqlite_file.ts";
 import { type Batch, type DeviceDelta, StoreError } from "./store.ts";
 
 /** Methods that are called by messages. */
-export type Method = Exclude<keyof SqliteStore, "description" | "scan">;
+export type Method = Exclude<keyof SqliteStore, "description" | "isOpen" | "scan" | "status">;
 
-/** The first message opens the store, each other one calls it; `id` comes back with the answer. */
+/**
+ * The first message opens the store, each other one calls it; `id` comes back with the answer. Opening succeeds
+ * also while the file is locked or the disk full: each call then tries again.
+ */
 export type Request =
-  | { readonly id: number; readonly open: SqliteStoreOptions }
+  | { readonly id: number; readonly open: Omit<SqliteStoreOptions, "log"> }
   | { readonly id: number; readonly apply: PackedBatch }
   | { readonly id: number; readonly method: Method; readonly args: unknown[] };
 
-/** What came of a request: of opening, the store's description. */
+/** What came of a request: of opening, the store's description. Besides, warnings for the log. */
 export type Answer =
+  | { readonly warning: string; readonly properties: Record<string, unknown> }
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly failure: string; readonly isStoreError: boolean };
 
@@ -48,16 +53,32 @@ function unpack({ deviceIds, packets, timestampsMs, payloads, payloadEnds, ...re
   return { ...rest, devices };
 }
 
-let store: SqliteStore;
+let options: SqliteStoreOptions;
+let store: SqliteStore | undefined;
+let opening: Promise<SqliteStore> | undefined;
+
+/** The store; opened anew when its file was deleted or replaced. */
+async function openStore(): Promise<SqliteStore> {
+  if (store?.isOpen) return store;
+  opening ??= openSqliteStore(options).finally(() => opening = undefined);
+  return store = await opening;
+}
 
 async function answer(request: Request): Promise<unknown> {
   if ("open" in request) {
-    store = await openSqliteStore(request.open);
-    return store.description;
+    const warn = (warning: string, properties: Record<string, unknown>) =>
+      self.postMessage({ warning, properties });
+    options = { ...request.open, log: { warn } };
+    await openStore().catch((error) => {
+      if (!mayPass(error)) throw error;
+    });
+    return describeFile(options.path);
   }
-  if ("apply" in request) return await store.apply(unpack(request.apply));
-  const method = store[request.method] as (...args: unknown[]) => Promise<unknown>;
-  return await method.apply(store, request.args);
+  if ("method" in request && request.method === "close") return await store?.close();
+  const opened = await openStore();
+  if ("apply" in request) return await opened.apply(unpack(request.apply));
+  const method = opened[request.method] as (...args: unknown[]) => Promise<unknown>;
+  return await method.apply(opened, request.args);
 }
 
 self.onmessage = async ({ data: request }: MessageEvent<Request>) => {

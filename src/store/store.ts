@@ -45,6 +45,11 @@ export interface Batch {
   readonly producer: string;
   /** 1, 2, 3, … per producer. A sequence at or below the last one applied was applied already. */
   readonly sequence: number;
+  /**
+   * Sequence of the producer's batch that was applied last; 0: none was, or so long ago that it may have expired.
+   * A store that does not hold it any more went back: it was emptied, or put back to an earlier state.
+   */
+  readonly previous: number;
   /** When the packets were received, server time, Unix milliseconds: the devices' last seen. */
   readonly receivedAtMs: number;
   /** Each device at most once. May be empty when only sessions advance. */
@@ -53,20 +58,46 @@ export interface Batch {
   readonly sessions: readonly SessionAdvance[];
 }
 
+/** A session of a batch whose stream may not go on. */
+export interface FencedSession {
+  /** As its client named it. */
+  readonly session: string;
+  /**
+   * "superseded": a newer stream claimed it. "reverted": the store holds less of it than it did, because it was
+   * emptied or put back to an earlier state, or has forgotten it; or it holds another offset of the same epoch.
+   * Offset and counts move in one step, so packets from {@linkcode FencedSession.committed} on are not counted:
+   * the client goes on from there.
+   */
+  readonly kind: "superseded" | "reverted";
+  /**
+   * Packets settled of it. Of a session that is missing: 0, or, if the producer's last batch is still there, the
+   * offset the batch expected, for the session alone was forgotten and its packets were not; if
+   * there is such a batch, the session is written again.
+   */
+  readonly committed: number;
+}
+
 /**
- * Sessions of the batch that its streams no longer own: the epoch is not the current one, or the
- * committed offset is not `from`. Empty: the batch is applied, now or before. Otherwise *nothing* of
- * it was applied, and its sequence is still free.
+ * Sessions of the batch that are not as its streams left them: another epoch, or not the committed offset `from`.
+ * Empty: the batch is applied, now or before. Otherwise *nothing* of it was applied, and its sequence is still
+ * free.
  */
-export type FencedSessions = readonly string[];
+export type FencedSessions = readonly FencedSession[];
 
-/** Answer to a claim. `committed`: packets of the session settled so far. */
-export type SessionClaim =
-  | { readonly outcome: "claimed"; readonly epoch: number; readonly committed: number }
-  /** The offset lies above `committed`: packets are missing. Nothing was changed. */
-  | { readonly outcome: "gap"; readonly committed: number };
+/** Answer to a claim. */
+export interface SessionClaim {
+  /** Greater than that of any claim before, also of claims that the store does not hold any more. */
+  readonly epoch: number;
+  /** Packets of the session settled so far; not less than the offset stated. */
+  readonly committed: number;
+  /**
+   * Packets that the client took for settled and the store does not hold: it went back, and they are gone. Of an
+   * unknown session all before the offset, if the data is so young that the session cannot have expired.
+   */
+  readonly lost: number;
+}
 
-/** How safe a batch must be before {@linkcode Store.apply} resolves. */
+/** How safe a batch or a claim must be before {@linkcode Store.apply} or {@linkcode Store.claimSession} resolves. */
 export type AckAfter =
   /** The store has it: survives the end of Tally, and what the store itself survives. */
   | { readonly kind: "stored" }
@@ -89,7 +120,10 @@ export interface DeviceSummary extends DeviceCount {
   readonly firstSeenMs: number;
   /** Server time at which its latest packet was received; 0 as above. */
   readonly lastSeenMs: number;
-  /** Greatest timestamp the device gave; 0 as above. */
+  /**
+   * Greatest timestamp the device gave, apart from those more than {@linkcode DEVICE_CLOCK_AHEAD_MS} ahead of
+   * their arrival, which any later packet replaces; 0 as above.
+   */
   readonly timestampMs: number;
   /** False from the "offline" event to the "online" event; true before the first one. */
   readonly online: boolean;
@@ -133,12 +167,15 @@ export interface FleetHistory extends History {
 
 /** Which devices changed. */
 export interface Changes {
-  /** The store's version now: it rises with every change of a device, and is never used twice. */
+  /**
+   * The store's version now: it rises with every change of a device, and is never used twice, not even by a store
+   * that was emptied or put back to an earlier state, as long as its clock does not go back too.
+   */
   readonly version: number;
   /**
    * Devices applied, removed or marked offline after the version asked for, by id, and what they have
    * become by `version`; undefined: {@linkcode Store.summaries} tells. "all": the version asked for lies too
-   * far back, and only a {@linkcode Store.scan} tells.
+   * far back, or the store went back to a state before it, and only a {@linkcode Store.scan} tells.
    */
   readonly devices: ReadonlyMap<string, DeviceSummary | undefined> | "all";
 }
@@ -205,6 +242,10 @@ export interface InstanceReport {
   readonly duplicates: number;
   /** Of these: left to a newer stream of the session. */
   readonly fenced: number;
+  /** Times the store was found to hold less of a session than it had acknowledged or stored. */
+  readonly sessionsReverted: number;
+  /** Acknowledged packets that the store did not hold any more when their session was claimed. */
+  readonly packetsLost: number;
   /** Of these: refused, by the name of the reason; only reasons that occurred. */
   readonly rejected: Readonly<Record<string, number>>;
   /** Times a stream had to wait because the queue was full. */
@@ -221,6 +262,16 @@ export interface InstanceReport {
   readonly streamsReset: number;
   /** Log lines dropped because their reader was too slow. */
   readonly logLinesDropped: number;
+  /** How far the machine's clock is ahead of the store's, in whole seconds as milliseconds; negative: behind. */
+  readonly clockAheadMs: number;
+}
+
+/** What a store reports of itself. */
+export interface StoreStatus {
+  /** Its own clock, Unix milliseconds; undefined: the machine's that runs this. */
+  readonly clockMs: number | undefined;
+  /** What it evicts when its memory is full; undefined if nothing, or if that cannot be read. */
+  readonly evictionPolicy: string | undefined;
 }
 
 /** Where counts live. */
@@ -228,13 +279,17 @@ export interface Store {
   /** One line for the start-up log: which store this is and where. Holds no credentials. */
   readonly description: string;
 
-  /** Resolves when the store answers and may be written to. */
+  /** Resolves when the store answers and can be written to. */
   ping(): Promise<void>;
+
+  /** What the store reports of itself, its clock at the moment of the call. */
+  status(): Promise<StoreStatus>;
 
   /**
    * Makes the caller the only writer of `session`: raises its epoch, so that an older stream's
-   * batches are fenced from now on. An unknown session is believed: `offset` becomes its committed
-   * offset. Sessions unused for `SESSION_EXPIRY_MS` are forgotten.
+   * batches are fenced from now on. Resolves when the claim is as safe as {@linkcode AckAfter} requires. An unknown session
+   * starts at `offset`. A known one moves up to it: a client states no more than was acknowledged, so the store went
+   * back, and the packets between are gone. Sessions unused for `SESSION_EXPIRY_MS` are forgotten.
    */
   claimSession(session: string, offset: number, nowMs: number): Promise<SessionClaim>;
 
@@ -271,6 +326,12 @@ export interface Store {
   /** Packets that were counted of devices removed since, each as of its removal. */
   removedPackets(): Promise<number>;
 
+  /**
+   * Forgets what the fleet's history holds of periods that begin after `untilMs`: the clock was set back, and what
+   * is received from now on would be added to what was counted there before.
+   */
+  trimFleetHistory(untilMs: number): Promise<void>;
+
   /** Forgets a device; true if it was known. Its next packet starts it anew. */
   remove(deviceId: string): Promise<boolean>;
 
@@ -292,7 +353,7 @@ export interface Store {
   /**
    * Makes `owner` the only one to deliver events for `ttlMs`, or for `ttlMs` more. Resolves to the id of
    * the last event delivered, or undefined when another owner is at it. The first owner ever begins
-   * behind the events there are.
+   * after the events there are, or one before the first.
    */
   claimDelivery(owner: string, ttlMs: number, nowMs: number): Promise<number | undefined>;
 
@@ -311,6 +372,12 @@ export interface Store {
   /** Releases connections and files. Calls under way may reject. */
   close(): Promise<void>;
 }
+
+/** A time that lies further ahead of the store's clock was written before that clock was set back. */
+export const CLOCK_AHEAD_MS = 5_000;
+
+/** A device's timestamp that lies further ahead of its arrival is wrong: the next packet's counts, whatever it is. */
+export const DEVICE_CLOCK_AHEAD_MS = 60_000;
 
 /** Sessions unused for a week are forgotten. */
 export const SESSION_EXPIRY_MS = 7 * 24 * 3_600_000;

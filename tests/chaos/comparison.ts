@@ -6,6 +6,7 @@
 import { countsKey } from "../../src/store/keys.ts";
 import type { RedisServer } from "../redis_server.ts";
 import type { ChaosClient, Expectation } from "./devices.ts";
+import type { StoreLosses } from "./store_losses.ts";
 
 /** What clients of one kind have to show. */
 export interface Row {
@@ -18,6 +19,8 @@ export interface Row {
   /** Known to the clients to be stored or rejected. */
   acknowledged: number;
   counted: number;
+  /** Missing, because the store itself lost it. */
+  gone: number;
   lost: number;
   double: number;
 }
@@ -34,6 +37,7 @@ export async function compare(
   clients: readonly ChaosClient[],
   redis: RedisServer,
   apiPort: number,
+  losses: StoreLosses,
 ): Promise<Comparison> {
   const counts = numbers(pairs(await redis.call("HGETALL", countsKey) as string[]));
   const rows = new Map<string, Row>();
@@ -51,6 +55,7 @@ export async function compare(
       invalid: 0,
       acknowledged: 0,
       counted: 0,
+      gone: 0,
       lost: 0,
       double: 0,
     };
@@ -60,16 +65,19 @@ export async function compare(
     row.sent += client.sent;
     row.acknowledged += client.settled;
     row.invalid += client.invalid;
-    for (const expected of client.expectations()) {
+    for (const expected of client.expectations(losses)) {
       const { deviceId } = expected;
       known.add(deviceId);
       const counted = counts.get(deviceId) ?? 0;
-      const { lost, double } = difference(expected, counted);
+      const { gone, lost, double } = difference(expected, counted);
       row.devices++;
       row.counted += counted;
+      row.gone += gone;
       row.lost += lost;
       row.double += double;
-      const about = `${deviceId}: sent ${expected.sent}, acknowledged ${expected.acknowledged}`;
+      const { sent, acknowledged, gone: { least, most } } = expected;
+      const about = `${deviceId}: sent ${sent}, acknowledged ${acknowledged}` +
+        (most > 0 ? `, ${least} to ${most} gone with the store` : "");
       if (lost + double > 0) differences.push(`${about}, counted ${counted}`);
       if ((shown.get(deviceId) ?? 0) !== counted) {
         differences.push(`${about}, counted ${counted}, but the api says ${shown.get(deviceId)}`);
@@ -86,11 +94,16 @@ export async function compare(
   return { rows: [...rows.values()], differences };
 }
 
-/** A device whose calls all ended well must have what it sent; where one did not, it may have been stored. */
-function difference({ sent, acknowledged, uncertain }: Expectation, counted: number) {
+/**
+ * A device whose calls all ended well must have what it sent, without what the store itself lost; where one did
+ * not, it may have been stored.
+ */
+function difference({ sent, acknowledged, uncertain, gone }: Expectation, counted: number) {
+  const missing = Math.max(0, (uncertain ? acknowledged : sent) - counted);
   return {
-    lost: Math.max(0, (uncertain ? acknowledged : sent) - counted),
-    double: Math.max(0, counted - sent),
+    gone: Math.min(missing, gone.most),
+    lost: Math.max(0, missing - gone.most),
+    double: Math.max(0, counted - (sent - gone.least)),
   };
 }
 

@@ -31,11 +31,15 @@ export interface ScriptedDevice {
   timestampMs: number;
 }
 
-/** What the packets from number 0 to `end`, exclusive, come to; by device id. */
-export function scriptedDevices(name: string, end: number): Map<string, ScriptedDevice> {
+/** What the packets from number 0 to `end`, exclusive, come to, or those `of` them; by device id. */
+export function scriptedDevices(
+  name: string,
+  end: number,
+  of = (_index: number) => true,
+): Map<string, ScriptedDevice> {
   const devices = new Map<string, ScriptedDevice>();
   for (let index = 0; index < end; index++) {
-    if (!isValid(index)) continue;
+    if (!isValid(index) || !of(index)) continue;
     const id = deviceOf(name, index), device = devices.get(id) ?? { packets: 0, timestampMs: 0 };
     device.packets++;
     device.timestampMs = FIRST_TIMESTAMP_MS + index;

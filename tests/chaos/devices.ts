@@ -11,6 +11,7 @@ import { TelemetryClient, TelemetryClientError } from "../../src/device/client.t
 import { framedBatch, framedPacket, RawCall } from "../harness.ts";
 import type { Random } from "../random.ts";
 import { scriptedDevices, scriptedPacket, scriptedRejections } from "./device_script.ts";
+import type { StoreLosses } from "./store_losses.ts";
 
 /** What must be found about one device. */
 export interface Expectation {
@@ -19,6 +20,8 @@ export interface Expectation {
   /** At least these are counted; exactly those sent, unless it is `uncertain` what became of the others. */
   readonly acknowledged: number;
   readonly uncertain: boolean;
+  /** Packets that the store itself lost, and that nobody has sent again: at least and at most. */
+  readonly gone: { readonly least: number; readonly most: number };
   /** Greatest timestamp sent, when that is known. */
   readonly timestampMs?: number;
 }
@@ -33,7 +36,8 @@ export interface ChaosClient {
   readonly invalid: number;
   /** Sends until `ends`; resolves when all that was sent is settled, or soon after `giveUp`. */
   run(ends: AbortSignal, giveUp: AbortSignal): Promise<void>;
-  expectations(): Expectation[];
+  /** `losses`: what the store itself lost. */
+  expectations(losses: StoreLosses): Expectation[];
 }
 
 /** What a client needs. */
@@ -53,11 +57,18 @@ const CALL_TIMEOUT_MS = 4000;
 export interface SessionClient extends ChaosClient {
   readonly name: string;
   readonly session: string;
+  /** A second stream may have claimed the session since the client last noticed that. */
+  intruded: boolean;
+  /** It may forget that packets are settled, and send them again. */
+  readonly forgets: boolean;
 }
 
 /** A gateway: `TelemetryClient` with a file, killed and started again now and then. */
 export class Gateway implements SessionClient {
   readonly kind = "TelemetryClient with a file";
+  /** Its file may not have the newest Acks. */
+  readonly forgets = true;
+  intruded = false;
   readonly name: string;
   sent = 0;
   #settled = 0;
@@ -117,8 +128,8 @@ export class Gateway implements SessionClient {
     await this.#client.abort(this.#restarting);
   }
 
-  expectations(): Expectation[] {
-    return expectations(this);
+  expectations(losses: StoreLosses): Expectation[] {
+    return expectations(this, losses);
   }
 
   async #open(): Promise<void> {
@@ -145,9 +156,10 @@ export class Gateway implements SessionClient {
     await client.abort();
     this.#settled = this.settled;
     // A second stream of the session may make the client give up: by design, see `TelemetryClient`.
-    const expected = error === this.#restarting ||
-      error instanceof TelemetryClientError && error.code === "ABORTED";
-    if (!expected) violated(`${name}: ${error}`);
+    const isAborted = error instanceof TelemetryClientError && error.code === "ABORTED";
+    const expected = error === this.#restarting || isAborted && this.intruded;
+    if (!expected) violated(`${name} ended for good: ${error}`);
+    if (isAborted) this.intruded = false;
     await this.#open();
   }
 }
@@ -155,6 +167,8 @@ export class Gateway implements SessionClient {
 /** A device that speaks the protocol by hand: one call after the other, each sent again until it ends well. */
 export class HandWrittenDevice implements SessionClient {
   readonly kind = "StreamPackets in a session";
+  readonly forgets = false;
+  intruded = false;
   readonly name: string;
   readonly session = crypto.randomUUID();
   sent = 0;
@@ -181,8 +195,8 @@ export class HandWrittenDevice implements SessionClient {
     }
   }
 
-  expectations(): Expectation[] {
-    return expectations(this);
+  expectations(losses: StoreLosses): Expectation[] {
+    return expectations(this, losses);
   }
 
   /** Sends from the first packet it does not know to be settled. */
@@ -225,12 +239,14 @@ export class AnonymousDevice implements ChaosClient {
     }
   }
 
-  expectations(): Expectation[] {
+  expectations(losses: StoreLosses): Expectation[] {
     return this.#calls.map(({ deviceId, packets, acknowledged }) => ({
       deviceId,
       sent: packets,
       acknowledged: acknowledged ? packets : 0,
       uncertain: !acknowledged,
+      // A batch whose reply was lost is sent again.
+      gone: { least: 0, most: Math.min(losses.ofDevice(deviceId), packets) },
     }));
   }
 
@@ -260,6 +276,7 @@ export class AnonymousDevice implements ChaosClient {
 export async function intrude(client: SessionClient, port: number, random: Random): Promise<boolean> {
   const { session, name, settled: from } = client;
   const method = random.pick(["StreamPackets", "StreamBatches"]);
+  client.intruded = true;
   await using call = RawCall.session(port, session, from, method);
   const timer = setTimeout(() => call.vanish(), CALL_TIMEOUT_MS);
   const committed = await call.committed;
@@ -278,13 +295,20 @@ export async function intrude(client: SessionClient, port: number, random: Rando
   return committed !== undefined;
 }
 
-function expectations({ name, sent, settled }: SessionClient): Expectation[] {
+function expectations(
+  { name, session, sent, settled, forgets }: SessionClient,
+  losses: StoreLosses,
+): Expectation[] {
   const acknowledged = scriptedDevices(name, settled);
+  const most = scriptedDevices(name, sent, (index) => losses.mayHaveLost(session, index));
+  const least = forgets ? undefined : scriptedDevices(name, sent, (index) => losses.hasLost(session, index));
   return Array.from(scriptedDevices(name, sent), ([deviceId, { packets, timestampMs }]) => ({
     deviceId,
     sent: packets,
     acknowledged: acknowledged.get(deviceId)?.packets ?? 0,
     uncertain: false,
-    timestampMs,
+    gone: { least: least?.get(deviceId)?.packets ?? 0, most: most.get(deviceId)?.packets ?? 0 },
+    // The packet with the greatest may be gone.
+    ...(most.get(deviceId)?.timestampMs === timestampMs ? {} : { timestampMs }),
   }));
 }

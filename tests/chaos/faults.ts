@@ -8,12 +8,17 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Random } from "../random.ts";
 import type { RedisServer } from "../redis_server.ts";
 import { type Gateway, intrude, type SessionClient } from "./devices.ts";
+import type { TallyProcess } from "../tally_process.ts";
+import { FaultLock } from "./fault_lock.ts";
 import type { FaultProxy } from "./fault_proxy.ts";
 import type { IngestPlace } from "./ingest_place.ts";
 
 /** Everything that can be broken. */
 export interface Scene {
   readonly redis: RedisServer;
+  /** Takes data from Redis by `change`, while no ingest reaches it, and keeps account of what was lost. */
+  readonly loseData: (change: () => Promise<unknown>) => Promise<void>;
+  readonly api: TallyProcess;
   readonly ingests: readonly IngestPlace[];
   /** Between the clients and the ingests. */
   readonly front: FaultProxy;
@@ -37,10 +42,36 @@ export interface Fault {
 /** How long a fault may wait for its occasion. */
 const OCCASION_MS = 10_000;
 
+/** How old a state is that Redis is put back to. */
+const MIN_AGE_MS = 4000, MAX_AGE_MS = 10_000;
+
+/** Before the store loses data: in that time an ingest that was stopped or cut off notices that streams were replaced. */
+const QUIET_MS = 1000;
+
+/** Of what Tally needs in Redis, a user may lack one. */
+const COMMANDS = [
+  "eval",
+  "get",
+  "set",
+  "mget",
+  "hset",
+  "hmget",
+  "hdel",
+  "lpop",
+  "ltrim",
+  "rpush",
+  "pexpire",
+  "time",
+];
+
 /** All kinds of faults in `scene`. */
 export function allFaults(scene: Scene): Fault[] {
-  const { redis, ingests, workers, front, redisProxies, gateways, sessionClients, signal } = scene;
+  const { redis, loseData, api, ingests, workers, front, redisProxies, gateways, sessionClients, signal } =
+    scene;
   let redisRuns = true;
+  /** One at a time: a state kept before an earlier loss would give back what was lost. */
+  let losesData = false;
+  const lock = new FaultLock();
 
   /** False: the run is being ended. */
   const pause = (durationMs: number) => delay(durationMs, true, { signal }).catch(() => false);
@@ -54,10 +85,12 @@ export function allFaults(scene: Scene): Fault[] {
     return {
       name,
       async inject(random) {
-        const up = ingests.filter(({ state }) => state === "up");
-        if (up.length === 0) return false;
-        await damage(random.pick(up), random);
-        return true;
+        return await lock.shared(async () => {
+          const up = ingests.filter(({ state }) => state === "up");
+          if (up.length === 0) return false;
+          await damage(random.pick(up), random);
+          return true;
+        });
       },
     };
   }
@@ -66,12 +99,35 @@ export function allFaults(scene: Scene): Fault[] {
     return {
       name,
       async inject(random) {
-        if (!redisRuns) return false;
-        await damage(random);
+        return await lock.shared(async () => {
+          if (!redisRuns) return false;
+          await damage(random);
+          return true;
+        });
+      },
+    };
+  }
+
+  function ofData(name: string, damage: (random: Random) => Promise<unknown>): Fault {
+    return {
+      name,
+      async inject(random) {
+        if (losesData) return false;
+        losesData = true;
+        await damage(random).finally(() => losesData = false);
         return true;
       },
     };
   }
+
+  /**
+   * Nothing else is broken then, nor was shortly before: a batch that an ingest holds back for seconds, of a stream
+   * that has been replaced since, would be applied to what the store held before.
+   */
+  const loseDataAlone = (change: () => Promise<unknown>) =>
+    lock.alone(async () => {
+      if (await pause(QUIET_MS)) await loseData(change);
+    });
 
   return [
     ofIngest("kill -9 an ingest", async (ingest, random) => {
@@ -111,6 +167,26 @@ export function allFaults(scene: Scene): Fault[] {
       await command("CONFIG", "SET", "maxmemory", 0);
     }),
     ofRedis("SCRIPT FLUSH", () => command("SCRIPT", "FLUSH")),
+    ofRedis("take a command from Redis's user", async (random) => {
+      const name = random.pick(COMMANDS);
+      await command("ACL", "SETUSER", "default", `-${name}`);
+      await pause(random.int(100, 2000));
+      await command("ACL", "SETUSER", "default", `+${name}`);
+    }),
+    ofData("put Redis back to an earlier state", async (random) => {
+      const putBack = await lock.alone(() => redis.snapshot());
+      if (await pause(random.int(MIN_AGE_MS, MAX_AGE_MS))) await loseDataAlone(putBack);
+    }),
+    ofData("FLUSHALL", () => loseDataAlone(() => redis.call("FLUSHALL"))),
+    {
+      name: "SIGSTOP the api",
+      async inject(random) {
+        api.kill("SIGSTOP");
+        await pause(random.int(100, 6000));
+        api.kill("SIGCONT");
+        return true;
+      },
+    },
     {
       name: "lose Redis's reply",
       async inject(random) {
@@ -141,7 +217,7 @@ export function allFaults(scene: Scene): Fault[] {
       name: "two streams of a session",
       async inject(random) {
         const giveUpAt = performance.now() + OCCASION_MS;
-        while (!await intrude(random.pick(sessionClients), front.port, random)) {
+        while (!await lock.shared(() => intrude(random.pick(sessionClients), front.port, random))) {
           if (performance.now() > giveUpAt || !await pause(100)) return false;
         }
         return true;

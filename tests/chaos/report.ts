@@ -23,6 +23,7 @@ export function describeResult(result: ChaosResult): string {
     "invalid",
     "acknowledged",
     "counted",
+    "gone",
     "lost",
     "double",
   ] as const;
@@ -41,7 +42,9 @@ export function describeResult(result: ChaosResult): string {
     ...(differences.length > SHOWN_DIFFERENCES
       ? [`       and ${differences.length - SHOWN_DIFFERENCES} devices more`]
       : []),
-    `${sum("lost")} lost, ${sum("double")} double${isExact(result) ? "" : ": NOT EXACT"}`,
+    `${sum("gone")} gone with the store, ${sum("lost")} lost by Tally, ${sum("double")} double${
+      isExact(result) ? "" : ": NOT EXACT"
+    }`,
   ].join("\n");
 }
 

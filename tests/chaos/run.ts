@@ -18,6 +18,7 @@ import { FaultProxy } from "./fault_proxy.ts";
 import { allFaults, type Fault } from "./faults.ts";
 import { compare, type Comparison } from "./comparison.ts";
 import { IngestPlace } from "./ingest_place.ts";
+import { StoreLosses } from "./store_losses.ts";
 import { TallyProcess } from "../tally_process.ts";
 
 /** What a run is given. */
@@ -48,6 +49,9 @@ const GATEWAYS = 4, HAND_WRITTEN = 4, ANONYMOUS = 4;
 /** From one fault to the next. */
 const PAUSE_MS = { min: 200, max: 3400 };
 
+/** After that Redis has carried out what it was sent before its connections were cut. */
+const CARRIED_OUT_AFTER_MS = 100;
+
 /** How long clients may take to settle all when nothing fails any more. */
 const SETTLE_TIMEOUT_MS = 60_000;
 
@@ -66,7 +70,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const folder = await Deno.makeTempDir({ prefix: "tally-chaos-" });
   parts.defer(() => Deno.remove(folder, { recursive: true }));
   const redis = parts.use(await startRedis({ appendonly: "yes", appendfsync: "always" }));
-  const redisProxies = [1, 2].map(() => parts.use(new FaultProxy(() => redis.port)));
+  const losses = new StoreLosses();
+  /** False while the store loses data: what it holds then is compared. */
+  let storeIsOpen = true;
+  const redisProxies = [1, 2].map(() =>
+    parts.use(new FaultProxy(() => storeIsOpen ? redis.port : undefined))
+  );
   const { workers } = options;
   const ingests = redisProxies.map(({ port }) => {
     const settings = { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(port), INGEST_WORKERS: String(workers) };
@@ -114,8 +123,17 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   });
 
   const sessionClients = [...gateways, ...handWritten];
+  const loseData = async (change: () => Promise<unknown>) => {
+    storeIsOpen = false;
+    for (const proxy of redisProxies) proxy.cut();
+    await delay(CARRIED_OUT_AFTER_MS);
+    await losses.record(redis, sessionClients, change);
+    storeIsOpen = true;
+  };
   const faults = allFaults({
     redis,
+    loseData,
+    api,
     ingests,
     workers,
     front,
@@ -134,7 +152,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   if (!await within(SETTLE_TIMEOUT_MS, sending, signal) && !signal.aborted) {
     violated(`some clients had not settled all ${SETTLE_TIMEOUT_MS} ms after the last fault`);
   }
-  const comparison = await compare(clients, redis, api.port).catch((error) => {
+  const comparison = await compare(clients, redis, api.port, losses).catch((error) => {
     throw new Error(["could not compare", ...violations].join("\n"), { cause: error });
   });
   await Promise.all(ingests.map((ingest) => ingest.state === "up" && ingest.terminate()));

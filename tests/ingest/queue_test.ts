@@ -20,6 +20,7 @@ class Owner implements SectionOwner {
 
 const bounds = { maxPackets: 1e6, maxBytes: 1e6, maxDevices: 1e6, dueDevices: 1e6 };
 const bytes = new TextEncoder().encode("0123456789");
+const about = { producer: "p", sequence: 1, previous: 0, receivedAtMs: 0 };
 const device = (id: string) => new Device(id, new TextEncoder().encode(id), 0);
 
 function put(queue: PacketQueue, owner = new Owner(), packets = 1): void {
@@ -167,7 +168,7 @@ Deno.test("Packets of one device melt into one delta, over all streams without a
   second.group.delta(a).add(7, bytes, 2, 4);
   second.group.delta(a).add(6, bytes, 4, 6);
   first.stored = second.stored = 2;
-  const stored = batch.toStore("p", 1, 99)!;
+  const stored = batch.toStore({ ...about, receivedAtMs: 99 })!;
   assertEquals(
     stored.devices.map(({ deviceId, packets, timestampMs, payload }) => [
       deviceId,
@@ -195,7 +196,7 @@ Deno.test("Delta.add() keeps the payload that came last among equal timestamps, 
     group.delta(a).add(timestampMs, bytes, start, start + 1);
     assertEquals(payload(), expected);
   }
-  assertEquals(batch.toStore("p", 1, 0)?.devices.map(({ packets }) => packets), [5]);
+  assertEquals(batch.toStore(about)?.devices.map(({ packets }) => packets), [5]);
 });
 
 Deno.test("Delta.merge() keeps the payload of the later group among equal timestamps, and of the greatest", () => {
@@ -206,7 +207,7 @@ Deno.test("Delta.merge() keeps the payload of the later group among equal timest
       const { group } = batch.section(new Owner({ session: `s${index}`, epoch: 1 }), 0);
       group.delta(a).add(timestampMs, bytes, index, index + 1);
     }
-    const { devices } = batch.toStore("p", 1, 0)!;
+    const { devices } = batch.toStore(about)!;
     return devices.map(({ packets, timestampMs, payload }) => [
       packets,
       timestampMs,
@@ -259,9 +260,9 @@ Deno.test("What was fenced is left out, and only that", () => {
     section.group.delta(a).add(index, bytes, index, index + 1);
     section.to = 11;
   }
-  assertEquals(batch.toStore("p", 1, 0)?.devices.map(({ packets }) => packets), [3]);
+  assertEquals(batch.toStore(about)?.devices.map(({ packets }) => packets), [3]);
   sections[1]!.fenced = true;
-  const stored = batch.toStore("p", 1, 0)!;
+  const stored = batch.toStore(about)!;
   assertEquals(stored.devices.map(({ packets }) => packets), [2]);
   assertEquals(stored.sessions, [{ session: "s1", epoch: 3, from: 10, to: 11 }]);
   batch.settle();
@@ -277,5 +278,5 @@ Deno.test("A batch whose packets were all rejected, fenced or duplicates has not
   const fenced = batch.section(new Owner({ session: "s", epoch: 1 }), 0);
   fenced.to = 1;
   fenced.fenced = true;
-  assertEquals(batch.toStore("p", 1, 0), undefined);
+  assertEquals(batch.toStore(about), undefined);
 });

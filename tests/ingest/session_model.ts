@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 
-import type { Batch, FencedSessions, SessionClaim } from "../../src/store/store.ts";
+import type { Batch, FencedSession, FencedSessions, SessionClaim } from "../../src/store/store.ts";
+import type { Random } from "../random.ts";
 
 /** Of packet number `index`; one in seven is invalid. */
 export const deviceOf = (session: string, index: number) => index % 7 === 6 ? "" : `${session}-${index % 2}`;
@@ -20,12 +21,30 @@ export function contents(session: string, from: number, to: number): Map<string,
   return counts;
 }
 
+/** What a store holds. */
+interface State {
+  /** Packets by device. */
+  readonly counts: Map<string, number>;
+  readonly sessions: Map<string, { epoch: number; committed: number }>;
+  /** Indexes of each session that are in the counts, or were rejected. */
+  readonly settled: Map<string, Set<number>>;
+  readonly applied: Map<string, number>;
+}
+
 /** The store's contract in memory. Every call waits until the test decides what becomes of it. */
 export class ModelStore {
-  /** Packets by device. */
-  readonly counts = new Map<string, number>();
-  readonly sessions = new Map<string, { epoch: number; committed: number }>();
-  readonly #applied = new Map<string, number>();
+  #state: State = { counts: new Map(), sessions: new Map(), settled: new Map(), applied: new Map() };
+  /** Rises with every claim, and does not go back with the data. */
+  #clock = 0;
+  readonly #snapshots: State[] = [structuredClone(this.#state)];
+  /** The greatest offset each session ever had. */
+  readonly highest = new Map<string, number>();
+  /** The epoch of the latest claim of each session. */
+  readonly latestEpoch = new Map<string, number>();
+  /** What it reported to hold of sessions that had gone back: `<session> <committed>`. */
+  readonly reported = new Set<string>();
+  /** Times it was put back to an earlier state. */
+  reverts = 0;
   /** Calls that wait: `run` does what was asked and returns the answer. */
   readonly calls: {
     run: () => unknown;
@@ -33,39 +52,77 @@ export class ModelStore {
     reject: (error: Error) => void;
   }[] = [];
 
+  get counts(): ReadonlyMap<string, number> {
+    return this.#state.counts;
+  }
+
+  get sessions(): ReadonlyMap<string, { epoch: number; committed: number }> {
+    return this.#state.sessions;
+  }
+
+  get settled(): ReadonlyMap<string, ReadonlySet<number>> {
+    return this.#state.settled;
+  }
+
+  takeSnapshot(): void {
+    this.#snapshots.push(structuredClone(this.#state));
+  }
+
+  /** Puts back one of the snapshots: the first one is of the empty store. */
+  revert(random: Random): void {
+    this.#state = structuredClone(random.pick(this.#snapshots));
+    this.reverts++;
+  }
+
   claimSession(session: string, offset: number): Promise<SessionClaim> {
     return this.#call(() => {
       const known = this.sessions.get(session);
-      const committed = known?.committed ?? offset;
-      if (offset > committed) return { outcome: "gap", committed };
-      const epoch = (known?.epoch ?? 0) + 1;
-      this.sessions.set(session, { epoch, committed });
-      return { outcome: "claimed", epoch, committed };
+      const committed = Math.max(known?.committed ?? 0, offset);
+      const epoch = Math.max((known?.epoch ?? 0) + 1, ++this.#clock);
+      this.#state.sessions.set(session, { epoch, committed });
+      this.latestEpoch.set(session, epoch);
+      return { epoch, committed, lost: committed - (known?.committed ?? 0) };
     });
   }
 
   apply(batch: Batch): Promise<FencedSessions> {
     return this.#call(() => {
-      const { producer, sequence, sessions, devices } = batch;
-      if (sequence <= (this.#applied.get(producer) ?? 0)) return [];
-      const fenced = sessions.filter(({ session, epoch, from }) => {
+      const { producer, sequence, previous, sessions, devices } = batch;
+      const { counts, settled, applied } = this.#state;
+      const last = applied.get(producer) ?? 0;
+      if (sequence <= last) return [];
+      const fenced = sessions.flatMap(({ session, epoch, from }): FencedSession[] => {
         const known = this.sessions.get(session);
-        return known?.epoch !== epoch || known.committed !== from;
+        if (known?.epoch === epoch && known.committed === from) return [];
+        const kind = known !== undefined && known.epoch > epoch ? "superseded" : "reverted";
+        const committed = known?.committed ?? (previous === 0 || last === previous ? from : 0);
+        if (known === undefined && last === previous && previous > 0) {
+          this.#state.sessions.set(session, { epoch, committed: from });
+        }
+        if (kind === "reverted") this.reported.add(`${session} ${committed}`);
+        return [{ session, kind, committed }];
       });
-      if (fenced.length > 0) return fenced.map(({ session }) => session);
+      if (fenced.length > 0) return fenced;
       // What is added must be what the sessions advance by, whoever put the batch together.
       const expected = new Map<string, number>();
       for (const { session, from, to } of sessions) {
         for (const [id, packets] of contents(session, from, to)) {
           expected.set(id, (expected.get(id) ?? 0) + packets);
         }
-        this.sessions.set(session, { ...this.sessions.get(session)!, committed: to });
+        const indexes = settled.get(session) ?? new Set();
+        settled.set(session, indexes);
+        for (let index = from; index < to; index++) {
+          assert(!indexes.has(index), `packet ${index} of ${session} is counted twice`);
+          indexes.add(index);
+        }
+        this.#state.sessions.set(session, { ...this.sessions.get(session)!, committed: to });
+        this.highest.set(session, Math.max(this.highest.get(session) ?? 0, to));
       }
       const added = new Map(devices.map(({ deviceId, packets }) => [deviceId, packets]));
       for (const id of added.keys()) if (id.startsWith("anonymous")) expected.set(id, added.get(id)!);
       assertEquals(sorted(added), sorted(expected));
-      for (const [id, packets] of added) this.counts.set(id, (this.counts.get(id) ?? 0) + packets);
-      this.#applied.set(producer, sequence);
+      for (const [id, packets] of added) counts.set(id, (counts.get(id) ?? 0) + packets);
+      applied.set(producer, sequence);
       return [];
     });
   }

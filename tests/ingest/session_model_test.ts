@@ -10,19 +10,21 @@ import { Buffer } from "node:buffer";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { status } from "@grpc/grpc-js";
-import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
+import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 
 import { grpcStatus, RequestError } from "../../src/errors.ts";
 import { IngestCounters } from "../../src/ingest/counters.ts";
 import { DeviceTable } from "../../src/ingest/devices.ts";
 import { PacketQueue } from "../../src/ingest/queue.ts";
 import { DeviceStream, type Ingest, type StreamCall, type StreamKind } from "../../src/ingest/stream.ts";
+import { Reverts } from "../../src/ingest/reverts.ts";
 import { Writer } from "../../src/ingest/writer.ts";
 import { type Store, StoreError } from "../../src/store/store.ts";
 import { type Ack, streamBatches, streamPackets } from "../../src/telemetry_proto.ts";
 import { contents, deviceOf, ModelStore, sorted } from "./session_model.ts";
 import { ingestDefaults } from "../harness.ts";
 import { type Random, seededRandom } from "../random.ts";
+import { until } from "../until.ts";
 
 /** Worlds that live at the same time: they wait for timers most of their life. */
 const AT_ONCE = 200;
@@ -45,6 +47,41 @@ Deno.test("Whatever order things happen in, a packet of a session is counted onc
   assertLessOrEqual(50 * worlds, steps);
 });
 
+Deno.test("A stream whose store went back acknowledges nothing more, and says what the store holds", async () => {
+  const random = seededRandom(1), store = new ModelStore();
+  const where = new ModelIngest(store, random);
+  const acks: Ack[] = [];
+  let ended: { error: unknown; committed: number } | undefined;
+  const stream = new DeviceStream(where.ingest, "batches", { session: "s1", offset: 0 }, {
+    sendHeaders() {},
+    sendAck(ack) {
+      acks.push(ack);
+      return false; // The device reads one Ack and then no more.
+    },
+    end: (error, committed) => ended = { error, committed },
+  });
+  const answer = async () => {
+    await until(() => store.calls.length > 0, "the store is called");
+    for (const { run, resolve } of store.calls.splice(0)) resolve(run());
+    await delay(5);
+  };
+  const claimed = stream.claimSession("s1");
+  await answer();
+  await claimed;
+  for (let index = 0; index < 3; index++) {
+    if (index === 2) store.revert(random);
+    const packets = [{ device_id: deviceOf("s1", index), timestamp: 0, payload: new Uint8Array(1) }];
+    const message = Buffer.from(streamBatches.requestSerialize({ packets }));
+    stream.message(message, 0, message.length);
+    await answer();
+  }
+  assertEquals(acks.map(({ committed }) => committed), [1]);
+  assertEquals([grpcStatus(ended?.error).code, ended?.committed], [status.UNAVAILABLE, 0]);
+  assertEquals([where.ingest.counters.stored, where.ingest.counters.fenced], [2, 1]);
+  assertEquals([where.ingest.counters.sessionsReverted, where.ingest.streams.size], [1, 0]);
+  await where.drain();
+});
+
 const SESSIONS = ["s1", "s2", "s3"];
 
 /** An ingest without its server. */
@@ -62,11 +99,13 @@ class ModelIngest {
       dueDevices: 10,
       flushIntervalMs: 1,
     });
+    const counters = new IngestCounters();
     this.ingest = {
       queue,
       store: store as unknown as Store,
       devices: new DeviceTable(100),
-      counters: new IngestCounters(),
+      counters,
+      reverts: new Reverts(counters, log),
       streams: new Set(),
       sessions: new Map(),
       limits,
@@ -74,7 +113,6 @@ class ModelIngest {
       draining: false,
     };
     const producer = crypto.randomUUID();
-    const { counters } = this.ingest;
     const abandon = this.#abandon.signal;
     this.#finished = new Writer({
       queue,
@@ -92,7 +130,7 @@ class ModelIngest {
     this.ingest.draining = true;
     for (const stream of [...this.ingest.streams]) stream.fail(new Error("draining"));
     this.ingest.queue.close();
-    return this.#finished;
+    return this.#finished.then(() => this.ingest.reverts.close());
   }
 
   /** As the drain's deadline does, or the end of the process: nothing is answered any more. */
@@ -166,8 +204,19 @@ class ModelCall implements StreamCall {
       assertEquals(this.#settled, this.#next, "a call ends well when all is settled");
       if (this.session === undefined) this.world.finished.set(this.#anonymous, this.#next);
     } else {
-      if (this.session !== undefined) this.world.told(this.session, committed);
-      if (grpcStatus(error).code === status.ABORTED) this.world.aborted++;
+      if (this.session !== undefined) this.world.told(this.session, committed, { mayBeLess: true });
+      const { code, details } = grpcStatus(error);
+      if (code === status.ABORTED) {
+        this.world.aborted++;
+        const latest = this.world.store.latestEpoch.get(this.session!)!;
+        assertLess(this.stream.claim!.epoch, latest, "no newer stream has the session");
+      }
+      if (details.startsWith("the store went back")) {
+        assert(
+          this.world.store.reported.has(`${this.session} ${committed}`),
+          "the store holds another number",
+        );
+      }
     }
   }
 
@@ -197,6 +246,11 @@ class World {
   #calls: ModelCall[] = [];
   readonly #sent = new Map(SESSIONS.map((session) => [session, 0]));
   readonly #told = new Map(SESSIONS.map((session) => [session, 0]));
+  readonly #everTold = new Map(SESSIONS.map((session) => [session, 0]));
+  /** Sessions whose devices keep what is settled. */
+  readonly #keepsAll: ReadonlySet<string>;
+  /** Whether the store goes back at times. */
+  readonly #goesBack: boolean;
   /** Packets of each call without a session that ended well. */
   readonly finished = new Map<string, number>();
   /** Calls told that a newer one took their session. */
@@ -204,16 +258,28 @@ class World {
 
   constructor(readonly random: Random) {
     this.#ingests = [this.#newIngest(), this.#newIngest()];
+    this.#keepsAll = new Set(SESSIONS.filter(() => random.chance(0.3)));
+    this.#goesBack = random.chance(0.6);
   }
 
   sent(session: string, end: number): void {
     this.#sent.set(session, Math.max(this.#sent.get(session)!, end));
   }
 
-  /** A device was told that packets below `committed` are settled: it must be so. */
-  told(session: string, committed: number): void {
-    assertLessOrEqual(committed, this.store.sessions.get(session)?.committed ?? 0);
-    this.#told.set(session, Math.max(this.#told.get(session)!, committed));
+  /**
+   * A device was told that packets below `committed` are settled: so it must be, or have been before the store
+   * went back. A device that keeps all it ever sent goes back with the store.
+   */
+  told(session: string, committed: number, { mayBeLess = false } = {}): void {
+    const { highest, reverts, sessions } = this.store;
+    const known = reverts > 0 ? highest.get(session) : sessions.get(session)?.committed;
+    assertLessOrEqual(committed, known ?? 0);
+    const before = this.#told.get(session)!;
+    this.#told.set(
+      session,
+      mayBeLess && this.#keepsAll.has(session) ? committed : Math.max(before, committed),
+    );
+    this.#everTold.set(session, Math.max(this.#everTold.get(session)!, committed));
   }
 
   async run(): Promise<number> {
@@ -239,6 +305,8 @@ class World {
     else if (kind <= 83 && this.#late.length > 0) {
       this.#late.splice(random.int(0, this.#late.length - 1), 1)[0]!();
     } else if (kind <= 85) this.#replaceIngest();
+    else if (kind <= 87 && this.#goesBack) store.takeSnapshot();
+    else if (kind <= 89 && this.#goesBack) store.revert(random);
     else await delay(random.int(0, 3));
     // The stores' answers, and what follows from them, arrive.
     await Promise.resolve();
@@ -296,14 +364,14 @@ class World {
       }
     })();
     await Promise.all(SESSIONS.map(async (session) => {
-      while (this.#told.get(session)! < this.#sent.get(session)!) {
+      do {
         const call = new ModelCall(this, this.#ingests[0]!, session, this.#told.get(session)!, "batches");
         while (!call.ended) {
           call.send(this.#sent.get(session)!);
           call.halfClose();
           await delay(1);
         }
-      }
+      } while (this.#told.get(session)! < this.#sent.get(session)!);
     }));
     await Promise.all([...this.#ending, ...this.#ingests.map((ingest) => ingest.drain())]);
     healing = false;
@@ -319,18 +387,35 @@ class World {
     for (const session of SESSIONS) {
       const end = this.#sent.get(session)!;
       assertEquals(store.sessions.get(session)?.committed ?? 0, end);
-      for (const [id, packets] of contents(session, 0, end)) expected.set(id, packets);
+      const settled = store.settled.get(session) ?? new Set();
+      for (let index = 0; index < end; index++) {
+        if (settled.has(index)) {
+          for (const [id, packets] of contents(session, index, index + 1)) {
+            expected.set(id, (expected.get(id) ?? 0) + packets);
+          }
+        } else {
+          assert(store.reverts > 0, `packet ${index} of ${session} is missing`);
+          assertLess(index, this.#everTold.get(session)!, `${session} lacks a packet that was never settled`);
+        }
+      }
     }
     const ofSessions = new Map([...store.counts].filter(([id]) => !id.startsWith("anonymous")));
     assertEquals(sorted(ofSessions), sorted(expected));
-    for (const [id, packets] of this.finished) assertEquals(store.counts.get(id) ?? 0, packets, id);
+    for (const [id, packets] of this.finished) {
+      if (store.reverts === 0) assertEquals(store.counts.get(id) ?? 0, packets, id);
+      else assertLessOrEqual(store.counts.get(id) ?? 0, packets, id);
+    }
+    if (store.reverts === 0) {
+      const counters = this.#everyIngest.map(({ ingest }) => ingest.counters);
+      assertEquals(total(counters.map(({ sessionsReverted }) => sessionsReverted)), 0);
+    }
     for (const { ingest: { streams, sessions, counters } } of this.#ingests) {
       assertEquals([streams.size, sessions.size], [0, 0]);
       const { received, stored, duplicates, rejected, fenced } = counters;
       assertEquals(stored + duplicates + fenced + total(rejected.values()), received);
     }
     const claimed = total(this.#everyIngest.map(({ ingest }) => ingest.counters.stored));
-    assertLessOrEqual(claimed, total(store.counts.values()));
+    if (store.reverts === 0) assertLessOrEqual(claimed, total(store.counts.values()));
   }
 }
 

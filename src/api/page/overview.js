@@ -159,7 +159,8 @@ export class Overview {
   /** @param {FleetFrame} frame */
   #showInstances({ instances, store, now_ms }) {
     byId("ingest").hidden = false;
-    setText(byId("store"), `Store: ${store.description}`);
+    const evicts = store.eviction_policy === null ? "" : `, may evict counts (${store.eviction_policy})`;
+    setText(byId("store"), `Store: ${store.description}${evicts}`);
     byId("no-ingest").hidden = instances.length > 0;
     const list = byId("instances");
     const template = /** @type {HTMLTemplateElement} */ (byId("instance"));

@@ -19,7 +19,15 @@ import {
   setText,
   watchUse,
 } from "./dom.js";
-import { formatAgo, formatCount, formatPace, payloadBytes, UNKNOWN, visible } from "./format.js";
+import {
+  formatAgo,
+  formatCount,
+  formatDuration,
+  formatPace,
+  payloadBytes,
+  UNKNOWN,
+  visible,
+} from "./format.js";
 import { Sparklines } from "./sparklines.js";
 
 const ROWS = 50;
@@ -236,8 +244,9 @@ export class DeviceTable {
   /** @param {Row} row */
   #fillTime({ element, device }) {
     const now = this.#options.serverNow();
+    const clock = device.clock_ahead_ms > 0 ? `, clock ${formatDuration(device.clock_ahead_ms)} ahead` : "";
     setText(/** @type {any} */ (element.cells[2]), formatPace(device, now));
-    setText(/** @type {any} */ (element.cells[5]), formatAgo(device.last_seen_ms, now));
+    setText(/** @type {any} */ (element.cells[5]), formatAgo(device.last_seen_ms, now) + clock);
   }
 
   #drawSparklines() {

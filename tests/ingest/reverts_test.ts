@@ -1,0 +1,20 @@
+import { assertEquals } from "@std/assert";
+
+import type { Logger } from "@logtape/logtape";
+
+import { IngestCounters } from "../../src/ingest/counters.ts";
+import { Reverts } from "../../src/ingest/reverts.ts";
+
+Deno.test("Reverts.found() counts every session, and logs one line and a sum however many they are", () => {
+  const counters = new IngestCounters();
+  const lines: Record<string, unknown>[] = [];
+  const log = { warn: (_: string, properties: Record<string, unknown>) => lines.push(properties) };
+  const reverts = new Reverts(counters, log as unknown as Logger);
+  for (let i = 0; i < 1000; i++) reverts.found(`s${i}`, 10, 7, 3);
+  assertEquals(lines, [{ session: "s0", committed: 7, before: 10, lost: 3 }]);
+  reverts.close();
+  assertEquals(lines.slice(1), [{ sessions: 999, packets: 2997 }]);
+  reverts.found("late", Number.MAX_SAFE_INTEGER, 0, Number.MAX_SAFE_INTEGER);
+  assertEquals([counters.sessionsReverted, counters.packetsLost], [1001, Number.MAX_SAFE_INTEGER]);
+  assertEquals(lines.length, 2);
+});

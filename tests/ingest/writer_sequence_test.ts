@@ -1,0 +1,49 @@
+import { assertEquals } from "@std/assert";
+
+import { IngestCounters } from "../../src/ingest/counters.ts";
+import { PacketQueue } from "../../src/ingest/queue.ts";
+import { Writer } from "../../src/ingest/writer.ts";
+import { type Batch, PRODUCER_EXPIRY_MS, type Store } from "../../src/store/store.ts";
+import { ingestDefaults } from "../harness.ts";
+import { until } from "../until.ts";
+
+Deno.test("Writer names the batch before, unless the store may have forgotten it by now", async () => {
+  const queue = new PacketQueue({
+    ...{ maxPackets: 100, maxBytes: 1000, maxDevices: 100, dueDevices: 100 },
+    flushIntervalMs: 1,
+  });
+  const applied: Batch[] = [];
+  // The real ones show nothing of a batch's sequence.
+  const store = { apply: (batch: Batch) => Promise.resolve((applied.push(batch), [])) } as unknown as Store;
+  const { log } = ingestDefaults;
+  let nowMs = 1_700_000_000_000;
+  const { signal } = new AbortController();
+  const counters = new IngestCounters();
+  const writer = new Writer({
+    queue,
+    store,
+    counters,
+    producer: "p",
+    now: () => nowMs,
+    log,
+    abandon: signal,
+  });
+  const done = writer.run();
+  const owner = { claim: { session: "s", epoch: 1 }, settle() {}, leaveOut() {}, fence() {} };
+  const write = async (toStore: boolean) => {
+    const flushes = counters.flushes;
+    queue.tail.section(owner, 0).to = toStore ? 1 : 0;
+    queue.added(1, 1);
+    await until(() => counters.flushes > flushes, "the batch is done with");
+  };
+  await write(true);
+  await write(false); // has nothing for the store
+  await write(true);
+  nowMs += PRODUCER_EXPIRY_MS;
+  await write(true);
+  await write(true);
+  queue.close();
+  await done;
+  const numbers = applied.map(({ sequence, previous }) => [sequence, previous]);
+  assertEquals(numbers, [[1, 0], [3, 1], [4, 0], [5, 4]]);
+});
