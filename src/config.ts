@@ -177,7 +177,7 @@ export const settings = {
   fastPath: custom("FAST_PATH", {
     default: "on",
     scope: "ingest",
-    help: "off: grpc-js serves every call, and not only those it alone can; slower, and means the same.",
+    help: "off: grpc-js serves all telemetry that is not compressed; slower, and means the same.",
   }, { allowed: "on, off", parse: (text) => text === "on" ? true : text === "off" ? false : undefined }),
   maxPayloadBytes: size("MAX_PAYLOAD", {
     default: "64KiB",

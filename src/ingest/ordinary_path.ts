@@ -1,6 +1,6 @@
 /**
- * The telemetry calls as plain grpc-js handlers: for compressed messages, and for all calls when the
- * quick way of `fast_path.ts` is not there.
+ * The telemetry calls as plain grpc-js handlers, for calls that are not compressed when the fast path of
+ * `fast_path.ts` is disabled.
  *
  * @module
  */
@@ -33,7 +33,7 @@ type Callback = (error: object | null, ack?: Ack | null) => void;
 
 /** Adds the telemetry service, under each of its names; the server takes messages up to `maxMessageBytes`. */
 export function addTelemetryService(server: Server, ingest: Ingest, maxMessageBytes: number): void {
-  // Messages stay bytes: DeviceStream reads them, as it does on the quick way.
+  // Messages stay bytes: DeviceStream reads them, as it does on the fast path.
   const requestDeserialize = (bytes: Uint8Array) => bytes;
   for (const name of SERVICE_NAMES) {
     const service = {

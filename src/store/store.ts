@@ -206,7 +206,7 @@ export interface InstanceReport {
   readonly worker: number;
   /** Address and port on which it takes packets. */
   readonly ingestAddress: string;
-  /** Whether the quick way of `fast_path.ts` serves. */
+  /** Whether the fast path serves telemetry. */
   readonly fastPath: boolean;
   /** Version of Tally it runs. */
   readonly version: string;
