@@ -86,7 +86,7 @@ export async function receiveFor(
   }
 }
 
-/** Has the store report an ingest process that lives for as long as a test takes; `instance` tells it from others. */
+/** Has the store report an ingest process that lives for some 18 seconds; `instance` tells it from others. */
 export async function reportIngest(store: Store, instance = "test-ingest"): Promise<void> {
   await store.reportInstance({
     instance,

@@ -8,7 +8,6 @@ import { delta } from "./batches.ts";
 import { visit } from "./browser.ts";
 import { temporaryStore } from "./harness.ts";
 import { numberedIds, receive, receiveFor, reportIngest, startMonitor } from "./monitor.ts";
-import { RunningClock } from "./test_api.ts";
 import { until } from "./until.ts";
 
 const HEALTHY_ICON = "/page/icon.svg", ALERT_ICON = "/page/icon_alert.svg";
@@ -124,10 +123,9 @@ Deno.test("A stream that is cut warns while it is lost, and not after that", asy
 
 Deno.test("Title and icon warn while the page is not seen, too", async () => {
   await using store = await temporaryStore();
-  await receive(store, [delta("pump", 1)]);
   await reportIngest(store);
-  const clock = new RunningClock();
-  const monitor = await startMonitor(store, clock.options);
+  const sending = setInterval(() => receive(store, [delta("pump", 1)]), 500);
+  const monitor = await startMonitor(store, { offlineAfterMs: 4000 });
   await using visitor = await visit("about:blank");
   const { page } = visitor;
   await page.clock.install();
@@ -139,13 +137,19 @@ Deno.test("Title and icon warn while the page is not seen, too", async () => {
       document.dispatchEvent(new Event("visibilitychange"));
     `);
   await hide(true);
-  clock.pass(120_000);
+  clearInterval(sending);
+  await until(async () => {
+    const response = await fetch(new URL("/fleet", monitor.url));
+    return (await response.json()).online === 0;
+  }, "the device is offline");
   await reportIngest(store);
   await page.clock.fastForward(31_000);
   await untilShown(page, "Fleet offline · 0 of 1 online · Tally", ALERT_ICON);
   await monitor[Symbol.asyncDispose]();
   await page.clock.fastForward(31_000);
   await untilShown(page, "Reconnecting · Fleet · Tally", ALERT_ICON);
+  await reportIngest(store);
+  await receive(store, [delta("pump", 1)]);
   await using _second = await startMonitor(store, { port: monitor.port });
   await page.clock.fastForward(31_000);
   await untilShown(page, "1 online · Tally", HEALTHY_ICON);
