@@ -20,7 +20,8 @@ export function scriptedPacket(name: string, index: number): Packet {
   return {
     device_id: valid || index % 2 === 0 ? deviceOf(name, index) : "",
     timestamp: valid || index % 2 === 1 ? FIRST_TIMESTAMP_MS + index : -1,
-    payload: new Uint8Array(index % 61),
+    // Those above 64 bytes are kept apart from their device's record.
+    payload: new Uint8Array(index % 83),
   };
 }
 

@@ -57,10 +57,17 @@ const CALL_TIMEOUT_MS = 4000;
 export interface SessionClient extends ChaosClient {
   readonly name: string;
   readonly session: string;
-  /** A second stream may have claimed the session since the client last noticed that. */
-  intruded: boolean;
+  /** When a second stream last claimed the session, on the clock of `performance.now`. */
+  intrudedAtMs: number;
   /** It may forget that packets are settled, and send them again. */
   readonly forgets: boolean;
+}
+
+/** A claim that is not answered at once, because its ingest was stopped or cut off, has its effect within this time. */
+const LATE_CLAIM_MS = 15_000;
+
+function isRecent(atMs: number): boolean {
+  return performance.now() - atMs < LATE_CLAIM_MS;
 }
 
 /** A gateway: `TelemetryClient` with a file, killed and started again now and then. */
@@ -68,7 +75,7 @@ export class Gateway implements SessionClient {
   readonly kind = "TelemetryClient with a file";
   /** Its file may not have the newest Acks. */
   readonly forgets = true;
-  intruded = false;
+  intrudedAtMs = -Infinity;
   readonly name: string;
   sent = 0;
   #settled = 0;
@@ -157,9 +164,8 @@ export class Gateway implements SessionClient {
     this.#settled = this.settled;
     // A second stream of the session may make the client give up: by design, see `TelemetryClient`.
     const isAborted = error instanceof TelemetryClientError && error.code === "ABORTED";
-    const expected = error === this.#restarting || isAborted && this.intruded;
+    const expected = error === this.#restarting || isAborted && isRecent(this.intrudedAtMs);
     if (!expected) violated(`${name} ended for good: ${error}`);
-    if (isAborted) this.intruded = false;
     await this.#open();
   }
 }
@@ -168,7 +174,8 @@ export class Gateway implements SessionClient {
 export class HandWrittenDevice implements SessionClient {
   readonly kind = "StreamPackets in a session";
   readonly forgets = false;
-  intruded = false;
+  intrudedAtMs = -Infinity;
+  #unansweredAtMs = -Infinity;
   readonly name: string;
   readonly session = crypto.randomUUID();
   sent = 0;
@@ -217,7 +224,11 @@ export class HandWrittenDevice implements SessionClient {
       this.settled = committed;
     } else if (code === status.INVALID_ARGUMENT || code === status.FAILED_PRECONDITION) {
       violated(`${this.name}: sent from ${from}, and was refused: ${details}`);
+    } else if (code === status.ABORTED && !isRecent(Math.max(this.intrudedAtMs, this.#unansweredAtMs))) {
+      violated(`${this.name}: nobody else has its session, and it got: ${details}`);
     }
+    // It may still claim the session, late, and so end a later call.
+    if (code !== status.OK && await call.committed === undefined) this.#unansweredAtMs = performance.now();
   }
 }
 
@@ -276,7 +287,7 @@ export class AnonymousDevice implements ChaosClient {
 export async function intrude(client: SessionClient, port: number, random: Random): Promise<boolean> {
   const { session, name, settled: from } = client;
   const method = random.pick(["StreamPackets", "StreamBatches"]);
-  client.intruded = true;
+  client.intrudedAtMs = performance.now();
   await using call = RawCall.session(port, session, from, method);
   const timer = setTimeout(() => call.vanish(), CALL_TIMEOUT_MS);
   const committed = await call.committed;

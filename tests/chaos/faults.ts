@@ -48,7 +48,7 @@ const MIN_AGE_MS = 4000, MAX_AGE_MS = 10_000;
 /** Before the store loses data: in that time an ingest that was stopped or cut off notices that streams were replaced. */
 const QUIET_MS = 1000;
 
-/** Of what Tally needs in Redis, a user may lack one. */
+/** What Tally's scripts run: the user lacks one after the other. */
 const COMMANDS = [
   "eval",
   "get",
@@ -167,11 +167,12 @@ export function allFaults(scene: Scene): Fault[] {
       await command("CONFIG", "SET", "maxmemory", 0);
     }),
     ofRedis("SCRIPT FLUSH", () => command("SCRIPT", "FLUSH")),
-    ofRedis("take a command from Redis's user", async (random) => {
-      const name = random.pick(COMMANDS);
-      await command("ACL", "SETUSER", "default", `-${name}`);
-      await pause(random.int(100, 2000));
-      await command("ACL", "SETUSER", "default", `+${name}`);
+    ofRedis("take commands from Redis's user", async (random) => {
+      for (const name of COMMANDS) {
+        await command("ACL", "SETUSER", "default", `-${name}`);
+        await pause(random.int(50, 300));
+        await command("ACL", "SETUSER", "default", `+${name}`);
+      }
     }),
     ofData("put Redis back to an earlier state", async (random) => {
       const putBack = await lock.alone(() => redis.snapshot());
