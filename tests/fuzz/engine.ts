@@ -118,9 +118,9 @@ export class MemorySocket extends Duplex {
     if (!this.destroyed && !this.readableEnded) this.push(null);
   }
 
-  /** The engine has been given all that was delivered. */
+  /** The engine has read all that was delivered; it pauses the socket while it goes on in a later turn. */
   get consumed(): boolean {
-    return this.destroyed || (this.#incoming.length === 0 && this.readableLength === 0);
+    return this.destroyed || (this.#incoming.length === 0 && this.readableLength === 0 && !this.isPaused());
   }
 
   /** See `net.Socket`. */

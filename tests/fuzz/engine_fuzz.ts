@@ -29,8 +29,13 @@ export const MAX_UNSENT_BYTES = 2 ** 20 + 2 ** 18;
 /** Turns of the event loop in which nothing happens, after which nothing more will; and after which it must have. */
 const IDLE_TURNS = 3, MAX_TURNS = 500;
 
-/** A turn of the event loop. */
-export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** A turn of the event loop; one with timers where the engine waits for its turn on `socket`. */
+export function turn(socket?: MemorySocket): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket?.isPaused()) setTimeout(resolve, 1);
+    else setImmediate(resolve);
+  });
+}
 
 /** One connection under test, and what surrounds it. */
 class Connection {
@@ -67,7 +72,7 @@ class Connection {
   async settle(): Promise<void> {
     for (let turns = 0, idle = 0, before = -1; idle < IDLE_TURNS && turns < MAX_TURNS; turns++) {
       this.step();
-      await turn();
+      await turn(this.socket);
       const isIdle = this.events === before && this.socket.consumed;
       before = this.events;
       idle = isIdle ? idle + 1 : 0;

@@ -138,12 +138,12 @@ async function nsPerByte(bytes: Uint8Array, calls: number, waits: boolean, rando
   });
   socket.deliver(preface);
   socket.deliver(joined(...Array.from({ length: calls }, (_, i) => requestHeaders(2 * i + 1, NATIVE_PATH))));
-  for (let turns = 0; turns < MAX_TURNS && !socket.consumed; turns++) await turn();
+  for (let turns = 0; turns < MAX_TURNS && !socket.consumed; turns++) await turn(socket);
   await turn();
   const repliesBefore = replyBytes, startedAtMs = performance.now();
   for (let at = 0; at < bytes.length; at += CHUNK_BYTES) socket.deliver(bytes.slice(at, at + CHUNK_BYTES));
   let turns = 0;
-  for (; turns < MAX_TURNS && !socket.consumed && !socket.writableEnded; turns++) await turn();
+  for (; turns < MAX_TURNS && !socket.consumed && !socket.writableEnded; turns++) await turn(socket);
   await turn();
   const ns = 1e6 * (performance.now() - startedAtMs) / bytes.length;
   const replies = replyBytes - repliesBefore;
