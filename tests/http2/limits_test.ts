@@ -2,10 +2,12 @@
  * What a stranger may ask of a connection, and what is kept for it.
  */
 import { createServer, type Socket } from "node:net";
+import { type Duplex, Writable } from "node:stream";
 
 import { assertEquals, assertLessOrEqual } from "@std/assert";
 
 import { Http2Connection } from "../../src/http2/connection.ts";
+import { FrameWriter } from "../../src/http2/frame_writer.ts";
 import { connectionOptions } from "./connection_options.ts";
 import { defaultLimits } from "../../src/http2/limits.ts";
 import { countsOf, framedBatch, packet, RawCall, startTestIngest, temporaryStore } from "../harness.ts";
@@ -347,4 +349,35 @@ Deno.test("Whatever frames come, the others' calls go on, and nothing is kept", 
   await other.send(frame(DATA, END_STREAM, 1, new Uint8Array(0)));
   await until(() => other.all(HEADERS, 1).length === 2, "the other call has ended");
   await until(() => ingest.counters.openStreams === 0, "no call is open any more");
+});
+
+Deno.test("Http2Connection closes a peer that neither reads GOAWAY nor closes", async () => {
+  const accepted = Promise.withResolvers<Socket>();
+  const server = createServer((socket) => accepted.resolve(socket));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  // Deno's own connections stay half-open, which those of node:net do not.
+  using peer = await Deno.connect({ port: (server.address() as { port: number }).port });
+  const socket = await accepted.promise;
+  const closed = new Promise((resolve) => socket.once("close", resolve));
+  new Http2Connection(socket, connectionOptions({ limits: { ...defaultLimits, lingerMs: 50 } }));
+  await peer.write(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
+  await closed;
+  await new Promise((resolve) => server.close(resolve));
+});
+
+Deno.test("FrameWriter.finish() writes what was sent before, and nothing after", async () => {
+  const written: number[] = [];
+  const socket = new Writable({
+    write(chunk: Uint8Array, _encoding, done) {
+      written.push(...chunk);
+      done();
+    },
+  }) as unknown as Duplex;
+  const writer = new FrameWriter(socket, { limits: defaultLimits, peerNotReading() {} });
+  writer.send(new Uint8Array([1]));
+  writer.finish();
+  writer.send(new Uint8Array([2]));
+  writer.pumpSoon();
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assertEquals(written, [1]);
 });
