@@ -35,8 +35,9 @@ export function readWithProtobufjs(bytes: Uint8Array): ReadPacket {
   const reader = protobuf.Reader.create(bytes);
   const packet = { deviceId: "", timestamp: 0, payload: "" };
   while (reader.pos < reader.len) {
-    const tag = reader.uint32();
-    if (tag >>> 3 === 0) throw new Error("field number 0");
+    // Not `uint32()`, which takes a number of six to nine bytes for one of ten.
+    const tag = Number(reader.uint64());
+    if (tag < 8 || tag > 0xffff_ffff) throw new Error(`${tag} is no tag`);
     if (tag === 10) packet.deviceId = latin1(reader.bytes());
     else if (tag === 16) packet.timestamp = Number(reader.int64());
     else if (tag === 26) packet.payload = latin1(reader.bytes());
