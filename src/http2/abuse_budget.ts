@@ -25,14 +25,16 @@ export interface BudgetHost {
 export class AbuseBudget {
   /** Control frames received above those that were explained; whole numbers, as every connection has them. */
   #controlFrames = 0;
-  #controlCheckedAtS = 0;
+  #controlCheckedAtS: number;
   #resets: TokenBucket | undefined;
   #refusals: TokenBucket | undefined;
   #bridged: TokenBucket | undefined;
   #resetsExhausted = false;
 
   /** See {@linkcode ConnectionLimits} for the figures. */
-  constructor(readonly host: BudgetHost) {}
+  constructor(readonly host: BudgetHost) {
+    this.#controlCheckedAtS = Math.floor(host.now() / 1000);
+  }
 
   /** A frame that carries nothing; throws when there were too many. */
   controlFrame(cost = 1): void {

@@ -55,7 +55,7 @@ export interface ConnectionLimits {
   readonly settingsFrameCost: number;
   /** DATA frames with less than this, and without END_STREAM, count as control frames: not even a message's prefix. */
   readonly smallDataBytes: number;
-  /** Calls handed to the bridge, each some 100 µs of work: so many at once, and so many a second after that. */
+  /** Calls handed to the bridge, which cost far more than others: so many at once, and so many a second after that. */
   readonly bridgedCallBurst: number;
   /** See {@linkcode bridgedCallBurst}. */
   readonly bridgedCallsPerSecond: number;
@@ -72,8 +72,7 @@ export interface ConnectionLimits {
   readonly ticksBeforeClose: number;
   /**
    * Bytes that must come in a tick while a preface, a frame, a header block or a message is incomplete, or the
-   * connection (the stream, for a message) ends: one byte every nine seconds must not hold memory for ever. 1 KiB per
-   * tick is a hundredth of what GSM's GPRS carries.
+   * connection (the stream, for a message) ends: one byte every nine seconds must not hold memory for ever.
    */
   readonly minProgressBytes: number;
   /** How long a peer may take to half-close a call that ended early, before RST_STREAM with NO_ERROR, ms. */

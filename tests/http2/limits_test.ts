@@ -4,9 +4,11 @@
 import { createServer, type Socket } from "node:net";
 import { type Duplex, Writable } from "node:stream";
 
-import { assertEquals, assertLessOrEqual } from "@std/assert";
+import { assertEquals, assertLessOrEqual, assertThrows } from "@std/assert";
 
+import { AbuseBudget } from "../../src/http2/abuse_budget.ts";
 import { Http2Connection } from "../../src/http2/connection.ts";
+import { Http2Error } from "../../src/http2/frames.ts";
 import { FrameWriter } from "../../src/http2/frame_writer.ts";
 import { connectionOptions } from "./connection_options.ts";
 import { defaultLimits } from "../../src/http2/limits.ts";
@@ -380,4 +382,15 @@ Deno.test("FrameWriter.finish() writes what was sent before, and nothing after",
   writer.pumpSoon();
   await new Promise((resolve) => setTimeout(resolve, 0));
   assertEquals(written, [1]);
+});
+
+Deno.test("AbuseBudget.controlFrame() allows a burst and its refill, however long the process has run", () => {
+  let nowMs = 3_600_000;
+  const limits = { ...defaultLimits, controlFrameBurst: 100, controlFramesPerSecond: 10 };
+  const budget = new AbuseBudget({ limits, now: () => nowMs });
+  for (let i = 0; i < 100; i++) budget.controlFrame();
+  assertThrows(() => budget.controlFrame(), Http2Error);
+  nowMs += 1000;
+  for (let i = 0; i < 9; i++) budget.controlFrame();
+  assertThrows(() => budget.controlFrame(), Http2Error);
 });
