@@ -8,6 +8,7 @@ import { CANCEL, INITIAL_WINDOW_BYTES, MAX_FRAME_BYTES, NO_ERROR } from "./frame
 import type { HeaderField } from "./hpack/tables.ts";
 import { StallDetector } from "./stall_detector.ts";
 import type { Http2Stream, StreamReader } from "./stream.ts";
+import { WaitingBytes } from "./waiting_bytes.ts";
 
 /** What a call needs of its bridge. */
 export interface Bridge {
@@ -41,9 +42,6 @@ export interface MessageGuard {
   close(): void;
 }
 
-/** Small chunks that wait are put together to pieces of this size: an object each would take many times as much. */
-const PIECE_BYTES = 4096;
-
 const noBytes = new Uint8Array(0);
 const noFields: readonly HeaderField[] = [];
 
@@ -51,10 +49,9 @@ const noFields: readonly HeaderField[] = [];
 export class BridgedCall implements StreamReader {
   /** DATA that grpc-js's window for the call has room for, bytes. */
   #roomBytes: number = INITIAL_WINDOW_BYTES;
-  /** DATA that waits for room; bounded by the peer's windows. The last piece may have room for more. */
-  #waiting: Uint8Array[] = [];
-  #lastPieceBytes = 0;
-  /** The peer has half-closed; and grpc-js was told. */
+  /** DATA that waits for room; bounded by the peer's windows. */
+  #waiting = new WaitingBytes();
+  /** The peer has half-closed; and grpc-js was sent END_STREAM. */
   #remoteEnded = false;
   #endGiven = false;
   /** grpc-js has ended the call, or it is over. */
@@ -69,7 +66,7 @@ export class BridgedCall implements StreamReader {
 
   /** See {@linkcode StreamReader}. */
   get waiting(): boolean {
-    return this.#waiting.length > 0;
+    return !this.#waiting.empty;
   }
 
   /** See {@linkcode StreamReader}. */
@@ -78,13 +75,13 @@ export class BridgedCall implements StreamReader {
     this.#stalls.received(end - start);
     const refused = this.#envelope.read(bytes, start, end, this.guard);
     if (refused !== undefined) return this.#refuse(refused);
-    while (start < end && this.#waiting.length === 0) {
+    while (start < end && this.#waiting.empty) {
       const room = Math.min(this.#roomBytes, this.bridge.roomBytes, MAX_FRAME_BYTES, end - start);
       if (room <= 0) break;
       this.#give(bytes.subarray(start, start += room), false);
     }
     if (start === end) return;
-    this.#wait(bytes.subarray(start, end));
+    this.#waiting.add(bytes.subarray(start, end));
     this.bridge.waitForRoom(this);
   }
 
@@ -100,7 +97,7 @@ export class BridgedCall implements StreamReader {
     const ended = this.#localEnded && (this.#endGiven || this.stream.remoteEnded);
     if (ended && !this.#endGiven) this.#give(noBytes, true);
     this.#localEnded = this.#endGiven = true;
-    this.#waiting = [];
+    this.#waiting = new WaitingBytes();
     this.guard.close();
     this.bridge.forget(this, ended ? undefined : CANCEL);
     this.bridge.returnCredit(this.stream.id, this.#unsentBytes);
@@ -109,7 +106,7 @@ export class BridgedCall implements StreamReader {
 
   /** See {@linkcode StreamReader}. */
   tick(minProgressBytes: number): void {
-    if (this.#localEnded || this.#waiting.length > 0) return;
+    if (this.#localEnded || this.waiting) return;
     if (this.#stalls.tick(this.#envelope.incomplete, minProgressBytes)) this.stream.reset(CANCEL);
   }
 
@@ -122,16 +119,12 @@ export class BridgedCall implements StreamReader {
 
   /** Gives what waits to grpc-js, as far as there is room. */
   pump(): void {
-    for (let first; (first = this.#waiting[0]) !== undefined;) {
-      const filled = this.#waiting.length === 1 ? this.#lastPieceBytes : first.length;
-      const room = Math.min(this.#roomBytes, this.bridge.roomBytes, MAX_FRAME_BYTES, filled);
+    while (!this.#waiting.empty) {
+      const room = Math.min(this.#roomBytes, this.bridge.roomBytes, MAX_FRAME_BYTES);
       if (room <= 0) return this.bridge.waitForRoom(this);
-      this.#give(first.subarray(0, room), false);
-      if (room === filled) this.#waiting.shift();
-      else {
-        this.#waiting[0] = first.subarray(room);
-        if (this.#waiting.length === 1) this.#lastPieceBytes -= room;
-      }
+      const data = this.#waiting.first()!.subarray(0, room);
+      this.#give(data, false);
+      this.#waiting.consumed(data.length);
     }
     this.stream.resume();
     if (this.#remoteEnded && !this.#endGiven && !this.#localEnded) {
@@ -143,7 +136,7 @@ export class BridgedCall implements StreamReader {
   /** grpc-js has consumed DATA of the call. */
   increaseWindow(bytes: number): void {
     this.#roomBytes += bytes;
-    if (this.#waiting.length > 0) this.pump();
+    if (this.waiting) this.pump();
   }
 
   /** grpc-js sends headers or, after a message, trailers. */
@@ -177,21 +170,6 @@ export class BridgedCall implements StreamReader {
   #give(data: Uint8Array, endStream: boolean): void {
     this.#roomBytes -= data.length;
     this.bridge.giveData(this.stream.id, data, endStream);
-  }
-
-  /** Keeps a copy. */
-  #wait(bytes: Uint8Array): void {
-    const last = this.#waiting.at(-1);
-    if (last !== undefined && this.#lastPieceBytes + bytes.length <= last.length) {
-      last.set(bytes, this.#lastPieceBytes);
-      this.#lastPieceBytes += bytes.length;
-      return;
-    }
-    if (last !== undefined) this.#waiting[this.#waiting.length - 1] = last.subarray(0, this.#lastPieceBytes);
-    const piece = new Uint8Array(Math.max(PIECE_BYTES, bytes.length));
-    piece.set(bytes);
-    this.#waiting.push(piece);
-    this.#lastPieceBytes = bytes.length;
   }
 }
 

@@ -18,7 +18,7 @@ import {
 import type { TelemetryCall } from "./call_route.ts";
 import { responseHeaders, statusFields, valueOf } from "./grpc_fields.ts";
 import { MessageReader, PREFIX_BYTES, type ReaderOptions } from "./message_reader.ts";
-import type { SessionClaims } from "./session_claims.ts";
+import type { ClaimScheduler } from "./claim_scheduler.ts";
 import { DeviceStream, type Ingest, parseStreamHead, type StreamCall } from "./stream.ts";
 
 /** What {@linkcode receiveTelemetry} needs. */
@@ -26,7 +26,7 @@ export interface FastPathOptions extends ReaderOptions {
   /** Where packets go. */
   readonly ingest: Ingest;
   /** When sessions are claimed. */
-  readonly claims: SessionClaims;
+  readonly claims: ClaimScheduler;
 }
 
 /** Serves telemetry calls. */

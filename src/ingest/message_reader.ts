@@ -10,7 +10,7 @@ import type { Http2Stream, StreamReader } from "../http2/stream.ts";
 import { type Encoding, type Inflater, type Inflating, unexpectedlyCompressed } from "./inflater.ts";
 import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
 import type { DeviceStream } from "./stream.ts";
-import { WaitingBytes } from "./waiting_bytes.ts";
+import { WaitingBytes } from "../http2/waiting_bytes.ts";
 
 /** What the readers of a process share. */
 export interface ReaderOptions {

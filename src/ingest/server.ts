@@ -20,7 +20,7 @@ import { Inflater } from "./inflater.ts";
 import { DeviceListener, type ListenerOptions } from "./listener.ts";
 import { MessageMemory } from "./message_memory.ts";
 import { addTelemetryService, guardStreams } from "./ordinary_path.ts";
-import { SessionClaims } from "./session_claims.ts";
+import { ClaimScheduler } from "./claim_scheduler.ts";
 import type { Ingest } from "./stream.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
@@ -75,7 +75,7 @@ export class TelemetryServer {
     const { fastPath, maxMessageBytes, limits = fastPath ? defaultLimits : bridgedTelemetryLimits } = options;
     const now = () => performance.now(), counters = ingest.counters.http2;
     const memory = new MessageMemory(maxMessageBytes), inflater = new Inflater(maxMessageBytes, now);
-    const claims = new SessionClaims(now);
+    const claims = new ClaimScheduler(now);
     const receive = receiveTelemetry({ ingest, claims, memory, inflater, maxMessageBytes });
     const { injectConnection } = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     return {

@@ -18,7 +18,7 @@ const RETRY_MS = 100;
 const MESSAGE_WAIT_MS = 5;
 
 /** The claims of a process. */
-export class SessionClaims {
+export class ClaimScheduler {
   readonly #buckets = new WeakMap<object, TokenBucket>();
 
   /** `now`: monotonic, ms. */

@@ -16,6 +16,11 @@ export class WaitingBytes {
   #open = noBytes;
   #filled = 0;
 
+  /** Whether nothing waits. */
+  get empty(): boolean {
+    return this.#pieces.length === 0 && this.#filled === 0;
+  }
+
   /** Copies: a small rest would keep all that was received with it. */
   add(bytes: Uint8Array): void {
     if (this.#filled + bytes.length > this.#open.length) {
@@ -30,7 +35,7 @@ export class WaitingBytes {
     this.#filled += bytes.length;
   }
 
-  /** The oldest piece; undefined: nothing waits. */
+  /** The oldest piece; undefined: nothing waits. To be called to read it: a later piece needs memory of its own. */
   first(): Uint8Array | undefined {
     if (this.#pieces.length === 0) this.#finishOpen();
     return this.#pieces[0];
@@ -40,13 +45,6 @@ export class WaitingBytes {
   consumed(bytes: number): void {
     if (bytes === this.#pieces[0]!.length) this.#pieces.shift();
     else this.#pieces[0] = this.#pieces[0]!.subarray(bytes);
-  }
-
-  /** Lets all go. */
-  clear(): void {
-    this.#pieces.length = 0;
-    this.#open = noBytes;
-    this.#filled = 0;
   }
 
   #finishOpen(): void {
