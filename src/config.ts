@@ -24,7 +24,7 @@ import {
   settingsMarkdown,
   size,
   type Values,
-} from "./settings.ts";
+} from "./runtime/settings.ts";
 import type { AckAfter } from "./store/store.ts";
 
 export { ConfigError };

@@ -11,7 +11,7 @@ import { dirname, relative, resolve } from "node:path";
 import type { Logger } from "@logtape/logtape";
 
 import { startApi } from "./api/api.ts";
-import { StoreClock } from "./clock.ts";
+import { StoreClock } from "./store/store_clock.ts";
 import {
   type Config,
   ConfigError,
@@ -21,13 +21,13 @@ import {
   parseConfig,
   settings,
 } from "./config.ts";
-import { type DescriptorReserve, descriptorReserves } from "./descriptors.ts";
-import { LineWriter } from "./line_writer.ts";
-import { startLogging } from "./log.ts";
-import { openRedisStore } from "./store/redis.ts";
-import { openSqliteThreads } from "./store/sqlite_threads.ts";
+import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
+import { LineWriter } from "./runtime/line_writer.ts";
+import { startLogging } from "./runtime/log.ts";
+import { openRedisStore } from "./store/redis/redis_store.ts";
+import { openSqliteThreads } from "./store/sqlite/threads.ts";
 import type { Store } from "./store/store.ts";
-import { stopSignal } from "./stop_signal.ts";
+import { stopSignal } from "./runtime/stop_signal.ts";
 import { startHeartbeat, startWorkers } from "./workers.ts";
 
 /** Where a role listens: what was bound, so the port is never 0. */

@@ -10,7 +10,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { Backoff } from "./backoff.ts";
+import { Backoff } from "./runtime/backoff.ts";
 
 /** What the workers are and how long they may take. */
 export interface WorkersOptions {

@@ -8,8 +8,8 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parseYaml } from "@redocly/openapi-core";
 
 import { parseConfig } from "../src/config.ts";
-import { startTestIngest, temporaryStore } from "./harness.ts";
-import { startTestApi } from "./test_api.ts";
+import { startTestIngest, temporaryStore } from "./support/harness.ts";
+import { startTestApi } from "./support/test_api.ts";
 
 interface Service {
   readonly command: readonly string[];

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
 import { configuredRedis, configuredWebhook, helpText, parseConfig, settings } from "../src/config.ts";
-import { streamBatches } from "../src/telemetry_proto.ts";
-import { ConfigError } from "../src/settings.ts";
+import { streamBatches } from "../src/protocol/telemetry_proto.ts";
+import { ConfigError } from "../src/runtime/settings.ts";
 
 function parse(args: readonly string[] = [], env: Record<string, string> = {}) {
   return parseConfig(args, (name) => env[name]);

@@ -5,10 +5,10 @@ import { DatabaseSync } from "node:sqlite";
 import { Client, credentials, type ServiceError, status } from "@grpc/grpc-js";
 
 import { settings } from "../src/config.ts";
-import { streamPackets } from "../src/telemetry_proto.ts";
-import { framedBatch, packet, RawCall } from "./harness.ts";
-import { until } from "./until.ts";
-import { Program } from "./program.ts";
+import { streamPackets } from "../src/protocol/telemetry_proto.ts";
+import { framedBatch, packet, RawCall } from "./support/harness.ts";
+import { until } from "./support/until.ts";
+import { Program } from "./support/program.ts";
 
 /** Runs it to its end, for when it should not start. */
 async function run(args: readonly string[], env: Record<string, string> = {}) {

@@ -1,8 +1,8 @@
 import { assertEquals, assertLess } from "@std/assert";
 
-import { countsOf, startTestIngest, temporaryStore } from "./harness.ts";
-import { PythonFolder } from "./python.ts";
-import { TcpProxy } from "./tcp_proxy.ts";
+import { countsOf, startTestIngest, temporaryStore } from "./support/harness.ts";
+import { PythonFolder } from "./support/python.ts";
+import { TcpProxy } from "./support/tcp_proxy.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 

@@ -4,10 +4,10 @@
  */
 import { assertEquals } from "@std/assert";
 
-import { Program } from "./program.ts";
-import { PythonFolder } from "./python.ts";
-import { startRedis } from "./redis_server.ts";
-import { until } from "./until.ts";
+import { Program } from "./support/program.ts";
+import { PythonFolder } from "./support/python.ts";
+import { startRedis } from "./support/redis_server.ts";
+import { until } from "./support/until.ts";
 
 const proto = (packageLine: string) => `
 syntax = "proto3";

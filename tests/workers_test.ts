@@ -1,12 +1,12 @@
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-import { Backoff } from "../src/backoff.ts";
-import { openRedisStore } from "../src/store/redis.ts";
-import { countsOf, framedPacket, ingestDefaults, packet, RawCall } from "./harness.ts";
-import { until } from "./until.ts";
-import { Program } from "./program.ts";
-import { startRedis } from "./redis_server.ts";
+import { Backoff } from "../src/runtime/backoff.ts";
+import { openRedisStore } from "../src/store/redis/redis_store.ts";
+import { countsOf, framedPacket, ingestDefaults, packet, RawCall } from "./support/harness.ts";
+import { until } from "./support/until.ts";
+import { Program } from "./support/program.ts";
+import { startRedis } from "./support/redis_server.ts";
 import { restartBackoff, startWorkers, type WorkersOptions } from "../src/workers.ts";
 
 /** Two workers on a Redis of their own, both listening. */
@@ -263,7 +263,7 @@ Deno.test("RunningWorkers.drain() is true for a worker that others killed, and f
 async function startSupervisor() {
   const script = `printf '\\0' >&2; echo started $$; ${beating}`;
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "-A", "tests/supervisor.ts", script],
+    args: ["run", "--quiet", "-A", "tests/support/supervisor.ts", script],
     cwd: new URL("..", import.meta.url),
     stdin: "piped",
     stdout: "piped",

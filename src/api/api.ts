@@ -5,33 +5,39 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { Backoff } from "../backoff.ts";
-import type { StoreHealth } from "../clock.ts";
-import type { DescriptorReserve } from "../descriptors.ts";
-import { httpStatus, RequestError } from "../errors.ts";
-import { ProcessMonitor } from "../process_figures.ts";
+import { Backoff } from "../runtime/backoff.ts";
+import type { StoreHealth } from "../store/store_clock.ts";
+import type { DescriptorReserve } from "../runtime/descriptors.ts";
+import { httpStatus, RequestError } from "../protocol/request_error.ts";
+import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
 import { createApp } from "./app.ts";
-import { EventLog } from "./event_log.ts";
-import { EventStreams } from "./event_streams.ts";
-import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "./events.ts";
-import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "./fleet.ts";
+import { EventLog } from "../alerts/event_log.ts";
+import { EventStreams } from "./http/event_streams.ts";
+import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "../alerts/offline_watch.ts";
+import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet.ts";
 import { FleetFigures } from "./fleet_figures.ts";
-import { AllowedHosts } from "./hosts.ts";
-import { HttpServer, servesConnections } from "./http_server.ts";
-import { Listening, TICK_INTERVAL_MS } from "./listening.ts";
-import { Live } from "./live.ts";
-import { Orders } from "./order.ts";
-import { PlainHttpServer } from "./plain_http_server.ts";
+import { AllowedHosts } from "./http/hosts.ts";
+import { HttpServer, servesConnections } from "./http/http_server.ts";
+import { Listening, TICK_INTERVAL_MS } from "../fleet/listening.ts";
+import { Live } from "./routes/live.ts";
+import { Orders } from "../fleet/listing.ts";
+import { PlainHttpServer } from "./http/plain_http_server.ts";
 import {
   type Handler,
   HttpCounters,
   type HttpLimits,
   type HttpServerOptions,
   type ReaderServer,
-} from "./reader_server.ts";
+} from "./http/reader_server.ts";
 import { Snapshots } from "./snapshot.ts";
-import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, type Webhook, WebhookFigures } from "./webhook.ts";
+import {
+  deliverEvents,
+  FIRST_RETRY_MS,
+  MAX_RETRY_MS,
+  type Webhook,
+  WebhookFigures,
+} from "../alerts/webhook.ts";
 
 /** 40 MB, a million devices' counts, at 5 Mbit/s. */
 export const READ_TIMEOUT_MS = 60_000;

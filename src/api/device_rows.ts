@@ -6,7 +6,7 @@
 import { Buffer, isUtf8 } from "node:buffer";
 
 import { DEVICE_CLOCK_AHEAD_MS, type PayloadPreview, type Store } from "../store/store.ts";
-import type { DeviceView } from "./device_index.ts";
+import type { DeviceView } from "../fleet/device_index.ts";
 import type { DeviceRow, PayloadRow } from "./schemas.ts";
 
 /** Bytes of a payload in a list: some lines on a screen. */

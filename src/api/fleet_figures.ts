@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { StoreHealth } from "../clock.ts";
+import type { StoreHealth } from "../store/store_clock.ts";
 import {
   CLOCK_AHEAD_MS,
   type FleetHistory,
@@ -11,10 +11,10 @@ import {
   type Period,
   type Store,
 } from "../store/store.ts";
-import type { EventLog } from "./event_log.ts";
-import type { Fleet } from "./fleet.ts";
+import type { EventLog } from "../alerts/event_log.ts";
+import type { Fleet } from "../fleet/fleet.ts";
 import type { ApiRow, FleetAnswer, InstanceRow, PeriodRow, WebhookRow } from "./schemas.ts";
-import type { WebhookFigures } from "./webhook.ts";
+import type { WebhookFigures } from "../alerts/webhook.ts";
 
 /** History, events and ingest processes are read at most this often: they have no news in between. */
 const READ_INTERVAL_MS = 1_000;

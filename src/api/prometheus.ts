@@ -4,12 +4,12 @@
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  * @module
  */
-import type { StoreHealth } from "../clock.ts";
-import { RejectReason } from "../ingest/reject_reason.ts";
-import type { ProcessFigures } from "../process_figures.ts";
+import type { StoreHealth } from "../store/store_clock.ts";
+import { RejectReason } from "../protocol/reject_reason.ts";
+import type { ProcessFigures } from "../runtime/process_figures.ts";
 import type { InstanceReport } from "../store/store.ts";
-import { VERSION } from "../version.ts";
-import type { DeviceCounts } from "./device_index.ts";
+import { VERSION } from "../runtime/version.ts";
+import type { DeviceCounts } from "../fleet/device_index.ts";
 import type { OwnFigures } from "./fleet_figures.ts";
 
 /** Media type of {@linkcode formatPrometheus}'s text; a scraper chooses its parser by it. */

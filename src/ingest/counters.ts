@@ -5,7 +5,7 @@
  * @module
  */
 import { Http2Counters } from "../http2/counters.ts";
-import { RejectReason } from "./reject_reason.ts";
+import { RejectReason } from "../protocol/reject_reason.ts";
 
 /** Counts since the process started. */
 export class IngestCounters {
@@ -27,7 +27,7 @@ export class IngestCounters {
   streams = 0;
   /** Of them, those that `fast_path.ts` serves. */
   fastPathCalls = 0;
-  /** Of them, those that grpc-js serves, through `ordinary_path.ts`. */
+  /** Of them, those that grpc-js serves, through `grpc_js_path.ts`. */
   ordinaryPathCalls = 0;
   /** Streams open now. */
   openStreams = 0;

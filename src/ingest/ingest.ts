@@ -5,21 +5,21 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import type { DescriptorReserve } from "../descriptors.ts";
-import { RequestError } from "../errors.ts";
+import type { DescriptorReserve } from "../runtime/descriptors.ts";
+import { RequestError } from "../protocol/request_error.ts";
 import type { ConnectionLimits } from "../http2/limits.ts";
 import type { Store } from "../store/store.ts";
-import { ProcessMonitor } from "../process_figures.ts";
-import { VERSION } from "../version.ts";
+import { ProcessMonitor } from "../runtime/process_figures.ts";
+import { VERSION } from "../runtime/version.ts";
 import { IngestCounters } from "./counters.ts";
-import { DeviceTable } from "./devices.ts";
-import { PacketQueue } from "./queue.ts";
-import { RejectReason } from "./reject_reason.ts";
+import { DeviceTable } from "./batch/device_table.ts";
+import { PacketQueue } from "./batch/queue.ts";
+import { RejectReason } from "../protocol/reject_reason.ts";
 import { startReporting } from "./report.ts";
-import { Reverts } from "./reverts.ts";
+import { Reverts } from "./stream/reverts.ts";
 import { TelemetryServer } from "./server.ts";
-import type { DeviceStream, Ingest } from "./stream.ts";
-import { Writer } from "./writer.ts";
+import type { DeviceStream, Ingest } from "./stream/device_stream.ts";
+import { Writer } from "./batch/writer.ts";
 
 /** Settings of the role; `config.ts` says what each is for. */
 export interface IngestOptions {

@@ -7,21 +7,21 @@ import type { Socket } from "node:net";
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
-import { redirectGrpcJsLog } from "../grpc_js_log.ts";
+import { redirectGrpcJsLog } from "./rpc/grpc_js_log.ts";
 import { type ConnectionOptions, Http2Connection } from "../http2/connection.ts";
 import { type ConnectionLimits, defaultLimits } from "../http2/limits.ts";
 import { guardHttp2 } from "../http2/node_http2_guard.ts";
 import { TurnScheduler } from "../http2/turn_scheduler.ts";
-import { SERVICE_NAMES } from "../telemetry_proto.ts";
-import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./call_route.ts";
-import { receiveTelemetry } from "./fast_path.ts";
-import { Health } from "./health.ts";
-import { Inflater } from "./inflater.ts";
-import { DeviceListener, type ListenerOptions } from "./listener.ts";
-import { MessageMemory } from "./message_memory.ts";
-import { addTelemetryService, guardStreams } from "./ordinary_path.ts";
-import { ClaimScheduler } from "./claim_scheduler.ts";
-import type { Ingest } from "./stream.ts";
+import { SERVICE_NAMES } from "../protocol/telemetry_proto.ts";
+import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./rpc/call_route.ts";
+import { receiveTelemetry } from "./rpc/fast_path.ts";
+import { Health } from "./rpc/health.ts";
+import { Inflater } from "./rpc/inflater.ts";
+import { DeviceListener, type ListenerOptions } from "./listen/listener.ts";
+import { MessageMemory } from "./rpc/message_memory.ts";
+import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
+import { ClaimScheduler } from "./rpc/claim_scheduler.ts";
+import type { Ingest } from "./stream/device_stream.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
 export interface ServerOptions extends ListenerOptions {

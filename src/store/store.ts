@@ -1,6 +1,6 @@
 /**
- * What Tally asks of storage. `redis.ts` and `sqlite.ts` implement it and pass the same tests
- * (`tests/store_contract.ts`).
+ * What Tally asks of storage. `redis_store.ts` and `sqlite_store.ts` implement it and pass the same tests
+ * (`tests/contracts/store_contract.ts`).
  *
  * Every method rejects with {@linkcode StoreError} when the store cannot be reached, refuses, or does
  * not answer in time. After a rejected {@linkcode Store.apply} it is unknown whether the batch was

@@ -5,7 +5,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
-import { streamBatches } from "../../src/telemetry_proto.ts";
+import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
 import {
   DATA,
   END_STREAM,

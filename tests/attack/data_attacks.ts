@@ -5,7 +5,7 @@
  */
 import { gzipSync } from "node:zlib";
 
-import { streamBatches, streamPackets } from "../../src/telemetry_proto.ts";
+import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { FRAME_HEADER_BYTES, joined, Setting, settings, windowUpdate } from "../bench/http2.ts";
 import {
   CONTINUATION,

@@ -5,7 +5,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
-import { streamBatches, streamPackets } from "../../src/telemetry_proto.ts";
+import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { joined, windowUpdate } from "../bench/http2.ts";
 import {
   CANCEL,

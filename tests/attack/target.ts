@@ -7,7 +7,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 
-import { TallyProcess } from "../tally_process.ts";
+import { TallyProcess } from "../support/tally_process.ts";
 
 /** What a process has used, so far. */
 export interface Usage {

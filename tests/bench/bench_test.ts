@@ -1,9 +1,9 @@
 /** The load generator says what it should, and a wrong count is told. Nothing here looks at speed. */
 import { assert, assertEquals, assertGreaterOrEqual, assertMatch } from "@std/assert";
 
-import { type Packet, streamBatches, streamPackets } from "../../src/telemetry_proto.ts";
-import { startTestIngest, temporaryStore } from "../harness.ts";
-import { until } from "../until.ts";
+import { type Packet, streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { startTestIngest, temporaryStore } from "../support/harness.ts";
+import { until } from "../support/until.ts";
 import {
   Flag,
   frame,

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type Ack, streamPackets } from "../../src/telemetry_proto.ts";
+import { type Ack, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import {
   DEFAULT_WINDOW_BYTES,
   Flag,

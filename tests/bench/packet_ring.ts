@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { streamBatches, streamPackets } from "../../src/telemetry_proto.ts";
+import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { FRAME_HEADER_BYTES, FrameType, MAX_FRAME_BYTES, writeFrameHeader } from "./http2.ts";
 
 /** Which packets, and how they travel. */

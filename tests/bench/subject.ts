@@ -6,9 +6,9 @@
  */
 import { fileURLToPath } from "node:url";
 
-import { openSqliteStore } from "../../src/store/sqlite.ts";
-import { startRedis } from "../redis_server.ts";
-import { TallyProcess } from "../tally_process.ts";
+import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
+import { startRedis } from "../support/redis_server.ts";
+import { TallyProcess } from "../support/tally_process.ts";
 import { Child } from "./child.ts";
 
 /** Kinds of server: Tally in one process or in several, the plain handler, and what only reads. */

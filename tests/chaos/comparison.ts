@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { countsKey } from "../../src/store/keys.ts";
-import type { RedisServer } from "../redis_server.ts";
+import { countsKey } from "../../src/store/redis/keys.ts";
+import type { RedisServer } from "../support/redis_server.ts";
 import type { ChaosClient, Expectation } from "./devices.ts";
 import type { StoreLosses } from "./store_losses.ts";
 

@@ -7,9 +7,9 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { status } from "@grpc/grpc-js";
 
-import { TelemetryClient, TelemetryClientError } from "../../src/device/client.ts";
-import { framedBatch, framedPacket, RawCall } from "../harness.ts";
-import type { Random } from "../random.ts";
+import { TelemetryClient, TelemetryClientError } from "../../src/client/client.ts";
+import { framedBatch, framedPacket, RawCall } from "../support/harness.ts";
+import type { Random } from "../support/random.ts";
 import { scriptedDevices, scriptedPacket, scriptedRejections } from "./device_script.ts";
 import type { StoreLosses } from "./store_losses.ts";
 

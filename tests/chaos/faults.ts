@@ -5,10 +5,10 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
-import type { Random } from "../random.ts";
-import type { RedisServer } from "../redis_server.ts";
+import type { Random } from "../support/random.ts";
+import type { RedisServer } from "../support/redis_server.ts";
 import { type Gateway, intrude, type SessionClient } from "./devices.ts";
-import type { TallyProcess } from "../tally_process.ts";
+import type { TallyProcess } from "../support/tally_process.ts";
 import { FaultLock } from "./fault_lock.ts";
 import type { FaultProxy } from "./fault_proxy.ts";
 import type { IngestPlace } from "./ingest_place.ts";

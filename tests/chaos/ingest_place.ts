@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Random } from "../random.ts";
-import { TallyProcess } from "../tally_process.ts";
+import type { Random } from "../support/random.ts";
+import { TallyProcess } from "../support/tally_process.ts";
 
 /** The place of one ingest: when its process has been ended, another takes the place. */
 export class IngestPlace implements AsyncDisposable {

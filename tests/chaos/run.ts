@@ -5,8 +5,8 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
-import { type Random, seededRandom } from "../random.ts";
-import { startRedis } from "../redis_server.ts";
+import { type Random, seededRandom } from "../support/random.ts";
+import { startRedis } from "../support/redis_server.ts";
 import {
   AnonymousDevice,
   type ChaosClient,
@@ -19,7 +19,7 @@ import { allFaults, type Fault } from "./faults.ts";
 import { compare, type Comparison } from "./comparison.ts";
 import { IngestPlace } from "./ingest_place.ts";
 import { StoreLosses } from "./store_losses.ts";
-import { TallyProcess } from "../tally_process.ts";
+import { TallyProcess } from "../support/tally_process.ts";
 
 /** What a run is given. */
 export interface ChaosOptions {

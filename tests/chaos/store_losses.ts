@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { countsKey, sessionKey } from "../../src/store/keys.ts";
-import type { RedisServer } from "../redis_server.ts";
+import { countsKey, sessionKey } from "../../src/store/redis/keys.ts";
+import type { RedisServer } from "../support/redis_server.ts";
 import type { SessionClient } from "./devices.ts";
 
 /** What the store holds at one moment. */

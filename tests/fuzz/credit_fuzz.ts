@@ -17,7 +17,7 @@ import {
   uint32,
   WINDOW_UPDATE,
 } from "../http2/raw_connection.ts";
-import type { Random } from "../random.ts";
+import type { Random } from "../support/random.ts";
 import { type EngineStream, MemorySocket, startEngine, type StreamEvents } from "./engine.ts";
 import { turn } from "./engine_fuzz.ts";
 import { BRIDGED_PATH, NATIVE_PATH } from "./frame_sequences.ts";

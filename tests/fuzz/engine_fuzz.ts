@@ -4,7 +4,7 @@
  * @module
  */
 import { DEFAULT_WINDOW_BYTES } from "../bench/http2.ts";
-import type { Random } from "../random.ts";
+import type { Random } from "../support/random.ts";
 import { type Engine, MemorySocket, startEngine } from "./engine.ts";
 import { type FrameSequence, frameSequence, NATIVE_PATH, randomChunks } from "./frame_sequences.ts";
 import type { FuzzTarget } from "./fuzz_run.ts";

@@ -26,7 +26,7 @@ import {
   uint32,
   WINDOW_UPDATE,
 } from "../http2/raw_connection.ts";
-import { type Random, seededRandom } from "../random.ts";
+import { type Random, seededRandom } from "../support/random.ts";
 import { type EngineStream, MemorySocket, startEngine, type StreamEvents } from "./engine.ts";
 import { MAX_UNSENT_BYTES, REPLIES_PER_BYTE, turn } from "./engine_fuzz.ts";
 import { BRIDGED_PATH, NATIVE_PATH } from "./frame_sequences.ts";

@@ -26,7 +26,7 @@ import {
   uint32,
   WINDOW_UPDATE,
 } from "../http2/raw_connection.ts";
-import type { Random } from "../random.ts";
+import type { Random } from "../support/random.ts";
 
 /** Paths of calls that the fuzzer's handler serves, and of those that its grpc-js does. */
 export const NATIVE_PATH = "/native/Call", BRIDGED_PATH = "/bridged/Call";

@@ -5,7 +5,7 @@
  */
 import process from "node:process";
 
-import { type Random, seededRandom } from "../random.ts";
+import { type Random, seededRandom } from "../support/random.ts";
 
 /** What is fuzzed. */
 export interface FuzzTarget {

@@ -25,7 +25,7 @@ import {
   uint32,
   WINDOW_UPDATE,
 } from "../http2/raw_connection.ts";
-import type { Random } from "../random.ts";
+import type { Random } from "../support/random.ts";
 import { type OnBroken, RESPONSE_OVERHEAD_BYTES } from "./native_calls.ts";
 
 const PREFACE_BYTES = 24;

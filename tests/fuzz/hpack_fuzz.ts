@@ -9,7 +9,7 @@ import { HeaderDecoder } from "../../src/http2/hpack/decoder.ts";
 import { encodeHeaders } from "../../src/http2/hpack/encoder.ts";
 import { HeaderBlockError, type HeaderField } from "../../src/http2/hpack/tables.ts";
 import { ModelSender, sizeOf } from "../http2/hpack_senders.ts";
-import type { Random } from "../random.ts";
+import type { Random } from "../support/random.ts";
 import type { FuzzTarget } from "./fuzz_run.ts";
 
 /** A bound on a list of fields, as a connection has one. */

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Random } from "../random.ts";
+import type { Random } from "../support/random.ts";
 import type { EngineStream, StreamEvents } from "./engine.ts";
 
 /** What a response adds to the bytes of its messages: its header blocks, and a frame's header for each piece. */

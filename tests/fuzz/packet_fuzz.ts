@@ -5,8 +5,8 @@
  */
 import { Buffer } from "node:buffer";
 
-import { MalformedMessage, readBatch } from "../../src/ingest/packet.ts";
-import { streamBatches, streamPackets } from "../../src/telemetry_proto.ts";
+import { MalformedMessage, readBatch } from "../../src/ingest/stream/packet.ts";
+import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import {
   outcome,
   randomPacket,
@@ -14,7 +14,7 @@ import {
   read,
   readWithProtobufjs,
 } from "../ingest/packet_model.ts";
-import type { Random } from "../random.ts";
+import type { Random } from "../support/random.ts";
 import type { FuzzTarget } from "./fuzz_run.ts";
 
 function fuzzPacket(random: Random): void {

@@ -6,8 +6,8 @@
  */
 import { assert, assertEquals } from "@std/assert";
 
-import { framedPacket, packet, startTestIngest, temporaryStore } from "../harness.ts";
-import { until } from "../until.ts";
+import { framedPacket, packet, startTestIngest, temporaryStore } from "../support/harness.ts";
+import { until } from "../support/until.ts";
 import {
   ACK,
   CANCEL,

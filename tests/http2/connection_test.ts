@@ -1,7 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
-import { streamPackets } from "../../src/telemetry_proto.ts";
+import { streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import {
   countsOf,
   framedBatch,
@@ -10,9 +10,9 @@ import {
   RawCall,
   startTestIngest,
   temporaryStore,
-} from "../harness.ts";
-import { forSeeds, type Random } from "../random.ts";
-import { until } from "../until.ts";
+} from "../support/harness.ts";
+import { forSeeds, type Random } from "../support/random.ts";
+import { until } from "../support/until.ts";
 import { gated } from "../ingest/gated_store.ts";
 import {
   CANCEL,

@@ -18,10 +18,10 @@ import {
   RawCall,
   startTestIngest,
   temporaryStore,
-} from "../harness.ts";
-import { streamBatches as batches, streamPackets } from "../../src/telemetry_proto.ts";
-import { forSeeds } from "../random.ts";
-import { until } from "../until.ts";
+} from "../support/harness.ts";
+import { streamBatches as batches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { forSeeds } from "../support/random.ts";
+import { until } from "../support/until.ts";
 import { connectionOptions } from "./connection_options.ts";
 import { gated } from "../ingest/gated_store.ts";
 import {

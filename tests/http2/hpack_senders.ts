@@ -10,8 +10,8 @@ import { connect, type OutgoingHttpHeaders } from "node:http2";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 
 import type { HeaderField } from "../../src/http2/hpack/tables.ts";
-import type { Random } from "../random.ts";
-import { until } from "../until.ts";
+import type { Random } from "../support/random.ts";
+import { until } from "../support/until.ts";
 import { frame, HEADERS, SETTINGS } from "./raw_connection.ts";
 
 /** Kinds of literals (RFC 7541, 6.2). */

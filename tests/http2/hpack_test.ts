@@ -14,8 +14,8 @@ import { guardHttp2 } from "../../src/http2/node_http2_guard.ts";
 import { HeaderDecoder } from "../../src/http2/hpack/decoder.ts";
 import { encodeHeaders } from "../../src/http2/hpack/encoder.ts";
 import { HeaderBlockError, type HeaderField } from "../../src/http2/hpack/tables.ts";
-import { forSeeds, type Random } from "../random.ts";
-import { until } from "../until.ts";
+import { forSeeds, type Random } from "../support/random.ts";
+import { until } from "../support/until.ts";
 import { blocksOfClient, INDEXING, latin1, literal, ModelSender, PLAIN, sizeOf } from "./hpack_senders.ts";
 import { END_HEADERS, END_STREAM, frame, HEADERS, preface, RawConnection } from "./raw_connection.ts";
 

@@ -12,9 +12,16 @@ import { Http2Error } from "../../src/http2/frames.ts";
 import { FrameWriter } from "../../src/http2/frame_writer.ts";
 import { connectionOptions } from "./connection_options.ts";
 import { defaultLimits } from "../../src/http2/limits.ts";
-import { countsOf, framedBatch, packet, RawCall, startTestIngest, temporaryStore } from "../harness.ts";
-import { forSeeds } from "../random.ts";
-import { until } from "../until.ts";
+import {
+  countsOf,
+  framedBatch,
+  packet,
+  RawCall,
+  startTestIngest,
+  temporaryStore,
+} from "../support/harness.ts";
+import { forSeeds } from "../support/random.ts";
+import { until } from "../support/until.ts";
 import {
   ACK,
   CANCEL,

@@ -10,8 +10,8 @@ import { connect } from "node:http2";
 import { assertEquals } from "@std/assert";
 
 import { guardHttp2 } from "../../src/http2/node_http2_guard.ts";
-import { framedPacket, packet, RawCall } from "../harness.ts";
-import { TallyProcess } from "../tally_process.ts";
+import { framedPacket, packet, RawCall } from "../support/harness.ts";
+import { TallyProcess } from "../support/tally_process.ts";
 
 Deno.test("The guard finds what it guards", () => assertEquals(guardHttp2(), true));
 

@@ -10,8 +10,8 @@ import {
   RawCall,
   startTestIngest,
   temporaryStore,
-} from "../harness.ts";
-import { until } from "../until.ts";
+} from "../support/harness.ts";
+import { until } from "../support/until.ts";
 import { gated } from "./gated_store.ts";
 
 for (const fastPath of [true, false]) {

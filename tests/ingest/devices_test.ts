@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertLessOrEqual, assertStrictEquals } from "@std/assert";
 
-import { Device, DeviceTable } from "../../src/ingest/devices.ts";
-import { RejectReason } from "../../src/ingest/reject_reason.ts";
-import { forSeeds } from "../random.ts";
+import { Device, DeviceTable } from "../../src/ingest/batch/device_table.ts";
+import { RejectReason } from "../../src/protocol/reject_reason.ts";
+import { forSeeds } from "../support/random.ts";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const intern = (table: DeviceTable, bytes: Uint8Array) => table.intern(bytes, 0, bytes.length);

@@ -2,8 +2,8 @@
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertGreater } from "@std/assert";
 
-import { TelemetryClient } from "../../src/device/client.ts";
-import { openRedisStore } from "../../src/store/redis.ts";
+import { TelemetryClient } from "../../src/client/client.ts";
+import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import { FaultProxy } from "../chaos/fault_proxy.ts";
 import {
   countsOf,
@@ -14,10 +14,10 @@ import {
   RawCall,
   startTestIngest,
   temporaryStore,
-} from "../harness.ts";
-import { type RedisServer, startRedis } from "../redis_server.ts";
-import { TallyProcess } from "../tally_process.ts";
-import { until } from "../until.ts";
+} from "../support/harness.ts";
+import { type RedisServer, startRedis } from "../support/redis_server.ts";
+import { TallyProcess } from "../support/tally_process.ts";
+import { until } from "../support/until.ts";
 import { gated } from "./gated_store.ts";
 
 for (const fastPath of [true, false]) {

@@ -8,9 +8,9 @@ import { deflateSync, gzipSync } from "node:zlib";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
-import { streamBatches, streamPackets } from "../../src/telemetry_proto.ts";
-import { framed, framedPacket, packet, startTestIngest, temporaryStore } from "../harness.ts";
-import { until } from "../until.ts";
+import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { framed, framedPacket, packet, startTestIngest, temporaryStore } from "../support/harness.ts";
+import { until } from "../support/until.ts";
 import { gated } from "./gated_store.ts";
 
 interface Outcome {

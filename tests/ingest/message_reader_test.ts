@@ -7,8 +7,8 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
 import { defaultLimits } from "../../src/http2/limits.ts";
-import { MessageMemory } from "../../src/ingest/message_memory.ts";
-import { streamBatches } from "../../src/telemetry_proto.ts";
+import { MessageMemory } from "../../src/ingest/rpc/message_memory.ts";
+import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
 import {
   countsOf,
   framed,
@@ -17,7 +17,7 @@ import {
   RawCall,
   startTestIngest,
   temporaryStore,
-} from "../harness.ts";
+} from "../support/harness.ts";
 import {
   CANCEL,
   CONTINUATION,
@@ -31,7 +31,7 @@ import {
   requestHeaders,
   RST_STREAM,
 } from "../http2/raw_connection.ts";
-import { until } from "../until.ts";
+import { until } from "../support/until.ts";
 
 const path = "/TelemetryIngest/StreamBatches";
 const MiB = 2 ** 20;

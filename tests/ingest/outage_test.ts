@@ -5,8 +5,8 @@ import { Client, credentials, type ServiceDefinition, status } from "@grpc/grpc-
 import { loadSync } from "@grpc/proto-loader";
 import { assert, assertEquals, assertGreater, assertLess, assertLessOrEqual } from "@std/assert";
 
-import { TelemetryClient } from "../../src/device/client.ts";
-import { openRedisStore } from "../../src/store/redis.ts";
+import { TelemetryClient } from "../../src/client/client.ts";
+import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import {
   countsOf,
@@ -16,11 +16,11 @@ import {
   RawCall,
   startTestIngest,
   temporaryStore,
-} from "../harness.ts";
-import { type RedisServer, startRedis } from "../redis_server.ts";
-import { TallyProcess } from "../tally_process.ts";
-import { startTestApi } from "../test_api.ts";
-import { until } from "../until.ts";
+} from "../support/harness.ts";
+import { type RedisServer, startRedis } from "../support/redis_server.ts";
+import { TallyProcess } from "../support/tally_process.ts";
+import { startTestApi } from "../support/test_api.ts";
+import { until } from "../support/until.ts";
 import { gated } from "./gated_store.ts";
 
 Deno.test("Redis stopped under load: bounded, NOT_SERVING, and back by itself with nothing lost", async () => {

@@ -5,9 +5,9 @@
  */
 import protobuf from "protobufjs";
 
-import { PacketView, readPacket } from "../../src/ingest/packet.ts";
-import type { Packet } from "../../src/telemetry_proto.ts";
-import type { Random } from "../random.ts";
+import { PacketView, readPacket } from "../../src/ingest/stream/packet.ts";
+import type { Packet } from "../../src/protocol/telemetry_proto.ts";
+import type { Random } from "../support/random.ts";
 
 /** A packet as it was read. */
 export interface ReadPacket {

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import protobuf from "protobufjs";
 
-import { MalformedMessage, readBatch, unixMilliseconds } from "../../src/ingest/packet.ts";
-import { streamBatches, streamPackets } from "../../src/telemetry_proto.ts";
-import { forSeeds } from "../random.ts";
+import { MalformedMessage, readBatch, unixMilliseconds } from "../../src/ingest/stream/packet.ts";
+import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { forSeeds } from "../support/random.ts";
 import {
   latin1,
   outcome,

@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 
-import { Device } from "../../src/ingest/devices.ts";
-import { PacketBatch, PacketQueue, type Section, type SectionOwner } from "../../src/ingest/queue.ts";
-import { forSeeds } from "../random.ts";
+import { Device } from "../../src/ingest/batch/device_table.ts";
+import { PacketBatch, PacketQueue, type Section, type SectionOwner } from "../../src/ingest/batch/queue.ts";
+import { forSeeds } from "../support/random.ts";
 
 /** A stream that keeps what it is told. */
 class Owner implements SectionOwner {

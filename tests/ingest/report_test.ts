@@ -2,8 +2,8 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
 import { StoreError } from "../../src/store/store.ts";
-import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../harness.ts";
-import { until } from "../until.ts";
+import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
+import { until } from "../support/until.ts";
 import { RawConnection } from "../http2/raw_connection.ts";
 
 Deno.test("An ingest reports what it does, and takes the report back when it drains", async () => {

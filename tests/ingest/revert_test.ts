@@ -7,10 +7,10 @@
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertGreater, assertLessOrEqual, assertMatch } from "@std/assert";
 
-import { TelemetryClient } from "../../src/device/client.ts";
+import { TelemetryClient } from "../../src/client/client.ts";
 import type { IngestCounters } from "../../src/ingest/counters.ts";
-import { sessionKey } from "../../src/store/keys.ts";
-import { openRedisStore } from "../../src/store/redis.ts";
+import { sessionKey } from "../../src/store/redis/keys.ts";
+import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import {
   countsOf,
@@ -21,11 +21,11 @@ import {
   RawCall,
   startTestIngest,
   temporaryStore,
-} from "../harness.ts";
-import { type RedisServer, startRedis } from "../redis_server.ts";
-import { openStore, untilStored } from "../redis_store.ts";
-import { TcpProxy } from "../tcp_proxy.ts";
-import { until } from "../until.ts";
+} from "../support/harness.ts";
+import { type RedisServer, startRedis } from "../support/redis_server.ts";
+import { openStore, untilStored } from "../support/redis_store.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
+import { until } from "../support/until.ts";
 
 /** grpc-js keeps timers, which do not hold up the process, for ten seconds after a channel was closed. */
 const test = (title: string, body: () => Promise<void>) =>

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import type { Logger } from "@logtape/logtape";
 
 import { IngestCounters } from "../../src/ingest/counters.ts";
-import { Reverts } from "../../src/ingest/reverts.ts";
+import { Reverts } from "../../src/ingest/stream/reverts.ts";
 
 Deno.test("Reverts.found() counts every session, and logs one line and a sum however many they are", () => {
   const counters = new IngestCounters();

@@ -3,8 +3,15 @@ import { connect, type Socket } from "node:net";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-import { countsOf, framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../harness.ts";
-import { until } from "../until.ts";
+import {
+  countsOf,
+  framedPacket,
+  packet,
+  RawCall,
+  startTestIngest,
+  temporaryStore,
+} from "../support/harness.ts";
+import { until } from "../support/until.ts";
 import {
   ACK,
   DATA,

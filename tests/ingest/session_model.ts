@@ -6,7 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 
 import type { Batch, FencedSession, FencedSessions, SessionClaim } from "../../src/store/store.ts";
-import type { Random } from "../random.ts";
+import type { Random } from "../support/random.ts";
 
 /** Of packet number `index`; one in seven is invalid. */
 export const deviceOf = (session: string, index: number) => index % 7 === 6 ? "" : `${session}-${index % 2}`;

@@ -12,19 +12,24 @@ import { setTimeout as delay } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 
-import { grpcStatus, RequestError } from "../../src/errors.ts";
+import { grpcStatus, RequestError } from "../../src/protocol/request_error.ts";
 import { IngestCounters } from "../../src/ingest/counters.ts";
-import { DeviceTable } from "../../src/ingest/devices.ts";
-import { PacketQueue } from "../../src/ingest/queue.ts";
-import { DeviceStream, type Ingest, type StreamCall, type StreamKind } from "../../src/ingest/stream.ts";
-import { Reverts } from "../../src/ingest/reverts.ts";
-import { Writer } from "../../src/ingest/writer.ts";
+import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
+import { PacketQueue } from "../../src/ingest/batch/queue.ts";
+import {
+  DeviceStream,
+  type Ingest,
+  type StreamCall,
+  type StreamKind,
+} from "../../src/ingest/stream/device_stream.ts";
+import { Reverts } from "../../src/ingest/stream/reverts.ts";
+import { Writer } from "../../src/ingest/batch/writer.ts";
 import { type Store, StoreError } from "../../src/store/store.ts";
-import { type Ack, streamBatches, streamPackets } from "../../src/telemetry_proto.ts";
+import { type Ack, streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { contents, deviceOf, ModelStore, sorted } from "./session_model.ts";
-import { ingestDefaults } from "../harness.ts";
-import { type Random, seededRandom } from "../random.ts";
-import { until } from "../until.ts";
+import { ingestDefaults } from "../support/harness.ts";
+import { type Random, seededRandom } from "../support/random.ts";
+import { until } from "../support/until.ts";
 
 /** Worlds that live at the same time: they wait for timers most of their life. */
 const AT_ONCE = 200;

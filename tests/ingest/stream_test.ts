@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertGreater, assertMatch } from "@std/assert";
 
-import { RejectReason } from "../../src/ingest/reject_reason.ts";
-import type { Packet } from "../../src/telemetry_proto.ts";
+import { RejectReason } from "../../src/protocol/reject_reason.ts";
+import type { Packet } from "../../src/protocol/telemetry_proto.ts";
 import {
   countsOf,
   framed,
@@ -14,9 +14,9 @@ import {
   RawCall,
   startTestIngest,
   temporaryStore,
-} from "../harness.ts";
-import { until } from "../until.ts";
-import { forSeeds } from "../random.ts";
+} from "../support/harness.ts";
+import { until } from "../support/until.ts";
+import { forSeeds } from "../support/random.ts";
 
 for (const fastPath of [true, false]) {
   const test = (title: string, body: () => Promise<void>) =>

@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
 
 import { IngestCounters } from "../../src/ingest/counters.ts";
-import { PacketQueue } from "../../src/ingest/queue.ts";
-import { Writer } from "../../src/ingest/writer.ts";
+import { PacketQueue } from "../../src/ingest/batch/queue.ts";
+import { Writer } from "../../src/ingest/batch/writer.ts";
 import { type Batch, PRODUCER_EXPIRY_MS, type Store } from "../../src/store/store.ts";
-import { ingestDefaults } from "../harness.ts";
-import { until } from "../until.ts";
+import { ingestDefaults } from "../support/harness.ts";
+import { until } from "../support/until.ts";
 
 Deno.test("Writer names the batch before, unless the store may have forgotten it by now", async () => {
   const queue = new PacketQueue({

@@ -1,11 +1,11 @@
 import { assertEquals, assertRejects } from "@std/assert";
 
-import { Backoff } from "../../src/backoff.ts";
+import { Backoff } from "../../src/runtime/backoff.ts";
 import { IngestCounters } from "../../src/ingest/counters.ts";
-import { PacketQueue, type SectionOwner } from "../../src/ingest/queue.ts";
-import { retryBackoff, Writer } from "../../src/ingest/writer.ts";
+import { PacketQueue, type SectionOwner } from "../../src/ingest/batch/queue.ts";
+import { retryBackoff, Writer } from "../../src/ingest/batch/writer.ts";
 import { type Batch, type Store, StoreError } from "../../src/store/store.ts";
-import { ingestDefaults } from "../harness.ts";
+import { ingestDefaults } from "../support/harness.ts";
 
 const owner: SectionOwner = {
   claim: { session: "s", epoch: 1 },

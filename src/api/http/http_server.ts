@@ -1,0 +1,308 @@
+/**
+ * The readers' port: HTTP by `Deno.serve`'s own engine, connection by connection, so that each has a deadline
+ * and all of them a bound.
+ *
+ * `Deno.serve` accepts by itself, without a bound, waits for ever for the rest of a request, and ends with an
+ * error when the process has no file descriptors left. Its engine also serves a single connection that the
+ * program has accepted; `Deno[Deno.internal]` has that function, and nothing public does. A proxy in front of
+ * `Deno.serve` needs nothing internal, but was measured to take 40 % of the answers per second with 1,000
+ * devices, and 60 % with 100,000. Where a later Deno has the function no more, `Deno.serve` serves: see
+ * `plain_http_server.ts`.
+ *
+ * @module
+ */
+import { setTimeout as pause } from "node:timers/promises";
+
+import { isExhausted } from "../../runtime/descriptors.ts";
+import { networkOf } from "./network.ts";
+import type {
+  Handler,
+  HttpCounters,
+  HttpServerOptions,
+  ReaderConnection,
+  ReaderServer,
+} from "./reader_server.ts";
+
+/** Node's is 60 s for a whole head, nginx's as well; a browser and a proxy send it in one packet. */
+const HEAD_TIMEOUT_MS = 10_000;
+
+/** nginx keeps idle connections to a server for 60 s: it should be the one that closes them. */
+const IDLE_TIMEOUT_MS = 75_000;
+
+/** How often deadlines are looked at. */
+const CHECK_INTERVAL_MS = 1000;
+
+/** Wait after a failed accept. */
+const ACCEPT_RETRY_MS = 50;
+
+/** Idle connections closed for their file descriptors after each accept that failed for want of them. */
+const FREED_PER_FAILURE = 16;
+
+/** Time without a refused connection after which the log reports that readers are accepted again. */
+const QUIET_MS = 3000;
+
+/** Connections accepted between two looks at the file descriptors. */
+const ACCEPTED_PER_CHECK = 64;
+
+const BACKLOG = 4096;
+
+/** One connection of a reader. */
+interface Connection extends ReaderConnection {
+  readonly server: Pick<Deno.HttpServer, "finished" | "shutdown">;
+  readonly cut: AbortController;
+  readonly address: string;
+  requests: number;
+  /** An event stream is being sent. */
+  streaming: boolean;
+  answered: boolean;
+  /** When it was accepted, its latest request came, or its latest answer ended. */
+  sinceMs: number;
+}
+
+/** Deno's function, as far as it is used here. */
+type ServeConnection = (
+  connection: Deno.Conn,
+  signal: AbortSignal,
+  handler: (request: Request, info: Deno.ServeHandlerInfo) => Response | Promise<Response>,
+  onError: (error: unknown) => Response,
+  onListen: () => void,
+) => Deno.HttpServer;
+
+const { internal } = Deno as unknown as { internal: symbol };
+const serveConnection =
+  (Deno as unknown as Record<symbol, { serveHttpOnConnection?: ServeConnection }>)[internal]
+    ?.serveHttpOnConnection;
+
+/** Whether this Deno can serve a single connection; if not, `PlainHttpServer` serves. */
+export const servesConnections = serveConnection !== undefined;
+
+/** A server that listens. */
+export class HttpServer implements ReaderServer {
+  /** Address bound. */
+  readonly address: Deno.NetAddr;
+  readonly #options: HttpServerOptions;
+  readonly #counters: HttpCounters;
+  readonly #handler: Handler;
+  readonly #listener: Deno.TcpListener;
+  readonly #connections = new Set<Connection>();
+  /** Those without a request under way, in the order in which they began to wait. */
+  readonly #waiting = new Set<Connection>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #closing = new AbortController();
+  readonly #checking: ReturnType<typeof setInterval>;
+  readonly #accepting: Promise<void>;
+  #requests = 0;
+  #acceptedSinceCheck = 0;
+  /** Too few file descriptors are free. */
+  #short = false;
+  /** When a connection was refused last, while the log says so. */
+  #limitedAtMs: number | undefined;
+  #closed: Promise<void> | undefined;
+  #idle: PromiseWithResolvers<void> | undefined;
+
+  /** Binds and serves; throws when the address cannot be had. */
+  constructor(options: HttpServerOptions, counters: HttpCounters, handler: Handler) {
+    this.#options = options;
+    this.#counters = counters;
+    this.#handler = handler;
+    const { host: hostname, port } = options;
+    this.#listener = Deno.listen({ hostname, port, tcpBacklog: BACKLOG });
+    this.address = this.#listener.addr;
+    const { headTimeoutMs = HEAD_TIMEOUT_MS, idleTimeoutMs = IDLE_TIMEOUT_MS, answerTimeoutMs } = options;
+    const shortestMs = Math.min(headTimeoutMs, idleTimeoutMs, answerTimeoutMs);
+    this.#checking = setInterval(
+      () => this.#checkDeadlines(performance.now(), headTimeoutMs, idleTimeoutMs),
+      Math.min(CHECK_INTERVAL_MS, shortestMs / 4),
+    );
+    this.#accepting = this.#acceptAll();
+  }
+
+  /** See {@linkcode ReaderServer}. */
+  idle(): Promise<void> {
+    this.#idle ??= Promise.withResolvers();
+    if (this.#requests === 0) this.#idle.resolve();
+    return this.#idle.promise;
+  }
+
+  /** See {@linkcode ReaderServer}. */
+  close(deadline: Promise<void>): Promise<void> {
+    return this.#closed ??= this.#close(deadline);
+  }
+
+  async #close(deadline: Promise<void>): Promise<void> {
+    clearInterval(this.#checking);
+    this.#closing.abort();
+    this.#listener.close();
+    const closed = Array.from(this.#connections, (connection) => {
+      if (connection.requests === 0) return Promise.race([connection.server.shutdown(), deadline]);
+      connection.cut.abort();
+      return connection.server.finished.catch(() => {});
+    });
+    await Promise.all([this.#accepting, ...closed]);
+  }
+
+  async #acceptAll(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      try {
+        await this.#take(await this.#listener.accept());
+      } catch (error) {
+        if (signal.aborted) return;
+        if (isExhausted(error)) this.#exhausted();
+        else this.#options.log.debug("accepting a reader failed", { error }); // it was gone already
+        await pause(ACCEPT_RETRY_MS, undefined, { signal }).catch(() => {}); // aborted
+      }
+    }
+  }
+
+  #checkDescriptors(): void {
+    const { reserve } = this.#options;
+    if (this.#acceptedSinceCheck === 0 && !this.#short || reserve === undefined) return;
+    this.#acceptedSinceCheck = 0;
+    this.#short = reserve.count() < reserve.descriptors;
+  }
+
+  /** Devices may have taken too many in a burst, and close them just now. */
+  async #descriptorsCome(): Promise<boolean> {
+    await pause(ACCEPT_RETRY_MS, undefined, { signal: this.#closing.signal }).catch(() => {}); // aborted
+    this.#checkDescriptors();
+    return !this.#short && this.#connections.size < this.#options.maxConnections;
+  }
+
+  /** Frees descriptors; done after each accept that failed for want of them. */
+  #exhausted(): void {
+    this.#limited("no file descriptors are left");
+    for (const connection of [...this.#waiting].slice(0, FREED_PER_FAILURE)) this.#cutOff(connection);
+  }
+
+  async #take(accepted: Deno.TcpConn): Promise<void> {
+    if (++this.#acceptedSinceCheck >= ACCEPTED_PER_CHECK) this.#checkDescriptors();
+    const address = networkOf(accepted.remoteAddr.hostname);
+    const hasRoom = await this.#makeRoom(address);
+    if (this.#closing.signal.aborted) return accepted.close();
+    if (!hasRoom) {
+      accepted.close();
+      return this.#refuse();
+    }
+    const cut = new AbortController();
+    const { onError } = this.#options;
+    const serve = (request: Request, info: Deno.ServeHandlerInfo) => this.#answer(connection, request, info);
+    const connection: Connection = {
+      eventStream: (source) => this.#eventStream(connection, source),
+      server: serveConnection!(accepted, cut.signal, serve, onError, () => {}),
+      ...{ cut, address, requests: 0, streaming: false, answered: false, sinceMs: performance.now() },
+    };
+    this.#connections.add(connection);
+    this.#counters.connections++;
+    this.#waiting.add(connection);
+    this.#perAddress.set(address, (this.#perAddress.get(address) ?? 0) + 1);
+    connection.server.finished.catch(() => connection.server.shutdown()) // gives its resource back
+      .catch(() => {}).then(() => this.#remove(connection));
+  }
+
+  #answer(
+    connection: Connection,
+    request: Request,
+    info: Deno.ServeHandlerInfo,
+  ): Response | Promise<Response> {
+    this.#requests++;
+    connection.requests++;
+    connection.sinceMs = performance.now();
+    this.#waiting.delete(connection);
+    const completed = () => {
+      connection.requests--;
+      connection.streaming = false;
+      connection.answered = true;
+      connection.sinceMs = performance.now();
+      if (connection.requests === 0 && this.#connections.has(connection)) this.#waiting.add(connection);
+      if (--this.#requests === 0) this.#idle?.resolve();
+    };
+    info.completed.then(completed, completed);
+    return this.#handler(request, connection);
+  }
+
+  #eventStream(connection: Connection, source: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+    connection.streaming = true;
+    return watched(source, (failed) => {
+      connection.streaming = false;
+      connection.sinceMs = performance.now();
+      // The engine may wait for a reader that takes nothing, and notices no error meanwhile.
+      if (failed && this.#connections.has(connection)) this.#cutOff(connection);
+    });
+  }
+
+  /** Whether one more connection of `address` may be open, after another one was closed for it if need be. */
+  async #makeRoom(address: string): Promise<boolean> {
+    const { maxConnections, maxConnectionsPerAddress } = this.#options;
+    const ofOneAddress = (this.#perAddress.get(address) ?? 0) >= maxConnectionsPerAddress;
+    if (!ofOneAddress && !this.#short && this.#connections.size < maxConnections) return true;
+    const replaced = this.#waiting.values().find((waiting) => !ofOneAddress || waiting.address === address);
+    if (replaced === undefined) return !ofOneAddress && this.#short && await this.#descriptorsCome();
+    this.#cutOff(replaced);
+    // Its descriptor is closed a turn later; in a flood many turns' worth of them would be open.
+    const over = new AbortController();
+    const late = pause(ACCEPT_RETRY_MS, undefined, { signal: over.signal });
+    await Promise.race([replaced.server.finished, late]).catch(() => {});
+    over.abort();
+    await late.catch(() => {}); // aborted
+    return true;
+  }
+
+  #refuse(): void {
+    this.#counters.connectionsRefused++;
+    this.#limited(this.#short ? "too few file descriptors are left" : "as many as allowed are open");
+  }
+
+  #limited(reason: string): void {
+    if (this.#limitedAtMs === undefined) {
+      const { maxConnections, maxConnectionsPerAddress, log } = this.#options;
+      const connections = this.#connections.size;
+      log.warn("readers are refused", { reason, connections, maxConnections, maxConnectionsPerAddress });
+    }
+    this.#limitedAtMs = performance.now();
+  }
+
+  #cutOff(connection: Connection): void {
+    this.#counters.connectionsCut++;
+    connection.cut.abort();
+    this.#remove(connection);
+  }
+
+  #remove(connection: Connection): void {
+    if (!this.#connections.delete(connection)) return;
+    this.#counters.connections--;
+    this.#waiting.delete(connection);
+    const left = this.#perAddress.get(connection.address)! - 1;
+    if (left > 0) this.#perAddress.set(connection.address, left);
+    else this.#perAddress.delete(connection.address);
+  }
+
+  #checkDeadlines(nowMs: number, headTimeoutMs: number, idleTimeoutMs: number): void {
+    this.#checkDescriptors();
+    const { answerTimeoutMs, log } = this.#options;
+    if (this.#limitedAtMs !== undefined && nowMs - this.#limitedAtMs > QUIET_MS) {
+      this.#limitedAtMs = undefined;
+      log.info("readers are accepted again", { connectionsRefused: this.#counters.connectionsRefused });
+    }
+    for (const connection of this.#connections) {
+      const { requests, streaming, answered, sinceMs } = connection;
+      if (streaming) continue;
+      const allowedMs = requests > 0 ? answerTimeoutMs : answered ? idleTimeoutMs : headTimeoutMs;
+      if (nowMs - sinceMs >= allowedMs) this.#cutOff(connection);
+    }
+  }
+}
+
+/** The same stream; `ended` is called when its source closes or fails, whether or not anything reads. */
+function watched(source: ReadableStream<Uint8Array>, ended: (failed: boolean) => void) {
+  const reader = source.getReader();
+  reader.closed.then(() => ended(false), () => ended(true));
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = await reader.read();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
+}

@@ -1,0 +1,124 @@
+/**
+ * The monitor page: its files, from memory, scripts and styles without their comments. They are part of the
+ * program, so serving them needs no permission to read.
+ *
+ * @module
+ */
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+
+import { Asset } from "../http/assets.ts";
+import { Failure } from "../schemas.ts";
+import addressJs from "../../page/address.js" with { type: "text" };
+import apiJs from "../../page/api.js" with { type: "text" };
+import chartJs from "../../page/chart.js" with { type: "text" };
+import connectionJs from "../../page/connection.js" with { type: "text" };
+import deviceCss from "../../page/device.css" with { type: "text" };
+import deviceJs from "../../page/device.js" with { type: "text" };
+import domJs from "../../page/dom.js" with { type: "text" };
+import eventListJs from "../../page/event_list.js" with { type: "text" };
+import eventsCss from "../../page/events.css" with { type: "text" };
+import eventsJs from "../../page/events.js" with { type: "text" };
+import eventsViewJs from "../../page/events_view.js" with { type: "text" };
+import figuresCss from "../../page/figures.css" with { type: "text" };
+import formatJs from "../../page/format.js" with { type: "text" };
+import healthJs from "../../page/health.js" with { type: "text" };
+import iconSvg from "../../page/icon.svg" with { type: "text" };
+import iconAlertSvg from "../../page/icon_alert.svg" with { type: "text" };
+import indexHtml from "../../page/index.html" with { type: "text" };
+import mainJs from "../../page/main.js" with { type: "text" };
+import overviewJs from "../../page/overview.js" with { type: "text" };
+import pageCss from "../../page/page.css" with { type: "text" };
+import sparklinesJs from "../../page/sparklines.js" with { type: "text" };
+import tableCss from "../../page/table.css" with { type: "text" };
+import tableJs from "../../page/table.js" with { type: "text" };
+
+const CONTENT_TYPES: Readonly<Record<string, string>> = {
+  css: "text/css; charset=utf-8",
+  js: "text/javascript; charset=utf-8",
+  svg: "image/svg+xml",
+};
+
+const index = new Asset("text/html; charset=utf-8", () => indexHtml);
+
+const texts: Readonly<Record<string, string>> = {
+  "address.js": addressJs,
+  "api.js": apiJs,
+  "chart.js": chartJs,
+  "connection.js": connectionJs,
+  "device.css": deviceCss,
+  "device.js": deviceJs,
+  "dom.js": domJs,
+  "event_list.js": eventListJs,
+  "events.css": eventsCss,
+  "events.js": eventsJs,
+  "events_view.js": eventsViewJs,
+  "figures.css": figuresCss,
+  "format.js": formatJs,
+  "health.js": healthJs,
+  "icon.svg": iconSvg,
+  "icon_alert.svg": iconAlertSvg,
+  "main.js": mainJs,
+  "overview.js": overviewJs,
+  "page.css": pageCss,
+  "sparklines.js": sparklinesJs,
+  "table.css": tableCss,
+  "table.js": tableJs,
+};
+
+const files: ReadonlyMap<string, Asset> = new Map(
+  Object.entries(texts).map(([name, text]) => {
+    const contentType = CONTENT_TYPES[name.slice(name.lastIndexOf(".") + 1)]!;
+    return [name, new Asset(contentType, () => withoutComments(text))];
+  }),
+);
+
+/**
+ * Docstrings and indentation are a third of a script's bytes, compressed too. `/*` begins nothing but comments in
+ * these files, those that begin with `//` have lines of their own, and no text in them goes over several lines.
+ */
+function withoutComments(text: string): string {
+  return text.replace(/\/\*(?:(?!\*\/)[\s\S])*\*\/[ \t]*\n?|^[ \t]*\/\/.*\n/gm, "")
+    .replace(/^[ \t]+|\n(?=\n)/gm, "");
+}
+
+const indexRoute = createRoute({
+  method: "get",
+  path: "/",
+  operationId: "getPage",
+  tags: ["Page"],
+  summary: "The monitor, for people",
+  responses: {
+    200: { description: "The page", content: { "text/html": { schema: z.string() } } },
+    304: { description: "It is that of `If-None-Match`" },
+  },
+});
+
+const fileRoute = createRoute({
+  method: "get",
+  path: "/page/{file}",
+  operationId: "getPageFile",
+  tags: ["Page"],
+  summary: "What that page loads",
+  request: { params: z.object({ file: z.string().openapi({ enum: [...files.keys()] }) }) },
+  responses: {
+    200: {
+      description: "The file",
+      content: {
+        "text/javascript": { schema: z.string() },
+        "text/css": { schema: z.string() },
+        "image/svg+xml": { schema: z.string() },
+      },
+    },
+    304: { description: "It is that of `If-None-Match`" },
+    404: { description: "There is no such file", content: { "application/json": { schema: Failure } } },
+  },
+});
+
+/** Adds the routes for the page and the files it refers to. */
+export function addPage(app: OpenAPIHono): void {
+  app.openapi(indexRoute, (c) => index.respond(c));
+  app.openapi(fileRoute, (c) => {
+    const file = files.get(c.req.valid("param").file);
+    return file === undefined ? c.json({ error: `there is nothing at ${c.req.path}` }, 404) : file.respond(c);
+  });
+}

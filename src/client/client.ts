@@ -1,0 +1,327 @@
+/**
+ * Sends packets to Tally so that each is counted once, whatever happens to the network, to Tally or, with
+ * a file, to this process.
+ *
+ * ```ts
+ * const client = await TelemetryClient.open({ target: "localhost:50051" });
+ * await client.send({ device_id: "sensor-1", timestamp: Date.now(), payload: new Uint8Array([1, 2, 3]) });
+ * const totals = await client.close(); // all is stored, or refused: totals.rejected
+ * ```
+ *
+ * A client keeps every packet until Tally says that it is settled: stored, or rejected for a reason. When
+ * a connection ends, the client makes another and goes on from the first packet that is not settled.
+ *
+ * @module
+ */
+import { setImmediate } from "node:timers";
+
+import type { Ack, Packet } from "../protocol/telemetry_proto.ts";
+import { sessionShared, TelemetryClientError } from "./client_error.ts";
+import { type ResolvedOptions, resolveOptions, type TelemetryClientOptions } from "./client_options.ts";
+import { type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";
+import { Link } from "./connection_loop.ts";
+import { Outgoing } from "./outgoing.ts";
+import { EncodedPacket, PacketBuffer } from "./packet_buffer.ts";
+import { Saver } from "./journal_writer.ts";
+import { AckCounter, type Rejection, type Totals } from "./totals.ts";
+
+export { TelemetryClientError };
+export type { Damage, Packet, Recovery, Rejection, TelemetryClientOptions, Totals };
+
+/**
+ * Tally's message limit is 4 MiB unless its operator has set another; a packet needs one message. Larger
+ * ones are refused here, because no reconnecting would ever get them through.
+ */
+const MAX_PACKET_BYTES = 4 * 1024 * 1024 - 1024;
+
+interface Waiting {
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** A device's, or a gateway's, way to Tally. See the module's example. */
+export class TelemetryClient implements AsyncDisposable {
+  /** The session's name; see {@linkcode TelemetryClientOptions.session}. */
+  readonly session: string;
+
+  /** What the file held when it was opened; nothing without a file. */
+  readonly recovered: Recovery;
+
+  readonly #options: ResolvedOptions;
+  readonly #buffer: PacketBuffer;
+  readonly #encoded = new EncodedPacket();
+  readonly #sends: (Waiting & { readonly bytes: Uint8Array })[] = [];
+  readonly #flushes: (Waiting & { readonly index: number })[] = [];
+
+  readonly #link: Link;
+  readonly #saver: Saver | undefined;
+  readonly #over = Promise.withResolvers<void>();
+  #closing = false;
+  #shutDownBegun = false;
+  #failure: Error | undefined;
+
+  /**
+   * An index in the session is the buffer's index plus this; known from the first answer on. Not zero
+   * when the session has packets that this client knows nothing of.
+   */
+  #origin = 0;
+  #originKnown = false;
+  readonly #outgoing: Outgoing;
+  /** The packet after all that were ever written. */
+  #sentEnd: number;
+  #writable = true;
+  #pumpScheduled = false;
+  readonly #firstIndex: number;
+  readonly #counter = new AckCounter();
+
+  /**
+   * Opens the file, if there is one, and begins to connect; it does not wait for Tally, and packets may
+   * be sent at once. Rejects if an option is wrong or the file cannot be used.
+   */
+  static async open(options: TelemetryClientOptions): Promise<TelemetryClient> {
+    const resolved = resolveOptions(options);
+    if (options.file === undefined) {
+      const session = options.session ?? crypto.randomUUID();
+      return new TelemetryClient(resolved, session, new PacketBuffer());
+    }
+    const { journal, recovered } = await Journal.open(options.file, { sync: options.fileSync ?? false });
+    try {
+      const buffer = new PacketBuffer(recovered.settled);
+      for (const { bytes } of recovered.batches) buffer.addBatch(bytes);
+      return new TelemetryClient(resolved, journal.session, buffer, journal, recovered);
+    } catch (error) {
+      journal.close();
+      throw error;
+    }
+  }
+
+  private constructor(
+    options: ResolvedOptions,
+    session: string,
+    buffer: PacketBuffer,
+    journal?: Journal,
+    recovered?: Recovered,
+  ) {
+    this.session = session;
+    this.recovered = recoveryOf(buffer, recovered);
+    this.#options = options;
+    this.#buffer = buffer;
+    this.#firstIndex = buffer.start;
+    this.#sentEnd = buffer.end; // an earlier process may have sent what the file holds
+    this.#outgoing = new Outgoing(buffer);
+    if (journal !== undefined) {
+      const onError = (error: unknown) => this.#savingFailed(error);
+      this.#saver = new Saver({ journal, buffer, onSaved: () => this.#schedulePump(), onError });
+    }
+    this.#link = new Link(options, session, journal !== undefined, {
+      nextOffset: () => this.#buffer.start + this.#origin,
+      awaitsAck: () => this.#outgoing.index > this.#buffer.start,
+      opened: (offset, committed, maxMessageBytes) => this.#opened(offset, committed, maxMessageBytes),
+      acked: (ack) => this.#acked(ack),
+      writable: () => {
+        this.#writable = true;
+        this.#pump();
+      },
+      ended: (committed, exhausted) => this.#ended(committed, exhausted),
+      failed: (error) => this.#fail(error),
+      finished: () => this.#shutDown(),
+    });
+    this.#link.connect();
+  }
+
+  /** What became of the packets so far. */
+  get totals(): Totals {
+    const { stored, rejected, unreported, rejections } = this.#counter;
+    return {
+      accepted: this.#buffer.end - this.#firstIndex,
+      stored,
+      rejected,
+      unreported,
+      pending: this.#buffer.packets,
+      rejections,
+      committed: this.#buffer.start + this.#origin,
+    };
+  }
+
+  /**
+   * Takes a packet to be sent; resolves when it is in the buffer, and in the file if there is one. While
+   * the buffer is full it waits, in the order of the calls: await it before making more packets.
+   *
+   * Rejects with a `TypeError` or `RangeError` for what no packet can hold, and with the client's error
+   * when it was closed or has failed for good. Whether a packet keeps the rules of `proto/telemetry.proto`
+   * is for Tally to say: see {@linkcode TelemetryClientOptions.onRejected}.
+   */
+  send(packet: Packet): Promise<void> {
+    try {
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#closing) throw new TelemetryClientError("cannot send a packet: the client is closed");
+      this.#encoded.set(packet);
+      const limit = Math.min(MAX_PACKET_BYTES, this.#options.maxBufferedBytes);
+      if (this.#encoded.size > limit) {
+        throw new RangeError(`cannot send a packet of ${this.#encoded.size} bytes: the limit is ${limit}`);
+      }
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    if (this.#sends.length === 0 && this.#hasRoom(this.#encoded.size)) {
+      this.#buffer.add(this.#encoded);
+      return this.#accepted();
+    }
+    const bytes = new Uint8Array(this.#encoded.size);
+    this.#encoded.write(bytes, 0);
+    return new Promise((resolve, reject) => this.#sends.push({ bytes, resolve, reject }));
+  }
+
+  /**
+   * Resolves when every packet given to {@linkcode send} so far is settled; waits for Tally as long as it
+   * takes. Rejects when the client fails for good or is aborted before.
+   */
+  async flush(): Promise<Totals> {
+    const index = this.#buffer.end + this.#sends.length;
+    if (this.#buffer.start < index) {
+      if (this.#failure !== undefined) throw this.#failure;
+      await new Promise<void>((resolve, reject) => this.#flushes.push({ index, resolve, reject }));
+    }
+    return this.totals;
+  }
+
+  /**
+   * Flushes, ends the connection and closes the file; further packets are refused. Rejects as
+   * {@linkcode flush} does. To wait no longer, call {@linkcode abort}.
+   */
+  async close(): Promise<Totals> {
+    this.#closing = true;
+    const totals = await this.flush();
+    if (!this.#shutDownBegun) this.#link.end();
+    await this.#over.promise;
+    return totals;
+  }
+
+  /**
+   * Ends the connection and closes the file at once, whatever is not settled; a file still has it. What
+   * waits in `send`, `flush` or `close` rejects with `reason`. Without effect when the client is over.
+   */
+  async abort(reason: Error = new TelemetryClientError("the client was aborted")): Promise<void> {
+    this.#fail(reason);
+    await this.#over.promise;
+  }
+
+  /** For `await using`: {@linkcode abort}. Call {@linkcode close} before, where packets are to arrive. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.abort();
+  }
+
+  #opened(offset: number, committed: number, maxMessageBytes = Infinity): void {
+    const moved = !this.#originKnown && committed > this.#sentEnd;
+    if (moved) this.#origin = committed - this.#sentEnd;
+    this.#originKnown = true;
+    const index = committed - this.#origin;
+    if (index > this.#sentEnd) return this.#fail(sessionShared(this.session));
+    this.#settleUnreported(index);
+    if (moved) this.#saver?.renumbered(this.#origin);
+    // This call's first packet would have to be number `offset`: another one begins where it should.
+    if (committed > offset) return this.#link.restart();
+    this.#counter.newCall();
+    this.#outgoing.restart(maxMessageBytes);
+    this.#writable = true;
+    if (this.#buffer.packets === 0) this.#link.succeeded();
+    this.#pump();
+    this.#options.onConnected();
+  }
+
+  #acked(ack: Ack): void {
+    const index = ack.committed - this.#origin;
+    if (index > this.#sentEnd) return this.#fail(sessionShared(this.session));
+    const rejections = this.#counter.add(ack, this.#outgoing.settle(this.#buffer.start, index));
+    this.#settle(index);
+    for (const rejection of rejections) this.#options.onRejected(rejection);
+  }
+
+  #ended(committed = 0, exhausted: boolean): void {
+    if (exhausted) this.#outgoing.refused();
+    const index = committed - this.#origin;
+    if (this.#originKnown && index <= this.#sentEnd) this.#settleUnreported(index);
+  }
+
+  /** The packets before `index` are settled, but no Ack tells how. */
+  #settleUnreported(index: number): void {
+    if (index <= this.#buffer.start) return;
+    const omitted = this.#outgoing.settle(this.#buffer.start, index);
+    const rejections = this.#counter.addUnreported(index - this.#buffer.start, omitted);
+    this.#settle(index);
+    for (const rejection of rejections) this.#options.onRejected(rejection);
+  }
+
+  #hasRoom(bytes: number): boolean {
+    const { maxBufferedPackets, maxBufferedBytes } = this.#options;
+    return this.#buffer.packets < maxBufferedPackets && this.#buffer.bytes + bytes <= maxBufferedBytes;
+  }
+
+  #accepted(): Promise<void> {
+    if (this.#saver !== undefined) return this.#saver.added();
+    this.#schedulePump();
+    return DONE;
+  }
+
+  /** Not at once: packets sent in one turn of the event loop go in one message. */
+  #schedulePump(): void {
+    if (this.#pumpScheduled || !this.#link.connected || !this.#writable) return;
+    this.#pumpScheduled = true;
+    setImmediate(() => {
+      this.#pumpScheduled = false;
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    if (!this.#link.connected) return;
+    const nothingSent = this.#outgoing.index === this.#buffer.start;
+    while (this.#writable) {
+      const bytes = this.#outgoing.next(this.#saver?.saved);
+      if (bytes === undefined) break;
+      this.#writable = this.#link.write(bytes);
+    }
+    this.#sentEnd = Math.max(this.#sentEnd, this.#outgoing.index);
+    if (nothingSent && this.#outgoing.index > this.#buffer.start) this.#link.progress();
+  }
+
+  /** The packets before `index` are settled. */
+  #settle(index: number): void {
+    if (index <= this.#buffer.start) return;
+    this.#buffer.forget(index);
+    this.#link.succeeded();
+    while (this.#sends.length > 0 && this.#hasRoom(this.#sends[0]!.bytes.length)) {
+      const { bytes, resolve, reject } = this.#sends.shift()!;
+      this.#buffer.addBatch(bytes);
+      this.#accepted().then(resolve, reject);
+    }
+    while (this.#flushes.length > 0 && this.#flushes[0]!.index <= index) this.#flushes.shift()!.resolve();
+    this.#saver?.settled();
+  }
+
+  #fail(error: Error): void {
+    if (this.#shutDownBegun) return;
+    this.#failure = error;
+    this.#shutDown();
+    for (const { reject } of [...this.#sends.splice(0), ...this.#flushes.splice(0)]) reject(error);
+  }
+
+  #savingFailed(error: unknown): Error {
+    const reason = error instanceof Error ? error.message : String(error);
+    const failure = new TelemetryClientError(
+      `could not keep packets in the file: ${reason}; see to its disk`,
+    );
+    this.#fail(failure);
+    return failure;
+  }
+
+  #shutDown(): void {
+    if (this.#shutDownBegun) return;
+    this.#shutDownBegun = true;
+    this.#link.close();
+    const closed = this.#saver?.close(this.#failure ?? new TelemetryClientError("the client is closed"));
+    Promise.resolve(closed).then(this.#over.resolve);
+  }
+}
+
+const DONE = Promise.resolve();

@@ -1,0 +1,341 @@
+/**
+ * The packets a device has not been told are settled, kept as the bytes they are sent as: any run of them
+ * is a `PacketBatch` of the proto, so sending again, or writing to a file, encodes nothing again.
+ *
+ * @module
+ */
+import type { Packet } from "../protocol/telemetry_proto.ts";
+
+/** Bytes of a segment: what one message carries, unless a single packet is larger. */
+const SEGMENT_BYTES = 64 * 1024;
+
+/** Keys of the proto's fields: number and wire type (0 varint, 2 length-delimited). */
+const BATCH_PACKETS = 1 << 3 | 2;
+const PACKET_DEVICE_ID = 1 << 3 | 2, PACKET_TIMESTAMP = 2 << 3, PACKET_PAYLOAD = 3 << 3 | 2;
+
+/**
+ * A field of `Packet` that the proto does not have: its value says why a packet is left out. See
+ * {@linkcode Omission}.
+ */
+const OMISSION = 15 << 3;
+
+/**
+ * Why a packet is left out of the session. Its index must be settled all the same, or no later packet could
+ * be: an entry without a device_id stands in for it, which Tally rejects.
+ */
+export enum Omission {
+  /** The file that held it was damaged. */
+  DAMAGED_IN_FILE = 1,
+  /** It is larger than the messages that the server accepts. */
+  MESSAGE_TOO_LARGE = 2,
+}
+
+/** Bytes of an entry that stands in for a packet. */
+const OMITTED_BYTES = 4;
+
+/** Packets left out for one reason: those with the indexes `from` (inclusive) to `to` (exclusive). */
+export interface OmittedRange {
+  /** Index of the first. */
+  readonly from: number;
+  /** Index after the last. */
+  readonly to: number;
+  /** Why. */
+  readonly reason: Omission;
+}
+
+/** Packets one after the other; filled from the front, never changed where it is filled. */
+interface Segment {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  filled: number;
+  /** Index of the packet after the last. */
+  end: number;
+  next: Segment | undefined;
+}
+
+/** Packets in the order they were added, each under an index: the next one is one higher. */
+export class PacketBuffer {
+  /** Index of the oldest packet kept, and of the next to come. */
+  #start: number;
+  #end: number;
+  #bytes = 0;
+  #head: Segment;
+  #headOffset = 0;
+  #tail: Segment;
+  #omitted: OmittedRange[] = [];
+
+  /** The first packet will be number `start`. */
+  constructor(start = 0) {
+    this.#start = this.#end = start;
+    this.#head = this.#tail = { bytes: new Uint8Array(0), filled: 0, end: start, next: undefined };
+  }
+
+  /** Index of the oldest packet kept; {@linkcode end} if there is none. */
+  get start(): number {
+    return this.#start;
+  }
+
+  /** Index the next packet will have. */
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Packets kept. */
+  get packets(): number {
+    return this.#end - this.#start;
+  }
+
+  /** Encoded size of the packets kept. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Adds a packet, encoded. */
+  add(packet: EncodedPacket): void {
+    const segment = this.#room(packet.size);
+    segment.filled = packet.write(segment.bytes, segment.filled);
+    this.#added(1, packet.size);
+  }
+
+  /** Packets among those kept that were left out before they were added, oldest first. */
+  get omitted(): readonly OmittedRange[] {
+    return this.#omitted;
+  }
+
+  /** Adds packets that a {@linkcode Cursor} took from a buffer before; throws a RangeError if they are none. */
+  addBatch(bytes: Uint8Array): void {
+    const packets = countPackets(bytes, (index, reason) => {
+      const last = this.#omitted.at(-1), from = this.#end + index;
+      if (last?.to === from && last.reason === reason) this.#omitted.splice(-1, 1, { ...last, to: from + 1 });
+      else this.#omitted.push({ from, to: from + 1, reason });
+    });
+    const segment = this.#room(bytes.length);
+    segment.bytes.set(bytes, segment.filled);
+    segment.filled += bytes.length;
+    this.#added(packets, bytes.length);
+  }
+
+  /** Forgets the packets before `index`, at most all. */
+  forget(index: number): void {
+    while (this.#head.next !== undefined && this.#head.end <= index) {
+      this.#bytes -= this.#head.filled - this.#headOffset;
+      this.#start = this.#head.end;
+      this.#head = this.#head.next;
+      this.#headOffset = 0;
+    }
+    while (this.#start < index && this.#start < this.#end) {
+      const next = afterPacket(this.#head.bytes, this.#headOffset);
+      this.#bytes -= next - this.#headOffset;
+      this.#headOffset = next;
+      this.#start++;
+    }
+    if (this.#omitted.length > 0) this.#omitted = within(this.#omitted, this.#start, Infinity);
+  }
+
+  /** A cursor at the oldest packet kept. */
+  cursor(): Cursor {
+    return new Cursor(this.#head, this.#headOffset, this.#start);
+  }
+
+  #room(size: number): Segment {
+    if (this.#tail.bytes.length - this.#tail.filled < size) {
+      const bytes = new Uint8Array(Math.max(size, SEGMENT_BYTES));
+      this.#tail.next = { bytes, filled: 0, end: this.#end, next: undefined };
+      this.#tail = this.#tail.next;
+    }
+    return this.#tail;
+  }
+
+  #added(packets: number, bytes: number): void {
+    this.#end += packets;
+    this.#tail.end = this.#end;
+    this.#bytes += bytes;
+  }
+}
+
+/** A place in a {@linkcode PacketBuffer}. Forgetting packets it has not passed leaves it where it is. */
+export class Cursor {
+  #segment: Segment;
+  #offset: number;
+  #index: number;
+
+  /** See {@linkcode PacketBuffer.cursor}. */
+  constructor(segment: Segment, offset: number, index: number) {
+    this.#segment = segment;
+    this.#offset = offset;
+    this.#index = index;
+  }
+
+  /** Index of the next packet to be taken. */
+  get index(): number {
+    return this.#index;
+  }
+
+  /** Another cursor at the same place. */
+  copy(): Cursor {
+    return new Cursor(this.#segment, this.#offset, this.#index);
+  }
+
+  /**
+   * Moves over the next packets, at most up to `limit`, and returns their bytes, which never change: at
+   * most 64 KiB and `maxBytes`, or one packet that is larger. Undefined if there are none.
+   */
+  take(limit?: Cursor, maxBytes = Infinity): Uint8Array<ArrayBuffer> | undefined {
+    if (this.#index === limit?.index) return undefined;
+    while (this.#offset === this.#segment.filled) {
+      if (this.#segment.next === undefined) return undefined;
+      this.#segment = this.#segment.next;
+      this.#offset = 0;
+    }
+    const limited = limit !== undefined && limit.#segment === this.#segment;
+    const start = this.#offset;
+    const end = limited ? limit.#offset : this.#segment.filled;
+    if (end - start <= maxBytes) {
+      this.#offset = end;
+      this.#index = limited ? limit.#index : this.#segment.end;
+    } else this.#takeSome(start + maxBytes);
+    return this.#segment.bytes.subarray(start, this.#offset);
+  }
+
+  /** Moves over one packet, and over those after it that end at or before `endOffset`. */
+  #takeSome(endOffset: number): void {
+    const { bytes } = this.#segment;
+    this.#offset = afterPacket(bytes, this.#offset);
+    this.#index++;
+    while (this.#offset < endOffset) {
+      const next = afterPacket(bytes, this.#offset);
+      if (next > endOffset) return;
+      this.#offset = next;
+      this.#index++;
+    }
+  }
+}
+
+/** The part of `ranges` from index `from` (inclusive) to `to` (exclusive). */
+export function within(ranges: readonly OmittedRange[], from: number, to: number): OmittedRange[] {
+  return ranges
+    .filter((range) => range.to > from && range.from < to)
+    .map((range) => ({ ...range, from: Math.max(range.from, from), to: Math.min(range.to, to) }));
+}
+
+/** A `PacketBatch` that stands in for `packets` packets. */
+export function omittedPackets(packets: number, reason: Omission): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(packets * OMITTED_BYTES);
+  for (let at = 0; at < bytes.length; at += OMITTED_BYTES) {
+    bytes.set([BATCH_PACKETS, 2, OMISSION, reason], at);
+  }
+  return bytes;
+}
+
+const textEncoder = new TextEncoder();
+
+/** A packet about to be added; one object serves them all, filled by {@linkcode EncodedPacket.set}. */
+export class EncodedPacket {
+  /** Bytes of the packet as an entry of a `PacketBatch`. */
+  size = 0;
+  #deviceId = new Uint8Array(3 * 128);
+  #deviceIdLength = 0;
+  #timestamp = 0;
+  #payload: Uint8Array = new Uint8Array(0);
+  #contentSize = 0;
+
+  /** Measures `packet`; throws a TypeError for what no packet can hold. */
+  set({ device_id, timestamp, payload }: Packet): void {
+    if (
+      typeof device_id !== "string" || !Number.isSafeInteger(timestamp) || !(payload instanceof Uint8Array)
+    ) {
+      throw new TypeError(
+        `cannot send a packet with device_id ${kind(device_id)}, timestamp ${kind(timestamp)}, ` +
+          `payload ${kind(payload)}: a string, a whole number below 2^53 and a Uint8Array are needed`,
+      );
+    }
+    if (this.#deviceId.length < 3 * device_id.length) this.#deviceId = new Uint8Array(3 * device_id.length);
+    this.#deviceIdLength = encodeText(device_id, this.#deviceId);
+    this.#timestamp = timestamp;
+    this.#payload = payload;
+    this.#contentSize = 1 + varintSize(this.#deviceIdLength) + this.#deviceIdLength +
+      1 + varintSize(timestamp) +
+      1 + varintSize(payload.length) + payload.length;
+    this.size = 1 + varintSize(this.#contentSize) + this.#contentSize;
+  }
+
+  /** Writes {@linkcode size} bytes; returns where they end. */
+  write(bytes: Uint8Array, at: number): number {
+    bytes[at++] = BATCH_PACKETS;
+    at = writeVarint(bytes, at, this.#contentSize);
+    bytes[at++] = PACKET_DEVICE_ID;
+    at = writeVarint(bytes, at, this.#deviceIdLength);
+    for (let index = 0; index < this.#deviceIdLength; index++) bytes[at++] = this.#deviceId[index]!;
+    bytes[at++] = PACKET_TIMESTAMP;
+    at = writeVarint(bytes, at, this.#timestamp);
+    bytes[at++] = PACKET_PAYLOAD;
+    at = writeVarint(bytes, at, this.#payload.length);
+    bytes.set(this.#payload, at);
+    return at + this.#payload.length;
+  }
+}
+
+/** Device ids are short and mostly ASCII: a loop beats the call of an encoder. */
+function encodeText(text: string, into: Uint8Array): number {
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code > 0x7f) return textEncoder.encodeInto(text, into).written;
+    into[index] = code;
+  }
+  return text.length;
+}
+
+/** Of a whole number below 2^53; negative ones are written as the 64 bits of their two's complement. */
+function varintSize(value: number): number {
+  if (value < 0) return 10;
+  let size = 1;
+  for (; value >= 0x80; value = Math.floor(value / 0x80)) size++;
+  return size;
+}
+
+function writeVarint(bytes: Uint8Array, at: number, value: number): number {
+  if (value < 0) {
+    let rest = BigInt.asUintN(64, BigInt(value));
+    for (; rest >= 0x80n; rest >>= 7n) bytes[at++] = Number(rest & 0x7fn) | 0x80;
+    bytes[at++] = Number(rest);
+    return at;
+  }
+  for (; value >= 2 ** 31; value = Math.floor(value / 0x80)) bytes[at++] = value % 0x80 | 0x80;
+  for (; value >= 0x80; value >>>= 7) bytes[at++] = value & 0x7f | 0x80;
+  bytes[at++] = value;
+  return at;
+}
+
+/**
+ * Packets in a `PacketBatch`; `onOmitted` is called with the place of each that is left out. Throws a
+ * RangeError for other bytes.
+ */
+export function countPackets(
+  bytes: Uint8Array,
+  onOmitted: (index: number, reason: Omission) => void = () => {},
+): number {
+  let packets = 0;
+  for (let at = 0, next; at < bytes.length; at = next, packets++) {
+    next = afterPacket(bytes, at);
+    if (next - at === OMITTED_BYTES && bytes[at + 2] === OMISSION) onOmitted(packets, bytes[at + 3]!);
+  }
+  return packets;
+}
+
+/** Where the packet at `at` ends; throws a RangeError if there is none. */
+export function afterPacket(bytes: Uint8Array, at: number): number {
+  const key = bytes[at++];
+  let length = 0, byte: number | undefined, shift = 1;
+  do {
+    byte = bytes[at++];
+    length += (byte! & 0x7f) * shift;
+    shift *= 0x80;
+  } while (byte !== undefined && byte >= 0x80);
+  if (key !== BATCH_PACKETS || !(at + length <= bytes.length)) {
+    throw new RangeError(`no packet ends in the ${bytes.length} bytes given`);
+  }
+  return at + length;
+}
+
+function kind(value: unknown): string {
+  return typeof value === "number" ? String(value) : value === null ? "null" : typeof value;
+}

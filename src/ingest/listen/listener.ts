@@ -1,0 +1,187 @@
+/**
+ * The device port: accepts TCP connections, as many as allowed, and goes on when the process had no file
+ * descriptors for a while.
+ *
+ * `node:net` of Deno 2.9.6 loses a listener that meets EMFILE: its accept loop ends without an error and without
+ * asking to be woken (`uv_compat/tcp.rs`). Calling `listen` of the listener's handle again makes it look for
+ * connections again, and changes nothing else; so that is done once a second. Some descriptors are kept free for
+ * the rest of the process; but `node:net` accepts all that wait before this code is called for the first of them,
+ * and files are opened elsewhere too, so EMFILE can still occur.
+ *
+ * @module
+ */
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+
+import type { Logger } from "@logtape/logtape";
+
+import type { DescriptorReserve } from "../../runtime/descriptors.ts";
+
+/** Where a {@linkcode DeviceListener} listens, and its bounds. */
+export interface ListenerOptions {
+  /** Address to listen on. */
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** Other processes that set it too may listen on the same port; the system deals out connections. */
+  readonly reusePort: boolean;
+  /** Connections open at once; further ones are closed as soon as they are accepted. */
+  readonly maxConnections: number;
+  /** With fewer file descriptors free than these, further connections are closed likewise; default: none. */
+  readonly reserve?: DescriptorReserve;
+  /** Receives a line when the port reaches a limit, and when there is room again. */
+  readonly log: Logger;
+}
+
+/**
+ * Connections that may wait to be accepted: a fleet that reconnects all together. The system caps it
+ * (Linux: net.core.somaxconn, 4,096 since 5.4); the usual 511 makes the rest of 5,000 try again after
+ * one second and more.
+ */
+const BACKLOG = 4096;
+
+/** How often the listener is made to look for connections, and file descriptors are looked for. */
+const CHECK_INTERVAL_MS = 1000;
+
+/** Connections accepted between two looks at the file descriptors: a burst may take as many too many. */
+const ACCEPTED_PER_CHECK = 512;
+
+/** Time without a refused connection after which the log reports that connections are accepted again. */
+const QUIET_MS = 3000;
+
+/** The connections open, in the order in which they were accepted: whoever takes them keeps this. */
+export type Connections = Pick<ReadonlyMap<unknown, Socket>, "size" | "values">;
+
+/** A listening socket. */
+export class DeviceListener {
+  /** TCP port bound. */
+  port = 0;
+  readonly #server: Server;
+  readonly #options: ListenerOptions;
+  readonly #counters: { connectionsRefused: number };
+  readonly #checking: ReturnType<typeof setInterval>;
+  readonly #connections: Connections;
+  #acceptedSinceCheck = 0;
+  /** Too few file descriptors are free. */
+  #short = false;
+  /** When a connection was refused last, while the log says so. */
+  #limitedAtMs: number | undefined;
+
+  private constructor(
+    options: ListenerOptions,
+    counters: { connectionsRefused: number },
+    connections: Connections,
+    accept: (socket: Socket) => void,
+  ) {
+    this.#options = options;
+    this.#counters = counters;
+    this.#connections = connections;
+    this.#server = createServer({ noDelay: true }, (socket) => this.#take(socket, accept));
+    this.#checking = setInterval(() => this.check(), CHECK_INTERVAL_MS);
+  }
+
+  /**
+   * Binds, and gives each connection within the bound to `accept`, which adds it to `connections`; rejects when
+   * the address cannot be had.
+   */
+  static async listen(
+    options: ListenerOptions,
+    counters: { connectionsRefused: number },
+    connections: Connections,
+    accept: (socket: Socket) => void,
+  ): Promise<DeviceListener> {
+    const listener = new DeviceListener(options, counters, connections, accept);
+    try {
+      listener.port = await bind(listener.#server, options);
+    } catch (error) {
+      clearInterval(listener.#checking);
+      throw error;
+    }
+    return listener;
+  }
+
+  /** False while too few file descriptors are free for further connections. */
+  get accepting(): boolean {
+    return !this.#short;
+  }
+
+  /** Stops listening. */
+  close(): void {
+    clearInterval(this.#checking);
+    this.#server.close();
+  }
+
+  /** Looks for file descriptors, and for connections that wait; done once a second. */
+  check(): void {
+    this.#checkDescriptors();
+    this.#checkRoom();
+    acceptAgain(this.#server);
+  }
+
+  #checkDescriptors(): void {
+    const { reserve } = this.#options;
+    this.#acceptedSinceCheck = 0;
+    if (reserve === undefined) return;
+    const free = reserve.count();
+    this.#short = free < reserve.descriptors;
+    if (this.#short) this.#limited();
+    // A burst has taken what others need, the store's next connection for one: the latest have to go again.
+    if (free < reserve.descriptors / 2) this.#closeLatest(reserve.descriptors - free);
+  }
+
+  #closeLatest(count: number): void {
+    for (const socket of [...this.#connections.values()].slice(-count)) {
+      this.#counters.connectionsRefused++;
+      socket.destroy();
+    }
+  }
+
+  #take(socket: Socket, accept: (socket: Socket) => void): void {
+    if (++this.#acceptedSinceCheck >= ACCEPTED_PER_CHECK) this.#checkDescriptors();
+    if (this.#short || this.#connections.size >= this.#options.maxConnections) return this.#refuse(socket);
+    accept(socket);
+  }
+
+  #refuse(socket: Socket): void {
+    this.#counters.connectionsRefused++;
+    socket.on("error", () => {});
+    socket.destroy();
+    this.#limited();
+  }
+
+  #limited(): void {
+    const { maxConnections, log } = this.#options;
+    if (this.#limitedAtMs === undefined) {
+      const reason = this.#short ? "too few file descriptors are left" : "MAX_CONNECTIONS are open";
+      log.warn("devices are refused", { reason, connections: this.#connections.size, maxConnections });
+    }
+    this.#limitedAtMs = performance.now();
+  }
+
+  #checkRoom(): void {
+    if (this.#limitedAtMs === undefined || performance.now() - this.#limitedAtMs < QUIET_MS) return;
+    this.#limitedAtMs = undefined;
+    const { connectionsRefused } = this.#counters;
+    this.#options.log.info("devices are accepted again", {
+      connections: this.#connections.size,
+      connectionsRefused,
+    });
+  }
+}
+
+/** See the module's comment. */
+function acceptAgain(server: Server): void {
+  (server as unknown as { _handle?: { listen(backlog: number): number } | null })._handle?.listen(BACKLOG);
+}
+
+function bind(server: Server, { host, port, reusePort }: ListenerOptions): Promise<number> {
+  return new Promise((resolve, reject) => {
+    // Stays: an error of a listener that nobody takes would end the process.
+    server.on("error", (error) => {
+      const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+      reject(new Error(`could not listen on ${address}: ${error.message}`, { cause: error }));
+    });
+    server.listen({ host, port, reusePort, backlog: BACKLOG }, () => {
+      resolve((server.address() as AddressInfo).port);
+    });
+  });
+}

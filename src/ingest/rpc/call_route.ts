@@ -1,0 +1,203 @@
+/**
+ * Which calls are telemetry, which are grpc-js's, and which are refused at once: the same answers whichever path serves
+ * telemetry.
+ *
+ * @module
+ */
+import { RequestError } from "../../protocol/request_error.ts";
+import type { Route } from "../../http2/call_admission.ts";
+import type { MessageGuard, MessageRefusal } from "../../http2/bridged_call.ts";
+import type { Http2Counters } from "../../http2/counters.ts";
+import { ENHANCE_YOUR_CALM, INTERNAL_ERROR } from "../../http2/frames.ts";
+import type { HeaderField } from "../../http2/hpack/tables.ts";
+import type { Http2Stream } from "../../http2/stream.ts";
+import { SERVICE_NAMES } from "../../protocol/telemetry_proto.ts";
+import { trailersOnly, valueOf } from "./grpc_fields.ts";
+import { type HttpRefusal, RefusedRequests } from "./refused_requests.ts";
+import { type Encoding, unexpectedlyCompressed } from "./inflater.ts";
+import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
+import type { Ingest, StreamKind } from "../stream/device_stream.ts";
+
+/** A telemetry call, as its headers describe it. */
+export interface TelemetryCall {
+  /** Which of the two. */
+  readonly kind: StreamKind;
+  /** All that was sent. */
+  readonly headers: readonly HeaderField[];
+  /** How its messages are compressed; undefined: not at all. */
+  readonly encoding: Encoding | undefined;
+  /** The deadline that the caller has set, ms from now. */
+  readonly timeoutMs: number | undefined;
+  /** The connection, as an object of its own. */
+  readonly peer: object;
+}
+
+/** What {@linkcode routeCalls} needs. */
+export interface RouteOptions {
+  /** Counts of streams, and whether more are accepted. */
+  readonly ingest: Ingest;
+  /** Serves telemetry in this process. */
+  readonly receive: (stream: Http2Stream, call: TelemetryCall) => void;
+  /** Whether it serves all telemetry, and not only what is compressed. */
+  readonly fastPath: boolean;
+  /** Memory for large messages. */
+  readonly memory: MessageMemory;
+  /** How many calls grpc-js serves now. */
+  readonly counters: Http2Counters;
+}
+
+const telemetryKinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((service) => [
+  [`/${service}/StreamPackets`, "packets"],
+  [`/${service}/StreamBatches`, "batches"],
+]));
+
+/** Calls that grpc-js serves in any case. */
+const bridgedPaths = new Set(["Check", "List", "Watch"].map((method) => `/grpc.health.v1.Health/${method}`));
+
+/** Such calls open at once in the process: a watch for each load balancer, and some more. */
+const MAX_BRIDGED_CALLS = 1000;
+
+/** Their messages are a service's name; compressed, so little that it inflates to 132 KB at the most. */
+export const MAX_BRIDGED_MESSAGE_BYTES = 4096;
+const MAX_COMPRESSED_BRIDGED_MESSAGE_BYTES = 128;
+
+/** grpc-timeout's units, ms. */
+const TIMEOUT_UNITS_MS: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
+
+/** What a timer can wait; a deadline further away is none. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+const notPost: HttpRefusal = {
+  status: "405",
+  text: "This port serves gRPC: use POST.\n",
+  more: [["allow", "POST"]],
+};
+const notGrpc: HttpRefusal = {
+  status: "415",
+  text: "This port serves gRPC: use content-type application/grpc.\n",
+};
+
+/** Decides who serves a call; see {@linkcode Route}. */
+export function routeCalls(options: RouteOptions): (headers: readonly HeaderField[], peer: object) => Route {
+  const { ingest, receive, fastPath, memory, counters } = options;
+  const refused = new RefusedRequests();
+  return (headers, peer) => {
+    const refusal = httpRefusal(headers);
+    if (refusal !== undefined) return refused.route(refusal);
+    const path = valueOf(headers, ":path")!, kind = telemetryKinds.get(path);
+    try {
+      const timeoutMs = parseTimeout(valueOf(headers, "grpc-timeout"));
+      const encoding = parseEncoding(valueOf(headers, "grpc-encoding"));
+      const forwarded = timeoutMs === undefined
+        ? headers.filter(([name]) => name !== "grpc-timeout")
+        : headers;
+      if (kind === undefined) {
+        assertBridged(path, counters);
+        return { bridge: forwarded, guard: new SmallMessages() };
+      }
+      assertAccepted(ingest);
+      if (!fastPath && encoding === undefined) {
+        return { bridge: forwarded, guard: new PlainMessages(memory, peer) };
+      }
+      return { handler: (stream) => receive(stream, { kind, headers, encoding, timeoutMs, peer }) };
+    } catch (error) {
+      return { response: trailersOnly(error) };
+    }
+  };
+}
+
+/** Of what is not gRPC at all. */
+function httpRefusal(headers: readonly HeaderField[]): HttpRefusal | undefined {
+  if (valueOf(headers, ":method") !== "POST") return notPost;
+  // As gRPC has it: followed by nothing, or by a format or parameters.
+  return /^application\/grpc($|[+;])/.test(valueOf(headers, "content-type") ?? "") ? undefined : notGrpc;
+}
+
+function parseTimeout(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const [, digits, unit] = /^(\d{1,8})([HMSmun])$/.exec(text) ?? [];
+  if (digits === undefined) {
+    throw new RequestError(
+      "INTERNAL",
+      "grpc-timeout is malformed: expected up to 8 digits and one of H, M, S, m, u, n",
+    );
+  }
+  const timeoutMs = Number(digits) * TIMEOUT_UNITS_MS[unit!]!;
+  return timeoutMs > MAX_TIMER_MS ? undefined : timeoutMs;
+}
+
+function parseEncoding(text: string | undefined): Encoding | undefined {
+  if (text === undefined || text === "identity") return undefined;
+  if (text === "gzip" || text === "deflate") return text;
+  throw new RequestError("UNIMPLEMENTED", "grpc-encoding is not served: use identity, deflate or gzip");
+}
+
+function assertBridged(path: string, counters: Http2Counters): void {
+  if (!bridgedPaths.has(path)) {
+    throw new RequestError("UNIMPLEMENTED", `The server does not implement the method ${path.slice(0, 200)}`);
+  }
+  if (counters.bridgedCalls >= MAX_BRIDGED_CALLS) {
+    throw new RequestError(
+      "RESOURCE_EXHAUSTED",
+      `${MAX_BRIDGED_CALLS} health calls are open: try again later`,
+    );
+  }
+}
+
+/** Before anything is made for the call. */
+function assertAccepted(ingest: Ingest): void {
+  if (ingest.draining) throw new RequestError("UNAVAILABLE", "shutting down: connect again");
+  const { maxStreams } = ingest.limits;
+  if (ingest.streams.size < maxStreams) return;
+  throw new RequestError(
+    "RESOURCE_EXHAUSTED",
+    `the limit of ${maxStreams} open streams is reached: try again later`,
+  );
+}
+
+const tooLarge: MessageRefusal = {
+  response: trailersOnly(
+    new RequestError("RESOURCE_EXHAUSTED", "a message that is larger than any of this service"),
+  ),
+  code: ENHANCE_YOUR_CALM,
+};
+const noMemory: MessageRefusal = { response: trailersOnly(tooManyLargeMessages()), code: ENHANCE_YOUR_CALM };
+const compressedWithoutEncoding: MessageRefusal = {
+  response: trailersOnly(unexpectedlyCompressed()),
+  code: INTERNAL_ERROR,
+};
+
+/** For the calls that are grpc-js's in any case. */
+class SmallMessages implements MessageGuard {
+  begin(compressed: boolean, bytes: number): MessageRefusal | undefined {
+    const maxBytes = compressed ? MAX_COMPRESSED_BRIDGED_MESSAGE_BYTES : MAX_BRIDGED_MESSAGE_BYTES;
+    return bytes > maxBytes ? tooLarge : undefined;
+  }
+  complete(): void {}
+  close(): void {}
+}
+
+/** For telemetry that grpc-js serves: never compressed, and within the memory for messages. */
+class PlainMessages implements MessageGuard {
+  #reservedBytes = 0;
+
+  constructor(readonly memory: MessageMemory, readonly connection: object) {}
+
+  begin(compressed: boolean, bytes: number): MessageRefusal | undefined {
+    if (compressed) return compressedWithoutEncoding;
+    // grpc-js refuses what is above its limit by itself.
+    if (bytes <= SMALL_MESSAGE_BYTES || bytes > this.memory.maxMessageBytes) return undefined;
+    if (!this.memory.reserve(this.connection, bytes)) return noMemory;
+    this.#reservedBytes = bytes;
+    return undefined;
+  }
+
+  complete(): void {
+    this.close();
+  }
+
+  close(): void {
+    if (this.#reservedBytes > 0) this.memory.release(this.connection, this.#reservedBytes);
+    this.#reservedBytes = 0;
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * gRPC's standard health service, for load balancers and orchestrators.
+ *
+ * Our own, because the library for it reads a file of its own package when loaded, which no permission
+ * set can name, tells watchers of changes that are none, and never ends a watch, so that an orderly
+ * shutdown would wait for every watcher.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+
+import {
+  type sendUnaryData,
+  type Server,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  status,
+} from "@grpc/grpc-js";
+import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
+
+const file = fileURLToPath(new URL("../../../proto/health.proto", import.meta.url));
+
+// With defaults: who asks for the server as a whole sends an empty message.
+const definition = loadSync(file, { defaults: true })["grpc.health.v1.Health"] as ServiceDefinition;
+
+/** The numbers of `HealthCheckResponse.ServingStatus`. */
+const SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3;
+
+interface Request {
+  readonly service: string;
+}
+
+interface Response {
+  readonly status: number;
+}
+
+interface ListResponse {
+  readonly statuses: Readonly<Record<string, Response>>;
+}
+
+type Watch = ServerWritableStream<Request, Response>;
+
+/** What the health service answers for a server and the services it was made with. */
+export class Health {
+  readonly #names: ReadonlySet<string>;
+  readonly #watches = new Set<Watch>();
+  #serving = false;
+  #closed = false;
+
+  /** `services`: full names. Not serving at first. */
+  constructor(services: readonly string[]) {
+    this.#names = new Set(["", ...services]);
+  }
+
+  /** Adds the service to `server`. */
+  addTo(server: Server): void {
+    server.addService(definition, {
+      Check: (
+        { request: { service } }: ServerUnaryCall<Request, Response>,
+        answer: sendUnaryData<Response>,
+      ) => {
+        if (this.#names.has(service)) answer(null, { status: this.#status(service) });
+        else answer({ code: status.NOT_FOUND, details: `no service is named ${JSON.stringify(service)}` });
+      },
+      List: (_: unknown, answer: sendUnaryData<ListResponse>) => {
+        const statuses = Object.fromEntries(
+          Array.from(this.#names, (name) => [name, { status: this.#status(name) }]),
+        );
+        answer(null, { statuses });
+      },
+      Watch: (watch: Watch) => {
+        watch.write({ status: this.#status(watch.request.service) });
+        if (this.#closed) return watch.end();
+        this.#watches.add(watch);
+        watch.on("close", () => this.#watches.delete(watch));
+        watch.on("cancelled", () => this.#watches.delete(watch));
+      },
+    });
+  }
+
+  /** Sets the status of all services; watchers hear of it if it changed. */
+  setServing(serving: boolean): void {
+    if (serving === this.#serving) return;
+    this.#serving = serving;
+    for (const watch of this.#watches) watch.write({ status: this.#status(watch.request.service) });
+  }
+
+  /** Not serving from now on; ends every watch. */
+  close(): void {
+    this.setServing(false);
+    this.#closed = true;
+    for (const watch of this.#watches) watch.end();
+  }
+
+  #status(service: string): number {
+    if (!this.#names.has(service)) return SERVICE_UNKNOWN;
+    return this.#serving ? SERVING : NOT_SERVING;
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * Makes sure that a write to Redis is as safe as `ACK_AFTER` requires.
+ *
+ * @module
+ */
+import type { Command, Connection } from "./redis_connection.ts";
+import type { AckAfter } from "../store.ts";
+
+/** Of the writes of one connection. */
+export class Durability {
+  readonly #connection: Connection;
+  readonly #ackAfter: AckAfter;
+  readonly #timeoutMs: number;
+
+  /** `timeoutMs`: how long replicas or the disk may take. */
+  constructor(connection: Connection, ackAfter: AckAfter, timeoutMs: number) {
+    this.#connection = connection;
+    this.#ackAfter = ackAfter;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /**
+   * Sends `command`, and with it the command that resolves when all that the connection wrote is as safe as
+   * required. Resolves to the reply of the first; throws {@linkcode StoreError} unless the second succeeds.
+   */
+  async send(attempt: string, command: Command): Promise<unknown> {
+    const [reply, safe] = await this.#connection.send(attempt, command, ...this.#wait());
+    this.#check(attempt, safe);
+    return reply;
+  }
+
+  #wait(): Command[] {
+    const { kind } = this.#ackAfter;
+    if (kind === "stored") return [];
+    return kind === "replicated"
+      ? [["wait", this.#ackAfter.replicas, this.#timeoutMs]]
+      : [["waitaof", 1, 0, this.#timeoutMs]];
+  }
+
+  #check(attempt: string, reply: unknown): void {
+    if (this.#ackAfter.kind === "replicated") {
+      const found = reply as number;
+      const { replicas } = this.#ackAfter;
+      if (found >= replicas) return;
+      throw this.#connection.failure(
+        attempt,
+        `${found} of ${replicas} replicas have it after ${this.#timeoutMs} ms: ` +
+          `look at INFO replication, or ask for fewer replicas`,
+      );
+    } else if (this.#ackAfter.kind === "synced") {
+      const [synced] = reply as [number, number];
+      if (synced >= 1) return;
+      throw this.#connection.failure(
+        attempt,
+        `the append-only file was not synced within ${this.#timeoutMs} ms: ` +
+          `look at appendfsync and the disk, or allow more time`,
+      );
+    }
+  }
+}

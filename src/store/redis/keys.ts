@@ -1,0 +1,79 @@
+/**
+ * Names of Tally's keys in Redis. All share the hash tag `{device_metrics}`, so that a Redis Cluster
+ * keeps whatever one script touches in one slot.
+ *
+ * @module
+ */
+
+/** HASH device id → packets counted, in plain decimal. Other programs read this one. */
+export const countsKey = "device_metrics";
+
+/** HASH device id → its times, the packets of its minute and hour, whether it is online, a short payload: `RECORD` of `prelude.lua`. */
+export const recordsKey = "tally:{device_metrics}:records";
+
+/** HASH device id → latest payload, as received, of devices whose latest is long: `SHORT_PAYLOAD_BYTES` of `prelude.lua`. */
+export const payloadsKey = "tally:{device_metrics}:payloads";
+
+/** HASH device id → packets of the minutes and hours that are over: `HISTORY_HEAD` of `apply.lua`. */
+export const historiesKey = "tally:{device_metrics}:histories";
+
+/** STRING packets that were counted of devices removed since, in plain decimal. */
+export const removedKey = "tally:{device_metrics}:removed";
+
+/** HASH device id → what another program wrote as its count, of devices whose count could not be added to. */
+export const setAsideKey = "tally:{device_metrics}:set-aside";
+
+/** STRING `<began> <reverted>`: when the data began and when it was last found to have gone back, Unix ms; 0: unknown, never. */
+export const lineageKey = "tally:{device_metrics}:lineage";
+
+/** Never holds anything: scripts try on it which commands they may run. */
+export const nothingKey = "tally:{device_metrics}:nothing";
+
+/** STRING `<version> <bytes>`: the version of the newest entry of {@linkcode changesKey}, and what the list holds. */
+export const versionKey = "tally:{device_metrics}:version";
+
+/** LIST of changed devices, one entry per version, newest last: `VERSION_HEAD` and `CHANGES_HEAD` of `prelude.lua`. */
+export const changesKey = "tally:{device_metrics}:changes";
+
+/** LIST of `<id> online|offline <at> <last seen> <device id>`, newest last. */
+export const eventsKey = "tally:{device_metrics}:events";
+
+/** STRING owner that delivers events, until it expires. */
+export const deliveryOwnerKey = "tally:{device_metrics}:delivery:owner";
+
+/** STRING id of the last event delivered. */
+export const deliveredKey = "tally:{device_metrics}:delivery:event";
+
+/** HASH instance → `<reported, Unix ms> <report as JSON>`. */
+export const instancesKey = "tally:{device_metrics}:instances";
+
+/** STRING written when the store is asked whether it takes writes; expires at once. */
+export const probeKey = "tally:{device_metrics}:probe";
+
+/** STRING `<epoch> <committed>` of one session; expires when unused. */
+export function sessionKey(session: string): string {
+  return `tally:{device_metrics}:session:${session}`;
+}
+
+/** STRING last sequence applied of one producer; expires when unused. */
+export function producerKey(producer: string): string {
+  return `tally:{device_metrics}:producer:${producer}`;
+}
+
+/** What {@linkcode fleetKey} has keys of: a HASH of the periods of one kind in one longer period. */
+export type FleetPeriod = "second" | "minute" | "hour";
+
+/**
+ * HASH number of the period since 1970 → packets of all devices; expires when it is over. The seconds of
+ * one minute share a key, the minutes of one hour, the hours of one day.
+ */
+export function fleetKey(period: FleetPeriod, atMs: number): string {
+  return `tally:{device_metrics}:fleet:${period}:${Math.floor(atMs / fleetKeySpansMs[period])}`;
+}
+
+/** The time one {@linkcode fleetKey} spans. */
+export const fleetKeySpansMs: Readonly<Record<FleetPeriod, number>> = {
+  second: 60_000,
+  minute: 3_600_000,
+  hour: 24 * 3_600_000,
+};

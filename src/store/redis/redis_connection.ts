@@ -1,0 +1,324 @@
+/**
+ * A connection to Redis; the only file that knows ioredis.
+ *
+ * Nothing is sent twice by the connection itself: a command whose reply is missing rejects, and its
+ * caller decides.
+ *
+ * @module
+ */
+import type { Buffer } from "node:buffer";
+
+import type { Logger } from "@logtape/logtape";
+import { Redis, ReplyError } from "ioredis";
+
+import { probeKey } from "./keys.ts";
+import { parseInfo } from "./server_info.ts";
+import { StoreError } from "../store.ts";
+
+/**
+ * `redis://[user:password@]host[:port][/database]`, `rediss://…` for TLS, user and password percent-encoded;
+ * or host and port.
+ */
+export type RedisUrl = string | { readonly host: string; readonly port: number };
+
+/** An argument of a command. */
+export type Argument = string | number | Buffer;
+
+/** A command's name and arguments. */
+export type Command = readonly [name: string, ...args: Argument[]];
+
+/**
+ * The command that runs a script. The script itself is sent each time, not its hash: Redis may have
+ * forgotten it, and sending it then would come behind the WAIT that was sent with it. It is 14 KB a flush.
+ */
+export function evalCommand(script: string, keys: readonly string[], args: readonly Argument[]): Command {
+  return ["eval", script, keys.length, ...keys, ...args];
+}
+
+/** How long a connection that is closed may take to send what was written to it. */
+const DISCONNECT_TIMEOUT_MS = 100;
+
+/** First and longest wait before the connection is made again; each wait is a random part, half at least. */
+const FIRST_RETRY_MS = 25, LAST_RETRY_MS = 1000;
+
+/** A connection that flaps logs so many lines at once, and one more each time this has passed. */
+const LINES_AT_ONCE = 6, LINE_INTERVAL_MS = 10_000;
+
+/** A server that refuses writes as a replica is connected to anew at most this often. */
+const READONLY_RECONNECT_MS = 1000;
+
+/** Where a connection leads, and how it behaves. */
+export interface ConnectionOptions {
+  /** See {@linkcode RedisUrl}. */
+  readonly url: RedisUrl;
+  /** Certificates, as PEM, of the authorities that `rediss://` trusts; default: those of the system. */
+  readonly tlsCa?: string | undefined;
+  /** Every command is answered within this time or rejects. */
+  readonly commandTimeoutMs: number;
+  /** Receives a line when the connection is lost and when it is back. */
+  readonly log: Logger;
+}
+
+/** One connection that comes back by itself; never queues, never resends. */
+export class Connection {
+  /** Where it leads; holds no credentials. */
+  readonly address: string;
+  /** Why the server cannot be used before its operator or Tally's changes something; undefined if it can. */
+  refusal: string | undefined;
+  readonly #redis: Redis;
+  readonly #use: string;
+  readonly #log: Logger;
+  readonly #target: Target;
+  readonly #firstOutcome = Promise.withResolvers<void>();
+  /** Signed in, and the database selected. */
+  #usable = false;
+  #connections = 0;
+  #failures = 0;
+  #lastError: Error | undefined;
+  #logged: "connected" | "lost" | undefined;
+  #lines = LINES_AT_ONCE;
+  #lineAtMs = 0;
+  #readOnlySinceMs: number | undefined;
+  #reconnectedAtMs = -Infinity;
+
+  /** Begins to connect. `use` tells it from others in logs and in CLIENT LIST. */
+  constructor({ url, tlsCa, commandTimeoutMs, log }: ConnectionOptions, use: string) {
+    this.#use = use;
+    this.#log = log;
+    const { host, port, tls } = this.#target = parseTarget(url);
+    const options = {
+      host,
+      port,
+      ...(tls ? { tls: { ...(tlsCa === undefined ? {} : { ca: tlsCa }) } } : {}),
+      // Signing in and selecting the database is done here: ioredis would go on after a refused SELECT, in
+      // database 0, and writes lines of its own about some refusals.
+      protocol: 2 as const,
+      enableReadyCheck: false,
+      disableClientInfo: true,
+      // A command is sent now or rejects now. The offline queue is unbounded, and resending is for the
+      // caller, who knows what may be sent twice.
+      enableOfflineQueue: false,
+      autoResendUnfulfilledCommands: false,
+      // Zero: commands under way reject as soon as their connection is lost.
+      maxRetriesPerRequest: 0,
+      commandTimeout: commandTimeoutMs,
+      connectTimeout: commandTimeoutMs,
+      // A silent connection is given up: what was written to it would pile up behind it.
+      socketTimeout: commandTimeoutMs,
+      disconnectTimeout: DISCONNECT_TIMEOUT_MS,
+      retryStrategy: () =>
+        Math.min(FIRST_RETRY_MS * 2 ** Math.min(++this.#failures, 16), LAST_RETRY_MS) *
+        (0.5 + Math.random() / 2),
+      // After a failover the old master is a replica: connect anew, without resending.
+      reconnectOnError: (error: Error) => error.message.startsWith("READONLY") && this.#leavesReplica(),
+    };
+    const { database } = this.#target;
+    this.address = `${host}:${port}` + (database > 0 ? ` database ${database}` : "");
+    const redis = this.#redis = new Redis(options);
+    redis.on("error", (error) => this.#lost(error));
+    redis.on("close", () => {
+      this.#usable = false;
+      this.#firstOutcome.resolve();
+    });
+    redis.on("ready", () => void this.#signIn());
+  }
+
+  /** Resolves when the first attempt to connect has succeeded or failed, or after `timeoutMs`. */
+  async firstAttempt(timeoutMs: number): Promise<void> {
+    const timer = setTimeout(this.#firstOutcome.resolve, timeoutMs);
+    await this.#firstOutcome.promise;
+    clearTimeout(timer);
+  }
+
+  /** What every new connection begins with. All of it is sent in one turn; nothing else is sent before it succeeds. */
+  async #signIn(): Promise<void> {
+    const connection = ++this.#connections;
+    const redis = this.#redis;
+    const { username, password, database } = this.#target;
+    const call = (name: string, ...args: Argument[]) => redis.call(name, args).then(String);
+    const allowedToFail = (reply: Promise<string>) => reply.catch(() => "");
+    const signedIn = password === undefined
+      ? undefined
+      : call("auth", ...(username ? [username] : []), password).catch((error) =>
+        this.#withoutPassword(error)
+      );
+    // In capitals ioredis does not notice it: it would select the database anew itself, and not see a refusal.
+    const selected = database === 0 ? undefined : call("SELECT", database).then(() => undefined, messageOf);
+    // Users may lack the permission for these.
+    const named = allowedToFail(call("client", "setname", `tally-${this.#use}`));
+    const info = allowedToFail(call("info", "server"));
+    // A server that loads its data, wants a password or belongs to a cluster refuses this.
+    const probed = call("get", probeKey).then(() => undefined, messageOf);
+    let problem: string | undefined, refusal: string | undefined;
+    try {
+      await Promise.all([signedIn, named]);
+      const found = await probed, refusedSelect = await selected;
+      const isCluster = parseInfo(await info).isCluster ||
+        /^(MOVED|CLUSTERDOWN|CROSSSLOT) /.test(found ?? "");
+      if (isCluster) {
+        refusal = "it is part of a Redis Cluster, found by INFO or its replies; " +
+          "Tally needs a single Redis, or a primary with replicas";
+      } else if (refusedSelect !== undefined && !/^(LOADING|NOAUTH)/.test(refusedSelect)) {
+        refusal = `it refused SELECT ${database}: ${refusedSelect}; name a database that exists`;
+      }
+      problem = refusal ?? (found === undefined ? undefined : `it answered ${found}`);
+    } catch (error) {
+      problem = error instanceof ReplyError ? `it answered ${messageOf(error)}` : messageOf(error);
+    }
+    if (connection !== this.#connections || redis.status !== "ready") return;
+    this.refusal = refusal;
+    if (problem === undefined) this.#connected();
+    else {
+      this.#lost(new Error(problem));
+      redis.disconnect(true);
+    }
+    this.#firstOutcome.resolve();
+  }
+
+  /** A server without a password takes everyone. */
+  #withoutPassword(error: Error): void {
+    if (!/no password is set|without any password configured/.test(error.message)) throw error;
+    this.#log.debug("Redis at {address} has no password, but one is set", { address: this.address });
+  }
+
+  #connected(): void {
+    this.#usable = true;
+    this.#failures = 0;
+    this.#lastError = undefined;
+    this.#report("connected");
+  }
+
+  #lost(error: Error): void {
+    this.#lastError = error;
+    this.#report("lost");
+  }
+
+  /** One line when the state changes; fewer when it changes all the time: then the next line has the state. */
+  #report(state: "connected" | "lost"): void {
+    if (state === this.#logged || (this.#readOnlySinceMs !== undefined && state === "connected")) return;
+    const nowMs = performance.now();
+    const earned = Math.floor((nowMs - this.#lineAtMs) / LINE_INTERVAL_MS);
+    if (this.#lines + earned < 1) return;
+    this.#lines = Math.min(this.#lines + earned, LINES_AT_ONCE) - 1;
+    if (earned > 0 || this.#logged === undefined) this.#lineAtMs = nowMs;
+    this.#logged = state;
+    const about = { address: this.address, use: this.#use };
+    if (state === "connected") this.#log.info("connected to Redis at {address} for {use}", about);
+    else {
+      const reason = this.#lastError?.message;
+      this.#log.warn("no connection to Redis at {address} for {use}, trying again: {reason}", {
+        ...about,
+        reason,
+      });
+    }
+  }
+
+  /** Whether to connect anew because the server is a replica, as it is after a failover. */
+  #leavesReplica(): boolean {
+    const nowMs = performance.now();
+    if (this.#readOnlySinceMs === undefined) {
+      this.#readOnlySinceMs = nowMs;
+      this.#log.warn("Redis at {address} is a replica that takes no writes, connecting anew until it does", {
+        address: this.address,
+      });
+    }
+    if (nowMs - this.#reconnectedAtMs < READONLY_RECONNECT_MS) return false;
+    this.#reconnectedAtMs = nowMs;
+    return true;
+  }
+
+  #wrote(): void {
+    const readOnlyMs = Math.round(performance.now() - this.#readOnlySinceMs!);
+    this.#readOnlySinceMs = undefined;
+    this.#log.info("Redis at {address} takes writes again", { address: this.address, readOnlyMs });
+  }
+
+  /**
+   * Sends commands and resolves to their replies; strings are Buffers. All are sent in one turn, because
+   * a reconnection in between would let a WAIT at the end answer for a connection that wrote nothing.
+   */
+  async send(attempt: string, ...commands: readonly Command[]): Promise<readonly unknown[]> {
+    try {
+      if (!this.#usable) throw new Error("not connected");
+      const replies = await Promise.all(
+        commands.map(([name, ...args]) => this.#redis.callBuffer(name, args)),
+      );
+      if (this.#readOnlySinceMs !== undefined && commands[0]![0] !== "info") this.#wrote();
+      if (this.#logged !== "connected") this.#report("connected");
+      return replies;
+    } catch (error) {
+      throw this.failure(attempt, this.#reason(error), withoutCommand(error));
+    }
+  }
+
+  /** Runs a script; resolves to its reply. */
+  async evaluate(
+    attempt: string,
+    script: string,
+    keys: readonly string[],
+    args: readonly Argument[],
+  ): Promise<unknown> {
+    const [reply] = await this.send(attempt, evalCommand(script, keys, args));
+    return reply;
+  }
+
+  /** What to throw when `attempt` failed. */
+  failure(attempt: string, reason: string, cause?: unknown): StoreError {
+    return new StoreError(`could not ${attempt} on Redis at ${this.address}: ${reason}`, { cause });
+  }
+
+  /** Ends the connection; commands under way reject. */
+  async close(): Promise<void> {
+    const redis = this.#redis;
+    if (redis.status === "end") return;
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
+    // Between two attempts there is no connection that could end; ioredis still waits for it to.
+    if (redis.status === "reconnecting") setTimeout(resolve, DISCONNECT_TIMEOUT_MS);
+    else redis.once("end", resolve);
+    redis.disconnect();
+    await ended;
+  }
+
+  #reason(error: unknown): string {
+    const message = messageOf(error);
+    if (error instanceof ReplyError) return `it answered ${message}`;
+    if (this.#usable && this.#redis.status === "ready") return message;
+    // ioredis then only tells of its own settings.
+    const reason = this.#lastError?.message ?? (this.#redis.status === "end" ? "closed" : "just lost");
+    return `there is no connection (${reason})`;
+  }
+}
+
+/** Parts of a {@linkcode RedisUrl}. */
+interface Target {
+  readonly host: string;
+  readonly port: number;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+  readonly database: number;
+  readonly tls: boolean;
+}
+
+function parseTarget(redisUrl: RedisUrl): Target {
+  if (typeof redisUrl !== "string") return { ...redisUrl, database: 0, tls: false };
+  const url = new URL(redisUrl);
+  const text = (encoded: string) => encoded === "" ? undefined : decodeURIComponent(encoded);
+  return {
+    host: url.hostname.replace(/^\[|\]$/g, ""),
+    port: Number(url.port || 6379),
+    username: text(url.username),
+    password: text(url.password),
+    database: Number(url.pathname.slice(1)),
+    tls: url.protocol === "rediss:",
+  };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** ioredis puts a failed command's arguments on the error: payloads, which must not reach a log. */
+function withoutCommand(error: unknown): unknown {
+  if (error instanceof Error && "command" in error) delete error.command;
+  return error;
+}

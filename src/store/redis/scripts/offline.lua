@@ -1,0 +1,37 @@
+-- Marks silent devices offline, each once. Preceded by prelude.lua.
+--
+-- KEYS  1 records   2 events   3 version   4 changes   5 lineage   6 a key that does not exist
+-- ARGV  1 seen last before, Unix ms   2 now, Unix ms   3… device ids
+--
+-- Returns how many devices went offline.
+
+local records, events, version, changes, lineageKey, nothing = unpack(KEYS)
+local before, now = tonumber(ARGV[1]), ARGV[2]
+-- A last seen ahead of that was written before the clock was set back.
+local latestSeen = now + CLOCK_AHEAD_MS
+
+local versions = readVersion(version, changes)
+local lastEvent = readLastEvent(events, readLineage(lineageKey, version))
+local newRecords, newEvents, changed, seen = {}, {}, {}, {}
+for i, record in ipairs(redis.call('HMGET', records, unpack(ARGV, 3))) do
+  local id = ARGV[2 + i]
+  if record and not seen[id] then
+    seen[id] = true
+    local first, last, timestamp, minutePackets, hourPackets, online, long = struct.unpack(RECORD, record)
+    if online == 1 and (last < before or last > latestSeen) then
+      newRecords[#newRecords + 1] = id
+      local payload = string.sub(record, RECORD_BYTES + 1)
+      newRecords[#newRecords + 1] =
+        struct.pack(RECORD_AND_PAYLOAD, first, last, timestamp, minutePackets, hourPackets, 0, long, payload)
+      newEvents[#newEvents + 1] = string.format('offline %s %.0f ', now, math.min(last, now)) .. id
+      changed[#changed + 1] = id
+    end
+  end
+end
+if #changed > 0 then
+  checkWritable(nothing)
+  redis.call('HSET', records, unpack(newRecords))
+  addEvents(events, lastEvent, newEvents)
+  addChanges(version, changes, versions, changesToAsk(changed))
+end
+return #changed

@@ -1,0 +1,73 @@
+/**
+ * Claims of sessions in Redis, many in one step: each has to wait for replicas or the disk, and after an outage
+ * all devices come at once.
+ *
+ * @module
+ */
+import type { Buffer } from "node:buffer";
+
+import { lineageKey, sessionKey, versionKey } from "./keys.ts";
+import { evalCommand } from "./redis_connection.ts";
+import type { Durability } from "./durability.ts";
+import { claimScript } from "./scripts.ts";
+import { SESSION_EXPIRY_MS, type SessionClaim, StoreError } from "../store.ts";
+
+/** Claims of one step: some milliseconds of Redis' time. */
+const MAX_CLAIMS = 500;
+
+interface Waiting extends PromiseWithResolvers<SessionClaim> {
+  readonly session: string;
+  readonly offset: number;
+}
+
+/** One step at a time; what comes meanwhile goes into the next. No more wait than streams are open. */
+export class SessionClaims {
+  readonly #durability: Durability;
+  #waiting: Waiting[] = [];
+  #running = false;
+
+  /** Claims on the connection of `durability`. */
+  constructor(durability: Durability) {
+    this.#durability = durability;
+  }
+
+  /** As {@linkcode Store.claimSession}. */
+  claim(session: string, offset: number): Promise<SessionClaim> {
+    const waiting = { session, offset, ...Promise.withResolvers<SessionClaim>() };
+    this.#waiting.push(waiting);
+    if (!this.#running) this.#run();
+    return waiting.promise;
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    while (this.#waiting.length > 0) {
+      const claims = this.#waiting.splice(0, MAX_CLAIMS);
+      try {
+        await this.#send(claims);
+      } catch (error) {
+        for (const { reject } of claims) reject(error);
+      }
+    }
+    this.#running = false;
+  }
+
+  async #send(claims: readonly Waiting[]): Promise<void> {
+    const attempt = claims.length === 1
+      ? `claim session ${claims[0]!.session}`
+      : `claim ${claims.length} sessions`;
+    const keys = [lineageKey, versionKey, ...claims.map(({ session }) => sessionKey(session))];
+    const args = [SESSION_EXPIRY_MS, ...claims.map(({ offset }) => offset)];
+    const replies = await this.#durability.send(attempt, evalCommand(claimScript, keys, args));
+    for (const [i, reply] of (replies as ([number, number, number] | Buffer)[]).entries()) {
+      const { session, resolve, reject } = claims[i]!;
+      if (Array.isArray(reply)) {
+        const [epoch, committed, lost] = reply;
+        resolve({ epoch, committed, lost });
+      } else {
+        const found = `${sessionKey(session)} holds a value Tally did not write: ${reply}`;
+        reject(new StoreError(`could not claim session ${session}: ${found}`));
+      }
+    }
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * The SQLite store in two threads of its own: neither a large batch nor a slow disk holds up the event loop,
+ * and readers do not wait for writers, nor writers for readers, as SQLite's write-ahead log allows.
+ *
+ * @module
+ */
+import { resolve } from "node:path";
+
+import type { SqliteStore, SqliteStoreOptions } from "./sqlite_store.ts";
+import type { Answer, Method, PackedBatch, Request } from "./thread_worker.ts";
+import { pages } from "./tables.ts";
+import { type Batch, type Store, StoreError } from "../store.ts";
+
+/**
+ * The store of {@linkcode openSqliteStore}, opened by a thread that writes; one that reads starts with the
+ * first call that does. A thread that ends by a fault is replaced at the next call.
+ *
+ * @throws {StoreError} As `openSqliteStore` does.
+ */
+export async function openSqliteThreads(options: SqliteStoreOptions): Promise<Store> {
+  const writer = new Thread(options), reader = new Thread(options);
+  const description = await writer.opened();
+  const write = <M extends Method>(method: M) => writer.method(method);
+  const read = <M extends Method>(method: M) => reader.method(method);
+  const page = read("page");
+  return {
+    description,
+    ping: write("ping"),
+    status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),
+    claimSession: write("claimSession"),
+    apply: (batch) => writer.apply(batch),
+    trimFleetHistory: write("trimFleetHistory"),
+    remove: write("remove"),
+    markOffline: write("markOffline"),
+    claimDelivery: write("claimDelivery"),
+    commitDelivery: write("commitDelivery"),
+    reportInstance: write("reportInstance"),
+    removeInstance: write("removeInstance"),
+    scan: () => pages(page),
+    summaries: read("summaries"),
+    changes: read("changes"),
+    device: read("device"),
+    payloads: read("payloads"),
+    history: read("history"),
+    fleetHistory: read("fleetHistory"),
+    removedPackets: read("removedPackets"),
+    events: read("events"),
+    instances: read("instances"),
+    async close() {
+      // The last connection of all tidies up the file, which only a writer may do.
+      await reader.close();
+      await writer.close();
+    },
+  };
+}
+
+/** A thread with a connection of its own. */
+class Thread {
+  readonly #options: SqliteStoreOptions;
+  readonly #answers = new Map<number, PromiseWithResolvers<unknown>>();
+  #lastId = 0;
+  #worker: Worker | undefined;
+  #opening: Promise<string> | undefined;
+  #closed = false;
+
+  /** Not started yet. */
+  constructor(options: SqliteStoreOptions) {
+    this.#options = options;
+  }
+
+  /** Starts the thread if there is none; resolves to the store's description when the file is open. */
+  opened(): Promise<string> {
+    if (this.#closed) {
+      return Promise.reject(
+        new StoreError(`SQLite file ${resolve(this.#options.path)} is not open any more`),
+      );
+    }
+    return this.#opening ??= this.#start();
+  }
+
+  /** The store's method of that name, run in the thread. */
+  method<M extends Method>(method: M): SqliteStore[M] {
+    const call = async (...args: unknown[]) => {
+      await this.opened();
+      return await this.#ask({ id: ++this.#lastId, method, args });
+    };
+    return call as unknown as SqliteStore[M];
+  }
+
+  /** The store's `apply`, run in the thread. */
+  async apply(batch: Batch): ReturnType<Store["apply"]> {
+    await this.opened();
+    const packed = pack(batch);
+    return await this.#ask({ id: ++this.#lastId, apply: packed }) as Awaited<ReturnType<Store["apply"]>>;
+  }
+
+  /** Closes the file and ends the thread. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    const opening = this.#opening;
+    this.#closed = true;
+    if (opening === undefined) return;
+    await opening.catch(() => {});
+    if (this.#worker !== undefined) {
+      await this.#ask({ id: ++this.#lastId, method: "close", args: [] }).catch(() => {});
+    }
+    this.#end("it was closed");
+  }
+
+  async #start(): Promise<string> {
+    const worker = new Worker(new URL("./thread_worker.ts", import.meta.url), { type: "module" });
+    this.#worker = worker;
+    const { log, ...open } = this.#options;
+    worker.onmessage = ({ data }: MessageEvent<Answer>) => {
+      if ("warning" in data) return log?.warn(data.warning, data.properties);
+      const answer = this.#answers.get(data.id);
+      this.#answers.delete(data.id);
+      if ("result" in data) answer?.resolve(data.result);
+      else answer?.reject(data.isStoreError ? new StoreError(data.failure) : new Error(data.failure));
+    };
+    worker.onerror = (event) => {
+      event.preventDefault(); // Whoever called is told.
+      this.#end(event.message);
+    };
+    try {
+      return await this.#ask({ id: ++this.#lastId, open }) as string;
+    } catch (error) {
+      this.#end(String(error));
+      throw error;
+    }
+  }
+
+  #ask(request: Request): Promise<unknown> {
+    const answer = Promise.withResolvers<unknown>();
+    this.#answers.set(request.id, answer);
+    this.#worker!.postMessage(request);
+    return answer.promise;
+  }
+
+  #end(reason: string): void {
+    this.#worker?.terminate();
+    this.#worker = undefined;
+    this.#opening = undefined;
+    const failure = new StoreError(
+      `the thread of SQLite file ${resolve(this.#options.path)} ended: ${reason}`,
+    );
+    for (const answer of this.#answers.values()) answer.reject(failure);
+    this.#answers.clear();
+  }
+}
+
+function pack({ devices, ...rest }: Batch): PackedBatch {
+  const packets = new Float64Array(devices.length), timestampsMs = new Float64Array(devices.length);
+  const payloadEnds = new Uint32Array(devices.length);
+  const parts = devices.map(({ payload }) => payload);
+  const payloads = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let end = 0;
+  const deviceIds = devices.map((device, i) => {
+    packets[i] = device.packets;
+    timestampsMs[i] = device.timestampMs;
+    payloads.set(parts[i]!, end);
+    payloadEnds[i] = end += parts[i]!.length;
+    return device.deviceId;
+  });
+  return { ...rest, deviceIds, packets, timestampsMs, payloads, payloadEnds };
+}

@@ -1,0 +1,73 @@
+/**
+ * What the command-line tools for devices share: flags, and how they end.
+ *
+ * @module
+ */
+import {
+  ConfigError,
+  custom,
+  type Given,
+  parseSettings,
+  type Setting,
+  settingsHelp,
+  type SettingTable,
+  type Values,
+} from "../runtime/settings.ts";
+import { isTarget } from "../client/client_options.ts";
+
+/** Where to send. */
+export const targetFlag: Setting<string> = custom("--target", {
+  default: "localhost:50051",
+  scope: "all",
+  help: "Host and port of the ingest to send to.",
+}, {
+  allowed: "host:port, as in localhost:50051 or [::1]:50051",
+  parse: (text) => isTarget(text) ? text : undefined,
+});
+
+/** A number above 0, such as packets per second; undefined unless given or with a default. */
+export function rateFlag(
+  name: string,
+  about: { default: string; scope: string; help: string },
+): Setting<number> {
+  return custom(name, about, {
+    allowed: "a number above 0, up to 1000000",
+    parse: (text) => {
+      const rate = /^\d+(\.\d+)?$/.test(text) ? Number(text) : 0;
+      return rate > 0 && rate <= 1_000_000 ? rate : undefined;
+    },
+  });
+}
+
+/**
+ * The flags' values, `contradictions` as for `parseSettings`; or the exit code, when there is nothing to do: 0 after `--help`, 2 when flags are
+ * wrong, all of which are printed then.
+ */
+export function readFlags<Table extends SettingTable>(
+  usage: string,
+  table: Table,
+  args: readonly string[],
+  contradictions?: (given: Given<Table>) => string[],
+): Values<Table> | number {
+  if (args.includes("--help") || args.includes("-h")) {
+    console.log(`${usage}\n\n${settingsHelp(table)}`);
+    return 0;
+  }
+  try {
+    return parseSettings(table, args, () => undefined, contradictions);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(`Cannot start: wrong flags (--help lists them all).\n\n  ${error.problems.join("\n  ")}`);
+    return 2;
+  }
+}
+
+/** `1,234,567` */
+export function formatted(count: number): string {
+  return count.toLocaleString("en-US");
+}
+
+/** `1 packet`, `2 packets` */
+export function packets(count: number): string {
+  return `${formatted(count)} ${count === 1 ? "packet" : "packets"}`;
+}

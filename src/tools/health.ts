@@ -1,0 +1,61 @@
+/**
+ * `deno task health`: checks the health of an ingest, for example from a container's health check.
+ *
+ * Exit codes: 0 when it serves, 1 when not or when it does not answer, 2 for wrong flags.
+ *
+ * @module
+ */
+import { Client, credentials } from "@grpc/grpc-js";
+
+import { checkHealth, type HealthResponse, ServingStatus } from "../protocol/health_proto.ts";
+import { duration, type Values } from "../runtime/settings.ts";
+import { readFlags, targetFlag } from "./command_line.ts";
+
+const usage =
+  `Checks the health of an ingest (grpc.health.v1), prints its status, and exits with 0 when it serves.
+
+Usage: deno task health [flags]`;
+
+const flags = {
+  target: { ...targetFlag, help: "Host and port of the ingest to check." },
+  timeout: duration("--timeout", {
+    default: "3s",
+    min: "10ms",
+    max: "1h",
+    scope: "health",
+    help: "How long the answer may take.",
+  }),
+} as const;
+
+async function check({ target, timeout }: Values<typeof flags>): Promise<number> {
+  const client = new Client(target, credentials.createInsecure());
+  try {
+    const { path, requestSerialize, responseDeserialize } = checkHealth;
+    const { status } = await new Promise<HealthResponse>((resolve, reject) => {
+      const deadline = Date.now() + timeout;
+      client.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        { service: "" },
+        { deadline },
+        (error, response) => error === null ? resolve(response!) : reject(error),
+      );
+    });
+    console.log(ServingStatus[status] ?? `status ${status}`);
+    return status === ServingStatus.SERVING ? 0 : 1;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    console.error(`Cannot check the health of ${target}: found ${reason}`);
+    return 1;
+  } finally {
+    client.close();
+  }
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const options = readFlags(usage, flags, args);
+  return typeof options === "number" ? options : await check(options);
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -1,0 +1,192 @@
+/**
+ * `deno task send`: sends packets from one device, waits until they are stored, and prints what became
+ * of them.
+ *
+ * Exit codes: 0 when every packet was stored, 1 when not or, after damage to the file, perhaps not, 2 for
+ * wrong flags, 129, 130 or 143 after a signal.
+ *
+ * @module
+ */
+import { setTimeout as delay } from "node:timers/promises";
+
+import { custom, duration, integer, optional, path, type Values } from "../runtime/settings.ts";
+import { type Recovery, TelemetryClient, type Totals } from "../client/client.ts";
+import { formatted, packets, rateFlag, readFlags, targetFlag } from "./command_line.ts";
+
+const usage = `Sends packets from one device to Tally and prints what became of them.
+
+Usage: deno task send [flags]`;
+
+const flags = {
+  device: custom("--device", {
+    default: "sensor-1",
+    scope: "send",
+    help: "The packets' device_id.",
+  }, { allowed: "any text", parse: (text) => text }),
+  count: integer("--count", {
+    default: "10",
+    min: "0",
+    max: "1000000000000",
+    scope: "send",
+    help: "How many packets to send.",
+  }),
+  rate: optional(rateFlag("--rate", {
+    default: "",
+    scope: "send",
+    help: "Packets per second; by default as fast as they are taken.",
+  })),
+  target: targetFlag,
+  payload: custom("--payload", {
+    default: "abcd",
+    scope: "send",
+    help: "The packets' payload, as text.",
+  }, { allowed: "any text", parse: (text) => text }),
+  session: optional(custom("--session", {
+    default: "",
+    scope: "send",
+    help: "Session to go on with; by default a new one. Not together with --file.",
+  }, {
+    allowed: "1 to 128 printable ASCII characters without spaces",
+    parse: (text) => /^[\x21-\x7e]{1,128}$/.test(text) ? text : undefined,
+  })),
+  file: optional(path("--file", {
+    default: "",
+    scope: "send",
+    help: "File that keeps packets until they are stored: run again with it after a failure, and what was " +
+      "left is sent first, each packet once. As the task is set up, a path below data/.",
+  })),
+  timeout: duration("--timeout", {
+    default: "30s",
+    min: "100ms",
+    max: "24h",
+    scope: "send",
+    help: "How long to wait while nothing is acknowledged.",
+  }),
+} as const;
+
+/** Progress is shown, and a lack of it noticed, this often. */
+const PROGRESS_INTERVAL_MS = 1000, CHECK_INTERVAL_MS = 100;
+
+async function main(args: readonly string[]): Promise<number> {
+  const options = readFlags(usage, flags, args, ({ source: { session, file } }) => {
+    if (session === undefined || file === undefined) return [];
+    return [`${session} and ${file}: a file has a session of its own; leave one out`];
+  });
+  if (typeof options === "number") return options;
+  try {
+    return await send(options);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error));
+    return 1;
+  }
+}
+
+async function send(options: Values<typeof flags>): Promise<number> {
+  let trouble: string | undefined;
+  await using client = await TelemetryClient.open({
+    target: options.target,
+    ...options.session === undefined ? {} : { session: options.session },
+    ...options.file === undefined ? {} : { file: options.file },
+    onConnected: () => trouble = undefined,
+    onDisconnected: (error) => trouble = error.message,
+  });
+  const { recovered } = client;
+  for (const line of recoveryLines(recovered, options.file)) console.error(line);
+  const total = client.totals.accepted + options.count;
+  const progress = () => {
+    const { accepted, pending } = client.totals;
+    const why = trouble === undefined ? "" : `; not connected: ${trouble}`;
+    return `${formatted(accepted)} of ${packets(total)} sent, ${
+      formatted(accepted - pending)
+    } acknowledged${why}`;
+  };
+  const giveUp = () => {
+    const kept = options.file === undefined
+      ? "they were not stored, or it is not known"
+      : `they are kept in ${options.file}: send with the same --file again`;
+    return `Nothing was acknowledged for ${options.timeout / 1000} s by ${options.target}` +
+      `${trouble === undefined ? "" : `; the last attempt: ${trouble}`}.\n` +
+      `${packets(client.totals.pending)} not acknowledged; ${kept}.\n` +
+      `Start Tally with "deno task start", or say where it is with --target.`;
+  };
+  const stopWatching = watch(client, options.timeout, progress, giveUp);
+  try {
+    await sendPackets(client, options);
+    const code = report(await client.close());
+    return recovered.damage?.maybeMore ? 1 : code;
+  } finally {
+    stopWatching();
+  }
+}
+
+/** What to say of packets that an earlier run left in `file`. */
+function recoveryLines({ packets: kept, tornBytes, lostPackets, damage }: Recovery, file = ""): string[] {
+  const lines = [];
+  if (damage !== undefined) {
+    lines.push(
+      `${file} was damaged: ${packets(kept)} could be read, ${packets(lostPackets)} could not` +
+        `${damage.maybeMore ? ", and perhaps more" : ""}; ` +
+        `${formatted(damage.bytes)} damaged bytes are set aside in ${damage.file}`,
+    );
+  } else if (lostPackets > 0) {
+    lines.push(`${packets(lostPackets)} in ${file} were lost to damage found earlier`);
+  }
+  if (tornBytes > 0) {
+    lines.push(`${file} ended in a write that was cut short: ${formatted(tornBytes)} bytes were left out`);
+  }
+  if (kept > 0) lines.push(`${packets(kept)} of an earlier run left in ${file}: sending them first`);
+  return lines;
+}
+
+async function sendPackets(client: TelemetryClient, options: Values<typeof flags>): Promise<void> {
+  const payload = new TextEncoder().encode(options.payload);
+  const startedAtMs = performance.now();
+  for (let index = 0; index < options.count; index++) {
+    const dueInMs = options.rate === undefined
+      ? 0
+      : startedAtMs + index / options.rate * 1000 - performance.now();
+    if (dueInMs > 0) await delay(dueInMs);
+    await client.send({ device_id: options.device, timestamp: Math.floor(Date.now() / 1000), payload });
+  }
+}
+
+/** Shows progress, and aborts when there is none for `timeoutMs`; returns how to stop that. */
+function watch(
+  client: TelemetryClient,
+  timeoutMs: number,
+  progress: () => string,
+  giveUp: () => string,
+): () => void {
+  let settled = 0, settledAtMs = performance.now(), shownAtMs = settledAtMs;
+  const timer = setInterval(() => {
+    const { accepted, pending } = client.totals;
+    const nowMs = performance.now();
+    if (pending === 0 || accepted - pending > settled) {
+      settled = accepted - pending;
+      settledAtMs = nowMs;
+    } else if (nowMs - settledAtMs >= timeoutMs) {
+      client.abort(new Error(giveUp()));
+    }
+    if (nowMs - shownAtMs >= PROGRESS_INTERVAL_MS) {
+      shownAtMs = nowMs;
+      console.error(progress());
+    }
+  }, CHECK_INTERVAL_MS);
+  return () => clearInterval(timer);
+}
+
+/** Prints the totals as the last Ack has them; returns the exit code. */
+function report({ stored, rejected, unreported, rejections, committed }: Totals): number {
+  console.log(
+    `Ack: stored ${formatted(stored)}, rejected ${formatted(rejected)}, committed ${formatted(committed)}`,
+  );
+  if (unreported > 0) {
+    console.log(
+      `${packets(unreported)} more settled, before a connection was lost with the Ack that said how`,
+    );
+  }
+  for (const { reason, packets: count } of rejections) console.error(`${packets(count)} rejected: ${reason}`);
+  return rejected === 0 ? 0 : 1;
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -1,0 +1,100 @@
+/**
+ * `deno task simulate`: sends from many simulated devices until it is stopped.
+ *
+ * Exit codes: 0 when every packet was acknowledged, 1 when not, 2 for wrong flags, 129, 130 or 143
+ * when a second SIGHUP, SIGINT or SIGTERM cut the end short.
+ *
+ * @module
+ */
+import { setTimeout as delay } from "node:timers/promises";
+
+import { custom, duration, integer, optional, type Values } from "../runtime/settings.ts";
+import { stopSignal } from "../runtime/stop_signal.ts";
+import { formatted, rateFlag, readFlags, targetFlag } from "./command_line.ts";
+import { Fleet, totalsText } from "./simulator.ts";
+
+const usage = `Sends temperature and humidity of many simulated devices to Tally. Ctrl-C ends it.
+
+Usage: deno task simulate [flags]`;
+
+const flags = {
+  devices: integer("--devices", {
+    default: "50",
+    min: "1",
+    max: "1000000",
+    scope: "simulate",
+    help: "How many devices.",
+  }),
+  rate: rateFlag("--rate", {
+    default: "1",
+    scope: "simulate",
+    help: "Packets per second and device, on average; the devices differ.",
+  }),
+  target: targetFlag,
+  prefix: custom("--prefix", {
+    default: "sim-",
+    scope: "simulate",
+    help: "What the devices' ids begin with.",
+  }, {
+    allowed: "1 to 100 letters, digits, - and _",
+    parse: (text) => /^[\w-]{1,100}$/.test(text) ? text : undefined,
+  }),
+  duration: optional(duration("--duration", {
+    default: "",
+    min: "1s",
+    max: "8760h",
+    scope: "simulate",
+    help: "How long to send; by default until Ctrl-C.",
+  })),
+} as const;
+
+const PROGRESS_INTERVAL_MS = 10_000;
+
+/** How long the end may wait for what is not acknowledged yet. */
+const STOP_TIMEOUT_MS = 3_000;
+
+async function simulate(options: Values<typeof flags>): Promise<number> {
+  const signal = stopSignal();
+  let connected: boolean | undefined;
+  const fleet = await Fleet.start({
+    target: options.target,
+    devices: options.devices,
+    ratePerDevice: options.rate,
+    prefix: options.prefix,
+    now: Date.now,
+    random: Math.random,
+    onConnection(error) {
+      if (connected === (error === undefined)) return;
+      connected = error === undefined;
+      console.error(connected ? `Connected to ${options.target}` : `Waiting for Tally: ${error!.message}`);
+    },
+  });
+  console.error(`${formatted(options.devices)} devices send to ${options.target}; Ctrl-C stops them`);
+  const progress = setInterval(() => console.error(totalsText(fleet.totals)), PROGRESS_INTERVAL_MS);
+  const abort = new AbortController();
+  const timeUp = options.duration === undefined
+    ? []
+    : [delay(options.duration, undefined, { signal: abort.signal }).catch(() => {})];
+  try {
+    await Promise.race([signal, fleet.finished, ...timeUp]);
+  } finally {
+    clearInterval(progress);
+    abort.abort();
+  }
+  const totals = await fleet.stop(STOP_TIMEOUT_MS);
+  console.log(`${formatted(options.devices)} devices: ${totalsText(totals)}`);
+  return totals.pending === 0 && totals.rejected === 0 ? 0 : 1;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const options = readFlags(usage, flags, args);
+  if (typeof options === "number") return options;
+  try {
+    return await simulate(options);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error));
+    return 1;
+  }
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -1,0 +1,191 @@
+/**
+ * Simulated devices: each measures temperature and humidity, a random walk, at a pace of its own, and
+ * goes silent now and then. They share a few connections, as devices behind gateways do.
+ *
+ * @module
+ */
+import { setTimeout as delay } from "node:timers/promises";
+
+import { TelemetryClient, type TelemetryClientError } from "../client/client.ts";
+import { formatted, packets } from "./command_line.ts";
+
+/** How many devices, and where they send. */
+export interface FleetOptions {
+  /** Host and port of an ingest. */
+  readonly target: string;
+  /** How many devices. */
+  readonly devices: number;
+  /** Packets per second and device, on average while it is not silent. */
+  readonly ratePerDevice: number;
+  /** What the devices' ids begin with. */
+  readonly prefix: string;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+  /** From 0 to below 1. */
+  readonly random: () => number;
+  /** Called when a connection is there, and when one is lost. */
+  readonly onConnection: (error: TelemetryClientError | undefined) => void;
+}
+
+/** What a fleet has done so far. */
+export interface FleetTotals {
+  /** Packets sent. */
+  readonly sent: number;
+  /** Packets known to be counted. */
+  readonly stored: number;
+  /** Packets refused. */
+  readonly rejected: number;
+  /** Settled while a connection was lost, so that it is not known how. */
+  readonly unreported: number;
+  /** Packets not acknowledged. */
+  readonly pending: number;
+  /** Devices that are silent at the moment. */
+  readonly silent: number;
+}
+
+/** What has become of the packets, in a line: those sent are the sum of the others. */
+export function totalsText({ sent, stored, rejected, unreported, pending, silent }: FleetTotals): string {
+  return `${packets(sent)} sent, ${formatted(stored)} stored, ${formatted(rejected)} rejected, ` +
+    (unreported === 0 ? "" : `${formatted(unreported)} settled without an Ack, `) +
+    `${formatted(pending)} not acknowledged; ${formatted(silent)} devices silent`;
+}
+
+/** Devices that share one connection. */
+const DEVICES_PER_CONNECTION = 2000;
+
+/** Devices are looked at this often. */
+const TICK_MS = 50;
+
+/** Devices differ in pace by up to this factor from the average. */
+const PACE_SPREAD = 4;
+
+/** One packet in this many is the last before a silence, of so many milliseconds. */
+const PACKETS_PER_SILENCE = 200, MIN_SILENCE_MS = 5_000, MAX_SILENCE_MS = 60_000;
+
+interface Device {
+  readonly id: string;
+  readonly client: TelemetryClient;
+  readonly intervalMs: number;
+  nextAtMs: number;
+  silent: boolean;
+  temperature: number;
+  humidity: number;
+}
+
+/** Devices at work. */
+export class Fleet {
+  readonly #options: FleetOptions;
+  readonly #clients: readonly TelemetryClient[];
+  readonly #devices: readonly Device[];
+  readonly #stop = new AbortController();
+  readonly #run: Promise<void>;
+
+  private constructor(options: FleetOptions, clients: readonly TelemetryClient[]) {
+    this.#options = options;
+    this.#clients = clients;
+    this.#devices = makeDevices(options, clients);
+    this.#run = this.#sendUntilStopped();
+    this.#run.catch(() => {}); // for whoever waits for `finished` or `stop`
+  }
+
+  /** Starts the devices; does not wait for connections. Rejects if the target is malformed. */
+  static async start(options: FleetOptions): Promise<Fleet> {
+    const { target, onConnection } = options;
+    const clients = [];
+    for (let count = 0; count < options.devices; count += DEVICES_PER_CONNECTION) {
+      clients.push(
+        await TelemetryClient.open({
+          target,
+          onConnected: () => onConnection(undefined),
+          onDisconnected: onConnection,
+        }),
+      );
+    }
+    return new Fleet(options, clients);
+  }
+
+  /** Rejects if the devices cannot go on: Tally refuses them for good. */
+  get finished(): Promise<void> {
+    return this.#run;
+  }
+
+  /** What has become of the packets. */
+  get totals(): FleetTotals {
+    const totals = { sent: 0, stored: 0, rejected: 0, unreported: 0, pending: 0 };
+    for (const { totals: { accepted, stored, rejected, unreported, pending } } of this.#clients) {
+      totals.sent += accepted;
+      totals.stored += stored;
+      totals.rejected += rejected;
+      totals.unreported += unreported;
+      totals.pending += pending;
+    }
+    return { ...totals, silent: this.#devices.filter((device) => device.silent).length };
+  }
+
+  /** Ends the devices, and the connections when all is acknowledged or `timeoutMs` have passed. */
+  async stop(timeoutMs: number): Promise<FleetTotals> {
+    this.#stop.abort();
+    const abort = () => Promise.all(this.#clients.map((client) => client.abort()));
+    const timer = setTimeout(abort, timeoutMs);
+    await Promise.allSettled([this.#run, ...this.#clients.map((client) => client.close())]);
+    clearTimeout(timer);
+    return this.totals;
+  }
+
+  async #sendUntilStopped(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      const nowMs = this.#options.now();
+      const due = this.#devices.filter((device) => device.nextAtMs <= nowMs);
+      // When the connections take no more, the devices wait, and are late from then on.
+      await Promise.all(due.map((device) => this.#send(device, nowMs)));
+      await delay(TICK_MS, undefined, { signal: this.#stop.signal }).catch(() => {});
+    }
+  }
+
+  async #send(device: Device, nowMs: number): Promise<void> {
+    const { random } = this.#options;
+    device.temperature = walk(device.temperature, 0.3, -20, 50, random);
+    device.humidity = walk(device.humidity, 1, 0, 100, random);
+    device.silent = random() < 1 / PACKETS_PER_SILENCE;
+    device.nextAtMs = nowMs +
+      (device.silent
+        ? MIN_SILENCE_MS + random() * (MAX_SILENCE_MS - MIN_SILENCE_MS)
+        : device.intervalMs * (0.5 + random()));
+    const { temperature, humidity } = device;
+    const payload = JSON.stringify({ temperature: rounded(temperature), humidity: rounded(humidity) });
+    await device.client.send({
+      device_id: device.id,
+      timestamp: nowMs,
+      payload: new TextEncoder().encode(payload),
+    });
+  }
+}
+
+function makeDevices(options: FleetOptions, clients: readonly TelemetryClient[]): Device[] {
+  const { devices, ratePerDevice, prefix, now, random } = options;
+  const digits = String(devices).length;
+  return Array.from({ length: devices }, (_, index) => {
+    const pace = PACE_SPREAD ** (2 * random() - 1);
+    const intervalMs = 1000 / ratePerDevice / pace * MEAN_PACE;
+    return {
+      id: `${prefix}${String(index + 1).padStart(digits, "0")}`,
+      client: clients[index % clients.length]!,
+      intervalMs,
+      nextAtMs: now() + random() * intervalMs,
+      silent: false,
+      temperature: 15 + 10 * random(),
+      humidity: 40 + 20 * random(),
+    };
+  });
+}
+
+/** Mean of `PACE_SPREAD ** x` for `x` from -1 to 1. */
+const MEAN_PACE = (PACE_SPREAD - 1 / PACE_SPREAD) / (2 * Math.log(PACE_SPREAD));
+
+function walk(value: number, step: number, min: number, max: number, random: () => number): number {
+  return Math.min(max, Math.max(min, value + step * (2 * random() - 1)));
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 10) / 10;
+}

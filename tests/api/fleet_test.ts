@@ -1,0 +1,181 @@
+/**
+ * When the api reads the store, for whom, and who waits for it.
+ *
+ * @module
+ */
+import { assertEquals, assertLessOrEqual } from "@std/assert";
+import { getLogger } from "@logtape/logtape";
+import { setTimeout as delay } from "node:timers/promises";
+
+import { Fleet, type FleetOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet.ts";
+import { Snapshots } from "../../src/api/snapshot.ts";
+import type { Changes, DeviceSummary } from "../../src/store/store.ts";
+import { ListedStore } from "../support/listed_store.ts";
+import { RunningClock, TestClock } from "../support/test_api.ts";
+import { until } from "../support/until.ts";
+
+/** A fleet that reads no more when the test is over. */
+async function withFleet(
+  options: Pick<FleetOptions, "store" | "now" | "unixNow"> & Partial<FleetOptions>,
+  body: (fleet: Fleet) => Promise<void>,
+): Promise<void> {
+  const fleet = new Fleet({
+    maxAgeMs: MAX_AGE_MS,
+    warmForMs: WARM_FOR_MS,
+    offlineAfterMs: 60_000,
+    log: getLogger(["tally", "test"]),
+    ...options,
+  });
+  try {
+    await body(fleet);
+  } finally {
+    await fleet.close();
+  }
+}
+
+Deno.test("A reader does not wait for a reading while the one before is fresh enough", async () => {
+  const store = new ListedStore([{ deviceId: "a", count: 1 }]);
+  const clock = new TestClock();
+  await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
+    await fleet.fresh();
+    const gate = Promise.withResolvers<void>();
+    store.gate = gate.promise;
+    clock.pass(MAX_AGE_MS);
+    await fleet.fresh(); // Resolves although the store does not answer.
+    await until(() => store.reads === 2, "the next reading is under way");
+    await fleet.fresh();
+    store.devices = [{ deviceId: "a", count: 2 }];
+    clock.pass(1);
+    const late = fleet.fresh();
+    gate.resolve();
+    await late;
+    assertEquals([store.reads, fleet.index.totals(clock.unixMs).count], [2, 2]);
+  });
+});
+
+Deno.test("After a reader the store is read again and again, until there was none for a while", async () => {
+  const store = new ListedStore([{ deviceId: "a", count: 1 }]);
+  const clock = new RunningClock();
+  await withFleet({ store, ...clock.options, maxAgeMs: 20 }, async (fleet) => {
+    await fleet.fresh();
+    await until(() => store.reads >= 5, "the store was read five times for one reader");
+    clock.pass(WARM_FOR_MS);
+    await delay(100);
+    const { reads } = store;
+    await delay(200);
+    assertLessOrEqual(store.reads, reads + 1);
+  });
+});
+
+Deno.test("A fleet that is closed reads no more", async () => {
+  const store = new ListedStore([{ deviceId: "a", count: 1 }]);
+  await withFleet({ store, ...new RunningClock().options, maxAgeMs: 20 }, (fleet) => fleet.fresh());
+  const { reads } = store;
+  await delay(100);
+  assertEquals(store.reads, reads);
+});
+
+Deno.test("A reading for nobody is not repeated by itself", async () => {
+  const store = new ListedStore([{ deviceId: "a", count: 1 }]);
+  const clock = new RunningClock();
+  await withFleet({ store, ...clock.options, maxAgeMs: 20 }, async (fleet) => {
+    await fleet.caughtUp();
+    await delay(200);
+    assertEquals(store.reads, 1);
+  });
+});
+
+Deno.test("A reading that fails behind the readers is told to those who then have to wait", async () => {
+  const store = new ListedStore([{ deviceId: "a", count: 1 }]);
+  const clock = new TestClock();
+  await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
+    await fleet.fresh();
+    store.failure = new Error("gone");
+    clock.pass(MAX_AGE_MS);
+    await fleet.fresh();
+    await until(() => fleet.readableForMs === 0, "the reading behind has failed");
+    clock.pass(1);
+    assertEquals(await fleet.fresh().catch((error) => error.message), "gone");
+    store.failure = undefined;
+    await fleet.fresh();
+  });
+});
+
+Deno.test("A long reading of all devices takes in what changes meanwhile", async () => {
+  const clock = new TestClock();
+  const device = (deviceId: string, count: number): DeviceSummary => {
+    return { deviceId, count, firstSeenMs: 1, lastSeenMs: 1, timestampMs: 1, online: true };
+  };
+  const asked: (number | undefined)[] = [];
+  const store = {
+    changes(since?: number): Promise<Changes> {
+      asked.push(since);
+      // Kept no longer than for one step.
+      const devices = since === undefined || since < 9 + asked.length - 1
+        ? "all"
+        : new Map([["a", device("a", since + 1)]]);
+      return Promise.resolve({ version: since === undefined ? 10 : since + 1, devices });
+    },
+    async *scan() {
+      for (const deviceId of ["a", "b", "c"]) {
+        yield await Promise.resolve([device(deviceId, 1)]);
+        clock.pass(MAX_AGE_MS);
+      }
+    },
+    summaries: () => Promise.resolve([]),
+    removedPackets: () => Promise.resolve(0),
+  };
+  await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
+    await fleet.fresh();
+    await fleet.fresh();
+    assertEquals(asked, [undefined, 10, 11, 12]);
+    assertEquals(fleet.index.countAt(fleet.index.slotOf("a")!), 13);
+  });
+});
+
+Deno.test("A body that took long to build is used for longer, and never beyond its age", async () => {
+  const store = new ListedStore([{ deviceId: "a", count: 1 }]);
+  const clock = new TestClock();
+  await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
+    let buildingMs = 0;
+    const instances = () => {
+      clock.pass(buildingMs);
+      return Promise.resolve([]);
+    };
+    const snapshots = new Snapshots({
+      storeHealth: () => ({ clockAheadMs: 0, evictionPolicy: undefined }),
+      fleet,
+      store: { instances },
+      prometheusMaxDevices: 10,
+      process: () => ({ startedMs: 0, cpuSeconds: 0, residentBytes: 0, eventLoopLagMs: 0 }),
+      ownFigures: () => ({
+        connections: 0,
+        maxConnections: 0,
+        connectionsRefused: 0,
+        connectionsCut: 0,
+        logLinesDropped: 0,
+      }),
+      ...clock.options,
+    });
+    /** Whether a snapshot that was built just now is used again when newer counts are there, `afterMs` later. */
+    const isUsedAfter = async (afterMs: number) => {
+      clock.pass(MAX_AGE_MS + 1);
+      const first = await snapshots.current();
+      await first.body("prometheus", "identity");
+      clock.pass(afterMs);
+      const { takenAtMs } = fleet;
+      await fleet.caughtUp(); // Begins the next reading.
+      await until(() => fleet.takenAtMs > takenAtMs, "newer counts are there");
+      return await snapshots.current() === first;
+    };
+    assertEquals(await isUsedAfter(100), false);
+    buildingMs = 12;
+    assertEquals(await isUsedAfter(100), true);
+    assertEquals(await isUsedAfter(110), false, "12 + 110 ms are over ten times 12");
+    buildingMs = 100;
+    assertEquals(await isUsedAfter(MAX_AGE_MS - 100), true);
+    assertEquals(await isUsedAfter(MAX_AGE_MS - 99), false);
+    buildingMs = 0;
+    assertEquals(await isUsedAfter(100), false);
+  });
+});

@@ -1,0 +1,215 @@
+/**
+ * `/openapi.json` describes the api as it is: every route is in it, and what it allows and forbids is so.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { getLogger } from "@logtape/logtape";
+import { createConfig, lintFromString } from "@redocly/openapi-core";
+import { z } from "zod";
+
+import { createApp } from "../../src/api/app.ts";
+import { temporaryStore } from "../support/harness.ts";
+import { ListedStore } from "../support/listed_store.ts";
+import { forSeeds, type Random } from "../support/random.ts";
+import { addPackets, startTestApi } from "../support/test_api.ts";
+
+interface Schema {
+  type?: string | string[];
+  enum?: string[];
+  minimum?: number;
+  maximum?: number;
+  maxLength?: number;
+  items?: Schema;
+}
+
+interface Parameter {
+  name: string;
+  in: "path" | "query";
+  required?: boolean;
+  schema: Schema;
+}
+
+interface Operation {
+  operationId?: string;
+  summary?: string;
+  parameters?: Parameter[];
+  responses: Record<string, { content?: Record<string, { schema: z.core.JSONSchema.JSONSchema }> }>;
+}
+
+interface Document {
+  openapi: string;
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: Record<string, z.core.JSONSchema.JSONSchema> };
+}
+
+async function documentOf(api: { url: string }): Promise<Document> {
+  return await (await fetch(`${api.url}/openapi.json`)).json();
+}
+
+Deno.test("Every route is in the document, with a summary, and nothing else is", async () => {
+  await using api = await startTestApi(new ListedStore());
+  const { openapi, paths } = await documentOf(api);
+  assertEquals(openapi, "3.1.0");
+  const described = Object.entries(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(([method, { summary }]) => {
+      assert(summary, `${method} ${path} has no summary`);
+      return `${method.toUpperCase()} ${path}`;
+    })
+  );
+  // What the routes use is not touched before one of them is asked.
+  const app = createApp({ log: getLogger(["tally", "test"]) } as Parameters<typeof createApp>[0]);
+  const routes = app.routes.filter(({ method }) => method !== "ALL")
+    .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`);
+  assertEquals(described.sort(), [...new Set(routes)].sort());
+});
+
+Deno.test("/openapi.json passes Redocly's recommended rules, and each operation has an id of its own", async () => {
+  await using api = await startTestApi(new ListedStore());
+  const source = await (await fetch(`${api.url}/openapi.json`)).text();
+  const config = await createConfig({ extends: ["recommended"] });
+  const lint = async (source: string) => {
+    const problems = await lintFromString({ source, config });
+    return problems.map(({ ruleId, message, location }) => `${ruleId}: ${message} ${location[0]?.pointer}`);
+  };
+  assertEquals(await lint(source), []);
+  const { paths } = JSON.parse(source) as Document;
+  const ids = Object.values(paths).flatMap((path) =>
+    Object.values(path).map(({ operationId }) => operationId)
+  );
+  assertEquals(ids.filter((id) => id === undefined || !/^[a-z]+[A-Za-z]+$/.test(id)), []);
+  assertEquals(new Set(ids).size, ids.length);
+  // The rules do find a fault.
+  assertEquals((await lint(source.replace('"operationId":"getFleet",', ""))).length, 1);
+});
+
+/** Texts that break parsers. */
+const nasty = [
+  "",
+  " ",
+  "0",
+  "-1",
+  "1e9",
+  "NaN",
+  "null",
+  "[]",
+  "%00",
+  "\u0000",
+  "../..",
+  "'\"<>",
+  "\ud800",
+  "🌡️",
+];
+
+/** The same as they stand in a URL, which some of them make invalid. */
+const nastyEncoded = [
+  ...nasty.map((text) => encodeURIComponent(text.toWellFormed())),
+  "%",
+  "%zz",
+  "%ff",
+  "%e2%82",
+];
+
+/** What readers may say of themselves, and what they may not. */
+const headerValues = {
+  "accept": ["text/plain", "text/event-stream", "application/json;q=0", ";q=", "*/*;q=nonsense"],
+  "accept-encoding": ["gzip", "identity;q=0", "*;q=0", ",,;"],
+  "if-none-match": ["*", 'W/"x", "y"', '"', ","],
+  "last-event-id": ["0", "-1", "1e400", "9".repeat(400), "x"],
+  "origin": ["null", "http://elsewhere", ":"],
+  "sec-fetch-site": ["same-origin", "cross-site", "?"],
+};
+
+function randomValue(random: Random, schema: Schema): string {
+  if (random.chance(0.3)) {
+    return random.pick([...nastyEncoded, "x".repeat(random.int(1, 2_000))]);
+  }
+  if (schema.enum !== undefined) return random.pick(schema.enum);
+  if (schema.type === "integer" || schema.type === "number") {
+    return String(random.int((schema.minimum ?? 0) - 1, Math.min((schema.maximum ?? 1_000) + 1, 2_000)));
+  }
+  return encodeURIComponent(random.pick(["sensor-1", "sensor", "unknown", "by-id", ".", "温度计"]));
+}
+
+/** Parses what `schema` of the document describes. */
+function parserOf(document: Document, schema: z.core.JSONSchema.JSONSchema): z.ZodType {
+  const $defs = document.components.schemas;
+  return z.fromJSONSchema(
+    JSON.parse(JSON.stringify({ ...schema, $defs }).replaceAll("#/components/schemas/", "#/$defs/")),
+  );
+}
+
+Deno.test("Every request made from the document, valid or not, gets an answer that it describes", async () => {
+  await using store = await temporaryStore();
+  await using api = await startTestApi(store);
+  const document = await documentOf(api);
+  const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ path, method, operation }))
+  );
+  const parsers = new Map<unknown, z.ZodType>();
+  const answered = new Set<string>();
+  await forSeeds(60, async (random) => {
+    // Removing devices is one of the operations.
+    await addPackets(store, { "sensor-1": 1, "sensor-2": 2 });
+    for (const { path, method, operation } of operations) {
+      let pathname = path;
+      const query: string[] = [];
+      for (const { name, in: where, required, schema } of operation.parameters ?? []) {
+        const times = random.chance(0.1) ? 2 : required || random.chance(0.5) ? 1 : 0;
+        for (let i = 0; i < times; i++) {
+          const value = randomValue(random, schema.items ?? schema);
+          // A path that lacks a part is another path.
+          if (where === "query") query.push(`${name}=${value}`);
+          else pathname = pathname.replace(`{${name}}`, value || "x");
+        }
+      }
+      if (random.chance(0.1)) query.push(`${random.pick(nastyEncoded)}=${random.pick(nastyEncoded)}`);
+      const url = `${api.url}${pathname}?${query.join("&")}`;
+      const headers = Object.entries(headerValues).filter(() => random.chance(0.2))
+        .map(([name, values]): [string, string] => [name, random.pick(values)]);
+      const response = await fetch(url, { method: method.toUpperCase(), headers });
+      const type = response.headers.get("content-type")?.split(";")[0] ?? "";
+      const body = type === "application/json" ? await response.json() : await response.body?.cancel();
+      const what = `${method} ${url} with ${JSON.stringify(headers)} got ${response.status} ${type}`;
+      assert(response.status < 500, what);
+      // "." and ".." never arrive, so that what does is another path.
+      if (/\/(\.|%2e){1,2}(\/|$)/i.test(pathname)) continue;
+      const described = operation.responses[response.status];
+      assert(described !== undefined, what);
+      answered.add(`${method} ${path} ${response.status}`);
+      const content = described.content?.[type];
+      assert((described.content === undefined) === (type === ""), what);
+      assert(type === "" || content !== undefined, what);
+      if (type !== "application/json" || content === undefined) continue;
+      if (!parsers.has(content)) parsers.set(content, parserOf(document, content.schema));
+      const { error } = parsers.get(content)!.safeParse(body);
+      assert(error === undefined, `${what}, whose body is not as described: ${error?.message}`);
+    }
+  });
+  if (Deno.env.has("SEED")) return;
+  // Had it been refused each time, an operation would not have been tried.
+  for (const { path, method } of operations) {
+    const success = `${method} ${path} ${method === "delete" ? 204 : 200}`;
+    assert(answered.has(success), `never seen: ${success}`);
+  }
+});
+
+Deno.test("The documentation page and all it loads come from here, and may run under the policy it gets", async () => {
+  await using api = await startTestApi(new ListedStore());
+  const page = await fetch(`${api.url}/docs`);
+  const html = await page.text();
+  assertEquals(page.headers.get("content-type"), "text/html; charset=utf-8");
+  assertStringIncludes(page.headers.get("content-security-policy")!, "script-src 'self'");
+  const links = [...html.matchAll(/(?:href|src)="([^"]+)"/g)].map(([, link]) => link!);
+  assertEquals(links.length, 3);
+  assert(!/<script>|<style| style=| on\w+=/.test(html), "the page has scripts or styles in it");
+  for (const link of links) {
+    const response = await fetch(api.url + link);
+    const text = await response.text();
+    assertEquals(response.status, 200, link);
+    assert(text.length > 50, link);
+    const etag = response.headers.get("etag")!;
+    const again = await fetch(api.url + link, { headers: { "if-none-match": etag } });
+    assertEquals([again.status, await again.text()], [304, ""], link);
+  }
+});

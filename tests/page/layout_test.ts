@@ -1,0 +1,158 @@
+/**
+ * Every view of the page with hours of data, of 50 devices and of 100,000: on a phone, at 200 % zoom, 2,560 pixels
+ * wide and in the dark nothing is cut off, and axe finds nothing.
+ */
+import axe from "axe-core";
+import { assert, assertEquals } from "@std/assert";
+import type { BrowserContextOptions, Page } from "playwright-core";
+
+import { delta } from "../support/batches.ts";
+import { visit } from "../support/browser.ts";
+import { temporaryStore } from "../support/harness.ts";
+import { numberedIds, receive, receiveFor, reportIngest, startMonitor } from "../support/monitor.ts";
+import { until } from "../support/until.ts";
+
+const HOUR_MS = 3_600_000;
+
+const screens: readonly [string, BrowserContextOptions][] = [
+  ["desk", { viewport: { width: 1280, height: 800 } }],
+  ["dark desk", { viewport: { width: 1280, height: 800 }, colorScheme: "dark" }],
+  ["phone", { viewport: { width: 375, height: 812 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }],
+  ["dark phone", {
+    viewport: { width: 375, height: 812 },
+    deviceScaleFactor: 2,
+    isMobile: true,
+    hasTouch: true,
+    colorScheme: "dark",
+  }],
+  // As browsers do it: half as many pixels of CSS, each twice as large.
+  ["200 % zoom", { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 }],
+  ["2,560 pixels", { viewport: { width: 2560, height: 1440 } }],
+];
+
+interface Violation {
+  readonly id: string;
+  readonly help: string;
+  readonly nodes: readonly { readonly target: readonly string[]; readonly failureSummary: string }[];
+}
+
+/** What axe finds on the page, one line for each element; not in what `theirs`, a selector, holds. */
+async function violationsOn(page: Page, theirs = "#nothing"): Promise<string[]> {
+  await page.evaluate(axe.source);
+  const violations = await page.evaluate<Violation[]>(`
+    axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations.map((violation) => ({
+      ...violation,
+      nodes: violation.nodes.filter(({ target }) => !document.querySelector(target[0])?.closest("${theirs}")),
+    })))
+  `);
+  return violations.flatMap(({ id, help, nodes }) =>
+    nodes.map(({ target, failureSummary }) => `${id}: ${help}: ${target.join(" ")}: ${failureSummary}`)
+  );
+}
+
+/** Texts that are cut off although nothing shows that: an ellipsis does. */
+const cutOff = `[...document.querySelectorAll("main:not([hidden]) *, header *")].filter((element) => {
+  const style = getComputedStyle(element);
+  return element.clientWidth > 0 && element.scrollWidth > element.clientWidth + 1 && style.overflowX === "hidden" &&
+    style.textOverflow !== "ellipsis" && !element.classList.contains("unseen");
+}).map((element) => element.outerHTML.slice(0, 100))`;
+
+const tooWide = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
+
+/** The views of the page, and what shows that they are there. */
+const views: readonly [string, string][] = [
+  ["?range=hours", "#fleet-chart path.line"],
+  ["?device=sensor-00001&range=hours", "#device-chart .label"],
+  ["?view=events", "#all-events li"],
+  ["?device=unknown", "#unknown"],
+];
+
+for (const devices of [50, 100_000]) {
+  Deno.test(`A day of ${devices} devices looks meant on every screen, and axe finds nothing`, async (t) => {
+    await using store = await temporaryStore();
+    const ids = numberedIds(100_000).slice(0, devices);
+    const now = Date.now();
+    const everyMs = devices === 50 ? HOUR_MS / 4 : 8 * HOUR_MS;
+    await receiveFor(store, ids, {
+      fromMs: now - 20 * HOUR_MS,
+      toMs: now - 3 * HOUR_MS,
+      everyMs,
+      packets: 900,
+    });
+    // Some are offline, alone and together, and some are back.
+    await receiveFor(store, ids.slice(10), { fromMs: now, toMs: now, everyMs: 1, packets: 20 });
+    await receive(store, [delta("W".repeat(128), 123_456_789_012, now, "y".repeat(500))]);
+    await store.markOffline(ids.slice(0, 5), now - 60_000, now - 100_000);
+    await store.markOffline(ids.slice(5, 6), now - 60_000, now - 50_000);
+    await receive(store, [delta(ids[1]!, 1)]);
+    await reportIngest(store);
+    await using monitor = await startMonitor(store, { offlineAfterMs: 2 * HOUR_MS });
+
+    for (const [screen, options] of screens) {
+      await t.step(screen, async () => {
+        await using visitor = await visit(monitor.url, options);
+        const { page } = visitor;
+        for (const [address, sign] of views) {
+          await page.goto(new URL(address, monitor.url).href);
+          await page.locator(sign).first().waitFor();
+          await page.locator("#connection", { hasText: "Live" }).waitFor();
+          assertEquals(await page.evaluate(tooWide), 0, `${screen} ${address}`);
+          assertEquals(await page.evaluate(cutOff), [], `${screen} ${address}`);
+          // More devices are not more elements: what axe sees differs by screen, not by fleet.
+          if (devices === 50 || screen === "desk") {
+            assertEquals(await violationsOn(page), [], `${screen} ${address}`);
+          }
+        }
+        await page.goto(new URL("?range=hours", monitor.url).href);
+        await page.getByText(`1–50 of ${(devices + 1).toLocaleString("en")}`, { exact: true }).waitFor();
+        // A wide screen is filled, and read from further away.
+        if (options.viewport!.width === 2560) {
+          const table = (await page.getByRole("table").boundingBox())!;
+          assert(table.width > 1_600, `the table is ${table.width} pixels wide`);
+          const size = await page.evaluate<string>("getComputedStyle(document.body).fontSize");
+          assert(parseFloat(size) > 17, size);
+        }
+        visitor.assertNoProblems(["404"]);
+      });
+    }
+  });
+}
+
+Deno.test("axe finds nothing on the page while it warns, is empty, or asks a question", async () => {
+  await using store = await temporaryStore();
+  await using monitor = await startMonitor(store);
+  await using visitor = await visit(monitor.url);
+  const { page } = visitor;
+  for (const colorScheme of ["light", "dark"] as const) {
+    await page.emulateMedia({ colorScheme });
+    await page.getByRole("heading", { name: "No packets yet" }).waitFor();
+    assertEquals(await violationsOn(page), []);
+  }
+  await receiveFor(store, numberedIds(9), {
+    fromMs: Date.now() - HOUR_MS,
+    toMs: Date.now() - HOUR_MS,
+    everyMs: 1,
+    packets: 1,
+  });
+  await store.markOffline(numberedIds(9), Date.now(), Date.now());
+  await page.getByRole("alert").waitFor();
+  await page.getByText("9 devices").click();
+  for (const colorScheme of ["light", "dark"] as const) {
+    await page.emulateMedia({ colorScheme });
+    assertEquals(await violationsOn(page), []);
+  }
+  await page.locator("tbody").getByRole("link", { name: "sensor-3" }).click();
+  await page.getByRole("button", { name: "Delete…" }).click();
+  await page.getByRole("dialog").waitFor();
+  assertEquals(await violationsOn(page), []);
+});
+
+Deno.test("axe finds nothing on /docs but in what Swagger UI draws", async () => {
+  await using store = await temporaryStore();
+  await using monitor = await startMonitor(store);
+  await using visitor = await visit(`${monitor.url}docs`);
+  const { page } = visitor;
+  await page.locator(".swagger-ui .opblock").first().waitFor();
+  await until(async () => (await page.title()).includes("Tally"), "it has a title");
+  assertEquals(await violationsOn(page, ".swagger-ui"), []);
+});

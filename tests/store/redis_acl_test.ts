@@ -1,0 +1,156 @@
+/**
+ * The Redis store as a user that may not run every command it needs: a script that is refused in the middle must
+ * not have written anything, for Redis does not undo it and the batch is sent again.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+
+import { type DeviceDelta, type Store, StoreError } from "../../src/store/store.ts";
+import { advance, batch, countsOf, now } from "../support/batches.ts";
+import { readmePermissions, type RedisServer, startRedis } from "../support/redis_server.ts";
+import { openStore } from "../support/redis_store.ts";
+
+const permissions = await readmePermissions();
+
+/** The commands of the README's user but those of the connection itself. */
+const COMMANDS = permissions.filter((word) => /^\+(?!(select|wait|info|client)\b)/.test(word)).map((word) =>
+  word.slice(1)
+);
+
+/** A store of the README's user. */
+async function openAsUser(server: RedisServer): Promise<Store> {
+  await server.call("ACL", "SETUSER", "tally", ...permissions, ">secret");
+  const { port, dir, settings } = server;
+  const url = `redis://tally:secret@127.0.0.1:${port}`;
+  return await openStore({ url, port, dir, settings } as unknown as RedisServer);
+}
+
+/** Calls without each of the commands in turn, and then with it; says which were refused. */
+async function refusedWithout(
+  server: RedisServer,
+  call: (command: string) => Promise<unknown>,
+  check: (command: string, wasRefused: boolean) => Promise<void>,
+): Promise<string[]> {
+  const refused: string[] = [];
+  for (const command of COMMANDS) {
+    await server.call("ACL", "SETUSER", "tally", `-${command}`);
+    const wasRefused = await call(command).then(() => false, (error) => {
+      assert(error instanceof StoreError, String(error));
+      return true;
+    });
+    await server.call("ACL", "SETUSER", "tally", `+${command}`);
+    if (wasRefused) refused.push(command);
+    await check(command, wasRefused);
+  }
+  return refused;
+}
+
+const WRITES = ["set", "hset", "hdel", "lpop", "ltrim", "rpush", "pexpire"];
+
+Deno.test("apply() as a user without one of its commands writes nothing, and all of it once it may", async () => {
+  await using server = await startRedis();
+  const store = await openAsUser(server);
+  try {
+    // Device "a" comes back in a later minute, with a payload that is short again: all that a batch can write.
+    const { epoch } = await store.claimSession("s", 0, now);
+    let sequence = 0, atMs = now, packets = 0, next = batch(1, {});
+    const delta = (deviceId: string, bytes: number): DeviceDelta => (
+      { deviceId, packets: 1, timestampMs: atMs, payload: new Uint8Array(bytes) }
+    );
+    const prepare = async () => {
+      const devices = [delta("a", 100)];
+      const sessions = [advance("s", epoch, packets, packets + 1)];
+      assertEquals(
+        await store.apply({ ...batch(++sequence, { devices, sessions }), receivedAtMs: atMs }),
+        [],
+      );
+      await store.markOffline(["a"], atMs + 1, atMs + 1);
+      packets++;
+      atMs += 120_000;
+      next = {
+        ...batch(++sequence, {
+          devices: [delta("a", 10), delta("b", 100)],
+          sessions: [advance("s", epoch, packets, packets + 2)],
+        }),
+        receivedAtMs: atMs,
+      };
+    };
+    await prepare();
+    let versions = await store.changes();
+    const refused = await refusedWithout(server, () => store.apply(next), async (command, wasRefused) => {
+      if (wasRefused) assertEquals((await store.changes()).version, versions.version, command);
+      assertEquals(await store.apply(next), []);
+      packets += 2;
+      const counts = await countsOf(store);
+      assertEquals(counts["a"]! + counts["b"]!, packets, command);
+      assertEquals(
+        await server.call("GET", "tally:{device_metrics}:session:s"),
+        `${epoch} ${packets}`,
+        command,
+      );
+      const { hours } = await store.fleetHistory(atMs);
+      assertEquals(hours.reduce((sum, hour) => sum + hour.packets, 0), packets, command);
+      assertEquals((await store.events(undefined, 1))[0]?.kind, "online", command);
+      atMs += 120_000;
+      await prepare();
+      versions = await store.changes();
+    });
+    for (const command of WRITES) assert(refused.includes(command), `without ${command} it was not refused`);
+  } finally {
+    await store.close();
+  }
+});
+
+Deno.test("claimSession(), markOffline() and remove() write all or nothing too", async () => {
+  await using server = await startRedis();
+  const store = await openAsUser(server);
+  try {
+    let sequence = 0;
+    const revive = () =>
+      store.apply({
+        ...batch(++sequence, {
+          devices: [{ deviceId: "a", packets: 1, timestampMs: 1, payload: new Uint8Array(100) }],
+        }),
+        receivedAtMs: now + sequence,
+      });
+    await revive();
+    let events = 0;
+    const refusedOffline = await refusedWithout(
+      server,
+      () => store.markOffline(["a"], now + 1e6, now),
+      async (command, wasRefused) => {
+        const marked = await store.markOffline(["a"], now + 1e6, now);
+        assertEquals(marked, wasRefused ? 1 : 0, command);
+        assertEquals((await store.events(0, 10_000)).length, ++events, command);
+        await revive();
+        events++;
+      },
+    );
+    for (const command of ["set", "hset", "ltrim", "rpush"]) {
+      assert(refusedOffline.includes(command), command);
+    }
+
+    const refusedRemove = await refusedWithout(
+      server,
+      () => store.remove("a"),
+      async (command, wasRefused) => {
+        assertEquals(await store.remove("a"), wasRefused, command);
+        const left = await server.call("EXISTS", "device_metrics", "tally:{device_metrics}:records");
+        assertEquals(left, 0, command);
+        await revive();
+      },
+    );
+    for (const command of ["set", "hdel", "rpush"]) assert(refusedRemove.includes(command), command);
+
+    let epoch = 0;
+    await refusedWithout(server, () => store.claimSession("s", 0, now), async (command) => {
+      const claim = await store.claimSession("s", 0, now);
+      assert(claim.epoch > epoch, command);
+      assertEquals([claim.committed, claim.lost], [0, 0], command);
+      ({ epoch } = claim);
+    });
+  } finally {
+    await store.close();
+  }
+});

@@ -1,0 +1,355 @@
+/**
+ * The SQLite store: the contract, the file, and its locks.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { basename, dirname } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+
+import { MAX_STEP_MS } from "../../src/store/sqlite/expiry_clock.ts";
+import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
+import { openSqliteThreads } from "../../src/store/sqlite/threads.ts";
+import {
+  type AckAfter,
+  PRODUCER_EXPIRY_MS,
+  SESSION_EXPIRY_MS,
+  type Store,
+  StoreError,
+} from "../../src/store/store.ts";
+import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
+import { testStoreContract } from "../contracts/store_contract.ts";
+import { talkEveryHourThenEveryMinute } from "../contracts/store_monitor_contract.ts";
+import { until } from "../support/until.ts";
+
+testStoreContract("SQLite", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
+  return {
+    open: () => openSqliteStore({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
+    snapshot: () => copyOf(`${dir}/data/tally.db`),
+    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
+  };
+});
+
+testStoreContract("SQLite in threads", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
+  return {
+    open: () => openSqliteThreads({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
+    snapshot: () => copyOf(`${dir}/data/tally.db`),
+    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
+  };
+});
+
+Deno.test("In threads, failures are the store's own, and a call after one succeeds", () =>
+  withFile(async (path) => {
+    const ackAfter = { kind: "stored" } as const;
+    await Deno.mkdir(path);
+    await assertRejects(() => openSqliteThreads({ path, ackAfter, lockTimeoutMs: 1 }), StoreError, path);
+    await Deno.remove(path);
+
+    const store = await openSqliteThreads({ path, ackAfter, lockTimeoutMs: 1 });
+    const other = new DatabaseSync(path);
+    other.exec("BEGIN IMMEDIATE");
+    await assertRejects(() => store.apply(batch(1, { devices: [delta("a", 1)] })), StoreError, "locked");
+    // The thread that reads cannot make sure of the tables now; it is asked again.
+    await assertRejects(() => store.device("a"), StoreError, "locked");
+    other.exec("ROLLBACK");
+    other.close();
+    assertEquals(await store.apply(batch(1, { devices: [delta("a", 1)] })), []);
+    assertEquals(await countsOf(store), { a: 1 });
+    await store.close();
+    await store.close();
+    await assertRejects(() => store.ping(), StoreError, "not open");
+    await assertRejects(() => countsOf(store), StoreError, "not open");
+  }));
+
+Deno.test("In threads, closing leaves one file", () =>
+  withFile(async (path) => {
+    const store = await openSqliteThreads({ path, ackAfter: { kind: "stored" } });
+    await store.apply(batch(1, { devices: [delta("a", 1)] }));
+    assertEquals(await countsOf(store), { a: 1 });
+    await store.close();
+    const files = await Array.fromAsync(Deno.readDir(dirname(path)), ({ name }) => name);
+    assertEquals(files, [basename(path)]);
+  }));
+
+Deno.test("What was stored is there when the file is opened again", () =>
+  withFile(async (path) => {
+    await withStore(path, async (store) => {
+      const { epoch } = await store.claimSession("s", 0, now);
+      await store.apply(batch(1, { devices: [delta("a", 2)], sessions: [advance("s", epoch, 0, 2)] }));
+      assertEquals(store.description, `SQLite file ${path}`);
+    });
+    await withStore(path, async (store) => {
+      assertEquals(await countsOf(store), { a: 2 });
+      const { committed, lost } = await store.claimSession("s", 2, now);
+      assertEquals([committed, lost], [2, 0]);
+      await store.apply(batch(1, { devices: [delta("a", 2)] }));
+      assertEquals(await countsOf(store), { a: 2 });
+    });
+  }));
+
+Deno.test("Synced syncs the file at every commit, stored leaves that to checkpoints", () =>
+  withFile(async (path) => {
+    const asked = async (ackAfter: AckAfter) => {
+      const statements = await recorded(() => withStore(path, (store) => store.ping(), { ackAfter }));
+      return statements.filter((sql) => sql.includes("synchronous"));
+    };
+    assertEquals(await asked({ kind: "synced" }), ["PRAGMA synchronous = FULL"]);
+    assertEquals(await asked({ kind: "stored" }), ["PRAGMA synchronous = NORMAL"]);
+  }));
+
+Deno.test("Replicated is refused", () =>
+  withFile(async (path) => {
+    const ackAfter = { kind: "replicated", replicas: 1 } as const;
+    await assertRejects(() => openSqliteStore({ path, ackAfter }), StoreError, "needs Redis");
+  }));
+
+Deno.test("A file that cannot be opened or is no database is refused by name", () =>
+  withFile(async (path) => {
+    const ackAfter = { kind: "stored" } as const;
+    await Deno.writeTextFile(
+      path,
+      "this is not a database, but it is long enough to be taken for one".repeat(20),
+    );
+    await assertRejects(() => openSqliteStore({ path, ackAfter, lockTimeoutMs: 1 }), StoreError, path);
+    await assertRejects(() => openSqliteStore({ path: `${path}/inside.db`, ackAfter }), StoreError, path);
+  }));
+
+Deno.test("A file with tables of another version is refused", () =>
+  withFile(async (path) => {
+    const db = new DatabaseSync(path);
+    db.exec("PRAGMA user_version = 4");
+    db.close();
+    await assertRejects(
+      () => openSqliteStore({ path, ackAfter: { kind: "stored" } }),
+      StoreError,
+      "it has schema version 4, this program knows 3",
+    );
+  }));
+
+Deno.test("A lock held by another process rejects writers, keeps no one waiting, and lets readers read", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      await store.apply(batch(1, { devices: [delta("a", 1)] }));
+      const other = new DatabaseSync(path);
+      other.exec("BEGIN IMMEDIATE");
+      const second = batch(2, { devices: [delta("a", 1)] });
+      const attempts = await recorded(async () => {
+        await assertRejects(() => store.apply(second), StoreError, "database is locked");
+      });
+      assert(attempts.length > 10, `only ${attempts.length} attempts: each one waited`);
+      await assertRejects(() => store.claimSession("s", 0, now), StoreError, "database is locked");
+      await assertRejects(() => store.remove("a"), StoreError, "database is locked");
+      await assertRejects(() => store.ping(), StoreError, "database is locked");
+      assertEquals(await countsOf(store), { a: 1 });
+      assertEquals((await store.device("a"))?.count, 1);
+
+      const waiting = store.apply(second);
+      other.exec("ROLLBACK");
+      other.close();
+      assertEquals(await waiting, []);
+      assertEquals(await countsOf(store), { a: 2 });
+    }, { lockTimeoutMs: 200 })
+  ));
+
+Deno.test("A batch that fails in the middle leaves nothing behind", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      const { epoch } = await store.claimSession("s", 0, now);
+      const other = new DatabaseSync(path);
+      other.exec(`CREATE TRIGGER full BEFORE INSERT ON devices WHEN new.device_id = 'z'
+        BEGIN SELECT raise(ABORT, 'no room for z'); END`);
+      const devices = [delta("a", 1), delta("z", 1)];
+      const both = batch(1, { devices, sessions: [advance("s", epoch, 0, 2)] });
+      await assertRejects(() => store.apply(both), StoreError, "no room for z");
+      assertEquals(await countsOf(store), {});
+      other.exec("DROP TRIGGER full");
+      other.close();
+      assertEquals(await store.apply(both), []);
+      assertEquals(await countsOf(store), { a: 1, z: 1 });
+    })
+  ));
+
+Deno.test("Sessions and producers unused for a week are forgotten and removed", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      await store.claimSession("idle", 5, now);
+      const { epoch } = await store.claimSession("used", 5, now);
+      const late = now + SESSION_EXPIRY_MS - 1;
+      const first = batch(1, { devices: [delta("a", 1)], sessions: [advance("used", epoch, 5, 6)] });
+      // The clock that rows expire by goes on in small steps.
+      let sequence = 0;
+      const passTo = async (untilMs: number) => {
+        for (let atMs = lastMs; atMs < untilMs; lastMs = atMs = Math.min(atMs + MAX_STEP_MS, untilMs)) {
+          await store.apply({ ...batch(++sequence, {}), producer: "q", receivedAtMs: atMs });
+        }
+      };
+      let lastMs = now;
+      await passTo(late);
+      await store.apply({ ...first, receivedAtMs: late });
+
+      const expired = batch(1, { sessions: [advance("idle", 1, 5, 6)] });
+      assertEquals(await store.apply({ ...expired, producer: "r", receivedAtMs: late + 1 }), [
+        { session: "idle", kind: "reverted", committed: 5 },
+      ]);
+      const anew = await store.claimSession("idle", 9, late + 1);
+      assertEquals(anew.committed, 9);
+      assertEquals((await store.claimSession("used", 0, late + 1)).committed, 6);
+
+      const muchLater = late + PRODUCER_EXPIRY_MS + 10_000;
+      await passTo(muchLater + MAX_STEP_MS);
+      const other = new DatabaseSync(path);
+      assertEquals(other.prepare("SELECT producer FROM producers").all().map((row) => row.producer), ["q"]);
+      assertEquals(other.prepare("SELECT session FROM sessions").all(), []);
+      other.close();
+    })
+  ));
+
+Deno.test("Histories are bounded, of each device and of the fleet", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      for (const [i, receivedAtMs] of talkEveryHourThenEveryMinute().entries()) {
+        await store.apply({ ...batch(i + 1, { devices: [delta("a", 1)] }), receivedAtMs });
+      }
+      const other = new DatabaseSync(path);
+      assertEquals(other.prepare("SELECT length(history) AS bytes FROM devices").get()?.bytes, 4 + 59 + 23);
+      const periods = other.prepare(
+        "SELECT count(*) AS rows FROM fleet_history GROUP BY period_ms ORDER BY period_ms",
+      );
+      // Half an hour of seconds, two hours of minutes, two days of hours; one packet a minute or an hour.
+      assertEquals(periods.all().map(({ rows }) => rows), [31, 62, 28]);
+      other.close();
+    })
+  ));
+
+Deno.test("A count that is none is set aside and named once, in threads too", async () => {
+  for (const open of [openSqliteStore, openSqliteThreads]) {
+    await withFile(async (path) => {
+      const warnings: string[] = [];
+      const log = {
+        warn: (message: string, properties: Record<string, unknown>) =>
+          void warnings.push(message.replace(/\{(\w+)\}/g, (_, name) => String(properties[name]))),
+      };
+      const store = await open({ path, ackAfter: { kind: "stored" }, log });
+      try {
+        const devices = ["a", "b", "c"].map((id) => delta(id, 1));
+        await store.apply(batch(1, { devices }));
+        const other = new DatabaseSync(path);
+        other.exec("UPDATE devices SET count = -5 WHERE device_id = 'b'");
+        other.exec("UPDATE devices SET count = 9223372036854775807 WHERE device_id = 'c'");
+        for (let reading = 0; reading < 2; reading++) {
+          assertEquals(await countsOf(store), { a: 1 });
+          assertEquals((await store.summaries(["a", "b", "c"])).length, 1);
+          assertEquals(await store.device("c"), undefined);
+          assertEquals(await store.history("c", now), undefined);
+        }
+        const named = (part: string) => warnings.filter((warning) => warning.includes(part)).length;
+        assertEquals([named("holds -5 as the count of b"), named("holds 9223372036854775807 as")], [1, 1]);
+        assertEquals(await store.apply(batch(2, { devices })), []);
+        assertEquals(await countsOf(store), { a: 2, b: 1, c: 1 });
+        const kept = other.prepare("SELECT device_id, CAST(count AS TEXT) AS count FROM set_aside").all();
+        assertEquals(kept.map((row) => ({ ...row })), [
+          { device_id: "b", count: "-5" },
+          { device_id: "c", count: "9223372036854775807" },
+        ]);
+        await until(() => named("is kept in table set_aside") === 2, "they are named");
+        other.close();
+      } finally {
+        await store.close();
+      }
+    });
+  }
+});
+
+Deno.test("apply() notes that the file went back, also if no session of the batch shows it", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      await store.apply(batch(1, { devices: [delta("a", 1)] }));
+      const other = new DatabaseSync(path);
+      other.exec("UPDATE lineage SET since_ms = 0");
+      other.close();
+      assertEquals((await store.claimSession("idle", 5, now)).lost, 0);
+      await store.apply(batch(2, { devices: [delta("a", 1)] }));
+      assertEquals((await store.claimSession("idle too", 5, now)).lost, 0);
+      await store.apply(batch(5, { devices: [delta("a", 1)] })); // number 4 is not there
+      assertEquals((await store.claimSession("gone", 5, now)).lost, 5);
+      assertEquals(await countsOf(store), { a: 3 });
+    })
+  ));
+
+Deno.test("A file of the version before is given what it lacks, and keeps what it has", () =>
+  withFile(async (path) => {
+    await withStore(path, (store) => store.apply(batch(1, { devices: [delta("a", 1)] })).then(() => {}));
+    const before = new DatabaseSync(path);
+    before.exec("DROP TABLE lineage; DROP TABLE set_aside; PRAGMA user_version = 2");
+    before.exec("UPDATE changes SET version = 1");
+    before.close();
+    await withStore(path, async (store) => {
+      assertEquals(await countsOf(store), { a: 1 });
+      // It is not known how old the data is: the session may have expired.
+      assertEquals((await store.claimSession("s", 5, now)).lost, 0);
+      const { version } = await store.changes();
+      assertEquals(await store.apply(batch(2, { devices: [delta("a", 1)] })), []);
+      assertEquals((await store.changes(version)).devices, new Map([["a", undefined]]));
+    });
+  }));
+
+Deno.test("A store that is closed rejects", () =>
+  withFile(async (path) => {
+    const store = await openSqliteStore({ path, ackAfter: { kind: "stored" } });
+    await store.close();
+    await store.close();
+    await assertRejects(() => store.ping(), StoreError, "not open");
+    await assertRejects(() => store.apply(batch(1, {})), StoreError);
+    await assertRejects(() => store.device("a"), StoreError);
+    await assertRejects(() => countsOf(store), StoreError);
+  }));
+
+/** SQL run by `body`: what a store asks of SQLite shows nowhere but on its own connection. */
+async function recorded(body: () => Promise<void>): Promise<string[]> {
+  const statements: string[] = [];
+  const exec = DatabaseSync.prototype.exec;
+  DatabaseSync.prototype.exec = function (sql: string) {
+    statements.push(sql);
+    return exec.call(this, sql);
+  };
+  try {
+    await body();
+  } finally {
+    DatabaseSync.prototype.exec = exec;
+  }
+  return statements;
+}
+
+/** Copies a file that nobody has open, or notes that there is none; the function it resolves to puts that back. */
+async function copyOf(path: string): Promise<() => Promise<void>> {
+  const bytes = await Deno.readFile(path).catch(() => undefined);
+  return async () => {
+    if (bytes === undefined) await Deno.remove(path);
+    else await Deno.writeFile(path, bytes);
+  };
+}
+
+async function withFile(body: (path: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
+  try {
+    await body(`${dir}/tally.db`);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+async function withStore(
+  path: string,
+  body: (store: Store) => Promise<void>,
+  { ackAfter = { kind: "stored" }, lockTimeoutMs = 1000 }: { ackAfter?: AckAfter; lockTimeoutMs?: number } =
+    {},
+): Promise<void> {
+  const store = await openSqliteStore({ path, ackAfter, lockTimeoutMs });
+  try {
+    await body(store);
+  } finally {
+    await store.close();
+  }
+}

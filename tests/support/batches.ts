@@ -1,0 +1,51 @@
+/**
+ * Batches in few words, and what is read back.
+ *
+ * @module
+ */
+import type { Batch, DeviceCount, DeviceDelta, SessionAdvance, Store } from "../../src/store/store.ts";
+
+/** The time of every test. */
+export const now = 1_700_000_000_000;
+
+/** A batch of producer "p". */
+export function batch(
+  sequence: number,
+  { devices = [], sessions = [] }: {
+    devices?: readonly DeviceDelta[];
+    sessions?: readonly SessionAdvance[];
+  },
+): Batch {
+  return { producer: "p", sequence, previous: sequence - 1, receivedAtMs: now, devices, sessions };
+}
+
+/** What a batch adds to one device. */
+export function delta(
+  deviceId: string,
+  packets: number,
+  timestampMs = 1000,
+  payload = "payload",
+): DeviceDelta {
+  return { deviceId, packets, timestampMs, payload: bytes(payload) };
+}
+
+/** How far a batch moves one session. */
+export function advance(session: string, epoch: number, from: number, to: number): SessionAdvance {
+  return { session, epoch, from, to };
+}
+
+/** Every device's count. */
+export async function countsOf(store: Store): Promise<Record<string, number>> {
+  const counts = (await pagesOf(store)).flat().map(({ deviceId, count }) => [deviceId, count] as const);
+  return Object.fromEntries(counts.sort(([a], [b]) => a < b ? -1 : 1));
+}
+
+/** Every page of counts. */
+export function pagesOf(store: Store): Promise<(readonly DeviceCount[])[]> {
+  return Array.fromAsync(store.scan());
+}
+
+/** The UTF-8 of a text. */
+export function bytes(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}

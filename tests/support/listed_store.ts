@@ -1,0 +1,96 @@
+/**
+ * A store for tests of what the api does with counts, whatever they come from, and of faults and device ids
+ * that the real stores cannot be made to show.
+ *
+ * @module
+ */
+import type { ApiStore } from "../../src/api/api.ts";
+import type { DeviceCount, DeviceSummary } from "../../src/store/store.ts";
+
+/** Counts in a list, all of it read each time; fails on demand, answers late on demand. */
+export class ListedStore implements ApiStore {
+  readonly description = "a list";
+  /** Times it was read. */
+  reads = 0;
+  /** What every call rejects with. */
+  failure: Error | undefined;
+  /** What readings wait for. */
+  gate: Promise<void> | undefined;
+
+  /** Holds `devices`. */
+  constructor(public devices: readonly DeviceCount[] = []) {}
+
+  ping(): Promise<void> {
+    return this.#answer(undefined);
+  }
+
+  changes() {
+    return this.#answer({ version: this.reads, devices: "all" as const });
+  }
+
+  async *scan(): AsyncIterable<readonly DeviceSummary[]> {
+    this.reads++;
+    await this.gate;
+    for (let start = 0; start < this.devices.length; start += 1_000) {
+      yield await this.#answer(this.devices.slice(start, start + 1_000).map(summary));
+    }
+    await this.#answer(undefined);
+  }
+
+  summaries(deviceIds: readonly string[]) {
+    return this.#answer(this.devices.filter(({ deviceId }) => deviceIds.includes(deviceId)).map(summary));
+  }
+
+  async device(deviceId: string) {
+    const [found] = await this.summaries([deviceId]);
+    return found && { ...found, payload: new Uint8Array() };
+  }
+
+  payloads() {
+    return this.#answer(new Map());
+  }
+
+  history() {
+    return this.#answer(undefined);
+  }
+
+  fleetHistory() {
+    return this.#answer({ seconds: [], minutes: [], hours: [] });
+  }
+
+  removedPackets() {
+    return this.#answer(0);
+  }
+
+  remove() {
+    return this.#answer(false);
+  }
+
+  markOffline() {
+    return this.#answer(0);
+  }
+
+  events() {
+    return this.#answer([]);
+  }
+
+  claimDelivery() {
+    return this.#answer(undefined);
+  }
+
+  commitDelivery() {
+    return this.#answer(false);
+  }
+
+  instances() {
+    return this.#answer([]);
+  }
+
+  #answer<T>(value: T): Promise<T> {
+    return this.failure === undefined ? Promise.resolve(value) : Promise.reject(this.failure);
+  }
+}
+
+function summary({ deviceId, count }: DeviceCount): DeviceSummary {
+  return { deviceId, count, firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, online: true };
+}

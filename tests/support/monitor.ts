@@ -1,0 +1,122 @@
+/**
+ * The api with its page on a store, as operators have it, and devices that were just heard from.
+ *
+ * @module
+ */
+import { getLogger } from "@logtape/logtape";
+
+import { type ApiOptions, startApi } from "../../src/api/api.ts";
+import type { DeviceDelta, Store } from "../../src/store/store.ts";
+
+/** A running api. */
+export interface Monitor extends AsyncDisposable {
+  /** Where its page is. */
+  readonly url: string;
+  /** To start another one in its place. */
+  readonly port: number;
+}
+
+/** Starts the api on `store`. */
+export async function startMonitor(store: Store, options: Partial<ApiOptions> = {}): Promise<Monitor> {
+  const api = await startApi({
+    host: "127.0.0.1",
+    port: 0,
+    store,
+    offlineAfterMs: 60_000,
+    prometheusMaxDevices: 10_000,
+    liveMaxClients: 100,
+    maxConnections: 200,
+    maxConnectionsPerAddress: 200,
+    log: getLogger(["tally", "test"]),
+    ...options,
+  });
+  return {
+    url: `http://127.0.0.1:${api.port}/`,
+    port: api.port,
+    [Symbol.asyncDispose]: () => api.close(1_000),
+  };
+}
+
+let sequence = 0;
+const producer = crypto.randomUUID();
+
+/** Stores packets as received now, or at another time. */
+export async function receive(
+  store: Store,
+  devices: readonly DeviceDelta[],
+  receivedAtMs = Date.now(),
+): Promise<void> {
+  await store.apply({
+    producer,
+    sequence: ++sequence,
+    previous: sequence - 1,
+    receivedAtMs,
+    devices,
+    sessions: [],
+  });
+}
+
+/** Ids with leading zeros: `sensor-000` to `sensor-049`. */
+export function numberedIds(count: number, prefix = "sensor-"): string[] {
+  return Array.from({ length: count }, (_, i) => prefix + String(i).padStart(String(count - 1).length, "0"));
+}
+
+/** Devices in one batch. */
+const BATCH_DEVICES = 5_000;
+
+/**
+ * Stores `packets` of each device every `everyMs`, as received from `fromMs` to `toMs` on a clock that has moved
+ * so far: hours take as long as their batches.
+ */
+export async function receiveFor(
+  store: Store,
+  deviceIds: readonly string[],
+  { fromMs, toMs, everyMs, packets }: { fromMs: number; toMs: number; everyMs: number; packets: number },
+): Promise<void> {
+  for (let atMs = fromMs; atMs <= toMs; atMs += everyMs) {
+    for (let start = 0; start < deviceIds.length; start += BATCH_DEVICES) {
+      const devices = deviceIds.slice(start, start + BATCH_DEVICES).map((deviceId) => ({
+        deviceId,
+        packets,
+        timestampMs: Math.round(atMs),
+        payload: new TextEncoder().encode(`{"celsius":${20 + deviceId.length % 9}.5}`),
+      }));
+      await receive(store, devices, Math.round(atMs));
+    }
+  }
+}
+
+/** Has the store report an ingest process that lives for some 18 seconds; `instance` tells it from others. */
+export async function reportIngest(store: Store, instance = "test-ingest"): Promise<void> {
+  await store.reportInstance({
+    instance,
+    host: "gateway",
+    pid: 4711,
+    worker: 0,
+    ingestAddress: "127.0.0.1:50051",
+    fastPath: true,
+    startedMs: Date.now(),
+    // Half of what the store keeps a report for lies behind it, half before it.
+    reportedMs: Date.now() + 9_000,
+    rate: 10,
+    streams: 4,
+    connections: 4,
+    queuePackets: 0,
+    queueMaxPackets: 10_000,
+    received: 100,
+    stored: 100,
+    duplicates: 0,
+    fenced: 0,
+    rejected: {},
+    queueFull: 0,
+    failedFlushes: 0,
+    connectionsCut: 0,
+    callsRefused: 0,
+    version: "0.1.0",
+    cpuSeconds: 1,
+    residentBytes: 1e8,
+    eventLoopLagMs: 1,
+    ...{ maxConnections: 100, accepting: true, connectionsRefused: 0, logLinesDropped: 0, streamsReset: 0 },
+    ...{ sessionsReverted: 0, packetsLost: 0, clockAheadMs: 0 },
+  });
+}

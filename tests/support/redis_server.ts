@@ -1,0 +1,158 @@
+/**
+ * A real `redis-server` of a test's own, on a free port, with its files in a temporary folder.
+ *
+ * @module
+ */
+
+import { Redis } from "ioredis";
+
+import { until } from "./until.ts";
+
+/** Settings as in `redis.conf`; a value with spaces is several arguments. */
+export type RedisSettings = Readonly<Record<string, string>>;
+
+/** Starts a server and resolves when it answers. Ends with {@linkcode RedisServer.stop}. */
+export async function startRedis(settings: RedisSettings = {}): Promise<RedisServer> {
+  const dir = await Deno.makeTempDir({ prefix: "tally-redis-" });
+  const server = new RedisServer(freePort(), dir, settings);
+  try {
+    await server.start();
+  } catch (error) {
+    await Deno.remove(dir, { recursive: true });
+    throw error;
+  }
+  return server;
+}
+
+/** A running server, or one that a test has killed and may start again. */
+export class RedisServer implements AsyncDisposable {
+  /** With the password, if it asks for one. */
+  readonly url: string;
+  #process: Deno.ChildProcess | undefined;
+  #ended = false;
+
+  /** Starts nothing yet. */
+  constructor(readonly port: number, readonly dir: string, readonly settings: RedisSettings) {
+    const { requirepass } = settings;
+    this.url = `redis://${requirepass === undefined ? "" : `default:${requirepass}@`}127.0.0.1:${port}`;
+  }
+
+  /** Starts the server on the port and files it had before. */
+  async start(): Promise<void> {
+    const settings = { bind: "127.0.0.1", port: `${this.port}`, dir: this.dir, save: "", ...this.settings };
+    const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, ...value.split(" ")]);
+    try {
+      this.#process = new Deno.Command("redis-server", { args, stdout: "null", stderr: "null" }).spawn();
+    } catch (error) {
+      throw new Error("could not run redis-server: install it (Debian: apt-get install redis-server)", {
+        cause: error,
+      });
+    }
+    this.#ended = false;
+    this.#process.status.then(() => this.#ended = true);
+    await until(async () => {
+      if (this.#ended) throw new Error(`redis-server ended at start: redis-server ${args.join(" ")}`);
+      return await this.call("PING").catch(() => undefined) === "PONG";
+    }, "redis-server answers");
+  }
+
+  /** Runs one command on a connection of its own. */
+  async call(command: string, ...args: (string | number)[]): Promise<unknown> {
+    const redis = new Redis(this.url, { lazyConnect: true, enableReadyCheck: false, retryStrategy: null });
+    redis.on("error", () => {});
+    const ended = new Promise((resolve) => redis.once("end", resolve));
+    try {
+      await redis.connect();
+      return await redis.call(command, args);
+    } finally {
+      if (redis.status !== "end") redis.disconnect();
+      await ended;
+    }
+  }
+
+  /** Keeps the data as it is now; the function it resolves to starts the server with that data. */
+  async snapshot(): Promise<() => Promise<void>> {
+    if (this.settings["appendonly"] === "yes") return await this.#snapshotLog();
+    await this.call("SAVE");
+    const file = `${this.dir}/dump.rdb`;
+    const bytes = await Deno.readFile(file);
+    return async () => {
+      await this.kill9();
+      await Deno.writeFile(file, bytes);
+      await this.start();
+    };
+  }
+
+  /** SIGSTOP: connections stay open, nothing is answered. */
+  pause(): void {
+    this.#signal("SIGSTOP");
+  }
+
+  /** SIGCONT. */
+  resume(): void {
+    this.#signal("SIGCONT");
+  }
+
+  /** SIGKILL, as by a crash. */
+  async kill9(): Promise<void> {
+    this.#signal("SIGKILL");
+    await this.#process?.status;
+    this.#process = undefined;
+  }
+
+  /** Kills the server and starts it again. */
+  async restart(): Promise<void> {
+    await this.kill9();
+    await this.start();
+  }
+
+  /** Ends the server and removes its files. */
+  async stop(): Promise<void> {
+    await this.kill9();
+    await Deno.remove(this.dir, { recursive: true });
+  }
+
+  /** As {@linkcode RedisServer.stop}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  /** With `appendonly yes` the server reads its log alone. A command that it was writing is cut off at the next start. */
+  async #snapshotLog(): Promise<() => Promise<void>> {
+    const folder = `${this.dir}/appendonlydir`;
+    const files = new Map<string, Uint8Array>();
+    this.pause();
+    try {
+      for await (const { name } of Deno.readDir(folder)) {
+        files.set(name, await Deno.readFile(`${folder}/${name}`));
+      }
+    } finally {
+      this.resume();
+    }
+    return async () => {
+      await this.kill9();
+      await Deno.remove(folder, { recursive: true });
+      await Deno.mkdir(folder);
+      for (const [name, bytes] of files) await Deno.writeFile(`${folder}/${name}`, bytes);
+      await this.start();
+    };
+  }
+
+  #signal(signal: Deno.Signal): void {
+    if (!this.#ended) this.#process?.kill(signal);
+  }
+}
+
+/** A port that was free a moment ago. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+/** The rules of the user that the README recommends, without a password: what `ACL SETUSER` takes. */
+export async function readmePermissions(): Promise<string[]> {
+  const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
+  const rules = /ACL SETUSER tally ([\s\S]*?)```/.exec(readme)?.[1];
+  if (rules === undefined) throw new Error("README.md has no ACL SETUSER tally");
+  return rules.replaceAll("\\\n", " ").trim().split(/\s+/).map((word) => word.replaceAll("'", ""));
+}

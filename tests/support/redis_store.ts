@@ -1,0 +1,58 @@
+/**
+ * Redis stores for tests.
+ *
+ * @module
+ */
+import { assertInstanceOf } from "@std/assert";
+import { getLogger } from "@logtape/logtape";
+
+import { openRedisStore } from "../../src/store/redis/redis_store.ts";
+import { type AckAfter, type Store, StoreError } from "../../src/store/store.ts";
+import type { RedisServer } from "./redis_server.ts";
+import { until } from "./until.ts";
+
+const log = getLogger(["tally", "test"]);
+
+/** What differs from `stored` and two seconds. */
+export interface StoreSettings {
+  /** As in the store's options. */
+  readonly ackAfter?: AckAfter;
+  /** As in the store's options. */
+  readonly commandTimeoutMs?: number;
+}
+
+/** A store on `server`. */
+export function openStore(
+  { url }: RedisServer,
+  { ackAfter = { kind: "stored" }, commandTimeoutMs = 2000 }: StoreSettings = {},
+): Promise<Store> {
+  return openRedisStore({ url, ackAfter, commandTimeoutMs, log });
+}
+
+/** Runs `body` with a store on `server`, and closes it. */
+export async function withStore(
+  server: RedisServer,
+  body: (store: Store) => Promise<void>,
+  settings?: StoreSettings,
+): Promise<void> {
+  const store = await openStore(server, settings);
+  try {
+    await body(store);
+  } finally {
+    await store.close();
+  }
+}
+
+/** Calls again, as the writer does, until the store takes it. */
+export async function untilStored<T>(call: () => Promise<T>): Promise<T> {
+  let result: { value: T } | undefined;
+  await until(async () => {
+    result = await call().then((value) => ({ value }), rejectedByStore);
+    return result !== undefined;
+  }, "the store takes it");
+  return result!.value;
+}
+
+function rejectedByStore(error: unknown): undefined {
+  assertInstanceOf(error, StoreError);
+}
