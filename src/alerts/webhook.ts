@@ -14,7 +14,9 @@
 import type { Logger } from "@logtape/logtape";
 
 import type { Backoff } from "../runtime/backoff.ts";
-import { type DeviceEvent, EVENTS_KEPT, type Store, StoreError } from "../store/store.ts";
+import { type DeviceEvent, EVENTS_KEPT } from "../store/events.ts";
+import type { Store } from "../store/store.ts";
+import { StoreError } from "../store/store_error.ts";
 import { eventJson } from "./offline_watch.ts";
 import { post, reasonOf, type Webhook } from "./webhook_request.ts";
 

@@ -5,7 +5,9 @@
  */
 import { Buffer, isUtf8 } from "node:buffer";
 
-import { DEVICE_CLOCK_AHEAD_MS, type PayloadPreview, type Store } from "../store/store.ts";
+import type { PayloadPreview } from "../store/devices.ts";
+import { DEVICE_CLOCK_AHEAD_MS } from "../store/packets.ts";
+import type { Store } from "../store/store.ts";
 import type { DeviceView } from "../fleet/device_index.ts";
 import type { DeviceRow, PayloadRow } from "./schemas.ts";
 

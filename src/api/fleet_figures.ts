@@ -4,13 +4,10 @@
  * @module
  */
 import type { StoreHealth } from "../store/store_clock.ts";
-import {
-  CLOCK_AHEAD_MS,
-  type FleetHistory,
-  type InstanceReport,
-  type Period,
-  type Store,
-} from "../store/store.ts";
+import { CLOCK_AHEAD_MS } from "../store/devices.ts";
+import type { FleetHistory, Period } from "../store/history.ts";
+import type { InstanceReport } from "../store/instances.ts";
+import type { Store } from "../store/store.ts";
 import type { EventLog } from "../alerts/event_log.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import type { ApiRow, FleetAnswer, InstanceRow, PeriodRow, WebhookRow } from "./schemas.ts";

@@ -7,7 +7,7 @@
 import type { StoreHealth } from "../store/store_clock.ts";
 import { RejectReason } from "../protocol/reject_reason.ts";
 import type { ProcessFigures } from "../runtime/process_figures.ts";
-import type { InstanceReport } from "../store/store.ts";
+import type { InstanceReport } from "../store/instances.ts";
 import { VERSION } from "../runtime/version.ts";
 import type { DeviceCounts } from "../fleet/device_index.ts";
 import type { OwnFigures } from "./fleet_figures.ts";

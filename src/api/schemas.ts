@@ -5,7 +5,7 @@
  */
 import { z } from "@hono/zod-openapi";
 
-import type { InstanceReport } from "../store/store.ts";
+import type { InstanceReport } from "../store/instances.ts";
 import type { WebhookFigures } from "../alerts/webhook.ts";
 
 /** One device. Times are Unix milliseconds, rates packets per second. */

@@ -9,7 +9,8 @@ import { setImmediate } from "node:timers/promises";
 import { createGzip } from "node:zlib";
 
 import type { StoreHealth } from "../store/store_clock.ts";
-import type { InstanceReport, Store } from "../store/store.ts";
+import type { InstanceReport } from "../store/instances.ts";
+import type { Store } from "../store/store.ts";
 import type { DeviceCounts } from "../fleet/device_index.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import type { OwnFigures } from "./fleet_figures.ts";
