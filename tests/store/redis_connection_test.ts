@@ -8,7 +8,8 @@ import { getLogger } from "@logtape/logtape";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
-import { openRedisStore, type RedisStoreOptions } from "../../src/store/redis/redis_store.ts";
+import type { RedisStoreOptions } from "../../src/store/redis/redis_client.ts";
+import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { InstanceReport } from "../../src/store/instances.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
