@@ -112,18 +112,6 @@ Deno.test("A file that cannot be opened or is no database is refused by name", (
     await assertRejects(() => openSqliteStore({ path: `${path}/inside.db`, ackAfter }), StoreError, path);
   }));
 
-Deno.test("A file with tables of another version is refused", () =>
-  withFile(async (path) => {
-    const db = new DatabaseSync(path);
-    db.exec("PRAGMA user_version = 4");
-    db.close();
-    await assertRejects(
-      () => openSqliteStore({ path, ackAfter: { kind: "stored" } }),
-      StoreError,
-      "it has schema version 4, this program knows 3",
-    );
-  }));
-
 Deno.test("A lock held by another process rejects writers, keeps no one waiting, and lets readers read", () =>
   withFile((path) =>
     withStore(path, async (store) => {
@@ -273,23 +261,6 @@ Deno.test("apply() notes that the file went back, also if no session of the batc
       assertEquals(await countsOf(store), { a: 3 });
     })
   ));
-
-Deno.test("A file of the version before is given what it lacks, and keeps what it has", () =>
-  withFile(async (path) => {
-    await withStore(path, (store) => store.apply(batch(1, { devices: [delta("a", 1)] })).then(() => {}));
-    const before = new DatabaseSync(path);
-    before.exec("DROP TABLE lineage; DROP TABLE set_aside; PRAGMA user_version = 2");
-    before.exec("UPDATE changes SET version = 1");
-    before.close();
-    await withStore(path, async (store) => {
-      assertEquals(await countsOf(store), { a: 1 });
-      // It is not known how old the data is: the session may have expired.
-      assertEquals((await store.claimSession("s", 5, now)).lost, 0);
-      const { version } = await store.changes();
-      assertEquals(await store.apply(batch(2, { devices: [delta("a", 1)] })), []);
-      assertEquals((await store.changes(version)).devices, new Map([["a", undefined]]));
-    });
-  }));
 
 Deno.test("A store that is closed rejects", () =>
   withFile(async (path) => {
