@@ -38,6 +38,7 @@ import { talkEveryHourThenEveryMinute } from "../contracts/store_monitor_contrac
 testStoreContract("Redis", async () => {
   const server = await startRedis();
   return {
+    location: { kind: "redis", url: server.url },
     open: () => openStore(server),
     snapshot: () => server.snapshot(),
     [Symbol.asyncDispose]: () => server.stop(),

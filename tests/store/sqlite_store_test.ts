@@ -16,25 +16,21 @@ import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
 import { talkEveryHourThenEveryMinute } from "../contracts/store_monitor_contract.ts";
+import { openStoreAt } from "../support/store_location.ts";
 import { until } from "../support/until.ts";
 
-testStoreContract("SQLite", async () => {
-  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
-  return {
-    open: () => openSqliteStore({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
-    snapshot: () => copyOf(`${dir}/data/tally.db`),
-    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
-  };
-});
-
-testStoreContract("SQLite in threads", async () => {
-  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
-  return {
-    open: () => openSqliteThreads({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
-    snapshot: () => copyOf(`${dir}/data/tally.db`),
-    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
-  };
-});
+for (const [title, kind] of [["SQLite", "sqlite"], ["SQLite in threads", "sqlite-threads"]] as const) {
+  testStoreContract(title, async () => {
+    const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
+    const location = { kind, path: `${dir}/data/tally.db` };
+    return {
+      location,
+      open: () => openStoreAt(location),
+      snapshot: () => copyOf(location.path),
+      [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
+    };
+  });
+}
 
 Deno.test("In threads, failures are the store's own, and a call after one succeeds", () =>
   withFile(async (path) => {
