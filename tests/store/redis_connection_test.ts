@@ -12,7 +12,7 @@ import { openRedisStore, type RedisStoreOptions } from "../../src/store/redis/re
 import { type InstanceReport, type Store, StoreError } from "../../src/store/store.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { Program } from "../support/program.ts";
-import { readmePermissions, RedisServer, startRedis } from "../support/redis_server.ts";
+import { documentedPermissions, RedisServer, startRedis } from "../support/redis_server.ts";
 import { untilStored } from "../support/redis_store.ts";
 import { until } from "../support/until.ts";
 
@@ -139,9 +139,9 @@ Deno.test("REDIS_TLS_CA is read by the program, which names one that it cannot u
   }
 });
 
-Deno.test("A user with the permissions of the README can run every method of the store", async () => {
+Deno.test("A user with the permissions of OPERATIONS.md can run every method of the store", async () => {
   await using server = await startRedis();
-  await server.call("ACL", "SETUSER", "tally", ...await readmePermissions(), ">secret");
+  await server.call("ACL", "SETUSER", "tally", ...await documentedPermissions(), ">secret");
   const url = `redis://tally:secret@127.0.0.1:${server.port}`;
   for (const ackAfter of [{ kind: "stored" }, { kind: "replicated", replicas: 1 }] as const) {
     await using store = await open({ url, ackAfter });
