@@ -15,7 +15,7 @@ import type { Logger } from "@logtape/logtape";
 
 import type { Backoff } from "../runtime/backoff.ts";
 import { type DeviceEvent, EVENTS_KEPT, type Store, StoreError } from "../store/store.ts";
-import { eventJson } from "./offline_watch.ts";
+import { eventJson } from "./event_json.ts";
 import { post, reasonOf, type Webhook } from "./webhook_request.ts";
 
 export type { Webhook };

@@ -17,9 +17,11 @@ import type { AllowedHosts } from "./http/hosts.ts";
 import { chooseEncoding, chooseForm, matchesEtag } from "./http/negotiate.ts";
 import { addPage } from "./routes/page.ts";
 import { NoParameters, parameterError } from "./http/parameters.ts";
-import { PROMETHEUS_CONTENT_TYPE } from "./prometheus.ts";
-import { Counts, Failure, Health } from "./schemas.ts";
-import type { Snapshot, SnapshotBody, Snapshots } from "./snapshot.ts";
+import { PROMETHEUS_CONTENT_TYPE } from "./responses/prometheus.ts";
+import { Health } from "./schemas/health.ts";
+import { Counts } from "./schemas/metrics.ts";
+import { Problem } from "./schemas/problem.ts";
+import type { Snapshot, SnapshotBody, Snapshots } from "./responses/metrics_snapshot.ts";
 
 /** What the routes need. */
 export interface AppOptions extends DeviceRoutesOptions {
@@ -39,11 +41,11 @@ export interface AppOptions extends DeviceRoutesOptions {
 
 const unavailable = {
   description: "The store is unreachable: try again",
-  content: { "application/json": { schema: Failure } },
+  content: { "application/json": { schema: Problem } },
 };
 const invalid = {
   description: "A parameter is not allowed",
-  content: { "application/json": { schema: Failure } },
+  content: { "application/json": { schema: Problem } },
 };
 const healthy = { description: "Yes", content: { "application/json": { schema: Health } } };
 
