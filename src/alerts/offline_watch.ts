@@ -7,8 +7,11 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import type { Logger } from "@logtape/logtape";
 
-import { type DeviceEvent, MAX_IDS_PER_CALL, type Store, StoreError } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
 import { eventJson } from "./event_json.ts";
+import { MAX_IDS_PER_CALL } from "../store/devices.ts";
+import type { DeviceEvent } from "../store/events.ts";
+import { StoreError } from "../store/store_error.ts";
 import type { EventLog } from "./event_log.ts";
 import { type EventStreams, formatEvent } from "../api/http/event_streams.ts";
 import type { Fleet } from "../fleet/fleet.ts";

@@ -9,7 +9,8 @@ import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Logger } from "@logtape/logtape";
 
 import { RequestError } from "../protocol/request_error.ts";
-import { type Store, StoreError } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
+import { StoreError } from "../store/store_error.ts";
 import { answerError } from "./http/answers.ts";
 import { addDeviceRoutes, type DeviceRoutesOptions } from "./routes/devices.ts";
 import { addDocs } from "./routes/docs.ts";

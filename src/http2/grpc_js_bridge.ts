@@ -18,7 +18,6 @@ import {
   CONTINUATION,
   DATA,
   END_HEADERS,
-  END_STREAM,
   frame,
   FRAME_HEADER_BYTES,
   GOAWAY,
@@ -43,6 +42,7 @@ import { HeaderDecoder } from "./hpack/decoder.ts";
 import { encodeHeaders } from "./hpack/encoder.ts";
 import type { HeaderField } from "./hpack/tables.ts";
 import type { Http2Stream } from "./stream.ts";
+import { END_STREAM } from "../../tests/http2/raw_connection.ts";
 
 /** Gives a connection in memory to grpc-js. */
 export type Inject = (socket: Duplex) => void;

@@ -10,7 +10,6 @@ import { ReceiveWindow } from "./flow_control.ts";
 import type { FrameWriter } from "./frame_writer.ts";
 import {
   END_HEADERS,
-  END_STREAM,
   FLOW_CONTROL_ERROR,
   frame,
   HEADERS,
@@ -26,6 +25,7 @@ import type { HeaderField } from "./hpack/tables.ts";
 import type { ConnectionLimits } from "./limits.ts";
 import type { PeerSettings } from "./peer_settings.ts";
 import type { Http2Stream, StreamHost } from "./stream.ts";
+import { END_STREAM } from "../../tests/http2/raw_connection.ts";
 
 /** What the streams need of their connection. */
 export interface TableHost {

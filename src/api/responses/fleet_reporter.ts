@@ -4,19 +4,16 @@
  * @module
  */
 import type { StoreHealth } from "../../store/store_clock.ts";
-import {
-  CLOCK_AHEAD_MS,
-  type FleetHistory,
-  type InstanceReport,
-  type Period,
-  type Store,
-} from "../../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import type { EventLog } from "../../alerts/event_log.ts";
 import type { Fleet } from "../../fleet/fleet.ts";
 import type { FleetReport } from "../schemas/fleet.ts";
 import { periodJson } from "../schemas/history.ts";
 import { instanceJson } from "../schemas/instance.ts";
 import type { WebhookFigures } from "../../alerts/webhook.ts";
+import { CLOCK_AHEAD_MS } from "../../store/devices.ts";
+import type { FleetHistory, Period } from "../../store/history.ts";
+import type { InstanceReport } from "../../store/instances.ts";
 
 /** History, events and ingest processes are read at most this often: they have no news in between. */
 const READ_INTERVAL_MS = 1_000;

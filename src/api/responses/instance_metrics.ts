@@ -4,7 +4,6 @@
  * @module
  */
 import { RejectReason } from "../../protocol/reject_reason.ts";
-import type { InstanceReport } from "../../store/store.ts";
 import {
   CPU_SECONDS,
   escapeLabelValue,
@@ -13,6 +12,7 @@ import {
   type MetricKind,
   type Sample,
 } from "./prometheus_text.ts";
+import type { InstanceReport } from "../../store/instances.ts";
 
 /** By instance: the part of the name behind `tally_ingest_`, what it is, and where it stands in the report. */
 const instanceFamilies:

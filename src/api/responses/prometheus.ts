@@ -6,7 +6,6 @@
  */
 import type { StoreHealth } from "../../store/store_clock.ts";
 import type { ProcessFigures } from "../../runtime/process_figures.ts";
-import type { InstanceReport } from "../../store/store.ts";
 import { VERSION } from "../../runtime/version.ts";
 import type { DeviceCounts } from "../../fleet/device_index.ts";
 import type { OwnFigures } from "./fleet_reporter.ts";
@@ -19,6 +18,7 @@ import {
   metric,
   type MetricKind,
 } from "./prometheus_text.ts";
+import type { InstanceReport } from "../../store/instances.ts";
 
 /** Media type of {@linkcode formatPrometheus}'s text; a scraper chooses its parser by it. */
 export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";

@@ -7,7 +7,8 @@ import { createRoute, type OpenAPIHono, type z } from "@hono/zod-openapi";
 import type { Context } from "@hono/hono";
 
 import { RequestError } from "../../protocol/request_error.ts";
-import type { History, Period, Store } from "../../store/store.ts";
+import type { History, Period } from "../../store/history.ts";
+import type { Store } from "../../store/store.ts";
 import { answerJson } from "../http/answers.ts";
 import { deviceRow, deviceRows } from "../responses/device_rows.ts";
 import type { EventLog } from "../../alerts/event_log.ts";

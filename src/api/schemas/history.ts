@@ -5,8 +5,8 @@
  */
 import { z } from "@hono/zod-openapi";
 
-import type { Period as StoredPeriod } from "../../store/store.ts";
 import { count, unixMs } from "./fields.ts";
+import type { Period as StoredPeriod } from "../../store/history.ts";
 
 /** Packets stored in one second, minute or hour. */
 export type Period = z.infer<typeof Period>;

@@ -5,8 +5,8 @@
  */
 import { z } from "@hono/zod-openapi";
 
-import type { InstanceReport } from "../../store/store.ts";
 import { clockAhead, count, rate, unixMs } from "./fields.ts";
+import type { InstanceReport } from "../../store/instances.ts";
 
 /** What an ingest process reports, by the names readers see. */
 export type Instance = z.infer<typeof Instance>;
