@@ -55,7 +55,6 @@ const exceptions: readonly string[] = [
   "src/client",
   "src/config.ts",
   "src/fleet",
-  "src/http2",
   "src/ingest",
   "src/main.ts",
   "src/page",
