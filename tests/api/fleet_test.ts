@@ -33,7 +33,7 @@ async function withFleet(
   }
 }
 
-Deno.test("A reader does not wait for a reading while the one before is fresh enough", async () => {
+Deno.test("Fleet.refresh() does not wait for the store while the last read is younger than maxAgeMs", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new TestClock();
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
@@ -53,7 +53,7 @@ Deno.test("A reader does not wait for a reading while the one before is fresh en
   });
 });
 
-Deno.test("After a reader the store is read again and again, until there was none for a while", async () => {
+Deno.test("Fleet.refresh({ keepWarm }) repeats reads in the background until warmForMs after the last call", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new RunningClock();
   await withFleet({ store, ...clock.options, maxAgeMs: 20 }, async (fleet) => {
@@ -67,7 +67,7 @@ Deno.test("After a reader the store is read again and again, until there was non
   });
 });
 
-Deno.test("A fleet that is closed reads no more", async () => {
+Deno.test("Fleet.close() ends the background reads", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   await withFleet({ store, ...new RunningClock().options, maxAgeMs: 20 }, (fleet) => fleet.fresh());
   const { reads } = store;
@@ -75,7 +75,7 @@ Deno.test("A fleet that is closed reads no more", async () => {
   assertEquals(store.reads, reads);
 });
 
-Deno.test("A reading for nobody is not repeated by itself", async () => {
+Deno.test("Fleet.refresh() without keepWarm is not repeated in the background", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new RunningClock();
   await withFleet({ store, ...clock.options, maxAgeMs: 20 }, async (fleet) => {
@@ -85,7 +85,7 @@ Deno.test("A reading for nobody is not repeated by itself", async () => {
   });
 });
 
-Deno.test("A reading that fails behind the readers is told to those who then have to wait", async () => {
+Deno.test("Fleet.refresh() rejects when a background read failed and the last read is too old", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new TestClock();
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
@@ -101,7 +101,7 @@ Deno.test("A reading that fails behind the readers is told to those who then hav
   });
 });
 
-Deno.test("A long reading of all devices takes in what changes meanwhile", async () => {
+Deno.test("Fleet.refresh() applies changes that were made during a long scan", async () => {
   const clock = new TestClock();
   const device = (deviceId: string, count: number): DeviceSummary => {
     return { deviceId, count, firstSeenMs: 1, lastSeenMs: 1, timestampMs: 1, online: true };
@@ -133,7 +133,7 @@ Deno.test("A long reading of all devices takes in what changes meanwhile", async
   });
 });
 
-Deno.test("A body that took long to build is used for longer, and never beyond its age", async () => {
+Deno.test("Snapshots.current() reuses a body in proportion to its build time, and never beyond MAX_AGE_MS", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new TestClock();
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {

@@ -23,7 +23,7 @@ import { startTestApi } from "../support/test_api.ts";
 import { until } from "../support/until.ts";
 import { gated } from "./gated_store.ts";
 
-Deno.test("Redis stopped under load: bounded, NOT_SERVING, and back by itself with nothing lost", async () => {
+Deno.test("Redis paused under load: the queue stays bounded, health is NOT_SERVING, and after recovery no packet is lost", async () => {
   await using redis = await startRedis();
   await using store = await openStore(redis);
   const queueMaxPackets = 1000;
@@ -81,7 +81,7 @@ Deno.test("Redis stopped under load: bounded, NOT_SERVING, and back by itself wi
   assertEquals(totals.map(({ accepted, committed }) => accepted - committed), [0, 0, 0]);
 });
 
-Deno.test("Memory stays flat while Redis is stopped and 256 MiB want in", async () => {
+Deno.test("Redis paused while devices send 256 MiB: memory of ingest stays bounded", async () => {
   await using redis = await startRedis();
   const mebibyte = 2 ** 20, queueMaxBytes = 4 * mebibyte;
   const ingest = await TallyProcess.start("ingest", {
@@ -121,7 +121,7 @@ Deno.test("Memory stays flat while Redis is stopped and 256 MiB want in", async 
   }
 });
 
-Deno.test("A device that comes while Redis is away is served when it is back", async () => {
+Deno.test("Redis paused: a device that connects meanwhile is served after recovery", async () => {
   await using redis = await startRedis();
   await using store = await openStore(redis);
   await using ingest = await startTestIngest({ store });
@@ -143,7 +143,7 @@ Deno.test("A device that comes while Redis is away is served when it is back", a
   assertEquals(await countsOf(store), { "sensor-1": 1 });
 });
 
-Deno.test("A store that answers but refuses batches is an outage too", async () => {
+Deno.test("Store that responds but refuses batches: health is NOT_SERVING", async () => {
   await using real = await temporaryStore();
   const { store, gate } = gated(real);
   // Longer than the time between two pings, which go well.

@@ -7,7 +7,7 @@ import { type Batch, PRODUCER_EXPIRY_MS, type Store } from "../../src/store/stor
 import { ingestDefaults } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
-Deno.test("Writer names the batch before, unless the store may have forgotten it by now", async () => {
+Deno.test("Writer states the previous batch, unless the store may have dropped its record", async () => {
   const queue = new PacketQueue({
     ...{ maxPackets: 100, maxBytes: 1000, maxDevices: 100, dueDevices: 100 },
     flushIntervalMs: 1,
