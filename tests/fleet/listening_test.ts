@@ -213,17 +213,22 @@ for (const [name, roles] of [["ingest", ["ingest"]], ["whole Tally", ["ingest", 
         ) => `${device_id} ${kind}`);
       await until(async () => (await offline()).includes("gone offline"), "a silent device goes offline");
       for (const role of roles) processes[role].kill("SIGSTOP");
-      await delay(6_000);
+      await delay(6_000); // The pause itself.
       if (roles.length === 1) assertEquals((await get("/fleet")).online, 30);
       for (const role of roles) processes[role].kill("SIGCONT");
-      await delay(4_000);
-      assertEquals(await offline(), ["gone offline"]);
+      // This device goes offline after all that would because of the pause.
+      await client.send({ device_id: "later", timestamp: Date.now(), payload: new Uint8Array(1) });
+      await until(
+        async () => (await offline()).includes("later offline"),
+        "a device silent since then is offline",
+      );
+      assertEquals(await offline(), ["gone offline", "later offline"]);
       assertEquals((await get("/fleet")).online, 30);
       // And those that are silent then are found.
       sending = false;
       await send;
       await until(async () => (await get("/fleet")).online === 0, "all are offline");
-      await until(async () => (await offline()).length === 31, "all have their event");
+      await until(async () => (await offline()).length === 32, "all have their event");
     } finally {
       for (const process of Object.values(processes)) process.kill("SIGCONT");
       sending = false;

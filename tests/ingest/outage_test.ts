@@ -100,11 +100,13 @@ Deno.test("Redis paused while devices send 256 MiB: memory of ingest stays bound
     redis.pause();
     const calls = Array.from({ length: streams }, () => new RawCall(ingest.port));
     const ends = calls.map((call) => call.finish(...Array.from({ length: chunksPerStream }, () => chunk)));
-    // Nothing says that a device is held up: it is when no stream has been read for a while.
-    for (let last = -1, now = 0; now !== last;) {
-      last = now;
-      await new Promise((resolve) => setTimeout(resolve, 500));
-      now = calls.reduce((sum, { stream }) => sum + stream.writableLength, 0);
+    // All devices are held up when ingest responds to many health checks in a row and reads none of their bytes meanwhile.
+    using health = new HealthClient(ingest.port);
+    for (let last = -1, unchanged = 0; unchanged < 200; unchanged++) {
+      await health.check();
+      const unsent = calls.reduce((sum, { stream }) => sum + stream.writableLength, 0);
+      if (unsent !== last) unchanged = 0;
+      last = unsent;
     }
     const held = await residentBytes(ingest.pid);
     // The queue and the batch on its way, a window per stream; and what V8 has not collected yet.

@@ -68,7 +68,6 @@ Deno.test("DeviceStream whose store was restored from a backup: no further Ack, 
   const answer = async () => {
     await until(() => store.calls.length > 0, "the store is called");
     for (const { run, resolve } of store.calls.splice(0)) resolve(run());
-    await delay(5);
   };
   const claimed = stream.claimSession("s1");
   await answer();
@@ -79,7 +78,10 @@ Deno.test("DeviceStream whose store was restored from a backup: no further Ack, 
     const message = Buffer.from(streamBatches.requestSerialize({ packets }));
     stream.message(message, 0, message.length);
     await answer();
+    const { counters } = where.ingest;
+    await until(() => counters.stored + counters.fenced === index + 1, "the batch is settled");
   }
+  await until(() => ended !== undefined, "the stream has ended");
   assertEquals(acks.map(({ committed }) => committed), [1]);
   assertEquals([grpcStatus(ended?.error).code, ended?.committed], [status.UNAVAILABLE, 0]);
   assertEquals([where.ingest.counters.stored, where.ingest.counters.fenced], [2, 1]);
