@@ -12,7 +12,7 @@ function problems(args: readonly string[] = [], env: Record<string, string> = {}
   return assertThrows(() => parse(args, env), ConfigError).problems;
 }
 
-Deno.test("Nothing set means the documented defaults", () => {
+Deno.test("parseConfig() without settings returns the documented defaults", () => {
   assertEquals(parse(), {
     role: "all",
     grpcHost: "127.0.0.1",
@@ -52,21 +52,21 @@ Deno.test("Nothing set means the documented defaults", () => {
   });
 });
 
-Deno.test("A flag is written --flag value or --flag=value", () => {
+Deno.test("parseConfig() reads --flag value and --flag=value", () => {
   assertEquals(parse(["--grpc-port", "0", "--http-port=81"]).grpcPort, 0);
   assertEquals(parse(["--grpc-port", "0", "--http-port=81"]).httpPort, 81);
 });
 
-Deno.test("A flag wins over the environment, and the environment over the default", () => {
+Deno.test("parseConfig(): a flag overrides the environment, which overrides the default", () => {
   assertEquals(parse([], { GRPC_PORT: "1" }).grpcPort, 1);
   assertEquals(parse(["--grpc-port=2"], { GRPC_PORT: "1" }).grpcPort, 2);
 });
 
-Deno.test("An empty variable counts as not set", () => {
+Deno.test("parseConfig(): an empty variable counts as not set", () => {
   assertEquals(parse([], { GRPC_PORT: "", REDIS_URL: "" }), parse());
 });
 
-Deno.test("The role has a flag only", () => {
+Deno.test("parseConfig() reads the role from its flag only", () => {
   assertEquals(parse(["--role", "api"], { ROLE: "ingest" }).role, "api");
   assertEquals(parse([], { ROLE: "ingest" }).role, "all");
 });
@@ -74,13 +74,13 @@ Deno.test("The role has a flag only", () => {
 for (
   const [text, milliseconds] of [["500ms", 500], ["60s", 60_000], ["5m", 300_000], ["1h", 3_600_000]] as const
 ) {
-  Deno.test(`The duration ${text} is ${milliseconds} milliseconds`, () => {
+  Deno.test(`parseConfig(): the duration ${text} is ${milliseconds} ms`, () => {
     assertEquals(parse([], { DRAIN_TIMEOUT: text }).drainTimeoutMs, milliseconds);
   });
 }
 
 for (const text of ["50", "0ms", "-1s", "1.5s", "1 s", "1S", "1d", "ms", "2m", "1e3ms", "Infinityms"]) {
-  Deno.test(`The flush interval ${JSON.stringify(text)} is refused`, () => {
+  Deno.test(`parseConfig() refuses the flush interval ${JSON.stringify(text)}`, () => {
     assertEquals(problems([], { FLUSH_INTERVAL: text }), [
       `FLUSH_INTERVAL: found ${JSON.stringify(text)}; ` +
       "allowed: a duration from 1ms to 1m, as in 500ms, 60s, 5m, 24h",
@@ -94,13 +94,13 @@ for (
     268_435_456,
   ]] as const
 ) {
-  Deno.test(`The size ${text} is ${bytes} bytes`, () => {
+  Deno.test(`parseConfig(): the size ${text} is ${bytes} bytes`, () => {
     assertEquals(parse([], { QUEUE_MAX_BYTES: text, MAX_PAYLOAD: "1B" }).queueMaxBytes, bytes);
   });
 }
 
 for (const text of ["64", "64KB", "64kib", "1.5MiB", "5GiB", "0B", "constructor"]) {
-  Deno.test(`The queue size ${JSON.stringify(text)} is refused`, () => {
+  Deno.test(`parseConfig() refuses the queue size ${JSON.stringify(text)}`, () => {
     assertEquals(problems([], { QUEUE_MAX_BYTES: text }), [
       `QUEUE_MAX_BYTES: found ${JSON.stringify(text)}; ` +
       "allowed: a size from 1KiB to 256MiB, as in 512B, 64KiB, 16MiB, 1GiB",
@@ -109,7 +109,7 @@ for (const text of ["64", "64KB", "64kib", "1.5MiB", "5GiB", "0B", "constructor"
 }
 
 for (const text of ["-1", "65536", "http", "80.5", "0x50", "8 0", "１"]) {
-  Deno.test(`The port ${JSON.stringify(text)} is refused`, () => {
+  Deno.test(`parseConfig() refuses the port ${JSON.stringify(text)}`, () => {
     assertEquals(problems([], { HTTP_PORT: text }), [
       `HTTP_PORT: found ${JSON.stringify(text)}; allowed: a port from 0 to 65535, where 0 takes a free one`,
     ]);
@@ -117,18 +117,18 @@ for (const text of ["-1", "65536", "http", "80.5", "0x50", "8 0", "１"]) {
 }
 
 for (const text of ["localhost", "127.0.0.1", "::1", "0.0.0.0", "tally-api.internal"]) {
-  Deno.test(`The host ${text} is allowed`, () => {
+  Deno.test(`parseConfig() accepts the host ${text}`, () => {
     assertEquals(parse([], { HTTP_HOST: text }).httpHost, text);
   });
 }
 
 for (const text of ["localhost:80", "http://localhost", "a b", "a/b", "[::1]", "999.1.1.1"]) {
-  Deno.test(`The host ${JSON.stringify(text)} is refused`, () => {
+  Deno.test(`parseConfig() refuses the host ${JSON.stringify(text)}`, () => {
     assertEquals(problems([], { HTTP_HOST: text }).length, 1);
   });
 }
 
-Deno.test("HTTP_ALLOWED_HOSTS is a list of names", () => {
+Deno.test("parseConfig() reads HTTP_ALLOWED_HOSTS as a list of names", () => {
   const allowed = (text: string) => parse([], { HTTP_ALLOWED_HOSTS: text }).allowedHosts;
   assertEquals(allowed(""), undefined);
   assertEquals(allowed("api"), ["api"]);
@@ -142,7 +142,7 @@ Deno.test("HTTP_ALLOWED_HOSTS is a list of names", () => {
   }
 });
 
-Deno.test("FAST_PATH is on or off", () => {
+Deno.test("parseConfig() reads FAST_PATH as on or off", () => {
   assertEquals([parse([], { FAST_PATH: "on" }).fastPath, parse([], { FAST_PATH: "off" }).fastPath], [
     true,
     false,
@@ -150,7 +150,7 @@ Deno.test("FAST_PATH is on or off", () => {
   assertEquals(problems([], { FAST_PATH: "no" }), ['FAST_PATH: found "no"; allowed: on, off']);
 });
 
-Deno.test("ACK_AFTER says how many replicas", () => {
+Deno.test("parseConfig() reads ACK_AFTER with its number of replicas", () => {
   assertEquals(parse([], { ACK_AFTER: "synced" }).ackAfter, { kind: "synced" });
   assertEquals(parse([], { ACK_AFTER: "replicated:2", REDIS_HOST: "redis" }).ackAfter, {
     kind: "replicated",
@@ -159,20 +159,20 @@ Deno.test("ACK_AFTER says how many replicas", () => {
 });
 
 for (const text of ["replicated", "replicated:0", "replicated:101", "replicated:x", "Stored", "stored:1"]) {
-  Deno.test(`ACK_AFTER=${text} is refused`, () => {
+  Deno.test(`parseConfig() refuses ACK_AFTER=${text}`, () => {
     assertEquals(problems([], { ACK_AFTER: text, REDIS_HOST: "redis" }), [
       `ACK_AFTER: found ${JSON.stringify(text)}; allowed: stored, replicated:N with N from 1 to 100, synced`,
     ]);
   });
 }
 
-Deno.test("Redis is a URL or an address; without either a SQLite file serves", () => {
+Deno.test("parseConfig(): Redis by URL or by host and port; SQLite without either", () => {
   assertEquals(configuredRedis(parse([], { REDIS_URL: "rediss://u:p@h:1/2" })), "rediss://u:p@h:1/2");
   assertEquals(configuredRedis(parse([], { REDIS_HOST: "redis" })), { host: "redis", port: 6379 });
   assertEquals(configuredRedis(parse()), undefined);
 });
 
-Deno.test("All that is wrong is reported at once", () => {
+Deno.test("parseConfig() reports all problems at once", () => {
   assertEquals(
     problems(["--role", "both", "--grpc-port=x", "--http-prt", "80", "extra", "--log-level"], {
       MAX_STREAMS: "many",
@@ -190,15 +190,15 @@ Deno.test("All that is wrong is reported at once", () => {
   );
 });
 
-Deno.test("A flag like no other gets no suggestion", () => {
+Deno.test("parseConfig() suggests nothing for a flag that resembles none", () => {
   assertEquals(problems(["--frobnicate"]), ["--frobnicate: no such flag; see --help"]);
 });
 
-Deno.test("A name every object has is no flag", () => {
+Deno.test("parseConfig() refuses names of Object.prototype as flags", () => {
   assertEquals(problems(["--constructor=1"]), ["--constructor: no such flag; see --help"]);
 });
 
-Deno.test("The webhook has a URL and a key", () => {
+Deno.test("parseConfig() requires a URL and a key for the webhook", () => {
   const key = `whsec_${"QUJD".repeat(8)}`;
   const config = parse([], { ALERT_WEBHOOK_URL: "https://user:hunter2@host/x", ALERT_WEBHOOK_SECRET: key });
   assertEquals(configuredWebhook(config), {
@@ -240,7 +240,7 @@ const contradictions: [Record<string, string>, string][] = [
   ],
 ];
 for (const [env, problem] of contradictions) {
-  Deno.test(`Together these are refused: ${JSON.stringify(env)}`, () =>
+  Deno.test(`parseConfig() refuses the combination ${JSON.stringify(env)}`, () =>
     assertEquals(problems([], env), [problem]));
 }
 
@@ -252,7 +252,7 @@ for (
     { REDIS_URL: "redis://user:hunter2@host", REDIS_HOST: "host" },
   ]
 ) {
-  Deno.test(`The password is not shown when ${JSON.stringify(env)} is refused`, () => {
+  Deno.test(`parseConfig() shows no password when it refuses ${JSON.stringify(env)}`, () => {
     const [problem, ...rest] = problems([], env);
     assertEquals(rest, []);
     assert(!problem!.includes("hunter2"), problem);
@@ -279,7 +279,7 @@ for (
     ["", true],
   ] as const
 ) {
-  Deno.test(`REDIS_URL with ${JSON.stringify(user)} before the host is ${isAllowed ? "allowed" : "refused"}`, () => {
+  Deno.test(`parseConfig(): REDIS_URL with ${JSON.stringify(user)} before the host is ${isAllowed ? "accepted" : "refused"}`, () => {
     for (const scheme of ["redis", "rediss"]) {
       for (const end of ["", ":6379", ":6379/", "/3"]) {
         const text = `${scheme}://${user}redis.internal${end}`;
@@ -297,7 +297,7 @@ for (
 }
 
 for (const url of ["redis://[::1]:6379/1", "REDIS://h", "redis://h/15"]) {
-  Deno.test(`REDIS_URL ${url} is allowed`, () => {
+  Deno.test(`parseConfig() accepts REDIS_URL=${url}`, () => {
     assertEquals(configuredRedis(parse([], { REDIS_URL: url })), url);
   });
 }
@@ -312,13 +312,13 @@ for (
     "redis://h:1:2",
   ]
 ) {
-  Deno.test(`REDIS_URL ${url} is refused`, () => {
+  Deno.test(`parseConfig() refuses REDIS_URL=${url}`, () => {
     assertEquals(problems([], { REDIS_URL: url }).length, 1);
   });
 }
 
 for (const name of ["REDIS_PORT", "GRPC_PORT", "HTTP_PORT"]) {
-  Deno.test(`${name} as Kubernetes sets it is refused with its cause`, () => {
+  Deno.test(`parseConfig() refuses ${name} as Kubernetes sets it, and names the cause`, () => {
     const [problem, ...rest] = problems([], { [name]: "tcp://10.43.0.7:6379", REDIS_HOST: "h" });
     assertEquals(rest, []);
     const service = name.slice(0, -5).toLowerCase();
@@ -327,7 +327,7 @@ for (const name of ["REDIS_PORT", "GRPC_PORT", "HTTP_PORT"]) {
   });
 }
 
-Deno.test("REDIS_TLS_CA goes with a rediss:// URL only", () => {
+Deno.test("parseConfig() accepts REDIS_TLS_CA with a rediss:// URL only", () => {
   const env = { REDIS_TLS_CA: "ca.crt" };
   assertEquals(parse([], { ...env, REDIS_URL: "rediss://h" }).redisTlsCa, "ca.crt");
   for (const other of [{}, { REDIS_URL: "redis://h" }, { REDIS_HOST: "h" }]) {
@@ -337,7 +337,7 @@ Deno.test("REDIS_TLS_CA goes with a rediss:// URL only", () => {
   }
 });
 
-Deno.test("The password is not shown when the flag before it is mistyped", () => {
+Deno.test("parseConfig() shows no password after a mistyped flag", () => {
   for (
     const args of [["--redis-ulr", "redis://:hunter2@h"], ["redis://:hunter2@h"], [
       "--redis-ulr=redis://:hunter2@h",
@@ -347,7 +347,7 @@ Deno.test("The password is not shown when the flag before it is mistyped", () =>
   }
 });
 
-Deno.test("parseConfig() leaves room in a message for all that a packet has besides its payload", () => {
+Deno.test("parseConfig() leaves room in a message for a packet's fields beside its payload", () => {
   for (const text of ["64KiB", "16MiB"]) {
     const { maxPayloadBytes } = parse([], {
       MAX_PAYLOAD: text,
@@ -371,7 +371,7 @@ Deno.test("parseConfig() leaves room in a message for all that a packet has besi
   }
 });
 
-Deno.test("The help has every setting with its flag, variable, default and what is allowed", () => {
+Deno.test("helpText() has every setting with its flag, variable, default and allowed values", () => {
   const help = helpText();
   for (const setting of Object.values(settings)) {
     for (
@@ -382,7 +382,7 @@ Deno.test("The help has every setting with its flag, variable, default and what 
   }
 });
 
-Deno.test("The permission sets of the roles name the variables of the settings, and no other", async () => {
+Deno.test("deno.json: the permission sets of the roles name exactly the variables of the settings", async () => {
   const { permissions } = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
   const names = Object.values(settings).flatMap(({ env }) => env ?? []).sort();
   for (const role of ["ingest", "api"]) assertEquals(permissions[role].env.allow.toSorted(), names, role);

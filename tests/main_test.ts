@@ -21,13 +21,13 @@ async function run(args: readonly string[], env: Record<string, string> = {}) {
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
-Deno.test("--help prints every setting", async () => {
+Deno.test("main --help prints every setting", async () => {
   const { code, stdout, stderr } = await run(["--help"], { GRPC_PORT: "wrong" });
   assertEquals({ code, stderr }, { code: 0, stderr: "" });
   for (const { flag } of Object.values(settings)) assertStringIncludes(stdout, `--${flag}`);
 });
 
-Deno.test("Wrong settings end it with code 2 and all problems, without a stack", async () => {
+Deno.test("main exits with 2 for wrong settings, and prints all problems without a stack", async () => {
   assertEquals(await run(["--grpc-prot", "1"], { FLUSH_INTERVAL: "50", LOG_LEVEL: "loud" }), {
     code: 2,
     stdout: "",
@@ -38,7 +38,7 @@ Deno.test("Wrong settings end it with code 2 and all problems, without a stack",
   });
 });
 
-Deno.test("It says which store serves and where it listens, and stops on SIGTERM", async () => {
+Deno.test("main logs its store and addresses, and stops on SIGTERM", async () => {
   await using program = await Program.start();
   const store = await program.line("store open");
   assertMatch(String(store["store"]), /^SQLite file .*tally\.db$/);
@@ -55,7 +55,7 @@ Deno.test("It says which store serves and where it listens, and stops on SIGTERM
   assertEquals(code, 0);
 });
 
-Deno.test("SIGHUP stops it as SIGTERM does: it drains, and exits with 0", async () => {
+Deno.test("main drains on SIGHUP as on SIGTERM, and exits with 0", async () => {
   await using program = await Program.start();
   const { port } = await program.line("ingest listening");
   await using call = new RawCall(Number(port), "StreamBatches");
@@ -70,7 +70,7 @@ Deno.test("SIGHUP stops it as SIGTERM does: it drains, and exits with 0", async 
   assertEquals([code, lines[0]!["reason"]], [0, "SIGHUP"]);
 });
 
-Deno.test("INGEST_WORKERS in a task that may not start processes ends with what to do, without a stack", async () => {
+Deno.test("main: INGEST_WORKERS without permission to start processes exits with instructions, without a stack", async () => {
   for (const role of ["ingest", "all"]) {
     await using program = await Program.start(["--role", role], { INGEST_WORKERS: "2" });
     const { code, lines, stderr } = await program.end();
@@ -83,7 +83,7 @@ Deno.test("INGEST_WORKERS in a task that may not start processes ends with what 
 });
 
 for (const [role, listening] of [["ingest", "ingest listening"], ["api", "api listening"]] as const) {
-  Deno.test(`The role ${role} listens alone`, async () => {
+  Deno.test(`main --role ${role} listens on the ports of this role only`, async () => {
     await using program = await Program.start(["--role", role]);
     await program.line(listening);
     program.signal("SIGTERM");
@@ -93,7 +93,7 @@ for (const [role, listening] of [["ingest", "ingest listening"], ["api", "api li
   });
 }
 
-Deno.test("A Ctrl-C that arrives twice is one", async () => {
+Deno.test("main takes SIGINT received twice at once as one", async () => {
   await using program = await Program.start();
   await program.line("ingest listening");
   program.signal("SIGINT");
@@ -102,7 +102,7 @@ Deno.test("A Ctrl-C that arrives twice is one", async () => {
 });
 
 for (const [role, setting] of [["ingest", "GRPC_PORT"], ["api", "HTTP_PORT"]] as const) {
-  Deno.test(`The role ${role} says which port is taken, and ends with code 1`, async () => {
+  Deno.test(`main --role ${role} names the port that is in use, and exits with 1`, async () => {
     using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = taken.addr;
     await using program = await Program.start(["--role", role], { [setting]: String(port) });
@@ -114,7 +114,7 @@ for (const [role, setting] of [["ingest", "GRPC_PORT"], ["api", "HTTP_PORT"]] as
   });
 }
 
-Deno.test("TALLY_DB outside of data ends it with code 1 and the command that allows its folder", async () => {
+Deno.test("main: TALLY_DB outside of ./data exits with 1 and the command that allows its folder", async () => {
   const folder = await Deno.makeTempDir({ prefix: "tally-outside-" });
   try {
     for (const workers of ["1", "2"]) {
@@ -164,7 +164,7 @@ Deno.test("TALLY_DB outside of data ends it with code 1 and the command that all
   }
 });
 
-Deno.test("The command that allows a file shows no password", async () => {
+Deno.test("main: the suggested command with permission for a file shows no password", async () => {
   for (const args of [["--redis-url", "rediss://u:hunter2@h"], ["--redis-url=rediss://u:hunter2@h"]]) {
     await using program = await Program.start([...args, "--log-level", "info"], {
       REDIS_TLS_CA: "/etc/hostname",
@@ -176,7 +176,7 @@ Deno.test("The command that allows a file shows no password", async () => {
   }
 });
 
-Deno.test("A file that is locked at the start is waited for", async () => {
+Deno.test("main waits for a database file that is locked at the start", async () => {
   await using folder = await dataFolder();
   const other = new DatabaseSync(`${folder.path}/tally.db`);
   other.exec("BEGIN EXCLUSIVE");
@@ -208,7 +208,7 @@ async function dataFolder(): Promise<AsyncDisposable & { path: string }> {
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
-Deno.test("The password of Redis is in no line", async () => {
+Deno.test("main logs no line with the password of Redis", async () => {
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await using program = await Program.start([], {
     REDIS_URL: `redis://user:hunter2@127.0.0.1:${silent.addr.port}`,
@@ -256,7 +256,7 @@ async function withStuckPacket(
   }
 }
 
-Deno.test("What cannot be stored in time ends it with code 1, and says what becomes of it", () =>
+Deno.test("main: packets that cannot be stored before DRAIN_TIMEOUT are reported, and exit with 1", () =>
   withStuckPacket({ DRAIN_TIMEOUT: "500ms" }, async (program) => {
     program.signal("SIGTERM");
     assertMatch(
@@ -266,7 +266,7 @@ Deno.test("What cannot be stored in time ends it with code 1, and says what beco
     assertEquals((await program.end()).code, 1);
   }));
 
-Deno.test("A second signal ends it at once", () =>
+Deno.test("main exits at once on a second signal", () =>
   withStuckPacket({ DRAIN_TIMEOUT: "1h" }, async (program) => {
     program.signal("SIGTERM");
     await program.line("stopping");

@@ -9,7 +9,7 @@ import { configTable } from "../src/config.ts";
 const file = new URL("../README.md", import.meta.url);
 const settingsSection = /(<!-- settings:.*-->\n)([^]*?)(<!-- \/settings -->)/;
 
-Deno.test("The README's configuration table is that of the settings", async () => {
+Deno.test("settingsMarkdown(): the README's configuration table is up to date", async () => {
   const readme = await Deno.readTextFile(file);
   const section = settingsSection.exec(readme);
   assert(section !== null, "README.md has no <!-- settings: … --> <!-- /settings -->");

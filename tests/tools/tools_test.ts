@@ -80,7 +80,7 @@ Deno.test("send sends ten packets of sensor-1 and prints the Ack", async () => {
   assert(device!.timestampMs >= startedAt && device!.timestampMs % 1000 === 0, "whole seconds");
 });
 
-Deno.test("send takes a device, a count, a rate, a payload and a session", async () => {
+Deno.test("send has flags for device, count, rate, payload and session", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const args = ["--target", `127.0.0.1:${ingest.port}`, "--device", "d", "--count", "3", "--session", "s"];
@@ -93,7 +93,7 @@ Deno.test("send takes a device, a count, a rate, a payload and a session", async
   assertEquals([device?.count, new TextDecoder().decode(device?.payload)], [6, "hello"]);
 });
 
-Deno.test("send says which packets were rejected and why, and ends with code 1", async () => {
+Deno.test("send prints which packets were rejected and why, and exits with 1", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using tool = new Tool("send", ["--target", `127.0.0.1:${ingest.port}`, "--device", "a\tb"]);
@@ -102,7 +102,7 @@ Deno.test("send says which packets were rejected and why, and ends with code 1",
   assertEquals(tool.stderr, "10 packets rejected: DEVICE_ID_CONTROL_CHARACTER\n");
 });
 
-Deno.test("send without a server says what was tried and what to do, and keeps packets in a file", async () => {
+Deno.test("send without a server prints what was attempted and what to do, and keeps packets in a file", async () => {
   await using folder = await dataFolder();
   await using store = await temporaryStore();
   const gone = await startTestIngest({ store });
@@ -122,7 +122,7 @@ Deno.test("send without a server says what was tried and what to do, and keeps p
   assertEquals(await countsOf(store), { "sensor-1": 11 });
 });
 
-Deno.test("send gets 100,000 packets through a server with MAX_MESSAGE=32KiB, and settles what does not fit", async () => {
+Deno.test("send stores 100,000 packets with MAX_MESSAGE=32KiB, and reports packets that do not fit", async () => {
   await using store = await temporaryStore();
   const options = { maxMessageBytes: 32 * 1024, maxPayloadBytes: 16 * 1024 };
   await using ingest = await startTestIngest({ store, ...options });
@@ -134,7 +134,7 @@ Deno.test("send gets 100,000 packets through a server with MAX_MESSAGE=32KiB, an
   assertEquals(large.stderr, "2 packets rejected: MESSAGE_TOO_LARGE\n");
 });
 
-Deno.test("send goes on with a damaged file, and its exit code says that packets were lost", async () => {
+Deno.test("send continues with a damaged file, and its exit code reports that packets were lost", async () => {
   await using folder = await dataFolder();
   await using store = await temporaryStore();
   const gone = await startTestIngest({ store });
@@ -171,7 +171,7 @@ Deno.test("send goes on with a damaged file, and its exit code says that packets
   assertEquals([await well.end(), well.stderr], [0, ""]);
 });
 
-Deno.test("The tools name all wrong flags and end with code 2", async () => {
+Deno.test("send, simulate and health name all wrong flags, and exit with 2", async () => {
   for (const name of ["send", "simulate"]) {
     await using tool = new Tool(name, ["--target", "nowhere", "--rate", "-1", "--colour", "red"]);
     assertEquals([await tool.end(), tool.stdout], [2, ""]);
@@ -184,7 +184,7 @@ Deno.test("The tools name all wrong flags and end with code 2", async () => {
   assertStringIncludes(both.stderr, "--session and --file");
 });
 
-Deno.test("The tools print their flags", async () => {
+Deno.test("send, simulate and health --help print their flags", async () => {
   for (const name of ["send", "simulate"]) {
     await using tool = new Tool(name, ["--help"]);
     assertEquals([await tool.end(), tool.stderr], [0, ""]);
@@ -192,7 +192,7 @@ Deno.test("The tools print their flags", async () => {
   }
 });
 
-Deno.test("simulate sends from its devices until Ctrl-C, and sums up", async () => {
+Deno.test("simulate sends from its devices until Ctrl-C, and prints a summary", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const args = ["--target", `127.0.0.1:${ingest.port}`, "--devices", "20", "--rate", "20"];
@@ -211,7 +211,7 @@ Deno.test("simulate sends from its devices until Ctrl-C, and sums up", async () 
   assertEquals(Object.keys(reading), ["temperature", "humidity"]);
 });
 
-Deno.test("simulate without a server says so, and ends with code 1", async () => {
+Deno.test("simulate without a server reports it, and exits with 1", async () => {
   const args = ["--target", "127.0.0.1:1", "--devices", "2", "--rate", "100", "--duration", "1s"];
   await using tool = new Tool("simulate", args);
   assertEquals(await tool.end(), 1);
@@ -219,7 +219,7 @@ Deno.test("simulate without a server says so, and ends with code 1", async () =>
   assertMatch(tool.stdout, /^2 devices: \d+ packets sent, 0 stored, 0 rejected, \d+ not acknowledged/);
 });
 
-Deno.test("demo shows counts moving, says where, and stops on Ctrl-C", async () => {
+Deno.test("demo prints changing counts and the page's address, and stops on Ctrl-C", async () => {
   await using folder = await dataFolder();
   const env = { TALLY_DB: `${folder.path}/tally.db`, GRPC_PORT: "0", HTTP_PORT: "0" };
   await using tool = new Tool("demo", [], "ingest", env);
@@ -251,7 +251,7 @@ function totalsOf(line: string): { sent: number; sum: number; text: string } {
   return { sent: number(sent), sum: rest.reduce((sum, digits) => sum + number(digits), 0), text };
 }
 
-Deno.test("totalsText() accounts for every packet that was sent", () => {
+Deno.test("totalsText() accounts for every packet sent", () => {
   const totals = { sent: 1_234, stored: 1_000, rejected: 4, unreported: 200, pending: 30, silent: 5 };
   assertEquals(
     totalsText(totals),
@@ -260,7 +260,7 @@ Deno.test("totalsText() accounts for every packet that was sent", () => {
   assertEquals(totalsOf(totalsText({ ...totals, stored: 1_200, unreported: 0 })).sum, 1_234);
 });
 
-Deno.test("demo's last line accounts for every packet after an outage of the store", async () => {
+Deno.test("demo's last line accounts for every packet after a store outage", async () => {
   await using redis = await startRedis({ appendonly: "yes", appendfsync: "always" });
   const env = { REDIS_URL: redis.url, GRPC_PORT: "0", HTTP_PORT: "0", STORE_TIMEOUT: "200ms" };
   await using tool = new Tool("demo", [], "ingest", env);
