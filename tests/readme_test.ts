@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 
 import { configTable } from "../src/config.ts";
 
-const file = new URL("../README.md", import.meta.url);
+const file = new URL("../.github/CONFIGURATION.md", import.meta.url);
 const settingsSection = /(<!-- settings:.*-->\n)([^]*?)(<!-- \/settings -->)/;
 
 Deno.test("settingsMarkdown(): the README's configuration table is up to date", async () => {

@@ -14,7 +14,7 @@ import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { Program } from "../support/program.ts";
-import { readmePermissions, RedisServer, startRedis } from "../support/redis_server.ts";
+import { documentedPermissions, RedisServer, startRedis } from "../support/redis_server.ts";
 import { untilStored } from "../support/redis_store.ts";
 import { until } from "../support/until.ts";
 
@@ -141,9 +141,9 @@ Deno.test("main reads REDIS_TLS_CA, and names a file that it cannot use", async 
   }
 });
 
-Deno.test("RedisStore: a user with the README's permissions can call every method", async () => {
+Deno.test("RedisStore: a user with the permissions of OPERATIONS.md can call every method", async () => {
   await using server = await startRedis();
-  await server.call("ACL", "SETUSER", "tally", ...await readmePermissions(), ">secret");
+  await server.call("ACL", "SETUSER", "tally", ...await documentedPermissions(), ">secret");
   const url = `redis://tally:secret@127.0.0.1:${server.port}`;
   for (const ackAfter of [{ kind: "stored" }, { kind: "replicated", replicas: 1 }] as const) {
     await using store = await open({ url, ackAfter });
