@@ -180,9 +180,9 @@ Deno.test("/devices shows how far a device's clock is ahead, and the newest arri
 });
 
 for (const [name, roles] of [["ingest", ["ingest"]], ["whole Tally", ["ingest", "api"]]] as const) {
-  Deno.test(`Nobody goes offline while the ${name} is paused for longer than OFFLINE_AFTER`, async () => {
+  Deno.test(`Nobody goes offline while the ${name} is paused for longer than TALLY_OFFLINE_AFTER`, async () => {
     await using server = await startRedis();
-    const settings = { REDIS_URL: server.url, OFFLINE_AFTER: "3s" };
+    const settings = { REDIS_URL: server.url, TALLY_OFFLINE_AFTER: "3s" };
     const processes = {
       ingest: await TallyProcess.start("ingest", settings),
       api: await TallyProcess.start("api", settings),

@@ -78,7 +78,7 @@ Deno.test("Devices beyond the file limit are refused; readers are served, and to
   assertLess(lines.length, 5);
 });
 
-Deno.test("Connections above MAX_CONNECTIONS are closed at once and counted, until others end", async () => {
+Deno.test("Connections above TALLY_MAX_CONNECTIONS are closed at once and counted, until others end", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store, maxConnections: 20 });
   await using early = new RawCall(ingest.port);
@@ -95,7 +95,7 @@ Deno.test("Connections above MAX_CONNECTIONS are closed at once and counted, unt
 });
 
 Deno.test("Readers beyond the file limit: the api accepts again, and does not end", async () => {
-  await using program = await Program.start(["--role", "api"], { LIVE_MAX_CLIENTS: "5000" }, { shell });
+  await using program = await Program.start(["--role", "api"], { TALLY_LIVE_MAX_CLIENTS: "5000" }, { shell });
   const port = Number((await program.line("api listening"))["port"]);
   {
     using connections = new Connections();

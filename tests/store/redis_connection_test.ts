@@ -97,7 +97,7 @@ Deno.test("rediss:// with tlsCa trusts a certificate of that authority, and no o
   }
 });
 
-Deno.test("REDIS_TLS_CA is read by the program, which names one that it cannot use", async () => {
+Deno.test("TALLY_REDIS_TLS_CA is read by the program, which names one that it cannot use", async () => {
   const data = new URL("../../data", import.meta.url).pathname;
   await Deno.mkdir(data, { recursive: true });
   const dir = await Deno.makeTempDir({ dir: data, prefix: "test-tls-" });
@@ -113,7 +113,7 @@ Deno.test("REDIS_TLS_CA is read by the program, which names one that it cannot u
     });
     const env = { REDIS_URL: `rediss://localhost:${tlsPort}` };
     {
-      await using program = await Program.start([], { ...env, REDIS_TLS_CA: `${dir}/ca.crt` });
+      await using program = await Program.start([], { ...env, TALLY_REDIS_TLS_CA: `${dir}/ca.crt` });
       const { port } = await program.line("api listening");
       await until(async () => {
         const { status, body } = await fetch(`http://127.0.0.1:${port}/readyz`);
@@ -125,12 +125,12 @@ Deno.test("REDIS_TLS_CA is read by the program, which names one that it cannot u
     }
     for (
       const [file, reason] of [
-        [`${dir}/none.crt`, "Cannot read REDIS_TLS_CA"],
+        [`${dir}/none.crt`, "Cannot read TALLY_REDIS_TLS_CA"],
         [`${dir}/redis.key`, "found no certificate in"],
         ["/etc/hostname", "--allow-read=data,proto,src/store,/etc/hostname"],
       ] as const
     ) {
-      await using program = await Program.start([], { ...env, REDIS_TLS_CA: file });
+      await using program = await Program.start([], { ...env, TALLY_REDIS_TLS_CA: file });
       assertStringIncludes(String((await program.line("failed"))["reason"]), reason);
       assertEquals((await program.end()).code, 1);
     }
