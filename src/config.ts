@@ -16,7 +16,6 @@ import {
   choice,
   custom,
   duration,
-  group,
   host,
   integer,
   integerOrAuto,
@@ -27,199 +26,205 @@ import {
   type Values,
 } from "./runtime/settings.ts";
 
-const processSettings = group("Process", {
+/** The groups of the help, each with the role that reads most of its settings. */
+const process = { group: "Process", role: "both" };
+const devices = { group: "Devices", role: "ingest" };
+const readers = { group: "Readers", role: "api" };
+const store = { group: "Store", role: "both" };
+const queue = { group: "Queue", role: "ingest" };
+const limits = { group: "Limits" };
+const alerts = { group: "Alerts", role: "api" };
+const log = { group: "Log", role: "both" };
+
+/** A bound of open connections; `auto` follows from another setting. */
+const connectionBound = { ...limits, default: "auto", min: "1", max: "1000000" };
+
+/** The settings by the names the code uses; durations are in milliseconds, sizes in bytes. */
+export const settings = {
   role: choice("--role", ["ingest", "api", "all"], {
+    ...process,
     default: "all",
-    role: "both",
     common: true,
     help: "ingest: receives packets from devices; api: serves readers; all: both.",
   }),
   workers: integerOrAuto("TALLY_INGEST_WORKERS", {
+    ...process,
+    role: "ingest",
     default: "1",
     min: "1",
     max: "64",
-    role: "ingest",
     common: true,
     help: "Ingest processes on one port (Linux); auto: one per core. Above 1: deno task workers.",
   }),
   worker: integer("--worker", {
+    ...process,
+    role: "ingest",
     default: "0",
     min: "0",
     max: "64",
-    role: "ingest",
     hidden: true,
     help: "Number of this ingest worker: it shares the port, and stops at the end of its input.",
   }),
   drainTimeoutMs: duration("TALLY_DRAIN_TIMEOUT", {
+    ...process,
     default: "10s",
     min: "100ms",
     max: "1h",
-    role: "both",
     help: "Time that a graceful stop may take after SIGTERM, SIGHUP or Ctrl-C.",
   }),
-});
 
-const deviceSettings = group("Devices", {
   grpcHost: host("TALLY_GRPC_HOST", {
+    ...devices,
     default: "127.0.0.1",
-    role: "ingest",
     common: true,
     help: "Address of the device port; 0.0.0.0 for all interfaces.",
   }),
   grpcPort: port("TALLY_GRPC_PORT", {
+    ...devices,
     default: "50051",
-    role: "ingest",
     common: true,
     help: "Port for devices (gRPC).",
   }),
   maxPayloadBytes: size("TALLY_MAX_PAYLOAD", {
+    ...devices,
     default: "64KiB",
     min: "1B",
     max: "16MiB",
-    role: "ingest",
     help: "Largest payload of a packet; a packet with a larger one is rejected alone.",
   }),
   maxMessageBytes: size("TALLY_MAX_MESSAGE", {
+    ...devices,
     default: "4MiB",
     min: "1KiB",
     max: "64MiB",
-    role: "ingest",
     help: "Largest gRPC message; a larger one ends its stream. TALLY_MAX_PAYLOAD + 152B or more.",
   }),
   maxClockAheadMs: duration("TALLY_MAX_CLOCK_AHEAD", {
+    ...devices,
     default: "24h",
     min: "1s",
     max: "87600h",
-    role: "ingest",
     help: "How far in the future a packet's timestamp may be; later ones are rejected.",
   }),
   fastPath: custom("TALLY_FAST_PATH", {
+    ...devices,
     default: "on",
-    role: "ingest",
     help: "off: grpc-js serves uncompressed telemetry too; slower, with the same results.",
   }, onOffKind),
-});
 
-const readerSettings = group("Readers", {
   httpHost: host("TALLY_HTTP_HOST", {
+    ...readers,
     default: "127.0.0.1",
-    role: "api",
     common: true,
     help: "Address of the reader port; 0.0.0.0 for all interfaces.",
   }),
   httpPort: port("TALLY_HTTP_PORT", {
+    ...readers,
     default: "8000",
-    role: "api",
     common: true,
     help: "Port for readers (HTTP).",
   }),
   allowedHosts: optional(custom("TALLY_HTTP_ALLOWED_HOSTS", {
+    ...readers,
     default: "",
-    role: "api",
     common: true,
     help: "Host names in URLs of readers, besides IP addresses, localhost and TALLY_HTTP_HOST.",
   }, hostNamesKind)),
   prometheusMaxDevices: integer("TALLY_PROMETHEUS_MAX_DEVICES", {
+    ...readers,
     default: "10000",
     min: "0",
     max: "1000000",
-    role: "api",
     help: "Devices with series of their own in the Prometheus form of /metrics, first by id.",
   }),
-});
 
-const storeSettings = group("Store", {
   redisUrl: optional(custom("REDIS_URL", {
+    ...store,
     default: "",
-    role: "both",
     common: true,
     help: "Redis that stores the counts, with user and password; instead of REDIS_HOST.",
   }, redisUrlKind)),
   redisHost: optional(host("REDIS_HOST", {
+    ...store,
     default: "",
-    role: "both",
     common: true,
     help: "Host of the Redis that stores the counts. Without it and REDIS_URL: a SQLite file.",
   })),
   redisPort: integer("REDIS_PORT", {
+    ...store,
     default: "6379",
     min: "1",
     max: "65535",
-    role: "both",
     help: "Port of REDIS_HOST.",
   }),
   redisTlsCa: optional(path("TALLY_REDIS_TLS_CA", {
+    ...store,
     default: "",
-    role: "both",
     help: "PEM file of certificate authorities for rediss://, instead of the system's.",
   })),
   databasePath: path("TALLY_DB", {
+    ...store,
     flag: "tally-db",
     default: "data/tally.db",
-    role: "both",
     common: true,
     help: "SQLite file that stores the counts without Redis; its folder is created.",
   }),
   ackAfter: custom("TALLY_ACK_AFTER", {
-    default: "stored",
+    ...store,
     role: "ingest",
+    default: "stored",
     common: true,
     help: "Durability required before an Ack: in the store, on N replicas (Redis), or on disk.",
   }, ackAfterKind),
   storeTimeoutMs: duration("TALLY_STORE_TIMEOUT", {
+    ...store,
     default: "1s",
     min: "10ms",
     max: "1m",
-    role: "both",
     help: "Time that one store command may take.",
   }),
   storeGraceMs: duration("TALLY_STORE_GRACE", {
+    ...store,
+    role: "ingest",
     default: "5s",
     min: "100ms",
     max: "1h",
-    role: "ingest",
     help: "Outage of the store after which the gRPC health service reports NOT_SERVING.",
   }),
-});
 
-const queueSettings = group("Queue", {
   // The packets of one device are coalesced in the queue, so more of them cost the store no more: from 16
   // busy connections one worker stores two to three times as many with 100,000 as with 10,000.
   queueMaxPackets: integer("TALLY_QUEUE_MAX_PACKETS", {
+    ...queue,
     default: "100000",
     min: "1",
     max: "10000000",
-    role: "ingest",
     common: true,
     help: "Packets that may wait for the store; at the limit, streams are not read (backpressure).",
   }),
   queueMaxBytes: size("TALLY_QUEUE_MAX_BYTES", {
+    ...queue,
     default: "16MiB",
     min: "1KiB",
     max: "256MiB",
-    role: "ingest",
     help: "Bytes of messages that may wait for the store, with the same effect.",
   }),
   // At 100,000 packets/s of 1,000 devices Redis is busy 42 % of the time with 10 ms, 22 % with 25 ms, 9 % with
   // 50 ms, 5 % with 100 ms; and 50 ms stores the most packets: 1.7 M/s against 1.4 M with 10 or 200 ms.
   flushIntervalMs: duration("TALLY_FLUSH_INTERVAL", {
+    ...queue,
     default: "50ms",
     min: "1ms",
     max: "1m",
-    role: "ingest",
     help: "Longest wait of a packet before its batch is written to the store.",
   }),
-});
 
-/** A bound of open connections; `auto` follows from another setting. */
-const connectionBound = { default: "auto", min: "1", max: "1000000" };
-
-const limitSettings = group("Limits", {
   maxStreams: integer("TALLY_MAX_STREAMS", {
+    ...limits,
+    role: "ingest",
     default: "10000",
     min: "1",
     max: "1000000",
-    role: "ingest",
     common: true,
     help: "Device streams open at once; further streams are refused.",
   }),
@@ -229,10 +234,11 @@ const limitSettings = group("Limits", {
     help: "Device connections open at once; auto: 2 × TALLY_MAX_STREAMS.",
   }),
   liveMaxClients: integer("TALLY_LIVE_MAX_CLIENTS", {
+    ...limits,
+    role: "api",
     default: "1000",
     min: "1",
     max: "100000",
-    role: "api",
     help: "Streams of /live and /events open at once; further ones are refused.",
   }),
   httpMaxConnections: integerOrAuto("TALLY_HTTP_MAX_CONNECTIONS", {
@@ -245,54 +251,38 @@ const limitSettings = group("Limits", {
     role: "api",
     help: "Reader connections of one address or IPv6 /64; auto: three quarters of all.",
   }),
-});
 
-const alertSettings = group("Alerts", {
   offlineAfterMs: duration("TALLY_OFFLINE_AFTER", {
+    ...alerts,
     default: "60s",
     min: "1s",
     max: "24h",
-    role: "api",
     common: true,
     help: "Silence after which a device is offline; the same in all api processes.",
   }),
   webhookUrl: optional(custom("TALLY_ALERT_WEBHOOK_URL", {
+    ...alerts,
     default: "",
-    role: "api",
     common: true,
     help: "URL that receives offline and online events (Standard Webhooks).",
   }, webhookUrlKind)),
   webhookSecret: optional(custom("TALLY_ALERT_WEBHOOK_SECRET", {
+    ...alerts,
     default: "",
-    role: "api",
     help: "Key that signs these events; the receiver needs it too.",
   }, webhookKeyKind)),
-});
 
-const logSettings = group("Log", {
   logLevel: choice("TALLY_LOG_LEVEL", ["debug", "info", "warning", "error"], {
+    ...log,
     default: "info",
-    role: "both",
     common: true,
     help: "Lowest level that is logged.",
   }),
   logFormat: choice("TALLY_LOG_FORMAT", ["auto", "json", "text"], {
+    ...log,
     default: "auto",
-    role: "both",
     help: "Format of log lines; auto: text on a terminal, JSON elsewhere.",
   }),
-});
-
-/** The settings by the names the code uses; durations are in milliseconds, sizes in bytes. */
-export const settings = {
-  ...processSettings,
-  ...deviceSettings,
-  ...readerSettings,
-  ...storeSettings,
-  ...queueSettings,
-  ...limitSettings,
-  ...alertSettings,
-  ...logSettings,
 } as const;
 
 /** Tally's settings, parsed and checked. */

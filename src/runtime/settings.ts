@@ -46,6 +46,8 @@ export interface Description {
   readonly default: string;
   /** What it is for. */
   readonly help: string;
+  /** See {@linkcode Setting.group}. */
+  readonly group?: string;
   /** See {@linkcode Setting.role}. */
   readonly role?: string;
   /** The flag without dashes, where it does not follow from the name. */
@@ -159,7 +161,7 @@ export function custom<Value>(name: string, about: Description, kind: Kind<Value
     default: about.default,
     allowed: kind.allowed,
     help: about.help,
-    group: undefined,
+    group: about.group,
     role: about.role,
     common: about.common ?? false,
     hidden: about.hidden ?? false,
@@ -171,13 +173,6 @@ export function custom<Value>(name: string, about: Description, kind: Kind<Value
 /** The same setting without a default: its value is undefined unless given. */
 export function optional<Value>(setting: Setting<Value>): Setting<Value | undefined> {
   return { ...setting, default: undefined };
-}
-
-/** The same settings under one heading. */
-export function group<Table extends SettingTable>(heading: string, table: Table): Table {
-  const entries = Object.entries(table).map(([key, setting]) => [key, { ...setting, group: heading }]);
-  // Every key keeps a setting of its own type, which `fromEntries` cannot express.
-  return Object.fromEntries(entries) as Table;
 }
 
 function within(bounds: Bounds, read: (text: string) => number | undefined) {
