@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 
 import type { Kind } from "./runtime/settings.ts";
-import type { AckAfter } from "./store/store.ts";
+import type { AckAfter } from "./store/packets.ts";
 
 /** URL of a Redis; may hold a password. */
 export const redisUrlKind: Kind<string> = {

@@ -92,6 +92,11 @@ export class Target implements AsyncDisposable {
     return this.#read("SELECT count(*) AS n FROM sessions");
   }
 
+  /** Device streams open, as the ingest reports once a second. */
+  openStreams(): number {
+    return this.#read("SELECT report ->> '$.openStreams' AS n FROM instances");
+  }
+
   #read(query: string): number {
     // What wrote it may have been killed: its journal has to be read, which takes the right to write.
     using database = new DatabaseSync(`${this.#folder}/tally.db`);

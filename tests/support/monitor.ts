@@ -6,7 +6,8 @@
 import { getLogger } from "@logtape/logtape";
 
 import { type ApiOptions, startApi } from "../../src/api/api.ts";
-import type { DeviceDelta, Store } from "../../src/store/store.ts";
+import type { DeviceDelta } from "../../src/store/packets.ts";
+import type { Store } from "../../src/store/store.ts";
 
 /** A running api. */
 export interface Monitor extends AsyncDisposable {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { INSTANCE_EXPIRY_MS, type InstanceReport } from "../store.ts";
+import { INSTANCE_EXPIRY_MS, type InstanceReport } from "../instances.ts";
 
 /** What the reports of an older Tally, at work beside this one, lack. */
 const notReported = {
