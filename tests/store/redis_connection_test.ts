@@ -115,7 +115,7 @@ Deno.test("main reads REDIS_TLS_CA, and names a file that it cannot use", async 
     });
     const env = { REDIS_URL: `rediss://localhost:${tlsPort}` };
     {
-      await using program = await Program.start([], { ...env, REDIS_TLS_CA: `${dir}/ca.crt` });
+      await using program = await Program.start([], { ...env, TALLY_REDIS_TLS_CA: `${dir}/ca.crt` });
       const { port } = await program.line("api listening");
       await until(async () => {
         const { status, body } = await fetch(`http://127.0.0.1:${port}/readyz`);
@@ -127,12 +127,12 @@ Deno.test("main reads REDIS_TLS_CA, and names a file that it cannot use", async 
     }
     for (
       const [file, reason] of [
-        [`${dir}/none.crt`, "Cannot read REDIS_TLS_CA"],
+        [`${dir}/none.crt`, "Cannot read TALLY_REDIS_TLS_CA"],
         [`${dir}/redis.key`, "found no certificate in"],
         ["/etc/hostname", "--allow-read=data,proto,src/store,/etc/hostname"],
       ] as const
     ) {
-      await using program = await Program.start([], { ...env, REDIS_TLS_CA: file });
+      await using program = await Program.start([], { ...env, TALLY_REDIS_TLS_CA: file });
       assertStringIncludes(String((await program.line("failed"))["reason"]), reason);
       assertEquals((await program.end()).code, 1);
     }
