@@ -7,10 +7,11 @@
 import type { StoreHealth } from "../store/store_clock.ts";
 import { RejectReason } from "../protocol/reject_reason.ts";
 import type { ProcessFigures } from "../runtime/process_figures.ts";
-import type { InstanceReport } from "../store/store.ts";
+import { apiMetrics, type ApiReport } from "../metrics/api_metrics.ts";
+import { ingestMetrics, type InstanceReport } from "../metrics/ingest_metrics.ts";
+import type { Metric, MetricTable, Report } from "../metrics/metric.ts";
 import { VERSION } from "../runtime/version.ts";
 import type { DeviceCounts } from "../fleet/device_index.ts";
-import type { OwnFigures } from "./fleet_figures.ts";
 
 /** Media type of {@linkcode formatPrometheus}'s text; a scraper chooses its parser by it. */
 export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -68,7 +69,7 @@ export function* formatPrometheus(contents: PrometheusContents): Generator<strin
 }
 
 /** The metrics of the api's own process; `storeUp`: whether it can read the store. */
-export function formatProcess(process: ApiProcess, own: OwnFigures, storeUp: boolean): string {
+export function formatProcess(process: ApiProcess, own: ApiReport, storeUp: boolean): string {
   const { cpuSeconds, residentBytes, eventLoopLagMs, startedMs } = process;
   const versions = `version="${VERSION}",deno="${Deno.version.deno}"`;
   return [
@@ -80,9 +81,7 @@ export function formatProcess(process: ApiProcess, own: OwnFigures, storeUp: boo
     metric("process_cpu_seconds_total", "counter", CPU_SECONDS, [["", cpuSeconds]]),
     metric("process_resident_memory_bytes", "gauge", "Memory in use.", [["", residentBytes]]),
     metric("process_start_time_seconds", "gauge", "When it started, Unix time.", [["", startedMs / 1_000]]),
-    ...apiFamilies.map(([name, kind, help, read]) =>
-      metric(`tally_api_${name}`, kind, help, [["", read(own)]])
-    ),
+    ...formatTable("tally_api_", apiMetrics, [["", own]]),
   ].join("");
 }
 
@@ -109,120 +108,33 @@ type Kind = "counter" | "gauge";
 const EVENT_LOOP_LAG = "Greatest delay of a timer during the last minute.";
 const CPU_SECONDS = "Processor time used.";
 
-/** By instance: the part of the name behind `tally_ingest_`, what it is, and where it stands in the report. */
-const instanceFamilies: readonly (readonly [string, Kind, string, (report: InstanceReport) => number])[] = [
-  ["packets_received_total", "counter", "Packets read from streams.", (report) => report.received],
-  ["packets_stored_total", "counter", "Packets counted by the store.", (report) => report.stored],
-  ["packets_duplicate_total", "counter", "Packets their session had already.", (report) => report.duplicates],
-  [
-    "packets_fenced_total",
-    "counter",
-    "Packets left to the next stream of their session.",
-    (report) => report.fenced,
-  ],
-  [
-    "sessions_reverted_total",
-    "counter",
-    "Times the store was found to hold less of a session than before.",
-    (report) => report.sessionsReverted,
-  ],
-  [
-    "packets_lost_total",
-    "counter",
-    "Acknowledged packets that the store did not hold any more.",
-    (report) => report.packetsLost,
-  ],
-  ["queue_packets", "gauge", "Packets waiting for the store.", (report) => report.queuePackets],
-  ["queue_max_packets", "gauge", "Packets that may wait for the store.", (report) => report.queueMaxPackets],
-  [
-    "queue_full_total",
-    "counter",
-    "Times a stream had to wait for room in the queue.",
-    (report) => report.queueFull,
-  ],
-  [
-    "failed_flushes_total",
-    "counter",
-    "Times the store did not take a batch.",
-    (report) => report.failedFlushes,
-  ],
-  [
-    "connections_cut_total",
-    "counter",
-    "Connections closed for protocol errors, exceeded limits or keepalive timeout.",
-    (report) => report.connectionsCut,
-  ],
-  [
-    "connections_refused_total",
-    "counter",
-    "Connections closed at once because as many as allowed were open.",
-    (report) => report.connectionsRefused,
-  ],
-  [
-    "calls_refused_total",
-    "counter",
-    "Calls over a bound of their connection.",
-    (report) => report.callsRefused,
-  ],
-  [
-    "streams_reset_total",
-    "counter",
-    "Streams reset for what the device sent on them.",
-    (report) => report.streamsReset,
-  ],
-  ["streams", "gauge", "Device streams open.", (report) => report.streams],
-  ["connections", "gauge", "Connections open.", (report) => report.connections],
-  ["max_connections", "gauge", "Connections that may be open.", (report) => report.maxConnections],
-  [
-    "accepting",
-    "gauge",
-    "1 where further connections are accepted, else 0.",
-    (report) => report.accepting ? 1 : 0,
-  ],
-  [
-    "log_lines_dropped_total",
-    "counter",
-    "Log lines dropped because their reader was too slow.",
-    (report) => report.logLinesDropped,
-  ],
-  ["fast_path", "gauge", "1 where the fast path serves, else 0.", (report) => report.fastPath ? 1 : 0],
-  [
-    "clock_ahead_seconds",
-    "gauge",
-    "How far its clock is ahead of the store's.",
-    (report) => report.clockAheadMs / 1_000,
-  ],
-  ["start_time_seconds", "gauge", "When it started, Unix time.", (report) => report.startedMs / 1_000],
-  ["cpu_seconds_total", "counter", CPU_SECONDS, (report) => report.cpuSeconds],
-  ["resident_memory_bytes", "gauge", "Memory in use.", (report) => report.residentBytes],
-  ["event_loop_lag_seconds", "gauge", EVENT_LOOP_LAG, (report) => report.eventLoopLagMs / 1_000],
-];
-
 const rejectReasons = Object.values(RejectReason).filter((reason) => typeof reason === "string");
 
-/** Of the api process that answers, with names after `tally_api_`. */
-const apiFamilies: readonly (readonly [string, Kind, string, (figures: OwnFigures) => number])[] = [
-  ["connections", "gauge", "Readers' connections open.", (figures) => figures.connections],
-  ["max_connections", "gauge", "Readers' connections that may be open.", (figures) => figures.maxConnections],
-  [
-    "connections_refused_total",
-    "counter",
-    "Connections closed at once for want of room.",
-    (figures) => figures.connectionsRefused,
-  ],
-  [
-    "connections_cut_total",
-    "counter",
-    "Connections closed at a deadline, or to make room for another one.",
-    (figures) => figures.connectionsCut,
-  ],
-  [
-    "log_lines_dropped_total",
-    "counter",
-    "Log lines dropped because their reader was too slow.",
-    (figures) => figures.logLinesDropped,
-  ],
-];
+/** The metrics of a table that have a name in Prometheus, of each process: its labels, and what it reports. */
+function* formatTable<Table extends MetricTable>(
+  prefix: string,
+  table: Table,
+  reports: readonly (readonly [labels: string, report: Report<Table>])[],
+): Generator<string> {
+  for (const [key, line] of Object.entries(table)) {
+    const { prometheus, description } = line;
+    if (prometheus === undefined) continue;
+    const kind = prometheus.endsWith("_total") ? "counter" : "gauge";
+    const samples = reports.flatMap(([labels, report]) =>
+      samplesOf(line.type, key.endsWith("Ms") ? 1_000 : 1, labels, report[key])
+    );
+    yield metric(`${prefix}${prometheus}`, kind, `${description}.`, samples);
+  }
+}
+
+function samplesOf(type: Metric["type"], divisor: number, labels: string, value: unknown): Sample[] {
+  if (type !== "countsByReason") return [[labels, Number(value) / divisor]];
+  // From 0, so that the first rejected packet is an increase; a newer ingest may report more reasons.
+  const counts = value as Readonly<Record<string, number>>;
+  return [...new Set([...rejectReasons, ...Object.keys(counts)])].map((reason): Sample => {
+    return [`${labels},reason="${escapeLabelValue(reason)}"`, counts[reason] ?? 0];
+  });
+}
 
 function* formatInstances(reports: readonly InstanceReport[]): Generator<string> {
   const instances = newestByLabel(reports);
@@ -231,17 +143,7 @@ function* formatInstances(reports: readonly InstanceReport[]): Generator<string>
     return [`${label},version="${escapeLabelValue(version)}"`, 1];
   });
   yield metric("tally_ingest_build_info", "gauge", "Which program an ingest process is; always 1.", infos);
-  for (const [name, kind, help, read] of instanceFamilies) {
-    const samples = instances.map(([label, report]): Sample => [label, read(report)]);
-    yield metric(`tally_ingest_${name}`, kind, help, samples);
-  }
-  // From 0, so that the first rejected packet is an increase; a newer ingest may report more reasons.
-  const refused = instances.flatMap(([label, { rejected }]) =>
-    [...new Set([...rejectReasons, ...Object.keys(rejected)])].map((reason): Sample => {
-      return [`${label},reason="${escapeLabelValue(reason)}"`, rejected[reason] ?? 0];
-    })
-  );
-  yield metric("tally_ingest_packets_rejected_total", "counter", "Packets refused, by reason.", refused);
+  yield* formatTable("tally_ingest_", ingestMetrics, instances);
 }
 
 /**

@@ -5,8 +5,10 @@
  */
 import { z } from "@hono/zod-openapi";
 
-import type { InstanceReport } from "../store/store.ts";
 import type { WebhookFigures } from "../alerts/webhook.ts";
+import { apiMetrics } from "../metrics/api_metrics.ts";
+import { ingestMetrics } from "../metrics/ingest_metrics.ts";
+import { type MetricRow, metricSchema, type SnakeCase } from "./metric_json.ts";
 
 /** One device. Times are Unix milliseconds, rates packets per second. */
 export interface DeviceRow {
@@ -92,29 +94,11 @@ export interface CountsOverTime {
   readonly hours: number[];
 }
 
-/** `queueMaxPackets` becomes `queue_max_packets`. */
-export type SnakeCase<Name extends string> = Name extends `${infer Letter}${infer Rest}`
-  ? `${Letter extends Lowercase<Letter> ? Letter : `_${Lowercase<Letter>}`}${SnakeCase<Rest>}`
-  : "";
-
 /** An ingest process: what it reports, by the names readers see. */
-export type InstanceRow = {
-  readonly [Key in keyof InstanceReport as SnakeCase<Key>]: InstanceReport[Key];
-};
+export type InstanceRow = MetricRow<typeof ingestMetrics>;
 
 /** The api process that answers. */
-export interface ApiRow {
-  /** Readers' connections open. */
-  readonly connections: number;
-  /** How many may be open. */
-  readonly max_connections: number;
-  /** Closed at once for want of room. */
-  readonly connections_refused: number;
-  /** Closed at a deadline, or to make room for another one. */
-  readonly connections_cut: number;
-  /** Log lines dropped because their reader was too slow. */
-  readonly log_lines_dropped: number;
-}
+export type ApiRow = MetricRow<typeof apiMetrics>;
 
 /** The fleet's figures without its history. */
 export interface Figures {
@@ -290,66 +274,10 @@ const clockAhead = z.int().openapi({
 });
 
 /** An ingest process. */
-const Instance = z.object({
-  instance: z.string(),
-  host: z.string(),
-  pid: z.int(),
-  worker: z.int().openapi({ description: "Number among the workers of one supervisor; 0: not a worker" }),
-  version: z.string(),
-  started_ms: unixMs,
-  cpu_seconds: z.number().min(0).openapi({ description: "Processor time used since it started" }),
-  resident_bytes: count.openapi({ description: "Memory in use" }),
-  event_loop_lag_ms: z.number().min(0).openapi({
-    description: "Greatest delay of a timer in it during the last minute",
-  }),
-  reported_ms: unixMs,
-  rate: rate.openapi({ description: "Packets stored per second" }),
-  streams: count,
-  connections: count,
-  max_connections: count.openapi({ description: "Connections that may be open: MAX_CONNECTIONS" }),
-  accepting: z.boolean().openapi({
-    description: "false: it takes no further connections, for it has no file descriptors left, or drains",
-  }),
-  queue_packets: count,
-  queue_max_packets: count,
-  received: count,
-  stored: count,
-  duplicates: count,
-  fenced: count.openapi({ description: "Packets left to the next stream of their session" }),
-  sessions_reverted: count.openapi({
-    description:
-      "Times the store was found to hold less of a session than before: it was emptied or put back",
-  }),
-  packets_lost: count.openapi({
-    description: "Acknowledged packets the store did not hold any more when their session was claimed",
-  }),
-  rejected: z.record(z.string(), count).openapi({ description: "By the name of the reason" }),
-  queue_full: count.openapi({ description: "Times a stream had to wait because the queue was full" }),
-  failed_flushes: count.openapi({ description: "Times the store did not take a batch, tried again since" }),
-  connections_cut: count.openapi({
-    description: "Connections ended for breaking HTTP/2's rules or Tally's bounds, or without a sign of life",
-  }),
-  connections_refused: count.openapi({
-    description: "Connections closed at once because max_connections were open",
-  }),
-  calls_refused: count.openapi({ description: "Calls refused for bounds of their connection" }),
-  streams_reset: count.openapi({ description: "Streams reset for what the device sent on them" }),
-  log_lines_dropped: count.openapi({ description: "Log lines dropped because their reader was too slow" }),
-  clock_ahead_ms: clockAhead,
-  fast_path: z.boolean(),
-  ingest_address: z.string(),
-}).openapi("Instance");
+const Instance = metricSchema(ingestMetrics).openapi("Instance");
 
 /** The api process that answers. */
-const Api = z.object({
-  connections: count,
-  max_connections: count.openapi({ description: "Connections that may be open: HTTP_MAX_CONNECTIONS" }),
-  connections_refused: count.openapi({ description: "Connections closed at once for want of room" }),
-  connections_cut: count.openapi({
-    description: "Connections closed at a deadline, or to make room for another one",
-  }),
-  log_lines_dropped: count.openapi({ description: "Log lines dropped because their reader was too slow" }),
-}).openapi("Api");
+const Api = metricSchema(apiMetrics).openapi("Api");
 
 const figures = z.object({
   now_ms: unixMs.openapi({ description: "Server time, Unix milliseconds" }),

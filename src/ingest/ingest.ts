@@ -11,10 +11,9 @@ import type { ConnectionLimits } from "../http2/limits.ts";
 import type { Store } from "../store/store.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
 import { VERSION } from "../runtime/version.ts";
-import { IngestCounters } from "./counters.ts";
+import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
 import { DeviceTable } from "./batch/device_table.ts";
 import { PacketQueue } from "./batch/queue.ts";
-import { RejectReason } from "../protocol/reject_reason.ts";
 import { startReporting } from "./report.ts";
 import { Reverts } from "./stream/reverts.ts";
 import { TelemetryServer } from "./server.ts";
@@ -121,7 +120,7 @@ const STORE_CHECK_MS = 1000;
 /** Starts the role; rejects when the address cannot be had. */
 export async function startIngest(options: IngestOptions): Promise<RunningIngest> {
   const { store, log, now } = options;
-  const counters = new IngestCounters();
+  const counters = createCounters();
   const queue = new PacketQueue({
     maxPackets: options.queueMaxPackets,
     maxBytes: options.queueMaxBytes,
@@ -161,6 +160,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     store,
     log,
     report: () => ({
+      ...countedReport(counters),
       instance: producer,
       host: options.hostName,
       pid: options.pid,
@@ -171,28 +171,11 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       startedMs,
       ...process.figures,
       reportedMs: now(),
-      streams: counters.openStreams,
       connections: server.connections,
       maxConnections: options.maxConnections,
       accepting: server.accepting && !ingest.draining,
       queuePackets: queue.packets,
       queueMaxPackets: options.queueMaxPackets,
-      received: counters.received,
-      stored: counters.stored,
-      duplicates: counters.duplicates,
-      fenced: counters.fenced,
-      sessionsReverted: counters.sessionsReverted,
-      packetsLost: counters.packetsLost,
-      rejected: Object.fromEntries(
-        [...counters.rejected].filter(([, packets]) => packets > 0)
-          .map(([reason, packets]) => [RejectReason[reason], packets]),
-      ),
-      queueFull: counters.queueFull,
-      failedFlushes: counters.failedFlushes,
-      connectionsCut: counters.http2.connectionsCut,
-      connectionsRefused: counters.connectionsRefused,
-      callsRefused: counters.http2.callsRefused,
-      streamsReset: counters.http2.streamsReset,
       logLinesDropped: options.logLinesDropped?.() ?? 0,
       clockAheadMs: options.clockAheadMs?.() ?? 0,
     }),

@@ -7,7 +7,8 @@ import { setTimeout as pause } from "node:timers/promises";
 
 import type { Logger } from "@logtape/logtape";
 
-import type { InstanceReport, Store } from "../store/store.ts";
+import type { InstanceReport } from "../metrics/ingest_metrics.ts";
+import type { Store } from "../store/store.ts";
 
 /** How often an instance reports. */
 const REPORT_INTERVAL_MS = 1000;

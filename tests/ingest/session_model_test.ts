@@ -13,7 +13,7 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 
 import { grpcStatus, RequestError } from "../../src/protocol/request_error.ts";
-import { IngestCounters } from "../../src/ingest/counters.ts";
+import { createCounters } from "../../src/ingest/counters.ts";
 import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
 import {
@@ -104,7 +104,7 @@ class ModelIngest {
       dueDevices: 10,
       flushIntervalMs: 1,
     });
-    const counters = new IngestCounters();
+    const counters = createCounters();
     this.ingest = {
       queue,
       store: store as unknown as Store,

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 
-import { IngestCounters } from "../../src/ingest/counters.ts";
+import { createCounters } from "../../src/ingest/counters.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
 import { Writer } from "../../src/ingest/batch/writer.ts";
 import { type Batch, PRODUCER_EXPIRY_MS, type Store } from "../../src/store/store.ts";
@@ -18,7 +18,7 @@ Deno.test("Writer names the batch before, unless the store may have forgotten it
   const { log } = ingestDefaults;
   let nowMs = 1_700_000_000_000;
   const { signal } = new AbortController();
-  const counters = new IngestCounters();
+  const counters = createCounters();
   const writer = new Writer({
     queue,
     store,

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 
 import { Backoff } from "../../src/runtime/backoff.ts";
-import { IngestCounters } from "../../src/ingest/counters.ts";
+import { createCounters } from "../../src/ingest/counters.ts";
 import { PacketQueue, type SectionOwner } from "../../src/ingest/batch/queue.ts";
 import { retryBackoff, Writer } from "../../src/ingest/batch/writer.ts";
 import { type Batch, type Store, StoreError } from "../../src/store/store.ts";
@@ -42,7 +42,7 @@ async function waitsAfter(failures: readonly number[]) {
       return Promise.resolve();
     },
   });
-  const counters = new IngestCounters();
+  const counters = createCounters();
   const writer = new Writer({
     queue,
     store,
@@ -84,7 +84,7 @@ Deno.test("Writer.run() rejects with an error that is not the store's, instead o
   const writer = new Writer({
     queue,
     store: { apply: () => Promise.reject(new TypeError(`bug ${++attempts}`)) } as unknown as Store,
-    counters: new IngestCounters(),
+    counters: createCounters(),
     producer: "p",
     now: () => 0,
     log: ingestDefaults.log,

@@ -9,7 +9,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
 import { openRedisStore, type RedisStoreOptions } from "../../src/store/redis/redis_store.ts";
-import { type InstanceReport, type Store, StoreError } from "../../src/store/store.ts";
+import type { InstanceReport } from "../../src/metrics/ingest_metrics.ts";
+import { type Store, StoreError } from "../../src/store/store.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { Program } from "../support/program.ts";
 import { readmePermissions, RedisServer, startRedis } from "../support/redis_server.ts";

@@ -42,7 +42,7 @@ export function receiveTelemetry(
     } catch (error) {
       return call.end(error, 0);
     }
-    ingest.counters.fastPathCalls++;
+    ingest.counters.fastPathStreams++;
     const stream = new DeviceStream(ingest, kind, head, call);
     const reader = http2Stream.reader = new MessageReader(stream, http2Stream, encoding, peer, options);
     if (timeoutMs !== undefined) call.expireAfter(timeoutMs, stream);

@@ -67,7 +67,7 @@ async function receive(
   } catch (error) {
     return answer.end(error, 0);
   }
-  ingest.counters.ordinaryPathCalls++;
+  ingest.counters.grpcJsStreams++;
   const stream = new DeviceStream(ingest, kind, head, answer);
   let waiting: Uint8Array | undefined, ended = false;
   call.on("cancelled", () => {

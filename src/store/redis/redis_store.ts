@@ -41,6 +41,7 @@ import {
 } from "./keys.ts";
 import { ForeignCounts } from "../model/foreign_counts.ts";
 import { currentReports } from "../model/instances.ts";
+import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 import {
   packDevices,
   readChanges,
@@ -84,7 +85,6 @@ import {
   HISTORY_MINUTES,
   HISTORY_SECONDS,
   INSTANCE_EXPIRY_MS,
-  type InstanceReport,
   type PayloadPreview,
   PRODUCER_EXPIRY_MS,
   SESSION_EXPIRY_MS,

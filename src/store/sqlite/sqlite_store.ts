@@ -19,6 +19,7 @@ import {
 } from "../model/history.ts";
 import { ExpiryClock } from "./expiry_clock.ts";
 import { currentReports } from "../model/instances.ts";
+import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 import {
   describeFile,
   failure,
@@ -60,7 +61,6 @@ import {
   type FleetHistory,
   type History,
   INSTANCE_EXPIRY_MS,
-  type InstanceReport,
   type PayloadPreview,
   PRODUCER_EXPIRY_MS,
   SESSION_EXPIRY_MS,

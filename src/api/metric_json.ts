@@ -1,0 +1,51 @@
+/**
+ * A table of metrics as JSON: the schema for `/openapi.json`, and the values under the same names.
+ *
+ * @module
+ */
+import { z } from "@hono/zod-openapi";
+
+import type { Metric, MetricTable, MetricValues, Report } from "../metrics/metric.ts";
+
+/** `queueMaxPackets` becomes `queue_max_packets`. */
+export type SnakeCase<Name extends string> = Name extends `${infer Letter}${infer Rest}`
+  ? `${Letter extends Lowercase<Letter> ? Letter : `_${Lowercase<Letter>}`}${SnakeCase<Rest>}`
+  : "";
+
+/** The values of a table's metrics, by the names readers see. */
+export type MetricRow<Table extends MetricTable> = {
+  readonly [Name in keyof Table & string as SnakeCase<Name>]: MetricValues[Table[Name]["type"]];
+};
+
+const count = z.int().min(0);
+
+const schemas: { readonly [Type in keyof MetricValues]: z.ZodType<MetricValues[Type]> } = {
+  counter: count,
+  count,
+  integer: z.int(),
+  number: z.number().min(0),
+  unixMs: z.number().min(0),
+  flag: z.boolean(),
+  text: z.string(),
+  countsByReason: z.record(z.string(), count),
+};
+
+/** The schema of {@linkcode metricRow}'s result. */
+export function metricSchema<Table extends MetricTable>(table: Table): z.ZodType<MetricRow<Table>> {
+  const described = ({ type, description }: Metric) =>
+    schemas[type].openapi({
+      description: type === "unixMs" ? `${description}, Unix milliseconds` : description,
+    });
+  const fields = Object.entries(table).map(([name, metric]) => [snakeCase(name), described(metric)]);
+  return z.object(Object.fromEntries(fields)) as unknown as z.ZodType<MetricRow<Table>>;
+}
+
+/** A report as readers see it; what the table lacks, a newer process's metrics, is left out. */
+export function metricRow<Table extends MetricTable>(table: Table, report: Report<Table>): MetricRow<Table> {
+  const fields = Object.keys(table).map((name) => [snakeCase(name), report[name]]);
+  return Object.fromEntries(fields) as MetricRow<Table>;
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
