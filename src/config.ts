@@ -25,7 +25,7 @@ import {
   size,
   type Values,
 } from "./runtime/settings.ts";
-import type { AckAfter } from "./store/store.ts";
+import type { AckAfter } from "./store/packets.ts";
 
 export { ConfigError };
 

@@ -5,7 +5,7 @@
  */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
-import { PROMETHEUS_CONTENT_TYPE } from "../../src/api/prometheus.ts";
+import { PROMETHEUS_CONTENT_TYPE } from "../../src/api/responses/prometheus.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { instanceReport } from "../support/instance_report.ts";

@@ -52,7 +52,7 @@ export async function measureAttack(
   run: AttackRun,
 ): Promise<AttackResult> {
   await using target = await Target.start();
-  await using attacker = Child.start("./attacker_process.ts");
+  await using attacker = Child.start("../attack/attacker_process.ts");
   const honest = new HonestClients(target, processes, run.packetsPerSecond);
   const before = run.baselineMs === 0 ? undefined : await honest.load(run.baselineMs);
   using probe = new AckProbe(target.port);

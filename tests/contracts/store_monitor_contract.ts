@@ -6,13 +6,11 @@
  */
 import { assert, assertEquals, assertLess } from "@std/assert";
 
-import {
-  CHANGES_MAX_BYTES,
-  EVENTS_KEPT,
-  INSTANCE_EXPIRY_MS,
-  type Period,
-  type Store,
-} from "../../src/store/store.ts";
+import { CHANGES_MAX_BYTES } from "../../src/store/devices.ts";
+import { EVENTS_KEPT } from "../../src/store/events.ts";
+import type { Period } from "../../src/store/history.ts";
+import { INSTANCE_EXPIRY_MS } from "../../src/store/instances.ts";
+import type { Store } from "../../src/store/store.ts";
 import { batch, bytes, delta, now } from "../support/batches.ts";
 import { instanceReport } from "../support/instance_report.ts";
 

@@ -9,7 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { DeviceIndex } from "../../src/fleet/device_index.ts";
 import { Listening } from "../../src/fleet/listening.ts";
 import { TelemetryClient } from "../../src/client/client.ts";
-import type { DeviceEvent } from "../../src/store/store.ts";
+import type { DeviceEvent } from "../../src/store/events.ts";
 import { startTestApi, TestClock } from "../support/test_api.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { startRedis } from "../support/redis_server.ts";

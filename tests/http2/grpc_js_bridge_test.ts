@@ -25,7 +25,6 @@ import { until } from "../support/until.ts";
 import { connectionOptions } from "./connection_options.ts";
 import { gated } from "../ingest/gated_store.ts";
 import {
-  ACK,
   CANCEL,
   DATA,
   END_HEADERS,
@@ -46,6 +45,7 @@ import {
   uint32,
   WINDOW_UPDATE,
 } from "./raw_connection.ts";
+import { ACK } from "../../src/http2/frames.ts";
 
 const gzip = { "grpc-encoding": "gzip" };
 

@@ -13,7 +13,6 @@ import {
 } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 import {
-  ACK,
   DATA,
   frame,
   GOAWAY,
@@ -23,6 +22,7 @@ import {
   requestHeaders,
   RST_STREAM,
 } from "../http2/raw_connection.ts";
+import { ACK } from "../../src/http2/frames.ts";
 
 /** Sends `bytes` to the port and resolves when the server has closed the connection, to what it said. */
 function say(port: number, bytes: string | Uint8Array): Promise<Uint8Array> {

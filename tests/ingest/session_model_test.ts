@@ -24,7 +24,8 @@ import {
 } from "../../src/ingest/stream/device_stream.ts";
 import { Reverts } from "../../src/ingest/stream/reverts.ts";
 import { Writer } from "../../src/ingest/batch/writer.ts";
-import { type Store, StoreError } from "../../src/store/store.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { type Ack, streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { contents, deviceOf, ModelStore, sorted } from "./session_model.ts";
 import { ingestDefaults } from "../support/harness.ts";

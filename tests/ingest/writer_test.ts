@@ -4,7 +4,9 @@ import { Backoff } from "../../src/runtime/backoff.ts";
 import { createCounters } from "../../src/ingest/counters.ts";
 import { PacketQueue, type SectionOwner } from "../../src/ingest/batch/queue.ts";
 import { retryBackoff, Writer } from "../../src/ingest/batch/writer.ts";
-import { type Batch, type Store, StoreError } from "../../src/store/store.ts";
+import type { Batch } from "../../src/store/packets.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { ingestDefaults } from "../support/harness.ts";
 
 const owner: SectionOwner = {

@@ -6,7 +6,9 @@
  */
 import { assert, assertEquals } from "@std/assert";
 
-import { type DeviceDelta, type Store, StoreError } from "../../src/store/store.ts";
+import type { DeviceDelta } from "../../src/store/packets.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, now } from "../support/batches.ts";
 import { readmePermissions, type RedisServer, startRedis } from "../support/redis_server.ts";
 import { openStore } from "../support/redis_store.ts";

@@ -8,7 +8,8 @@ import { getLogger } from "@logtape/logtape";
 import { type ApiOptions, startApi } from "../../src/api/api.ts";
 import { ingestMetrics } from "../../src/metrics/ingest_metrics.ts";
 import { absentReport } from "../../src/metrics/metric.ts";
-import type { DeviceDelta, Store } from "../../src/store/store.ts";
+import type { DeviceDelta } from "../../src/store/packets.ts";
+import type { Store } from "../../src/store/store.ts";
 
 /** A running api. */
 export interface Monitor extends AsyncDisposable {

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 
 import { totalsText } from "../../src/tools/simulator.ts";
-import { StoreError } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { countsOf, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { until } from "../support/until.ts";

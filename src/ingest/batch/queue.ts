@@ -18,7 +18,7 @@ import {
   type DeviceDelta,
   type FencedSession,
   type SessionAdvance,
-} from "../../store/store.ts";
+} from "../../store/packets.ts";
 import type { Device } from "./device_table.ts";
 import type { RejectReason } from "../../protocol/reject_reason.ts";
 

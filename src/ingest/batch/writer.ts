@@ -11,9 +11,9 @@ import {
   type FencedSession,
   type FencedSessions,
   PRODUCER_EXPIRY_MS,
-  type Store,
-  StoreError,
-} from "../../store/store.ts";
+} from "../../store/packets.ts";
+import type { Store } from "../../store/store.ts";
+import { StoreError } from "../../store/store_error.ts";
 import type { IngestCounters } from "../counters.ts";
 import type { PacketBatch, PacketQueue } from "./queue.ts";
 

@@ -5,7 +5,8 @@
  * @module
  */
 import { RequestError } from "../../protocol/request_error.ts";
-import { DEVICE_CLOCK_AHEAD_MS, type FencedSession, type Store } from "../../store/store.ts";
+import { DEVICE_CLOCK_AHEAD_MS, type FencedSession } from "../../store/packets.ts";
+import type { Store } from "../../store/store.ts";
 import { type Ack, OFFSET_KEY, SESSION_KEY } from "../../protocol/telemetry_proto.ts";
 import type { IngestCounters } from "../counters.ts";
 import type { DeviceTable } from "../batch/device_table.ts";

@@ -3,21 +3,24 @@
  *
  * @module
  */
-import type { StoreHealth } from "../store/store_clock.ts";
-import { CLOCK_AHEAD_MS, type FleetHistory, type Period, type Store } from "../store/store.ts";
-import { apiMetrics, type ApiReport } from "../metrics/api_metrics.ts";
-import { ingestMetrics, type InstanceReport } from "../metrics/ingest_metrics.ts";
-import type { EventLog } from "../alerts/event_log.ts";
-import type { Fleet } from "../fleet/fleet.ts";
-import { metricRow } from "./metric_json.ts";
-import type { FleetAnswer, PeriodRow, WebhookRow } from "./schemas.ts";
-import type { WebhookFigures } from "../alerts/webhook.ts";
+import type { StoreHealth } from "../../store/store_clock.ts";
+import type { Store } from "../../store/store.ts";
+import type { EventLog } from "../../alerts/event_log.ts";
+import type { Fleet } from "../../fleet/fleet.ts";
+import type { FleetReport } from "../schemas/fleet.ts";
+import { periodJson } from "../schemas/history.ts";
+import { metricRow } from "../schemas/metric_table.ts";
+import type { WebhookFigures } from "../../alerts/webhook.ts";
+import { CLOCK_AHEAD_MS } from "../../store/devices.ts";
+import type { FleetHistory, Period } from "../../store/history.ts";
+import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
+import { ingestMetrics, type InstanceReport } from "../../metrics/ingest_metrics.ts";
 
 /** History, events and ingest processes are read at most this often: they have no news in between. */
 const READ_INTERVAL_MS = 1_000;
 
-/** What {@linkcode FleetFigures} needs. */
-export interface FleetFiguresOptions {
+/** What {@linkcode FleetReporter} needs. */
+export interface FleetReporterOptions {
   /** Has the devices. */
   readonly fleet: Fleet;
   /** Has the rest. */
@@ -48,17 +51,17 @@ interface Rest {
 }
 
 /** Reads once for all that ask. */
-export class FleetFigures {
-  readonly #options: FleetFiguresOptions;
+export class FleetReporter {
+  readonly #options: FleetReporterOptions;
   #rest: { readAtMs: number; read: Promise<Rest> } | undefined;
 
   /** Reads nothing yet. */
-  constructor(options: FleetFiguresOptions) {
+  constructor(options: FleetReporterOptions) {
     this.#options = options;
   }
 
   /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
-  async current(): Promise<FleetAnswer> {
+  async current(): Promise<FleetReport> {
     const { fleet, store, storeHealth, ownFigures, unixNow, offlineAfterMs, webhook } = this.#options;
     const [{ history, untilMs, instances, lastEventId }] = await Promise.all([
       this.#readRest(),
@@ -121,11 +124,6 @@ export class FleetFigures {
   }
 }
 
-/** As readers get it. */
-export function periodJson({ startMs, packets }: Period): PeriodRow {
-  return { start_ms: startMs, packets };
-}
-
 /**
  * Packets per second over the newest `windowSeconds` that are over; of a fleet that is younger, over those after
  * the second of its first packet, which was received somewhere in it. As long as there is none, over that one.
@@ -137,6 +135,8 @@ function rateOver(seconds: readonly Period[], windowSeconds: number, firstSeenMs
   return counted.reduce((sum, { packets }) => sum + packets, 0) / Math.max(1, counted.length);
 }
 
-function webhookJson({ delivered, setAside, gaps, failures, stopped }: WebhookFigures): WebhookRow {
+function webhookJson(
+  { delivered, setAside, gaps, failures, stopped }: WebhookFigures,
+): NonNullable<FleetReport["webhook"]> {
   return { delivered, set_aside: setAside, gaps, failures, stopped };
 }

@@ -1,11 +1,12 @@
 /**
- * A table of metrics as JSON: the schema for `/openapi.json`, and the values under the same names.
+ * A table of metrics as JSON: its schema, and a report under the names that readers see.
  *
  * @module
  */
 import { z } from "@hono/zod-openapi";
 
-import type { Metric, MetricTable, MetricValues, Report } from "../metrics/metric.ts";
+import type { Metric, MetricTable, MetricValues, Report } from "../../metrics/metric.ts";
+import { count } from "./fields.ts";
 
 /** `queueMaxPackets` becomes `queue_max_packets`. */
 export type SnakeCase<Name extends string> = Name extends `${infer Letter}${infer Rest}`
@@ -16,8 +17,6 @@ export type SnakeCase<Name extends string> = Name extends `${infer Letter}${infe
 export type MetricRow<Table extends MetricTable> = {
   readonly [Name in keyof Table & string as SnakeCase<Name>]: MetricValues[Table[Name]["type"]];
 };
-
-const count = z.int().min(0);
 
 const schemas: { readonly [Type in keyof MetricValues]: z.ZodType<MetricValues[Type]> } = {
   counter: count,
@@ -30,7 +29,7 @@ const schemas: { readonly [Type in keyof MetricValues]: z.ZodType<MetricValues[T
   countsByReason: z.record(z.string(), count),
 };
 
-/** The schema of {@linkcode metricRow}'s result. */
+/** The schema of what {@linkcode metricRow} returns. */
 export function metricSchema<Table extends MetricTable>(table: Table): z.ZodType<MetricRow<Table>> {
   const described = ({ type, description }: Metric) =>
     schemas[type].openapi({
@@ -40,7 +39,7 @@ export function metricSchema<Table extends MetricTable>(table: Table): z.ZodType
   return z.object(Object.fromEntries(fields)) as unknown as z.ZodType<MetricRow<Table>>;
 }
 
-/** A report as readers see it; what the table lacks, a newer process's metrics, is left out. */
+/** A report as readers see it. Metrics that the table lacks, those of a newer process, are left out. */
 export function metricRow<Table extends MetricTable>(table: Table, report: Report<Table>): MetricRow<Table> {
   const fields = Object.keys(table).map((name) => [snakeCase(name), report[name]]);
   return Object.fromEntries(fields) as MetricRow<Table>;

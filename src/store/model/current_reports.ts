@@ -5,7 +5,7 @@
  */
 import { ingestMetrics, type InstanceReport } from "../../metrics/ingest_metrics.ts";
 import { absentReport } from "../../metrics/metric.ts";
-import { INSTANCE_EXPIRY_MS } from "../store.ts";
+import { INSTANCE_EXPIRY_MS } from "../instances.ts";
 
 /**
  * The reports, given as JSON, that are not older than {@linkcode INSTANCE_EXPIRY_MS}, nor of a clock that was set back
