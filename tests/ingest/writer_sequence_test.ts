@@ -27,14 +27,14 @@ Deno.test("Writer names the batch before, unless the store may have forgotten it
     producer: "p",
     now: () => nowMs,
     log,
-    abandon: signal,
+    signal,
   });
   const done = writer.run();
-  const owner = { claim: { session: "s", epoch: 1 }, settle() {}, leaveOut() {}, fence() {} };
+  const owner = { claim: { session: "s", epoch: 1 }, settle() {}, discard() {}, fence() {} };
   const write = async (toStore: boolean) => {
     const flushes = counters.flushes;
-    queue.tail.section(owner, 0).to = toStore ? 1 : 0;
-    queue.added(1, 1);
+    queue.tail.share(owner, 0).to = toStore ? 1 : 0;
+    queue.commit(1, 1);
     await until(() => counters.flushes > flushes, "the batch is done with");
   };
   await write(true);
