@@ -5,7 +5,7 @@
 import { assertEquals } from "@std/assert";
 
 import { below, type Import, importCycles, loadedWith, readImports } from "./support/import_graph.ts";
-import { sourceFiles } from "./support/source_files.ts";
+import { sourceFiles, sourceText } from "./support/source_files.ts";
 
 /**
  * Imports that break the rule at present, as `from -> to`.
@@ -20,8 +20,6 @@ const exceptions: readonly string[] = [
   // What keeps faults of grpc-js from a process is in the server's folders.
   "client/call.ts -> http2/node_http2_guard.ts",
   "client/call.ts -> ingest/rpc/grpc_js_log.ts",
-  // A cycle.
-  "ingest/batch/device_table.ts -> ingest/batch/queue.ts",
 ];
 
 /** A row of the table of folders. */
@@ -168,10 +166,18 @@ Deno.test("no files of src import each other in a circle, types included", () =>
   assertEquals(importCycles(withImport(to, from, true)).length, 1);
 });
 
+Deno.test("Deno.args, Deno.env, Deno.exit and signals are used by entry points only", () => {
+  const uses = (text: string) => /\bDeno\.(args|env|exit|addSignalListener)\b/.test(text);
+  const entryPoint = /^src\/((main|demo|runtime\/stop_signal)\.ts$|tools\/)/;
+  const files = sourceFiles(["ts"]).filter((file) => uses(sourceText(file)));
+  assertEquals(files.filter((file) => !entryPoint.test(file)), []);
+  assertEquals(files.includes("src/main.ts"), true);
+});
+
 Deno.test("neither the api nor main.ts loads grpc-js, which the api does not use", () => {
   for (const entry of ["api/api.ts", "main.ts"]) {
     assertEquals([...loadedWith(imports, entry)].filter((name) => name.includes("grpc")), [], entry);
   }
-  const planted = loadedWith(withImport("fleet/fleet.ts", "npm:@grpc/grpc-js"), "main.ts");
+  const planted = loadedWith(withImport("fleet/fleet.ts", "npm:@grpc/grpc-js"), "api/api.ts");
   assertEquals(planted.has("npm:@grpc/grpc-js"), true);
 });

@@ -50,7 +50,7 @@ async function refusedWithout(
 
 const WRITES = ["set", "hset", "hdel", "lpop", "ltrim", "rpush", "pexpire"];
 
-Deno.test("apply() as a user without one of its commands writes nothing, and all of it once it may", async () => {
+Deno.test("RedisStore.apply() as a user without one of its commands writes nothing, and all when permitted", async () => {
   await using server = await startRedis();
   const store = await openAsUser(server);
   try {
@@ -104,7 +104,7 @@ Deno.test("apply() as a user without one of its commands writes nothing, and all
   }
 });
 
-Deno.test("claimSession(), markOffline() and remove() write all or nothing too", async () => {
+Deno.test("RedisStore.claimSession(), markOffline() and remove() write all or nothing", async () => {
   await using server = await startRedis();
   const store = await openAsUser(server);
   try {
