@@ -74,7 +74,7 @@ async function receive(
   call.on("end", () => reader.end());
 }
 
-/** Gives the messages of a call to its stream as long as the queue has room. */
+/** Passes the messages of a call to its stream as long as the queue has room. */
 class GrpcJsReader {
   /** A message that waits for room; the call is paused meanwhile. */
   #waiting: Uint8Array | undefined;

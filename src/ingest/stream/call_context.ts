@@ -1,5 +1,5 @@
 /**
- * What is known of a call besides its messages, whichever path serves it.
+ * What a call has besides its messages, whichever path serves it.
  *
  * @module
  */
@@ -25,7 +25,7 @@ export class CallContext {
   #controller: AbortController | undefined;
   #deadline: ReturnType<typeof setTimeout> | undefined;
 
-  /** `peer`: where the call comes from; on the fast path one object for all calls of a connection. */
+  /** `peer`: the address of the caller; on the fast path one object for all calls of a connection. */
   constructor(readonly peer: PeerAddress, readonly metadata: CallMetadata) {}
 
   /**
@@ -49,7 +49,7 @@ export class CallContext {
     this.#controller?.abort(new RequestError("ABORTED", "the call was cancelled"));
   }
 
-  /** The call is over: its deadline does not count any more. */
+  /** The call is over: its deadline is cancelled. */
   end(): void {
     clearTimeout(this.#deadline);
   }
