@@ -173,6 +173,6 @@ Deno.test("neither the api nor main.ts loads grpc-js, which the api does not use
   for (const entry of ["api/api.ts", "main.ts"]) {
     assertEquals([...loadedWith(imports, entry)].filter((name) => name.includes("grpc")), [], entry);
   }
-  const planted = loadedWith(withImport("fleet/fleet.ts", "npm:@grpc/grpc-js"), "main.ts");
+  const planted = loadedWith(withImport("fleet/fleet.ts", "npm:@grpc/grpc-js"), "api/api.ts");
   assertEquals(planted.has("npm:@grpc/grpc-js"), true);
 });

@@ -31,7 +31,7 @@ function put(queue: PacketQueue, owner = new Owner(), packets = 1): void {
   queue.commit(packets, 10 * packets);
 }
 
-Deno.test("The writer gets all that is there at each turn, and then the end", async () => {
+Deno.test("PacketQueue, iterated: each turn yields all queued packets, then the end", async () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 100, flushIntervalMs: 1 });
   put(queue);
   put(queue);
@@ -46,7 +46,7 @@ Deno.test("The writer gets all that is there at each turn, and then the end", as
   assertEquals(sizes, [2, 1]);
 });
 
-Deno.test("A batch is due at once when the queue is full, whatever the interval", async () => {
+Deno.test("PacketQueue yields a batch at once when it is full, for any interval", async () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 3, flushIntervalMs: 3_600_000 });
   put(queue, new Owner(), 3);
   const batches = queue[Symbol.asyncIterator]();
@@ -57,7 +57,7 @@ Deno.test("A batch is due at once when the queue is full, whatever the interval"
   assertEquals((await batches.next()).done, true);
 });
 
-Deno.test("The queue is full by packets or by bytes, and one message may overshoot", () => {
+Deno.test("PacketQueue.full is true by packets or by bytes; one message may exceed them", () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1000 });
   put(queue, new Owner(), 4);
   assert(!queue.full);
@@ -74,7 +74,7 @@ Deno.test("The queue is full by packets or by bytes, and one message may oversho
   }
 });
 
-Deno.test("A batch of many devices is taken at once, and grows while the writer is busy", async () => {
+Deno.test("PacketQueue yields a batch of many devices at once, and grows while the writer is busy", async () => {
   const queue = new PacketQueue({ ...bounds, dueDevices: 2, maxDevices: 3, flushIntervalMs: 3_600_000 });
   const owner = new Owner();
   let share = queue.tail.share(owner, 0);
@@ -102,7 +102,7 @@ Deno.test("A batch of many devices is taken at once, and grows while the writer 
   queue.close();
 });
 
-Deno.test("Messages without packets do not pile up", async () => {
+Deno.test("PacketQueue keeps nothing of messages without packets", async () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1 });
   queue.commit(0, 60);
   assert(queue.full);
@@ -117,7 +117,7 @@ Deno.test("Messages without packets do not pile up", async () => {
   await batches.next();
 });
 
-Deno.test("A stream that is gone does not wait for room any more", async () => {
+Deno.test("PacketQueue.cancelWait() removes a stream that has ended", async () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 1, flushIntervalMs: 1 });
   put(queue);
   const resumed: string[] = [];
@@ -132,7 +132,7 @@ Deno.test("A stream that is gone does not wait for room any more", async () => {
   queue.close();
 });
 
-Deno.test("Room is handed out first come, first served, and nobody waits for ever", () =>
+Deno.test("PacketQueue.waitForRoom() is FIFO, and every stream gets room", () =>
   forSeeds(20, async (random) => {
     const queue = new PacketQueue({ ...bounds, maxPackets: random.int(1, 20), flushIntervalMs: 1 });
     const waited: number[] = [], resumed: number[] = [];
@@ -160,7 +160,7 @@ Deno.test("Room is handed out first come, first served, and nobody waits for eve
     assertEquals(resumed, waited);
   }));
 
-Deno.test("Packets of one device melt into one delta, over all streams without a session", () => {
+Deno.test("PacketBatch coalesces packets of one device into one DeviceDelta, over all streams without a session", () => {
   const batch = new QueuedBatch();
   const a = device("a");
   const [first, second] = [batch.share(new Owner(), 0), batch.share(new Owner(), 0)];
@@ -182,7 +182,7 @@ Deno.test("Packets of one device melt into one delta, over all streams without a
   assertEquals([stored.producer, stored.sequence, stored.receivedAtMs, stored.sessions], ["p", 1, 99, []]);
 });
 
-Deno.test("QueuedDelta.add() keeps the payload that came last among equal timestamps, and of the greatest", () => {
+Deno.test("DeviceDelta.add() keeps the payload of the greatest timestamp, the last received among equals", () => {
   const batch = new QueuedBatch();
   const a = device("a");
   const { group } = batch.share(new Owner(), 0);
@@ -200,7 +200,7 @@ Deno.test("QueuedDelta.add() keeps the payload that came last among equal timest
   assertEquals(batch.toStoreBatch(about)?.devices.map(({ packets }) => packets), [5]);
 });
 
-Deno.test("QueuedDelta.merge() keeps the payload of the later group among equal timestamps, and of the greatest", () => {
+Deno.test("DeviceDelta.merge() keeps the payload of the greatest timestamp, that of the later group among equals", () => {
   const a = device("a");
   const merged = (...timestamps: number[]) => {
     const batch = new QueuedBatch();
@@ -221,7 +221,7 @@ Deno.test("QueuedDelta.merge() keeps the payload of the later group among equal 
   assertEquals(merged(6, 5, 5), [[3, 6, "0"]]);
 });
 
-Deno.test("PacketQueue.full is true for a stream that comes later as long as others wait for room", async () => {
+Deno.test("PacketQueue.waitForRoom() is FIFO, also for streams that arrive later", async () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 1, flushIntervalMs: 1 });
   const batches = queue[Symbol.asyncIterator]();
   put(queue);
@@ -252,7 +252,7 @@ Deno.test("PacketQueue.full is true for a stream that comes later as long as oth
   await batches.next();
 });
 
-Deno.test("What was fenced is left out, and only that", () => {
+Deno.test("PacketBatch.toStoreBatch() leaves out fenced sessions, and only these", () => {
   const batch = new QueuedBatch();
   const owners = ["s1", "s2"].map((session) => new Owner({ session, epoch: 3 }));
   const shares = [...owners, new Owner()].map((owner) => batch.share(owner, 10));
@@ -271,7 +271,7 @@ Deno.test("What was fenced is left out, and only that", () => {
   assertEquals(a.delta, undefined);
 });
 
-Deno.test("A batch whose packets were all rejected, fenced or duplicates has nothing for the store", () => {
+Deno.test("PacketBatch.toStoreBatch() is empty when all packets were rejected, fenced or duplicates", () => {
   const batch = new QueuedBatch();
   batch.share(new Owner(), 0).reject(1);
   const again = batch.share(new Owner({ session: "r", epoch: 1 }), 7);

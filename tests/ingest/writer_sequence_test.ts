@@ -8,7 +8,7 @@ import type { Store } from "../../src/store/store.ts";
 import { ingestDefaults } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
-Deno.test("Writer names the batch before, unless the store may have forgotten it by now", async () => {
+Deno.test("Writer states the previous batch, unless the store may have dropped its record", async () => {
   const queue = new PacketQueue({
     ...{ maxPackets: 100, maxBytes: 1000, maxDevices: 100, dueDevices: 100 },
     flushIntervalMs: 1,

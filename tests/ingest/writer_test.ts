@@ -68,14 +68,14 @@ async function waitsAfter(failures: readonly number[]) {
   return { waits, applied, counters };
 }
 
-Deno.test("Writer waits longer after each failure, up to a second, and begins anew when a batch is applied", async () => {
+Deno.test("Writer waits longer after each failure, up to a second, and starts again when a batch is applied", async () => {
   const { waits, applied, counters } = await waitsAfter([8, 2]);
   assertEquals(waits, [25, 50, 100, 200, 400, 800, 1000, 1000, 25, 50]);
   assertEquals(applied, [1, 2]);
   assertEquals([counters.failedFlushes, counters.flushes], [10, 2]);
 });
 
-Deno.test("Writer.run() rejects with an error that is not the store's, instead of trying again", async () => {
+Deno.test("Writer.run() rejects with an error that is not the store's, instead of retrying", async () => {
   const queue = new PacketQueue({
     maxPackets: 1,
     maxBytes: 1,
