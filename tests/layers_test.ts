@@ -21,8 +21,6 @@ const exceptions: readonly string[] = [
   // What keeps faults of grpc-js from a process is in the server's folders.
   "client/call.ts -> http2/node_http2_guard.ts",
   "client/call.ts -> ingest/rpc/grpc_js_log.ts",
-  // A cycle.
-  "ingest/batch/device_table.ts -> ingest/batch/queue.ts",
 ];
 
 /** A row of the table of folders. */

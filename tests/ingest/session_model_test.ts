@@ -7,7 +7,6 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { setTimeout as delay } from "node:timers/promises";
 
 import { status } from "@grpc/grpc-js";
 import { assertEquals, assertLessOrEqual } from "@std/assert";
