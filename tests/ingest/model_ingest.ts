@@ -63,7 +63,7 @@ export class ModelIngest {
     return this.#finished.then(() => this.ingest.reverts.close());
   }
 
-  /** As the drain's deadline does, or the end of the process: nothing is answered any more. */
+  /** As the drain's deadline does, or the end of the process: no response is sent any more. */
   abort(): Promise<void> {
     this.#aborted.abort();
     const gone = new RequestError("UNAVAILABLE", "shutting down");

@@ -73,7 +73,7 @@ class ModelCall implements CallResponse {
     this.stream.message(Buffer.from(message), 0, message.length);
   }
 
-  /** Sends no more. */
+  /** Half-closes. */
   halfClose(): void {
     if (this.#ready && !this.#waiting) this.stream.end();
   }
@@ -85,7 +85,7 @@ class ModelCall implements CallResponse {
       assertEquals(this.#settled, this.#next, "a call ends well when all is settled");
       if (this.session === undefined) this.world.finished.set(this.#anonymous, this.#next);
     } else {
-      if (this.session !== undefined) this.world.told(this.session, committed, { mayBeLess: true });
+      if (this.session !== undefined) this.world.acknowledged(this.session, committed, { mayBeLess: true });
       const { code, details } = grpcStatus(error);
       if (code === status.ABORTED) {
         this.world.aborted++;
@@ -103,7 +103,7 @@ class ModelCall implements CallResponse {
 
   sendHeaders(committed: number | undefined): void {
     this.#claimed = committed!;
-    this.world.told(this.session!, committed!);
+    this.world.acknowledged(this.session!, committed!);
   }
 
   sendAck({ stored, duplicates, rejected, committed }: Ack): boolean {
@@ -112,12 +112,12 @@ class ModelCall implements CallResponse {
     assertEquals(committed, Math.max(this.#claimed, settled));
     assertLessOrEqual(settled, this.#next);
     this.#settled = settled;
-    if (this.session !== undefined) this.world.told(this.session, committed);
+    if (this.session !== undefined) this.world.acknowledged(this.session, committed);
     return true;
   }
 }
 
-/** Three sessions whose devices never tire of opening streams, and what may happen to them. */
+/** Three sessions whose devices open streams all the time, and what may happen to them. */
 export class World {
   readonly store = new ModelStore();
   readonly #everyIngest: ModelIngest[] = [];
@@ -126,15 +126,15 @@ export class World {
   readonly #late: (() => unknown)[] = [];
   #calls: ModelCall[] = [];
   readonly #sent = new Map(SESSIONS.map((session) => [session, 0]));
-  readonly #told = new Map(SESSIONS.map((session) => [session, 0]));
-  readonly #everTold = new Map(SESSIONS.map((session) => [session, 0]));
+  readonly #acknowledged = new Map(SESSIONS.map((session) => [session, 0]));
+  readonly #everAcknowledged = new Map(SESSIONS.map((session) => [session, 0]));
   /** Sessions whose devices keep what is settled. */
   readonly #keepsAll: ReadonlySet<string>;
   /** Whether the store goes back at times. */
   readonly #goesBack: boolean;
-  /** Packets of each call without a session that ended well. */
+  /** Packets of each call without a session that ended with OK. */
   readonly finished = new Map<string, number>();
-  /** Calls told that a newer one took their session. */
+  /** Calls that ended because a newer one has their session. */
   aborted = 0;
 
   constructor(readonly random: Random) {
@@ -148,19 +148,19 @@ export class World {
   }
 
   /**
-   * A device was told that packets below `committed` are settled: so it must be, or have been before the store
-   * went back. A device that keeps all it ever sent goes back with the store.
+   * A device has an Ack for the packets below `committed`: the store must hold them, or have held them before it went
+   * back. A device that keeps all it ever sent goes back with the store.
    */
-  told(session: string, committed: number, { mayBeLess = false } = {}): void {
+  acknowledged(session: string, committed: number, { mayBeLess = false } = {}): void {
     const { highest, reverts, sessions } = this.store;
     const known = reverts > 0 ? highest.get(session) : sessions.get(session)?.committed;
     assertLessOrEqual(committed, known ?? 0);
-    const before = this.#told.get(session)!;
-    this.#told.set(
+    const before = this.#acknowledged.get(session)!;
+    this.#acknowledged.set(
       session,
       mayBeLess && this.#keepsAll.has(session) ? committed : Math.max(before, committed),
     );
-    this.#everTold.set(session, Math.max(this.#everTold.get(session)!, committed));
+    this.#everAcknowledged.set(session, Math.max(this.#everAcknowledged.get(session)!, committed));
   }
 
   async run(): Promise<number> {
@@ -189,7 +189,7 @@ export class World {
     else if (kind <= 87 && this.#goesBack) store.takeSnapshot();
     else if (kind <= 89 && this.#goesBack) store.revert(random);
     else await delay(random.int(0, 3));
-    // The stores' answers, and what follows from them, arrive.
+    // The store's replies, and what follows from them, arrive.
     await Promise.resolve();
     this.#calls = this.#calls.filter(({ ended }) => !ended);
   }
@@ -197,14 +197,14 @@ export class World {
   #open(): void {
     const { random } = this;
     const session = random.chance(0.15) ? undefined : random.pick(SESSIONS);
-    const told = session === undefined ? 0 : this.#told.get(session)!;
-    const offset = session !== undefined && random.chance(0.3) ? random.int(0, told) : told;
+    const acknowledged = session === undefined ? 0 : this.#acknowledged.get(session)!;
+    const offset = session !== undefined && random.chance(0.3) ? random.int(0, acknowledged) : acknowledged;
     this.#calls.push(
       new ModelCall(this, random.pick(this.#ingests), session, offset, random.pick(["packets", "batches"])),
     );
   }
 
-  /** One call of the store, not always the oldest, is carried out and answered, or one of the two, or neither. */
+  /** One call of the store, not always the oldest, is carried out and replied to, or one of the two, or neither. */
   #answer(): void {
     const { random, store } = this;
     const [{ run, resolve, reject }] = store.calls.splice(random.int(0, store.calls.length - 1), 1) as [
@@ -223,7 +223,7 @@ export class World {
     return ingest;
   }
 
-  /** Drained, or killed with what it has. */
+  /** Drains one ingest, or kills it with what it holds. */
   #replaceIngest(): void {
     const { random } = this;
     const at = random.int(0, 1), old = this.#ingests[at]!;
@@ -231,7 +231,7 @@ export class World {
     this.#ending.push(random.chance(0.5) ? old.drain() : old.abort());
   }
 
-  /** Nothing fails any more, but what is late still comes: every device gets through, and all is as it must be. */
+  /** Nothing fails any more, but late calls are still carried out: every device completes, and all counts are right. */
   async #heal(): Promise<void> {
     const { store } = this;
     for (const call of this.#calls) call.stream.cancelled();
@@ -246,13 +246,19 @@ export class World {
     })();
     await Promise.all(SESSIONS.map(async (session) => {
       do {
-        const call = new ModelCall(this, this.#ingests[0]!, session, this.#told.get(session)!, "batches");
+        const call = new ModelCall(
+          this,
+          this.#ingests[0]!,
+          session,
+          this.#acknowledged.get(session)!,
+          "batches",
+        );
         while (!call.ended) {
           call.send(this.#sent.get(session)!);
           call.halfClose();
           await delay(1);
         }
-      } while (this.#told.get(session)! < this.#sent.get(session)!);
+      } while (this.#acknowledged.get(session)! < this.#sent.get(session)!);
     }));
     await Promise.all([...this.#ending, ...this.#ingests.map((ingest) => ingest.drain())]);
     healing = false;
@@ -282,7 +288,11 @@ export class World {
           }
         } else {
           assert(store.reverts > 0, `packet ${index} of ${session} is missing`);
-          assertLess(index, this.#everTold.get(session)!, `${session} lacks a packet that was never settled`);
+          assertLess(
+            index,
+            this.#everAcknowledged.get(session)!,
+            `${session} lacks a packet that was never settled`,
+          );
         }
       }
     }
