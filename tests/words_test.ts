@@ -56,7 +56,6 @@ const exceptions: readonly string[] = [
   "src/config.ts",
   "src/fleet",
   "src/http2",
-  "src/ingest",
   "src/main.ts",
   "src/page",
   "src/protocol",
