@@ -16,7 +16,6 @@ const exceptions: readonly string[] = [
   "src/api/app.ts createApp()",
   "src/api/routes/devices.ts addDeviceRoutes()",
   "src/api/routes/devices.ts addRoutesOfOne()",
-  "src/ingest/ingest.ts startIngest()",
   "src/store/sqlite/tables.ts createTables()",
   "src/workers.ts startWorkers()",
 ];

@@ -53,7 +53,6 @@ const exceptions: readonly string[] = [
   "src/api",
   "src/client",
   "src/fleet",
-  "src/ingest",
   "src/page",
   "src/protocol",
   "src/runtime",

@@ -33,10 +33,10 @@ Deno.test({
     const log = startLogging({ level: "debug", format: "json", write: (line) => lines.push(line) });
     try {
       await using ingest = await startTestIngest({ store, log });
-      using stranger = new RawConnection(ingest.port);
-      await stranger.send(preface, requestHeaders(1, "/grpc.health.v1.Health/Check", { "x-note": note }));
+      using connection = new RawConnection(ingest.port);
+      await connection.send(preface, requestHeaders(1, "/grpc.health.v1.Health/Check", { "x-note": note }));
       await until(() => lines.some((line) => line.includes("grpc-js")), "it is in the log");
-      await stranger.send(frame(RST_STREAM, 0, 1, [0, 0, 0, 8]));
+      await connection.send(frame(RST_STREAM, 0, 1, [0, 0, 0, 8]));
     } finally {
       stopLogging();
       redirectGrpcJsLog();

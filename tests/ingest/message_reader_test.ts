@@ -1,5 +1,5 @@
 /**
- * Messages that are large, compressed, or do not come to their end: what they may hold of the process.
+ * Messages that are large, compressed or incomplete: how much memory they may hold.
  */
 import { gzipSync } from "node:zlib";
 

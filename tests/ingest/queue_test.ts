@@ -154,7 +154,7 @@ Deno.test("PacketQueue.waitForRoom() is FIFO, and every stream gets room", () =>
     };
     for (let id = 0; id < streams; id++) send(id, 5);
     for await (const _ of queue) {
-      // The queue's owner only has to take.
+      // The batches need no other handling.
     }
     assertEquals(left, 0);
     assertEquals(resumed, waited);

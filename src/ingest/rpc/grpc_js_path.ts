@@ -15,7 +15,6 @@ import {
 } from "@grpc/grpc-js";
 
 import { grpcStatus } from "../../protocol/request_error.ts";
-import type { PeerAddress } from "../../http2/grpc_js_bridge.ts";
 import {
   type Ack,
   COMMITTED_KEY,
@@ -24,7 +23,7 @@ import {
   streamBatches,
   streamPackets,
 } from "../../protocol/telemetry_proto.ts";
-import { CallContext, readMetadata } from "../stream/call_context.ts";
+import { CallContext, type Peer, readMetadata } from "../stream/call_context.ts";
 import {
   type CallResponse,
   type DeviceStream,
@@ -74,7 +73,7 @@ async function receive(
   call.on("end", () => reader.end());
 }
 
-/** Gives the messages of a call to its stream as long as the queue has room. */
+/** Passes the messages of a call to its stream as long as the queue has room. */
 class GrpcJsReader {
   /** A message that waits for room; the call is paused meanwhile. */
   #waiting: Uint8Array | undefined;
@@ -113,7 +112,7 @@ class GrpcJsReader {
 }
 
 /** grpc-js has the address as text, `address:port`. */
-function peerOf(call: Call): PeerAddress {
+function peerOf(call: Call): Peer {
   const [, remoteAddress, port] = /^(.*):(\d+)$/.exec(call.getPeer()) ?? [];
   return { remoteAddress, remotePort: port === undefined ? undefined : Number(port) };
 }
