@@ -212,7 +212,7 @@ interface IngestHere {
 async function startIngestHere(
   { config, reserve, drainTimeoutMs, store, clock, log, logLinesDropped }: IngestHere,
 ): Promise<Ingest & { readonly accepting: boolean }> {
-  // Loaded only where it runs, because it reads the proto file, which the api may not.
+  // A dynamic import, because the api role runs without grpc-js and protobufjs: they take 6 to 10 MB.
   const { startIngest } = await import("./ingest/ingest.ts");
   const ingest = await startIngest({
     ...config,
@@ -362,7 +362,7 @@ function fileFlags(config: Config): string[] {
   if (![...folder, ...files].some(isOutside)) return [];
   const list = (...paths: string[]) => paths.map((path) => path.replaceAll(",", ",,")).join(",");
   return [
-    `--allow-read=${list("data", "proto", "src/store", ...folder, ...files)}`,
+    `--allow-read=${list("data", "src/store", ...folder, ...files)}`,
     `--allow-write=${list("data", ...folder)}`,
   ];
 }

@@ -12,7 +12,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 
-import { grpcStatus, RequestError } from "../../src/protocol/request_error.ts";
+import { grpcStatus } from "../../src/ingest/rpc/grpc_status.ts";
+import { RequestError } from "../../src/protocol/request_error.ts";
 import { IngestCounters } from "../../src/ingest/counters.ts";
 import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
@@ -25,7 +26,8 @@ import {
 import { Reverts } from "../../src/ingest/stream/reverts.ts";
 import { Writer } from "../../src/ingest/batch/writer.ts";
 import { type Store, StoreError } from "../../src/store/store.ts";
-import { type Ack, streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import type { Ack } from "../../src/protocol/messages.ts";
+import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { contents, deviceOf, ModelStore, sorted } from "./session_model.ts";
 import { ingestDefaults } from "../support/harness.ts";
 import { type Random, seededRandom } from "../support/random.ts";

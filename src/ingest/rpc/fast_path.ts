@@ -7,14 +7,9 @@
 import { RequestError } from "../../protocol/request_error.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
-import {
-  type Ack,
-  COMMITTED_KEY,
-  MAX_MESSAGE_KEY,
-  OFFSET_KEY,
-  SESSION_KEY,
-  streamPackets,
-} from "../../protocol/telemetry_proto.ts";
+import type { Ack } from "../../protocol/messages.ts";
+import { COMMITTED_KEY, MAX_MESSAGE_KEY, OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
+import { streamPackets } from "../../protocol/telemetry_proto.ts";
 import type { TelemetryCall } from "./call_route.ts";
 import { responseHeaders, statusFields, valueOf } from "./grpc_fields.ts";
 import { MessageReader, PREFIX_BYTES, type ReaderOptions } from "./message_reader.ts";

@@ -14,17 +14,10 @@ import {
   type ServiceDefinition,
 } from "@grpc/grpc-js";
 
-import { grpcStatus } from "../../protocol/request_error.ts";
-import {
-  type Ack,
-  COMMITTED_KEY,
-  MAX_MESSAGE_KEY,
-  OFFSET_KEY,
-  SERVICE_NAMES,
-  SESSION_KEY,
-  streamBatches,
-  streamPackets,
-} from "../../protocol/telemetry_proto.ts";
+import { grpcStatus } from "./grpc_status.ts";
+import type { Ack } from "../../protocol/messages.ts";
+import { COMMITTED_KEY, MAX_MESSAGE_KEY, OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
+import { SERVICE_NAMES, streamBatches, streamPackets } from "../../protocol/telemetry_proto.ts";
 import {
   DeviceStream,
   type Ingest,

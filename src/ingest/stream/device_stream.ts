@@ -6,7 +6,8 @@
  */
 import { RequestError } from "../../protocol/request_error.ts";
 import { DEVICE_CLOCK_AHEAD_MS, type FencedSession, type Store } from "../../store/store.ts";
-import { type Ack, OFFSET_KEY, SESSION_KEY } from "../../protocol/telemetry_proto.ts";
+import type { Ack } from "../../protocol/messages.ts";
+import { OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
 import type { IngestCounters } from "../counters.ts";
 import type { DeviceTable } from "../batch/device_table.ts";
 import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
