@@ -9,7 +9,7 @@ import {
   RequestError,
   STORE_UNREACHABLE,
 } from "../../protocol/request_error.ts";
-import { StoreError } from "../../store/store.ts";
+import { StoreError } from "../../store/store_error.ts";
 
 /** As the gRPC gateway maps them, except FAILED_PRECONDITION, which is a conflict with the state of a resource here. */
 const httpStatuses = {

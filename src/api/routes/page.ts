@@ -7,11 +7,12 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
 import { Asset } from "../http/assets.ts";
-import { Failure } from "../schemas.ts";
+import { Problem } from "../schemas/problem.ts";
 import addressJs from "../../page/address.js" with { type: "text" };
 import apiJs from "../../page/api.js" with { type: "text" };
 import chartJs from "../../page/chart.js" with { type: "text" };
 import connectionJs from "../../page/connection.js" with { type: "text" };
+import controlsCss from "../../page/controls.css" with { type: "text" };
 import deviceCss from "../../page/device.css" with { type: "text" };
 import deviceJs from "../../page/device.js" with { type: "text" };
 import domJs from "../../page/dom.js" with { type: "text" };
@@ -60,6 +61,7 @@ const texts: Readonly<Record<string, string>> = {
   "main.js": mainJs,
   "overview.js": overviewJs,
   "page.css": pageCss,
+  "controls.css": controlsCss,
   "sparklines.js": sparklinesJs,
   "table.css": tableCss,
   "table.js": tableJs,
@@ -110,7 +112,7 @@ const fileRoute = createRoute({
       },
     },
     304: { description: "It is that of `If-None-Match`" },
-    404: { description: "There is no such file", content: { "application/json": { schema: Failure } } },
+    404: { description: "There is no such file", content: { "application/json": { schema: Problem } } },
   },
 });
 
