@@ -8,7 +8,7 @@ import type { Logger } from "@logtape/logtape";
 import { Backoff } from "../runtime/backoff.ts";
 import type { StoreHealth } from "../store/store_clock.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
-import { httpStatus, RequestError } from "../protocol/request_error.ts";
+import { RequestError } from "../protocol/request_error.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
 import { createApp } from "./app.ts";
@@ -18,6 +18,7 @@ import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "../alerts/offline
 import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet.ts";
 import { FleetReporter } from "./responses/fleet_reporter.ts";
 import { AllowedHosts } from "./http/hosts.ts";
+import { httpStatus } from "./http/http_status.ts";
 import { HttpServer, servesConnections } from "./http/http_server.ts";
 import { Listening, TICK_INTERVAL_MS } from "../fleet/listening.ts";
 import { Live } from "./routes/live.ts";

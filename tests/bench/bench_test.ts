@@ -1,7 +1,8 @@
 /** The load generator says what it should, and a wrong count is told. Nothing here looks at speed. */
 import { assert, assertEquals, assertGreaterOrEqual, assertMatch } from "@std/assert";
 
-import { type Packet, streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import type { Packet } from "../../src/protocol/messages.ts";
+import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 import {

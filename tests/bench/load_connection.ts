@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { type Ack, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import type { Ack } from "../../src/protocol/messages.ts";
+import { streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import {
   DEFAULT_WINDOW_BYTES,
   Flag,

@@ -8,7 +8,7 @@ import {
   PacketBuffer,
   within,
 } from "../../src/client/packet_buffer.ts";
-import type { Packet } from "../../src/protocol/telemetry_proto.ts";
+import type { Packet } from "../../src/protocol/messages.ts";
 import { forSeeds, type Random } from "../support/random.ts";
 
 const proto = await protobuf.load(new URL("../../proto/telemetry.proto", import.meta.url).pathname);

@@ -9,6 +9,7 @@ import { assert, assertEquals } from "@std/assert";
 import { framedPacket, packet, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 import {
+  ACK,
   CANCEL,
   COMPRESSION_ERROR,
   CONTINUATION,
@@ -37,7 +38,6 @@ import {
   uint32,
   WINDOW_UPDATE,
 } from "./raw_connection.ts";
-import { ACK } from "../../src/http2/frames.ts";
 
 const path = "/TelemetryIngest/StreamPackets";
 const HAS_PRIORITY = 32, WITHOUT_SETTINGS = preface.subarray(0, 24);

@@ -25,6 +25,7 @@ import { until } from "../support/until.ts";
 import { connectionOptions } from "./connection_options.ts";
 import { gated } from "../ingest/gated_store.ts";
 import {
+  ACK,
   CANCEL,
   DATA,
   END_HEADERS,
@@ -45,7 +46,6 @@ import {
   uint32,
   WINDOW_UPDATE,
 } from "./raw_connection.ts";
-import { ACK } from "../../src/http2/frames.ts";
 
 const gzip = { "grpc-encoding": "gzip" };
 

@@ -8,7 +8,7 @@ import { assertEquals, assertLessOrEqual, assertThrows } from "@std/assert";
 
 import { AbuseBudget } from "../../src/http2/abuse_budget.ts";
 import { Http2Connection } from "../../src/http2/connection.ts";
-import { ACK, Http2Error } from "../../src/http2/frames.ts";
+import { Http2Error } from "../../src/http2/frames.ts";
 import { FrameWriter } from "../../src/http2/frame_writer.ts";
 import { connectionOptions } from "./connection_options.ts";
 import { defaultLimits } from "../../src/http2/limits.ts";
@@ -23,6 +23,7 @@ import {
 import { forSeeds } from "../support/random.ts";
 import { until } from "../support/until.ts";
 import {
+  ACK,
   CANCEL,
   CONTINUATION,
   DATA,

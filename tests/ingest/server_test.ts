@@ -13,6 +13,7 @@ import {
 } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 import {
+  ACK,
   DATA,
   frame,
   GOAWAY,
@@ -22,7 +23,6 @@ import {
   requestHeaders,
   RST_STREAM,
 } from "../http2/raw_connection.ts";
-import { ACK } from "../../src/http2/frames.ts";
 
 /** Sends `bytes` to the port; resolves when the server has closed the connection, to the bytes received. */
 function exchange(port: number, bytes: string | Uint8Array): Promise<Uint8Array> {

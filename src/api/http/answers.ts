@@ -10,7 +10,7 @@ import { gzip } from "node:zlib";
 
 import type { Context } from "@hono/hono";
 
-import { httpStatus } from "../../protocol/request_error.ts";
+import { httpStatus } from "./http_status.ts";
 import { chooseEncoding, matchesEtag, MIN_GZIP_BYTES } from "./negotiate.ts";
 
 const gzipped = promisify(gzip);

@@ -9,7 +9,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
-import { httpStatus } from "../../protocol/request_error.ts";
+import { httpStatus } from "../http/http_status.ts";
 import type { Store } from "../../store/store.ts";
 import { deviceRows } from "../responses/device_rows.ts";
 import { type EventStreams, formatEvent } from "../http/event_streams.ts";
