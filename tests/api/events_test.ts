@@ -120,7 +120,7 @@ Deno.test("The log has what the store has, though that is emptied, put back, or 
         });
       }
       stored = stored.slice(-EVENTS_KEPT);
-      await Promise.all([log.fresh(), log.fresh()]);
+      await Promise.all([log.refresh(), log.refresh()]);
       assertEquals(log.list(0, EVENTS_KEPT), stored);
       assertEquals(log.newestId, stored.at(-1)?.id ?? 0);
       const after = random.int(0, log.newestId);
@@ -130,7 +130,7 @@ Deno.test("The log has what the store has, though that is emptied, put back, or 
       assertEquals(log.list(undefined, limit, "1"), own.slice(-limit));
     }
     const before = read;
-    for (let i = 0; i < 10; i++) await log.fresh();
+    for (let i = 0; i < 10; i++) await log.refresh();
     assert(read - before <= 10, "events are read again although nothing is new");
   });
 });
@@ -146,10 +146,10 @@ Deno.test("Who asks while the log is read gets what was stored before", async ()
       return page;
     },
   });
-  const first = log.fresh();
+  const first = log.refresh();
   stored.push({ id: 1, kind: "offline", deviceId: "a", atMs: 1, lastSeenMs: 0 });
-  const second = log.fresh();
-  const third = log.fresh();
+  const second = log.refresh();
+  const third = log.refresh();
   gates[0]!.resolve();
   await first;
   assertEquals(log.newestId, 0);

@@ -37,11 +37,15 @@ export function chooseEncoding(acceptEncoding: string | undefined): Encoding {
   return gzip > 0 && gzip >= quality(ranges, ["identity"]) ? "gzip" : "identity";
 }
 
-/** True if `If-None-Match` names `etag`, by weak comparison (RFC 9110, 13.1.2), or is `*`. */
-export function matchesEtag(ifNoneMatch: string | undefined, etag: string): boolean {
-  if (ifNoneMatch === undefined) return false;
-  const opaque = (tag: string) => tag.trim().replace(/^W\//, "");
-  return ifNoneMatch.split(",").map(opaque).some((tag) => tag === opaque(etag) || tag === "*");
+/**
+ * Whether a problem should be labelled `application/json`: `Accept` prefers that to `application/problem+json`, as it
+ * does when it has neither the latter nor a wildcard.
+ */
+export function prefersPlainJson(accept: string | undefined): boolean {
+  const ranges = parseAccept(accept ?? "");
+  const others = ["application/*", "*/*"];
+  return quality(ranges, ["application/json", ...others]) >
+    quality(ranges, ["application/problem+json", ...others]);
 }
 
 /** The greatest q-value given to the first of `names`, the most specific first, that is there; 0 if none is. */

@@ -12,11 +12,11 @@ import {
   type Store,
 } from "../../store/store.ts";
 import type { EventLog } from "../../alerts/event_log.ts";
-import type { Fleet } from "../../fleet/fleet.ts";
+import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import type { FleetReport } from "../schemas/fleet.ts";
-import { periodJson } from "../schemas/history.ts";
+import { periodJson } from "./history_json.ts";
 import { instanceJson } from "../schemas/instance.ts";
-import type { WebhookFigures } from "../../alerts/webhook.ts";
+import type { WebhookCounters } from "../../alerts/webhook.ts";
 
 /** History, events and ingest processes are read at most this often: they have no news in between. */
 const READ_INTERVAL_MS = 1_000;
@@ -38,7 +38,7 @@ export interface OwnFigures {
 /** What {@linkcode FleetReporter} needs. */
 export interface FleetReporterOptions {
   /** Has the devices. */
-  readonly fleet: Fleet;
+  readonly fleet: FleetCache;
   /** Has the rest. */
   readonly store: Pick<Store, "description" | "fleetHistory" | "instances">;
   /** What to report of the store and the clock. */
@@ -48,7 +48,7 @@ export interface FleetReporterOptions {
   /** This process's own figures. */
   readonly ownFigures: () => OwnFigures;
   /** What is delivered to the webhook; undefined: there is none. */
-  readonly webhook: WebhookFigures | undefined;
+  readonly webhookCounters: WebhookCounters | undefined;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
   /** Unix milliseconds. */
@@ -77,11 +77,11 @@ export class FleetReporter {
   }
 
   /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
-  async current(): Promise<FleetReport> {
-    const { fleet, store, storeHealth, ownFigures, unixNow, offlineAfterMs, webhook } = this.#options;
+  async report(): Promise<FleetReport> {
+    const { fleet, store, storeHealth, ownFigures, unixNow, offlineAfterMs, webhookCounters } = this.#options;
     const [{ history, untilMs, instances, lastEventId }] = await Promise.all([
       this.#readRest(),
-      fleet.fresh(),
+      fleet.refresh({ keepWarm: true }),
     ]);
     const nowMs = unixNow();
     const { clockAheadMs, evictionPolicy } = storeHealth();
@@ -104,7 +104,7 @@ export class FleetReporter {
         eviction_policy: evictionPolicy ?? null,
         clock_ahead_ms: clockAheadMs,
       },
-      webhook: webhook === undefined ? null : webhookJson(webhook),
+      webhook: webhookCounters === undefined ? null : webhookJson(webhookCounters),
       instances: instances.map(instanceJson),
       api: apiJson(ownFigures()),
       history: {
@@ -126,7 +126,7 @@ export class FleetReporter {
           const [history, instances] = await Promise.all([
             store.fleetHistory(untilMs),
             store.instances(untilMs),
-            eventLog.fresh(),
+            eventLog.refresh(),
           ]);
           return { history, untilMs, instances, lastEventId: eventLog.newestId };
         } catch (error) {
@@ -152,7 +152,7 @@ function rateOver(seconds: readonly Period[], windowSeconds: number, firstSeenMs
 }
 
 function webhookJson(
-  { delivered, setAside, gaps, failures, stopped }: WebhookFigures,
+  { delivered, setAside, gaps, failures, stopped }: WebhookCounters,
 ): NonNullable<FleetReport["webhook"]> {
   return { delivered, set_aside: setAside, gaps, failures, stopped };
 }

@@ -11,7 +11,7 @@ import { createGzip } from "node:zlib";
 import type { StoreHealth } from "../../store/store_clock.ts";
 import type { InstanceReport, Store } from "../../store/store.ts";
 import type { DeviceCounts } from "../../fleet/device_index.ts";
-import type { Fleet } from "../../fleet/fleet.ts";
+import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import type { OwnFigures } from "./fleet_reporter.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "../http/negotiate.ts";
 import { type ApiProcess, formatProcess, formatPrometheus } from "./prometheus.ts";
@@ -46,7 +46,7 @@ export interface SnapshotBody {
 
 /** Every device at one moment. */
 export interface SnapshotContents {
-  /** When reading it from the store began, on the clock of {@linkcode Fleet}. */
+  /** When reading it from the store began, on the clock of {@linkcode FleetCache}. */
   readonly takenAtMs: number;
   /** Every device's count. */
   readonly devices: DeviceCounts;
@@ -115,7 +115,7 @@ export class Snapshot {
 /** What {@linkcode Snapshots} needs. */
 export interface SnapshotsOptions {
   /** Where the devices are. */
-  readonly fleet: Fleet;
+  readonly fleet: FleetCache;
   /** Asked for the ingest instances. */
   readonly store: Pick<Store, "instances">;
   /** See {@linkcode SnapshotContents}. */
@@ -142,11 +142,11 @@ export class Snapshots {
     this.#options = options;
   }
 
-  /** As fresh as {@linkcode Fleet.fresh} says. Rejects as the store does; an older one is never given instead. */
+  /** Its counts were read at most `maxAgeMs` before this call. Rejects as the store does; an older one is never given instead. */
   async current(): Promise<Snapshot> {
     const { fleet, store, storeHealth, now, unixNow, prometheusMaxDevices, process, ownFigures } =
       this.#options;
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
     const latest = this.#latest;
     if (latest !== undefined) {
       const reuseMs = Math.min(latest.buildingMs * REUSE_PER_BUILDING, fleet.maxAgeMs);

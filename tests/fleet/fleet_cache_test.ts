@@ -7,7 +7,7 @@ import { assertEquals, assertLessOrEqual } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { Fleet, type FleetOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet.ts";
+import { FleetCache, type FleetCacheOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet_cache.ts";
 import { Snapshots } from "../../src/api/responses/metrics_snapshot.ts";
 import type { Changes, DeviceSummary } from "../../src/store/store.ts";
 import { ListedStore } from "../support/listed_store.ts";
@@ -16,10 +16,10 @@ import { until } from "../support/until.ts";
 
 /** A fleet that reads no more when the test is over. */
 async function withFleet(
-  options: Pick<FleetOptions, "store" | "now" | "unixNow"> & Partial<FleetOptions>,
-  body: (fleet: Fleet) => Promise<void>,
+  options: Pick<FleetCacheOptions, "store" | "now" | "unixNow"> & Partial<FleetCacheOptions>,
+  body: (fleet: FleetCache) => Promise<void>,
 ): Promise<void> {
-  const fleet = new Fleet({
+  const fleet = new FleetCache({
     maxAgeMs: MAX_AGE_MS,
     warmForMs: WARM_FOR_MS,
     offlineAfterMs: 60_000,
@@ -37,16 +37,16 @@ Deno.test("A reader does not wait for a reading while the one before is fresh en
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new TestClock();
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
     const gate = Promise.withResolvers<void>();
     store.gate = gate.promise;
     clock.pass(MAX_AGE_MS);
-    await fleet.fresh(); // Resolves although the store does not answer.
+    await fleet.refresh({ keepWarm: true }); // Resolves although the store does not answer.
     await until(() => store.reads === 2, "the next reading is under way");
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
     store.devices = [{ deviceId: "a", count: 2 }];
     clock.pass(1);
-    const late = fleet.fresh();
+    const late = fleet.refresh({ keepWarm: true });
     gate.resolve();
     await late;
     assertEquals([store.reads, fleet.index.totals(clock.unixMs).count], [2, 2]);
@@ -57,7 +57,7 @@ Deno.test("After a reader the store is read again and again, until there was non
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new RunningClock();
   await withFleet({ store, ...clock.options, maxAgeMs: 20 }, async (fleet) => {
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
     await until(() => store.reads >= 5, "the store was read five times for one reader");
     clock.pass(WARM_FOR_MS);
     await delay(100);
@@ -69,7 +69,10 @@ Deno.test("After a reader the store is read again and again, until there was non
 
 Deno.test("A fleet that is closed reads no more", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
-  await withFleet({ store, ...new RunningClock().options, maxAgeMs: 20 }, (fleet) => fleet.fresh());
+  await withFleet(
+    { store, ...new RunningClock().options, maxAgeMs: 20 },
+    (fleet) => fleet.refresh({ keepWarm: true }),
+  );
   const { reads } = store;
   await delay(100);
   assertEquals(store.reads, reads);
@@ -79,7 +82,7 @@ Deno.test("A reading for nobody is not repeated by itself", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new RunningClock();
   await withFleet({ store, ...clock.options, maxAgeMs: 20 }, async (fleet) => {
-    await fleet.caughtUp();
+    await fleet.refresh({ keepWarm: false });
     await delay(200);
     assertEquals(store.reads, 1);
   });
@@ -89,15 +92,15 @@ Deno.test("A reading that fails behind the readers is told to those who then hav
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new TestClock();
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
     store.failure = new Error("gone");
     clock.pass(MAX_AGE_MS);
-    await fleet.fresh();
-    await until(() => fleet.readableForMs === 0, "the reading behind has failed");
+    await fleet.refresh({ keepWarm: true });
+    await until(() => fleet.storeUpForMs === 0, "the read in the background has failed");
     clock.pass(1);
-    assertEquals(await fleet.fresh().catch((error) => error.message), "gone");
+    assertEquals(await fleet.refresh({ keepWarm: true }).catch((error) => error.message), "gone");
     store.failure = undefined;
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
   });
 });
 
@@ -126,8 +129,8 @@ Deno.test("A long reading of all devices takes in what changes meanwhile", async
     removedPackets: () => Promise.resolve(0),
   };
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
-    await fleet.fresh();
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
+    await fleet.refresh({ keepWarm: true });
     assertEquals(asked, [undefined, 10, 11, 12]);
     assertEquals(fleet.index.countAt(fleet.index.slotOf("a")!), 13);
   });
@@ -164,7 +167,7 @@ Deno.test("A body that took long to build is used for longer, and never beyond i
       await first.body("prometheus", "identity");
       clock.pass(afterMs);
       const { takenAtMs } = fleet;
-      await fleet.caughtUp(); // Begins the next reading.
+      await fleet.refresh({ keepWarm: false }); // Begins the next reading.
       await until(() => fleet.takenAtMs > takenAtMs, "newer counts are there");
       return await snapshots.current() === first;
     };
