@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeviceEvent } from "../store/store.ts";
+import type { DeviceEvent } from "../store/events.ts";
 
 /** @internal */
 export function eventJson({ id, kind, deviceId, atMs, lastSeenMs }: DeviceEvent) {

@@ -9,7 +9,9 @@ import type { Logger } from "@logtape/logtape";
 
 import type { FleetCache } from "../fleet/fleet_cache.ts";
 import type { ObservedTime } from "../fleet/observed_time.ts";
-import { MAX_IDS_PER_CALL, type Store, StoreError } from "../store/store.ts";
+import { MAX_IDS_PER_CALL } from "../store/devices.ts";
+import type { Store } from "../store/store.ts";
+import { StoreError } from "../store/store_error.ts";
 
 /** How often offline devices, and new events, are searched for. */
 export const WATCH_INTERVAL_MS = 1_000;

@@ -10,7 +10,7 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Logger } from "@logtape/logtape";
 
 import { RequestError } from "../protocol/request_error.ts";
-import { StoreError } from "../store/store.ts";
+import { StoreError } from "../store/store_error.ts";
 import { measureHead, withoutFalseLength } from "./http/head.ts";
 import type { AllowedHosts } from "./http/hosts.ts";
 import { parameterError } from "./http/parameter_error.ts";

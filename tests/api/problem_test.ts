@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
-import { StoreError } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { startTestApi } from "../support/test_api.ts";
 

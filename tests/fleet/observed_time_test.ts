@@ -9,7 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { DeviceIndex } from "../../src/fleet/device_index.ts";
 import { ObservedTime } from "../../src/fleet/observed_time.ts";
 import { TelemetryClient } from "../../src/client/client.ts";
-import type { DeviceEvent } from "../../src/store/store.ts";
+import type { DeviceEvent } from "../../src/store/events.ts";
 import { startTestApi, TestClock } from "../support/test_api.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { startRedis } from "../support/redis_server.ts";
@@ -18,7 +18,7 @@ import { until } from "../support/until.ts";
 
 const offlineAfterMs = 10_000;
 
-function listeningOn(clock: TestClock, ingestRequired = false): ObservedTime {
+function observedTimeOn(clock: TestClock, ingestRequired = false): ObservedTime {
   return new ObservedTime({ offlineAfterMs, ingestRequired, ...clock.options });
 }
 
@@ -30,18 +30,18 @@ function passReported(clock: TestClock, observedTime: ObservedTime, seconds: num
   }
 }
 
-Deno.test("ObservedTime.offlineBeforeMs() counts all time while ingests report, or when there is none to wait for", () => {
+Deno.test("ObservedTime.offlineBeforeMs() counts all time while ingests report, or when none is required", () => {
   const clock = new TestClock();
-  const without = listeningOn(clock), reporting = listeningOn(clock, true);
+  const without = observedTimeOn(clock), reporting = observedTimeOn(clock, true);
   passReported(clock, reporting, 60);
   assertEquals(without.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
   assertEquals(reporting.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
   assertEquals(reporting.offlineBeforeMs(clock.unixMs + 2_000), clock.unixMs - offlineAfterMs);
 });
 
-Deno.test("ObservedTime.offlineBeforeMs() leaves out the time in which no ingest reported", () => {
+Deno.test("ObservedTime.offlineBeforeMs() excludes the time in which no ingest reported", () => {
   const clock = new TestClock();
-  const observedTime = listeningOn(clock);
+  const observedTime = observedTimeOn(clock);
   passReported(clock, observedTime, 20);
   const pausedMs = clock.unixMs;
   clock.pass(15_000);
@@ -57,19 +57,19 @@ Deno.test("ObservedTime.offlineBeforeMs() leaves out the time in which no ingest
   assertEquals(observedTime.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
 });
 
-Deno.test("ObservedTime.offlineBeforeMs() does not move on before the first ingest reports, if one is required", () => {
+Deno.test("ObservedTime.offlineBeforeMs() does not advance before the first ingest reports, if one is required", () => {
   const clock = new TestClock();
   const startedMs = clock.unixMs;
-  const observedTime = listeningOn(clock, true);
+  const observedTime = observedTimeOn(clock, true);
   clock.pass(3_600_000);
   assertEquals(observedTime.offlineBeforeMs(clock.unixMs), startedMs - offlineAfterMs);
   passReported(clock, observedTime, 16);
   assertEquals(observedTime.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
 });
 
-Deno.test("ObservedTime.offlineBeforeMs() adds up many short times away", () => {
+Deno.test("ObservedTime.offlineBeforeMs() adds up many short absences", () => {
   const clock = new TestClock();
-  const observedTime = listeningOn(clock);
+  const observedTime = observedTimeOn(clock);
   passReported(clock, observedTime, 20);
   const beforeMs = clock.unixMs;
   for (let i = 0; i < 3000; i++) {
@@ -82,7 +82,7 @@ Deno.test("ObservedTime.offlineBeforeMs() adds up many short times away", () => 
   assertEquals(observedTime.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
 });
 
-Deno.test("ObservedTime.offlineBeforeMs() leaves out what a jump of the clock adds, and is right after one back", () => {
+Deno.test("ObservedTime.offlineBeforeMs() excludes a forward jump of the clock, and is correct after one back", () => {
   const clock = new TestClock();
   let jumpMs = 0;
   const observedTime = new ObservedTime({
@@ -103,7 +103,7 @@ Deno.test("ObservedTime.offlineBeforeMs() leaves out what a jump of the clock ad
   assertEquals(observedTime.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
 });
 
-Deno.test("ObservedTime notices a pause of its own process", async () => {
+Deno.test("ObservedTime excludes a pause of its own process", async () => {
   const observedTime = new ObservedTime({
     offlineAfterMs: 1_000,
     ingestRequired: false,
@@ -118,7 +118,7 @@ Deno.test("ObservedTime notices a pause of its own process", async () => {
   await delay(0);
 });
 
-Deno.test("DeviceIndex: after the clock was set back nobody stays online for longer, and rates begin anew", () => {
+Deno.test("DeviceIndex: after the clock was set back no device stays online for longer, and rates start again", () => {
   const start = 1_700_000_000_000, hour = 3_600_000;
   const index = new DeviceIndex(60_000);
   const set = (deviceId: string, count: number, lastSeenMs: number, nowMs: number) =>
@@ -151,7 +151,7 @@ Deno.test("DeviceIndex: after the clock was set back nobody stays online for lon
   assert(Math.abs(active.rate1m - 20) <= 2, `${active.rate1m}`);
 });
 
-Deno.test("/devices shows how far a device's clock is ahead, and the newest arrival", async () => {
+Deno.test("GET /devices shows how far a device's clock is ahead, and the last arrival", async () => {
   await using store = await temporaryStore();
   const clock = new TestClock();
   const bytes = (text: string) => new TextEncoder().encode(text);
@@ -180,9 +180,9 @@ Deno.test("/devices shows how far a device's clock is ahead, and the newest arri
 });
 
 for (const [name, roles] of [["ingest", ["ingest"]], ["whole Tally", ["ingest", "api"]]] as const) {
-  Deno.test(`Nobody goes offline while the ${name} is paused for longer than OFFLINE_AFTER`, async () => {
+  Deno.test(`No device goes offline while the ${name} is paused for longer than OFFLINE_AFTER`, async () => {
     await using server = await startRedis();
-    const settings = { REDIS_URL: server.url, OFFLINE_AFTER: "3s" };
+    const settings = { REDIS_URL: server.url, TALLY_OFFLINE_AFTER: "3s" };
     const processes = {
       ingest: await TallyProcess.start("ingest", settings),
       api: await TallyProcess.start("api", settings),
@@ -213,17 +213,22 @@ for (const [name, roles] of [["ingest", ["ingest"]], ["whole Tally", ["ingest", 
         ) => `${device_id} ${kind}`);
       await until(async () => (await offline()).includes("gone offline"), "a silent device goes offline");
       for (const role of roles) processes[role].kill("SIGSTOP");
-      await delay(6_000);
+      await delay(6_000); // The pause itself.
       if (roles.length === 1) assertEquals((await get("/fleet")).online, 30);
       for (const role of roles) processes[role].kill("SIGCONT");
-      await delay(4_000);
-      assertEquals(await offline(), ["gone offline"]);
+      // This device goes offline after all that would because of the pause.
+      await client.send({ device_id: "later", timestamp: Date.now(), payload: new Uint8Array(1) });
+      await until(
+        async () => (await offline()).includes("later offline"),
+        "a device silent since then is offline",
+      );
+      assertEquals(await offline(), ["gone offline", "later offline"]);
       assertEquals((await get("/fleet")).online, 30);
       // And those that are silent then are found.
       sending = false;
       await send;
       await until(async () => (await get("/fleet")).online === 0, "all are offline");
-      await until(async () => (await offline()).length === 31, "all have their event");
+      await until(async () => (await offline()).length === 32, "all have their event");
     } finally {
       for (const process of Object.values(processes)) process.kill("SIGCONT");
       sending = false;

@@ -7,7 +7,6 @@ import { performance } from "node:perf_hooks";
 
 import { joined } from "../bench/http2.ts";
 import {
-  ACK,
   CANCEL,
   CONTINUATION,
   DATA,
@@ -32,6 +31,7 @@ import { MAX_UNSENT_BYTES, REPLIES_PER_BYTE, turn } from "./engine_fuzz.ts";
 import { BRIDGED_PATH, NATIVE_PATH } from "./frame_sequences.ts";
 import type { FuzzTarget } from "./fuzz_run.ts";
 import { GrpcJsStub } from "./grpc_js_stub.ts";
+import { ACK } from "../../src/http2/frames.ts";
 
 /** Bytes of a flood, and of the chunks it comes in: as the system gives them. */
 const FLOOD_BYTES = 256 * 1024, CHUNK_BYTES = 64 * 1024;

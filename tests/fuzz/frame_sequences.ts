@@ -7,7 +7,6 @@
 import { joined } from "../bench/http2.ts";
 import { literal, ModelSender } from "../http2/hpack_senders.ts";
 import {
-  ACK,
   CONTINUATION,
   DATA,
   END_HEADERS,
@@ -27,6 +26,7 @@ import {
   WINDOW_UPDATE,
 } from "../http2/raw_connection.ts";
 import type { Random } from "../support/random.ts";
+import { ACK } from "../../src/http2/frames.ts";
 
 /** Paths of calls that the fuzzer's handler serves, and of those that its grpc-js does. */
 export const NATIVE_PATH = "/native/Call", BRIDGED_PATH = "/bridged/Call";

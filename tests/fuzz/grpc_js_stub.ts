@@ -9,7 +9,6 @@ import type { Duplex } from "node:stream";
 
 import { DEFAULT_WINDOW_BYTES, FrameReader, headerBlock, windowUpdate } from "../bench/http2.ts";
 import {
-  ACK,
   CONTINUATION,
   DATA,
   END_HEADERS,
@@ -27,6 +26,7 @@ import {
 } from "../http2/raw_connection.ts";
 import type { Random } from "../support/random.ts";
 import { type OnBroken, RESPONSE_OVERHEAD_BYTES } from "./native_calls.ts";
+import { ACK } from "../../src/http2/frames.ts";
 
 const PREFACE_BYTES = 24;
 

@@ -5,7 +5,6 @@
  */
 import { FRAME_HEADER_BYTES, FrameReader, MAX_FRAME_BYTES } from "../bench/http2.ts";
 import {
-  ACK,
   DATA,
   END_STREAM,
   GOAWAY,
@@ -16,6 +15,7 @@ import {
   WINDOW_UPDATE,
 } from "../http2/raw_connection.ts";
 import type { OnBroken } from "./native_calls.ts";
+import { ACK } from "../../src/http2/frames.ts";
 
 /** The payloads that a type of fixed length has. */
 const payloadBytes = new Map<number, number>([[RST_STREAM, 4], [PING, 8], [WINDOW_UPDATE, 4]]);

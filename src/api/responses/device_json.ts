@@ -5,9 +5,11 @@
  */
 import { Buffer, isUtf8 } from "node:buffer";
 
-import { DEVICE_CLOCK_AHEAD_MS, type PayloadPreview, type Store } from "../../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import type { DeviceView } from "../../fleet/device_index.ts";
 import type { Device } from "../schemas/device.ts";
+import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";
+import type { PayloadPreview } from "../../store/devices.ts";
 
 /** Bytes of a payload in a list: some lines on a screen. */
 export const PREVIEW_BYTES = 200;

@@ -7,7 +7,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { eventJson } from "../../alerts/event_json.ts";
 import type { EventLog } from "../../alerts/event_log.ts";
-import { type DeviceEvent, StoreError } from "../../store/store.ts";
+import type { DeviceEvent } from "../../store/events.ts";
+import { StoreError } from "../../store/store_error.ts";
 import { formatEvent, type SseBroadcaster } from "../http/sse_broadcaster.ts";
 
 /** Events sent at a time to a client. */

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { History, Period as StoredPeriod, Store } from "../../store/store.ts";
+import type { History, Period as StoredPeriod } from "../../store/history.ts";
+import type { Store } from "../../store/store.ts";
 import type { DeviceHistories, DeviceHistory, Period } from "../schemas/history.ts";
 
 /** Histories read at once, each some 20 µs of Redis' time, so that they do not delay other readers. */

@@ -6,7 +6,7 @@
 import type { Context } from "@hono/hono";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
-import { StoreError } from "../../store/store.ts";
+import { StoreError } from "../../store/store_error.ts";
 import { notModified } from "../http/conditional.ts";
 import { chooseEncoding, chooseForm } from "../http/negotiate.ts";
 import { invalid, unavailable, unchanged } from "../http/openapi.ts";

@@ -5,7 +5,7 @@
  */
 import { z } from "@hono/zod-openapi";
 
-import { EVENTS_KEPT } from "../../store/store.ts";
+import { EVENTS_KEPT } from "../../store/events.ts";
 import { count, deviceStatus, unixMs } from "./fields.ts";
 import { deviceId, integer, limit, query } from "./parameters.ts";
 
