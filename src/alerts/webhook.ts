@@ -13,10 +13,10 @@
 import type { Logger } from "@logtape/logtape";
 
 import type { Backoff } from "../runtime/backoff.ts";
-import type { Store } from "../store/store.ts";
-import { eventJson } from "./event_json.ts";
 import { type DeviceEvent, EVENTS_KEPT } from "../store/events.ts";
+import type { Store } from "../store/store.ts";
 import { StoreError } from "../store/store_error.ts";
+import { eventJson } from "./event_json.ts";
 import { post, reasonOf, type Webhook } from "./webhook_request.ts";
 
 export type { Webhook };
@@ -51,7 +51,7 @@ export class WebhookCounters {
   gaps = 0;
   /** Attempts that failed in a row. */
   failures = 0;
-  /** The receiver answered 410: nothing more is delivered before this process is started again. */
+  /** The receiver responded with 410: nothing more is delivered before this process is started again. */
   stopped = false;
 }
 

@@ -51,7 +51,7 @@ export type ApiStore = Omit<
 >;
 
 /** What the api needs. */
-export interface ApiOptions extends Omit<HttpLimits, "answerTimeoutMs"> {
+export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   /** Address to bind, for example `127.0.0.1`. */
   readonly host: string;
   /** TCP port; 0 takes a free one. */
@@ -135,7 +135,7 @@ function start(options: ApiOptions): RunningApi {
       : app.fetch(request, connection);
   let server: ReaderServer;
   try {
-    server = serve({ ...options, answerTimeoutMs: settings.readTimeoutMs }, counters, handler);
+    server = serve({ ...options, responseTimeoutMs: settings.readTimeoutMs }, counters, handler);
   } catch (error) {
     process.close();
     throw error;
@@ -188,9 +188,9 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
   const eventLog = new EventLog(store);
-  const ownFigures = () => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
+  const apiReport = () => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
   const webhookCounters = settings.webhook && new WebhookCounters();
-  const reporter = new FleetReporter({ ...settings, fleet, eventLog, ownFigures, webhookCounters });
+  const reporter = new FleetReporter({ ...settings, fleet, eventLog, apiReport, webhookCounters });
   const broadcaster = new SseBroadcaster({ ...settings, maxClients: settings.liveMaxClients });
   return {
     observedTime,
@@ -206,7 +206,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
       ...settings,
       fleet,
       process: () => ({ ...process.figures, startedMs }),
-      ownFigures,
+      apiReport,
     }),
   };
 }

@@ -86,7 +86,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
 
   app.notFound((c) => errorResponse(c.req.raw, nothingAt(c.req.path)));
   app.onError((error, c) => {
-    // FleetCache logs an outage of the store once; of a RequestError only its client has to know.
+    // FleetCache logs an outage of the store once; a RequestError is for its client only.
     if (!(error instanceof StoreError || error instanceof RequestError)) {
       log.error("Answering {method} {path} failed", { method: c.req.method, path: c.req.path, error });
     }

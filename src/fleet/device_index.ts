@@ -283,7 +283,7 @@ export class DeviceIndex {
   /**
    * Packets per second over a window that ends now, and begins no earlier than the device's first packet or
    * than the index was complete. It is not a whole number of buckets: of the oldest one's packets the share
-   * that lies in the window is taken, as if they had come evenly while they could.
+   * that lies in the window counts, as if they had come evenly while they could.
    */
   #rate(slot: number, nowMs: number, windowMs: number): number {
     this.#turnTo(nowMs);

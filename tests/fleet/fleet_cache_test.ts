@@ -158,7 +158,7 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
       store: { instances },
       prometheusMaxDevices: 10,
       process: () => ({ startedMs: 0, cpuSeconds: 0, residentBytes: 0, eventLoopLagMs: 0 }),
-      ownFigures: () => ({
+      apiReport: () => ({
         connections: 0,
         maxConnections: 0,
         connectionsRefused: 0,

@@ -1,5 +1,5 @@
 /**
- * Files that browsers load from us: made ready at the first request, then kept.
+ * Files that browsers load from the api: read and compressed at the first request, then kept.
  *
  * @module
  */

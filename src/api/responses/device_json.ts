@@ -5,11 +5,11 @@
  */
 import { Buffer, isUtf8 } from "node:buffer";
 
-import type { Store } from "../../store/store.ts";
 import type { DeviceView } from "../../fleet/device_index.ts";
-import type { Device } from "../schemas/device.ts";
-import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";
 import type { PayloadPreview } from "../../store/devices.ts";
+import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";
+import type { Store } from "../../store/store.ts";
+import type { Device } from "../schemas/device.ts";
 
 /** Bytes of a payload in a list: some lines on a screen. */
 export const PREVIEW_BYTES = 200;

@@ -1,22 +1,22 @@
 /**
- * The fleet at a glance: sums, rates, history, and the ingest processes.
+ * `/fleet`: sums, rates, history, and the ingest processes.
  *
  * @module
  */
-import type { StoreHealth } from "../../store/store_clock.ts";
-import type { Store } from "../../store/store.ts";
 import type { EventLog } from "../../alerts/event_log.ts";
-import type { FleetCache } from "../../fleet/fleet_cache.ts";
-import type { FleetReport } from "../schemas/fleet.ts";
-import { periodJson } from "./history_json.ts";
-import { metricRow } from "../schemas/metric_table.ts";
 import type { WebhookCounters } from "../../alerts/webhook.ts";
-import { CLOCK_AHEAD_MS } from "../../store/devices.ts";
-import type { FleetHistory, Period } from "../../store/history.ts";
+import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
 import { ingestMetrics, type InstanceReport } from "../../metrics/ingest_metrics.ts";
+import { CLOCK_AHEAD_MS } from "../../store/devices.ts";
+import type { FleetHistory, Period } from "../../store/history.ts";
+import type { Store } from "../../store/store.ts";
+import type { StoreHealth } from "../../store/store_clock.ts";
+import type { FleetReport } from "../schemas/fleet.ts";
+import { metricRow } from "../schemas/metric_table.ts";
+import { periodJson } from "./history_json.ts";
 
-/** History, events and ingest processes are read at most this often: they have no news in between. */
+/** History, events and ingest processes are read at most this often: they change once a second. */
 const READ_INTERVAL_MS = 1_000;
 
 /** What {@linkcode FleetReporter} needs. */
@@ -30,7 +30,7 @@ export interface FleetReporterOptions {
   /** Has the events. */
   readonly eventLog: EventLog;
   /** This process's own figures. */
-  readonly ownFigures: () => ApiReport;
+  readonly apiReport: () => ApiReport;
   /** What is delivered to the webhook; undefined: there is none. */
   readonly webhookCounters: WebhookCounters | undefined;
   /** Milliseconds on a clock that never goes back. */
@@ -50,7 +50,7 @@ interface Rest {
   readonly lastEventId: number;
 }
 
-/** Reads once for all that ask. */
+/** Makes the report; one read of the store serves all requests. */
 export class FleetReporter {
   readonly #options: FleetReporterOptions;
   #rest: { readAtMs: number; read: Promise<Rest> } | undefined;
@@ -60,9 +60,9 @@ export class FleetReporter {
     this.#options = options;
   }
 
-  /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
+  /** Sums as fresh as {@linkcode FleetCache} has them, the rest a second old at most. Rejects as the store does. */
   async report(): Promise<FleetReport> {
-    const { fleet, store, storeHealth, ownFigures, unixNow, offlineAfterMs, webhookCounters } = this.#options;
+    const { fleet, store, storeHealth, apiReport, unixNow, offlineAfterMs, webhookCounters } = this.#options;
     const [{ history, untilMs, instances, lastEventId }] = await Promise.all([
       this.#readRest(),
       fleet.refresh({ keepWarm: true }),
@@ -90,7 +90,7 @@ export class FleetReporter {
       },
       webhook: webhookCounters === undefined ? null : webhookJson(webhookCounters),
       instances: instances.map((report) => metricRow(ingestMetrics, report)),
-      api: metricRow(apiMetrics, ownFigures()),
+      api: metricRow(apiMetrics, apiReport()),
       history: {
         until_ms: untilMs,
         seconds: history.seconds.map(periodJson),

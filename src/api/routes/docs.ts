@@ -118,7 +118,7 @@ function openApiDocument(app: OpenAPIHono): z.infer<typeof OpenApiDocument> {
 There is no authentication yet: any client that reaches this port may read everything and remove devices. The
 host of a request must be an IP address, localhost, HTTP_HOST or one of HTTP_ALLOWED_HOSTS; others get 403.
 
-HEAD is answered wherever GET is. Every response that is neither 2xx nor 304 has problem details (RFC 9457): Error. Its
+HEAD is supported wherever GET is. Every response that is neither 2xx nor 304 has problem details (RFC 9457): Error. Its
 media type is application/problem+json, or application/json where Accept has that and neither the former nor a
 wildcard.`,
     },
@@ -142,7 +142,7 @@ const tags = [
   { name: "Fleet", description: "All devices together, and the ingest processes" },
   { name: "Devices", description: "One device, or several" },
   { name: "Events", description: "Devices that go offline or come back" },
-  { name: "Health", description: "For orchestrators and load balancers; answered under any host name" },
+  { name: "Health", description: "For orchestrators and load balancers; served under any host name" },
   { name: "Page", description: "The monitor page, for people" },
   { name: "Documentation", description: "This document" },
 ];

@@ -15,7 +15,9 @@ export type Device = z.infer<typeof Device>;
 /** @internal */
 export const Device = z.object({
   device_id: z.string(),
-  status: deviceStatus.openapi({ description: "online: heard from within OFFLINE_AFTER, by server time" }),
+  status: deviceStatus.openapi({
+    description: "online: its latest packet came within OFFLINE_AFTER, by server time",
+  }),
   count: count.openapi({ description: "Packets stored since it was first seen" }),
   rate_10s: rate.nullable().openapi({
     description: "Packets per second over the last ten seconds; null while the api is younger than that",
@@ -46,7 +48,7 @@ export const Device = z.object({
     bytes: count.openapi({ description: "Length of the whole payload" }),
     text: z.string().nullable().openapi({ description: "The payload, where it is valid UTF-8" }),
     base64: z.string().nullable().openapi({ description: "The payload, where it is not" }),
-    truncated: z.boolean().openapi({ description: "Only the beginning is here: ask for the device alone" }),
+    truncated: z.boolean().openapi({ description: "Only the beginning: /devices/{id} has the whole" }),
   }),
 }).openapi("Device");
 
@@ -57,7 +59,9 @@ export type DeviceList = z.infer<typeof DeviceList>;
 export const DeviceList = z.object({
   devices: z.array(Device),
   total: count.openapi({ description: "Devices of all pages" }),
-  next_cursor: z.string().nullable().openapi({ description: "Asks for the next page; null on the last one" }),
+  next_cursor: z.string().nullable().openapi({
+    description: "`cursor` of the next page; null on the last one",
+  }),
 }).openapi("DeviceList");
 
 /**
