@@ -7,7 +7,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parseYaml } from "@redocly/openapi-core";
 
-import { parseConfig } from "../src/config.ts";
+import { parseConfig } from "../src/read_config.ts";
 import { startTestIngest, temporaryStore } from "./support/harness.ts";
 import { startTestApi } from "./support/test_api.ts";
 
@@ -35,10 +35,13 @@ Deno.test("compose.yaml has valid settings, and commands with their permissions"
   for (const role of ["ingest", "api"] as const) {
     const { command, environment = {} } = compose.services[role];
     const args = command.slice(command.indexOf("src/main.ts") + 1);
-    const config = parseConfig(args, (name) => environment[name]);
-    assertEquals([config.role, config.redisHost], [role, "redis"]);
+    const { config, renamed } = parseConfig(args, (name) => environment[name]);
+    assertEquals([config.role, config.redisHost, renamed], [role, "redis", []]);
     const set = command.find((argument) => argument.startsWith("-P="))!.slice(3);
-    for (const name of Object.keys(environment)) assert(permissions[set].env.allow.includes(name), name);
+    const { allow } = permissions[set].env;
+    for (const name of Object.keys(environment)) {
+      assert(allow.includes(name) || (allow.includes("TALLY_*") && name.startsWith("TALLY_")), name);
+    }
   }
 });
 
@@ -63,7 +66,7 @@ Deno.test("compose.yaml: ingest's health check exits with 0 only while it serves
   await using ingest = await startTestIngest({ store });
   const { ingest: service } = compose.services;
   // It checks the default port, on which ingest listens there.
-  assertEquals(parseConfig([], () => undefined).grpcPort, 50_051);
+  assertEquals(parseConfig([], () => undefined).config.grpcPort, 50_051);
   const on = (port: number): Service => ({
     ...service,
     healthcheck: { test: [...service.healthcheck.test, "--target", `127.0.0.1:${port}`] },

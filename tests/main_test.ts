@@ -22,19 +22,21 @@ async function run(args: readonly string[], env: Record<string, string> = {}) {
 }
 
 Deno.test("main --help prints every setting", async () => {
-  const { code, stdout, stderr } = await run(["--help"], { GRPC_PORT: "wrong" });
+  const { code, stdout, stderr } = await run(["--help"], { TALLY_GRPC_PORT: "wrong" });
   assertEquals({ code, stderr }, { code: 0, stderr: "" });
-  for (const { flag } of Object.values(settings)) assertStringIncludes(stdout, `--${flag}`);
+  for (const { flag, hidden } of Object.values(settings)) {
+    if (!hidden) assertStringIncludes(stdout, `--${flag}`);
+  }
 });
 
 Deno.test("main exits with 2 for wrong settings, and prints all problems without a stack", async () => {
-  assertEquals(await run(["--grpc-prot", "1"], { FLUSH_INTERVAL: "50", LOG_LEVEL: "loud" }), {
+  assertEquals(await run(["--grpc-prot", "1"], { TALLY_FLUSH_INTERVAL: "50", TALLY_LOG_LEVEL: "loud" }), {
     code: 2,
     stdout: "",
     stderr: "Cannot start: wrong settings (--help lists them all).\n\n" +
       "  --grpc-prot: no such flag; did you mean --grpc-port?\n" +
-      `  FLUSH_INTERVAL: found "50"; allowed: a duration from 1ms to 1m, as in 500ms, 60s, 5m, 24h\n` +
-      `  LOG_LEVEL: found "loud"; allowed: debug, info, warning, error\n`,
+      `  TALLY_FLUSH_INTERVAL: found "50"; allowed: a duration from 1ms to 1m, as in 500ms, 60s, 5m, 24h\n` +
+      `  TALLY_LOG_LEVEL: found "loud"; allowed: debug, info, warning, error\n`,
   });
 });
 
@@ -55,7 +57,24 @@ Deno.test("main logs its store and addresses, and stops on SIGTERM", async () =>
   assertEquals(code, 0);
 });
 
-Deno.test("main drains on SIGHUP as on SIGTERM, and exits with 0", async () => {
+for (const [role, permissions] of [["all", "ingest"], ["api", "api"], ["ingest", "workers"]] as const) {
+  Deno.test(`Former names of variables work in the task of ${role} with -P=${permissions}, with a warning for each`, async () => {
+    const env = { TALLY_HTTP_PORT: "", HTTP_PORT: "0", GRPC_PORT: "tcp://10.43.0.7:50051", MAX_STREAMS: "7" };
+    const args = ["--role", role];
+    await using program = await Program.start(args, { ...env, TALLY_MAX_STREAMS: "8" }, { permissions });
+    await program.line(role === "ingest" ? "ingest listening" : "api listening");
+    const warnings = program.seen.filter(({ message }) => message.startsWith("variable was renamed"));
+    assertEquals(warnings.map(({ level, found, use, reason }) => [level, found, use, reason]), [
+      ["WARN", "GRPC_PORT", "TALLY_GRPC_PORT", 'Kubernetes sets it for a service named "grpc"'],
+      ["WARN", "HTTP_PORT", "TALLY_HTTP_PORT", undefined],
+      ["WARN", "MAX_STREAMS", "TALLY_MAX_STREAMS", "TALLY_MAX_STREAMS is set"],
+    ]);
+    program.signal("SIGTERM");
+    assertEquals((await program.end()).code, 0);
+  });
+}
+
+Deno.test("SIGHUP stops it as SIGTERM does: it drains, and exits with 0", async () => {
   await using program = await Program.start();
   const { port } = await program.line("ingest listening");
   await using call = new RawCall(Number(port), "StreamBatches");
@@ -72,7 +91,7 @@ Deno.test("main drains on SIGHUP as on SIGTERM, and exits with 0", async () => {
 
 Deno.test("main: INGEST_WORKERS without permission to start processes exits with instructions, without a stack", async () => {
   for (const role of ["ingest", "all"]) {
-    await using program = await Program.start(["--role", role], { INGEST_WORKERS: "2" });
+    await using program = await Program.start(["--role", role], { TALLY_INGEST_WORKERS: "2" });
     const { code, lines, stderr } = await program.end();
     assertEquals(code, 1);
     const failed = lines.find(({ message }) => message === "failed");
@@ -101,7 +120,7 @@ Deno.test("main takes SIGINT received twice at once as one", async () => {
   assertEquals((await program.end()).code, 0);
 });
 
-for (const [role, setting] of [["ingest", "GRPC_PORT"], ["api", "HTTP_PORT"]] as const) {
+for (const [role, setting] of [["ingest", "TALLY_GRPC_PORT"], ["api", "TALLY_HTTP_PORT"]] as const) {
   Deno.test(`main --role ${role} names the port that is in use, and exits with 1`, async () => {
     using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = taken.addr;
@@ -118,7 +137,7 @@ Deno.test("main: TALLY_DB outside of ./data exits with 1 and the command that al
   const folder = await Deno.makeTempDir({ prefix: "tally-outside-" });
   try {
     for (const workers of ["1", "2"]) {
-      const env = { TALLY_DB: `${folder}/it's/tally.db`, INGEST_WORKERS: workers };
+      const env = { TALLY_DB: `${folder}/it's/tally.db`, TALLY_INGEST_WORKERS: workers };
       await using refused = await Program.start(["--log-level", "info"], env);
       const reason = String((await refused.line("failed"))["reason"]);
       assertStringIncludes(reason, `${folder}/it's/tally.db`);
@@ -136,9 +155,9 @@ Deno.test("main: TALLY_DB outside of ./data exits with 1 and the command that al
           REDIS_URL: "",
           REDIS_HOST: "",
           REDIS_PORT: "",
-          GRPC_PORT: "0",
-          HTTP_PORT: "0",
-          LOG_FORMAT: "json",
+          TALLY_GRPC_PORT: "0",
+          TALLY_HTTP_PORT: "0",
+          TALLY_LOG_FORMAT: "json",
         },
         stdin: "null",
         stdout: "piped",
@@ -167,7 +186,7 @@ Deno.test("main: TALLY_DB outside of ./data exits with 1 and the command that al
 Deno.test("main: the suggested command with permission for a file shows no password", async () => {
   for (const args of [["--redis-url", "rediss://u:hunter2@h"], ["--redis-url=rediss://u:hunter2@h"]]) {
     await using program = await Program.start([...args, "--log-level", "info"], {
-      REDIS_TLS_CA: "/etc/hostname",
+      TALLY_REDIS_TLS_CA: "/etc/hostname",
     });
     const { reason } = await program.line("failed");
     assertMatch(String(reason), /--redis-url[ =]\.\.\. --log-level info$/);
@@ -182,7 +201,7 @@ Deno.test("main waits for a database file that is locked at the start", async ()
   other.exec("BEGIN EXCLUSIVE");
   await using program = await Program.start([], {
     TALLY_DB: `${folder.path}/tally.db`,
-    STORE_TIMEOUT: "50ms",
+    TALLY_STORE_TIMEOUT: "50ms",
   });
   const { port } = await program.line("api listening");
   await program.line("ingest listening");
@@ -212,9 +231,9 @@ Deno.test("main logs no line with the password of Redis", async () => {
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await using program = await Program.start([], {
     REDIS_URL: `redis://user:hunter2@127.0.0.1:${silent.addr.port}`,
-    STORE_TIMEOUT: "50ms",
-    DRAIN_TIMEOUT: "1s",
-    LOG_LEVEL: "debug",
+    TALLY_STORE_TIMEOUT: "50ms",
+    TALLY_DRAIN_TIMEOUT: "1s",
+    TALLY_LOG_LEVEL: "debug",
   });
   await program.line("ingest listening");
   program.signal("SIGTERM");
@@ -230,8 +249,8 @@ async function withStuckPacket(
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await using program = await Program.start(["--role", "ingest"], {
     REDIS_URL: `redis://127.0.0.1:${silent.addr.port}`,
-    STORE_TIMEOUT: "50ms",
-    LOG_LEVEL: "info",
+    TALLY_STORE_TIMEOUT: "50ms",
+    TALLY_LOG_LEVEL: "info",
     ...env,
   });
   const { port } = await program.line("ingest listening");
@@ -257,17 +276,17 @@ async function withStuckPacket(
 }
 
 Deno.test("main: packets that cannot be stored before DRAIN_TIMEOUT are reported, and exit with 1", () =>
-  withStuckPacket({ DRAIN_TIMEOUT: "500ms" }, async (program) => {
+  withStuckPacket({ TALLY_DRAIN_TIMEOUT: "500ms" }, async (program) => {
     program.signal("SIGTERM");
     assertMatch(
       String((await program.line("failed"))["reason"]),
-      /could not stop within 500 ms.*DRAIN_TIMEOUT/,
+      /could not stop within 500 ms.*TALLY_DRAIN_TIMEOUT/,
     );
     assertEquals((await program.end()).code, 1);
   }));
 
 Deno.test("main exits at once on a second signal", () =>
-  withStuckPacket({ DRAIN_TIMEOUT: "1h" }, async (program) => {
+  withStuckPacket({ TALLY_DRAIN_TIMEOUT: "1h" }, async (program) => {
     program.signal("SIGTERM");
     await program.line("stopping");
     // As often as an impatient person; the first few still count as the first.

@@ -13,7 +13,7 @@ import { restartBackoff, startWorkers, type WorkersOptions } from "../src/worker
 async function startProgram() {
   await using parts = new AsyncDisposableStack();
   const redis = parts.use(await startRedis());
-  const env = { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(redis.port), FLUSH_INTERVAL: "5ms" };
+  const env = { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(redis.port), TALLY_FLUSH_INTERVAL: "5ms" };
   const program = parts.use(
     await Program.start(["--role", "ingest", "--ingest-workers", "2"], env, { permissions: "workers" }),
   );
@@ -83,7 +83,7 @@ Deno.test("startWorkers(): workers that cannot start end the program with their 
   const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await using program = await Program.start(
     ["--role", "ingest", "--ingest-workers", "2"],
-    { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(redis.port), GRPC_PORT: String(taken.addr.port) },
+    { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(redis.port), TALLY_GRPC_PORT: String(taken.addr.port) },
     { permissions: "workers" },
   );
   const { code, lines } = await program.end();

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { type DeviceEvent, EVENTS_KEPT, type Store } from "../store/store.ts";
+import { type DeviceEvent, EVENTS_KEPT } from "../store/events.ts";
+import type { Store } from "../store/store.ts";
 
 /** Events read at a time. */
 const PAGE_EVENTS = 1_000;

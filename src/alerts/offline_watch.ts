@@ -7,24 +7,21 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import type { Logger } from "@logtape/logtape";
 
-import { type DeviceEvent, MAX_IDS_PER_CALL, type Store, StoreError } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
+import { eventJson } from "./event_json.ts";
+import { MAX_IDS_PER_CALL } from "../store/devices.ts";
+import type { DeviceEvent } from "../store/events.ts";
+import { StoreError } from "../store/store_error.ts";
 import type { EventLog } from "./event_log.ts";
 import { type EventStreams, formatEvent } from "../api/http/event_streams.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import type { Listening } from "../fleet/listening.ts";
-import type { EventRow } from "../api/schemas.ts";
 
 /** Silent devices, and new events, are looked for this often. */
 export const WATCH_INTERVAL_MS = 1_000;
 
 /** Events sent at a time to a stream. */
 const PAGE_EVENTS = 100;
-
-/** As readers get it. */
-export function eventJson(event: DeviceEvent): EventRow {
-  const { id, kind, deviceId, atMs, lastSeenMs } = event;
-  return { id, kind, device_id: deviceId, at_ms: atMs, last_seen_ms: lastSeenMs };
-}
 
 /** What {@linkcode watchForSilence} needs. */
 export interface SilenceWatchOptions {

@@ -14,8 +14,10 @@
 import type { Logger } from "@logtape/logtape";
 
 import type { Backoff } from "../runtime/backoff.ts";
-import { type DeviceEvent, EVENTS_KEPT, type Store, StoreError } from "../store/store.ts";
-import { eventJson } from "./offline_watch.ts";
+import type { Store } from "../store/store.ts";
+import { eventJson } from "./event_json.ts";
+import { type DeviceEvent, EVENTS_KEPT } from "../store/events.ts";
+import { StoreError } from "../store/store_error.ts";
 import { post, reasonOf, type Webhook } from "./webhook_request.ts";
 
 export type { Webhook };

@@ -16,7 +16,7 @@ import { EventLog } from "../alerts/event_log.ts";
 import { EventStreams } from "./http/event_streams.ts";
 import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "../alerts/offline_watch.ts";
 import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet.ts";
-import { FleetFigures } from "./fleet_figures.ts";
+import { FleetReporter } from "./responses/fleet_reporter.ts";
 import { AllowedHosts } from "./http/hosts.ts";
 import { HttpServer, servesConnections } from "./http/http_server.ts";
 import { Listening, TICK_INTERVAL_MS } from "../fleet/listening.ts";
@@ -30,7 +30,7 @@ import {
   type HttpServerOptions,
   type ReaderServer,
 } from "./http/reader_server.ts";
-import { Snapshots } from "./snapshot.ts";
+import { Snapshots } from "./responses/metrics_snapshot.ts";
 import {
   deliverEvents,
   FIRST_RETRY_MS,
@@ -134,7 +134,7 @@ function start(options: ApiOptions): RunningApi {
   const { maxConnections, notReady = () => undefined, logLinesDropped = () => 0 } = options;
   const ownFigures = () => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
   const webhook = options.webhook && new WebhookFigures();
-  const figures = new FleetFigures({
+  const figures = new FleetReporter({
     fleet,
     store,
     storeHealth,

@@ -9,7 +9,8 @@ import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Logger } from "@logtape/logtape";
 
 import { RequestError } from "../protocol/request_error.ts";
-import { type Store, StoreError } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
+import { StoreError } from "../store/store_error.ts";
 import { answerError } from "./http/answers.ts";
 import { addDeviceRoutes, type DeviceRoutesOptions } from "./routes/devices.ts";
 import { addDocs } from "./routes/docs.ts";
@@ -17,9 +18,11 @@ import type { AllowedHosts } from "./http/hosts.ts";
 import { chooseEncoding, chooseForm, matchesEtag } from "./http/negotiate.ts";
 import { addPage } from "./routes/page.ts";
 import { NoParameters, parameterError } from "./http/parameters.ts";
-import { PROMETHEUS_CONTENT_TYPE } from "./prometheus.ts";
-import { Counts, Failure, Health } from "./schemas.ts";
-import type { Snapshot, SnapshotBody, Snapshots } from "./snapshot.ts";
+import { PROMETHEUS_CONTENT_TYPE } from "./responses/prometheus.ts";
+import { Health } from "./schemas/health.ts";
+import { Counts } from "./schemas/metrics.ts";
+import { Problem } from "./schemas/problem.ts";
+import type { Snapshot, SnapshotBody, Snapshots } from "./responses/metrics_snapshot.ts";
 
 /** What the routes need. */
 export interface AppOptions extends DeviceRoutesOptions {
@@ -39,11 +42,11 @@ export interface AppOptions extends DeviceRoutesOptions {
 
 const unavailable = {
   description: "The store is unreachable: try again",
-  content: { "application/json": { schema: Failure } },
+  content: { "application/json": { schema: Problem } },
 };
 const invalid = {
   description: "A parameter is not allowed",
-  content: { "application/json": { schema: Failure } },
+  content: { "application/json": { schema: Problem } },
 };
 const healthy = { description: "Yes", content: { "application/json": { schema: Health } } };
 

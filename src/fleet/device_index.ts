@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { CLOCK_AHEAD_MS, type DeviceSummary } from "../store/store.ts";
+import { CLOCK_AHEAD_MS, type DeviceSummary } from "../store/devices.ts";
 import { DeviceIntervals, grown } from "./device_intervals.ts";
 import { SortedIds } from "./sorted_ids.ts";
 

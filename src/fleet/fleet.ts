@@ -6,7 +6,8 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { type DeviceSummary, MAX_IDS_PER_CALL, type Store } from "../store/store.ts";
+import { type DeviceSummary, MAX_IDS_PER_CALL } from "../store/devices.ts";
+import type { Store } from "../store/store.ts";
 import { DeviceIndex } from "./device_index.ts";
 import type { Listening } from "./listening.ts";
 

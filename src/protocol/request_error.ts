@@ -5,7 +5,7 @@
  */
 import { status } from "@grpc/grpc-js";
 
-import { StoreError } from "../store/store.ts";
+import { StoreError } from "../store/store_error.ts";
 
 /** What kind of failure it is; the names are gRPC's. */
 export type ErrorCode =

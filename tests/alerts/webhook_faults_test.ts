@@ -14,7 +14,9 @@ import {
 } from "../../src/alerts/webhook.ts";
 import { MAX_RETRY_AFTER_MS, reasonOf, retryAfterMs } from "../../src/alerts/webhook_request.ts";
 import { Backoff } from "../../src/runtime/backoff.ts";
-import { MAX_IDS_PER_CALL, type Store, StoreError } from "../../src/store/store.ts";
+import { MAX_IDS_PER_CALL } from "../../src/store/devices.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { openStore } from "../support/redis_store.ts";

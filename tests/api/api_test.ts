@@ -19,7 +19,7 @@ import {
 } from "@std/assert";
 
 import type { ApiOptions, RunningApi } from "../../src/api/api.ts";
-import { StoreError } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { until } from "../support/until.ts";
 import { temporaryStore } from "../support/harness.ts";

@@ -6,7 +6,8 @@
 import { assert, assertEquals } from "@std/assert";
 
 import { EventLog } from "../../src/alerts/event_log.ts";
-import { type DeviceEvent, EVENTS_KEPT, type Store } from "../../src/store/store.ts";
+import { type DeviceEvent, EVENTS_KEPT } from "../../src/store/events.ts";
+import type { Store } from "../../src/store/store.ts";
 import { openEvents } from "../support/event_reader.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { forSeeds } from "../support/random.ts";

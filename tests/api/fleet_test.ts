@@ -7,8 +7,8 @@ import { assertEquals, assertLessOrEqual } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
 import { Fleet, type FleetOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet.ts";
-import { Snapshots } from "../../src/api/snapshot.ts";
-import type { Changes, DeviceSummary } from "../../src/store/store.ts";
+import { Snapshots } from "../../src/api/responses/metrics_snapshot.ts";
+import type { Changes, DeviceSummary } from "../../src/store/devices.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { RunningClock, TestClock } from "../support/test_api.ts";
 import { until } from "../support/until.ts";

@@ -5,9 +5,10 @@
  */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
-import { PROMETHEUS_CONTENT_TYPE } from "../../src/api/prometheus.ts";
+import { PROMETHEUS_CONTENT_TYPE } from "../../src/api/responses/prometheus.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
+import { instanceReport } from "../support/instance_report.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { PrometheusServer } from "../support/prometheus_server.ts";
 import { startRedis } from "../support/redis_server.ts";
@@ -43,41 +44,15 @@ function valueOf(text: string, series: string): number | undefined {
   return line === undefined ? undefined : Number(line.slice(series.length + 1));
 }
 
-const report = {
-  instance: "one",
-  host: "host",
-  pid: 1,
-  worker: 0,
-  ingestAddress: "127.0.0.1:1",
-  fastPath: true,
-  version: "1.2.3",
-  startedMs: 1_700_000_001_500,
-  cpuSeconds: 1.5,
-  residentBytes: 2 ** 27,
-  eventLoopLagMs: 20.5,
-  rate: 10.5,
-  streams: 2,
-  connections: 3,
-  queuePackets: 4,
-  queueMaxPackets: 10_000,
-  received: 100,
-  stored: 90,
-  duplicates: 5,
-  fenced: 2,
-  sessionsReverted: 15,
-  packetsLost: 16,
+const report = instanceReport({
+  ...{ instance: "one", host: "host", worker: 0, ingestAddress: "127.0.0.1:1", version: "1.2.3" },
+  ...{ startedMs: 1_700_000_001_500, cpuSeconds: 1.5, residentBytes: 2 ** 27, eventLoopLagMs: 20.5 },
+  ...{ received: 100, stored: 90, sessionsReverted: 15, packetsLost: 16, queueMaxPackets: 10_000 },
+  ...{ queuePackets: 4, queueFull: 11, failedFlushes: 12, connectionsCut: 13, callsRefused: 14 },
+  ...{ maxConnections: 15, connectionsRefused: 16, logLinesDropped: 17, streamsReset: 18 },
   rejected: { PAYLOAD_TOO_LARGE: 3 },
-  queueFull: 11,
-  failedFlushes: 12,
-  connectionsCut: 13,
-  callsRefused: 14,
-  maxConnections: 15,
-  accepting: true,
-  connectionsRefused: 16,
-  logLinesDropped: 17,
-  streamsReset: 18,
   clockAheadMs: 3_000,
-};
+});
 
 Deno.test("GET /metrics: promtool accepts the Prometheus form, hostile ids and instances included", async () => {
   await using store = await temporaryStore();

@@ -6,9 +6,9 @@
  *
  * @module
  */
+import { writeBenchmarks } from "../bench/benchmarks_file.ts";
 import { describeMachine, machineFacts } from "../bench/machine.ts";
 import { LoadProcesses } from "../bench/measure.ts";
-import { writeReadmeSection } from "../bench/readme_section.ts";
 import { markdownTable, textTable, wrapped } from "../bench/table.ts";
 import { type FlagValues, integerOf, outputOf, patternOf, readArguments } from "../support/arguments.ts";
 import { attacks } from "./attacks.ts";
@@ -16,7 +16,7 @@ import { type AttackResult, type AttackRun, measureAttack } from "./measure_atta
 import { resultCells } from "./report.ts";
 
 const usage =
-  `Usage: deno task attack [--seconds N] [--quick] [--only REGEX] [--rate N] [--markdown | --readme]
+  `Usage: deno task attack [--seconds N] [--quick] [--only REGEX] [--rate N] [--markdown | --write]
 
 Attacks Tally's own ingest, each time a fresh process with a fresh SQLite file, from a process of the
 attacker's own over loopback, beside honest clients of another process.
@@ -26,7 +26,7 @@ attacker's own over loopback, beside honest clients of another process.
   --only REGEX  Only attacks whose names match.
   --rate N      Packets per second that the honest clients send on 16 connections; 50000 unless given.
   --markdown    The table in Markdown.
-  --readme      Writes it to the README's section "Under attack": all attacks, so without --only and --quick.`;
+  --write       Writes it to .github/BENCHMARKS.md: all attacks, so without --only and --quick.`;
 
 const flags = {
   seconds: { type: "string" },
@@ -34,7 +34,7 @@ const flags = {
   only: { type: "string", default: "" },
   rate: { type: "string", default: "50000" },
   markdown: { type: "boolean", default: false },
-  readme: { type: "boolean", default: false },
+  write: { type: "boolean", default: false },
 } as const;
 
 /** Least share of their rate that honest clients are to keep. */
@@ -78,7 +78,7 @@ async function main(): Promise<number> {
   const markdown = `${wrapped(about)}\n\n${markdownTable(resultCells(results))}\n`;
   if (given.output === "text") console.log(`\n${about}\n\n${textTable(resultCells(results))}\n`);
   if (given.output === "markdown") console.log(markdown);
-  if (given.output === "readme") await writeReadmeSection("attack", markdown);
+  if (given.output === "write") await writeBenchmarks("attack", markdown);
   const wrong = results.flatMap(({ name, wrong }) => wrong.map((what) => `${name}: ${what}`));
   for (const line of [...wrong, ...failures]) console.error(`WRONG  ${line}`);
   for (const { name, keptShare } of results) {
@@ -93,15 +93,15 @@ function progressLine(result: AttackResult): string {
 }
 
 function argumentsOf(values: FlagValues<typeof flags>) {
-  if (values.readme && (values.only !== "" || values.quick)) {
-    throw new Error("--readme takes all attacks: leave out --only and --quick, or use --markdown");
+  if (values.write && (values.only !== "" || values.quick)) {
+    throw new Error("--write takes all attacks: leave out --only and --quick, or use --markdown");
   }
   return {
     quick: values.quick,
     seconds: integerOf("seconds", values.seconds ?? (values.quick ? "2" : "10"), 1, 600),
     rate: integerOf("rate", values.rate, 1, 1_000_000),
     only: patternOf(values.only),
-    output: outputOf(values, ["markdown", "readme"]),
+    output: outputOf(values, ["markdown", "write"]),
   };
 }
 

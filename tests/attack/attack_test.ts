@@ -78,7 +78,7 @@ function wasEnded({ closed, goaway, resets }: AttackOutcome): boolean {
 
 Deno.test("attack: ingest keeps running, counts exactly, and keeps its limits", async (t) => {
   await using processes = new LoadProcesses();
-  await using attacker = Child.start("./attacker_process.ts");
+  await using attacker = Child.start("../attack/attacker_process.ts");
   let scene: Scene | undefined;
   try {
     for (const attack of attacks) {

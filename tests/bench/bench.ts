@@ -7,15 +7,15 @@
  * @module
  */
 import { type FlagValues, integerOf, outputOf, patternOf, readArguments } from "../support/arguments.ts";
+import { writeBenchmarks } from "./benchmarks_file.ts";
 import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
 import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
 import { LoadProcesses } from "./measure.ts";
-import { writeReadmeSection } from "./readme_section.ts";
 import { type BenchOptions, devices, type RowPlan, type SectionPlan, streams, throughput } from "./rows.ts";
 import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
 
 const usage =
-  `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--json | --markdown | --readme]
+  `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--json | --markdown | --write]
 
 Tally's own program in processes of its own, loaded through its port; after each run its store must hold
 exactly what was sent. Each figure is the median of the runs, with the least and the greatest.
@@ -26,7 +26,7 @@ exactly what was sent. Each figure is the median of the runs, with the least and
   --workers N   Processes where ingest has several; one per core unless given.
   --json        One document on standard output, with every run.
   --markdown    The tables in Markdown.
-  --readme      Writes them to the README's section "How fast": all rows, so without --only and --quick.`;
+  --write       Writes them to .github/BENCHMARKS.md: all rows, so without --only and --quick.`;
 
 const flags = {
   runs: { type: "string" },
@@ -35,7 +35,7 @@ const flags = {
   workers: { type: "string", default: String(navigator.hardwareConcurrency) },
   json: { type: "boolean", default: false },
   markdown: { type: "boolean", default: false },
-  readme: { type: "boolean", default: false },
+  write: { type: "boolean", default: false },
 } as const;
 
 const plans: readonly SectionPlan[] = [
@@ -105,7 +105,7 @@ async function main(): Promise<number> {
   }; medians of ${given.runs} runs, least and greatest in brackets.`;
   const markdown = [wrapped(heading), ...sections.map(sectionMarkdown)].join("\n\n");
   if (given.output === "markdown") console.log(markdown);
-  if (given.output === "readme") await writeReadmeSection("bench", markdown);
+  if (given.output === "write") await writeBenchmarks("bench", markdown);
   if (given.output === "json") {
     console.log(JSON.stringify({ machine, runs: given.runs, sections: sections.map(withMedians) }));
   }
@@ -129,15 +129,15 @@ function progress(text: string): void {
 }
 
 function argumentsOf(values: FlagValues<typeof flags>) {
-  if (values.readme && (values.only !== "" || values.quick)) {
-    throw new Error("--readme takes all rows: leave out --only and --quick, or use --markdown");
+  if (values.write && (values.only !== "" || values.quick)) {
+    throw new Error("--write takes all rows: leave out --only and --quick, or use --markdown");
   }
   return {
     quick: values.quick,
     runs: integerOf("runs", values.runs ?? (values.quick ? "1" : "5"), 1, 999),
     workers: integerOf("workers", values.workers, 1, 999),
     only: patternOf(values.only),
-    output: outputOf(values, ["json", "markdown", "readme"]),
+    output: outputOf(values, ["json", "markdown", "write"]),
   };
 }
 

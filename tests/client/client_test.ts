@@ -5,7 +5,7 @@ import {
   TelemetryClientError,
   type TelemetryClientOptions,
 } from "../../src/client/client.ts";
-import { StoreError } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { countsOf, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { forSeeds } from "../support/random.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";

@@ -5,15 +5,10 @@
  */
 import { assert, assertEquals, assertLess } from "@std/assert";
 
-import type {
-  Batch,
-  DeviceDelta,
-  DeviceEvent,
-  FencedSession,
-  Period,
-  SessionAdvance,
-  Store,
-} from "../../src/store/store.ts";
+import type { DeviceEvent } from "../../src/store/events.ts";
+import type { Period } from "../../src/store/history.ts";
+import type { Batch, DeviceDelta, FencedSession, SessionAdvance } from "../../src/store/packets.ts";
+import type { Store } from "../../src/store/store.ts";
 import { advance, batch, delta, now, pagesOf } from "../support/batches.ts";
 import type { Random } from "../support/random.ts";
 

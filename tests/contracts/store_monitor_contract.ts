@@ -6,15 +6,13 @@
  */
 import { assert, assertEquals, assertLess } from "@std/assert";
 
-import {
-  CHANGES_MAX_BYTES,
-  EVENTS_KEPT,
-  INSTANCE_EXPIRY_MS,
-  type InstanceReport,
-  type Period,
-  type Store,
-} from "../../src/store/store.ts";
+import { CHANGES_MAX_BYTES } from "../../src/store/devices.ts";
+import { EVENTS_KEPT } from "../../src/store/events.ts";
+import type { Period } from "../../src/store/history.ts";
+import { INSTANCE_EXPIRY_MS } from "../../src/store/instances.ts";
+import type { Store } from "../../src/store/store.ts";
 import { batch, bytes, delta, now } from "../support/batches.ts";
+import { instanceReport } from "../support/instance_report.ts";
 
 const minute = 60_000, hour = 60 * minute;
 /** The beginning of an hour. */
@@ -339,17 +337,8 @@ export function testMonitoring(
 
   test("instances() returns those that reported recently, with their last report", async (store, other) => {
     assertEquals(await store.instances(now), []);
-    const report = (instance: string, worker: number, reportedMs: number): InstanceReport => ({
-      ...{ instance, host: "höst", pid: 7, worker, ingestAddress: "[::]:50051", fastPath: true },
-      ...{ startedMs: 1, reportedMs, rate: 12.5, streams: 3, connections: 2, version: "1.2.3" },
-      ...{ cpuSeconds: 1.5, residentBytes: 2 ** 27, eventLoopLagMs: 20.5 },
-      ...{ queuePackets: 5, queueMaxPackets: 10, received: 9, stored: 4, duplicates: 1, fenced: 0 },
-      ...{ sessionsReverted: 2, packetsLost: 3 },
-      rejected: { PAYLOAD_TOO_LARGE: 2 },
-      ...{ queueFull: 6, failedFlushes: 7, connectionsCut: 8, callsRefused: 9, streamsReset: 10 },
-      ...{ maxConnections: 10, accepting: true, connectionsRefused: 11, logLinesDropped: 12 },
-      clockAheadMs: -2_000,
-    });
+    const report = (instance: string, worker: number, reportedMs: number) =>
+      instanceReport({ instance, host: "höst", worker, ingestAddress: "[::]:50051", reportedMs, rate: 12.5 });
     await store.reportInstance(report("b", 10, now));
     await store.reportInstance(report("a", 2, now));
     await other.reportInstance(report("b", 10, now + 1000));
@@ -365,7 +354,7 @@ export function testMonitoring(
       1,
       gone,
     );
-    await store.reportInstance(old as InstanceReport);
+    await store.reportInstance(old as typeof old & ReturnType<typeof report>);
     const [found] = (await store.instances(gone)).filter(({ instance }) => instance === "d");
     assertEquals([found?.version, found?.cpuSeconds, found?.eventLoopLagMs], ["unknown", 0, 0]);
     await store.removeInstance("d");

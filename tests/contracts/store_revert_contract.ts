@@ -6,7 +6,8 @@
  */
 import { assert, assertEquals, assertLess } from "@std/assert";
 
-import type { FencedSession, Store } from "../../src/store/store.ts";
+import type { FencedSession } from "../../src/store/packets.ts";
+import type { Store } from "../../src/store/store.ts";
 import { advance, batch as oldBatch, countsOf, delta } from "../support/batches.ts";
 import type { StorePlace } from "./store_contract.ts";
 

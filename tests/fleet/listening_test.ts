@@ -9,7 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { DeviceIndex } from "../../src/fleet/device_index.ts";
 import { Listening } from "../../src/fleet/listening.ts";
 import { TelemetryClient } from "../../src/client/client.ts";
-import type { DeviceEvent } from "../../src/store/store.ts";
+import type { DeviceEvent } from "../../src/store/events.ts";
 import { startTestApi, TestClock } from "../support/test_api.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { startRedis } from "../support/redis_server.ts";
@@ -182,7 +182,7 @@ Deno.test("GET /devices shows how far a device's clock is ahead, and the last ar
 for (const [name, roles] of [["ingest", ["ingest"]], ["whole Tally", ["ingest", "api"]]] as const) {
   Deno.test(`No device goes offline while the ${name} is paused for longer than OFFLINE_AFTER`, async () => {
     await using server = await startRedis();
-    const settings = { REDIS_URL: server.url, OFFLINE_AFTER: "3s" };
+    const settings = { REDIS_URL: server.url, TALLY_OFFLINE_AFTER: "3s" };
     const processes = {
       ingest: await TallyProcess.start("ingest", settings),
       api: await TallyProcess.start("api", settings),

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertLessOrEqual, assertStrictEquals } from "@std/assert";
 
-import { Device, DeviceTable } from "../../src/ingest/batch/device_table.ts";
+import { Device } from "../../src/ingest/batch/device_delta.ts";
+import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import { forSeeds } from "../support/random.ts";
 

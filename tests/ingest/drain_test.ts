@@ -93,13 +93,13 @@ for (const fastPath of [true, false]) {
 
 Deno.test("SIGTERM with the store down: ingest exits with 1 at the deadline", async () => {
   await using redis = await startRedis();
-  const ingest = await startIngest(redis, { DRAIN_TIMEOUT: "1s", STORE_TIMEOUT: "200ms" });
+  const ingest = await startIngest(redis, { TALLY_DRAIN_TIMEOUT: "1s", TALLY_STORE_TIMEOUT: "200ms" });
   try {
     await using call = RawCall.session(ingest.port, "s", 0, "StreamBatches");
     assertEquals(await call.committed, "0");
     redis.pause();
     await call.send(framedBatch([packet()]));
-    // A store that does not answer is noticed after STORE_TIMEOUT: the packet is there long before.
+    // A store that does not answer is noticed after TALLY_STORE_TIMEOUT: the packet is there long before.
     await until(() => ingest.output.some((line) => line.includes("store fails")), "the store fails");
     ingest.kill("SIGTERM");
     assertEquals((await call.end).acks, []);

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { type Store, StoreError } from "../../src/store/store.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 
 /** How {@linkcode gated} is told what to do; open again when it goes out of scope. */
 export interface Gate extends Disposable {

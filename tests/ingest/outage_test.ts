@@ -87,7 +87,7 @@ Deno.test("Redis paused while devices send 256 MiB: memory of ingest stays bound
   const ingest = await TallyProcess.start("ingest", {
     REDIS_HOST: "127.0.0.1",
     REDIS_PORT: String(redis.port),
-    QUEUE_MAX_BYTES: String(queueMaxBytes) + "B",
+    TALLY_QUEUE_MAX_BYTES: String(queueMaxBytes) + "B",
   });
   try {
     const streams = 32, chunksPerStream = 8;

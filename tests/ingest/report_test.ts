@@ -1,7 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
-import { StoreError } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 import { RawConnection } from "../http2/raw_connection.ts";

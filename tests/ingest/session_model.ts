@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 
-import type { Batch, FencedSession, FencedSessions, SessionClaim } from "../../src/store/store.ts";
+import type { Batch, FencedSession, FencedSessions, SessionClaim } from "../../src/store/packets.ts";
 import type { Random } from "../support/random.ts";
 
 /** Of packet number `index`; one in seven is invalid. */

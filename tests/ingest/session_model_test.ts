@@ -13,18 +13,16 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 
 import { grpcStatus, RequestError } from "../../src/protocol/request_error.ts";
-import { IngestCounters } from "../../src/ingest/counters.ts";
+import { createCounters } from "../../src/ingest/counters.ts";
 import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
-import {
-  DeviceStream,
-  type Ingest,
-  type StreamCall,
-  type StreamKind,
-} from "../../src/ingest/stream/device_stream.ts";
+import { CallContext } from "../../src/ingest/stream/call_context.ts";
+import { type CallResponse, DeviceStream, type StreamKind } from "../../src/ingest/stream/device_stream.ts";
+import type { IngestState } from "../../src/ingest/stream/ingest_state.ts";
 import { Reverts } from "../../src/ingest/stream/reverts.ts";
 import { Writer } from "../../src/ingest/batch/writer.ts";
-import { type Store, StoreError } from "../../src/store/store.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { type Ack, streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { contents, deviceOf, ModelStore, sorted } from "./session_model.ts";
 import { ingestDefaults } from "../support/harness.ts";
@@ -57,7 +55,8 @@ Deno.test("DeviceStream whose store was restored from a backup: no further Ack, 
   const where = new ModelIngest(store, random);
   const acks: Ack[] = [];
   let ended: { error: unknown; committed: number } | undefined;
-  const stream = new DeviceStream(where.ingest, "batches", { session: "s1", offset: 0 }, {
+  const start = { session: "s1", offset: 0 };
+  const stream = new DeviceStream(where.ingest, "batches", start, noContext(), {
     sendHeaders() {},
     sendAck(ack) {
       acks.push(ack);
@@ -69,7 +68,7 @@ Deno.test("DeviceStream whose store was restored from a backup: no further Ack, 
     await until(() => store.calls.length > 0, "the store is called");
     for (const { run, resolve } of store.calls.splice(0)) resolve(run());
   };
-  const claimed = stream.claimSession("s1");
+  const claimed = stream.claimSession();
   await answer();
   await claimed;
   for (let index = 0; index < 3; index++) {
@@ -89,12 +88,15 @@ Deno.test("DeviceStream whose store was restored from a backup: no further Ack, 
   await where.drain();
 });
 
+/** The model has neither peers nor metadata. */
+const noContext = () => new CallContext({}, { session: undefined, offset: undefined });
+
 const SESSIONS = ["s1", "s2", "s3"];
 
 /** An ingest without its server. */
 class ModelIngest {
-  readonly ingest: Ingest;
-  readonly #abandon = new AbortController();
+  readonly ingest: IngestState;
+  readonly #aborted = new AbortController();
   readonly #finished: Promise<void>;
 
   constructor(store: ModelStore, random: Random) {
@@ -106,7 +108,7 @@ class ModelIngest {
       dueDevices: 10,
       flushIntervalMs: 1,
     });
-    const counters = new IngestCounters();
+    const counters = createCounters();
     this.ingest = {
       queue,
       store: store as unknown as Store,
@@ -120,7 +122,6 @@ class ModelIngest {
       draining: false,
     };
     const producer = crypto.randomUUID();
-    const abandon = this.#abandon.signal;
     this.#finished = new Writer({
       queue,
       store: store as unknown as Store,
@@ -128,7 +129,7 @@ class ModelIngest {
       producer,
       now,
       log,
-      abandon,
+      signal: this.#aborted.signal,
     }).run();
   }
 
@@ -141,16 +142,16 @@ class ModelIngest {
   }
 
   /** As the drain's deadline does, or the end of the process: nothing is answered any more. */
-  abandon(): Promise<void> {
-    this.#abandon.abort();
+  abort(): Promise<void> {
+    this.#aborted.abort();
     const gone = new RequestError("UNAVAILABLE", "shutting down");
-    for (const stream of [...this.ingest.streams]) stream.abandon(gone);
+    for (const stream of [...this.ingest.streams]) stream.abort(gone);
     return this.drain();
   }
 }
 
 /** One stream as its device sees it. */
-class ModelCall implements StreamCall {
+class ModelCall implements CallResponse {
   readonly stream: DeviceStream;
   #ready = false;
   #waiting = false;
@@ -168,9 +169,9 @@ class ModelCall implements StreamCall {
     readonly kind: StreamKind,
   ) {
     this.#next = this.#settled = offset;
-    this.stream = new DeviceStream(where.ingest, kind, { session, offset }, this);
+    this.stream = new DeviceStream(where.ingest, kind, { session, offset }, noContext(), this);
     if (session === undefined) this.#ready = true;
-    else this.stream.claimSession(session).then(() => this.#ready = true);
+    else this.stream.claimSession().then(() => this.#ready = true);
   }
 
   /** Sends up to `end`, if the server reads. */
@@ -179,7 +180,7 @@ class ModelCall implements StreamCall {
     const { queue } = this.where.ingest;
     if (queue.full) {
       this.#waiting = true;
-      return queue.whenRoom(() => {
+      return queue.waitForRoom(() => {
         this.#waiting = false;
         this.send(end);
       });
@@ -354,7 +355,7 @@ class World {
     const { random } = this;
     const at = random.int(0, 1), old = this.#ingests[at]!;
     this.#ingests[at] = this.#newIngest();
-    this.#ending.push(random.chance(0.5) ? old.drain() : old.abandon());
+    this.#ending.push(random.chance(0.5) ? old.drain() : old.abort());
   }
 
   /** Nothing fails any more, but what is late still comes: every device gets through, and all is as it must be. */

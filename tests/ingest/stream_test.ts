@@ -31,9 +31,9 @@ for (const fastPath of [true, false]) {
     await batches.finish(framedBatch([packet()]));
     await using compressed = new RawCall(ingest.port, "StreamPackets", { "grpc-encoding": "gzip" });
     await compressed.finish(framedPacket(packet()));
-    const { fastPathCalls, ordinaryPathCalls } = ingest.counters;
+    const { fastPathStreams, grpcJsStreams } = ingest.counters;
     // What is compressed is inflated by Tally itself, whichever path serves the rest.
-    assertEquals([fastPathCalls, ordinaryPathCalls], fastPath ? [3, 0] : [1, 2]);
+    assertEquals([fastPathStreams, grpcJsStreams], fastPath ? [3, 0] : [1, 2]);
     assertEquals(ingest.fastPath, fastPath);
   });
 

@@ -95,7 +95,7 @@ Deno.test("MAX_CONNECTIONS: connections above it are closed at once and counted,
 });
 
 Deno.test("Role api beyond the file limit: keeps running, and accepts readers again", async () => {
-  await using program = await Program.start(["--role", "api"], { LIVE_MAX_CLIENTS: "5000" }, { shell });
+  await using program = await Program.start(["--role", "api"], { TALLY_LIVE_MAX_CLIENTS: "5000" }, { shell });
   const port = Number((await program.line("api listening"))["port"]);
   {
     using connections = new Connections();

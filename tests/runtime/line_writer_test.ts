@@ -132,7 +132,7 @@ for (const workers of [1, 2]) {
     const permissions = workers > 1 ? "workers" : "ingest";
     await using program = await Program.start(
       ["--role", "ingest", "--ingest-workers", String(workers)],
-      { GRPC_PORT: String(port), LOG_LEVEL: "debug" },
+      { TALLY_GRPC_PORT: String(port), TALLY_LOG_LEVEL: "debug" },
       { permissions, shell: fillPipe },
     );
     await until(async () => await sendOne(port) === status.OK, "it takes packets");
@@ -140,7 +140,7 @@ for (const workers of [1, 2]) {
     const startedMs = performance.now();
     program.signal("SIGTERM");
     assertEquals(await program.status, 0);
-    assertLess(performance.now() - startedMs, 8000); // DRAIN_TIMEOUT is 10 s
+    assertLess(performance.now() - startedMs, 8000); // TALLY_DRAIN_TIMEOUT is 10 s
   });
 }
 
@@ -148,7 +148,7 @@ Deno.test("Log that is read late: the program has written all lines that fit", a
   const port = freePort();
   await using program = await Program.start(
     ["--role", "ingest"],
-    { GRPC_PORT: String(port) },
+    { TALLY_GRPC_PORT: String(port) },
     { shell: fillPipe },
   );
   await until(async () => await sendOne(port) === status.OK, "it takes packets");
@@ -169,7 +169,7 @@ Deno.test("Uncaught error: is logged, and ends the program with code 1", async (
 
 Deno.test("Uncaught error: ends the program also when its log is not read", async () => {
   const port = freePort();
-  const env = { GRPC_PORT: String(port) };
+  const env = { TALLY_GRPC_PORT: String(port) };
   await using program = await Program.start(["--role", "ingest"], env, { shell: `${fillPipe}\n${crash}` });
   await until(async () => await sendOne(port) === status.OK, "it takes packets");
   program.signal("SIGUSR2");

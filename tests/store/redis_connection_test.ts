@@ -9,10 +9,12 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
 import { openRedisStore, type RedisStoreOptions } from "../../src/store/redis/redis_store.ts";
-import { type InstanceReport, type Store, StoreError } from "../../src/store/store.ts";
+import type { InstanceReport } from "../../src/metrics/ingest_metrics.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { Program } from "../support/program.ts";
-import { readmePermissions, RedisServer, startRedis } from "../support/redis_server.ts";
+import { documentedPermissions, RedisServer, startRedis } from "../support/redis_server.ts";
 import { untilStored } from "../support/redis_store.ts";
 import { until } from "../support/until.ts";
 
@@ -113,7 +115,7 @@ Deno.test("main reads REDIS_TLS_CA, and names a file that it cannot use", async 
     });
     const env = { REDIS_URL: `rediss://localhost:${tlsPort}` };
     {
-      await using program = await Program.start([], { ...env, REDIS_TLS_CA: `${dir}/ca.crt` });
+      await using program = await Program.start([], { ...env, TALLY_REDIS_TLS_CA: `${dir}/ca.crt` });
       const { port } = await program.line("api listening");
       await until(async () => {
         const { status, body } = await fetch(`http://127.0.0.1:${port}/readyz`);
@@ -125,12 +127,12 @@ Deno.test("main reads REDIS_TLS_CA, and names a file that it cannot use", async 
     }
     for (
       const [file, reason] of [
-        [`${dir}/none.crt`, "Cannot read REDIS_TLS_CA"],
+        [`${dir}/none.crt`, "Cannot read TALLY_REDIS_TLS_CA"],
         [`${dir}/redis.key`, "found no certificate in"],
         ["/etc/hostname", "--allow-read=data,proto,src/store,/etc/hostname"],
       ] as const
     ) {
-      await using program = await Program.start([], { ...env, REDIS_TLS_CA: file });
+      await using program = await Program.start([], { ...env, TALLY_REDIS_TLS_CA: file });
       assertStringIncludes(String((await program.line("failed"))["reason"]), reason);
       assertEquals((await program.end()).code, 1);
     }
@@ -139,9 +141,9 @@ Deno.test("main reads REDIS_TLS_CA, and names a file that it cannot use", async 
   }
 });
 
-Deno.test("RedisStore: a user with the README's permissions can call every method", async () => {
+Deno.test("RedisStore: a user with the permissions of OPERATIONS.md can call every method", async () => {
   await using server = await startRedis();
-  await server.call("ACL", "SETUSER", "tally", ...await readmePermissions(), ">secret");
+  await server.call("ACL", "SETUSER", "tally", ...await documentedPermissions(), ">secret");
   const url = `redis://tally:secret@127.0.0.1:${server.port}`;
   for (const ackAfter of [{ kind: "stored" }, { kind: "replicated", replicas: 1 }] as const) {
     await using store = await open({ url, ackAfter });

@@ -6,7 +6,7 @@
 import { assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 
 import { countsKey, sessionKey } from "../../src/store/redis/keys.ts";
-import { StoreError } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { openStore, untilStored, withStore } from "../support/redis_store.ts";

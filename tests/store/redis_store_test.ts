@@ -27,7 +27,7 @@ import {
 } from "../../src/store/redis/keys.ts";
 import { ForeignCounts } from "../../src/store/model/foreign_counts.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
-import { StoreError } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { openStore, withStore } from "../support/redis_store.ts";

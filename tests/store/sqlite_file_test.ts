@@ -15,7 +15,8 @@ import { DatabaseSync } from "node:sqlite";
 
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
 import { openSqliteThreads } from "../../src/store/sqlite/threads.ts";
-import { type Store, StoreError } from "../../src/store/store.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { batch, countsOf, delta } from "../support/batches.ts";
 import { untilStored } from "../support/redis_store.ts";
 

@@ -10,13 +10,9 @@ import { DatabaseSync } from "node:sqlite";
 import { MAX_STEP_MS } from "../../src/store/sqlite/expiry_clock.ts";
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
 import { openSqliteThreads } from "../../src/store/sqlite/threads.ts";
-import {
-  type AckAfter,
-  PRODUCER_EXPIRY_MS,
-  SESSION_EXPIRY_MS,
-  type Store,
-  StoreError,
-} from "../../src/store/store.ts";
+import { type AckAfter, PRODUCER_EXPIRY_MS, SESSION_EXPIRY_MS } from "../../src/store/packets.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
 import { talkEveryHourThenEveryMinute } from "../contracts/store_monitor_contract.ts";

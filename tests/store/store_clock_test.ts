@@ -8,7 +8,8 @@ import { getLogger } from "@logtape/logtape";
 
 import { StoreClock } from "../../src/store/store_clock.ts";
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
-import { type Store, StoreError } from "../../src/store/store.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { framedPacket, packet, RawCall, startTestIngest } from "../support/harness.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { openStore } from "../support/redis_store.ts";

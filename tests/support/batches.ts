@@ -3,7 +3,9 @@
  *
  * @module
  */
-import type { Batch, DeviceCount, DeviceDelta, SessionAdvance, Store } from "../../src/store/store.ts";
+import type { DeviceCount } from "../../src/store/devices.ts";
+import type { Batch, DeviceDelta, SessionAdvance } from "../../src/store/packets.ts";
+import type { Store } from "../../src/store/store.ts";
 
 /** The time of every test. */
 export const now = 1_700_000_000_000;

@@ -5,7 +5,7 @@
  * @module
  */
 import type { ApiStore } from "../../src/api/api.ts";
-import type { DeviceCount, DeviceSummary } from "../../src/store/store.ts";
+import type { DeviceCount, DeviceSummary } from "../../src/store/devices.ts";
 
 /** Counts in a list, all of it read each time; fails on demand, answers late on demand. */
 export class ListedStore implements ApiStore {

@@ -7,7 +7,9 @@ import { assertInstanceOf } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
-import { type AckAfter, type Store, StoreError } from "../../src/store/store.ts";
+import type { AckAfter } from "../../src/store/packets.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import type { RedisServer } from "./redis_server.ts";
 import { until } from "./until.ts";
 

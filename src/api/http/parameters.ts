@@ -7,7 +7,7 @@
 import { z } from "@hono/zod-openapi";
 
 import { RequestError } from "../../protocol/request_error.ts";
-import { EVENTS_KEPT } from "../../store/store.ts";
+import { EVENTS_KEPT } from "../../store/events.ts";
 import { type ListQuery, SORT_KEYS } from "../../fleet/listing.ts";
 
 /** Devices that one request may name. */

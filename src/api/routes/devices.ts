@@ -7,13 +7,15 @@ import { createRoute, type OpenAPIHono, type z } from "@hono/zod-openapi";
 import type { Context } from "@hono/hono";
 
 import { RequestError } from "../../protocol/request_error.ts";
-import type { History, Period, Store } from "../../store/store.ts";
+import type { History, Period } from "../../store/history.ts";
+import type { Store } from "../../store/store.ts";
 import { answerJson } from "../http/answers.ts";
-import { deviceRow, deviceRows } from "../device_rows.ts";
+import { deviceRow, deviceRows } from "../responses/device_rows.ts";
 import type { EventLog } from "../../alerts/event_log.ts";
-import { type EventFeed, eventJson } from "../../alerts/offline_watch.ts";
+import { eventJson } from "../../alerts/event_json.ts";
+import type { EventFeed } from "../../alerts/offline_watch.ts";
 import type { Fleet } from "../../fleet/fleet.ts";
-import { type FleetFigures, periodJson } from "../fleet_figures.ts";
+import type { FleetReporter } from "../responses/fleet_reporter.ts";
 import type { Live } from "./live.ts";
 import type { Orders } from "../../fleet/listing.ts";
 import {
@@ -26,7 +28,12 @@ import {
   NoParameters,
 } from "../http/parameters.ts";
 import type { ReaderConnection } from "../http/reader_server.ts";
-import * as schemas from "../schemas.ts";
+import { Device, DeviceList } from "../schemas/device.ts";
+import { DeviceEventList } from "../schemas/event.ts";
+import { FleetReport, LiveFleet } from "../schemas/fleet.ts";
+import { DeviceHistories, DeviceHistory, periodJson } from "../schemas/history.ts";
+import { Problem } from "../schemas/problem.ts";
+import { LiveBody, SseBody } from "../schemas/stream.ts";
 
 /** What the routes need. */
 export interface DeviceRoutesOptions {
@@ -37,7 +44,7 @@ export interface DeviceRoutesOptions {
   /** Has lists of them. */
   readonly orders: Orders;
   /** Has the fleet's figures. */
-  readonly figures: FleetFigures;
+  readonly figures: FleetReporter;
   /** Serves `/live`. */
   readonly live: Live;
   /** Serves `/events` as a list. */
@@ -52,10 +59,10 @@ function json<Schema extends z.ZodType>(schema: Schema, description: string) {
   return { description, content: { "application/json": { schema } } };
 }
 
-const invalid = json(schemas.Failure, "A parameter is not allowed");
+const invalid = json(Problem, "A parameter is not allowed");
 const unchanged = { description: "It is that of `If-None-Match`" };
-const unknown = json(schemas.Failure, "No such device");
-const unavailable = json(schemas.Failure, "The store is unreachable: try again");
+const unknown = json(Problem, "No such device");
+const unavailable = json(Problem, "The store is unreachable: try again");
 const tags = ["Devices"];
 
 const listRoute = createRoute({
@@ -68,7 +75,7 @@ const listRoute = createRoute({
     "once, although counts and times move. What is shown of a device is as fresh as its page.",
   request: { query: ListParameters },
   responses: {
-    200: json(schemas.DeviceList, "A page of devices"),
+    200: json(DeviceList, "A page of devices"),
     304: unchanged,
     400: invalid,
     503: unavailable,
@@ -83,7 +90,7 @@ const historiesRoute = createRoute({
   summary: "Show the packets of several devices over time",
   request: { query: HistoriesParameters },
   responses: {
-    200: json(schemas.DeviceHistories, "The histories"),
+    200: json(DeviceHistories, "The histories"),
     304: unchanged,
     400: invalid,
     503: unavailable,
@@ -102,9 +109,9 @@ const liveRoute = createRoute({
     "sent everything once more. One that takes nothing for ten seconds is dropped.",
   request: { query: LiveParameters },
   responses: {
-    200: { description: "The stream", content: { "text/event-stream": { schema: schemas.LiveStream } } },
+    200: { description: "The stream", content: { "text/event-stream": { schema: LiveBody } } },
     400: invalid,
-    503: json(schemas.Failure, "Too many clients are connected"),
+    503: json(Problem, "Too many clients are connected"),
   },
 });
 
@@ -116,7 +123,7 @@ const fleetRoute = createRoute({
   summary: "Show the fleet: totals, rates, history, ingest instances",
   request: { query: NoParameters },
   responses: {
-    200: json(schemas.FleetFigures, "The fleet"),
+    200: json(FleetReport, "The fleet"),
     304: unchanged,
     400: invalid,
     503: unavailable,
@@ -136,8 +143,8 @@ const eventsRoute = createRoute({
     200: {
       description: "Events, oldest first",
       content: {
-        "application/json": { schema: schemas.DeviceEventList },
-        "text/event-stream": { schema: schemas.EventStream },
+        "application/json": { schema: DeviceEventList },
+        "text/event-stream": { schema: SseBody },
       },
     },
     304: unchanged,
@@ -149,7 +156,7 @@ const eventsRoute = createRoute({
 /** Adds the routes to `app`. */
 export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions): void {
   const { store, fleet, orders, figures, live, eventLog, eventFeed, unixNow } = options;
-  app.openAPIRegistry.register("LiveFleet", schemas.LiveFleetFigures);
+  app.openAPIRegistry.register("LiveFleet", LiveFleet);
 
   app.openapi(listRoute, async (c) => {
     const { limit, cursor, offset, ...query } = c.req.valid("query");
@@ -158,13 +165,13 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
     const { slots, total, nextCursor } = orders.page(asked, limit, cursor, offset);
     const nowMs = unixNow();
     const devices = await deviceRows(store, slots.map((slot) => fleet.index.viewAt(slot, nowMs)));
-    return answerJson<schemas.DeviceListPage>(c, { devices, total, next_cursor: nextCursor ?? null });
+    return answerJson<DeviceList>(c, { devices, total, next_cursor: nextCursor ?? null });
   });
 
   app.openapi(historiesRoute, async (c) => {
     const { devices } = c.req.valid("query");
     const histories = await countsOverTime(store, [...new Set(devices)], unixNow());
-    return answerJson<schemas.HistoriesPage>(c, { histories });
+    return answerJson<DeviceHistories>(c, { histories });
   });
 
   // The second is for ids that the path of a URL cannot carry, such as "." and "..", and comes first for
@@ -189,7 +196,7 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
       summary: "Show a device, with its whole payload",
       request,
       responses: {
-        200: json(schemas.Device, "The device"),
+        200: json(Device, "The device"),
         304: unchanged,
         400: invalid,
         404: unknown,
@@ -204,7 +211,7 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
       if (state === undefined) throw notFound(deviceId);
       const { payload } = state;
       const view = fleet.index.viewAt(fleet.index.slotOf(deviceId)!, unixNow());
-      return answerJson<schemas.DeviceRow>(
+      return answerJson<Device>(
         c,
         deviceRow(view, { bytes: payload, totalBytes: payload.length }),
       );
@@ -218,7 +225,7 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
       summary: "Show a device's packets over time",
       request,
       responses: {
-        200: json(schemas.DeviceHistory, "The history"),
+        200: json(DeviceHistory, "The history"),
         304: unchanged,
         400: invalid,
         404: unknown,
@@ -230,7 +237,7 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
       const nowMs = unixNow();
       const found = await store.history(deviceId, nowMs);
       if (found === undefined) throw notFound(deviceId);
-      return answerJson<schemas.HistoryRow>(c, {
+      return answerJson<DeviceHistory>(c, {
         until_ms: untilMs(found, nowMs),
         minutes: found.minutes.map(periodJson),
         hours: found.hours.map(periodJson),
@@ -248,7 +255,7 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
       responses: {
         204: { description: "It is forgotten" },
         400: invalid,
-        403: json(schemas.Failure, "A page of another site asked"),
+        403: json(Problem, "A page of another site asked"),
         404: unknown,
         503: unavailable,
       },
@@ -264,7 +271,7 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
 
   app.openapi(fleetRoute, async (c) => {
     const fleetFigures = await figures.current();
-    return answerJson<schemas.FleetAnswer>(c, fleetFigures);
+    return answerJson<FleetReport>(c, fleetFigures);
   });
 
   app.openapi(liveRoute, (c) => {
@@ -280,7 +287,7 @@ export function addDeviceRoutes(app: OpenAPIHono, options: DeviceRoutesOptions):
     await eventLog.fresh();
     const events = eventLog.list(after, limit, device, before).map(eventJson);
     c.header("Vary", "Accept");
-    return answerJson<schemas.EventListPage>(c, { events, next: events.at(-1)?.id ?? after ?? 0 });
+    return answerJson<DeviceEventList>(c, { events, next: events.at(-1)?.id ?? after ?? 0 });
   });
 }
 
@@ -292,8 +299,8 @@ async function countsOverTime(
   store: Pick<Store, "history">,
   deviceIds: readonly string[],
   nowMs: number,
-): Promise<schemas.CountsOverTime[]> {
-  const rows: schemas.CountsOverTime[] = [];
+): Promise<DeviceHistories["histories"][number][]> {
+  const rows: DeviceHistories["histories"][number][] = [];
   for (let start = 0; start < deviceIds.length; start += HISTORIES_AT_ONCE) {
     const ids = deviceIds.slice(start, start + HISTORIES_AT_ONCE);
     const histories = await Promise.all(ids.map((id) => store.history(id, nowMs)));

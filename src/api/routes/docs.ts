@@ -8,7 +8,7 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { VERSION } from "../../runtime/version.ts";
 import { answerJson } from "../http/answers.ts";
 import { Asset } from "../http/assets.ts";
-import { Failure } from "../schemas.ts";
+import { Problem } from "../schemas/problem.ts";
 
 const html = "text/html; charset=utf-8";
 const css = "text/css; charset=utf-8";
@@ -74,7 +74,7 @@ const fileRoute = createRoute({
       content: { "text/javascript": { schema: z.string() }, "text/css": { schema: z.string() } },
     },
     304: { description: "It is that of `If-None-Match`" },
-    404: { description: "There is no such file", content: { "application/json": { schema: Failure } } },
+    404: { description: "There is no such file", content: { "application/json": { schema: Problem } } },
   },
 });
 

@@ -11,11 +11,12 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { httpStatus } from "../../protocol/request_error.ts";
 import type { Store } from "../../store/store.ts";
-import { deviceRows } from "../device_rows.ts";
+import { deviceRows } from "../responses/device_rows.ts";
 import { type EventStreams, formatEvent } from "../http/event_streams.ts";
 import type { Fleet } from "../../fleet/fleet.ts";
-import type { FleetFigures } from "../fleet_figures.ts";
-import type { DeviceRow, LiveFleetEvent } from "../schemas.ts";
+import type { FleetReporter } from "../responses/fleet_reporter.ts";
+import type { Device } from "../schemas/device.ts";
+import type { LiveFleet } from "../schemas/fleet.ts";
 
 /** A client is sent something at most this often. */
 export const TICK_MS = 250;
@@ -28,7 +29,7 @@ export interface LiveOptions {
   /** Has the devices. */
   readonly fleet: Fleet;
   /** Has the fleet's figures. */
-  readonly figures: FleetFigures;
+  readonly figures: FleetReporter;
   /** Has the payloads. */
   readonly store: Pick<Store, "payloads">;
   /** Where the streams are kept. */
@@ -47,7 +48,7 @@ interface Tick {
     { readonly text: string; readonly comparable: string } | { readonly failure: string }
   >;
   /** Rows, read for the first client that needs them. */
-  readonly rows: Map<string, Promise<DeviceRow | undefined>>;
+  readonly rows: Map<string, Promise<Device | undefined>>;
 }
 
 /** What one client was sent last. */
@@ -108,7 +109,7 @@ export class Live {
     await delay(waitMs, undefined, { signal: this.#closing.signal });
     try {
       const { history, ...rest } = await figures.current();
-      const data: LiveFleetEvent = { ...rest, seconds: history.seconds.slice(-SECONDS_SENT) };
+      const data: LiveFleet = { ...rest, seconds: history.seconds.slice(-SECONDS_SENT) };
       const text = formatEvent("fleet", data, fleet.version);
       // The clock alone is no news.
       return { text, comparable: JSON.stringify({ ...data, now_ms: 0 }) };
@@ -156,7 +157,7 @@ export class Live {
     return formatEvent("devices", { devices: rows, removed }, fleet.version);
   }
 
-  async #rows(deviceIds: readonly string[], tick: Tick, nowMs: number): Promise<DeviceRow[]> {
+  async #rows(deviceIds: readonly string[], tick: Tick, nowMs: number): Promise<Device[]> {
     const { fleet, store } = this.#options;
     const missing = deviceIds.filter((deviceId) => !tick.rows.has(deviceId));
     const views = missing.map((deviceId) => fleet.index.viewAt(fleet.index.slotOf(deviceId)!, nowMs));

@@ -7,7 +7,7 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
 import { Asset } from "../http/assets.ts";
-import { Failure } from "../schemas.ts";
+import { Problem } from "../schemas/problem.ts";
 import addressJs from "../../page/address.js" with { type: "text" };
 import apiJs from "../../page/api.js" with { type: "text" };
 import chartJs from "../../page/chart.js" with { type: "text" };
@@ -112,7 +112,7 @@ const fileRoute = createRoute({
       },
     },
     304: { description: "It is that of `If-None-Match`" },
-    404: { description: "There is no such file", content: { "application/json": { schema: Failure } } },
+    404: { description: "There is no such file", content: { "application/json": { schema: Problem } } },
   },
 });
 

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Command, Connection } from "./redis_connection.ts";
-import type { AckAfter } from "../store.ts";
+import type { AckAfter } from "../packets.ts";
 
 /** Of the writes of one connection. */
 export class Durability {

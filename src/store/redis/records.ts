@@ -5,8 +5,10 @@
  */
 import { Buffer } from "node:buffer";
 
-import type { PeriodsGoingOn } from "../model/history.ts";
-import type { DeviceDelta, DeviceEvent, DeviceSummary } from "../store.ts";
+import type { CurrentPeriods } from "../model/periods.ts";
+import type { DeviceSummary } from "../devices.ts";
+import type { DeviceEvent } from "../events.ts";
+import type { DeviceDelta } from "../packets.ts";
 
 /** What `apply.lua` unpacks: ids, packets, timestamps and payloads of the devices, each in one argument. */
 export function packDevices(devices: readonly DeviceDelta[]): Buffer[] {
@@ -69,7 +71,7 @@ function writeText(target: Uint8Array, start: number, text: string): number {
 const RECORD_BYTES = 42;
 
 /** A device's record: RECORD of `prelude.lua`. */
-export type DeviceRecord = Omit<DeviceSummary, "deviceId" | "count"> & PeriodsGoingOn;
+export type DeviceRecord = Omit<DeviceSummary, "deviceId" | "count"> & CurrentPeriods;
 
 /** Reads the record that begins at `start`. A device that was only ever counted by another program has none: its times are 0. */
 export function readRecord(record: Buffer | null, start = 0): DeviceRecord {

@@ -13,7 +13,7 @@ import { Redis, ReplyError } from "ioredis";
 
 import { probeKey } from "./keys.ts";
 import { parseInfo } from "./server_info.ts";
-import { StoreError } from "../store.ts";
+import { StoreError } from "../store_error.ts";
 
 /**
  * `redis://[user:password@]host[:port][/database]`, `rediss://…` for TLS, user and password percent-encoded;

@@ -16,7 +16,7 @@ import {
   MINUTE_MS,
   noPeriods,
   SECOND_MS,
-} from "../model/history.ts";
+} from "../model/periods.ts";
 import {
   changesKey,
   countsKey,
@@ -40,7 +40,7 @@ import {
   versionKey,
 } from "./keys.ts";
 import { ForeignCounts } from "../model/foreign_counts.ts";
-import { currentReports } from "../model/instances.ts";
+import { currentReports } from "../model/current_reports.ts";
 import {
   packDevices,
   readChanges,
@@ -70,29 +70,27 @@ import {
   trimFleetScript,
 } from "./scripts.ts";
 import { checkServer, parseInfo, type ServerInfo } from "./server_info.ts";
+import type { Changes, DeviceState, DeviceSummary, PayloadPreview } from "../devices.ts";
+import type { DeviceEvent } from "../events.ts";
 import {
-  type AckAfter,
-  type Batch,
-  type Changes,
-  type DeviceEvent,
-  type DeviceState,
-  type DeviceSummary,
-  type FencedSessions,
   type FleetHistory,
   type History,
   HISTORY_HOURS,
   HISTORY_MINUTES,
   HISTORY_SECONDS,
-  INSTANCE_EXPIRY_MS,
-  type InstanceReport,
-  type PayloadPreview,
+} from "../history.ts";
+import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
+import { INSTANCE_EXPIRY_MS } from "../instances.ts";
+import {
+  type AckAfter,
+  type Batch,
+  type FencedSessions,
   PRODUCER_EXPIRY_MS,
   SESSION_EXPIRY_MS,
   type SessionClaim,
-  type Store,
-  StoreError,
-  type StoreStatus,
-} from "../store.ts";
+} from "../packets.ts";
+import type { Store, StoreStatus } from "../store.ts";
+import { StoreError } from "../store_error.ts";
 
 /** Where Redis is, and how it is used. */
 export interface RedisStoreOptions extends ConnectionOptions {

@@ -8,15 +8,10 @@ import claim from "./scripts/claim.lua" with { type: "text" };
 import prelude from "./scripts/prelude.lua" with { type: "text" };
 import offline from "./scripts/offline.lua" with { type: "text" };
 import remove from "./scripts/remove.lua" with { type: "text" };
-import {
-  CHANGES_MAX_BYTES,
-  CLOCK_AHEAD_MS,
-  DEVICE_CLOCK_AHEAD_MS,
-  EVENTS_KEPT,
-  HISTORY_HOURS,
-  HISTORY_MINUTES,
-  HISTORY_SECONDS,
-} from "../store.ts";
+import { CHANGES_MAX_BYTES, CLOCK_AHEAD_MS } from "../devices.ts";
+import { EVENTS_KEPT } from "../events.ts";
+import { HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "../history.ts";
+import { DEVICE_CLOCK_AHEAD_MS } from "../packets.ts";
 
 /** Counts set aside that `apply.lua` returns, for a line of the log each. */
 const ASIDE_REPORTED = 100;

@@ -5,7 +5,8 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { type AckAfter, StoreError } from "../store.ts";
+import type { AckAfter } from "../packets.ts";
+import { StoreError } from "../store_error.ts";
 
 /** What a server says of itself. */
 export interface ServerInfo {

@@ -10,7 +10,8 @@ import { lineageKey, sessionKey, versionKey } from "./keys.ts";
 import { evalCommand } from "./redis_connection.ts";
 import type { Durability } from "./durability.ts";
 import { claimScript } from "./scripts.ts";
-import { SESSION_EXPIRY_MS, type SessionClaim, StoreError } from "../store.ts";
+import { SESSION_EXPIRY_MS, type SessionClaim } from "../packets.ts";
+import { StoreError } from "../store_error.ts";
 
 /** Claims of one step: some milliseconds of Redis' time. */
 const MAX_CLAIMS = 500;

@@ -11,7 +11,7 @@ import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { StoreError } from "../store.ts";
+import { StoreError } from "../store_error.ts";
 
 /** How a store names its file to people. */
 export function describeFile(path: string): string {

@@ -9,16 +9,16 @@ import type { DatabaseSync } from "node:sqlite";
 
 import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
 import {
+  closePeriods,
   deviceHistory,
   encodeHistory,
-  endPeriods,
   fleetHistory,
   fleetPeriods,
   HOUR_MS,
   MINUTE_MS,
-} from "../model/history.ts";
+} from "../model/periods.ts";
 import { ExpiryClock } from "./expiry_clock.ts";
-import { currentReports } from "../model/instances.ts";
+import { currentReports } from "../model/current_reports.ts";
 import {
   describeFile,
   failure,
@@ -31,8 +31,8 @@ import {
   writeApplicationId,
 } from "./database_file.ts";
 import {
+  closedPeriodsOf,
   createTables,
-  endedPeriods,
   type FleetRow,
   type LineageRow,
   pages,
@@ -44,31 +44,30 @@ import {
   toSummaries,
 } from "./tables.ts";
 import {
-  type AckAfter,
-  type Batch,
   type Changes,
   CHANGES_MAX_BYTES,
   CLOCK_AHEAD_MS,
-  DEVICE_CLOCK_AHEAD_MS,
-  type DeviceDelta,
-  type DeviceEvent,
   type DeviceState,
   type DeviceSummary,
-  EVENTS_KEPT,
+  type PayloadPreview,
+} from "../devices.ts";
+import { type DeviceEvent, EVENTS_KEPT } from "../events.ts";
+import type { FleetHistory, History } from "../history.ts";
+import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
+import { INSTANCE_EXPIRY_MS } from "../instances.ts";
+import {
+  type AckAfter,
+  type Batch,
+  DEVICE_CLOCK_AHEAD_MS,
+  type DeviceDelta,
   type FencedSession,
   type FencedSessions,
-  type FleetHistory,
-  type History,
-  INSTANCE_EXPIRY_MS,
-  type InstanceReport,
-  type PayloadPreview,
   PRODUCER_EXPIRY_MS,
   SESSION_EXPIRY_MS,
   type SessionClaim,
-  type Store,
-  StoreError,
-  type StoreStatus,
-} from "../store.ts";
+} from "../packets.ts";
+import type { Store, StoreStatus } from "../store.ts";
+import { StoreError } from "../store_error.ts";
 
 /** Where the file is, and how it is used. */
 export interface SqliteStoreOptions {
@@ -303,7 +302,7 @@ export class SqliteStore implements Store {
     return this.#read(`read the history of device ${deviceId} from`, () => {
       const row = this.#statements.readRecord.get(deviceId) as RecordRow | undefined;
       if (typeof row?.count !== "number") return undefined;
-      return deviceHistory(row, endedPeriods(row), nowMs);
+      return deviceHistory(row, closedPeriodsOf(row), nowMs);
     });
   }
 
@@ -430,7 +429,7 @@ export class SqliteStore implements Store {
       if (online === 0) this.#addEvent("online", deviceId, receivedAtMs, Math.min(lastSeenMs, receivedAtMs));
       online = 1;
       if (startOf(MINUTE_MS, receivedAtMs) > startOf(MINUTE_MS, lastSeenMs)) {
-        history = encodeHistory(endPeriods(endedPeriods(old), old, receivedAtMs));
+        history = encodeHistory(closePeriods(closedPeriodsOf(old), old, receivedAtMs));
         minutePackets = 0;
         if (startOf(HOUR_MS, receivedAtMs) > startOf(HOUR_MS, lastSeenMs)) hourPackets = 0;
       }

@@ -5,8 +5,8 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 
-import { decodeHistory, type EndedPeriods, noPeriods, type PeriodsGoingOn } from "../model/history.ts";
-import type { DeviceSummary, PayloadPreview } from "../store.ts";
+import { type ClosedPeriods, type CurrentPeriods, decodeHistory, noPeriods } from "../model/periods.ts";
+import type { DeviceSummary, PayloadPreview } from "../devices.ts";
 
 /** Kept in the file; another number means tables this program does not know. */
 const SCHEMA_VERSION = 3;
@@ -126,7 +126,7 @@ export interface SessionRow {
 }
 
 /** What a packet changes in a device, besides its count, timestamp and payload. */
-export interface RecordRow extends PeriodsGoingOn {
+export interface RecordRow extends CurrentPeriods {
   /** Finds the row again faster than the device's id. */
   readonly row: number;
   /** Packets counted; the text of what another program wrote and is no count. */
@@ -156,7 +156,7 @@ export interface LineageRow {
 }
 
 /** The periods of a device that are over. */
-export function endedPeriods({ history }: RecordRow): EndedPeriods {
+export function closedPeriodsOf({ history }: RecordRow): ClosedPeriods {
   return history === null ? noPeriods : decodeHistory(history);
 }
 

@@ -6,7 +6,8 @@
 /// <reference lib="deno.worker" />
 import { openSqliteStore, type SqliteStore, type SqliteStoreOptions } from "./sqlite_store.ts";
 import { describeFile, mayPass } from "./database_file.ts";
-import { type Batch, type DeviceDelta, StoreError } from "../store.ts";
+import type { Batch, DeviceDelta } from "../packets.ts";
+import { StoreError } from "../store_error.ts";
 
 /** Methods that are called by messages. */
 export type Method = Exclude<keyof SqliteStore, "description" | "isOpen" | "scan" | "status">;

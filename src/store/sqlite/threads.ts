@@ -9,7 +9,9 @@ import { resolve } from "node:path";
 import type { SqliteStore, SqliteStoreOptions } from "./sqlite_store.ts";
 import type { Answer, Method, PackedBatch, Request } from "./thread_worker.ts";
 import { pages } from "./tables.ts";
-import { type Batch, type Store, StoreError } from "../store.ts";
+import type { Batch } from "../packets.ts";
+import type { Store } from "../store.ts";
+import { StoreError } from "../store_error.ts";
 
 /**
  * The store of {@linkcode openSqliteStore}, opened by a thread that writes; one that reads starts with the

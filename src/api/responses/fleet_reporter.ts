@@ -3,38 +3,24 @@
  *
  * @module
  */
-import type { StoreHealth } from "../store/store_clock.ts";
-import {
-  CLOCK_AHEAD_MS,
-  type FleetHistory,
-  type InstanceReport,
-  type Period,
-  type Store,
-} from "../store/store.ts";
-import type { EventLog } from "../alerts/event_log.ts";
-import type { Fleet } from "../fleet/fleet.ts";
-import type { ApiRow, FleetAnswer, InstanceRow, PeriodRow, WebhookRow } from "./schemas.ts";
-import type { WebhookFigures } from "../alerts/webhook.ts";
+import type { StoreHealth } from "../../store/store_clock.ts";
+import type { Store } from "../../store/store.ts";
+import type { EventLog } from "../../alerts/event_log.ts";
+import type { Fleet } from "../../fleet/fleet.ts";
+import type { FleetReport } from "../schemas/fleet.ts";
+import { periodJson } from "../schemas/history.ts";
+import { metricRow } from "../schemas/metric_table.ts";
+import type { WebhookFigures } from "../../alerts/webhook.ts";
+import { CLOCK_AHEAD_MS } from "../../store/devices.ts";
+import type { FleetHistory, Period } from "../../store/history.ts";
+import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
+import { ingestMetrics, type InstanceReport } from "../../metrics/ingest_metrics.ts";
 
 /** History, events and ingest processes are read at most this often: they have no news in between. */
 const READ_INTERVAL_MS = 1_000;
 
-/** What an api process has to report about itself. */
-export interface OwnFigures {
-  /** Readers' connections open. */
-  readonly connections: number;
-  /** How many may be open. */
-  readonly maxConnections: number;
-  /** Closed at once for want of room. */
-  readonly connectionsRefused: number;
-  /** Closed at a deadline, or to make room for another one. */
-  readonly connectionsCut: number;
-  /** Log lines dropped because their reader was too slow. */
-  readonly logLinesDropped: number;
-}
-
-/** What {@linkcode FleetFigures} needs. */
-export interface FleetFiguresOptions {
+/** What {@linkcode FleetReporter} needs. */
+export interface FleetReporterOptions {
   /** Has the devices. */
   readonly fleet: Fleet;
   /** Has the rest. */
@@ -44,7 +30,7 @@ export interface FleetFiguresOptions {
   /** Has the events. */
   readonly eventLog: EventLog;
   /** This process's own figures. */
-  readonly ownFigures: () => OwnFigures;
+  readonly ownFigures: () => ApiReport;
   /** What is delivered to the webhook; undefined: there is none. */
   readonly webhook: WebhookFigures | undefined;
   /** Milliseconds on a clock that never goes back. */
@@ -65,17 +51,17 @@ interface Rest {
 }
 
 /** Reads once for all that ask. */
-export class FleetFigures {
-  readonly #options: FleetFiguresOptions;
+export class FleetReporter {
+  readonly #options: FleetReporterOptions;
   #rest: { readAtMs: number; read: Promise<Rest> } | undefined;
 
   /** Reads nothing yet. */
-  constructor(options: FleetFiguresOptions) {
+  constructor(options: FleetReporterOptions) {
     this.#options = options;
   }
 
   /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
-  async current(): Promise<FleetAnswer> {
+  async current(): Promise<FleetReport> {
     const { fleet, store, storeHealth, ownFigures, unixNow, offlineAfterMs, webhook } = this.#options;
     const [{ history, untilMs, instances, lastEventId }] = await Promise.all([
       this.#readRest(),
@@ -103,8 +89,8 @@ export class FleetFigures {
         clock_ahead_ms: clockAheadMs,
       },
       webhook: webhook === undefined ? null : webhookJson(webhook),
-      instances: instances.map(instanceJson),
-      api: apiJson(ownFigures()),
+      instances: instances.map((report) => metricRow(ingestMetrics, report)),
+      api: metricRow(apiMetrics, ownFigures()),
       history: {
         until_ms: untilMs,
         seconds: history.seconds.map(periodJson),
@@ -138,11 +124,6 @@ export class FleetFigures {
   }
 }
 
-/** As readers get it. */
-export function periodJson({ startMs, packets }: Period): PeriodRow {
-  return { start_ms: startMs, packets };
-}
-
 /**
  * Packets per second over the newest `windowSeconds` that are over; of a fleet that is younger, over those after
  * the second of its first packet, which was received somewhere in it. As long as there is none, over that one.
@@ -154,55 +135,8 @@ function rateOver(seconds: readonly Period[], windowSeconds: number, firstSeenMs
   return counted.reduce((sum, { packets }) => sum + packets, 0) / Math.max(1, counted.length);
 }
 
-function webhookJson({ delivered, setAside, gaps, failures, stopped }: WebhookFigures): WebhookRow {
+function webhookJson(
+  { delivered, setAside, gaps, failures, stopped }: WebhookFigures,
+): NonNullable<FleetReport["webhook"]> {
   return { delivered, set_aside: setAside, gaps, failures, stopped };
-}
-
-function instanceJson(report: InstanceReport): InstanceRow {
-  return {
-    instance: report.instance,
-    host: report.host,
-    pid: report.pid,
-    worker: report.worker,
-    version: report.version,
-    started_ms: report.startedMs,
-    cpu_seconds: report.cpuSeconds,
-    resident_bytes: report.residentBytes,
-    event_loop_lag_ms: report.eventLoopLagMs,
-    reported_ms: report.reportedMs,
-    rate: report.rate,
-    streams: report.streams,
-    connections: report.connections,
-    max_connections: report.maxConnections,
-    accepting: report.accepting,
-    queue_packets: report.queuePackets,
-    queue_max_packets: report.queueMaxPackets,
-    received: report.received,
-    stored: report.stored,
-    duplicates: report.duplicates,
-    fenced: report.fenced,
-    sessions_reverted: report.sessionsReverted,
-    packets_lost: report.packetsLost,
-    rejected: { ...report.rejected },
-    queue_full: report.queueFull,
-    failed_flushes: report.failedFlushes,
-    connections_cut: report.connectionsCut,
-    connections_refused: report.connectionsRefused,
-    calls_refused: report.callsRefused,
-    streams_reset: report.streamsReset,
-    log_lines_dropped: report.logLinesDropped,
-    clock_ahead_ms: report.clockAheadMs,
-    fast_path: report.fastPath,
-    ingest_address: report.ingestAddress,
-  };
-}
-
-function apiJson(figures: OwnFigures): ApiRow {
-  return {
-    connections: figures.connections,
-    max_connections: figures.maxConnections,
-    connections_refused: figures.connectionsRefused,
-    connections_cut: figures.connectionsCut,
-    log_lines_dropped: figures.logLinesDropped,
-  };
 }

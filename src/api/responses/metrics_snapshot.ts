@@ -8,13 +8,14 @@ import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { createGzip } from "node:zlib";
 
-import type { StoreHealth } from "../store/store_clock.ts";
-import type { InstanceReport, Store } from "../store/store.ts";
-import type { DeviceCounts } from "../fleet/device_index.ts";
-import type { Fleet } from "../fleet/fleet.ts";
-import type { OwnFigures } from "./fleet_figures.ts";
-import { type Encoding, type Form, MIN_GZIP_BYTES } from "./http/negotiate.ts";
+import type { StoreHealth } from "../../store/store_clock.ts";
+import type { Store } from "../../store/store.ts";
+import type { DeviceCounts } from "../../fleet/device_index.ts";
+import type { Fleet } from "../../fleet/fleet.ts";
+import type { ApiReport } from "../../metrics/api_metrics.ts";
+import { type Encoding, type Form, MIN_GZIP_BYTES } from "../http/negotiate.ts";
 import { type ApiProcess, formatProcess, formatPrometheus } from "./prometheus.ts";
+import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 
 /**
  * Bytes built in one go, about 2 ms of work, before other requests get their turn. A body that fits in one
@@ -61,7 +62,7 @@ export interface SnapshotContents {
   /** Likewise. */
   readonly process: () => ApiProcess;
   /** Likewise: what this process has to report about itself. */
-  readonly ownFigures: () => OwnFigures;
+  readonly ownFigures: () => ApiReport;
 }
 
 /** Every device at one moment, as bytes. */
@@ -119,7 +120,7 @@ export interface SnapshotsOptions {
   /** Asked for the ingest instances. */
   readonly store: Pick<Store, "instances">;
   /** See {@linkcode SnapshotContents}. */
-  readonly ownFigures: () => OwnFigures;
+  readonly ownFigures: () => ApiReport;
   /** What to report of the store and the clock. */
   readonly storeHealth: () => StoreHealth;
   /** Milliseconds on a clock that never goes back. */

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "../store.ts";
-import type { FleetHistory, History, Period } from "../store.ts";
+import { HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "../history.ts";
+import type { FleetHistory, History, Period } from "../history.ts";
 
 /** Length of the periods, milliseconds. */
 export const SECOND_MS = 1000, MINUTE_MS = 60_000, HOUR_MS = 3_600_000;
@@ -21,7 +21,7 @@ export const fleetPeriods: readonly (readonly [periodMs: number, shown: number])
  * Packets of the periods that are over, oldest first: the last one is the one before the period going on.
  * At most one less than a history shows.
  */
-export interface EndedPeriods {
+export interface ClosedPeriods {
   /** By the minute. */
   readonly minutes: readonly number[];
   /** By the hour. */
@@ -29,7 +29,7 @@ export interface EndedPeriods {
 }
 
 /** What a device's record says of its packets over time. */
-export interface PeriodsGoingOn {
+export interface CurrentPeriods {
   /** When its latest packet was received: the minute and the hour going on are those of this time. */
   readonly lastSeenMs: number;
   /** Packets in that minute. */
@@ -39,14 +39,14 @@ export interface PeriodsGoingOn {
 }
 
 /** What a device that was never seen before has behind it. */
-export const noPeriods: EndedPeriods = { minutes: [], hours: [] };
+export const noPeriods: ClosedPeriods = { minutes: [], hours: [] };
 
 /** The periods that are over once a packet is received at `atMs`, in a later minute than the last one. */
-export function endPeriods(
-  ended: EndedPeriods,
-  { lastSeenMs, minutePackets, hourPackets }: PeriodsGoingOn,
+export function closePeriods(
+  ended: ClosedPeriods,
+  { lastSeenMs, minutePackets, hourPackets }: CurrentPeriods,
   atMs: number,
-): EndedPeriods {
+): ClosedPeriods {
   const minutes = Math.floor(atMs / MINUTE_MS) - Math.floor(lastSeenMs / MINUTE_MS);
   const hours = Math.floor(atMs / HOUR_MS) - Math.floor(lastSeenMs / HOUR_MS);
   return {
@@ -62,7 +62,7 @@ function end(periods: readonly number[], packets: number, gap: number, max: numb
 }
 
 /** How many minutes, the bytes they take as 16 bits, how many hours; then the packets of each as a varint. */
-export function encodeHistory({ minutes, hours }: EndedPeriods): Uint8Array {
+export function encodeHistory({ minutes, hours }: ClosedPeriods): Uint8Array {
   const bytes = new Uint8Array(4 + MAX_VARINT_BYTES * (minutes.length + hours.length));
   const minutesEnd = writeVarints(bytes, 4, minutes);
   const end = writeVarints(bytes, minutesEnd, hours);
@@ -87,7 +87,7 @@ function writeVarints(bytes: Uint8Array, at: number, values: readonly number[]):
 }
 
 /** The other way round. */
-export function decodeHistory(bytes: Uint8Array): EndedPeriods {
+export function decodeHistory(bytes: Uint8Array): ClosedPeriods {
   const packets: number[] = [];
   let value = 0, scale = 1;
   for (let i = 4; i < bytes.length; i++) {
@@ -103,7 +103,7 @@ export function decodeHistory(bytes: Uint8Array): EndedPeriods {
 }
 
 /** A device's history up to `nowMs`, or up to its last packet if that is later. */
-export function deviceHistory(goingOn: PeriodsGoingOn, ended: EndedPeriods, nowMs: number): History {
+export function deviceHistory(goingOn: CurrentPeriods, ended: ClosedPeriods, nowMs: number): History {
   const { lastSeenMs, minutePackets, hourPackets } = goingOn;
   const untilMs = Math.max(nowMs, lastSeenMs);
   const packetsOf = (ended: readonly number[], packets: number, periodMs: number) => (startMs: number) => {

@@ -5,9 +5,11 @@
  */
 import { Buffer, isUtf8 } from "node:buffer";
 
-import { DEVICE_CLOCK_AHEAD_MS, type PayloadPreview, type Store } from "../store/store.ts";
-import type { DeviceView } from "../fleet/device_index.ts";
-import type { DeviceRow, PayloadRow } from "./schemas.ts";
+import type { Store } from "../../store/store.ts";
+import type { DeviceView } from "../../fleet/device_index.ts";
+import type { Device } from "../schemas/device.ts";
+import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";
+import type { PayloadPreview } from "../../store/devices.ts";
 
 /** Bytes of a payload in a list: some lines on a screen. */
 export const PREVIEW_BYTES = 200;
@@ -16,14 +18,14 @@ export const PREVIEW_BYTES = 200;
 export async function deviceRows(
   store: Pick<Store, "payloads">,
   views: readonly DeviceView[],
-): Promise<DeviceRow[]> {
+): Promise<Device[]> {
   if (views.length === 0) return [];
   const payloads = await store.payloads(views.map(({ deviceId }) => deviceId), PREVIEW_BYTES);
   return views.map((view) => deviceRow(view, payloads.get(view.deviceId) ?? noPayload));
 }
 
 /** One row. */
-export function deviceRow(view: DeviceView, payload: PayloadPreview): DeviceRow {
+export function deviceRow(view: DeviceView, payload: PayloadPreview): Device {
   return {
     device_id: view.deviceId,
     status: view.online ? "online" : "offline",
@@ -47,7 +49,7 @@ function clockAheadMs({ timestampMs, lastSeenMs }: DeviceView): number {
 
 const noPayload: PayloadPreview = { bytes: new Uint8Array(), totalBytes: 0 };
 
-function payloadJson({ bytes, totalBytes }: PayloadPreview): PayloadRow {
+function payloadJson({ bytes, totalBytes }: PayloadPreview): Device["payload"] {
   const truncated = bytes.length < totalBytes;
   const whole = truncated ? withoutCutCharacter(bytes) : bytes;
   const buffer = Buffer.from(whole.buffer, whole.byteOffset, whole.length);

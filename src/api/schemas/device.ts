@@ -1,0 +1,59 @@
+/**
+ * A device, and a page of devices.
+ *
+ * @module
+ */
+import { z } from "@hono/zod-openapi";
+
+import { count, deviceStatus, rate, unixMs } from "./fields.ts";
+
+/** A device as readers get it. Times are Unix milliseconds, rates packets per second. */
+export type Device = z.infer<typeof Device>;
+
+/** @internal */
+export const Device = z.object({
+  device_id: z.string(),
+  status: deviceStatus.openapi({ description: "online: heard from within OFFLINE_AFTER, by server time" }),
+  count: count.openapi({ description: "Packets stored since it was first seen" }),
+  rate_10s: rate.nullable().openapi({
+    description: "Packets per second over the last ten seconds; null while the api is younger than that",
+  }),
+  rate_1m: rate.openapi({
+    description:
+      "Packets per second over the last minute; since its first packet, or since the api's start, " +
+      "where that is later",
+  }),
+  interval_ms: z.number().min(0).nullable().openapi({
+    description:
+      "Milliseconds from one packet to the next, usually: the median of the last three measured, each over " +
+      "five seconds at least; before there are any, the mean since its first packet. null before the second packet",
+  }),
+  first_seen_ms: unixMs,
+  last_seen_ms: unixMs,
+  timestamp_ms: unixMs.openapi({
+    description:
+      "Greatest timestamp the device gave, Unix milliseconds; one more than a minute ahead of its " +
+      "arrival gives way to any later packet",
+  }),
+  clock_ahead_ms: count.openapi({
+    description:
+      "How far timestamp_ms is ahead of the packet's arrival, where it is more than a minute: the " +
+      "device's clock is off; else 0",
+  }),
+  payload: z.object({
+    bytes: count.openapi({ description: "Length of the whole payload" }),
+    text: z.string().nullable().openapi({ description: "The payload, where it is valid UTF-8" }),
+    base64: z.string().nullable().openapi({ description: "The payload, where it is not" }),
+    truncated: z.boolean().openapi({ description: "Only the beginning is here: ask for the device alone" }),
+  }),
+}).openapi("Device");
+
+/** A page of devices. */
+export type DeviceList = z.infer<typeof DeviceList>;
+
+/** @internal */
+export const DeviceList = z.object({
+  devices: z.array(Device),
+  total: count.openapi({ description: "Devices of all pages" }),
+  next_cursor: z.string().nullable().openapi({ description: "Asks for the next page; null on the last one" }),
+}).openapi("DeviceList");

@@ -1,0 +1,38 @@
+/**
+ * The bodies of streams.
+ *
+ * @module
+ */
+import { z } from "@hono/zod-openapi";
+
+/** @internal */
+export const SseBody = z.string().openapi({ description: "Server-Sent Events" });
+
+/** Keywords of JSON Schema 2020-12 that the types of OpenAPI 3.0 lack. */
+const liveContent: object = {
+  contentMediaType: "text/event-stream",
+  contentSchema: {
+    anyOf: [
+      { $ref: "#/components/schemas/LiveFleet" },
+      {
+        type: "object",
+        required: ["devices", "removed"],
+        properties: {
+          devices: { type: "array", items: { $ref: "#/components/schemas/Device" } },
+          removed: { type: "array", items: { type: "string" } },
+        },
+      },
+      {
+        type: "object",
+        required: ["ok", "message"],
+        properties: { ok: { type: "boolean" }, message: { type: ["string", "null"] } },
+      },
+    ],
+  },
+};
+
+/** @internal */
+export const LiveBody = z.string().openapi({
+  description: "Server-Sent Events; `contentSchema` is that of the data of each",
+  ...liveContent,
+});

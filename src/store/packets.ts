@@ -1,0 +1,120 @@
+/**
+ * How packets enter a store: a batch is applied once, in one step with the sessions it advances.
+ *
+ * @module
+ */
+
+/** What one batch adds to one device. */
+export interface DeviceDelta {
+  /** 1 to 128 bytes of UTF-8. */
+  readonly deviceId: string;
+  /** Packets to add to the device's count, at least 1. */
+  readonly packets: number;
+  /** Greatest timestamp among them, Unix milliseconds, an integer. */
+  readonly timestampMs: number;
+  /** Payload of the packet with that timestamp; the later arrival among equals. */
+  readonly payload: Uint8Array;
+}
+
+/** The part of a session that one batch settles: packets `from` (inclusive) to `to` (exclusive). */
+export interface SessionAdvance {
+  /** As its client named it. */
+  readonly session: string;
+  /** The epoch the stream was given when it claimed the session. */
+  readonly epoch: number;
+  /** The committed offset it must have. */
+  readonly from: number;
+  /** The committed offset it gets. */
+  readonly to: number;
+}
+
+/** One flush. Applied in one atomic step, once, however often it is sent. */
+export interface Batch {
+  /** Unique to one writer in one run of one process. */
+  readonly producer: string;
+  /** 1, 2, 3, … per producer. A sequence at or below the last one applied was applied already. */
+  readonly sequence: number;
+  /**
+   * Sequence of the producer's batch that was applied last; 0: none was, or so long ago that it may have expired.
+   * A store that no longer holds it was emptied, or reverted to an earlier state.
+   */
+  readonly previous: number;
+  /** When the packets were received, server time, Unix milliseconds: the devices' last seen. */
+  readonly receivedAtMs: number;
+  /** Each device at most once. May be empty when only sessions advance. */
+  readonly devices: readonly DeviceDelta[];
+  /** Each session at most once. */
+  readonly sessions: readonly SessionAdvance[];
+}
+
+/** A session of a batch whose stream is fenced: it may not continue. */
+export interface FencedSession {
+  /** As its client named it. */
+  readonly session: string;
+  /**
+   * "superseded": a newer stream claimed it. "reverted": the store holds less of it than it did, because it was
+   * emptied, reverted to an earlier state, or lost the session alone; or it holds another offset of the same epoch.
+   * Offset and counts move in one step, so packets from {@linkcode FencedSession.committed} on are not counted:
+   * the client continues from there.
+   */
+  readonly kind: "superseded" | "reverted";
+  /**
+   * Packets settled of it. Of a session that is missing: 0, or, if the producer's last batch is still there, the
+   * offset the batch expected, because the session alone was lost and its packets were not; the session is
+   * then written again.
+   */
+  readonly committed: number;
+}
+
+/**
+ * Sessions of the batch that are not as its streams left them: another epoch, or not the committed offset `from`.
+ * Empty: the batch is applied, now or before. Otherwise *nothing* of it was applied, and its sequence is still
+ * free.
+ */
+export type FencedSessions = readonly FencedSession[];
+
+/** Result of a claim. */
+export interface SessionClaim {
+  /** Greater than that of every earlier claim, also of claims that the store no longer holds. */
+  readonly epoch: number;
+  /** Packets of the session settled so far; not less than the offset stated. */
+  readonly committed: number;
+  /**
+   * Packets that were acknowledged to the client and that the store no longer holds, because it was reverted to an
+   * earlier state. Of an unknown session: all before the offset, if the data is too young for the session to have
+   * expired.
+   */
+  readonly lost: number;
+}
+
+/** Durability required before {@linkcode PacketStore.apply} or {@linkcode PacketStore.claimSession} resolves. */
+export type AckAfter =
+  /** In the store: survives a crash of Tally, and whatever the store itself survives. */
+  | { readonly kind: "stored" }
+  /** Also on so many Redis replicas. */
+  | { readonly kind: "replicated"; readonly replicas: number }
+  /** On the store's disk: survives a power cut. */
+  | { readonly kind: "synced" };
+
+/** Claims of sessions, and batches of packets. */
+export interface PacketStore {
+  /**
+   * Makes the caller the only writer of `session`: raises its epoch, which fences batches of older streams.
+   * Resolves when the claim is as durable as {@linkcode AckAfter} requires. An unknown session starts at `offset`.
+   * A known one moves up to it: a client states no more than was acknowledged, so the store was reverted, and the
+   * packets between are lost. Sessions unused for {@linkcode SESSION_EXPIRY_MS} are deleted.
+   */
+  claimSession(session: string, offset: number, nowMs: number): Promise<SessionClaim>;
+
+  /** Applies a batch; see {@linkcode Batch} and {@linkcode FencedSessions}. One call at a time per producer. */
+  apply(batch: Batch): Promise<FencedSessions>;
+}
+
+/** A device's timestamp further ahead of its arrival is wrong: that of the next packet replaces it, even if smaller. */
+export const DEVICE_CLOCK_AHEAD_MS = 60_000;
+
+/** Sessions unused for a week are deleted. */
+export const SESSION_EXPIRY_MS = 7 * 24 * 3_600_000;
+
+/** A producer's last sequence is kept this long; only a batch resent later than that could count twice. */
+export const PRODUCER_EXPIRY_MS = 7 * 24 * 3_600_000;
