@@ -22,6 +22,8 @@ import {
 } from "../support/harness.ts";
 import { forSeeds } from "../support/random.ts";
 import { until } from "../support/until.ts";
+import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
 import {
   ACK,
   CANCEL,
@@ -30,22 +32,16 @@ import {
   END_HEADERS,
   END_STREAM,
   ENHANCE_YOUR_CALM,
-  frame,
   GOAWAY,
-  headerBlock,
   HEADERS,
   PADDED,
   PING,
-  preface,
   PRIORITY,
-  RawConnection,
   REFUSED_STREAM,
-  requestHeaders,
   RST_STREAM,
   SETTINGS,
-  uint32,
   WINDOW_UPDATE,
-} from "./raw_connection.ts";
+} from "../support/http2_numbers.ts";
 
 const path = "/TelemetryIngest/StreamBatches";
 
