@@ -1,47 +1,62 @@
 /**
  * `deno task demo`: both roles and 50 simulated devices in one process. Flags and environment are those
- * of `deno task start`, but that the counts are kept in a file of their own: else its devices would be offline
- * to `start` from then on.
+ * of `deno task start`, except that the counts are kept in a file of their own: in that of `start`, the
+ * simulated devices would be offline from then on.
  *
  * Exit codes: as those of `main.ts`.
  *
  * @module
  */
-import { startLogging } from "./runtime/log.ts";
 import { type Config, configuredRedis } from "./config.ts";
-import { type Listener, logFormat, readConfig, startTally } from "./main.ts";
+import { type ReadConfig, readConfig, warnOfFormerNames } from "./read_config.ts";
+import { logFailure, logFormatOf, startLogging } from "./runtime/log.ts";
 import { stopSignal } from "./runtime/stop_signal.ts";
-import { Fleet, totalsText } from "./tools/simulator.ts";
+import { type Listener, startTally } from "./tally.ts";
+import { Simulator, totalsText } from "./tools/simulator.ts";
 
 const DEVICES = 50;
 
 /** The default of `TALLY_DB` here. */
 const DATABASE_PATH = "data/demo.db";
 
-const usage =
-  `deno task demo [flags]: deno task start with ${DEVICES} simulated devices. It keeps its counts in
-${DATABASE_PATH} unless TALLY_DB, REDIS_URL or REDIS_HOST is set; all else is as below.
+/** How long the devices may wait at the end for packets that are not acknowledged yet. */
+const DEVICES_STOP_TIMEOUT_MS = 5_000;
+
+const usage = `deno task demo [flags]: deno task start with ${DEVICES} simulated devices. It keeps its
+counts in ${DATABASE_PATH} unless TALLY_DB, REDIS_URL or REDIS_HOST is set; all else
+is as below.
 `;
 
-/** How long the devices may wait at the end for what is not acknowledged yet. */
-const FLEET_STOP_TIMEOUT_MS = 5_000;
+if (import.meta.main) Deno.exit(await main());
 
-async function demo(args: readonly string[]): Promise<number> {
-  if (args.includes("--help") || args.includes("-h")) console.log(usage);
-  const config = readConfig(
-    args,
+async function main(): Promise<number> {
+  if (Deno.args.includes("--help") || Deno.args.includes("-h")) console.log(usage);
+  const read = readConfig(
+    Deno.args,
     (name) => Deno.env.get(name) || (name === "TALLY_DB" ? DATABASE_PATH : undefined),
   );
-  if (typeof config === "number") return config;
+  return typeof read === "number" ? read : await demo(read);
+}
+
+/** Runs Tally and the devices until a signal; returns the exit code. */
+async function demo({ config, renamed }: ReadConfig): Promise<number> {
+  const logFormat = logFormatOf(config.logFormat, Deno.stdout.isTerminal());
   const log = startLogging({
     level: config.logLevel,
-    format: logFormat(config),
+    format: logFormat,
     write: (line) => console.log(line.trimEnd()),
   });
+  warnOfFormerNames(renamed, log);
   const signal = stopSignal();
   try {
-    const tally = await startTally({ ...config, role: "all" }, log);
-    const fleet = await Fleet.start({
+    const tally = await startTally({
+      config: { ...config, role: "all" },
+      args: Deno.args,
+      log,
+      logFormat,
+      logLinesDropped: () => 0,
+    });
+    const simulator = await Simulator.start({
       target: reachable(tally.ingest!),
       devices: DEVICES,
       ratePerDevice: 1,
@@ -53,14 +68,13 @@ async function demo(args: readonly string[]): Promise<number> {
       },
     });
     console.log(welcome(tally.ingest!, tally.api!, config));
-    await Promise.race([signal, tally.finished, fleet.finished]);
-    const totals = await fleet.stop(FLEET_STOP_TIMEOUT_MS);
+    await Promise.race([signal, tally.finished, simulator.finished]);
+    const totals = await simulator.stop(DEVICES_STOP_TIMEOUT_MS);
     await tally.stop();
     console.log(`${DEVICES} devices: ${totalsText(totals)}`);
     return 0;
   } catch (error) {
-    log.error("failed", { reason: error instanceof Error ? error.message : String(error) });
-    log.debug("failed", { error });
+    logFailure(log, error);
     return 1;
   }
 }
@@ -77,7 +91,7 @@ function welcome(ingest: Listener, api: Listener, config: Config): string {
 
   Try, in another terminal
     curl ${url}/metrics
-    curl -H 'Accept: text/plain' ${url}/metrics    the same, as Prometheus reads it
+    curl -H 'Accept: text/plain' ${url}/metrics    the same, for Prometheus
     deno task send --target ${target}    10 packets from sensor-1
     deno task simulate --target ${target} --devices 1000
 
@@ -87,10 +101,8 @@ function welcome(ingest: Listener, api: Listener, config: Config): string {
 `;
 }
 
-/** Where a program on this machine finds what listens on all addresses. */
+/** Where a program on this machine reaches what listens on all addresses. */
 function reachable({ host, port }: Listener): string {
   const name = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
   return `${name.includes(":") ? `[${name}]` : name}:${port}`;
 }
-
-if (import.meta.main) Deno.exit(await demo(Deno.args));

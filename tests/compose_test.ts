@@ -7,7 +7,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parseYaml } from "@redocly/openapi-core";
 
-import { parseConfig } from "../src/config.ts";
+import { parseConfig } from "../src/read_config.ts";
 import { startTestIngest, temporaryStore } from "./support/harness.ts";
 import { startTestApi } from "./support/test_api.ts";
 
@@ -23,22 +23,25 @@ const compose = parseYaml(await Deno.readTextFile(new URL("compose.yaml", root))
   services: Record<"redis" | "ingest" | "api", Service>;
 };
 
-Deno.test("compose.yaml publishes ports to this machine only", () => {
+Deno.test("compose.yaml publishes ports on 127.0.0.1 only", () => {
   for (const { ports = [] } of Object.values(compose.services)) {
     for (const port of ports) assertMatch(port, /^127\.0\.0\.1:\d+:\d+$/);
   }
   assertEquals([compose.services.ingest.ports?.length, compose.services.api.ports?.length], [1, 1]);
 });
 
-Deno.test("compose.yaml's settings are allowed, and its commands have their permissions", async () => {
+Deno.test("compose.yaml has valid settings, and commands with their permissions", async () => {
   const { permissions } = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
   for (const role of ["ingest", "api"] as const) {
     const { command, environment = {} } = compose.services[role];
     const args = command.slice(command.indexOf("src/main.ts") + 1);
-    const config = parseConfig(args, (name) => environment[name]);
-    assertEquals([config.role, config.redisHost], [role, "redis"]);
+    const { config, renamed } = parseConfig(args, (name) => environment[name]);
+    assertEquals([config.role, config.redisHost, renamed], [role, "redis", []]);
     const set = command.find((argument) => argument.startsWith("-P="))!.slice(3);
-    for (const name of Object.keys(environment)) assert(permissions[set].env.allow.includes(name), name);
+    const { allow } = permissions[set].env;
+    for (const name of Object.keys(environment)) {
+      assert(allow.includes(name) || (allow.includes("TALLY_*") && name.startsWith("TALLY_")), name);
+    }
   }
 });
 
@@ -58,12 +61,12 @@ async function check(service: Service, ports: Record<string, number>): Promise<n
   return code;
 }
 
-Deno.test("compose.yaml's health check of ingest ends with 0 only while it serves", async () => {
+Deno.test("compose.yaml: ingest's health check exits with 0 only while it serves", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const { ingest: service } = compose.services;
   // It checks the default port, on which ingest listens there.
-  assertEquals(parseConfig([], () => undefined).grpcPort, 50_051);
+  assertEquals(parseConfig([], () => undefined).config.grpcPort, 50_051);
   const on = (port: number): Service => ({
     ...service,
     healthcheck: { test: [...service.healthcheck.test, "--target", `127.0.0.1:${port}`] },
@@ -73,7 +76,7 @@ Deno.test("compose.yaml's health check of ingest ends with 0 only while it serve
   assertEquals(await check(on(ingest.port), {}), 1);
 });
 
-Deno.test("compose.yaml's health check of the api ends with 0 only while it is ready", async () => {
+Deno.test("compose.yaml: the api's health check exits with 0 only while it is ready", async () => {
   await using store = await temporaryStore();
   const api = await startTestApi(store);
   const { api: service } = compose.services;

@@ -1,18 +1,24 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
-import { configuredRedis, configuredWebhook, helpText, parseConfig, settings } from "../src/config.ts";
+import { configuredRedis, configuredWebhook, settings } from "../src/config.ts";
+import { formerNames } from "../src/former_names.ts";
 import { streamBatches } from "../src/protocol/telemetry_proto.ts";
-import { ConfigError } from "../src/runtime/settings.ts";
+import { helpText, parseConfig } from "../src/read_config.ts";
+import { ConfigError } from "../src/runtime/settings_parser.ts";
 
 function parse(args: readonly string[] = [], env: Record<string, string> = {}) {
-  return parseConfig(args, (name) => env[name]);
+  return parseConfig(args, (name) => env[name]).config;
+}
+
+function renamed(args: readonly string[], env: Record<string, string>) {
+  return parseConfig(args, (name) => env[name]).renamed;
 }
 
 function problems(args: readonly string[] = [], env: Record<string, string> = {}): readonly string[] {
   return assertThrows(() => parse(args, env), ConfigError).problems;
 }
 
-Deno.test("Nothing set means the documented defaults", () => {
+Deno.test("parseConfig() without settings returns the documented defaults", () => {
   assertEquals(parse(), {
     role: "all",
     grpcHost: "127.0.0.1",
@@ -52,21 +58,21 @@ Deno.test("Nothing set means the documented defaults", () => {
   });
 });
 
-Deno.test("A flag is written --flag value or --flag=value", () => {
+Deno.test("parseConfig() reads --flag value and --flag=value", () => {
   assertEquals(parse(["--grpc-port", "0", "--http-port=81"]).grpcPort, 0);
   assertEquals(parse(["--grpc-port", "0", "--http-port=81"]).httpPort, 81);
 });
 
-Deno.test("A flag wins over the environment, and the environment over the default", () => {
-  assertEquals(parse([], { GRPC_PORT: "1" }).grpcPort, 1);
-  assertEquals(parse(["--grpc-port=2"], { GRPC_PORT: "1" }).grpcPort, 2);
+Deno.test("parseConfig(): a flag overrides the environment, which overrides the default", () => {
+  assertEquals(parse([], { TALLY_GRPC_PORT: "1" }).grpcPort, 1);
+  assertEquals(parse(["--grpc-port=2"], { TALLY_GRPC_PORT: "1" }).grpcPort, 2);
 });
 
-Deno.test("An empty variable counts as not set", () => {
-  assertEquals(parse([], { GRPC_PORT: "", REDIS_URL: "" }), parse());
+Deno.test("parseConfig(): an empty variable counts as not set", () => {
+  assertEquals(parse([], { TALLY_GRPC_PORT: "", REDIS_URL: "" }), parse());
 });
 
-Deno.test("The role has a flag only", () => {
+Deno.test("parseConfig() reads the role from its flag only", () => {
   assertEquals(parse(["--role", "api"], { ROLE: "ingest" }).role, "api");
   assertEquals(parse([], { ROLE: "ingest" }).role, "all");
 });
@@ -74,15 +80,15 @@ Deno.test("The role has a flag only", () => {
 for (
   const [text, milliseconds] of [["500ms", 500], ["60s", 60_000], ["5m", 300_000], ["1h", 3_600_000]] as const
 ) {
-  Deno.test(`The duration ${text} is ${milliseconds} milliseconds`, () => {
-    assertEquals(parse([], { DRAIN_TIMEOUT: text }).drainTimeoutMs, milliseconds);
+  Deno.test(`parseConfig(): the duration ${text} is ${milliseconds} ms`, () => {
+    assertEquals(parse([], { TALLY_DRAIN_TIMEOUT: text }).drainTimeoutMs, milliseconds);
   });
 }
 
 for (const text of ["50", "0ms", "-1s", "1.5s", "1 s", "1S", "1d", "ms", "2m", "1e3ms", "Infinityms"]) {
-  Deno.test(`The flush interval ${JSON.stringify(text)} is refused`, () => {
-    assertEquals(problems([], { FLUSH_INTERVAL: text }), [
-      `FLUSH_INTERVAL: found ${JSON.stringify(text)}; ` +
+  Deno.test(`parseConfig() refuses the flush interval ${JSON.stringify(text)}`, () => {
+    assertEquals(problems([], { TALLY_FLUSH_INTERVAL: text }), [
+      `TALLY_FLUSH_INTERVAL: found ${JSON.stringify(text)}; ` +
       "allowed: a duration from 1ms to 1m, as in 500ms, 60s, 5m, 24h",
     ]);
   });
@@ -94,153 +100,166 @@ for (
     268_435_456,
   ]] as const
 ) {
-  Deno.test(`The size ${text} is ${bytes} bytes`, () => {
-    assertEquals(parse([], { QUEUE_MAX_BYTES: text, MAX_PAYLOAD: "1B" }).queueMaxBytes, bytes);
+  Deno.test(`parseConfig(): the size ${text} is ${bytes} bytes`, () => {
+    assertEquals(parse([], { TALLY_QUEUE_MAX_BYTES: text, TALLY_MAX_PAYLOAD: "1B" }).queueMaxBytes, bytes);
   });
 }
 
 for (const text of ["64", "64KB", "64kib", "1.5MiB", "5GiB", "0B", "constructor"]) {
-  Deno.test(`The queue size ${JSON.stringify(text)} is refused`, () => {
-    assertEquals(problems([], { QUEUE_MAX_BYTES: text }), [
-      `QUEUE_MAX_BYTES: found ${JSON.stringify(text)}; ` +
+  Deno.test(`parseConfig() refuses the queue size ${JSON.stringify(text)}`, () => {
+    assertEquals(problems([], { TALLY_QUEUE_MAX_BYTES: text }), [
+      `TALLY_QUEUE_MAX_BYTES: found ${JSON.stringify(text)}; ` +
       "allowed: a size from 1KiB to 256MiB, as in 512B, 64KiB, 16MiB, 1GiB",
     ]);
   });
 }
 
 for (const text of ["-1", "65536", "http", "80.5", "0x50", "8 0", "１"]) {
-  Deno.test(`The port ${JSON.stringify(text)} is refused`, () => {
-    assertEquals(problems([], { HTTP_PORT: text }), [
-      `HTTP_PORT: found ${JSON.stringify(text)}; allowed: a port from 0 to 65535, where 0 takes a free one`,
+  Deno.test(`parseConfig() refuses the port ${JSON.stringify(text)}`, () => {
+    assertEquals(problems([], { TALLY_HTTP_PORT: text }), [
+      `TALLY_HTTP_PORT: found ${
+        JSON.stringify(text)
+      }; allowed: a port from 0 to 65535, where 0 takes a free one`,
     ]);
   });
 }
 
 for (const text of ["localhost", "127.0.0.1", "::1", "0.0.0.0", "tally-api.internal"]) {
-  Deno.test(`The host ${text} is allowed`, () => {
-    assertEquals(parse([], { HTTP_HOST: text }).httpHost, text);
+  Deno.test(`parseConfig() accepts the host ${text}`, () => {
+    assertEquals(parse([], { TALLY_HTTP_HOST: text }).httpHost, text);
   });
 }
 
 for (const text of ["localhost:80", "http://localhost", "a b", "a/b", "[::1]", "999.1.1.1"]) {
-  Deno.test(`The host ${JSON.stringify(text)} is refused`, () => {
-    assertEquals(problems([], { HTTP_HOST: text }).length, 1);
+  Deno.test(`parseConfig() refuses the host ${JSON.stringify(text)}`, () => {
+    assertEquals(problems([], { TALLY_HTTP_HOST: text }).length, 1);
   });
 }
 
-Deno.test("HTTP_ALLOWED_HOSTS is a list of names", () => {
-  const allowed = (text: string) => parse([], { HTTP_ALLOWED_HOSTS: text }).allowedHosts;
+Deno.test("parseConfig() reads HTTP_ALLOWED_HOSTS as a list of names", () => {
+  const allowed = (text: string) => parse([], { TALLY_HTTP_ALLOWED_HOSTS: text }).allowedHosts;
   assertEquals(allowed(""), undefined);
   assertEquals(allowed("api"), ["api"]);
   assertEquals(allowed("tally.example.com, *.fleet.example,"), ["tally.example.com", "*.fleet.example"]);
   assertEquals(allowed("*"), ["*"]);
   for (const text of [",", "http://a", "a:80", "a b", "*a", "a.*", ".a", "a..b"]) {
-    assertEquals(problems([], { HTTP_ALLOWED_HOSTS: text }), [
-      `HTTP_ALLOWED_HOSTS: found ${JSON.stringify(text)}; ` +
+    assertEquals(problems([], { TALLY_HTTP_ALLOWED_HOSTS: text }), [
+      `TALLY_HTTP_ALLOWED_HOSTS: found ${JSON.stringify(text)}; ` +
       "allowed: names with commas between them; *.example.com for all below one, * for any",
     ]);
   }
 });
 
-Deno.test("FAST_PATH is on or off", () => {
-  assertEquals([parse([], { FAST_PATH: "on" }).fastPath, parse([], { FAST_PATH: "off" }).fastPath], [
+Deno.test("parseConfig() reads FAST_PATH as on or off", () => {
+  assertEquals([
+    parse([], { TALLY_FAST_PATH: "on" }).fastPath,
+    parse([], { TALLY_FAST_PATH: "off" }).fastPath,
+  ], [
     true,
     false,
   ]);
-  assertEquals(problems([], { FAST_PATH: "no" }), ['FAST_PATH: found "no"; allowed: on, off']);
+  assertEquals(problems([], { TALLY_FAST_PATH: "no" }), ['TALLY_FAST_PATH: found "no"; allowed: on, off']);
 });
 
-Deno.test("ACK_AFTER says how many replicas", () => {
-  assertEquals(parse([], { ACK_AFTER: "synced" }).ackAfter, { kind: "synced" });
-  assertEquals(parse([], { ACK_AFTER: "replicated:2", REDIS_HOST: "redis" }).ackAfter, {
+Deno.test("parseConfig() reads ACK_AFTER with its number of replicas", () => {
+  assertEquals(parse([], { TALLY_ACK_AFTER: "synced" }).ackAfter, { kind: "synced" });
+  assertEquals(parse([], { TALLY_ACK_AFTER: "replicated:2", REDIS_HOST: "redis" }).ackAfter, {
     kind: "replicated",
     replicas: 2,
   });
 });
 
 for (const text of ["replicated", "replicated:0", "replicated:101", "replicated:x", "Stored", "stored:1"]) {
-  Deno.test(`ACK_AFTER=${text} is refused`, () => {
-    assertEquals(problems([], { ACK_AFTER: text, REDIS_HOST: "redis" }), [
-      `ACK_AFTER: found ${JSON.stringify(text)}; allowed: stored, replicated:N with N from 1 to 100, synced`,
+  Deno.test(`parseConfig() refuses ACK_AFTER=${text}`, () => {
+    assertEquals(problems([], { TALLY_ACK_AFTER: text, REDIS_HOST: "redis" }), [
+      `TALLY_ACK_AFTER: found ${
+        JSON.stringify(text)
+      }; allowed: stored, replicated:N with N from 1 to 100, synced`,
     ]);
   });
 }
 
-Deno.test("Redis is a URL or an address; without either a SQLite file serves", () => {
+Deno.test("parseConfig(): Redis by URL or by host and port; SQLite without either", () => {
   assertEquals(configuredRedis(parse([], { REDIS_URL: "rediss://u:p@h:1/2" })), "rediss://u:p@h:1/2");
   assertEquals(configuredRedis(parse([], { REDIS_HOST: "redis" })), { host: "redis", port: 6379 });
   assertEquals(configuredRedis(parse()), undefined);
 });
 
-Deno.test("All that is wrong is reported at once", () => {
+Deno.test("parseConfig() reports all problems at once", () => {
   assertEquals(
     problems(["--role", "both", "--grpc-port=x", "--http-prt", "80", "extra", "--log-level"], {
-      MAX_STREAMS: "many",
+      TALLY_MAX_STREAMS: "many",
       REDIS_PORT: "6380",
     }),
     [
       "--http-prt: no such flag; did you mean --http-port?",
-      `"extra": found an argument that belongs to no flag; see --help`,
+      `"extra": unexpected argument; see --help`,
       "--log-level: found no value; allowed: debug, info, warning, error",
       `--role: found "both"; allowed: ingest, api, all`,
       `--grpc-port: found "x"; allowed: a port from 0 to 65535, where 0 takes a free one`,
-      `MAX_STREAMS: found "many"; allowed: a whole number from 1 to 1000000`,
+      `TALLY_MAX_STREAMS: found "many"; allowed: a whole number from 1 to 1000000`,
       "REDIS_PORT: has no effect alone; set REDIS_HOST too",
     ],
   );
 });
 
-Deno.test("A flag like no other gets no suggestion", () => {
+Deno.test("parseConfig() suggests nothing for a flag that resembles none", () => {
   assertEquals(problems(["--frobnicate"]), ["--frobnicate: no such flag; see --help"]);
 });
 
-Deno.test("A name every object has is no flag", () => {
+Deno.test("parseConfig() refuses names of Object.prototype as flags", () => {
   assertEquals(problems(["--constructor=1"]), ["--constructor: no such flag; see --help"]);
 });
 
-Deno.test("The webhook has a URL and a key", () => {
+Deno.test("parseConfig() requires a URL and a key for the webhook", () => {
   const key = `whsec_${"QUJD".repeat(8)}`;
-  const config = parse([], { ALERT_WEBHOOK_URL: "https://user:hunter2@host/x", ALERT_WEBHOOK_SECRET: key });
+  const config = parse([], {
+    TALLY_ALERT_WEBHOOK_URL: "https://user:hunter2@host/x",
+    TALLY_ALERT_WEBHOOK_SECRET: key,
+  });
   assertEquals(configuredWebhook(config), {
     url: "https://user:hunter2@host/x",
     secret: new TextEncoder().encode("ABC".repeat(8)),
   });
   assertEquals(configuredWebhook(parse()), undefined);
   for (const url of ["ftp://hunter2", "hunter2", "/x"]) {
-    const [problem] = problems([], { ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: key });
-    assert(problem!.startsWith("ALERT_WEBHOOK_URL") && !problem!.includes("hunter2"), problem);
+    const [problem] = problems([], { TALLY_ALERT_WEBHOOK_URL: url, TALLY_ALERT_WEBHOOK_SECRET: key });
+    assert(problem!.startsWith("TALLY_ALERT_WEBHOOK_URL") && !problem!.includes("hunter2"), problem);
   }
   for (const secret of ["hunter2", `whsec_${"QUJD".repeat(7)}`, `whsec_${"QUJD".repeat(22)}`, "whsec_*"]) {
-    const [problem] = problems([], { ALERT_WEBHOOK_URL: "http://host", ALERT_WEBHOOK_SECRET: secret });
-    assert(problem!.startsWith("ALERT_WEBHOOK_SECRET") && !problem!.includes("hunter2"), problem);
+    const [problem] = problems([], {
+      TALLY_ALERT_WEBHOOK_URL: "http://host",
+      TALLY_ALERT_WEBHOOK_SECRET: secret,
+    });
+    assert(problem!.startsWith("TALLY_ALERT_WEBHOOK_SECRET") && !problem!.includes("hunter2"), problem);
   }
 });
 
-const contradictions: [Record<string, string>, string][] = [
+const crossChecks: [Record<string, string>, string][] = [
   [
     { REDIS_URL: "redis://a", REDIS_HOST: "b" },
-    "REDIS_URL and REDIS_HOST: both say where Redis is; leave one of them empty",
+    "REDIS_URL and REDIS_HOST: found both; set one of them, as either gives the Redis",
   ],
   [
-    { ACK_AFTER: "replicated:1" },
-    `ACK_AFTER: a SQLite file has no replicas; set REDIS_URL or REDIS_HOST, or use "stored"`,
+    { TALLY_ACK_AFTER: "replicated:1" },
+    `TALLY_ACK_AFTER: a SQLite file has no replicas; set REDIS_URL or REDIS_HOST, or use "stored"`,
   ],
   [
-    { MAX_PAYLOAD: "2MiB", MAX_MESSAGE: "1MiB" },
-    "MAX_PAYLOAD and MAX_MESSAGE: found 2097152 and 1048576 bytes; allowed: a message at least 152 bytes larger, " +
+    { TALLY_MAX_PAYLOAD: "2MiB", TALLY_MAX_MESSAGE: "1MiB" },
+    "TALLY_MAX_PAYLOAD and TALLY_MAX_MESSAGE: found 2097152 and 1048576 bytes; allowed: a message at least 152 bytes larger, " +
     "for what a packet has besides its payload",
   ],
   [
-    { ALERT_WEBHOOK_URL: "http://host" },
-    "ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET: found one of them; set both, or neither",
+    { TALLY_ALERT_WEBHOOK_URL: "http://host" },
+    "TALLY_ALERT_WEBHOOK_URL and TALLY_ALERT_WEBHOOK_SECRET: found one of them; set both, or neither",
   ],
   [
-    { QUEUE_MAX_BYTES: "1KiB" },
-    "MAX_PAYLOAD: found 65536 bytes; allowed: at most QUEUE_MAX_BYTES, 1024 bytes",
+    { TALLY_QUEUE_MAX_BYTES: "1KiB" },
+    "TALLY_MAX_PAYLOAD: found 65536 bytes; allowed: at most TALLY_QUEUE_MAX_BYTES, 1024 bytes",
   ],
 ];
-for (const [env, problem] of contradictions) {
-  Deno.test(`Together these are refused: ${JSON.stringify(env)}`, () =>
+for (const [env, problem] of crossChecks) {
+  Deno.test(`parseConfig() refuses the combination ${JSON.stringify(env)}`, () =>
     assertEquals(problems([], env), [problem]));
 }
 
@@ -252,7 +271,7 @@ for (
     { REDIS_URL: "redis://user:hunter2@host", REDIS_HOST: "host" },
   ]
 ) {
-  Deno.test(`The password is not shown when ${JSON.stringify(env)} is refused`, () => {
+  Deno.test(`parseConfig() shows no password when it refuses ${JSON.stringify(env)}`, () => {
     const [problem, ...rest] = problems([], env);
     assertEquals(rest, []);
     assert(!problem!.includes("hunter2"), problem);
@@ -279,7 +298,7 @@ for (
     ["", true],
   ] as const
 ) {
-  Deno.test(`REDIS_URL with ${JSON.stringify(user)} before the host is ${isAllowed ? "allowed" : "refused"}`, () => {
+  Deno.test(`parseConfig(): REDIS_URL with ${JSON.stringify(user)} before the host is ${isAllowed ? "accepted" : "refused"}`, () => {
     for (const scheme of ["redis", "rediss"]) {
       for (const end of ["", ":6379", ":6379/", "/3"]) {
         const text = `${scheme}://${user}redis.internal${end}`;
@@ -297,7 +316,7 @@ for (
 }
 
 for (const url of ["redis://[::1]:6379/1", "REDIS://h", "redis://h/15"]) {
-  Deno.test(`REDIS_URL ${url} is allowed`, () => {
+  Deno.test(`parseConfig() accepts REDIS_URL=${url}`, () => {
     assertEquals(configuredRedis(parse([], { REDIS_URL: url })), url);
   });
 }
@@ -312,32 +331,32 @@ for (
     "redis://h:1:2",
   ]
 ) {
-  Deno.test(`REDIS_URL ${url} is refused`, () => {
+  Deno.test(`parseConfig() refuses REDIS_URL=${url}`, () => {
     assertEquals(problems([], { REDIS_URL: url }).length, 1);
   });
 }
 
-for (const name of ["REDIS_PORT", "GRPC_PORT", "HTTP_PORT"]) {
-  Deno.test(`${name} as Kubernetes sets it is refused with its cause`, () => {
+for (const name of ["REDIS_PORT", "TALLY_GRPC_PORT", "TALLY_HTTP_PORT"]) {
+  Deno.test(`parseConfig() refuses ${name} as Kubernetes sets it, and names the cause`, () => {
     const [problem, ...rest] = problems([], { [name]: "tcp://10.43.0.7:6379", REDIS_HOST: "h" });
     assertEquals(rest, []);
-    const service = name.slice(0, -5).toLowerCase();
+    const service = name.slice(0, -5).toLowerCase().replace("_", "-");
     assertStringIncludes(problem!, `Kubernetes sets this variable for a service named "${service}"`);
     assertStringIncludes(problem!, "enableServiceLinks: false");
   });
 }
 
-Deno.test("REDIS_TLS_CA goes with a rediss:// URL only", () => {
-  const env = { REDIS_TLS_CA: "ca.crt" };
+Deno.test("parseConfig() accepts REDIS_TLS_CA with a rediss:// URL only", () => {
+  const env = { TALLY_REDIS_TLS_CA: "ca.crt" };
   assertEquals(parse([], { ...env, REDIS_URL: "rediss://h" }).redisTlsCa, "ca.crt");
   for (const other of [{}, { REDIS_URL: "redis://h" }, { REDIS_HOST: "h" }]) {
     assertEquals(problems([], { ...env, ...other }), [
-      "REDIS_TLS_CA: has no effect without TLS; set REDIS_URL to a rediss:// URL",
+      "TALLY_REDIS_TLS_CA: has no effect without TLS; set REDIS_URL to a rediss:// URL",
     ]);
   }
 });
 
-Deno.test("The password is not shown when the flag before it is mistyped", () => {
+Deno.test("parseConfig() shows no password after a mistyped flag", () => {
   for (
     const args of [["--redis-ulr", "redis://:hunter2@h"], ["redis://:hunter2@h"], [
       "--redis-ulr=redis://:hunter2@h",
@@ -347,12 +366,12 @@ Deno.test("The password is not shown when the flag before it is mistyped", () =>
   }
 });
 
-Deno.test("parseConfig() leaves room in a message for all that a packet has besides its payload", () => {
+Deno.test("parseConfig() leaves room in a message for a packet's fields beside its payload", () => {
   for (const text of ["64KiB", "16MiB"]) {
     const { maxPayloadBytes } = parse([], {
-      MAX_PAYLOAD: text,
-      MAX_MESSAGE: "64MiB",
-      QUEUE_MAX_BYTES: "64MiB",
+      TALLY_MAX_PAYLOAD: text,
+      TALLY_MAX_MESSAGE: "64MiB",
+      TALLY_QUEUE_MAX_BYTES: "64MiB",
     });
     const packet = {
       device_id: "d".repeat(128),
@@ -360,30 +379,98 @@ Deno.test("parseConfig() leaves room in a message for all that a packet has besi
       payload: new Uint8Array(maxPayloadBytes),
     };
     const { length } = streamBatches.requestSerialize({ packets: [packet] });
-    const env = { MAX_PAYLOAD: text, QUEUE_MAX_BYTES: "64MiB" };
+    const env = { TALLY_MAX_PAYLOAD: text, TALLY_QUEUE_MAX_BYTES: "64MiB" };
     assertEquals(
-      parse([], { ...env, MAX_MESSAGE: `${maxPayloadBytes + 152}B` }).maxPayloadBytes,
+      parse([], { ...env, TALLY_MAX_MESSAGE: `${maxPayloadBytes + 152}B` }).maxPayloadBytes,
       maxPayloadBytes,
     );
-    assertEquals(problems([], { ...env, MAX_MESSAGE: `${maxPayloadBytes + 151}B` }).length, 1);
-    assertEquals(problems([], { ...env, MAX_MESSAGE: text }).length, 1);
+    assertEquals(problems([], { ...env, TALLY_MAX_MESSAGE: `${maxPayloadBytes + 151}B` }).length, 1);
+    assertEquals(problems([], { ...env, TALLY_MAX_MESSAGE: text }).length, 1);
     assert(length <= maxPayloadBytes + 152 && length > maxPayloadBytes + 148, String(length));
   }
 });
 
-Deno.test("The help has every setting with its flag, variable, default and what is allowed", () => {
-  const help = helpText();
-  for (const setting of Object.values(settings)) {
-    for (
-      const text of [`--${setting.flag}`, setting.env ?? "", setting.default ?? "Not set", setting.allowed]
-    ) {
-      assertStringIncludes(help, text);
-    }
+Deno.test("parseConfig() reads a variable under its former name, and reports both names", () => {
+  const env = { GRPC_PORT: "1", HTTP_PORT: "", REDIS_TLS_CA: "ca.crt", REDIS_URL: "rediss://h" };
+  const { grpcPort, httpPort, redisTlsCa } = parse([], env);
+  assertEquals([grpcPort, httpPort, redisTlsCa], [1, 8000, "ca.crt"]);
+  assertEquals(renamed([], env), [
+    { found: "GRPC_PORT", use: "TALLY_GRPC_PORT", ignored: undefined },
+    { found: "REDIS_TLS_CA", use: "TALLY_REDIS_TLS_CA", ignored: undefined },
+  ]);
+  assertEquals(renamed([], { TALLY_GRPC_PORT: "1", REDIS_HOST: "h", TALLY_DB: "data/x.db" }), []);
+});
+
+Deno.test("parseConfig() ignores a former name beside the name or the flag, and reports why", () => {
+  const env = { GRPC_PORT: "not a port", TALLY_GRPC_PORT: "2" };
+  assertEquals(parse([], env).grpcPort, 2);
+  assertEquals(renamed([], env), [
+    { found: "GRPC_PORT", use: "TALLY_GRPC_PORT", ignored: "TALLY_GRPC_PORT is set" },
+  ]);
+  assertEquals(parse(["--grpc-port", "3"], { GRPC_PORT: "1" }).grpcPort, 3);
+  assertEquals(renamed(["--grpc-port", "3"], { GRPC_PORT: "1" }), [
+    { found: "GRPC_PORT", use: "TALLY_GRPC_PORT", ignored: "--grpc-port is set" },
+  ]);
+});
+
+for (
+  const [name, key, port] of [["GRPC_PORT", "grpcPort", 50051], ["HTTP_PORT", "httpPort", 8000]] as const
+) {
+  Deno.test(`parseConfig() ignores the former name ${name} as Kubernetes sets it, and reports why`, () => {
+    const env = { [name]: "tcp://10.43.0.7:6379" };
+    assertEquals(parse([], env)[key], port);
+    const service = name.slice(0, 4).toLowerCase();
+    assertEquals(renamed([], env), [
+      { found: name, use: `TALLY_${name}`, ignored: `Kubernetes sets it for a service named "${service}"` },
+    ]);
+    assertEquals(parse([], { ...env, [`TALLY_${name}`]: "7" })[key], 7);
+  });
+}
+
+Deno.test("parseConfig() names the new variable in errors about a former name", () => {
+  assertEquals(problems([], { FLUSH_INTERVAL: "50", ACK_AFTER: "replicated:1", MAX_PAYLOAD: "17MiB" }), [
+    `MAX_PAYLOAD (now TALLY_MAX_PAYLOAD): found "17MiB"; ` +
+    "allowed: a size from 1B to 16MiB, as in 512B, 64KiB, 16MiB, 1GiB",
+    `FLUSH_INTERVAL (now TALLY_FLUSH_INTERVAL): found "50"; ` +
+    "allowed: a duration from 1ms to 1m, as in 500ms, 60s, 5m, 24h",
+    "ACK_AFTER (now TALLY_ACK_AFTER): a SQLite file has no replicas; set REDIS_URL or REDIS_HOST, " +
+    `or use "stored"`,
+  ]);
+});
+
+Deno.test("formerNames has former names of settings, each once", () => {
+  const variables = Object.values(settings).flatMap(({ env }) => env ?? []);
+  for (const name of Object.keys(formerNames)) assert(variables.includes(name), name);
+  assertEquals(Object.keys(formerNames).length, 29);
+});
+
+Deno.test("settings: each variable begins with TALLY_, except for three; each has a group and a role", () => {
+  const reference = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT"];
+  for (const { env = "TALLY_", group, role } of Object.values(settings)) {
+    assert(env.startsWith("TALLY_") || reference.includes(env), env);
+    assert(group !== undefined && role !== undefined, env);
   }
 });
 
-Deno.test("The permission sets of the roles name the variables of the settings, and no other", async () => {
+Deno.test("helpText() has every setting with its group, flag, variable, default and what is allowed", () => {
+  const help = helpText().replaceAll(/\s+/g, " ");
+  for (const setting of Object.values(settings)) {
+    const { flag, env = "", group = "", allowed } = setting;
+    const texts = [`--${flag}`, env, group, setting.default ?? "Not set", setting.help, allowed];
+    for (const text of setting.hidden ? [] : texts) assertStringIncludes(help, text);
+  }
+});
+
+Deno.test("helpText() has no hidden setting, and no line above 80 characters", () => {
+  const help = helpText();
+  assert(!/--worker\b/.test(help));
+  for (const line of help.split("\n")) assert(line.length <= 80, line);
+});
+
+Deno.test("deno.json: the roles may read the variables of Tally under all their names, and no others", async () => {
   const { permissions } = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
-  const names = Object.values(settings).flatMap(({ env }) => env ?? []).sort();
-  for (const role of ["ingest", "api"]) assertEquals(permissions[role].env.allow.toSorted(), names, role);
+  const names = ["TALLY_*", "REDIS_HOST", "REDIS_PORT", "REDIS_URL", ...Object.values(formerNames)];
+  for (const role of ["ingest", "workers", "api"]) {
+    assertEquals(permissions[role].env, { allow: names, ignore: true }, role);
+  }
 });

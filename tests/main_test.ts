@@ -21,24 +21,26 @@ async function run(args: readonly string[], env: Record<string, string> = {}) {
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
-Deno.test("--help prints every setting", async () => {
-  const { code, stdout, stderr } = await run(["--help"], { GRPC_PORT: "wrong" });
+Deno.test("main --help prints every setting", async () => {
+  const { code, stdout, stderr } = await run(["--help"], { TALLY_GRPC_PORT: "wrong" });
   assertEquals({ code, stderr }, { code: 0, stderr: "" });
-  for (const { flag } of Object.values(settings)) assertStringIncludes(stdout, `--${flag}`);
+  for (const { flag, hidden } of Object.values(settings)) {
+    if (!hidden) assertStringIncludes(stdout, `--${flag}`);
+  }
 });
 
-Deno.test("Wrong settings end it with code 2 and all problems, without a stack", async () => {
-  assertEquals(await run(["--grpc-prot", "1"], { FLUSH_INTERVAL: "50", LOG_LEVEL: "loud" }), {
+Deno.test("main exits with 2 for wrong settings, and prints all problems without a stack", async () => {
+  assertEquals(await run(["--grpc-prot", "1"], { TALLY_FLUSH_INTERVAL: "50", TALLY_LOG_LEVEL: "loud" }), {
     code: 2,
     stdout: "",
     stderr: "Cannot start: wrong settings (--help lists them all).\n\n" +
       "  --grpc-prot: no such flag; did you mean --grpc-port?\n" +
-      `  FLUSH_INTERVAL: found "50"; allowed: a duration from 1ms to 1m, as in 500ms, 60s, 5m, 24h\n` +
-      `  LOG_LEVEL: found "loud"; allowed: debug, info, warning, error\n`,
+      `  TALLY_FLUSH_INTERVAL: found "50"; allowed: a duration from 1ms to 1m, as in 500ms, 60s, 5m, 24h\n` +
+      `  TALLY_LOG_LEVEL: found "loud"; allowed: debug, info, warning, error\n`,
   });
 });
 
-Deno.test("It says which store serves and where it listens, and stops on SIGTERM", async () => {
+Deno.test("main logs its store and addresses, and stops on SIGTERM", async () => {
   await using program = await Program.start();
   const store = await program.line("store open");
   assertMatch(String(store["store"]), /^SQLite file .*tally\.db$/);
@@ -55,6 +57,23 @@ Deno.test("It says which store serves and where it listens, and stops on SIGTERM
   assertEquals(code, 0);
 });
 
+for (const [role, permissions] of [["all", "ingest"], ["api", "api"], ["ingest", "workers"]] as const) {
+  Deno.test(`Former names of variables work in the task of ${role} with -P=${permissions}, with a warning for each`, async () => {
+    const env = { TALLY_HTTP_PORT: "", HTTP_PORT: "0", GRPC_PORT: "tcp://10.43.0.7:50051", MAX_STREAMS: "7" };
+    const args = ["--role", role];
+    await using program = await Program.start(args, { ...env, TALLY_MAX_STREAMS: "8" }, { permissions });
+    await program.line(role === "ingest" ? "ingest listening" : "api listening");
+    const warnings = program.seen.filter(({ message }) => message.startsWith("variable was renamed"));
+    assertEquals(warnings.map(({ level, found, use, reason }) => [level, found, use, reason]), [
+      ["WARN", "GRPC_PORT", "TALLY_GRPC_PORT", 'Kubernetes sets it for a service named "grpc"'],
+      ["WARN", "HTTP_PORT", "TALLY_HTTP_PORT", undefined],
+      ["WARN", "MAX_STREAMS", "TALLY_MAX_STREAMS", "TALLY_MAX_STREAMS is set"],
+    ]);
+    program.signal("SIGTERM");
+    assertEquals((await program.end()).code, 0);
+  });
+}
+
 Deno.test("SIGHUP stops it as SIGTERM does: it drains, and exits with 0", async () => {
   await using program = await Program.start();
   const { port } = await program.line("ingest listening");
@@ -70,9 +89,9 @@ Deno.test("SIGHUP stops it as SIGTERM does: it drains, and exits with 0", async 
   assertEquals([code, lines[0]!["reason"]], [0, "SIGHUP"]);
 });
 
-Deno.test("INGEST_WORKERS in a task that may not start processes ends with what to do, without a stack", async () => {
+Deno.test("main: INGEST_WORKERS without permission to start processes exits with instructions, without a stack", async () => {
   for (const role of ["ingest", "all"]) {
-    await using program = await Program.start(["--role", role], { INGEST_WORKERS: "2" });
+    await using program = await Program.start(["--role", role], { TALLY_INGEST_WORKERS: "2" });
     const { code, lines, stderr } = await program.end();
     assertEquals(code, 1);
     const failed = lines.find(({ message }) => message === "failed");
@@ -83,7 +102,7 @@ Deno.test("INGEST_WORKERS in a task that may not start processes ends with what 
 });
 
 for (const [role, listening] of [["ingest", "ingest listening"], ["api", "api listening"]] as const) {
-  Deno.test(`The role ${role} listens alone`, async () => {
+  Deno.test(`main --role ${role} listens on the ports of this role only`, async () => {
     await using program = await Program.start(["--role", role]);
     await program.line(listening);
     program.signal("SIGTERM");
@@ -93,7 +112,7 @@ for (const [role, listening] of [["ingest", "ingest listening"], ["api", "api li
   });
 }
 
-Deno.test("A Ctrl-C that arrives twice is one", async () => {
+Deno.test("main takes SIGINT received twice at once as one", async () => {
   await using program = await Program.start();
   await program.line("ingest listening");
   program.signal("SIGINT");
@@ -101,8 +120,8 @@ Deno.test("A Ctrl-C that arrives twice is one", async () => {
   assertEquals((await program.end()).code, 0);
 });
 
-for (const [role, setting] of [["ingest", "GRPC_PORT"], ["api", "HTTP_PORT"]] as const) {
-  Deno.test(`The role ${role} says which port is taken, and ends with code 1`, async () => {
+for (const [role, setting] of [["ingest", "TALLY_GRPC_PORT"], ["api", "TALLY_HTTP_PORT"]] as const) {
+  Deno.test(`main --role ${role} names the port that is in use, and exits with 1`, async () => {
     using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = taken.addr;
     await using program = await Program.start(["--role", role], { [setting]: String(port) });
@@ -114,11 +133,11 @@ for (const [role, setting] of [["ingest", "GRPC_PORT"], ["api", "HTTP_PORT"]] as
   });
 }
 
-Deno.test("TALLY_DB outside of data ends it with code 1 and the command that allows its folder", async () => {
+Deno.test("main: TALLY_DB outside of ./data exits with 1 and the command that allows its folder", async () => {
   const folder = await Deno.makeTempDir({ prefix: "tally-outside-" });
   try {
     for (const workers of ["1", "2"]) {
-      const env = { TALLY_DB: `${folder}/it's/tally.db`, INGEST_WORKERS: workers };
+      const env = { TALLY_DB: `${folder}/it's/tally.db`, TALLY_INGEST_WORKERS: workers };
       await using refused = await Program.start(["--log-level", "info"], env);
       const reason = String((await refused.line("failed"))["reason"]);
       assertStringIncludes(reason, `${folder}/it's/tally.db`);
@@ -136,9 +155,9 @@ Deno.test("TALLY_DB outside of data ends it with code 1 and the command that all
           REDIS_URL: "",
           REDIS_HOST: "",
           REDIS_PORT: "",
-          GRPC_PORT: "0",
-          HTTP_PORT: "0",
-          LOG_FORMAT: "json",
+          TALLY_GRPC_PORT: "0",
+          TALLY_HTTP_PORT: "0",
+          TALLY_LOG_FORMAT: "json",
         },
         stdin: "null",
         stdout: "piped",
@@ -164,10 +183,10 @@ Deno.test("TALLY_DB outside of data ends it with code 1 and the command that all
   }
 });
 
-Deno.test("The command that allows a file shows no password", async () => {
+Deno.test("main: the suggested command with permission for a file shows no password", async () => {
   for (const args of [["--redis-url", "rediss://u:hunter2@h"], ["--redis-url=rediss://u:hunter2@h"]]) {
     await using program = await Program.start([...args, "--log-level", "info"], {
-      REDIS_TLS_CA: "/etc/hostname",
+      TALLY_REDIS_TLS_CA: "/etc/hostname",
     });
     const { reason } = await program.line("failed");
     assertMatch(String(reason), /--redis-url[ =]\.\.\. --log-level info$/);
@@ -176,13 +195,13 @@ Deno.test("The command that allows a file shows no password", async () => {
   }
 });
 
-Deno.test("A file that is locked at the start is waited for", async () => {
+Deno.test("main waits for a database file that is locked at the start", async () => {
   await using folder = await dataFolder();
   const other = new DatabaseSync(`${folder.path}/tally.db`);
   other.exec("BEGIN EXCLUSIVE");
   await using program = await Program.start([], {
     TALLY_DB: `${folder.path}/tally.db`,
-    STORE_TIMEOUT: "50ms",
+    TALLY_STORE_TIMEOUT: "50ms",
   });
   const { port } = await program.line("api listening");
   await program.line("ingest listening");
@@ -208,13 +227,13 @@ async function dataFolder(): Promise<AsyncDisposable & { path: string }> {
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
-Deno.test("The password of Redis is in no line", async () => {
+Deno.test("main logs no line with the password of Redis", async () => {
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await using program = await Program.start([], {
     REDIS_URL: `redis://user:hunter2@127.0.0.1:${silent.addr.port}`,
-    STORE_TIMEOUT: "50ms",
-    DRAIN_TIMEOUT: "1s",
-    LOG_LEVEL: "debug",
+    TALLY_STORE_TIMEOUT: "50ms",
+    TALLY_DRAIN_TIMEOUT: "1s",
+    TALLY_LOG_LEVEL: "debug",
   });
   await program.line("ingest listening");
   program.signal("SIGTERM");
@@ -230,8 +249,8 @@ async function withStuckPacket(
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await using program = await Program.start(["--role", "ingest"], {
     REDIS_URL: `redis://127.0.0.1:${silent.addr.port}`,
-    STORE_TIMEOUT: "50ms",
-    LOG_LEVEL: "info",
+    TALLY_STORE_TIMEOUT: "50ms",
+    TALLY_LOG_LEVEL: "info",
     ...env,
   });
   const { port } = await program.line("ingest listening");
@@ -256,18 +275,18 @@ async function withStuckPacket(
   }
 }
 
-Deno.test("What cannot be stored in time ends it with code 1, and says what becomes of it", () =>
-  withStuckPacket({ DRAIN_TIMEOUT: "500ms" }, async (program) => {
+Deno.test("main: packets that cannot be stored before DRAIN_TIMEOUT are reported, and exit with 1", () =>
+  withStuckPacket({ TALLY_DRAIN_TIMEOUT: "500ms" }, async (program) => {
     program.signal("SIGTERM");
     assertMatch(
       String((await program.line("failed"))["reason"]),
-      /could not stop within 500 ms.*DRAIN_TIMEOUT/,
+      /could not stop within 500 ms.*TALLY_DRAIN_TIMEOUT/,
     );
     assertEquals((await program.end()).code, 1);
   }));
 
-Deno.test("A second signal ends it at once", () =>
-  withStuckPacket({ DRAIN_TIMEOUT: "1h" }, async (program) => {
+Deno.test("main exits at once on a second signal", () =>
+  withStuckPacket({ TALLY_DRAIN_TIMEOUT: "1h" }, async (program) => {
     program.signal("SIGTERM");
     await program.line("stopping");
     // As often as an impatient person; the first few still count as the first.

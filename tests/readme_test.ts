@@ -1,25 +1,38 @@
 /**
- * What the README repeats from the code is what the code says. `deno task readme` runs this with
- * `--update`, which writes it anew instead.
+ * What the README and `.github/CONFIGURATION.md` repeat from the code is what the code says.
+ * `deno task readme` runs this with `--update`, which writes it anew instead.
  */
 import { assert, assertEquals } from "@std/assert";
 
-import { configTable } from "../src/config.ts";
+import { settings } from "../src/config.ts";
+import { commonSettings, configurationPage } from "../src/read_config.ts";
 
-const file = new URL("../README.md", import.meta.url);
-const settingsSection = /(<!-- settings:.*-->\n)([^]*?)(<!-- \/settings -->)/;
+const readme = new URL("../README.md", import.meta.url);
+const page = new URL("../.github/CONFIGURATION.md", import.meta.url);
+const section = /(<!-- settings:.*-->\n)([^]*?)(<!-- \/settings -->)/;
+const isUpdate = Deno.args.includes("--update");
 
-Deno.test("The README's configuration table is that of the settings", async () => {
-  const readme = await Deno.readTextFile(file);
-  const section = settingsSection.exec(readme);
-  assert(section !== null, "README.md has no <!-- settings: … --> <!-- /settings -->");
-  const expected = `\n${configTable()}\n`;
-  if (Deno.args.includes("--update")) {
-    await Deno.writeTextFile(
-      file,
-      readme.replace(settingsSection, (_, start, _old, end) => start + expected + end),
-    );
+Deno.test("README.md's table has the settings that most users set", async () => {
+  const text = await Deno.readTextFile(readme);
+  const found = section.exec(text);
+  assert(found !== null, "README.md has no <!-- settings: … --> <!-- /settings -->");
+  const expected = `\n${commonSettings()}\n`;
+  if (isUpdate) {
+    await Deno.writeTextFile(readme, text.replace(section, (_, start, _old, end) => start + expected + end));
   } else {
-    assertEquals(section[2], expected, "README.md's table is out of date: run deno task readme");
+    assertEquals(found[2], expected, "README.md's table is out of date: run deno task readme");
+  }
+  const common = Object.values(settings).filter(({ common }) => common);
+  assert(common.length > 10 && common.length < 20, `${common.length} settings`);
+  for (const { env, flag } of common) assert(expected.includes(`\`${env ?? `--${flag}`}\``), flag);
+});
+
+Deno.test(".github/CONFIGURATION.md has all settings", async () => {
+  const expected = configurationPage();
+  if (isUpdate) await Deno.writeTextFile(page, expected);
+  const hint = ".github/CONFIGURATION.md is out of date: run deno task readme";
+  assertEquals(await Deno.readTextFile(page), expected, hint);
+  for (const { env, flag, hidden } of Object.values(settings)) {
+    assertEquals(expected.includes(`| \`${env ?? `--${flag}`}\` `), !hidden, flag);
   }
 });

@@ -1,5 +1,6 @@
 /**
- * What a peer may cost before it is refused or cut off.
+ * Budgets for abuse: control frames, resets, refused calls and bridged calls that one connection may cause before its
+ * calls are refused or it is closed.
  *
  * @module
  */
@@ -7,23 +8,23 @@ import { ENHANCE_YOUR_CALM, Http2Error } from "./frames.ts";
 import type { ConnectionLimits } from "./limits.ts";
 import { TokenBucket } from "./token_bucket.ts";
 
-/** Control frames that a DATA frame sent from here explains: WINDOW_UPDATE of stream and connection, and a PING. */
+/** Control frames that a DATA frame sent to the peer justifies: WINDOW_UPDATE of stream and connection, and a PING. */
 const FRAMES_PER_DATA_SENT = 3;
 
-/** Control frames that a call explains: its WINDOW_UPDATE frames, as some clients send them, and PRIORITY. */
+/** Control frames that a call justifies: its WINDOW_UPDATE frames, as some clients send them, and PRIORITY. */
 const FRAMES_PER_CALL = 4;
 
-/** What the budgets need of their connection. */
+/** The part of a connection that its budgets use. */
 export interface BudgetHost {
-  /** The figures. */
+  /** Sizes and refill rates of the budgets. */
   readonly limits: ConnectionLimits;
   /** Monotonic clock, ms. */
   readonly now: () => number;
 }
 
-/** The budgets of one connection; each bucket is made when it is first needed. */
+/** The budgets of one connection; each bucket is created when it is first needed. */
 export class AbuseBudget {
-  /** Control frames received above those that were explained; whole numbers, as every connection has them. */
+  /** Control frames received, less those that are justified. Integers, not a {@linkcode TokenBucket}: every connection has them. */
   #controlFrames = 0;
   #controlCheckedAtS: number;
   #resets: TokenBucket | undefined;
@@ -31,46 +32,46 @@ export class AbuseBudget {
   #bridged: TokenBucket | undefined;
   #resetsExhausted = false;
 
-  /** See {@linkcode ConnectionLimits} for the figures. */
+  /** All budgets are full; their sizes and rates are those of `host.limits`. */
   constructor(readonly host: BudgetHost) {
     this.#controlCheckedAtS = Math.floor(host.now() / 1000);
   }
 
-  /** A frame that carries nothing; throws when there were too many. */
+  /** Charges `cost` control frames; throws {@linkcode Http2Error} when the budget is exceeded. */
   controlFrame(cost = 1): void {
     const { controlFrameBurst, controlFramesPerSecond } = this.host.limits;
     if ((this.#controlFrames += cost) <= controlFrameBurst) return;
     const nowS = Math.floor(this.host.now() / 1000);
-    const forgiven = Math.min(controlFrameBurst, (nowS - this.#controlCheckedAtS) * controlFramesPerSecond);
-    this.#explained(forgiven);
+    const refill = Math.min(controlFrameBurst, (nowS - this.#controlCheckedAtS) * controlFramesPerSecond);
+    this.#justify(refill);
     this.#controlCheckedAtS = nowS;
     if (this.#controlFrames > controlFrameBurst) {
-      throw new Http2Error(ENHANCE_YOUR_CALM, "too many frames that carry nothing");
+      throw new Http2Error(ENHANCE_YOUR_CALM, "too many control frames");
     }
   }
 
-  /** A DATA frame was sent. */
+  /** A DATA frame was sent: allows the control frames that it justifies. */
   dataSent(): void {
-    if (this.#controlFrames > 0) this.#explained(FRAMES_PER_DATA_SENT);
+    if (this.#controlFrames > 0) this.#justify(FRAMES_PER_DATA_SENT);
   }
 
-  /** A call was accepted. */
+  /** A call was accepted: allows the control frames that it justifies. */
   callOpened(): void {
-    this.#explained(FRAMES_PER_CALL);
+    this.#justify(FRAMES_PER_CALL);
   }
 
-  #explained(frames: number): void {
+  #justify(frames: number): void {
     this.#controlFrames = Math.max(0, this.#controlFrames - frames);
   }
 
-  /** A stream was reset, by the peer or for what it sent. */
+  /** Charges a stream that the peer reset, or that was reset because of what the peer sent. */
   streamReset(): void {
     const { resetBurst, resetsPerSecond } = this.host.limits;
     this.#resets ??= new TokenBucket(resetBurst, resetsPerSecond, this.host.now);
     if (!this.#resets.take()) this.#resetsExhausted = true;
   }
 
-  /** Whether a new call must be refused, because too many were reset; every refill admits one again. */
+  /** Whether a new call must be refused because too many streams were reset; each refilled token admits one call. */
   refusesCalls(): boolean {
     if (this.#resetsExhausted && this.#resets!.take()) {
       this.#resets!.give(1);
@@ -79,14 +80,14 @@ export class AbuseBudget {
     return this.#resetsExhausted;
   }
 
-  /** A call was refused; false: so many were that the connection should end when its calls have. */
+  /** Charges a refused call; false: over the limit, and the connection should drain. */
   callRefused(): boolean {
     const { refusalsBeforeGoAway, resetsPerSecond } = this.host.limits;
     this.#refusals ??= new TokenBucket(refusalsBeforeGoAway, resetsPerSecond, this.host.now);
     return this.#refusals.take();
   }
 
-  /** A call is to be bridged; false: there were too many. */
+  /** Charges a call for the bridge; false: over the limit, and the call must be refused. */
   bridgedCall(): boolean {
     const { bridgedCallBurst, bridgedCallsPerSecond } = this.host.limits;
     this.#bridged ??= new TokenBucket(bridgedCallBurst, bridgedCallsPerSecond, this.host.now);

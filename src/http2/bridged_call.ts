@@ -1,6 +1,6 @@
 /**
- * One call that grpc-js serves: what the peer sends goes to grpc-js as its windows allow, what grpc-js sends goes to
- * the peer as the peer's windows allow.
+ * One call that grpc-js serves. Requests are forwarded to grpc-js and responses to the peer, each within the receiver's
+ * flow-control windows.
  *
  * @module
  */
@@ -10,145 +10,145 @@ import { StallDetector } from "./stall_detector.ts";
 import type { Http2Stream, StreamReader } from "./stream.ts";
 import { WaitingBytes } from "./waiting_bytes.ts";
 
-/** What a call needs of its bridge. */
+/** The part of the bridge that its calls use. */
 export interface Bridge {
-  /** DATA that grpc-js's window for the connection has room for, bytes. */
+  /** Room in grpc-js's window for the connection, bytes of DATA. */
   readonly roomBytes: number;
-  /** Gives DATA of a call to grpc-js. */
-  giveData(streamId: number, data: Uint8Array, endStream: boolean): void;
-  /** Gives `call` its turn when grpc-js's window has room again. */
+  /** Sends DATA of a call to grpc-js. */
+  sendData(streamId: number, data: Uint8Array, endStream: boolean): void;
+  /** Calls {@linkcode BridgedCall.pump} of `call` when grpc-js's window for the connection has room again. */
   waitForRoom(call: BridgedCall): void;
-  /** grpc-js's DATA of a call has left: it may send as much again. */
+  /** `bytes` of a response were sent to the peer: allows grpc-js to send as many more. */
   returnCredit(streamId: number, bytes: number): void;
-  /** A call is over; grpc-js is sent RST_STREAM with `code`, unless it ended the call itself. */
-  forget(call: BridgedCall, code: number | undefined): void;
+  /** The call has ended: removes it. With `code`, RST_STREAM is sent to grpc-js; without, grpc-js ended the call itself. */
+  remove(call: BridgedCall, code: number | undefined): void;
 }
 
-/** How a call ends whose message is refused. */
+/** How a call ends when one of its messages is refused. */
 export interface MessageRefusal {
-  /** The whole response, if grpc-js has not begun one. */
+  /** The whole response, when no response headers were sent yet. */
   readonly response: readonly HeaderField[];
   /** Otherwise, the error code of RST_STREAM. */
   readonly code: number;
 }
 
-/** Bounds the messages of a call before grpc-js buffers or inflates them. */
+/** Limits the messages of a call before grpc-js buffers or inflates them. */
 export interface MessageGuard {
-  /** A message of `bytes` bytes begins; a refusal ends the call. */
+  /** A message of `bytes` bytes begins; a returned refusal ends the call. */
   begin(compressed: boolean, bytes: number): MessageRefusal | undefined;
-  /** The message is complete. */
+  /** That message is complete. */
   complete(): void;
-  /** The call is over. */
+  /** The call has ended: releases what its messages hold. */
   close(): void;
 }
 
 const noBytes = new Uint8Array(0);
 const noFields: readonly HeaderField[] = [];
 
-/** A call. */
+/** A call that grpc-js serves, seen from the peer's stream. */
 export class BridgedCall implements StreamReader {
-  /** DATA that grpc-js's window for the call has room for, bytes. */
+  /** Room in grpc-js's window for the call, bytes of DATA. */
   #roomBytes: number = INITIAL_WINDOW_BYTES;
-  /** DATA that waits for room; bounded by the peer's windows. */
+  /** DATA of the peer that waits for room; bounded by the windows granted to the peer. */
   #waiting = new WaitingBytes();
-  /** The peer has half-closed; and grpc-js was sent END_STREAM. */
+  /** The peer half-closed. */
   #remoteEnded = false;
-  #endGiven = false;
-  /** grpc-js has ended the call, or it is over. */
+  /** END_STREAM was forwarded to grpc-js. */
+  #endForwarded = false;
+  /** grpc-js ended the response, or the call has ended. */
   #localEnded = false;
-  /** DATA of grpc-js that waits for the peer, bytes. */
+  /** DATA of grpc-js for which the peer's window has no room yet, bytes. */
   #unsentBytes = 0;
-  readonly #envelope = new Envelope();
+  readonly #framing = new MessageFraming();
   readonly #stalls = new StallDetector();
 
-  /** `stream` is the peer's. */
+  /** `stream`: the peer's side of the call. `guard`: limits its messages. */
   constructor(readonly stream: Http2Stream, readonly bridge: Bridge, readonly guard: MessageGuard) {}
 
-  /** See {@linkcode StreamReader}. */
+  /** Whether DATA of the peer waits for room in grpc-js's windows. */
   get waiting(): boolean {
     return !this.#waiting.empty;
   }
 
-  /** See {@linkcode StreamReader}. */
+  /** Forwards `bytes[start, end)` as far as grpc-js's windows have room, and buffers the rest. */
   read(bytes: Uint8Array, start: number, end: number): void {
     if (this.#localEnded) return;
     this.#stalls.received(end - start);
-    const refused = this.#envelope.read(bytes, start, end, this.guard);
+    const refused = this.#framing.read(bytes, start, end, this.guard);
     if (refused !== undefined) return this.#refuse(refused);
     while (start < end && this.#waiting.empty) {
       const room = Math.min(this.#roomBytes, this.bridge.roomBytes, MAX_FRAME_BYTES, end - start);
       if (room <= 0) break;
-      this.#give(bytes.subarray(start, start += room), false);
+      this.#forward(bytes.subarray(start, start += room), false);
     }
     if (start === end) return;
     this.#waiting.add(bytes.subarray(start, end));
     this.bridge.waitForRoom(this);
   }
 
-  /** See {@linkcode StreamReader}. */
+  /** The peer half-closed: END_STREAM is forwarded after what waits. */
   end(): void {
     this.#remoteEnded = true;
     this.pump();
   }
 
-  /** See {@linkcode StreamReader}. */
+  /** The stream has ended: cancels the call in grpc-js, unless both sides ended it. */
   close(): void {
-    // Both sides have ended the call, or it is cut off.
-    const ended = this.#localEnded && (this.#endGiven || this.stream.remoteEnded);
-    if (ended && !this.#endGiven) this.#give(noBytes, true);
-    this.#localEnded = this.#endGiven = true;
+    const endedByBoth = this.#localEnded && (this.#endForwarded || this.stream.remoteEnded);
+    if (endedByBoth && !this.#endForwarded) this.#forward(noBytes, true);
+    this.#localEnded = this.#endForwarded = true;
     this.#waiting = new WaitingBytes();
     this.guard.close();
-    this.bridge.forget(this, ended ? undefined : CANCEL);
+    this.bridge.remove(this, endedByBoth ? undefined : CANCEL);
     this.bridge.returnCredit(this.stream.id, this.#unsentBytes);
     this.#unsentBytes = 0;
   }
 
-  /** See {@linkcode StreamReader}. */
+  /** Resets the call when an incomplete message got fewer than `minProgressBytes` since the last tick. */
   tick(minProgressBytes: number): void {
     if (this.#localEnded || this.waiting) return;
-    if (this.#stalls.tick(this.#envelope.incomplete, minProgressBytes)) this.stream.reset(CANCEL);
+    if (this.#stalls.tick(this.#framing.incomplete, minProgressBytes)) this.stream.reset(CANCEL);
   }
 
   #refuse({ response, code }: MessageRefusal): void {
     if (this.stream.headersSent) return this.stream.reset(code);
     this.#localEnded = true;
     this.stream.sendHeaders(response, true);
-    this.bridge.forget(this, CANCEL);
+    this.bridge.remove(this, CANCEL);
   }
 
-  /** Gives what waits to grpc-js, as far as there is room. */
+  /** Forwards what waits to grpc-js, as far as its windows have room. */
   pump(): void {
     while (!this.#waiting.empty) {
       const room = Math.min(this.#roomBytes, this.bridge.roomBytes, MAX_FRAME_BYTES);
       if (room <= 0) return this.bridge.waitForRoom(this);
       const data = this.#waiting.first()!.subarray(0, room);
-      this.#give(data, false);
+      this.#forward(data, false);
       this.#waiting.consumed(data.length);
     }
     this.stream.resume();
-    if (this.#remoteEnded && !this.#endGiven && !this.#localEnded) {
-      this.#endGiven = true;
-      this.#give(noBytes, true);
+    if (this.#remoteEnded && !this.#endForwarded && !this.#localEnded) {
+      this.#endForwarded = true;
+      this.#forward(noBytes, true);
     }
   }
 
-  /** grpc-js has consumed DATA of the call. */
+  /** WINDOW_UPDATE of grpc-js for the call: it consumed `bytes` of DATA. */
   increaseWindow(bytes: number): void {
     this.#roomBytes += bytes;
     if (this.waiting) this.pump();
   }
 
-  /** grpc-js sends headers or, after a message, trailers. */
-  headers(fields: readonly HeaderField[], endStream: boolean): void {
+  /** HEADERS of grpc-js: the response headers or, with `endStream`, trailers (alone in a trailers-only response). */
+  responseHeaders(fields: readonly HeaderField[], endStream: boolean): void {
     if (this.#localEnded) return;
     if (endStream) this.#localEnded = true;
     if (endStream && this.stream.headersSent) this.stream.end(fields);
     else this.stream.sendHeaders(fields, endStream);
   }
 
-  /** grpc-js sends DATA. */
-  answer(data: Uint8Array, endStream: boolean): void {
+  /** DATA of grpc-js; the credit for it returns once the peer's windows had room. */
+  responseData(data: Uint8Array, endStream: boolean): void {
     const { stream, bridge } = this;
     this.#unsentBytes += data.length;
     const sent = () => {
@@ -161,43 +161,43 @@ export class BridgedCall implements StreamReader {
     stream.end(noFields);
   }
 
-  /** grpc-js resets the call: of its own accord, or for what the peer sent. */
+  /** RST_STREAM of grpc-js. NO_ERROR and CANCEL are its own decision; any other code is an error of the peer. */
   resetByGrpcJs(code: number): void {
-    this.#localEnded = this.#endGiven = true;
+    this.#localEnded = this.#endForwarded = true;
     this.stream.reset(code, code !== NO_ERROR && code !== CANCEL);
   }
 
-  #give(data: Uint8Array, endStream: boolean): void {
+  #forward(data: Uint8Array, endStream: boolean): void {
     this.#roomBytes -= data.length;
-    this.bridge.giveData(this.stream.id, data, endStream);
+    this.bridge.sendData(this.stream.id, data, endStream);
   }
 }
 
-/** Bytes before each message: one for "compressed", four for the length, big-endian. */
+/** Prefix of a gRPC message: one byte for the compressed flag, four for the length, big-endian. */
 const PREFIX_BYTES = 5;
 
-/** Follows the messages in a call's DATA. */
-class Envelope {
-  /** Of the prefix that is being read. */
+/** Finds the length-prefixed messages of gRPC in the DATA of a call. */
+class MessageFraming {
+  /** Bytes read of an incomplete prefix. */
   #prefixBytes = 0;
   #compressed = false;
   #length = 0;
-  /** Bytes of the message that are to come. */
+  /** Bytes of the current message that are still to come. */
   #left = 0;
   #messages = 0;
 
-  /** The number of the message that has begun and is not complete. */
+  /** The number of the message that is incomplete; undefined between messages. */
   get incomplete(): number | undefined {
     return this.#prefixBytes > 0 || this.#left > 0 ? this.#messages : undefined;
   }
 
-  /** Returns the guard's refusal, if there is one. */
+  /** Reads `bytes[at, end)`; returns the guard's refusal, if there is one. */
   read(bytes: Uint8Array, at: number, end: number, guard: MessageGuard): MessageRefusal | undefined {
     while (at < end) {
       if (this.#left > 0) {
-        const taken = Math.min(this.#left, end - at);
-        at += taken;
-        this.#left -= taken;
+        const length = Math.min(this.#left, end - at);
+        at += length;
+        this.#left -= length;
         if (this.#left === 0) this.#complete(guard);
         continue;
       }

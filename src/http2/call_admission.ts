@@ -1,5 +1,5 @@
 /**
- * New calls: which are refused, and who serves the others.
+ * New calls of a connection: refuses those above a limit, and passes each other one to its handler or to grpc-js.
  *
  * @module
  */
@@ -21,53 +21,53 @@ import type { ConnectionLimits } from "./limits.ts";
 import { Http2Stream } from "./stream.ts";
 import type { StreamTable } from "./stream_table.ts";
 
-/** Who serves a call. */
+/** How a call is served. */
 export type Route =
-  /** This process: the handler sets the stream's reader. */
+  /** By a native handler, which sets the stream's reader. */
   | { readonly handler: (stream: Http2Stream) => void }
-  /** Nobody: the response is these headers alone. */
+  /** Not at all: the response is these headers alone. */
   | { readonly response: readonly HeaderField[] }
-  /** grpc-js, which is given these headers; `guard` bounds the call's messages. */
+  /** By grpc-js, which receives these headers; `guard` limits the call's messages. */
   | { readonly bridge: readonly HeaderField[]; readonly guard: MessageGuard };
 
 /** What the calls of every connection share. */
 export interface CallOptions {
-  /** Decides by the headers of a call, which are a well-formed request, who serves it; `peer` is one object per connection. */
+  /** Selects how a call is served, by its headers, which are a well-formed request. `peer`: one object per connection. */
   readonly route: (headers: readonly HeaderField[], peer: PeerAddress) => Route;
-  /** Gives a connection in memory to grpc-js. */
+  /** Passes an in-memory connection to grpc-js's server. */
   readonly inject: Inject;
-  /** Bounds. */
+  /** Limits of each connection. */
   readonly limits: ConnectionLimits;
-  /** Counts of the process. */
+  /** Counters of the process. */
   readonly counters: Http2Counters;
 }
 
-/** Work units of a call, and of one that is bridged; see {@linkcode ConnectionLimits.workPerTurn}. */
+/** Work units of a call, and the additional ones of a bridged call; part of {@linkcode ConnectionLimits.workPerTurn}. */
 const CALL_WORK = 60, BRIDGED_CALL_WORK = 448;
 
-/** What the calls need of their connection. */
+/** The part of a connection that its call admission uses. */
 export interface CallHost {
-  /** No call is accepted any more. */
+  /** Whether new calls are refused because the connection is closing. */
   readonly draining: boolean;
-  /** The connection, as the calls' peer. */
+  /** Address of the calls' peer. */
   readonly peer: PeerAddress;
-  /** What all connections share. */
+  /** Shared by all connections. */
   readonly options: CallOptions;
-  /** Too many calls were refused: none is to be accepted any more. */
-  refuseMore(): void;
+  /** Too many calls were refused: the connection should drain. */
+  tooManyRefused(): void;
 }
 
 /** Admits the calls of one connection. */
 export class CallAdmission {
-  /** Made when a call comes that is bridged. */
+  /** Created for the first bridged call. */
   #bridge: GrpcJsBridge | undefined;
-  /** Calls that came although none is accepted any more. */
+  /** Calls that were opened after GOAWAY. */
   #refusedWhileDraining = 0;
 
-  /** Of the connection `host`. */
+  /** Adds the calls it accepts to `table`. */
   constructor(readonly host: CallHost, readonly table: StreamTable) {}
 
-  /** The peer opens a stream with these headers; undefined: they are larger than allowed. */
+  /** The peer opened a stream. `fields` is undefined when the header list exceeds its limit. */
   newCall(
     streamId: number,
     endStream: boolean,
@@ -96,13 +96,13 @@ export class CallAdmission {
     if (endStream && !stream.closed) stream.remoteEnd();
   }
 
-  /** The connection is over. */
+  /** The connection is closed: ends the bridged calls. */
   close(): void {
     this.#bridge?.destroy();
     this.#bridge = undefined;
   }
 
-  /** Why no new call is accepted now, as an error code. */
+  /** The error code with which a new call is refused now; undefined: it is accepted. */
   #refusal(fields: readonly HeaderField[] | undefined): number | undefined {
     if (this.host.draining) return REFUSED_STREAM;
     if (fields === undefined || this.table.budget.refusesCalls()) return ENHANCE_YOUR_CALM;
@@ -117,15 +117,15 @@ export class CallAdmission {
       if (++this.#refusedWhileDraining > this.host.options.limits.refusalsBeforeGoAway) {
         throw new Http2Error(ENHANCE_YOUR_CALM, "too many calls after GOAWAY");
       }
-    } else if (!this.table.budget.callRefused()) this.host.refuseMore();
+    } else if (!this.table.budget.callRefused()) this.host.tooManyRefused();
   }
 
-  /** The whole response to a call that nobody serves; what the peer still sends on it is discarded. */
+  /** Sends the whole response of a call that is not served; further frames of its stream are discarded. */
   #respond(streamId: number, endStream: boolean, fields: readonly HeaderField[]): void {
     this.table.sendHeaders(streamId, fields, true);
     this.table.addClosed(streamId, endStream ? "ended" : "resetHere");
     if (!endStream) this.table.send(numbersFrame(RST_STREAM, streamId, NO_ERROR));
-    if (!this.table.budget.callRefused()) this.host.refuseMore();
+    if (!this.table.budget.callRefused()) this.host.tooManyRefused();
   }
 
   #bridgeCall(stream: Http2Stream, route: { bridge: readonly HeaderField[]; guard: MessageGuard }): void {

@@ -1,25 +1,26 @@
 /**
- * How the streams of a connection ended: what may still come on a closed stream depends on it (RFC 9113, 5.1).
+ * How the streams of a connection ended: which frames the peer may still send on a closed stream depends on it
+ * (RFC 9113, 5.1).
  *
  * @module
  */
 
-/** Both sides ended the stream, the peer reset it, or it was reset here and the peer may not know yet. */
+/** Both sides sent END_STREAM, the peer sent RST_STREAM, or RST_STREAM was sent here, which the peer may not have read yet. */
 export type Ending = "ended" | "resetByPeer" | "resetHere";
 
-/** Streams remembered that were reset here: as many as may be reset at once, with frames of theirs in flight. */
+/** How many of the streams reset here are kept: as many as can be reset at once while frames of theirs are in flight. */
 const MAX_RESET_HERE = 1024;
 
-/** Others remembered: only a peer that breaks the rules sends frames on them. */
+/** How many others are kept: only a peer that breaks the protocol sends frames on them. */
 const MAX_OTHERS = 16;
 
-/** The streams that were closed last. */
+/** The most recently closed streams of a connection. */
 export class ClosedStreams {
   #resetHere: Set<number> | undefined;
   /** Ids, negative where the peer reset the stream; the oldest first. */
   #others: number[] | undefined;
 
-  /** Remembers how a stream ended. */
+  /** Stores how a stream ended; removes the oldest entry above the bound. */
   add(streamId: number, ending: Ending): void {
     if (ending === "resetHere") {
       const ids = this.#resetHere ??= new Set();
@@ -32,14 +33,14 @@ export class ClosedStreams {
     if (ids.length > MAX_OTHERS) ids.shift();
   }
 
-  /** How it ended; undefined: longer ago, or it was skipped and never opened. */
+  /** How the stream ended; undefined: it is no longer kept, or its id was skipped and never opened. */
   get(streamId: number): Ending | undefined {
     if (this.#resetHere?.has(streamId)) return "resetHere";
     if (this.#others?.includes(streamId)) return "ended";
     return this.#others?.includes(-streamId) ? "resetByPeer" : undefined;
   }
 
-  /** The peer reset it too: nothing of it is in flight any more. False: it was not reset here. */
+  /** The peer reset a stream that was reset here, so that no frame of it is in flight. False: it was not reset here. */
   resetByBoth(streamId: number): boolean {
     if (this.#resetHere?.delete(streamId) !== true) return false;
     this.add(streamId, "resetByPeer");

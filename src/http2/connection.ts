@@ -1,13 +1,13 @@
 /**
- * One HTTP/2 connection of a peer, the server's side of it: reading in turns, keepalive, and how it ends.
+ * The server's side of one HTTP/2 connection: reading in turns, keepalive, GOAWAY and closing.
  *
- * Our own, and not `node:http2`'s, for the calls that are served in this process: that makes an object, a copy and
- * several calls of each DATA frame, which was most of all the time spent, and holds 36 KB of memory per connection
- * (plain TCP: 6 KB). Here the DATA of a stream is read where it lies, and an idle connection is a handful of small
- * objects. Calls without a native handler are bridged to grpc-js: see `grpc_js_bridge.ts`.
+ * It replaces `node:http2` for the calls that a native handler serves. `node:http2` allocates an object, copies the data
+ * and makes several calls for each DATA frame, which took most of the processor time, and holds 36 KB of memory per
+ * connection (plain TCP: 6 KB). Here DATA is read without a copy, and an idle connection is a handful of small objects.
+ * Calls without a native handler are bridged to grpc-js (`grpc_js_bridge.ts`).
  *
- * A stranger may send anything. What breaks HTTP/2's rules ends the stream or the connection, as RFC 9113 has it
- * (CONFORMANCE.md lists the rules); what costs more to answer than to send has a budget ({@linkcode ConnectionLimits}).
+ * No peer is trusted. A protocol error ends the stream or the connection, as RFC 9113 requires (CONFORMANCE.md lists the
+ * rules); whatever costs more to process than to send has a budget ({@linkcode ConnectionLimits}).
  *
  * @module
  */
@@ -41,11 +41,11 @@ import { PeerSettings } from "./peer_settings.ts";
 import { StallDetector } from "./stall_detector.ts";
 import { StreamFrames } from "./stream_frames.ts";
 import { StreamTable, type TableHost } from "./stream_table.ts";
-import type { Interrupted, TurnScheduler } from "./turn_scheduler.ts";
+import type { InterruptedReader, TurnScheduler } from "./turn_scheduler.ts";
 
-/** What the connections of a process share. */
+/** Shared by the connections of a process. */
 export interface ConnectionOptions extends CallOptions {
-  /** Takes turns with those that have much to read. */
+  /** Shares the event loop between connections that have much to read. */
   readonly turns: TurnScheduler;
   /** Monotonic clock, ms. */
   readonly now: () => number;
@@ -54,42 +54,43 @@ export interface ConnectionOptions extends CallOptions {
 type State =
   /** Calls are accepted. */
   | "open"
-  /** GOAWAY was sent or received: open calls go on, no more are accepted. */
+  /** GOAWAY was sent or received: open calls continue, new ones are refused. */
   | "draining"
-  /** Nothing is read any more; what was sent is still to reach the peer. */
+  /** Received bytes are discarded; sent bytes still have to reach the peer. */
   | "closing"
   /** The socket is gone. */
   | "closed";
 
-/** What was received and not read when the connection had used up its turn. */
+/** A received chunk whose bytes from `at` on were not read when the connection had used up its turn. */
 interface Unread {
   chunk: Uint8Array;
   at: number;
 }
 
 const encoder = new TextEncoder();
-const ignoreError = () => {}; // "close" follows, and does all there is to do
+const ignoreError = () => {}; // the "close" event follows and cleans up
 const keepalivePing = frame(PING, 0, 0, new Uint8Array(8));
 
-/** A connection. */
+/** Reads, serves and closes one accepted socket. */
 export class Http2Connection
-  implements WriterHost, TableHost, CallHost, ControlFrameHandler, ControlHost, Interrupted {
+  implements WriterHost, TableHost, CallHost, ControlFrameHandler, ControlHost, InterruptedReader {
   readonly #writer: FrameWriter;
   readonly #table: StreamTable;
   readonly #calls: CallAdmission;
   readonly #reader: FrameReader;
-  /** Made when something is incomplete at a tick. */
+  /** Created at the first tick with an incomplete frame. */
   #stalls: StallDetector | undefined;
-  /** What is read in a later turn; the socket is paused meanwhile. */
+  /** Chunks to read in a later turn; the socket is paused until then. */
   #unread: Unread[] | undefined;
   #state: State = "open";
   #goAwaySent = false;
-  #heard = false;
-  #silentTicks = 0;
+  /** Whether bytes were received since the last tick. */
+  #active = false;
+  #idleTicks = 0;
   #drained: PromiseWithResolvers<void> | undefined;
   #lingerTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Serves `socket`, which was accepted just now. */
+  /** Serves the accepted socket `peer`, and sends the server's preface. */
   constructor(readonly peer: Duplex & PeerAddress, readonly options: ConnectionOptions) {
     const { limits } = options;
     this.#writer = new FrameWriter(peer, this);
@@ -103,59 +104,59 @@ export class Http2Connection
     peer.write(serverPreface(limits));
   }
 
-  /** See {@linkcode TableHost}. */
+  /** Limits of this connection. */
   get limits(): ConnectionLimits {
     return this.options.limits;
   }
 
-  /** See {@linkcode TableHost}. */
+  /** Counters of the process. */
   get counters(): Http2Counters {
     return this.options.counters;
   }
 
-  /** See {@linkcode CallHost}. */
+  /** Whether new calls are refused: GOAWAY was sent or received, or the connection is closed. */
   get draining(): boolean {
     return this.#state !== "open";
   }
 
-  /**
-   * Accepts no more calls, and sends GOAWAY; closes when those that are open have ended, and then
-   * resolves.
-   */
+  /** Sends GOAWAY and refuses new calls; resolves when the open calls have ended and the connection is closed. */
   goAway(): Promise<void> {
     this.#drained = Promise.withResolvers();
     this.#goAway(NO_ERROR);
     return this.#drained.promise;
   }
 
-  /** To be called every {@linkcode ConnectionLimits.keepaliveTickMs}: closes what is silent or makes no progress. */
+  /**
+   * To be called every {@linkcode ConnectionLimits.keepaliveTickMs}. Sends the keepalive PING; closes the connection after
+   * the keepalive timeout, or when an incomplete frame makes too little progress.
+   */
   keepaliveTick(): void {
-    if (this.#over) return;
+    if (this.#ended) return;
     const { ticksBeforePing, ticksBeforeClose, minProgressBytes } = this.options.limits;
     const { completed, incomplete } = this.#reader;
     if (incomplete) this.#stalls ??= new StallDetector();
     const stalled = this.#stalls?.tick(incomplete ? completed : undefined, minProgressBytes);
-    this.#silentTicks = this.#heard ? 0 : this.#silentTicks + 1;
-    this.#heard = false;
+    this.#idleTicks = this.#active ? 0 : this.#idleTicks + 1;
+    this.#active = false;
     if (this.#unread !== undefined) return;
-    if (stalled || this.#silentTicks >= ticksBeforeClose) return this.#cut();
-    if (this.#silentTicks === ticksBeforePing) this.#writer.send(keepalivePing);
+    if (stalled || this.#idleTicks >= ticksBeforeClose) return this.#cut();
+    if (this.#idleTicks === ticksBeforePing) this.#writer.send(keepalivePing);
     this.#table.tick();
   }
 
-  get #over(): boolean {
+  get #ended(): boolean {
     return this.#state === "closing" || this.#state === "closed";
   }
 
   #receive(chunk: Uint8Array): void {
-    this.#heard = true;
+    this.#active = true;
     this.#stalls?.received(chunk.length);
     if (this.#unread !== undefined) this.#unread.push({ chunk, at: 0 });
     else this.#read({ chunk, at: 0 });
   }
 
   #read(unread: Unread): void {
-    if (this.#over) return;
+    if (this.#ended) return;
     this.#reader.workLeft = this.options.limits.workPerTurn;
     try {
       unread.at = this.#reader.read(unread.chunk, unread.at);
@@ -163,7 +164,7 @@ export class Http2Connection
       if (!(error instanceof Http2Error)) throw error;
       return this.#fail(error);
     }
-    if (unread.at === unread.chunk.length || this.#over) return;
+    if (unread.at === unread.chunk.length || this.#ended) return;
     this.options.counters.turnsYielded++;
     if (this.#unread === undefined) {
       this.#unread = [unread];
@@ -172,8 +173,8 @@ export class Http2Connection
     this.options.turns.defer(this);
   }
 
-  /** See {@linkcode Interrupted}. */
-  readOn(): void {
+  /** Reads the chunks that were left when the last turn was used up; then reads from the socket again. */
+  continueReading(): void {
     const first = this.#unread?.[0];
     if (first === undefined) return;
     this.#read(first);
@@ -184,43 +185,43 @@ export class Http2Connection
     this.peer.resume();
   }
 
-  /** See {@linkcode TableHost}. */
+  /** Charges work units to the current turn. */
   spendWork(units: number): void {
     this.#reader.workLeft -= units;
   }
 
-  /** See {@linkcode TableHost}. */
+  /** A stream was closed: a connection that drains is closed with its last stream. */
   streamClosed(): void {
     if (this.#state === "draining" && this.#table.size === 0) this.#close();
   }
 
-  /** See {@linkcode CallHost}. */
-  refuseMore(): void {
+  /** Too many calls were refused: sends GOAWAY, and open calls continue. */
+  tooManyRefused(): void {
     this.#goAway(ENHANCE_YOUR_CALM);
   }
 
-  /** See {@linkcode ControlFrameHandler}. */
+  /** Processes a control frame. */
   frame(type: number, flags: number, streamId: number, payload: Uint8Array): void {
     controlFrame(this, this.#table, type, flags, streamId, payload);
   }
 
-  /** See {@linkcode ControlHost}. */
-  peerGoesAway(): void {
+  /** GOAWAY was received: closes when the open calls have ended. */
+  goAwayReceived(): void {
     this.#drain();
   }
 
-  /** See {@linkcode WriterHost}. */
+  /** The peer leaves too much unread: closes the connection at once. */
   peerNotReading(): void {
     this.#cut();
   }
 
-  /** Destroys the socket without GOAWAY; the peer is not reading. */
+  /** Destroys the socket without GOAWAY, which the peer would not read. */
   #cut(): void {
-    if (!this.#over) this.options.counters.connectionsCut++;
+    if (!this.#ended) this.options.counters.connectionsCut++;
     this.peer.destroy();
   }
 
-  /** Sends GOAWAY with the error, and closes. */
+  /** Connection error: sends GOAWAY with the code and message, and closes. */
   #fail({ code, message }: Http2Error): void {
     this.options.counters.connectionsCut++;
     const goaway = numbersFrame(GOAWAY, 0, this.#table.lastStreamId, code);
@@ -230,9 +231,9 @@ export class Http2Connection
     this.#close();
   }
 
-  /** Accepts no more calls, and sends why. */
+  /** Sends GOAWAY with `code`, once, and drains. */
   #goAway(code: number): void {
-    if (!this.#goAwaySent && !this.#over) {
+    if (!this.#goAwaySent && !this.#ended) {
       this.#goAwaySent = true;
       this.#writer.send(numbersFrame(GOAWAY, 0, this.#table.lastStreamId, code));
     }
@@ -245,8 +246,8 @@ export class Http2Connection
   }
 
   /**
-   * Nothing more is read or, after what is queued, sent. What still comes is discarded for a while: a socket that is
-   * destroyed with unread bytes is reset, and the peer may lose the GOAWAY.
+   * Flushes queued frames and half-closes the socket. Received bytes are discarded for `lingerMs`: destroying a socket
+   * with unread bytes resets it, and the peer may lose the GOAWAY.
    */
   #close(): void {
     this.#state = "closing";
@@ -261,7 +262,6 @@ export class Http2Connection
     this.#lingerTimer = setTimeout(() => this.peer.destroy(), this.options.limits.lingerMs);
   }
 
-  /** The socket is gone. */
   #closed(): void {
     this.#state = "closed";
     clearTimeout(this.#lingerTimer);
@@ -272,7 +272,7 @@ export class Http2Connection
   }
 }
 
-/** What a server sends first (RFC 9113, 3.4), and the connection's window with it. */
+/** The server's preface (RFC 9113, 3.4), and the WINDOW_UPDATE that opens the connection's window. */
 function serverPreface(limits: ConnectionLimits): Uint8Array {
   const { maxConcurrentStreams, maxHeaderListBytes, connectionWindowBytes } = limits;
   return concat([

@@ -1,6 +1,7 @@
 /**
  * The frames that control a connection and its streams: PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY and WINDOW_UPDATE
- * (RFC 9113, 6.3 to 6.9). Each has a cost, because it carries nothing and some want a reply.
+ * (RFC 9113, 6.3 to 6.9). Each is charged to the connection's budget of control frames: it carries no data, costs work,
+ * and some kinds require a reply.
  *
  * @module
  */
@@ -25,13 +26,16 @@ import type { StreamTable } from "./stream_table.ts";
 
 const settingsAck = frame(SETTINGS, ACK, 0, new Uint8Array(0));
 
-/** What control frames need of their connection. */
+/** The part of a connection that control frames use. */
 export interface ControlHost {
-  /** GOAWAY was received. */
-  peerGoesAway(): void;
+  /** GOAWAY was received: the peer opens no more streams. */
+  goAwayReceived(): void;
 }
 
-/** Handles a whole frame that is neither DATA nor part of a header block; `payload` does not last. */
+/**
+ * Handles a whole frame that is neither DATA nor part of a header block. `payload` is valid during the call only. Throws
+ * {@linkcode Http2Error} for a connection error.
+ */
 export function controlFrame(
   host: ControlHost,
   table: StreamTable,
@@ -55,19 +59,21 @@ export function controlFrame(
       return ping(table, flags, streamId, payload);
     case GOAWAY:
       assertConnection(streamId, "GOAWAY");
-      if (payload.length < 8) throw new Http2Error(FRAME_SIZE_ERROR, "GOAWAY of less than 8 bytes");
+      if (payload.length < 8) {
+        throw new Http2Error(FRAME_SIZE_ERROR, `GOAWAY of ${payload.length} bytes: expected 8 or more`);
+      }
       table.budget.controlFrame();
-      return host.peerGoesAway();
+      return host.goAwayReceived();
     case WINDOW_UPDATE:
       assertPayloadLength(payload, 4);
       return windowUpdate(table, streamId, readUint32(payload, 0) & MAX_WINDOW_BYTES);
     default:
-      // Unknown types are ignored (RFC 9113, 5.5).
+      // Frames of unknown types are ignored (RFC 9113, 5.5).
       table.budget.controlFrame();
   }
 }
 
-/** Deprecated, and without effect (RFC 9113, 5.3.2). */
+/** Checks a PRIORITY frame, which is deprecated and has no effect (RFC 9113, 5.3.2). */
 function priority(table: StreamTable, streamId: number, payload: Uint8Array): void {
   if (streamId === 0) throw new Http2Error(PROTOCOL_ERROR, "PRIORITY on stream 0");
   table.budget.controlFrame();
@@ -75,9 +81,14 @@ function priority(table: StreamTable, streamId: number, payload: Uint8Array): vo
   if (!wrongLength && (readUint32(payload, 0) & MAX_WINDOW_BYTES) !== streamId) return;
   const code = wrongLength ? FRAME_SIZE_ERROR : PROTOCOL_ERROR;
   if (table.get(streamId) !== undefined) return table.resetStream(streamId, code, true);
-  // Of an idle stream there is nothing to reset; of a closed one, the frame is as wrong as the peer.
+  // An idle stream cannot be reset; on a closed one, only a wrong length is an error of the connection.
   if (wrongLength || streamId > table.lastStreamId) {
-    throw new Http2Error(code, "a PRIORITY frame that is malformed");
+    throw new Http2Error(
+      code,
+      wrongLength
+        ? `PRIORITY of ${payload.length} bytes: expected 5`
+        : `PRIORITY of stream ${streamId} on itself`,
+    );
   }
 }
 
@@ -104,13 +115,16 @@ function ping(table: StreamTable, flags: number, streamId: number, payload: Uint
 function windowUpdate(table: StreamTable, streamId: number, bytes: number): void {
   table.budget.controlFrame();
   if (streamId === 0) {
-    if (bytes === 0) throw new Http2Error(PROTOCOL_ERROR, "a WINDOW_UPDATE of 0 bytes");
+    if (bytes === 0) throw new Http2Error(PROTOCOL_ERROR, "WINDOW_UPDATE of 0 bytes on the connection");
     if (table.writer.increaseWindow(bytes)) return;
-    throw new Http2Error(FLOW_CONTROL_ERROR, "the connection's window is above 2^31 - 1 bytes");
+    throw new Http2Error(
+      FLOW_CONTROL_ERROR,
+      "WINDOW_UPDATE raises the connection's window above 2^31 - 1 bytes",
+    );
   }
   table.assertOpened(streamId);
   const stream = table.get(streamId);
-  if (stream === undefined) return; // it is closed; the peer could not know yet
+  if (stream === undefined) return; // closed here before the frame was received
   if (bytes === 0) table.resetStream(streamId, PROTOCOL_ERROR, true);
   else if (!stream.increaseSendWindow(bytes)) table.resetStream(streamId, FLOW_CONTROL_ERROR, true);
 }

@@ -1,19 +1,19 @@
 /**
- * What the connections of a process did that an operator should see.
+ * Counters of the HTTP/2 connections of a process, for metrics.
  *
  * @module
  */
 
-/** Counts since the process started, unless they say otherwise. */
+/** Totals since the process started, except {@linkcode bridgedCalls}. */
 export class Http2Counters {
   /** Connections closed for protocol errors, exceeded limits, too little progress or keepalive timeout. */
   connectionsCut = 0;
-  /** Calls refused before they began: too many streams, too large headers, too many resets, draining. */
+  /** Calls refused when they were opened: too many streams, header list too large, too many resets, draining. */
   callsRefused = 0;
-  /** Streams reset here because of what the peer sent on them. */
+  /** Streams reset here because of frames that the peer sent on them. */
   streamsReset = 0;
-  /** Calls that grpc-js serves now. */
+  /** Calls that grpc-js is serving now. */
   bridgedCalls = 0;
-  /** Reads that were interrupted so that other connections have their turn. */
+  /** Reads that were interrupted to let other connections read. */
   turnsYielded = 0;
 }

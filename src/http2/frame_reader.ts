@@ -1,6 +1,6 @@
 /**
- * Finds HTTP/2 frames in what a peer sends, however it is cut into chunks. DATA is passed on where it lies
- * and as it comes; of all else, whole frames.
+ * Splits the bytes of a peer into HTTP/2 frames, wherever the chunks of the socket begin and end. DATA is passed on
+ * without a copy, in parts as they are received; other frames are passed on whole.
  *
  * @module
  */
@@ -29,63 +29,63 @@ import type { ConnectionLimits } from "./limits.ts";
 
 /** Receives DATA and HEADERS; exceptions propagate to the caller of {@linkcode FrameReader.read}. */
 export interface StreamFrameHandler {
-  /** A DATA frame begins: `payloadBytes`, of which `paddingBytes` are padding. */
+  /** A DATA frame begins. `payloadBytes` includes `paddingBytes`, the padding with its length byte. */
   startData(streamId: number, payloadBytes: number, paddingBytes: number, endStream: boolean): void;
-  /** DATA of that frame: `bytes[start, end)`, which do not change any more. */
+  /** Data of that frame, `bytes[start, end)`; the bytes are not overwritten later. */
   data(bytes: Uint8Array, start: number, end: number): void;
-  /** The frame is complete. */
+  /** That frame is complete. */
   endData(endStream: boolean): void;
-  /** The header block of a stream, still encoded; `dependsOnItself`: its priority names its own stream. */
+  /** A complete header block, not decoded. `dependsOnItself`: its priority names its own stream, an error. */
   headers(streamId: number, endStream: boolean, block: Uint8Array, dependsOnItself: boolean): void;
 }
 
-/** Receives every other frame; exceptions as above. */
+/** Receives every other frame; exceptions propagate to the caller of {@linkcode FrameReader.read}. */
 export interface ControlFrameHandler {
-  /** Bounds of the connection. */
+  /** Limits of the connection. */
   readonly limits: ConnectionLimits;
-  /** A whole frame; `payload` does not last. */
+  /** A whole frame; `payload` is valid during the call only. */
   frame(type: number, flags: number, streamId: number, payload: Uint8Array): void;
 }
 
-/** What a frame costs of {@linkcode FrameReader.workLeft}, before its handler takes more. */
+/** Work units that reading a frame takes from {@linkcode FrameReader.workLeft}; its handler may take more. */
 const DATA_WORK = 1, FRAME_WORK = 4;
 
-/** The part of an incomplete frame that memory is made for at first; it doubles as bytes arrive. */
+/** First size of the buffer of an incomplete frame, which doubles as bytes arrive: a length alone must not cost memory. */
 const FIRST_SPLIT_BYTES = 64;
 
-/** Reads one connection. */
+/** Parses the bytes of one connection. */
 export class FrameReader {
-  /** Work units until {@linkcode read} returns early; see {@linkcode ConnectionLimits.workPerTurn}. */
+  /** Work units until {@linkcode read} returns early; set to {@linkcode ConnectionLimits.workPerTurn} before each read. */
   workLeft = 0;
-  /** Complete frames, header blocks counted as one: shows whether an incomplete one makes progress. */
+  /** Complete frames, a header block counted as one; unchanged while one frame stays incomplete. */
   completed = 0;
   #prefaceBytes = 0;
   #hasSettings = false;
-  /** Beginning of a frame whose rest is still to come. */
+  /** Buffer for an incomplete frame (of DATA: for its header), of which `#splitBytes` are filled. */
   #split: Uint8Array | undefined;
   #splitBytes = 0;
-  /** The current DATA frame: bytes of it that are to come, and of padding after them. */
+  /** The current DATA frame: how much of its data is still to come, and how much of the padding after it. */
   #inData = false;
   #dataLeft = 0;
   #paddingLeft = 0;
   #endsStream = false;
   #block: HeaderBlock | undefined;
 
-  /** The handlers get the frames in their order. */
+  /** Both handlers are called in the order of the frames. */
   constructor(
     readonly streams: StreamFrameHandler,
     readonly control: ControlFrameHandler,
   ) {}
 
-  /** Whether a preface, a frame or a header block has begun and is not complete. */
+  /** Whether the preface, a frame or a header block is incomplete. */
   get incomplete(): boolean {
     return this.#prefaceBytes < PREFACE.length || this.#split !== undefined || this.#inData ||
       this.#block !== undefined;
   }
 
   /**
-   * Reads `chunk` from `at` on; returns the end offset of what was read, which lies before the end of the chunk when
-   * {@linkcode workLeft} ran out. Throws {@linkcode Http2Error} where it is not HTTP/2.
+   * Reads `chunk` from `at` on; returns the end offset of what was read, which is less than the chunk's length when
+   * {@linkcode workLeft} ran out. Throws {@linkcode Http2Error} for a connection error.
    */
   read(chunk: Uint8Array, at = 0): number {
     if (this.#prefaceBytes < PREFACE.length) at = this.#readPreface(chunk, at);
@@ -117,7 +117,7 @@ export class FrameReader {
     return chunk.length;
   }
 
-  /** Copies from `chunk` what the frame in `split` lacks; returns the end offset of what was copied. */
+  /** Copies missing bytes of the incomplete frame from `chunk`; returns the end offset of what was copied. */
   #fillSplit(split: Uint8Array, chunk: Uint8Array, at: number): number {
     const wanted = this.#wantedBytes(split), copied = Math.min(wanted - this.#splitBytes, chunk.length - at);
     if (this.#splitBytes + copied > split.length) {
@@ -134,13 +134,13 @@ export class FrameReader {
     return at + copied;
   }
 
-  /** Bytes with which the frame in `split`, or the header that precedes its DATA, is complete. */
+  /** Bytes that the incomplete frame (of DATA: its header) needs in total, as far as is known. */
   #wantedBytes(split: Uint8Array): number {
     if (this.#splitBytes < FRAME_HEADER_BYTES) return FRAME_HEADER_BYTES;
     return split[3] === DATA ? FRAME_HEADER_BYTES + 1 : FRAME_HEADER_BYTES + readPayloadBytes(split, 0);
   }
 
-  /** Reads the frame in `bytes[at, end)`, of DATA the header; returns its length, or 0 when more must come first. */
+  /** Reads the frame (of DATA: its header) at `at`; returns its length, or 0 when `bytes[at, end)` is incomplete. */
   #readFrame(bytes: Uint8Array, at: number, end: number): number {
     if (end - at < FRAME_HEADER_BYTES) return 0;
     const payloadBytes = readPayloadBytes(bytes, at), streamId = readStreamId(bytes, at);
@@ -172,11 +172,11 @@ export class FrameReader {
       throw new Http2Error(FRAME_SIZE_ERROR, `a frame of ${payloadBytes} bytes: at most ${MAX_FRAME_BYTES}`);
     }
     if (!this.#hasSettings) {
-      if (type !== SETTINGS) throw new Http2Error(PROTOCOL_ERROR, "SETTINGS must come first");
+      if (type !== SETTINGS) throw new Http2Error(PROTOCOL_ERROR, `a frame of type ${type} before SETTINGS`);
       this.#hasSettings = true;
     }
     if (this.#block !== undefined && (type !== CONTINUATION || streamId !== this.#block.streamId)) {
-      throw new Http2Error(PROTOCOL_ERROR, "another frame between those of a header block");
+      throw new Http2Error(PROTOCOL_ERROR, `a frame of type ${type} inside a header block`);
     }
   }
 
@@ -184,7 +184,9 @@ export class FrameReader {
     if (streamId === 0) throw new Http2Error(PROTOCOL_ERROR, "HEADERS on stream 0");
     const padded = (flags & PADDED) !== 0, prioritized = (flags & HAS_PRIORITY) !== 0;
     const priorityAt = padded ? 1 : 0, start = priorityAt + (prioritized ? 5 : 0);
-    if (start > payload.length) throw new Http2Error(FRAME_SIZE_ERROR, "HEADERS shorter than their fields");
+    if (start > payload.length) {
+      throw new Http2Error(FRAME_SIZE_ERROR, "HEADERS shorter than its padding length and priority");
+    }
     const end = payload.length - (padded ? payload[0]! : 0);
     if (start > end) throw new Http2Error(PROTOCOL_ERROR, "more padding than the frame holds");
     const dependsOnItself = prioritized && (readUint32(payload, priorityAt) & 0x7fff_ffff) === streamId;
@@ -210,12 +212,12 @@ export class FrameReader {
     this.streams.headers(block.streamId, block.endStream, block.endWith(fragment), block.dependsOnItself);
   }
 
-  /** `first`: the payload's first byte, -1 when it is not here yet. */
+  /** `first`: the payload's first byte, -1 when it was not received yet. Returns the header's length, or 0 as above. */
   #startData(streamId: number, flags: number, payloadBytes: number, first: number): number {
     let headerBytes = FRAME_HEADER_BYTES, paddingBytes = 0;
     if ((flags & PADDED) !== 0) {
-      if (payloadBytes === 0) throw new Http2Error(FRAME_SIZE_ERROR, "a padded frame without its padding");
-      // The byte with the padding's length is read with the header.
+      if (payloadBytes === 0) throw new Http2Error(FRAME_SIZE_ERROR, "padded DATA without a padding length");
+      // The padding length is read as part of the header.
       if (first < 0) return 0;
       paddingBytes = first + 1;
       headerBytes++;
@@ -233,7 +235,7 @@ export class FrameReader {
     return headerBytes;
   }
 
-  /** Reads what `chunk` has of the current DATA frame; returns the end offset of that. */
+  /** Passes on the part of the current DATA frame that is in `chunk`; returns its end offset, padding included. */
   #readData(chunk: Uint8Array, at: number): number {
     const dataEnd = Math.min(chunk.length, at + this.#dataLeft);
     const end = Math.min(chunk.length, dataEnd + this.#paddingLeft);

@@ -1,6 +1,6 @@
 /**
- * The sending side of a connection: frames queued in one tick are flushed in one write, DATA keeps to the peer's
- * windows, and a peer that does not read is noticed.
+ * The sending side of a connection. Frames queued in one tick are flushed in one write; DATA keeps to the connection's
+ * send window; a peer that leaves too much unread is reported.
  *
  * @module
  */
@@ -11,20 +11,20 @@ import { concat, INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES } from "./frames.ts";
 import type { ConnectionLimits } from "./limits.ts";
 import type { Http2Stream } from "./stream.ts";
 
-/** What a writer needs of its connection. */
+/** The part of a connection that its writer uses. */
 export interface WriterHost {
-  /** Bounds of the connection. */
+  /** Limits of the connection. */
   readonly limits: ConnectionLimits;
-  /** The peer left more than `maxUnreadBytes` unread. */
+  /** The peer left more than {@linkcode ConnectionLimits.maxUnreadBytes} unread. */
   peerNotReading(): void;
 }
 
 /** Writes the frames of one connection. */
 export class FrameWriter {
   #sendWindowBytes: number = INITIAL_WINDOW_BYTES;
-  /** Frames that leave at the end of the tick. */
+  /** Frames queued for the end of the tick. */
   #out: Uint8Array[] | undefined;
-  /** Streams with DATA that waits for room. */
+  /** Streams whose DATA waits for room in the connection's window or in the socket. */
   #blocked: Set<Http2Stream> | undefined;
   #pumpDue = false;
   #finished = false;
@@ -32,12 +32,12 @@ export class FrameWriter {
   /** Writes to `socket`. */
   constructor(readonly socket: Duplex, readonly host: WriterHost) {}
 
-  /** Bytes of DATA that can be sent now. */
+  /** Bytes of DATA that may be sent now: 0 while the socket's buffer is full. */
   get roomBytes(): number {
     return this.socket.writableNeedDrain ? 0 : this.#sendWindowBytes;
   }
 
-  /** Sends a frame, with all else that is sent in this tick. */
+  /** Queues a frame for the end of the tick. */
   send(frame: Uint8Array): void {
     if (this.#finished) return;
     if (this.#out !== undefined) this.#out.push(frame);
@@ -47,18 +47,18 @@ export class FrameWriter {
     }
   }
 
-  /** Sends a DATA frame of `bytes` bytes, whether or not there is room. */
+  /** Queues a DATA frame with `bytes` of data; the caller has checked {@linkcode roomBytes}. */
   sendData(frame: Uint8Array, bytes: number): void {
     this.#sendWindowBytes -= bytes;
     this.send(frame);
   }
 
-  /** Pumps `stream` when there is room. */
+  /** Calls {@linkcode Http2Stream.pump} of `stream` when there is room again. */
   waitForRoom(stream: Http2Stream): void {
     (this.#blocked ??= new Set()).add(stream);
   }
 
-  /** The peer raised the connection's window; false: above the maximum. */
+  /** WINDOW_UPDATE of the connection; false: its window is above the maximum. */
   increaseWindow(bytes: number): boolean {
     this.#sendWindowBytes += bytes;
     this.pumpSoon();
@@ -75,14 +75,14 @@ export class FrameWriter {
     }
   }
 
-  /** Writes what was sent so far, and nothing after it. */
+  /** Flushes the queued frames; later ones are dropped. */
   finish(): void {
     this.#pumpDue = false;
     this.flush();
     this.#finished = true;
   }
 
-  /** Writes what is to be sent. */
+  /** Writes the queued frames in one write, or reports a peer that is not reading. */
   flush(): void {
     if (this.#pumpDue) this.#pump();
     const { socket } = this, out = this.#out;

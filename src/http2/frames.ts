@@ -19,7 +19,7 @@ export const DATA = 0,
 /** Flags of frames. */
 export const ACK = 1, END_STREAM = 1, END_HEADERS = 4, PADDED = 8, HAS_PRIORITY = 32;
 
-/** Why a stream or a connection ends (section 7). */
+/** Error codes of RST_STREAM and GOAWAY (section 7). */
 export const NO_ERROR = 0,
   PROTOCOL_ERROR = 1,
   INTERNAL_ERROR = 2,
@@ -39,12 +39,12 @@ export const HEADER_TABLE_SIZE = 1,
   MAX_FRAME_SIZE = 5,
   MAX_HEADER_LIST_SIZE = 6;
 
-/** The peer broke HTTP/2's rules or exceeds a limit: the connection ends, with GOAWAY and `code` (section 5.4.1). */
+/** Connection error: a protocol error or an exceeded limit. The connection ends with GOAWAY and `code` (section 5.4.1). */
 export class Http2Error extends Error {
-  /** Tells it from other errors. */
+  /** The class's name, shown before the message. */
   override readonly name = "Http2Error";
 
-  /** `message` goes into GOAWAY's debug data, for whoever looks for the fault in the peer. */
+  /** `message` is sent as GOAWAY's debug data, to help find the fault in the peer. */
   constructor(readonly code: number, message: string) {
     super(message);
   }
@@ -53,19 +53,19 @@ export class Http2Error extends Error {
 /** The client's connection preface (section 3.4). */
 export const PREFACE: Uint8Array = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
-/** Bytes of a frame's header: the payload's length in three, type, flags, and the stream's id in four. */
+/** Frame header: payload length in 3 bytes, type in 1, flags in 1, stream id in 4 (section 4.1). */
 export const FRAME_HEADER_BYTES = 9;
 
-/** The longest payload a peer accepts that has not raised SETTINGS_MAX_FRAME_SIZE; also the longest accepted here. */
+/** The longest payload that may be sent to a peer that has not raised SETTINGS_MAX_FRAME_SIZE; also the longest accepted. */
 export const MAX_FRAME_BYTES = 16_384;
 
-/** Window of a connection and of a stream before a setting or a WINDOW_UPDATE changes it. */
+/** Initial window of a connection and of a stream, until SETTINGS or WINDOW_UPDATE change it (section 6.9.2). */
 export const INITIAL_WINDOW_BYTES = 65_535;
 
-/** No window may be larger. */
+/** The largest allowed window (section 6.9.1). */
 export const MAX_WINDOW_BYTES = 2 ** 31 - 1;
 
-/** The largest SETTINGS_MAX_FRAME_SIZE. */
+/** The largest allowed SETTINGS_MAX_FRAME_SIZE (section 6.5.2). */
 export const MAX_FRAME_SIZE_LIMIT = 2 ** 24 - 1;
 
 /** One frame, with a copy of `payload`. */
@@ -100,7 +100,7 @@ export function settingsFrame(
   return frame(SETTINGS, 0, 0, payload);
 }
 
-/** The unsigned 32-bit integer at `at`. */
+/** The unsigned 32-bit big-endian integer at `at`. */
 export function readUint32(bytes: Uint8Array, at: number): number {
   return (bytes[at]! << 24 | bytes[at + 1]! << 16 | bytes[at + 2]! << 8 | bytes[at + 3]!) >>> 0;
 }

@@ -1,10 +1,10 @@
 /**
  * The calls of a connection that grpc-js serves.
  *
- * grpc-js is given a connection of its own, which exists in memory only. Each call is an {@linkcode Http2Stream} whose
- * reader sends on to grpc-js what the peer sends, and which sends to the peer what grpc-js answers. So the rules of
- * HTTP/2 and the windows of the peer are kept by this engine, a session of grpc-js that fails takes its own calls with
- * it and no others, and grpc-js sees well-formed frames alone.
+ * grpc-js serves them on a connection of its own, which exists in memory only. Each call is an {@linkcode Http2Stream}
+ * whose reader forwards the peer's frames to grpc-js, and on which the responses of grpc-js are sent. So this engine
+ * alone applies HTTP/2's rules and the flow control towards the peer, a failed session of grpc-js ends only the calls it
+ * serves, and grpc-js receives only well-formed frames.
  *
  * @module
  */
@@ -44,7 +44,7 @@ import { encodeHeaders } from "./hpack/encoder.ts";
 import type { HeaderField } from "./hpack/tables.ts";
 import type { Http2Stream } from "./stream.ts";
 
-/** Gives a connection in memory to grpc-js. */
+/** Passes an in-memory connection to grpc-js's server. */
 export type Inject = (socket: Duplex) => void;
 
 /** Address of a peer, where it is known. */
@@ -55,29 +55,29 @@ export interface PeerAddress {
   readonly remotePort?: number | undefined;
 }
 
-/** grpc-js's end of a connection. */
+/** The socket that grpc-js reads and writes for the bridged calls of one connection. */
 export class GrpcJsBridge extends Duplex {
   readonly #calls = new Map<number, BridgedCall>();
   readonly #decoder = new HeaderDecoder();
-  /** Beginning of a frame that grpc-js has not written to its end. */
+  /** Beginning of a frame that grpc-js has written in part. */
   #split: Uint8Array | undefined;
   #block: HeaderBlock | undefined;
-  /** DATA that grpc-js's window for the connection has room for, bytes. */
+  /** Room in grpc-js's window for the connection, bytes of DATA. */
   #roomBytes: number = INITIAL_WINDOW_BYTES;
-  /** Calls with DATA that waits for it. */
+  /** Calls whose DATA waits for that room. */
   readonly #blocked = new Set<BridgedCall>();
   #ended = false;
 
-  /** For the calls of one connection. */
+  /** Sends the client's preface to grpc-js. `peer`: the connection whose calls are bridged. */
   constructor(readonly peer: PeerAddress, readonly counters: Http2Counters) {
     super();
-    this.on("error", () => {}); // "close" follows, and _destroy has done all there is to do
+    this.on("error", () => {}); // _destroy has ended the calls already
     this.push(PREFACE);
-    // No dynamic table: what grpc-js encodes is decoded here, and encoded anew.
+    // No dynamic table: header blocks of grpc-js are decoded here at once, and encoded again for the peer.
     this.push(settingsFrame([[HEADER_TABLE_SIZE, 0]]));
   }
 
-  /** IP address of the peer, as grpc-js reads it. */
+  /** IP address of the peer; grpc-js reports it as the call's peer. */
   get remoteAddress(): string | undefined {
     return this.peer.remoteAddress;
   }
@@ -87,17 +87,17 @@ export class GrpcJsBridge extends Duplex {
     return this.peer.remotePort;
   }
 
-  /** grpc-js accepts no more calls here; another bridge must be made. */
+  /** Whether grpc-js accepts no more calls here, so that new ones need another bridge. */
   get ended(): boolean {
     return this.#ended || this.destroyed;
   }
 
-  /** DATA that grpc-js's window for the connection has room for, bytes. */
+  /** Room in grpc-js's window for the connection, bytes of DATA. */
   get roomBytes(): number {
     return this.#roomBytes;
   }
 
-  /** Begins a call. */
+  /** Opens a call in grpc-js with these request headers. */
   open(stream: Http2Stream, fields: readonly HeaderField[], guard: MessageGuard): void {
     const call = new BridgedCall(stream, this, guard);
     this.#calls.set(stream.id, call);
@@ -106,26 +106,26 @@ export class GrpcJsBridge extends Duplex {
     this.push(frame(HEADERS, END_HEADERS, stream.id, encodeHeaders(fields)));
   }
 
-  /** Gives DATA of a call to grpc-js. */
-  giveData(streamId: number, data: Uint8Array, endStream: boolean): void {
+  /** Sends DATA of a call to grpc-js. */
+  sendData(streamId: number, data: Uint8Array, endStream: boolean): void {
     this.#roomBytes -= data.length;
     this.push(frame(DATA, endStream ? END_STREAM : 0, streamId, data));
   }
 
-  /** Gives `call` its turn when grpc-js's window has room again. */
+  /** Calls {@linkcode BridgedCall.pump} of `call` when grpc-js's window for the connection has room again. */
   waitForRoom(call: BridgedCall): void {
     this.#blocked.add(call);
   }
 
-  /** grpc-js's DATA of a call has left: it may send as much again. */
+  /** `bytes` of a response were sent to the peer: allows grpc-js to send as many more. */
   returnCredit(streamId: number, bytes: number): void {
     if (bytes === 0 || this.ended) return;
     this.push(numbersFrame(WINDOW_UPDATE, 0, bytes));
     if (this.#calls.has(streamId)) this.push(numbersFrame(WINDOW_UPDATE, streamId, bytes));
   }
 
-  /** A call is over; grpc-js is sent RST_STREAM with `code`, unless it ended the call itself. */
-  forget(call: BridgedCall, code: number | undefined): void {
+  /** The call has ended: removes it. With `code`, RST_STREAM is sent to grpc-js; without, grpc-js ended the call itself. */
+  remove(call: BridgedCall, code: number | undefined): void {
     this.#blocked.delete(call);
     if (!this.#calls.delete(call.stream.id)) return;
     this.counters.bridgedCalls--;
@@ -134,7 +134,7 @@ export class GrpcJsBridge extends Duplex {
     }
   }
 
-  /** What grpc-js writes. */
+  /** Reads the frames that grpc-js writes. */
   override _write(chunk: Uint8Array, _encoding: string, done: () => void): void {
     if (this.#split !== undefined) chunk = concat([this.#split, chunk]);
     let at = 0;
@@ -153,17 +153,17 @@ export class GrpcJsBridge extends Duplex {
     done();
   }
 
-  /** All is pushed as it comes. */
+  /** Nothing to do: frames are pushed when they are sent. */
   override _read(): void {}
 
-  /** grpc-js writes no more: nor is it given more. */
+  /** grpc-js half-closed: ends the calls and the other direction. */
   override _final(done: () => void): void {
     this.#end();
     this.push(null);
     done();
   }
 
-  /** grpc-js has ended its connection, or the peer's is closed. */
+  /** grpc-js closed this connection, or the peer's connection is closed. */
   override _destroy(_error: Error | null, done: (error?: Error | null) => void): void {
     this.#end();
     done(null);
@@ -183,7 +183,7 @@ export class GrpcJsBridge extends Duplex {
         if ((flags & ACK) === 0) this.push(frame(PING, ACK, 0, payload));
         return;
       case GOAWAY:
-        // The calls that are open go on, unless the session failed.
+        // Open calls continue after GOAWAY, unless the session failed.
         this.#ended ||= readUint32(payload, 4) !== NO_ERROR;
         return;
       case WINDOW_UPDATE:
@@ -194,7 +194,7 @@ export class GrpcJsBridge extends Duplex {
       case CONTINUATION:
         return this.#addToBlock(flags, payload);
       case DATA:
-        return this.#calls.get(streamId)?.answer(payload, (flags & END_STREAM) !== 0);
+        return this.#calls.get(streamId)?.responseData(payload, (flags & END_STREAM) !== 0);
       case RST_STREAM:
         return this.#calls.get(streamId)?.resetByGrpcJs(readUint32(payload, 0));
     }
@@ -213,6 +213,6 @@ export class GrpcJsBridge extends Duplex {
     if ((flags & END_HEADERS) === 0) return block.add(fragment);
     this.#block = undefined;
     const fields = this.#decoder.decode(block.endWith(fragment), Infinity);
-    this.#calls.get(block.streamId)?.headers(fields!, block.endStream);
+    this.#calls.get(block.streamId)?.responseHeaders(fields!, block.endStream);
   }
 }

@@ -5,29 +5,29 @@
  */
 import { concat } from "./frames.ts";
 
-/** A header block of which more may come. */
+/** Collects the fragments of an incomplete header block. */
 export class HeaderBlock {
-  /** Bytes of the fragments so far. */
+  /** Bytes of the fragments added. */
   bytes = 0;
-  /** Frames so far. */
+  /** Number of fragments added, one per frame. */
   frames = 0;
   #fragments: Uint8Array[] = [];
 
-  /** Began with HEADERS on `streamId`. */
+  /** `streamId`, `endStream`: of the HEADERS frame. `dependsOnItself`: its priority names its own stream. */
   constructor(
     readonly streamId: number,
     readonly endStream: boolean,
     readonly dependsOnItself: boolean,
   ) {}
 
-  /** Keeps a copy of `fragment`. */
+  /** Adds a copy of `fragment`. */
   add(fragment: Uint8Array): void {
     this.frames++;
     this.bytes += fragment.length;
     if (fragment.length > 0) this.#fragments.push(fragment.slice());
   }
 
-  /** The whole block, of which `fragment` is the last. */
+  /** Returns the whole block; `fragment` is its last, and may be returned without a copy. */
   endWith(fragment: Uint8Array): Uint8Array {
     return this.#fragments.length === 0 ? fragment : concat([...this.#fragments, fragment]);
   }

@@ -1,6 +1,6 @@
 /**
- * Which header lists are a request, and which are trailers (RFC 9113, 8.1 to 8.3; RFC 9110, 5.5 and 8.6). A list that
- * breaks a rule is malformed: its stream ends with PROTOCOL_ERROR.
+ * Validates the header lists of requests and trailers (RFC 9113, 8.1 to 8.3; RFC 9110, 5.5 and 8.6). A list that breaks a
+ * rule is malformed: its stream ends with PROTOCOL_ERROR.
  *
  * @module
  */
@@ -24,23 +24,23 @@ const CONNECTION_FIELDS = new Set([
 /** The pseudo-header fields of a request (RFC 9113, 8.3.1), with the bit that marks each as seen. */
 const PSEUDO_BITS = new Map([[":method", 1], [":scheme", 2], [":path", 4], [":authority", 8]]);
 
-/** Those that a request must have, unless it is a CONNECT. */
+/** The bits of those that every request must have, except CONNECT. */
 const REQUIRED_BITS = 1 | 2 | 4;
 
-/** A request as its header list describes it. */
+/** A well-formed request. */
 export interface Request {
-  /** Bytes of DATA that were announced by content-length. */
+  /** Value of content-length, bytes of DATA; undefined when the field is missing. */
   readonly contentLength: number | undefined;
 }
 
-/** What a header list is worth: the request, or the rule that it breaks. */
+/** Validates the header list of a request; returns the request, or a description of the rule that the list breaks. */
 export function readRequest(fields: readonly HeaderField[]): Request | string {
   let seen = 0, regular = false;
   let method = "", path = "", authority: string | undefined, host: string | undefined;
   let contentLength: number | undefined;
   for (const [name, value] of fields) {
     if (FORBIDDEN_VALUE.test(value)) {
-      return `the value of ${quoted(name)} has characters that it must not have`;
+      return `the value of ${quoted(name)} has characters that are not allowed`;
     }
     if (name.charCodeAt(0) === 58 /* : */) {
       const bit = PSEUDO_BITS.get(name);
@@ -62,7 +62,7 @@ export function readRequest(fields: readonly HeaderField[]): Request | string {
       contentLength = Number(value);
     } else if (name === "host") host = value;
   }
-  if (method === "CONNECT") return "CONNECT, which is not served";
+  if (method === "CONNECT") return "CONNECT is not supported";
   if ((seen & REQUIRED_BITS) !== REQUIRED_BITS) return "a request without :method, :scheme or :path";
   if (!path.startsWith("/") && path !== "*") return ":path is empty or does not begin with /";
   if (authority !== undefined && host !== undefined && authority !== host) {
@@ -71,12 +71,12 @@ export function readRequest(fields: readonly HeaderField[]): Request | string {
   return { contentLength };
 }
 
-/** The rule that a list of trailers breaks; undefined when it breaks none. */
+/** Validates trailers; returns a description of the rule that the list breaks, or undefined. */
 export function brokenTrailerRule(fields: readonly HeaderField[]): string | undefined {
   for (const [name, value] of fields) {
     if (name.charCodeAt(0) === 58 /* : */) return `${quoted(name)} in trailers`;
     if (FORBIDDEN_VALUE.test(value)) {
-      return `the value of ${quoted(name)} has characters that it must not have`;
+      return `the value of ${quoted(name)} has characters that are not allowed`;
     }
     const broken = brokenRule(name, value);
     if (broken !== undefined) return broken;
@@ -86,7 +86,7 @@ export function brokenTrailerRule(fields: readonly HeaderField[]): string | unde
 
 function brokenRule(name: string, value: string): string | undefined {
   if (!FIELD_NAME.test(name)) return `${quoted(name)} is not a field name in lower case`;
-  if (CONNECTION_FIELDS.has(name)) return `${name}, which HTTP/2 does not have`;
+  if (CONNECTION_FIELDS.has(name)) return `${name} is not allowed in HTTP/2`;
   if (name === "te" && value !== "trailers") return "te other than trailers";
   return undefined;
 }

@@ -1,14 +1,14 @@
 /**
- * Every bound of a connection, in one object: what it is for, its unit, its default and the reason for it.
+ * Every limit of a connection in one object: its purpose, unit, default and the reason for the default.
  *
  * @module
  */
 
-/** Bounds of one connection; those of a process are the business of whoever accepts connections. */
+/** Limits of one connection. Those of a process (connections, memory) belong to the server that accepts connections. */
 export interface ConnectionLimits {
   /**
-   * Streams open at once (SETTINGS_MAX_CONCURRENT_STREAMS); one more is refused with REFUSED_STREAM. A gateway
-   * keeps one per device behind it.
+   * Streams open at once (SETTINGS_MAX_CONCURRENT_STREAMS); one more is refused with REFUSED_STREAM. A gateway has one
+   * stream per device.
    */
   readonly maxConcurrentStreams: number;
   /**
@@ -16,68 +16,68 @@ export interface ConnectionLimits {
    * (SETTINGS_MAX_HEADER_LIST_SIZE). A larger one refuses its call.
    */
   readonly maxHeaderListBytes: number;
-  /** Bytes of the frames that carry one header block; above it the connection ends (CVE-2024-27316). */
+  /** Bytes of one encoded header block; above it the connection ends (CVE-2024-27316). */
   readonly maxHeaderBlockBytes: number;
-  /** Frames that carry one header block, HEADERS included: empty CONTINUATION frames cost the sender nothing. */
+  /** Frames of one header block, HEADERS included; needed beside the bytes, as CONTINUATION frames may be empty. */
   readonly maxHeaderBlockFrames: number;
   /** Parameters in one SETTINGS frame; RFC 9113 defines six. */
   readonly maxSettingsEntries: number;
   /** Bytes of DATA in flight on a connection: above those of a stream, so that a blocked one cannot starve the others. */
   readonly connectionWindowBytes: number;
   /**
-   * Bytes of DATA in flight on a stream from its first WINDOW_UPDATE on, which only a busy one gets. Of 16 streams
-   * with 16 frames per write, and with filled frames, one ingest process takes 1.5 and 2.3 M packets/s with 64 KiB,
-   * 1.9 and 2.9 M with 256 KiB, 1.9 and 3.3 M with 1 MiB (measured); but this much is kept of each blocked stream.
+   * Bytes of DATA in flight on a stream from its first WINDOW_UPDATE on, which only a busy stream gets. Measured with 16
+   * streams, in M packets/s of one ingest process (16 frames per write; full frames): 64 KiB: 1.5; 2.3. 256 KiB: 1.9;
+   * 2.9. 1 MiB: 1.9; 3.3. A blocked stream may buffer as many bytes.
    */
   readonly streamWindowBytes: number;
   /** Bytes written that the peer has not read; above it the connection is closed. */
   readonly maxUnreadBytes: number;
   /**
-   * Streams that may be reset: by the peer (CVE-2023-44487), or here because of what it sent (CVE-2025-8671). So many
-   * at once, and so many a second after that. Beyond them, new calls are refused with ENHANCE_YOUR_CALM while those
-   * that are open go on: behind a proxy, they are somebody else's.
+   * Streams that may be reset at once: by the peer (rapid reset, CVE-2023-44487), or here because of frames that it sent
+   * (CVE-2025-8671). Above the limit, new calls are refused with ENHANCE_YOUR_CALM and open ones continue: when the peer
+   * is a proxy, they belong to other clients.
    */
   readonly resetBurst: number;
-  /** See {@linkcode resetBurst}. */
+  /** Rate at which {@linkcode resetBurst} is refilled, and after a burst the sustained rate. */
   readonly resetsPerSecond: number;
-  /** Calls refused for too many resets, after which GOAWAY is sent; open calls still go on to their end. */
+  /** Refused calls after which GOAWAY is sent; open calls continue to their end. */
   readonly refusalsBeforeGoAway: number;
   /**
-   * Frames that carry nothing and cost work or a reply: SETTINGS, PING, PRIORITY, frames of closed streams, DATA of
-   * less than {@linkcode smallDataBytes}, WINDOW_UPDATE beyond those that DATA sent from here explains. So many at
-   * once, and so many a second after that; beyond them the connection ends with ENHANCE_YOUR_CALM (CVE-2019-9511 …
-   * 9518). A client sends a handful in its life, and a keepalive PING every 10 s at the most often.
+   * Control frames accepted at once: frames that carry no data and cost work or a reply. These are SETTINGS, PING,
+   * PRIORITY, frames of closed streams, DATA of less than {@linkcode smallDataBytes}, and WINDOW_UPDATE in excess of the
+   * DATA sent to the peer. Above the limit the connection ends with ENHANCE_YOUR_CALM (CVE-2019-9511 … 9518). An ordinary
+   * client sends a handful per connection, and a keepalive PING at most every 10 s.
    */
   readonly controlFrameBurst: number;
-  /** See {@linkcode controlFrameBurst}. */
+  /** Rate at which {@linkcode controlFrameBurst} is refilled, and after a burst the sustained rate. */
   readonly controlFramesPerSecond: number;
-  /** What a SETTINGS frame counts for, as each may change the windows of all streams. */
+  /** Control frames that one SETTINGS frame counts as: it may change the windows of all streams. */
   readonly settingsFrameCost: number;
-  /** DATA frames with less than this, and without END_STREAM, count as control frames: not even a message's prefix. */
+  /** DATA frames with fewer bytes and without END_STREAM count as control frames; 5 is a gRPC message's prefix. */
   readonly smallDataBytes: number;
-  /** Calls handed to the bridge, which cost far more than others: so many at once, and so many a second after that. */
+  /** Bridged calls accepted at once, which cost far more than others; above the limit a call is refused. */
   readonly bridgedCallBurst: number;
-  /** See {@linkcode bridgedCallBurst}. */
+  /** Rate at which {@linkcode bridgedCallBurst} is refilled, and after a burst the sustained rate. */
   readonly bridgedCallsPerSecond: number;
   /**
-   * Work units that one connection may use before the others have their turn: a frame is one to four, a call 64, a
-   * call handed to the bridge 512. The frames of one read (64 KiB) of honest messages stay below it.
+   * Work units that one connection may use before other connections read: a frame takes 1 to 4, a call 64, a bridged
+   * call 512. One read (64 KiB) of ordinary messages stays below it.
    */
   readonly workPerTurn: number;
   /** How often {@linkcode Http2Connection.keepaliveTick} is called, ms. */
   readonly keepaliveTickMs: number;
-  /** Silent ticks after which a keepalive PING is sent. */
+  /** Ticks without received bytes after which a keepalive PING is sent. */
   readonly ticksBeforePing: number;
-  /** Silent ticks after which the connection is closed: the keepalive timeout. */
+  /** Ticks without received bytes after which the connection is closed: the keepalive timeout. */
   readonly ticksBeforeClose: number;
   /**
-   * Bytes that must come in a tick while a preface, a frame, a header block or a message is incomplete, or the
-   * connection (the stream, for a message) ends: one byte every nine seconds must not hold memory for ever.
+   * Bytes that a peer must send per tick while the preface, a frame, a header block or a message is incomplete; otherwise
+   * the connection (of a message: the stream) ends, so that a slow sender cannot hold memory without end.
    */
   readonly minProgressBytes: number;
-  /** How long a peer may take to half-close a call that ended early, before RST_STREAM with NO_ERROR, ms. */
+  /** How long a peer may take to half-close a call after its response, before RST_STREAM with NO_ERROR is sent, ms. */
   readonly earlyEndGraceMs: number;
-  /** How long the connection stays after GOAWAY with an error, so that the peer can read it, ms. */
+  /** How long the socket stays open after the connection was closed, so that the peer can read GOAWAY, ms. */
   readonly lingerMs: number;
 }
 

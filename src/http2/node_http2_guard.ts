@@ -1,11 +1,11 @@
 /**
  * Keeps `node:http2` of Deno from freeing an HTTP/2 session while it is being read.
  *
- * Up to 2.9.6 at least, a session that ends in the middle of what it receives (a GOAWAY on a connection
- * without open calls, which is how every gRPC client says goodbye) is freed at once, and nghttp2 goes on
- * with the freed memory: the process dies of SIGSEGV or SIGABRT, sooner or later
- * (https://github.com/denoland/deno/issues/36788). Deno means to wait until nghttp2 has returned; this
- * module does it. `tests/http2/node_http2_guard_test.ts` shows when it is needed no more.
+ * Up to 2.9.6 at least, a session that ends while received bytes are being processed is freed at once, and nghttp2
+ * continues with the freed memory: the process dies of SIGSEGV or SIGABRT sooner or later
+ * (https://github.com/denoland/deno/issues/36788). GOAWAY on a connection without open calls has this effect, and every
+ * gRPC client sends it when it closes. Deno intends to wait until nghttp2 has returned; this module does.
+ * `tests/http2/node_http2_guard_test.ts` fails when the module is no longer needed.
  *
  * @module
  */
@@ -22,7 +22,7 @@ interface NativeSession {
 
 let installed: boolean | undefined;
 
-/** Guards all sessions of this process, servers' and clients'. False: this Deno has no such sessions. */
+/** Guards all sessions of this process, of servers and clients. False: this version of Deno has no native sessions. */
 export function guardHttp2(): boolean {
   return installed ??= install();
 }
@@ -31,7 +31,7 @@ function install(): boolean {
   const native = nativePrototype();
   if (native === undefined) return false;
   const { receive, sendPending, getOutgoingChunk, destroy } = native;
-  /** Sessions that nghttp2 works on, with what is to be done when it has returned. */
+  /** Sessions that nghttp2 is working on, each with the calls to make when it has returned. */
   const busy = new Map<NativeSession, (() => void)[]>();
 
   function enter<Result>(session: NativeSession, work: () => Result): Result {
@@ -62,7 +62,7 @@ function install(): boolean {
   return true;
 }
 
-/** Found through a session that is connected to nothing. */
+/** The prototype of native sessions, found through a session that is not connected. */
 function nativePrototype(): NativeSession | undefined {
   const nowhere = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
   const session = connect("http://localhost", { createConnection: () => nowhere });

@@ -23,23 +23,23 @@ import { DEFAULT_TABLE_BYTES } from "./hpack/tables.ts";
 
 const ENTRY_BYTES = 6;
 
-/** What the peer has set, of what matters here; the last value of a frame counts. */
+/** The peer's settings that affect what is sent to it; of several values in a frame, the last one counts. */
 export class PeerSettings {
-  /** SETTINGS_INITIAL_WINDOW_SIZE. */
+  /** SETTINGS_INITIAL_WINDOW_SIZE, bytes. */
   initialWindowBytes: number = INITIAL_WINDOW_BYTES;
   /**
-   * The peer's decoder has less room than the 4,096 bytes that an encoder may use unless it announces less: the next
-   * header block must begin with that announcement (RFC 7541, 4.2).
+   * The peer set SETTINGS_HEADER_TABLE_SIZE below the default of 4,096 bytes: the next header block must begin with a
+   * dynamic table size update (RFC 7541, 4.2). It announces 0, as the encoder uses no dynamic table.
    */
   announceEmptyTable = false;
 
-  /** Reads a SETTINGS frame; throws where a value is not allowed, or there are more than `maxEntries`. */
+  /** Applies the payload of a SETTINGS frame; throws {@linkcode Http2Error} for a wrong value or above `maxEntries` entries. */
   read(payload: Uint8Array, maxEntries: number): void {
     if (payload.length % ENTRY_BYTES !== 0) {
-      throw new Http2Error(FRAME_SIZE_ERROR, "SETTINGS not of six bytes each");
+      throw new Http2Error(FRAME_SIZE_ERROR, `SETTINGS of ${payload.length} bytes: expected a multiple of 6`);
     }
     if (payload.length > maxEntries * ENTRY_BYTES) {
-      throw new Http2Error(ENHANCE_YOUR_CALM, `more than ${maxEntries} parameters in a SETTINGS frame`);
+      throw new Http2Error(ENHANCE_YOUR_CALM, `SETTINGS with more than ${maxEntries} parameters`);
     }
     for (let at = 0; at < payload.length; at += ENTRY_BYTES) {
       this.#set(payload[at]! << 8 | payload[at + 1]!, readUint32(payload, at + 2));
@@ -52,17 +52,25 @@ export class PeerSettings {
         if (value < DEFAULT_TABLE_BYTES) this.announceEmptyTable = true;
         return;
       case ENABLE_PUSH:
-        if (value > 1) throw new Http2Error(PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH is neither 0 nor 1");
+        if (value > 1) {
+          throw new Http2Error(PROTOCOL_ERROR, `SETTINGS_ENABLE_PUSH of ${value}: expected 0 or 1`);
+        }
         return;
       case INITIAL_WINDOW_SIZE:
         if (value > MAX_WINDOW_BYTES) {
-          throw new Http2Error(FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE above 2^31 - 1");
+          throw new Http2Error(
+            FLOW_CONTROL_ERROR,
+            `SETTINGS_INITIAL_WINDOW_SIZE of ${value}: at most 2^31 - 1`,
+          );
         }
         this.initialWindowBytes = value;
         return;
       case MAX_FRAME_SIZE:
         if (value < MAX_FRAME_BYTES || value > MAX_FRAME_SIZE_LIMIT) {
-          throw new Http2Error(PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE outside of 2^14 to 2^24 - 1");
+          throw new Http2Error(
+            PROTOCOL_ERROR,
+            `SETTINGS_MAX_FRAME_SIZE of ${value}: expected 2^14 to 2^24 - 1`,
+          );
         }
     }
   }

@@ -1,22 +1,22 @@
 /**
- * Notices a peer that begins something and hardly goes on with it.
+ * Detects a peer that sends the beginning of a frame or message and the rest too slowly.
  *
  * @module
  */
 
-/** Compares two ticks: the same thing incomplete at both, and next to nothing received between them. */
+/** Compares successive ticks: stalled when the same item is incomplete at both and too few bytes were received between. */
 export class StallDetector {
   #bytes = 0;
   #item: number | undefined;
 
-  /** Bytes came. */
+  /** Counts received bytes. */
   received(bytes: number): void {
     this.#bytes += bytes;
   }
 
   /**
-   * To be called at every tick, with the number of the item that is incomplete now, if one is. True: it was so at the
-   * tick before, and fewer than `minBytes` came since.
+   * To be called at every tick. `item`: the number of the item that is incomplete now; undefined: none is. Returns true
+   * when the same item was incomplete at the last tick and fewer than `minBytes` were received since.
    */
   tick(item: number | undefined, minBytes: number): boolean {
     const stalled = item !== undefined && item === this.#item && this.#bytes < minBytes;

@@ -1,6 +1,5 @@
 /**
- * One HTTP/2 stream that a handler in this process serves: what the peer sends goes to a reader, what is
- * answered waits until the peer's windows have room for it.
+ * One open HTTP/2 stream: passes received data to its reader, and sends messages as the peer's windows have room.
  *
  * @module
  */
@@ -17,88 +16,89 @@ import {
 import type { HeaderField } from "./hpack/tables.ts";
 import type { ConnectionLimits } from "./limits.ts";
 
-/** What a stream needs of its connection. */
+/** The part of a connection that its streams use. */
 export interface StreamHost {
-  /** Bounds of the connection. */
+  /** Limits of the connection. */
   readonly limits: ConnectionLimits;
   /** The peer's SETTINGS_INITIAL_WINDOW_SIZE: part of every stream's send window. */
   readonly initialSendWindowBytes: number;
-  /** Bytes of DATA that the connection's send window and its socket have room for. */
+  /** Room in the connection's send window and its socket, bytes of DATA. */
   readonly sendRoomBytes: number;
-  /** Sends a DATA frame of `bytes` bytes. */
+  /** Sends a DATA frame with `bytes` of data. */
   sendData(frame: Uint8Array, bytes: number): void;
   /** Sends a header block. */
   sendHeaders(streamId: number, fields: Iterable<HeaderField>, endStream: boolean): void;
-  /** Something cost work units above the reading of its frame; see {@linkcode ConnectionLimits.workPerTurn}. */
+  /** Charges work units beyond those of reading a frame; bounded by {@linkcode ConnectionLimits.workPerTurn}. */
   spendWork(units: number): void;
-  /** Pumps `stream` when the connection has room. */
+  /** Calls {@linkcode Http2Stream.pump} of `stream` when the connection has room again. */
   waitForSendRoom(stream: Http2Stream): void;
   /**
-   * `bytes` of DATA were consumed, of `stream` if it is open: the peer may send as many more; on the connection as a
-   * whole, `connectionBytes` more.
+   * Returns credit for consumed DATA: `bytes` to the window of `stream`, if it is open, and `connectionBytes` (default:
+   * as many) to the window of the connection.
    */
   returnCredit(stream: Http2Stream | undefined, bytes: number, connectionBytes?: number): void;
-  /** Sends RST_STREAM, closes and forgets the stream. `provoked`: for what the peer sent. */
+  /** Sends RST_STREAM, closes and removes the stream. `provoked`: because of frames that the peer sent. */
   resetStream(streamId: number, code: number, provoked: boolean): void;
-  /** Both sides ended the stream: forgets it. */
+  /** Both sides ended the stream: removes it. */
   streamEnded(streamId: number): void;
 }
 
 /** Consumer of a stream's data. */
 export interface StreamReader {
-  /** Receives `bytes[start, end)`, which do not change any more. */
+  /** Receives `bytes[start, end)`, which are not overwritten later. */
   read(bytes: Uint8Array, start: number, end: number): void;
-  /** What was received is buffered, not yet consumed; {@linkcode Http2Stream.resume} is called when it is. */
+  /** Whether received data is buffered, not yet consumed; once it is consumed, the reader calls {@linkcode Http2Stream.resume}. */
   readonly waiting: boolean;
-  /** While it waits, the connection's window stays open for other streams, one of which it may be waiting for. */
+  /** Return the connection's credit while data is buffered: the reader may be waiting for another stream of it. */
   readonly sharesConnection?: boolean;
   /** The peer half-closed. */
   end(): void;
-  /** The stream is over, well or badly; nothing more comes, and nothing can be answered. */
+  /** The stream was closed, completely or by an error: no more data is received, and none can be sent. */
   close(): void;
   /**
-   * Called every {@linkcode ConnectionLimits.keepaliveTickMs}: an incomplete message must have got `minProgressBytes`
-   * since the last call.
+   * Called every {@linkcode ConnectionLimits.keepaliveTickMs}: the reader resets the stream when an incomplete message got
+   * fewer than `minProgressBytes` since the last call.
    */
   tick(minProgressBytes: number): void;
 }
 
 const noBytes = new Uint8Array(0);
 
-/** A stream. */
+/** An open stream of a connection. */
 export class Http2Stream {
   /** Set by the stream's handler; without one, data is discarded. */
   reader: StreamReader | undefined;
-  /** What the peer may send. */
+  /** Receive window of the stream. */
   readonly window: ReceiveWindow;
-  /** The peer's window for this stream, without SETTINGS_INITIAL_WINDOW_SIZE, bytes. */
+  /** Send window of the stream less SETTINGS_INITIAL_WINDOW_SIZE, bytes: a change of that setting needs no visit of each. */
   sendWindowDelta = 0;
   #headersSent = false;
   #closed = false;
   #remoteEnded = false;
-  /** Bytes of DATA that were announced by content-length and did not come yet. */
+  /** Bytes of DATA announced by content-length that were not received yet. */
   #missingBytes: number | undefined;
-  /** Bytes that the reader buffers: all, and those for which the connection's window has no credit yet. */
+  /** Buffered by the reader, not yet consumed. */
   #bufferedBytes = 0;
+  /** The part of these that was not returned as credit to the connection's window. */
   #heldBytes = 0;
-  /** Messages that wait for room, and the trailers after them. */
+  /** Messages that wait for room, and the trailers to send after them. */
   #unsent: Uint8Array[] = [];
   #trailers: readonly HeaderField[] | undefined;
   #whenWritable: (() => void) | undefined;
   #graceTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** `contentLength`: bytes of DATA that will come, if that is known. */
+  /** `contentLength`: bytes of DATA that the request announced, if it did. */
   constructor(readonly host: StreamHost, readonly id: number, contentLength: number | undefined) {
     this.window = new ReceiveWindow(host.limits.streamWindowBytes);
     this.#missingBytes = contentLength;
   }
 
-  /** Nothing can be answered any more. */
+  /** Whether the stream was closed: nothing can be sent on it. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** The peer half-closed: it may send no more DATA or HEADERS. */
+  /** Whether the peer half-closed: it may send no more DATA or HEADERS. */
   get remoteEnded(): boolean {
     return this.#remoteEnded;
   }
@@ -108,7 +108,7 @@ export class Http2Stream {
     return this.#headersSent;
   }
 
-  /** Sends the response headers; `endStream`: and nothing else. */
+  /** Sends the response headers; with `endStream` they are the whole response. */
   sendHeaders(fields: Iterable<HeaderField>, endStream = false): void {
     if (this.#closed) return;
     this.#headersSent = true;
@@ -116,7 +116,7 @@ export class Http2Stream {
     if (endStream) this.#localEnd();
   }
 
-  /** Sends a message. False: it waits for room; `whenWritable` is called when there is some. */
+  /** Sends a message. False: it waits for room, and `whenWritable` is called once all messages were sent. */
   write(message: Uint8Array, whenWritable: () => void): boolean {
     if (this.#closed) return true;
     this.#unsent.push(message);
@@ -126,25 +126,25 @@ export class Http2Stream {
     return false;
   }
 
-  /** Ends the response, after all that was written; without trailers, by an empty DATA frame. */
+  /** Ends the response after the messages written, with trailers; without any, with an empty DATA frame. */
   end(trailers: readonly HeaderField[]): void {
     this.#trailers = trailers;
     this.pump();
   }
 
-  /** Ends the stream both ways. `provoked`: for what the peer sent on it. */
+  /** Sends RST_STREAM and closes the stream. `provoked`: because of frames that the peer sent on it. */
   reset(code: number, provoked = true): void {
     if (!this.#closed) this.host.resetStream(this.id, code, provoked);
   }
 
-  /** The reader has consumed what it buffered. */
+  /** The reader consumed all that it buffered: returns the credit for it. */
   resume(): void {
     const buffered = this.#bufferedBytes, held = this.#heldBytes;
     this.#bufferedBytes = this.#heldBytes = 0;
     this.host.returnCredit(this, buffered, held);
   }
 
-  /** The peer raised the stream's window; false: above the maximum. */
+  /** WINDOW_UPDATE of the stream; false: its window is above the maximum. */
   increaseSendWindow(bytes: number): boolean {
     this.sendWindowDelta += bytes;
     if (this.host.initialSendWindowBytes + this.sendWindowDelta > MAX_WINDOW_BYTES) return false;
@@ -152,7 +152,7 @@ export class Http2Stream {
     return true;
   }
 
-  /** Sends what waits, as far as there is room. */
+  /** Sends waiting messages, then the trailers, as far as there is room. */
   pump(): void {
     const { host } = this;
     for (let first; (first = this.#unsent[0]) !== undefined;) {
@@ -177,7 +177,7 @@ export class Http2Stream {
     whenWritable?.();
   }
 
-  /** The peer sent `bytes[start, end)`. */
+  /** DATA of the peer, `bytes[start, end)`; one that exceeds content-length resets the stream. */
   receive(bytes: Uint8Array, start: number, end: number): void {
     const { reader } = this, length = end - start;
     if (this.#missingBytes !== undefined && (this.#missingBytes -= length) < 0) {
@@ -191,16 +191,16 @@ export class Http2Stream {
     else this.#heldBytes += length;
   }
 
-  /** The peer half-closes. */
+  /** END_STREAM of the peer. */
   remoteEnd(): void {
-    // As many bytes as were announced, or the request is malformed (RFC 9113, 8.1.1).
+    // A request with less DATA than its content-length is malformed (RFC 9113, 8.1.1).
     if ((this.#missingBytes ?? 0) !== 0) return this.reset(PROTOCOL_ERROR);
     this.#remoteEnded = true;
     if (this.#localEnded) this.host.streamEnded(this.id);
     else this.reader?.end();
   }
 
-  /** The stream is over: reset, ended by both sides, or its connection closed. The connection alone calls this. */
+  /** Called by the connection alone, when the stream was reset or ended by both sides, or the connection was closed. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -216,8 +216,8 @@ export class Http2Stream {
   }
 
   /**
-   * What the peer still sends is discarded. Most half-close on receiving trailers; the others are sent RST_STREAM with
-   * NO_ERROR (RFC 9113, 8.1), which must not overtake the trailers.
+   * The response is complete; further data of the peer is discarded. Most peers half-close on receiving trailers. To the
+   * others RST_STREAM with NO_ERROR is sent (RFC 9113, 8.1), after a while, so that it does not overtake the trailers.
    */
   #localEnd(): void {
     if (this.#remoteEnded) return this.host.streamEnded(this.id);

@@ -1,5 +1,5 @@
 /**
- * The frames of streams, DATA and HEADERS: what each means in the state its stream is in (RFC 9113, 5.1, 6.1, 6.2).
+ * Handles DATA and HEADERS by the state of their stream (RFC 9113, 5.1, 6.1, 6.2).
  *
  * @module
  */
@@ -19,19 +19,19 @@ import { HeaderBlockError, type HeaderField } from "./hpack/tables.ts";
 import type { Http2Stream } from "./stream.ts";
 import type { StreamTable } from "./stream_table.ts";
 
-/** Trailers cost as much to decode as a call's headers. */
+/** Work units of decoding a header block, of a call or of trailers. */
 const HEADERS_WORK = 20;
 
-/** See the module. */
+/** Passes DATA to open streams and HEADERS to call admission; answers frames of other streams with the error that RFC 9113 requires. */
 export class StreamFrames implements StreamFrameHandler {
   readonly #decoder = new HeaderDecoder();
   /** The stream of the current DATA frame; undefined: its data is discarded. */
   #dataStream: Http2Stream | undefined;
 
-  /** Of one connection. */
+  /** `table`, `calls`: of the same connection. */
   constructor(readonly table: StreamTable, readonly calls: CallAdmission) {}
 
-  /** See {@linkcode StreamFrameHandler}. */
+  /** Charges the windows, and finds the stream of the data that follows. */
   startData(streamId: number, payloadBytes: number, paddingBytes: number, endStream: boolean): void {
     const { table } = this;
     table.received(payloadBytes);
@@ -47,19 +47,19 @@ export class StreamFrames implements StreamFrameHandler {
     else table.resetStream(streamId, stream.remoteEnded ? STREAM_CLOSED : FLOW_CONTROL_ERROR, true);
   }
 
-  /** See {@linkcode StreamFrameHandler}. */
+  /** Passes the data to its stream, or discards it. */
   data(bytes: Uint8Array, start: number, end: number): void {
     if (this.#dataStream !== undefined) this.#dataStream.receive(bytes, start, end);
   }
 
-  /** See {@linkcode StreamFrameHandler}. */
+  /** Half-closes the stream after its last DATA frame. */
   endData(endStream: boolean): void {
     const stream = this.#dataStream;
     this.#dataStream = undefined;
     if (endStream && stream !== undefined && !stream.closed) stream.remoteEnd();
   }
 
-  /** See {@linkcode StreamFrameHandler}. */
+  /** Decodes the block: trailers of an open stream, or the headers of a new call. */
   headers(streamId: number, endStream: boolean, block: Uint8Array, dependsOnItself: boolean): void {
     const { table } = this;
     table.spendWork(HEADERS_WORK);
@@ -68,7 +68,10 @@ export class StreamFrames implements StreamFrameHandler {
     if (stream !== undefined) this.#trailers(stream, streamId, endStream, fields);
     else if (streamId > table.lastStreamId) this.calls.newCall(streamId, endStream, fields, dependsOnItself);
     else if (table.endingOf(streamId) !== undefined) this.#closedFrame(streamId, "HEADERS");
-    else throw new Http2Error(PROTOCOL_ERROR, `stream ${streamId} is opened after ${table.lastStreamId}`);
+    else {throw new Http2Error(
+        PROTOCOL_ERROR,
+        `HEADERS on stream ${streamId}, which is below the last one opened, ${table.lastStreamId}`,
+      );}
   }
 
   #trailers(
@@ -85,7 +88,7 @@ export class StreamFrames implements StreamFrameHandler {
     stream.remoteEnd();
   }
 
-  /** A frame of a stream that is not open: an error, unless the peer could not know yet. */
+  /** A frame of a stream that is not open: ignored if it may have been sent before the peer read RST_STREAM; else an error. */
   #closedFrame(streamId: number, type: string): void {
     this.table.assertOpened(streamId);
     switch (this.table.endingOf(streamId)) {

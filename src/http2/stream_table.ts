@@ -1,5 +1,5 @@
 /**
- * The streams of a connection: which are open, how the last ones ended, and what is sent on them.
+ * The streams of a connection: those that are open, how the last closed ones ended, and their connection-wide windows.
  *
  * @module
  */
@@ -27,27 +27,27 @@ import type { ConnectionLimits } from "./limits.ts";
 import type { PeerSettings } from "./peer_settings.ts";
 import type { Http2Stream, StreamHost } from "./stream.ts";
 
-/** What the streams need of their connection. */
+/** The part of a connection that its stream table uses. */
 export interface TableHost {
-  /** Bounds. */
+  /** Limits of the connection. */
   readonly limits: ConnectionLimits;
-  /** Counts of the process. */
+  /** Counters of the process. */
   readonly counters: Http2Counters;
-  /** A stream was closed. */
+  /** A stream was removed. */
   streamClosed(): void;
-  /** Something cost work units above the reading of its frame. */
+  /** Charges work units beyond those of reading a frame. */
   spendWork(units: number): void;
 }
 
-/** See the module. */
+/** Open and recently closed streams; sends what they send, and applies the connection's receive window. */
 export class StreamTable implements StreamHost {
-  /** The latest stream that the peer opened. */
+  /** Id of the last stream that the peer opened, accepted or not. */
   lastStreamId = 0;
   readonly #window: ReceiveWindow;
   readonly #open = new Map<number, Http2Stream>();
   #closed: ClosedStreams | undefined;
 
-  /** An empty table. `settings`: the peer's. */
+  /** `settings`: those of the peer. */
   constructor(
     readonly host: TableHost,
     readonly writer: FrameWriter,
@@ -58,27 +58,27 @@ export class StreamTable implements StreamHost {
     this.#window.open();
   }
 
-  /** See {@linkcode StreamHost}. */
+  /** Limits of the connection. */
   get limits(): ConnectionLimits {
     return this.host.limits;
   }
 
-  /** Streams open now. */
+  /** Number of open streams. */
   get size(): number {
     return this.#open.size;
   }
 
-  /** See {@linkcode StreamHost}. */
+  /** The peer's SETTINGS_INITIAL_WINDOW_SIZE, bytes. */
   get initialSendWindowBytes(): number {
     return this.settings.initialWindowBytes;
   }
 
-  /** See {@linkcode StreamHost}. */
+  /** Room in the connection's send window and its socket, bytes of DATA. */
   get sendRoomBytes(): number {
     return this.writer.roomBytes;
   }
 
-  /** The open stream of the id. */
+  /** The open stream with this id. */
   get(streamId: number): Http2Stream | undefined {
     return this.#open.get(streamId);
   }
@@ -88,30 +88,30 @@ export class StreamTable implements StreamHost {
     this.#open.set(stream.id, stream);
   }
 
-  /** How a stream ended; undefined where that is not remembered. */
+  /** How a stream ended; undefined when that is not kept (any more). */
   endingOf(streamId: number): Ending | undefined {
     return this.#closed?.get(streamId);
   }
 
-  /** Remembers that a stream which was never added is over. */
+  /** Stores how a stream ended that was refused or answered without being added. */
   addClosed(streamId: number, ending: Ending): void {
     (this.#closed ??= new ClosedStreams()).add(streamId, ending);
   }
 
-  /** Throws when the peer has not opened the stream (idle, RFC 9113, 5.1). */
+  /** Throws {@linkcode Http2Error} when the stream is idle: the peer has not opened it (RFC 9113, 5.1). */
   assertOpened(streamId: number): void {
     if (streamId === 0 || streamId % 2 === 0 || streamId > this.lastStreamId) {
-      throw new Http2Error(PROTOCOL_ERROR, `a frame of stream ${streamId}, which was not opened`);
+      throw new Http2Error(PROTOCOL_ERROR, `a frame of stream ${streamId}, which is idle`);
     }
   }
 
-  /** See {@linkcode StreamHost}. */
+  /** Sends a DATA frame with `bytes` of data, and allows the control frames that it justifies. */
   sendData(data: Uint8Array, bytes: number): void {
     this.budget.dataSent();
     this.writer.sendData(data, bytes);
   }
 
-  /** See {@linkcode StreamHost}. */
+  /** Sends a header block in one HEADERS frame. */
   sendHeaders(streamId: number, fields: Iterable<HeaderField>, endStream: boolean): void {
     const { settings } = this;
     const block = encodeHeaders(fields, settings.announceEmptyTable);
@@ -119,28 +119,28 @@ export class StreamTable implements StreamHost {
     this.send(frame(HEADERS, END_HEADERS | (endStream ? END_STREAM : 0), streamId, block));
   }
 
-  /** Sends any other frame. */
+  /** Sends a frame other than DATA. */
   send(frame: Uint8Array): void {
     this.writer.send(frame);
   }
 
-  /** See {@linkcode StreamHost}. */
+  /** Calls {@linkcode Http2Stream.pump} of `stream` when the connection has room again. */
   waitForSendRoom(stream: Http2Stream): void {
     this.writer.waitForRoom(stream);
   }
 
-  /** See {@linkcode StreamHost}. */
+  /** Charges work units beyond those of reading a frame. */
   spendWork(units: number): void {
     this.host.spendWork(units);
   }
 
-  /** Accounts for DATA on the connection; throws when the peer exceeds its window. */
+  /** Accounts for received DATA on the connection; throws {@linkcode Http2Error} when its window is exceeded. */
   received(bytes: number): void {
     if (this.#window.received(bytes)) return;
     throw new Http2Error(FLOW_CONTROL_ERROR, "more DATA than the connection's window allows");
   }
 
-  /** See {@linkcode StreamHost}. */
+  /** Returns credit for consumed DATA to the stream's window, if it is open, and to the connection's. */
   returnCredit(stream: Http2Stream | undefined, bytes: number, connectionBytes = bytes): void {
     if (stream !== undefined && !stream.closed) this.#return(stream.id, stream.window, bytes);
     this.#return(0, this.#window, connectionBytes);
@@ -151,7 +151,7 @@ export class StreamTable implements StreamHost {
     if (increment > 0) this.send(numbersFrame(WINDOW_UPDATE, streamId, increment));
   }
 
-  /** See {@linkcode StreamHost}. */
+  /** Sends RST_STREAM, closes and removes the stream. `provoked` ones are counted and charged to the reset budget. */
   resetStream(streamId: number, code: number, provoked: boolean): void {
     this.send(numbersFrame(RST_STREAM, streamId, code));
     if (provoked) {
@@ -161,12 +161,12 @@ export class StreamTable implements StreamHost {
     this.#remove(streamId, "resetHere");
   }
 
-  /** See {@linkcode StreamHost}. */
+  /** Both sides ended the stream: removes it. */
   streamEnded(streamId: number): void {
     this.#remove(streamId, "ended");
   }
 
-  /** The peer reset the stream. */
+  /** RST_STREAM of the peer. */
   resetByPeer(streamId: number): void {
     if (this.#open.has(streamId)) {
       this.budget.streamReset();
@@ -174,7 +174,7 @@ export class StreamTable implements StreamHost {
     } else if (this.#closed?.resetByBoth(streamId) !== true) this.budget.controlFrame();
   }
 
-  /** The peer's SETTINGS_INITIAL_WINDOW_SIZE became greater: whatever waits may be sent. */
+  /** The peer's SETTINGS_INITIAL_WINDOW_SIZE changed: throws when a window exceeds the maximum, and pumps blocked streams. */
   initialWindowChanged(): void {
     const { initialWindowBytes } = this.settings;
     if (initialWindowBytes > MAX_WINDOW_BYTES / 2) {
@@ -182,21 +182,21 @@ export class StreamTable implements StreamHost {
         if (initialWindowBytes + sendWindowDelta <= MAX_WINDOW_BYTES) continue;
         throw new Http2Error(
           FLOW_CONTROL_ERROR,
-          "SETTINGS_INITIAL_WINDOW_SIZE takes a stream's window above 2^31 - 1",
+          "SETTINGS_INITIAL_WINDOW_SIZE raises a stream's window above 2^31 - 1 bytes",
         );
       }
     }
     this.writer.pumpSoon();
   }
 
-  /** The connection is over: so is each stream. */
+  /** The connection is closed: closes all streams. */
   close(): void {
     const streams = [...this.#open.values()];
     this.#open.clear();
     for (const stream of streams) stream.close();
   }
 
-  /** Called every {@linkcode ConnectionLimits.keepaliveTickMs}. */
+  /** Called every {@linkcode ConnectionLimits.keepaliveTickMs}: each reader checks that its message makes progress. */
   tick(): void {
     for (const { reader } of [...this.#open.values()]) reader?.tick(this.limits.minProgressBytes);
   }

@@ -1,21 +1,21 @@
 /**
- * A budget that refills with time.
+ * Rate limit with a burst.
  *
  * @module
  */
 
-/** So many at once, and so many a second after that. */
+/** Token bucket: holds `capacity` tokens at most, and is refilled with `perSecond` tokens a second. */
 export class TokenBucket {
   #tokens: number;
   #refilledAtMs: number;
 
-  /** Full at first. `now`: monotonic, ms. */
+  /** Full at first. `now`: monotonic clock, ms. */
   constructor(readonly capacity: number, readonly perSecond: number, readonly now: () => number) {
     this.#tokens = capacity;
     this.#refilledAtMs = now();
   }
 
-  /** Takes `tokens`; false, and takes none, when there are not as many. The clock is read only when they run short. */
+  /** Takes `tokens`; false, and takes none, when there are fewer. Reads the clock only when there are too few. */
   take(tokens = 1): boolean {
     if (this.#tokens < tokens) this.#refill();
     if (this.#tokens < tokens) return false;
@@ -23,7 +23,7 @@ export class TokenBucket {
     return true;
   }
 
-  /** Gives `tokens`, up to the capacity. */
+  /** Adds `tokens`, up to the capacity. */
   give(tokens: number): void {
     this.#tokens = Math.min(this.capacity, this.#tokens + tokens);
   }

@@ -1,29 +1,29 @@
 /**
- * Shares the event loop between connections: one that has used up its work units for a turn goes on in a later turn,
- * after the others.
+ * Shares the event loop between connections: one that has used up its work units for a turn continues in a later turn,
+ * after other connections and sockets were served.
  *
  * @module
  */
 
-/** Longest time that interrupted connections work in one turn, all together; then sockets and timers are served. */
+/** Longest time that the interrupted connections together work in one turn, before sockets and timers are served. */
 const SLICE_MS = 2;
 
-/** What goes on in a later turn. */
-export interface Interrupted {
-  /** Goes on, until it is interrupted again. */
-  readOn(): void;
+/** A connection that has received more than it read in its turn. */
+export interface InterruptedReader {
+  /** Reads until all is read or the turn is used up again. */
+  continueReading(): void;
 }
 
-/** The interrupted connections of a process. */
+/** Queue of the interrupted connections of a process. */
 export class TurnScheduler {
-  readonly #waiting: Interrupted[] = [];
+  readonly #waiting: InterruptedReader[] = [];
   #scheduled = false;
 
-  /** `now`: monotonic, ms. */
+  /** `now`: monotonic clock, ms. */
   constructor(readonly now: () => number) {}
 
-  /** `connection` goes on in a later turn of the event loop; first come, first served. */
-  defer(connection: Interrupted): void {
+  /** Calls {@linkcode InterruptedReader.continueReading} of `connection` in a later turn of the event loop; FIFO. */
+  defer(connection: InterruptedReader): void {
     this.#waiting.push(connection);
     this.#schedule();
   }
@@ -31,17 +31,17 @@ export class TurnScheduler {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    // Deno serves sockets between timers, and hardly between immediates (measured with 2.9.6: with 2 ms of work in each
-    // turn, an echo took 29 ms at the most with timers, 328 ms with immediates).
+    // Not setImmediate: Deno serves sockets between timers, but rarely between immediates (measured with 2.9.6: with 2 ms
+    // of work in each turn, an echo took at most 29 ms with timers, 328 ms with immediates).
     setTimeout(() => this.#run(), 0);
   }
 
   #run(): void {
     this.#scheduled = false;
     const untilMs = this.now() + SLICE_MS;
-    // Each once: one that is interrupted again waits for its next turn.
+    // Each at most once: one that is interrupted again waits for its next turn.
     for (let left = this.#waiting.length; left > 0; left--) {
-      this.#waiting.shift()!.readOn();
+      this.#waiting.shift()!.continueReading();
       if (this.now() > untilMs) break;
     }
     if (this.#waiting.length > 0) this.#schedule();

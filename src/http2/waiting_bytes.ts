@@ -1,27 +1,27 @@
 /**
- * Bytes that a stream keeps until they can be read.
+ * Buffer for received bytes of a stream that cannot be consumed yet.
  *
  * @module
  */
 
-/** Small chunks are put together to pieces of this size: an object each would take many times what they carry. */
+/** Small chunks are copied into pieces of this size: an object for each chunk would take many times its bytes. */
 const PIECE_BYTES = 4096;
 
 const noBytes = new Uint8Array(0);
 
-/** First in, first out; bounded by flow control. */
+/** FIFO of bytes; bounded by flow control, not by itself. */
 export class WaitingBytes {
   readonly #pieces: Uint8Array[] = [];
-  /** The last piece, as long as there is room in it. */
+  /** The last piece, while it has room; `#filled` of its bytes are used. */
   #open = noBytes;
   #filled = 0;
 
-  /** Whether nothing waits. */
+  /** Whether there are no bytes. */
   get empty(): boolean {
     return this.#pieces.length === 0 && this.#filled === 0;
   }
 
-  /** Copies: a small rest would keep all that was received with it. */
+  /** Appends a copy: a small part of a received chunk would keep the whole chunk in memory. */
   add(bytes: Uint8Array): void {
     if (this.#filled + bytes.length > this.#open.length) {
       this.#finishOpen();
@@ -35,13 +35,13 @@ export class WaitingBytes {
     this.#filled += bytes.length;
   }
 
-  /** The oldest piece; undefined: nothing waits. To be called to read it: a later piece needs memory of its own. */
+  /** The oldest piece; undefined: empty. Call it only to read, as it closes a piece that could still be filled. */
   first(): Uint8Array | undefined {
     if (this.#pieces.length === 0) this.#finishOpen();
     return this.#pieces[0];
   }
 
-  /** The first `bytes` bytes of {@linkcode first} were read. */
+  /** Removes the first `bytes` bytes of {@linkcode first}. */
   consumed(bytes: number): void {
     if (bytes === this.#pieces[0]!.length) this.#pieces.shift();
     else this.#pieces[0] = this.#pieces[0]!.subarray(bytes);

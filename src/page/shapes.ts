@@ -1,41 +1,42 @@
 /**
- * The api's JSON as the page reads it: types only, never served.
+ * Types of the api's JSON, for checking the page's scripts. This file is not served.
  *
  * @module
  */
-import type { z } from "@hono/zod-openapi";
+import type * as device from "../api/schemas/device.ts";
+import type * as event from "../api/schemas/event.ts";
+import type * as fleet from "../api/schemas/fleet.ts";
+import type * as history from "../api/schemas/history.ts";
 
-import type * as schemas from "../api/schemas.ts";
+/** A device, as in `/devices`, `/devices/{id}` and `/live`. */
+export type DeviceRow = device.Device;
 
-/** A device of `/devices`, `/devices/{id}` and `/live`. */
-export type DeviceRow = z.infer<typeof schemas.Device>;
-
-/** A payload, or its beginning. */
+/** A payload; only its beginning when `truncated` is set. */
 export type Payload = DeviceRow["payload"];
 
-/** `/devices`. */
-export type DevicePage = z.infer<typeof schemas.DeviceList>;
+/** Response of `/devices`. */
+export type DeviceList = device.DeviceList;
 
-/** `/devices/{id}/history`. */
-export type DeviceHistory = z.infer<typeof schemas.DeviceHistory>;
+/** Response of `/devices/{id}/history`. */
+export type DeviceHistory = history.DeviceHistory;
 
-/** `/histories`. */
-export type DeviceHistories = z.infer<typeof schemas.DeviceHistories>;
+/** Response of `/histories`. */
+export type DeviceHistories = history.DeviceHistories;
 
-/** `/events`. */
-export type EventList = z.infer<typeof schemas.DeviceEventList>;
+/** Response of `/events`. */
+export type DeviceEventList = event.DeviceEventList;
 
-/** A device went silent or came back. */
-export type DeviceEvent = EventList["events"][number];
+/** A device went offline or came back online. */
+export type DeviceEvent = DeviceEventList["events"][number];
 
-/** `/fleet`. */
-export type FleetReport = z.infer<typeof schemas.FleetFigures>;
+/** Response of `/fleet`. */
+export type FleetReport = fleet.FleetReport;
 
-/** The fleet's figures, as both have them. */
+/** The fleet's figures that `/fleet` and the frames of `/live` have in common. */
 export type FleetFigures = Omit<FleetReport, "history">;
 
 /** A `fleet` frame of `/live`. */
-export type FleetFrame = z.infer<typeof schemas.LiveFleetFigures>;
+export type FleetFrame = fleet.LiveFleet;
 
 /** An ingest process. */
 export type Instance = FleetReport["instances"][number];

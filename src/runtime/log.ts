@@ -43,6 +43,18 @@ export function startLogging({ level, format, write }: LogOptions): Logger {
   return getLogger("tally");
 }
 
+/** How log lines are written: as configured, or with `auto` as text on a terminal and as JSON elsewhere. */
+export function logFormatOf(configured: "auto" | "json" | "text", isTerminal: boolean): "json" | "text" {
+  if (configured !== "auto") return configured;
+  return isTerminal ? "text" : "json";
+}
+
+/** Logs an error that ends the program: its message, and at debug level its stack. */
+export function logFailure(log: Logger, error: unknown): void {
+  log.error("failed", { reason: error instanceof Error ? error.message : String(error) });
+  log.debug("failed", { error });
+}
+
 /** Ends logging: later lines go nowhere, and {@linkcode startLogging} may be called again. */
 export function stopLogging(): void {
   resetSync();

@@ -3,32 +3,24 @@
  *
  * @module
  */
-import {
-  ConfigError,
-  custom,
-  type Given,
-  parseSettings,
-  type Setting,
-  settingsHelp,
-  type SettingTable,
-  type Values,
-} from "../runtime/settings.ts";
 import { isTarget } from "../client/client_options.ts";
+import { custom, type Setting, type SettingTable, type Values } from "../runtime/settings.ts";
+import { ConfigError, type ParseResult, parseSettings } from "../runtime/settings_parser.ts";
+import { settingsHelp } from "../runtime/settings_text.ts";
 
 /** Where to send. */
 export const targetFlag: Setting<string> = custom("--target", {
   default: "localhost:50051",
-  scope: "all",
   help: "Host and port of the ingest to send to.",
 }, {
   allowed: "host:port, as in localhost:50051 or [::1]:50051",
   parse: (text) => isTarget(text) ? text : undefined,
 });
 
-/** A number above 0, such as packets per second; undefined unless given or with a default. */
+/** A number above 0, such as packets per second. */
 export function rateFlag(
   name: string,
-  about: { default: string; scope: string; help: string },
+  about: { default: string; help: string },
 ): Setting<number> {
   return custom(name, about, {
     allowed: "a number above 0, up to 1000000",
@@ -40,21 +32,21 @@ export function rateFlag(
 }
 
 /**
- * The flags' values, `contradictions` as for `parseSettings`; or the exit code, when there is nothing to do: 0 after `--help`, 2 when flags are
- * wrong, all of which are printed then.
+ * The flags' values, with `crossChecks` as in `parseSettings`; or the exit code, when there is nothing to do:
+ * 0 after `--help`, 2 when flags are wrong, all of which are printed then.
  */
 export function readFlags<Table extends SettingTable>(
   usage: string,
   table: Table,
   args: readonly string[],
-  contradictions?: (given: Given<Table>) => string[],
+  crossChecks?: (result: ParseResult<Table>) => string[],
 ): Values<Table> | number {
   if (args.includes("--help") || args.includes("-h")) {
     console.log(`${usage}\n\n${settingsHelp(table)}`);
     return 0;
   }
   try {
-    return parseSettings(table, args, () => undefined, contradictions);
+    return parseSettings(table, { args, env: () => undefined }, crossChecks).values;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     console.error(`Cannot start: wrong flags (--help lists them all).\n\n  ${error.problems.join("\n  ")}`);

@@ -22,7 +22,6 @@ const flags = {
     default: "3s",
     min: "10ms",
     max: "1h",
-    scope: "health",
     help: "How long the answer may take.",
   }),
 } as const;

@@ -20,30 +20,25 @@ Usage: deno task send [flags]`;
 const flags = {
   device: custom("--device", {
     default: "sensor-1",
-    scope: "send",
     help: "The packets' device_id.",
   }, { allowed: "any text", parse: (text) => text }),
   count: integer("--count", {
     default: "10",
     min: "0",
     max: "1000000000000",
-    scope: "send",
     help: "How many packets to send.",
   }),
   rate: optional(rateFlag("--rate", {
     default: "",
-    scope: "send",
     help: "Packets per second; by default as fast as they are taken.",
   })),
   target: targetFlag,
   payload: custom("--payload", {
     default: "abcd",
-    scope: "send",
     help: "The packets' payload, as text.",
   }, { allowed: "any text", parse: (text) => text }),
   session: optional(custom("--session", {
     default: "",
-    scope: "send",
     help: "Session to go on with; by default a new one. Not together with --file.",
   }, {
     allowed: "1 to 128 printable ASCII characters without spaces",
@@ -51,7 +46,6 @@ const flags = {
   })),
   file: optional(path("--file", {
     default: "",
-    scope: "send",
     help: "File that keeps packets until they are stored: run again with it after a failure, and what was " +
       "left is sent first, each packet once. As the task is set up, a path below data/.",
   })),
@@ -59,7 +53,6 @@ const flags = {
     default: "30s",
     min: "100ms",
     max: "24h",
-    scope: "send",
     help: "How long to wait while nothing is acknowledged.",
   }),
 } as const;

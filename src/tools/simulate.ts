@@ -11,7 +11,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { custom, duration, integer, optional, type Values } from "../runtime/settings.ts";
 import { stopSignal } from "../runtime/stop_signal.ts";
 import { formatted, rateFlag, readFlags, targetFlag } from "./command_line.ts";
-import { Fleet, totalsText } from "./simulator.ts";
+import { Simulator, totalsText } from "./simulator.ts";
 
 const usage = `Sends temperature and humidity of many simulated devices to Tally. Ctrl-C ends it.
 
@@ -22,18 +22,15 @@ const flags = {
     default: "50",
     min: "1",
     max: "1000000",
-    scope: "simulate",
     help: "How many devices.",
   }),
   rate: rateFlag("--rate", {
     default: "1",
-    scope: "simulate",
     help: "Packets per second and device, on average; the devices differ.",
   }),
   target: targetFlag,
   prefix: custom("--prefix", {
     default: "sim-",
-    scope: "simulate",
     help: "What the devices' ids begin with.",
   }, {
     allowed: "1 to 100 letters, digits, - and _",
@@ -43,7 +40,6 @@ const flags = {
     default: "",
     min: "1s",
     max: "8760h",
-    scope: "simulate",
     help: "How long to send; by default until Ctrl-C.",
   })),
 } as const;
@@ -56,7 +52,7 @@ const STOP_TIMEOUT_MS = 3_000;
 async function simulate(options: Values<typeof flags>): Promise<number> {
   const signal = stopSignal();
   let connected: boolean | undefined;
-  const fleet = await Fleet.start({
+  const simulator = await Simulator.start({
     target: options.target,
     devices: options.devices,
     ratePerDevice: options.rate,
@@ -70,18 +66,18 @@ async function simulate(options: Values<typeof flags>): Promise<number> {
     },
   });
   console.error(`${formatted(options.devices)} devices send to ${options.target}; Ctrl-C stops them`);
-  const progress = setInterval(() => console.error(totalsText(fleet.totals)), PROGRESS_INTERVAL_MS);
+  const progress = setInterval(() => console.error(totalsText(simulator.totals)), PROGRESS_INTERVAL_MS);
   const abort = new AbortController();
   const timeUp = options.duration === undefined
     ? []
     : [delay(options.duration, undefined, { signal: abort.signal }).catch(() => {})];
   try {
-    await Promise.race([signal, fleet.finished, ...timeUp]);
+    await Promise.race([signal, simulator.finished, ...timeUp]);
   } finally {
     clearInterval(progress);
     abort.abort();
   }
-  const totals = await fleet.stop(STOP_TIMEOUT_MS);
+  const totals = await simulator.stop(STOP_TIMEOUT_MS);
   console.log(`${formatted(options.devices)} devices: ${totalsText(totals)}`);
   return totals.pending === 0 && totals.rejected === 0 ? 0 : 1;
 }

@@ -10,7 +10,7 @@ import { TelemetryClient, type TelemetryClientError } from "../client/client.ts"
 import { formatted, packets } from "./command_line.ts";
 
 /** How many devices, and where they send. */
-export interface FleetOptions {
+export interface SimulatorOptions {
   /** Host and port of an ingest. */
   readonly target: string;
   /** How many devices. */
@@ -27,8 +27,8 @@ export interface FleetOptions {
   readonly onConnection: (error: TelemetryClientError | undefined) => void;
 }
 
-/** What a fleet has done so far. */
-export interface FleetTotals {
+/** Totals of all devices so far. */
+export interface SimulatorTotals {
   /** Packets sent. */
   readonly sent: number;
   /** Packets known to be counted. */
@@ -44,7 +44,7 @@ export interface FleetTotals {
 }
 
 /** What has become of the packets, in a line: those sent are the sum of the others. */
-export function totalsText({ sent, stored, rejected, unreported, pending, silent }: FleetTotals): string {
+export function totalsText({ sent, stored, rejected, unreported, pending, silent }: SimulatorTotals): string {
   return `${packets(sent)} sent, ${formatted(stored)} stored, ${formatted(rejected)} rejected, ` +
     (unreported === 0 ? "" : `${formatted(unreported)} settled without an Ack, `) +
     `${formatted(pending)} not acknowledged; ${formatted(silent)} devices silent`;
@@ -73,14 +73,14 @@ interface Device {
 }
 
 /** Devices at work. */
-export class Fleet {
-  readonly #options: FleetOptions;
+export class Simulator {
+  readonly #options: SimulatorOptions;
   readonly #clients: readonly TelemetryClient[];
   readonly #devices: readonly Device[];
   readonly #stop = new AbortController();
   readonly #run: Promise<void>;
 
-  private constructor(options: FleetOptions, clients: readonly TelemetryClient[]) {
+  private constructor(options: SimulatorOptions, clients: readonly TelemetryClient[]) {
     this.#options = options;
     this.#clients = clients;
     this.#devices = makeDevices(options, clients);
@@ -89,7 +89,7 @@ export class Fleet {
   }
 
   /** Starts the devices; does not wait for connections. Rejects if the target is malformed. */
-  static async start(options: FleetOptions): Promise<Fleet> {
+  static async start(options: SimulatorOptions): Promise<Simulator> {
     const { target, onConnection } = options;
     const clients = [];
     for (let count = 0; count < options.devices; count += DEVICES_PER_CONNECTION) {
@@ -101,7 +101,7 @@ export class Fleet {
         }),
       );
     }
-    return new Fleet(options, clients);
+    return new Simulator(options, clients);
   }
 
   /** Rejects if the devices cannot go on: Tally refuses them for good. */
@@ -110,7 +110,7 @@ export class Fleet {
   }
 
   /** What has become of the packets. */
-  get totals(): FleetTotals {
+  get totals(): SimulatorTotals {
     const totals = { sent: 0, stored: 0, rejected: 0, unreported: 0, pending: 0 };
     for (const { totals: { accepted, stored, rejected, unreported, pending } } of this.#clients) {
       totals.sent += accepted;
@@ -123,7 +123,7 @@ export class Fleet {
   }
 
   /** Ends the devices, and the connections when all is acknowledged or `timeoutMs` have passed. */
-  async stop(timeoutMs: number): Promise<FleetTotals> {
+  async stop(timeoutMs: number): Promise<SimulatorTotals> {
     this.#stop.abort();
     const abort = () => Promise.all(this.#clients.map((client) => client.abort()));
     const timer = setTimeout(abort, timeoutMs);
@@ -161,7 +161,7 @@ export class Fleet {
   }
 }
 
-function makeDevices(options: FleetOptions, clients: readonly TelemetryClient[]): Device[] {
+function makeDevices(options: SimulatorOptions, clients: readonly TelemetryClient[]): Device[] {
   const { devices, ratePerDevice, prefix, now, random } = options;
   const digits = String(devices).length;
   return Array.from({ length: devices }, (_, index) => {

@@ -33,7 +33,7 @@ async function listed(url: string): Promise<{ ids: number[]; own: string[]; next
   };
 }
 
-Deno.test("Events of one device are listed, paged and streamed without the others'", async () => {
+Deno.test("GET /events?device= lists, pages and streams the events of one device only", async () => {
   await using store = await temporaryStore();
   const clock = new TestClock();
   const ids = ["a", "<b>", "a b"];
@@ -73,7 +73,7 @@ Deno.test("Events of one device are listed, paged and streamed without the other
   assertEquals(last_event_id, (await listed(`${api.url}/events`)).next);
 });
 
-Deno.test("When the store was emptied the events it had are gone, and the next ones are told", async () => {
+Deno.test("GET /events after the store was emptied: old events are gone, new ones are sent", async () => {
   await using redis = await startRedis();
   const store = await openStore(redis);
   try {
@@ -94,7 +94,7 @@ Deno.test("When the store was emptied the events it had are gone, and the next o
   }
 });
 
-Deno.test("The log has what the store has, though that is emptied, put back, or far ahead", async () => {
+Deno.test("EventLog equals the store's events, also after the store was emptied, restored, or far ahead", async () => {
   await forSeeds(40, async (random) => {
     let stored: DeviceEvent[] = [];
     let made = 0;
@@ -121,7 +121,7 @@ Deno.test("The log has what the store has, though that is emptied, put back, or 
         });
       }
       stored = stored.slice(-EVENTS_KEPT);
-      await Promise.all([log.fresh(), log.fresh()]);
+      await Promise.all([log.refresh(), log.refresh()]);
       assertEquals(log.list(0, EVENTS_KEPT), stored);
       assertEquals(log.newestId, stored.at(-1)?.id ?? 0);
       const after = random.int(0, log.newestId);
@@ -131,12 +131,12 @@ Deno.test("The log has what the store has, though that is emptied, put back, or 
       assertEquals(log.list(undefined, limit, "1"), own.slice(-limit));
     }
     const before = read;
-    for (let i = 0; i < 10; i++) await log.fresh();
+    for (let i = 0; i < 10; i++) await log.refresh();
     assert(read - before <= 10, "events are read again although nothing is new");
   });
 });
 
-Deno.test("Who asks while the log is read gets what was stored before", async () => {
+Deno.test("EventLog: a request during a read gets the events stored before it", async () => {
   const stored: DeviceEvent[] = [];
   const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let calls = 0;
@@ -147,10 +147,10 @@ Deno.test("Who asks while the log is read gets what was stored before", async ()
       return page;
     },
   });
-  const first = log.fresh();
+  const first = log.refresh();
   stored.push({ id: 1, kind: "offline", deviceId: "a", atMs: 1, lastSeenMs: 0 });
-  const second = log.fresh();
-  const third = log.fresh();
+  const second = log.refresh();
+  const third = log.refresh();
   gates[0]!.resolve();
   await first;
   assertEquals(log.newestId, 0);

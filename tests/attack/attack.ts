@@ -6,18 +6,17 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
-
+import { writeBenchmarks } from "../bench/benchmarks_file.ts";
 import { describeMachine, machineFacts } from "../bench/machine.ts";
 import { LoadProcesses } from "../bench/measure.ts";
-import { writeReadmeSection } from "../bench/readme_section.ts";
 import { markdownTable, textTable, wrapped } from "../bench/table.ts";
+import { type FlagValues, integerOf, outputOf, patternOf, readArguments } from "../support/arguments.ts";
 import { attacks } from "./attacks.ts";
 import { type AttackResult, type AttackRun, measureAttack } from "./measure_attack.ts";
 import { resultCells } from "./report.ts";
 
 const usage =
-  `Usage: deno task attack [--seconds N] [--quick] [--only REGEX] [--rate N] [--markdown | --readme]
+  `Usage: deno task attack [--seconds N] [--quick] [--only REGEX] [--rate N] [--markdown | --write]
 
 Attacks Tally's own ingest, each time a fresh process with a fresh SQLite file, from a process of the
 attacker's own over loopback, beside honest clients of another process.
@@ -27,21 +26,23 @@ attacker's own over loopback, beside honest clients of another process.
   --only REGEX  Only attacks whose names match.
   --rate N      Packets per second that the honest clients send on 16 connections; 50000 unless given.
   --markdown    The table in Markdown.
-  --readme      Writes it to the README's section "Under attack": all attacks, so without --only and --quick.`;
+  --write       Writes it to .github/BENCHMARKS.md: all attacks, so without --only and --quick.`;
+
+const flags = {
+  seconds: { type: "string" },
+  quick: { type: "boolean", default: false },
+  only: { type: "string", default: "" },
+  rate: { type: "string", default: "50000" },
+  markdown: { type: "boolean", default: false },
+  write: { type: "boolean", default: false },
+} as const;
 
 /** Least share of their rate that honest clients are to keep. */
 const GOAL = 0.8;
 
 async function main(): Promise<number> {
-  const given = readArguments();
-  if (typeof given === "string") {
-    console.error(`${given}\n\n${usage}`);
-    return 2;
-  }
-  if (given.help) {
-    console.log(usage);
-    return 0;
-  }
+  const given = readArguments(usage, flags, argumentsOf);
+  if (typeof given === "number") return given;
   const chosen = attacks.filter(({ name }) => given.only.test(name));
   if (chosen.length === 0) {
     console.error("no attack matches --only");
@@ -77,7 +78,7 @@ async function main(): Promise<number> {
   const markdown = `${wrapped(about)}\n\n${markdownTable(resultCells(results))}\n`;
   if (given.output === "text") console.log(`\n${about}\n\n${textTable(resultCells(results))}\n`);
   if (given.output === "markdown") console.log(markdown);
-  if (given.output === "readme") await writeReadmeSection("attack", markdown);
+  if (given.output === "write") await writeBenchmarks("attack", markdown);
   const wrong = results.flatMap(({ name, wrong }) => wrong.map((what) => `${name}: ${what}`));
   for (const line of [...wrong, ...failures]) console.error(`WRONG  ${line}`);
   for (const { name, keptShare } of results) {
@@ -91,40 +92,17 @@ function progressLine(result: AttackResult): string {
   return `${name}: ${cells.map((cell, i) => `${head[i]} ${cell}`).join("; ")}`;
 }
 
-function readArguments() {
-  try {
-    const { values } = parseArgs({
-      args: Deno.args,
-      options: {
-        help: { type: "boolean", short: "h", default: false },
-        seconds: { type: "string" },
-        quick: { type: "boolean", default: false },
-        only: { type: "string", default: "" },
-        rate: { type: "string", default: "50000" },
-        markdown: { type: "boolean", default: false },
-        readme: { type: "boolean", default: false },
-      },
-    });
-    const whole = (name: string, text: string, max: number) => {
-      const value = Number(text);
-      if (/^[1-9]\d*$/.test(text) && value <= max) return value;
-      throw new Error(`--${name}: found "${text}"; allowed: 1 to ${max}`);
-    };
-    if (values.markdown && values.readme) throw new Error("found --markdown and --readme; give one of them");
-    if (values.readme && (values.only !== "" || values.quick)) {
-      throw new Error("--readme takes all attacks: leave out --only and --quick, or use --markdown");
-    }
-    return {
-      help: values.help,
-      quick: values.quick,
-      seconds: whole("seconds", values.seconds ?? (values.quick ? "2" : "10"), 600),
-      rate: whole("rate", values.rate, 1_000_000),
-      only: new RegExp(values.only, "i"),
-      output: values.readme ? "readme" : values.markdown ? "markdown" : "text",
-    };
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+function argumentsOf(values: FlagValues<typeof flags>) {
+  if (values.write && (values.only !== "" || values.quick)) {
+    throw new Error("--write takes all attacks: leave out --only and --quick, or use --markdown");
   }
+  return {
+    quick: values.quick,
+    seconds: integerOf("seconds", values.seconds ?? (values.quick ? "2" : "10"), 1, 600),
+    rate: integerOf("rate", values.rate, 1, 1_000_000),
+    only: patternOf(values.only),
+    output: outputOf(values, ["markdown", "write"]),
+  };
 }
 
 if (import.meta.main) Deno.exit(await main());

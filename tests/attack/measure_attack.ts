@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Child } from "../bench/child.ts";
 import type { Load, LoadResult } from "../bench/load.ts";
 import { type LoadProcesses, usualLoad } from "../bench/measure.ts";
+import { until } from "../support/until.ts";
 import { AckProbe, type AckProbeResult, PROBE_DEVICE } from "./ack_probe.ts";
 import { type Attack, type AttackOutcome, MAY_BE_COUNTED, NEVER_COUNTED } from "./attacker.ts";
 import type { AttackTask } from "./attacker_process.ts";
@@ -52,7 +53,7 @@ export async function measureAttack(
   run: AttackRun,
 ): Promise<AttackResult> {
   await using target = await Target.start();
-  await using attacker = Child.start("./attacker_process.ts");
+  await using attacker = Child.start("../attack/attacker_process.ts");
   const honest = new HonestClients(target, processes, run.packetsPerSecond);
   const before = run.baselineMs === 0 ? undefined : await honest.load(run.baselineMs);
   using probe = new AckProbe(target.port);
@@ -64,7 +65,13 @@ export async function measureAttack(
   const probed = await probe.stop();
   const peakMemoryBytes = (await target.usage())?.peakMemoryBytes;
   const lives = target.lives;
-  const after = before === undefined || !lives ? undefined : await honest.load(run.baselineMs);
+  let after: number | undefined;
+  if (before !== undefined && lives) {
+    // The attack is over when its calls are: until then they may occupy all of MAX_STREAMS.
+    await attacker[Symbol.asyncDispose]();
+    await until(() => target.openStreams() === 0, "the attacker's calls are over", 30);
+    after = await honest.load(run.baselineMs);
+  }
   const stoppedWell = await target.stop();
 
   const wrong = [

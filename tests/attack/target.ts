@@ -42,7 +42,7 @@ export class Target implements AsyncDisposable {
     const data = fileURLToPath(new URL("../../data", import.meta.url)); // where Tally may write
     await Deno.mkdir(data, { recursive: true });
     const folder = await Deno.makeTempDir({ dir: data, prefix: "attack-" });
-    const settings = { TALLY_DB: `${folder}/tally.db`, MALLOC_PERTURB_: "0", LOG_LEVEL: "info" };
+    const settings = { TALLY_DB: `${folder}/tally.db`, MALLOC_PERTURB_: "0", TALLY_LOG_LEVEL: "info" };
     return new Target(folder, await TallyProcess.start("ingest", settings));
   }
 
@@ -90,6 +90,11 @@ export class Target implements AsyncDisposable {
   /** Sessions that its store has claimed. */
   sessions(): number {
     return this.#read("SELECT count(*) AS n FROM sessions");
+  }
+
+  /** Device streams open, as the ingest reports once a second. */
+  openStreams(): number {
+    return this.#read("SELECT report ->> '$.openStreams' AS n FROM instances");
   }
 
   #read(query: string): number {

@@ -6,17 +6,16 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
-
+import { type FlagValues, integerOf, outputOf, patternOf, readArguments } from "../support/arguments.ts";
+import { writeBenchmarks } from "./benchmarks_file.ts";
 import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
 import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
 import { LoadProcesses } from "./measure.ts";
-import { writeReadmeSection } from "./readme_section.ts";
 import { type BenchOptions, devices, type RowPlan, type SectionPlan, streams, throughput } from "./rows.ts";
 import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
 
 const usage =
-  `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--json | --markdown | --readme]
+  `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--json | --markdown | --write]
 
 Tally's own program in processes of its own, loaded through its port; after each run its store must hold
 exactly what was sent. Each figure is the median of the runs, with the least and the greatest.
@@ -27,7 +26,17 @@ exactly what was sent. Each figure is the median of the runs, with the least and
   --workers N   Processes where ingest has several; one per core unless given.
   --json        One document on standard output, with every run.
   --markdown    The tables in Markdown.
-  --readme      Writes them to the README's section "How fast": all rows, so without --only and --quick.`;
+  --write       Writes them to .github/BENCHMARKS.md: all rows, so without --only and --quick.`;
+
+const flags = {
+  runs: { type: "string" },
+  quick: { type: "boolean", default: false },
+  only: { type: "string", default: "" },
+  workers: { type: "string", default: String(navigator.hardwareConcurrency) },
+  json: { type: "boolean", default: false },
+  markdown: { type: "boolean", default: false },
+  write: { type: "boolean", default: false },
+} as const;
 
 const plans: readonly SectionPlan[] = [
   throughput,
@@ -40,15 +49,8 @@ const plans: readonly SectionPlan[] = [
 ];
 
 async function main(): Promise<number> {
-  const given = readArguments();
-  if (typeof given === "string") {
-    console.error(`${given}\n\n${usage}`);
-    return 2;
-  }
-  if (given.help) {
-    console.log(usage);
-    return 0;
-  }
+  const given = readArguments(usage, flags, argumentsOf);
+  if (typeof given === "number") return given;
   const machine = await machineFacts();
   if (machine.redis === undefined) {
     progress(
@@ -103,7 +105,7 @@ async function main(): Promise<number> {
   }; medians of ${given.runs} runs, least and greatest in brackets.`;
   const markdown = [wrapped(heading), ...sections.map(sectionMarkdown)].join("\n\n");
   if (given.output === "markdown") console.log(markdown);
-  if (given.output === "readme") await writeReadmeSection("bench", markdown);
+  if (given.output === "write") await writeBenchmarks("bench", markdown);
   if (given.output === "json") {
     console.log(JSON.stringify({ machine, runs: given.runs, sections: sections.map(withMedians) }));
   }
@@ -126,41 +128,17 @@ function progress(text: string): void {
   console.error(text);
 }
 
-function readArguments() {
-  try {
-    const { values } = parseArgs({
-      args: Deno.args,
-      options: {
-        help: { type: "boolean", short: "h", default: false },
-        runs: { type: "string" },
-        quick: { type: "boolean", default: false },
-        only: { type: "string", default: "" },
-        workers: { type: "string", default: String(navigator.hardwareConcurrency) },
-        json: { type: "boolean", default: false },
-        markdown: { type: "boolean", default: false },
-        readme: { type: "boolean", default: false },
-      },
-    });
-    const whole = (name: string, text: string) => {
-      if (!/^[1-9]\d{0,2}$/.test(text)) throw new Error(`--${name}: found "${text}"; allowed: 1 to 999`);
-      return Number(text);
-    };
-    const outputs = (["json", "markdown", "readme"] as const).filter((output) => values[output]);
-    if (outputs.length > 1) throw new Error(`found --${outputs.join(" and --")}; give one of them`);
-    if (values.readme && (values.only !== "" || values.quick)) {
-      throw new Error("--readme takes all rows: leave out --only and --quick, or use --markdown");
-    }
-    return {
-      help: values.help,
-      quick: values.quick,
-      runs: whole("runs", values.runs ?? (values.quick ? "1" : "5")),
-      workers: whole("workers", values.workers),
-      only: new RegExp(values.only, "i"),
-      output: outputs[0] ?? "text",
-    };
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+function argumentsOf(values: FlagValues<typeof flags>) {
+  if (values.write && (values.only !== "" || values.quick)) {
+    throw new Error("--write takes all rows: leave out --only and --quick, or use --markdown");
   }
+  return {
+    quick: values.quick,
+    runs: integerOf("runs", values.runs ?? (values.quick ? "1" : "5"), 1, 999),
+    workers: integerOf("workers", values.workers, 1, 999),
+    only: patternOf(values.only),
+    output: outputOf(values, ["json", "markdown", "write"]),
+  };
 }
 
 function withMedians({ title, rows }: Section) {

@@ -1,21 +1,21 @@
 /** The load generator says what it should, and a wrong count is told. Nothing here looks at speed. */
 import { assert, assertEquals, assertGreaterOrEqual, assertMatch } from "@std/assert";
 
-import { type Packet, streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import type { Packet } from "../../src/protocol/messages.ts";
+import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
+import { frame, FrameReader, headerBlock, joined, settings, windowUpdate } from "../support/http2_frames.ts";
 import {
-  Flag,
-  frame,
-  FrameReader,
-  FrameType,
-  headerBlock,
-  joined,
-  PREFACE,
-  Setting,
-  settings,
-  windowUpdate,
-} from "./http2.ts";
+  ACK,
+  CLIENT_PREFACE,
+  DATA,
+  END_HEADERS,
+  END_STREAM,
+  HEADERS,
+  INITIAL_WINDOW_SIZE,
+  PING,
+} from "../support/http2_numbers.ts";
 import { LoadConnection, type PacketSource } from "./load_connection.ts";
 import { Ledger, LoadProcesses, usualLoad } from "./measure.ts";
 import { deviceId, type PacketRing, packetRing } from "./packet_ring.ts";
@@ -24,7 +24,7 @@ import { describeFigure, quantile, sectionText, wrongs } from "./table.ts";
 
 const packets = { rpc: "StreamPackets", packetsPerMessage: 1, packing: "message" } as const;
 
-Deno.test("A ring of one message per frame has every device's packet, 44 bytes each", () => {
+Deno.test("packetRing(), one message per frame: every device's packet, 44 bytes each", () => {
   const ring = packetRing({ ...packets, firstDevice: 7, devices: 3 }, 1_700_000_000_000);
   assertEquals([ring.groups, ring.framesPerGroup, ring.packetsPerGroup], [3, 1, 1]);
   const payloads = dataFrames(ring);
@@ -36,7 +36,7 @@ Deno.test("A ring of one message per frame has every device's packet, 44 bytes e
   ]);
 });
 
-Deno.test("A ring of filled frames has nothing but frames of 16 KiB, and whole messages in each group", () => {
+Deno.test("packetRing(), filled frames: only frames of 16 KiB, and whole messages in each group", () => {
   const ring = packetRing({ ...packets, packing: "filled", firstDevice: 0, devices: 5000 }, Date.now());
   const payloads = dataFrames(ring);
   assert(payloads.every(({ length }) => length === 16_384));
@@ -47,7 +47,7 @@ Deno.test("A ring of filled frames has nothing but frames of 16 KiB, and whole m
   assertEquals(ids, ids.map((_, index) => deviceId(index % 5000)));
 });
 
-Deno.test("A ring of batches has one message per group, cut into frames as short as they must be", () => {
+Deno.test("packetRing(), batches: one message per group, in the fewest frames", () => {
   const options = { rpc: "StreamBatches", packetsPerMessage: 1000, packing: "message" } as const;
   const ring = packetRing({ ...options, firstDevice: 0, devices: 2000 }, Date.now());
   assertEquals([ring.groups, ring.framesPerGroup, ring.packetsPerGroup], [2, 3, 1000]);
@@ -60,7 +60,7 @@ Deno.test("A ring of batches has one message per group, cut into frames as short
   );
 });
 
-Deno.test("A call's windows are respected, also when the peer makes them smaller", async () => {
+Deno.test("LoadConnection keeps to the call's windows, also when the peer reduces them", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const source = sourceOf(100);
   const opening = LoadConnection.open(listener.addr.port, "/", 1, source);
@@ -68,20 +68,20 @@ Deno.test("A call's windows are respected, also when the peer makes them smaller
   const connection = await opening;
   let received = 0, pongs = 0, ended = false;
   const reading = readFrames(peer, (type, flags, payload) => {
-    if (type === FrameType.DATA) received += payload.length;
-    if (type === FrameType.PING && flags & Flag.ACK) pongs++;
-    if (type === FrameType.DATA && flags & Flag.END_STREAM) ended = true;
+    if (type === DATA) received += payload.length;
+    if (type === PING && flags & ACK) pongs++;
+    if (type === DATA && flags & END_STREAM) ended = true;
   });
   const send = (...frames: Uint8Array[]) => peer.write(joined(...frames));
   const ping = async () => {
     const before = pongs;
-    await send(frame(FrameType.PING, 0, 0, new Uint8Array(8)));
+    await send(frame(PING, 0, 0, new Uint8Array(8)));
     await until(() => pongs > before, "the ping is answered");
   };
 
   await send(
-    settings([Setting.INITIAL_WINDOW_SIZE, 100]),
-    frame(FrameType.PING, Flag.ACK, 0, new Uint8Array(8)),
+    settings([INITIAL_WINDOW_SIZE, 100]),
+    frame(PING, ACK, 0, new Uint8Array(8)),
   );
   await connection.opened;
   source.open = true;
@@ -98,7 +98,7 @@ Deno.test("A call's windows are respected, also when the peer makes them smaller
   assertEquals(received, 4400);
 
   await send(
-    frame(FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, 1, headerBlock({ "grpc-status": "0" })),
+    frame(HEADERS, END_HEADERS | END_STREAM, 1, headerBlock({ "grpc-status": "0" })),
   );
   await connection.done;
   assertEquals(connection.streams[0]!.outcome, { failure: "grpc-status 0 without an Ack" });
@@ -106,7 +106,7 @@ Deno.test("A call's windows are respected, also when the peer makes them smaller
   await reading;
 });
 
-Deno.test("A call that does not end with OK is a failure that says why", async () => {
+Deno.test("LoadConnection reports the cause of a call that does not end with OK", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const connection = await LoadConnection.open(ingest.port, "/TelemetryIngest/Nonsense", 1, sourceOf(1));
@@ -117,7 +117,7 @@ Deno.test("A call that does not end with OK is a failure that says why", async (
   connection.close();
 });
 
-Deno.test("Rows are exact: in both RPCs and packings, with several streams, and a load going on", async () => {
+Deno.test("bench rows are exact for both RPCs and packings, several streams, and a concurrent load", async () => {
   await using processes = new LoadProcesses();
   const shapes = [
     { connections: 2, streamsPerConnection: 3 },
@@ -142,7 +142,7 @@ Deno.test("Rows are exact: in both RPCs and packings, with several streams, and 
   }
 });
 
-Deno.test("A row whose store holds something else than was sent is told", async () => {
+Deno.test("bench reports a row whose store differs from what was sent", async () => {
   await using processes = new LoadProcesses();
   await using subject = await startSubject("tally-sqlite", 1);
   const ledger = new Ledger(subject, processes, 1), other = new Ledger(subject, processes, 1);
@@ -162,7 +162,7 @@ Deno.test("A row whose store holds something else than was sent is told", async 
   assertEquals(wrongs(section), [`few: ${other.wrong}`]);
 });
 
-Deno.test("The bench prints one document with --json, and says when no row is meant", async () => {
+Deno.test("bench --json prints one document, and fails when no row matches", async () => {
   const bench = (...args: string[]) =>
     new Deno.Command("deno", { args: ["run", "--quiet", "-P=bench", "tests/bench/bench.ts", ...args] })
       .output();
@@ -175,7 +175,7 @@ Deno.test("The bench prints one document with --json, and says when no row is me
   assertEquals((await bench("--only", "no such row")).code, 2);
 });
 
-Deno.test("A figure is told as its median, with the least and the greatest", () => {
+Deno.test("bench prints a figure as its median, with minimum and maximum", () => {
   const values = [3200, 1000, 2000];
   assertEquals(describeFigure({ values, unit: "packets/s" }), "2,000 (1,000–3,200)");
   assertEquals(describeFigure({ values: [987_654, 1_234_567], unit: "packets/s" }), "1.11M (988k–1.23M)");
@@ -203,7 +203,7 @@ function sourceOf(count: number): PacketSource & { open: boolean } {
 function dataFrames({ bytes, frameAt }: PacketRing): Uint8Array[] {
   const payloads: Uint8Array[] = [], at = [0];
   new FrameReader().read(bytes, (type, flags, streamId, payload) => {
-    assertEquals([type, flags, streamId], [FrameType.DATA, 0, 1]);
+    assertEquals([type, flags, streamId], [DATA, 0, 1]);
     payloads.push(payload.slice());
     at.push(at.at(-1)! + 9 + payload.length);
   });
@@ -232,7 +232,7 @@ async function readFrames(
   onFrame: (type: number, flags: number, payload: Uint8Array) => void,
 ): Promise<void> {
   const frames = new FrameReader(), buffer = new Uint8Array(65_536);
-  let preface = PREFACE.length;
+  let preface = CLIENT_PREFACE.length;
   for (let length; (length = await connection.read(buffer)) !== null;) {
     const skipped = Math.min(preface, length);
     preface -= skipped;

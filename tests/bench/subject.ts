@@ -62,8 +62,8 @@ export async function startSubject(kind: SubjectKind, workers: number): Promise<
     return subject({ kind, port, pids: [plain.pid], counted }, parts.move());
   }
   const settings = { REDIS_URL: redis.url };
-  const INGEST_WORKERS = String(kind === "tally-redis" ? 1 : workers);
-  const ingest = await startTally("ingest", { ...settings, INGEST_WORKERS }, parts);
+  const TALLY_INGEST_WORKERS = String(kind === "tally-redis" ? 1 : workers);
+  const ingest = await startTally("ingest", { ...settings, TALLY_INGEST_WORKERS }, parts);
   return subject({ kind, port: ingest.port, pids: ingest.pids, counted, settings }, parts.move());
 }
 
@@ -102,7 +102,11 @@ async function startTally(
   parts: AsyncDisposableStack,
 ): Promise<TallyProcess> {
   // Tests have memory overwritten when it is freed; that takes time.
-  const tally = await TallyProcess.start(role, { ...settings, MALLOC_PERTURB_: "0", LOG_LEVEL: "info" });
+  const tally = await TallyProcess.start(role, {
+    ...settings,
+    MALLOC_PERTURB_: "0",
+    TALLY_LOG_LEVEL: "info",
+  });
   parts.defer(async () => {
     tally.kill("SIGTERM");
     const { code } = await tally.ended;

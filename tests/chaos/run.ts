@@ -78,7 +78,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   );
   const { workers } = options;
   const ingests = redisProxies.map(({ port }) => {
-    const settings = { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(port), INGEST_WORKERS: String(workers) };
+    const settings = {
+      REDIS_HOST: "127.0.0.1",
+      REDIS_PORT: String(port),
+      TALLY_INGEST_WORKERS: String(workers),
+    };
     return parts.use(new IngestPlace(settings, violated));
   });
   await Promise.all(ingests.map((ingest) => ingest.start()));

@@ -10,7 +10,8 @@ function closedPort(): number {
 }
 
 Deno.test({
-  name: "Link waits longer after each failed attempt, up to a bound, and begins anew after a success",
+  name:
+    "ConnectionLoop waits longer after each failed attempt, up to a maximum, and starts again after a success",
   // grpc-js keeps timers, which do not hold up the process, for ten seconds after a channel was closed.
   sanitizeOps: false,
   sanitizeResources: false,

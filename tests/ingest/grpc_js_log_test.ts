@@ -6,7 +6,9 @@ import { assertEquals } from "@std/assert";
 import { TelemetryClient } from "../../src/client/client.ts";
 import { redirectGrpcJsLog } from "../../src/ingest/rpc/grpc_js_log.ts";
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
-import { frame, preface, RawConnection, requestHeaders, RST_STREAM } from "../http2/raw_connection.ts";
+import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
+import { RST_STREAM } from "../support/http2_numbers.ts";
 import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
@@ -22,7 +24,7 @@ function standardError(): Disposable & { readonly lines: unknown[] } {
 const note = "raw\tline";
 
 Deno.test({
-  name: "What grpc-js logs of a stranger's call is a debug line of ours, and not on standard error",
+  name: "redirectGrpcJsLog(): messages of grpc-js are debug lines of the log, and not on standard error",
   // grpc-js's keepalive timer outlives, by 30 s at the most, a session that ends before it was set up.
   sanitizeOps: false,
   sanitizeResources: false,
@@ -33,10 +35,10 @@ Deno.test({
     const log = startLogging({ level: "debug", format: "json", write: (line) => lines.push(line) });
     try {
       await using ingest = await startTestIngest({ store, log });
-      using stranger = new RawConnection(ingest.port);
-      await stranger.send(preface, requestHeaders(1, "/grpc.health.v1.Health/Check", { "x-note": note }));
+      using connection = new RawConnection(ingest.port);
+      await connection.send(preface, requestHeaders(1, "/grpc.health.v1.Health/Check", { "x-note": note }));
       await until(() => lines.some((line) => line.includes("grpc-js")), "it is in the log");
-      await stranger.send(frame(RST_STREAM, 0, 1, [0, 0, 0, 8]));
+      await connection.send(frame(RST_STREAM, 0, 1, [0, 0, 0, 8]));
     } finally {
       stopLogging();
       redirectGrpcJsLog();
@@ -50,7 +52,7 @@ Deno.test({
   },
 });
 
-Deno.test("A client drops what grpc-js logs of a server's answer", async () => {
+Deno.test("redirectGrpcJsLog(): a client drops messages of grpc-js", async () => {
   using stderr = standardError();
   const server = createServer();
   const answered = Promise.withResolvers<void>();

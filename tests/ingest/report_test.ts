@@ -6,16 +6,16 @@ import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "
 import { until } from "../support/until.ts";
 import { RawConnection } from "../http2/raw_connection.ts";
 
-Deno.test("An ingest reports what it does, and takes the report back when it drains", async () => {
+Deno.test("startReporting() writes the ingest's report, and removes it when it drains", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store, worker: 3, queueMaxPackets: 77 });
   await using open = new RawCall(ingest.port);
   await using call = new RawCall(ingest.port);
   await open.send(framedPacket(packet()));
   await call.finish(framedPacket(packet("a")), framedPacket(packet("")));
-  using stranger = new RawConnection(ingest.port);
-  await stranger.send(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
-  await stranger.closed;
+  using notHttp2 = new RawConnection(ingest.port);
+  await notHttp2.send(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
+  await notHttp2.closed;
   const reports = () => store.instances(Date.now());
   await until(async () => (await reports())[0]?.received === 3, "it reported");
   const [report] = await reports();
@@ -43,7 +43,7 @@ Deno.test("An ingest reports what it does, and takes the report back when it dra
   assertEquals(await reports(), []);
 });
 
-Deno.test("A store that takes no reports takes packets, and holds no drain up", async () => {
+Deno.test("startReporting(): failing reports affect neither packets nor the drain", async () => {
   await using store = await temporaryStore();
   let refused = 0;
   const refuse = () => {

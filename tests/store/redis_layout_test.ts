@@ -182,7 +182,10 @@ Deno.test("openRedisStore() refuses data of a newer layout, and leaves it as it 
   await server.call("SET", layoutKey, LAYOUT_VERSION + 1);
   await server.call("HSET", countsKey, "a", 5);
   const error = await assertRejects(() => openStore(server), StoreError);
-  assertStringIncludes(error.message, `found layout ${LAYOUT_VERSION + 1}, this program knows layouts up to`);
+  assertStringIncludes(
+    error.message,
+    `found layout ${LAYOUT_VERSION + 1}, this program supports layouts up to`,
+  );
   assertEquals(await server.call("KEYS", "*").then((keys) => (keys as string[]).length), 2);
 });
 

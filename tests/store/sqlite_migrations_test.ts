@@ -201,7 +201,7 @@ Deno.test("openSqliteStore() refuses a file of a newer schema version, and leave
   withOldFile(2, async (path) => {
     inFile(path, (db) => db.exec(`PRAGMA user_version = ${SCHEMA_VERSION + 1}`));
     const before = inFile(path, schemaOf);
-    const message = `it has schema version ${SCHEMA_VERSION + 1}, this program knows ${SCHEMA_VERSION}`;
+    const message = `it has schema version ${SCHEMA_VERSION + 1}, this program supports ${SCHEMA_VERSION}`;
     await assertRejects(() => openSqliteStore({ path, ackAfter }), StoreError, message);
     await assertRejects(() => openSqliteThreads({ path, ackAfter }), StoreError, message);
     assertEquals(inFile(path, schemaOf), before);

@@ -37,7 +37,7 @@ export class Program implements AsyncDisposable {
     this.#child = new Deno.Command("sh", {
       args: ["-c", `${shell}\nexec "$0" "$@"`, Deno.execPath(), "run", "--no-prompt", `-P=${permissions}`]
         .concat("src/main.ts", ...args),
-      cwd: new URL("..", import.meta.url),
+      cwd: new URL("../..", import.meta.url),
       env: {
         TALLY_DB: `${directory}/tally.db`,
         REDIS_URL: "",
@@ -63,7 +63,7 @@ export class Program implements AsyncDisposable {
     const data = new URL("../../data", import.meta.url).pathname;
     await Deno.mkdir(data, { recursive: true });
     const directory = await Deno.makeTempDir({ dir: data, prefix: "test-" });
-    return new Program(args, { GRPC_PORT: "0", HTTP_PORT: "0", ...env }, directory, options);
+    return new Program(args, { TALLY_GRPC_PORT: "0", TALLY_HTTP_PORT: "0", ...env }, directory, options);
   }
 
   /** The next log line with this message. */

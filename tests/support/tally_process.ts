@@ -19,13 +19,13 @@ export class TallyProcess {
   readonly #process: Deno.ChildProcess;
   readonly #listens = Promise.withResolvers<void>();
   readonly #workers: number;
-  /** The processes that do the role's work: with `INGEST_WORKERS`, those, and not the one that keeps them. */
+  /** The processes that do the role's work: with `TALLY_INGEST_WORKERS`, those, and not the one that keeps them. */
   readonly pids: number[] = [];
   #port = 0;
   #over = false;
 
   private constructor(role: "ingest" | "api", settings: Readonly<Record<string, string>>) {
-    this.#workers = Number(settings["INGEST_WORKERS"] ?? 1);
+    this.#workers = Number(settings["TALLY_INGEST_WORKERS"] ?? 1);
     const permissions = this.#workers > 1 ? "workers" : role;
     this.#process = new Deno.Command("deno", {
       args: ["run", `-P=${permissions}`, "--quiet", "src/main.ts", "--role", role],
@@ -34,9 +34,9 @@ export class TallyProcess {
         // An empty variable counts as not set: whoever runs this may have Tally's settings in the environment.
         REDIS_URL: "",
         REDIS_HOST: "",
-        GRPC_PORT: "0",
-        HTTP_PORT: "0",
-        LOG_FORMAT: "json",
+        TALLY_GRPC_PORT: "0",
+        TALLY_HTTP_PORT: "0",
+        TALLY_LOG_FORMAT: "json",
         // glibc overwrites memory that is freed: if Deno's native code uses it again, it shows.
         MALLOC_PERTURB_: "165",
         ...settings,
@@ -52,7 +52,7 @@ export class TallyProcess {
     });
   }
 
-  /** Starts a role; resolves when it listens: with `INGEST_WORKERS`, a number, when all of them do. */
+  /** Starts a role; resolves when it listens: with `TALLY_INGEST_WORKERS`, a number, when all of them do. */
   static async start(
     role: "ingest" | "api",
     settings: Readonly<Record<string, string>>,

@@ -1,78 +1,17 @@
 /** The command-line tools as a user runs them: processes of their own, with their tasks' permissions. */
-import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 import { totalsText } from "../../src/tools/simulator.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { countsOf, startTestIngest, temporaryStore } from "../support/harness.ts";
-import { startRedis } from "../support/redis_server.ts";
+import { dataFolder, Tool } from "../support/tool.ts";
 import { until } from "../support/until.ts";
-
-/** A tool at work. Kills it, if that is still needed, at the end. */
-class Tool implements AsyncDisposable {
-  readonly #child: Deno.ChildProcess;
-  /** What it has printed so far. */
-  stdout = "";
-  stderr = "";
-  readonly #read: Promise<unknown>;
-
-  constructor(
-    name: string,
-    args: readonly string[],
-    permissions = "device",
-    env: Record<string, string> = {},
-    root = new URL("../..", import.meta.url).pathname,
-  ) {
-    this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "--no-prompt", `-P=${permissions}`, `src/tools/${name}.ts`, ...args],
-      cwd: root,
-      env: { NO_COLOR: "1", REDIS_URL: "", REDIS_HOST: "", REDIS_PORT: "", ...env },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>, add: (text: string) => void) => {
-      for await (const text of stream.pipeThrough(new TextDecoderStream())) add(text);
-    };
-    this.#read = Promise.all([
-      read(this.#child.stdout, (text) => this.stdout += text),
-      read(this.#child.stderr, (text) => this.stderr += text),
-    ]);
-  }
-
-  signal(signal: Deno.Signal): void {
-    this.#child.kill(signal);
-  }
-
-  /** Its exit code, when it has ended and all it printed is here. */
-  async end(): Promise<number> {
-    const { code } = await this.#child.status;
-    await this.#read;
-    return code;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#child.kill("SIGKILL");
-    } catch {
-      // It has ended by itself.
-    }
-    await this.end();
-  }
-}
-
-/** A folder where the tools may write. */
-async function dataFolder(): Promise<AsyncDisposable & { readonly path: string }> {
-  const data = new URL("../../data", import.meta.url).pathname;
-  await Deno.mkdir(data, { recursive: true });
-  const path = await Deno.makeTempDir({ dir: data, prefix: "test-" });
-  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
-}
 
 Deno.test("send sends ten packets of sensor-1 and prints the Ack", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const startedAt = Math.floor(Date.now() / 1000) * 1000;
-  await using tool = new Tool("send", ["--target", `127.0.0.1:${ingest.port}`]);
+  await using tool = new Tool("tools/send", ["--target", `127.0.0.1:${ingest.port}`]);
   assertEquals([await tool.end(), tool.stderr], [0, ""]);
   assertEquals(tool.stdout, "Ack: stored 10, rejected 0, committed 10\n");
   const device = await store.device("sensor-1");
@@ -80,12 +19,12 @@ Deno.test("send sends ten packets of sensor-1 and prints the Ack", async () => {
   assert(device!.timestampMs >= startedAt && device!.timestampMs % 1000 === 0, "whole seconds");
 });
 
-Deno.test("send takes a device, a count, a rate, a payload and a session", async () => {
+Deno.test("send has flags for device, count, rate, payload and session", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const args = ["--target", `127.0.0.1:${ingest.port}`, "--device", "d", "--count", "3", "--session", "s"];
   for (const committed of [3, 6]) {
-    await using tool = new Tool("send", [...args, "--rate", "100", "--payload", "hello"]);
+    await using tool = new Tool("tools/send", [...args, "--rate", "100", "--payload", "hello"]);
     assertEquals(await tool.end(), 0);
     assertEquals(tool.stdout, `Ack: stored 3, rejected 0, committed ${committed}\n`);
   }
@@ -93,61 +32,61 @@ Deno.test("send takes a device, a count, a rate, a payload and a session", async
   assertEquals([device?.count, new TextDecoder().decode(device?.payload)], [6, "hello"]);
 });
 
-Deno.test("send says which packets were rejected and why, and ends with code 1", async () => {
+Deno.test("send prints which packets were rejected and why, and exits with 1", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
-  await using tool = new Tool("send", ["--target", `127.0.0.1:${ingest.port}`, "--device", "a\tb"]);
+  await using tool = new Tool("tools/send", ["--target", `127.0.0.1:${ingest.port}`, "--device", "a\tb"]);
   assertEquals(await tool.end(), 1);
   assertEquals(tool.stdout, "Ack: stored 0, rejected 10, committed 10\n");
   assertEquals(tool.stderr, "10 packets rejected: DEVICE_ID_CONTROL_CHARACTER\n");
 });
 
-Deno.test("send without a server says what was tried and what to do, and keeps packets in a file", async () => {
+Deno.test("send without a server prints what was attempted and what to do, and keeps packets in a file", async () => {
   await using folder = await dataFolder();
   await using store = await temporaryStore();
   const gone = await startTestIngest({ store });
   await gone.drain();
   const args = ["--target", `127.0.0.1:${gone.port}`, "--file", `${folder.path}/send.journal`];
-  await using tool = new Tool("send", [...args, "--timeout", "300ms"]);
+  await using tool = new Tool("tools/send", [...args, "--timeout", "300ms"]);
   assertEquals([await tool.end(), tool.stdout], [1, ""]);
   assertMatch(
     tool.stderr,
     /^Nothing was acknowledged for 0\.3 s by 127\.0\.0\.1:\d+; the last attempt: .*ECONNREFUSED.*\n10 packets not acknowledged; they are kept in .*send\.journal: send with the same --file again\.\nStart Tally with "deno task start", or say where it is with --target\.\n$/,
   );
   await using _ingest = await startTestIngest({ store, port: gone.port });
-  await using again = new Tool("send", [...args, "--count", "1"]);
+  await using again = new Tool("tools/send", [...args, "--count", "1"]);
   assertEquals(await again.end(), 0);
   assertStringIncludes(again.stderr, "10 packets of an earlier run left in");
   assertEquals(again.stdout, "Ack: stored 11, rejected 0, committed 11\n");
   assertEquals(await countsOf(store), { "sensor-1": 11 });
 });
 
-Deno.test("send gets 100,000 packets through a server with MAX_MESSAGE=32KiB, and settles what does not fit", async () => {
+Deno.test("send stores 100,000 packets with MAX_MESSAGE=32KiB, and reports packets that do not fit", async () => {
   await using store = await temporaryStore();
   const options = { maxMessageBytes: 32 * 1024, maxPayloadBytes: 16 * 1024 };
   await using ingest = await startTestIngest({ store, ...options });
   const args = ["--target", `127.0.0.1:${ingest.port}`];
-  await using tool = new Tool("send", [...args, "--count", "100000"]);
+  await using tool = new Tool("tools/send", [...args, "--count", "100000"]);
   assertEquals([await tool.end(), tool.stdout], [0, "Ack: stored 100,000, rejected 0, committed 100,000\n"]);
-  await using large = new Tool("send", [...args, "--count", "2", "--payload", "x".repeat(33 * 1024)]);
+  await using large = new Tool("tools/send", [...args, "--count", "2", "--payload", "x".repeat(33 * 1024)]);
   assertEquals([await large.end(), large.stdout], [1, "Ack: stored 0, rejected 2, committed 2\n"]);
   assertEquals(large.stderr, "2 packets rejected: MESSAGE_TOO_LARGE\n");
 });
 
-Deno.test("send goes on with a damaged file, and its exit code says that packets were lost", async () => {
+Deno.test("send continues with a damaged file, and its exit code reports that packets were lost", async () => {
   await using folder = await dataFolder();
   await using store = await temporaryStore();
   const gone = await startTestIngest({ store });
   await gone.drain();
   const file = `${folder.path}/send.journal`;
   const args = ["--target", `127.0.0.1:${gone.port}`, "--file", file];
-  await using tool = new Tool("send", [...args, "--count", "1000", "--timeout", "300ms"]);
+  await using tool = new Tool("tools/send", [...args, "--count", "1000", "--timeout", "300ms"]);
   assertEquals(await tool.end(), 1);
   const bytes = await Deno.readFile(file);
   bytes[Math.floor(bytes.length / 2)]! ^= 1;
   await Deno.writeFile(file, new Uint8Array([...bytes, ...new Uint8Array(100)]));
   await using _ingest = await startTestIngest({ store, port: gone.port });
-  await using again = new Tool("send", [...args, "--count", "1"]);
+  await using again = new Tool("tools/send", [...args, "--count", "1"]);
   assertEquals([await again.end(), again.stdout], [1, "Ack: stored 1,000, rejected 1, committed 1,001\n"]);
   assertMatch(
     again.stderr,
@@ -161,42 +100,42 @@ Deno.test("send goes on with a damaged file, and its exit code says that packets
   assertStringIncludes(again.stderr, "1 packet rejected: DAMAGED_IN_FILE\n");
   // Damage that only the end of the file had may have held anything.
   await Deno.writeFile(file, crypto.getRandomValues(new Uint8Array(50)), { append: true });
-  await using last = new Tool("send", [...args, "--count", "1"]);
+  await using last = new Tool("tools/send", [...args, "--count", "1"]);
   assertEquals([await last.end(), last.stdout], [1, "Ack: stored 1, rejected 0, committed 1,002\n"]);
   assertStringIncludes(
     last.stderr,
     "0 packets could not, and perhaps more; 50 damaged bytes are set aside in",
   );
-  await using well = new Tool("send", [...args, "--count", "1"]);
+  await using well = new Tool("tools/send", [...args, "--count", "1"]);
   assertEquals([await well.end(), well.stderr], [0, ""]);
 });
 
-Deno.test("The tools name all wrong flags and end with code 2", async () => {
+Deno.test("send, simulate and health name all wrong flags, and exit with 2", async () => {
   for (const name of ["send", "simulate"]) {
-    await using tool = new Tool(name, ["--target", "nowhere", "--rate", "-1", "--colour", "red"]);
+    await using tool = new Tool(`tools/${name}`, ["--target", "nowhere", "--rate", "-1", "--colour", "red"]);
     assertEquals([await tool.end(), tool.stdout], [2, ""]);
     for (const problem of ['--target: found "nowhere"', "--rate: ", "--colour: no such flag"]) {
       assertStringIncludes(tool.stderr, problem);
     }
   }
-  await using both = new Tool("send", ["--session", "s", "--file", "data/f"]);
+  await using both = new Tool("tools/send", ["--session", "s", "--file", "data/f"]);
   assertEquals(await both.end(), 2);
   assertStringIncludes(both.stderr, "--session and --file");
 });
 
-Deno.test("The tools print their flags", async () => {
+Deno.test("send, simulate and health --help print their flags", async () => {
   for (const name of ["send", "simulate"]) {
-    await using tool = new Tool(name, ["--help"]);
+    await using tool = new Tool(`tools/${name}`, ["--help"]);
     assertEquals([await tool.end(), tool.stderr], [0, ""]);
     for (const text of [`deno task ${name}`, "--target", "--rate"]) assertStringIncludes(tool.stdout, text);
   }
 });
 
-Deno.test("simulate sends from its devices until Ctrl-C, and sums up", async () => {
+Deno.test("simulate sends from its devices until Ctrl-C, and prints a summary", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const args = ["--target", `127.0.0.1:${ingest.port}`, "--devices", "20", "--rate", "20"];
-  await using tool = new Tool("simulate", args);
+  await using tool = new Tool("tools/simulate", args);
   await until(async () => Object.keys(await countsOf(store)).length === 20, "every device was seen");
   tool.signal("SIGINT");
   assertEquals(await tool.end(), 0);
@@ -211,45 +150,13 @@ Deno.test("simulate sends from its devices until Ctrl-C, and sums up", async () 
   assertEquals(Object.keys(reading), ["temperature", "humidity"]);
 });
 
-Deno.test("simulate without a server says so, and ends with code 1", async () => {
+Deno.test("simulate without a server reports it, and exits with 1", async () => {
   const args = ["--target", "127.0.0.1:1", "--devices", "2", "--rate", "100", "--duration", "1s"];
-  await using tool = new Tool("simulate", args);
+  await using tool = new Tool("tools/simulate", args);
   assertEquals(await tool.end(), 1);
   assertStringIncludes(tool.stderr, "Waiting for Tally: the stream to 127.0.0.1:1 ended: UNAVAILABLE");
   assertMatch(tool.stdout, /^2 devices: \d+ packets sent, 0 stored, 0 rejected, \d+ not acknowledged/);
 });
-
-Deno.test("demo shows counts moving, says where, and stops on Ctrl-C", async () => {
-  await using folder = await dataFolder();
-  const env = { TALLY_DB: `${folder.path}/tally.db`, GRPC_PORT: "0", HTTP_PORT: "0" };
-  await using tool = new Tool("demo", [], "ingest", env);
-  await until(() => tool.stdout.includes("Ctrl-C stops both"), "it says that it runs");
-  const [url] = /http:\S+\/metrics/.exec(tool.stdout)!;
-  const total = async () => {
-    const counts: { count: number }[] = await (await fetch(url)).json();
-    return counts.reduce((sum, { count }) => sum + count, 0);
-  };
-  await until(async () => await total() > 0, "something is counted");
-  const before = await total();
-  await until(async () => await total() > before, "the counts move");
-  const target = /--target (\S+)/.exec(tool.stdout)![1]!;
-  await using send = new Tool("send", ["--target", target]);
-  assertEquals(await send.end(), 0);
-  tool.signal("SIGINT");
-  assertEquals(await tool.end(), 0);
-  const [, sent, stored] = /(\d+) packets sent, (\d+) stored, 0 rejected, 0 not ack/.exec(tool.stdout)!;
-  assertEquals(sent, stored);
-  assertGreater(Number(sent), 0);
-});
-
-/** The numbers in the line of totals: packets sent, and the sum of all outcomes. */
-function totalsOf(line: string): { sent: number; sum: number; text: string } {
-  const [text, sent, ...rest] =
-    /([\d,]+) packets? sent, ([\d,]+) stored, ([\d,]+) rejected,(?: ([\d,]+) settled without an Ack,)? ([\d,]+) not ack/
-      .exec(line)!;
-  const number = (digits = "0") => Number(digits.replaceAll(",", ""));
-  return { sent: number(sent), sum: rest.reduce((sum, digits) => sum + number(digits), 0), text };
-}
 
 Deno.test("totalsText() accounts for every packet that was sent", () => {
   const totals = { sent: 1_234, stored: 1_000, rejected: 4, unreported: 200, pending: 30, silent: 5 };
@@ -257,54 +164,10 @@ Deno.test("totalsText() accounts for every packet that was sent", () => {
     totalsText(totals),
     "1,234 packets sent, 1,000 stored, 4 rejected, 200 settled without an Ack, 30 not acknowledged; 5 devices silent",
   );
-  assertEquals(totalsOf(totalsText({ ...totals, stored: 1_200, unreported: 0 })).sum, 1_234);
-});
-
-Deno.test("demo's last line accounts for every packet after an outage of the store", async () => {
-  await using redis = await startRedis({ appendonly: "yes", appendfsync: "always" });
-  const env = { REDIS_URL: redis.url, GRPC_PORT: "0", HTTP_PORT: "0", STORE_TIMEOUT: "200ms" };
-  await using tool = new Tool("demo", [], "ingest", env);
-  await until(() => tool.stdout.includes("Ctrl-C stops both"), "it says that it runs");
-  const [url] = /http:\S+\/metrics/.exec(tool.stdout)!;
-  const total = async () => {
-    const counts: { count: number }[] = await (await fetch(url)).json().catch(() => []);
-    return Array.isArray(counts) ? counts.reduce((sum, { count }) => sum + count, 0) : 0;
-  };
-  await until(async () => await total() > 0, "something is counted");
-  await redis.kill9();
-  await until(
-    async () => await fetch(url).then(async (r) => (await r.body?.cancel(), r.status)) === 503,
-    "it is away",
+  assertEquals(
+    totalsText({ ...totals, stored: 1_200, unreported: 0 }),
+    "1,234 packets sent, 1,200 stored, 4 rejected, 30 not acknowledged; 5 devices silent",
   );
-  await redis.start();
-  const before = await redis.call("HVALS", "device_metrics") as string[];
-  const sumBefore = before.reduce((sum, count) => sum + Number(count), 0);
-  await until(async () => await total() > sumBefore, "the counts move again");
-  tool.signal("SIGINT");
-  assertEquals(await tool.end(), 0);
-  const { sent, sum, text } = totalsOf(tool.stdout);
-  assertEquals(sum, sent, text);
-  const counts = await redis.call("HVALS", "device_metrics") as string[];
-  assertEquals(counts.reduce((sum, count) => sum + Number(count), 0), sent, text);
-});
-
-Deno.test("demo keeps its counts in a file of its own by default", async () => {
-  const root = new URL("../../", import.meta.url).pathname;
-  const folder = await Deno.makeTempDir();
-  try {
-    const files = ["src", "proto", "deno.json", "deno.lock"].map((name) => `${root}${name}`);
-    await new Deno.Command("cp", { args: ["-r", ...files, folder] }).output();
-    const env = { TALLY_DB: "", GRPC_PORT: "0", HTTP_PORT: "0" };
-    await using tool = new Tool("demo", [], "ingest", env, `${folder}/`);
-    await until(() => tool.stdout.includes("Ctrl-C stops both"), "it says that it runs");
-    assertStringIncludes(tool.stdout, "The counts are kept in data/demo.db");
-    tool.signal("SIGINT");
-    assertEquals(await tool.end(), 0);
-    const written = await Array.fromAsync(Deno.readDir(`${folder}/data`), ({ name }) => name);
-    assertEquals(written.filter((name) => name.endsWith(".db")), ["demo.db"]);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 });
 
 Deno.test("health exits with 0 when an ingest serves, else with 1 and the reason", async () => {
@@ -314,7 +177,7 @@ Deno.test("health exits with 0 when an ingest serves, else with 1 and the reason
   store.ping = () => isAway ? Promise.reject(new StoreError("away")) : ping();
   await using ingest = await startTestIngest({ store, storeGraceMs: 10 });
   const health = async (args: readonly string[]) => {
-    await using tool = new Tool("health", args);
+    await using tool = new Tool("tools/health", args);
     return [await tool.end(), tool.stdout, tool.stderr] as const;
   };
   const args = ["--target", `127.0.0.1:${ingest.port}`];

@@ -7,11 +7,12 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
 import { Asset } from "../http/assets.ts";
-import { Failure } from "../schemas.ts";
+import { problem, unchanged } from "../http/openapi.ts";
 import addressJs from "../../page/address.js" with { type: "text" };
 import apiJs from "../../page/api.js" with { type: "text" };
 import chartJs from "../../page/chart.js" with { type: "text" };
 import connectionJs from "../../page/connection.js" with { type: "text" };
+import controlsCss from "../../page/controls.css" with { type: "text" };
 import deviceCss from "../../page/device.css" with { type: "text" };
 import deviceJs from "../../page/device.js" with { type: "text" };
 import domJs from "../../page/dom.js" with { type: "text" };
@@ -60,6 +61,7 @@ const texts: Readonly<Record<string, string>> = {
   "main.js": mainJs,
   "overview.js": overviewJs,
   "page.css": pageCss,
+  "controls.css": controlsCss,
   "sparklines.js": sparklinesJs,
   "table.css": tableCss,
   "table.js": tableJs,
@@ -89,7 +91,7 @@ const indexRoute = createRoute({
   summary: "The monitor, for people",
   responses: {
     200: { description: "The page", content: { "text/html": { schema: z.string() } } },
-    304: { description: "It is that of `If-None-Match`" },
+    304: unchanged,
   },
 });
 
@@ -109,8 +111,8 @@ const fileRoute = createRoute({
         "image/svg+xml": { schema: z.string() },
       },
     },
-    304: { description: "It is that of `If-None-Match`" },
-    404: { description: "There is no such file", content: { "application/json": { schema: Failure } } },
+    304: unchanged,
+    404: problem("There is no such file"),
   },
 });
 
@@ -119,6 +121,6 @@ export function addPage(app: OpenAPIHono): void {
   app.openapi(indexRoute, (c) => index.respond(c));
   app.openapi(fileRoute, (c) => {
     const file = files.get(c.req.valid("param").file);
-    return file === undefined ? c.json({ error: `there is nothing at ${c.req.path}` }, 404) : file.respond(c);
+    return file === undefined ? c.notFound() : file.respond(c);
   });
 }

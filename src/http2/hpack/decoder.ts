@@ -1,5 +1,5 @@
 /**
- * HPACK header blocks → fields. All of HPACK is understood: both tables, every representation, Huffman codes.
+ * Decodes HPACK header blocks. All of HPACK is supported: both tables, every representation, Huffman codes.
  *
  * @module
  */
@@ -7,17 +7,17 @@ import { huffmanText } from "./huffman.ts";
 import { cachedText } from "./string_cache.ts";
 import { bytesOf, DEFAULT_TABLE_BYTES, HeaderBlockError, type HeaderField, staticTable } from "./tables.ts";
 
-/** Reads the header blocks of one connection: keeps what its sender has put into the dynamic table. */
+/** Decodes the header blocks of one connection, whose dynamic table it keeps. */
 export class HeaderDecoder {
-  /** The dynamic table: names and values in turn, the oldest first; half the memory of an array per field. */
+  /** The dynamic table: names and values alternate, oldest first; takes half the memory of an array per field. */
   #table: string[] | undefined;
   #tableBytes = 0;
   #maxTableBytes = DEFAULT_TABLE_BYTES;
 
   /**
-   * All fields in order, pseudo headers included. Undefined when they are larger in total (names, values and
-   * 32 bytes each) than `maxListBytes`; what is over is not kept, but the table is as the sender believes it
-   * to be. Throws {@linkcode HeaderBlockError}; later blocks of the connection have no meaning then.
+   * Returns all fields in order, pseudo-header fields included; undefined when their size (names, values and 32 bytes
+   * each) exceeds `maxListBytes`. The dynamic table is updated in both cases. Throws {@linkcode HeaderBlockError}, after
+   * which no later block of the connection can be decoded.
    */
   decode(block: Uint8Array, maxListBytes: number): HeaderField[] | undefined {
     const reader = new BlockReader(block);
@@ -32,11 +32,11 @@ export class HeaderDecoder {
     return fields;
   }
 
-  /** Section 6; `first` tells the representations apart. */
+  /** Reads a field in any representation (section 6), which its `first` byte determines. */
   #decodeField(reader: BlockReader, first: number): HeaderField {
     if (first >= 0b1000_0000) return this.#field(reader.integer(7));
     if (first >> 5 === 0b001) {
-      throw new HeaderBlockError("a change of the dynamic table's size behind a field of the block");
+      throw new HeaderBlockError("a dynamic table size update after a field of the block");
     }
     const indexing = first >= 0b0100_0000;
     const nameIndex = reader.integer(indexing ? 6 : 4);
@@ -46,7 +46,7 @@ export class HeaderDecoder {
     return [name, value];
   }
 
-  /** Both tables, the newest of the dynamic one first (section 2.3.3). */
+  /** The field with this index: first the static table, then the dynamic one, newest first (section 2.3.3). */
   #field(index: number): HeaderField {
     const field = staticTable[index - 1];
     if (field !== undefined) return field;
@@ -58,7 +58,7 @@ export class HeaderDecoder {
     return [name, value];
   }
 
-  /** Section 4.4: a field larger than the table empties it, and is no error. */
+  /** Adds a field; one larger than the table empties it, which is no error (section 4.4). */
   #insert(name: string, value: string): void {
     const bytes = bytesOf(name, value);
     this.#evict(this.#maxTableBytes - bytes);
@@ -67,18 +67,18 @@ export class HeaderDecoder {
     this.#tableBytes += bytes;
   }
 
-  /** Section 4.3. */
+  /** Dynamic table size update (section 4.3). */
   #resize(bytes: number): void {
     if (bytes > DEFAULT_TABLE_BYTES) {
       throw new HeaderBlockError(
-        `a dynamic table of ${bytes} bytes, where ${DEFAULT_TABLE_BYTES} are allowed`,
+        `a dynamic table of ${bytes} bytes: at most ${DEFAULT_TABLE_BYTES}`,
       );
     }
     this.#maxTableBytes = bytes;
     this.#evict(bytes);
   }
 
-  /** Lets the oldest fields go until the others have `maxBytes` at the most, or none is left. */
+  /** Removes the oldest fields until the others take at most `maxBytes`, or none is left. */
   #evict(maxBytes: number): void {
     const table = this.#table;
     while (table !== undefined && table.length > 0 && this.#tableBytes > maxBytes) {
@@ -89,14 +89,14 @@ export class HeaderDecoder {
 
 /** Reads the integers and strings of a block. */
 class BlockReader {
-  /** Where the next byte to read is. */
+  /** Offset of the next byte to read. */
   at = 0;
 
   constructor(readonly block: Uint8Array) {}
 
   /**
-   * Section 5.1. At most four bytes behind the prefix, 2^28: more than the length of any block and the number
-   * of any field.
+   * Reads an integer (section 5.1) with at most four bytes after its prefix. The values above, from 2^28 on, exceed the
+   * length of any block and the index of any field.
    */
   integer(prefixBits: number): number {
     const prefixMax = (1 << prefixBits) - 1;
@@ -107,16 +107,18 @@ class BlockReader {
       value += (byte & 127) << shift;
       if (byte < 128) return value;
     }
-    throw new HeaderBlockError("an integer of more than four bytes behind its prefix");
+    throw new HeaderBlockError("an integer of more than four bytes after its prefix");
   }
 
-  /** Section 5.2. */
+  /** Reads a string literal, plain or Huffman-coded (section 5.2). */
   string(): string {
     const isHuffman = this.block[this.at]! >= 128;
     const length = this.integer(7);
     const start = this.at, end = start + length;
     if (end > this.block.length) {
-      throw new HeaderBlockError(`a string of ${length} bytes, ${this.block.length - start} before the end`);
+      throw new HeaderBlockError(
+        `a string of ${length} bytes: the block has ${this.block.length - start} more`,
+      );
     }
     this.at = end;
     return isHuffman ? huffmanText(this.block, start, end) : cachedText(this.block, start, end);

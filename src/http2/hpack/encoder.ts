@@ -1,14 +1,15 @@
 /**
- * Fields → HPACK header blocks, without the dynamic table and Huffman codes: a block depends on nothing
- * that was sent before.
+ * Encodes HPACK header blocks without the dynamic table and Huffman codes, so that a block does not depend on earlier
+ * ones.
  *
  * @module
  */
 import { type HeaderField, staticTable } from "./tables.ts";
 
 /**
- * The header block of `fields`: static-table names and fields, and literals without indexing otherwise.
- * `announceEmptyTable`: begins with a dynamic table of no bytes, for a peer that allows less than the default (4.2).
+ * The header block of `fields`: indexed where the static table has the field or its name, else literals without indexing.
+ * `announceEmptyTable`: begin with a dynamic table size update to 0, for a peer that allows less than the default
+ * (section 4.2).
  */
 export function encodeHeaders(fields: Iterable<HeaderField>, announceEmptyTable = false): Uint8Array {
   const block: number[] = announceEmptyTable ? [0b0010_0000] : [];
@@ -26,13 +27,13 @@ export function encodeHeaders(fields: Iterable<HeaderField>, announceEmptyTable 
   return Uint8Array.from(block);
 }
 
-/** Index of a field, by name, NUL and value. */
+/** Static-table index of a field, by name, NUL and value. */
 const staticFields = new Map(staticTable.map(([name, value], i) => [`${name}\0${value}`, i + 1]));
 
-/** Index of a field with the name. */
+/** Static-table index of a field with this name. */
 const staticNames = new Map(staticTable.map(([name], i) => [name, i + 1]));
 
-/** Section 5.1: `value` in the low `prefixBits` of the first byte, whose other bits are `flags`, or behind. */
+/** Writes an integer (section 5.1) in the low `prefixBits` of a byte, whose other bits are `flags`, and bytes after it. */
 function writeInteger(block: number[], flags: number, prefixBits: number, value: number): void {
   const prefixMax = (1 << prefixBits) - 1;
   if (value < prefixMax) {
@@ -45,7 +46,7 @@ function writeInteger(block: number[], flags: number, prefixBits: number, value:
   block.push(rest);
 }
 
-/** Section 5.2, without Huffman codes. */
+/** Writes a string literal without Huffman codes (section 5.2). */
 function writeString(block: number[], text: string): void {
   writeInteger(block, 0, 7, text.length);
   for (let i = 0; i < text.length; i++) block.push(text.charCodeAt(i));

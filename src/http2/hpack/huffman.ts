@@ -7,8 +7,8 @@ import { cachedText } from "./string_cache.ts";
 import { HeaderBlockError } from "./tables.ts";
 
 /**
- * Bits of the Huffman codes of the bytes 0 to 255 and of EOS, each as a digit in base 36. They say it all:
- * appendix B numbers the codes in the order of their lengths and, of one length, of what they stand for.
+ * Lengths in bits of the Huffman codes of the bytes 0 to 255 and of EOS, each as a digit in base 36. The codes follow
+ * from their lengths: appendix B assigns them in the order of their length and, within a length, of their symbol.
  */
 const huffmanLengths = Array.from(
   "dnsssssssoussussssssssusssssssss" + "6aacd68baa8b8666555666666678f6ca" +
@@ -20,15 +20,18 @@ const huffmanLengths = Array.from(
 
 const EOS = 256, MIN_CODE_BITS = 5, MAX_CODE_BITS = 30;
 
-/** More is an error, as EOS itself is (section 5.2). */
+/** Longer padding is an error, as is EOS itself (section 5.2). */
 const MAX_PADDING_BITS = 7;
 
-/** What the codes stand for, in the codes' order. */
+/** Symbols in the order of their codes. */
 const huffmanSymbols = [...huffmanLengths.keys()].sort((a, b) =>
   huffmanLengths[a]! - huffmanLengths[b]! || a - b
 );
 
-/** For each length: behind its last code, as the beginning of 32 bits; and its first code's place less the code. */
+/**
+ * For each length in bits: the end (exclusive) of its codes, left-aligned in 32 bits; and the index in
+ * {@linkcode huffmanSymbols} of its first code, less that code.
+ */
 const huffmanEnds: number[] = [], huffmanOffsets: number[] = [];
 for (let bits = 0, code = 0, place = 0; bits <= MAX_CODE_BITS; bits++, code <<= 1) {
   huffmanOffsets.push(place - code);
@@ -38,10 +41,10 @@ for (let bits = 0, code = 0, place = 0; bits <= MAX_CODE_BITS; bits++, code <<= 
   huffmanEnds.push(code * 2 ** (32 - bits));
 }
 
-/** What Huffman codes are decoded into; longer strings get room of their own. */
+/** Buffer that strings are decoded into; longer ones get a buffer of their own. */
 const decoded = new Uint8Array(1024);
 
-/** Section 5.2: behind the last code there may be the beginning of EOS, at most seven bits of it. */
+/** Decodes the Huffman-coded string `bytes[start, end)`; its padding is at most seven bits of EOS (section 5.2). */
 export function huffmanText(bytes: Uint8Array, start: number, end: number): string {
   const maxLength = Math.floor((end - start) * 8 / MIN_CODE_BITS);
   const chars = maxLength <= decoded.length ? decoded : new Uint8Array(maxLength);
@@ -55,14 +58,14 @@ export function huffmanText(bytes: Uint8Array, start: number, end: number): stri
     if (symbol === EOS && endBit - bit <= MAX_PADDING_BITS) break;
     bit += bits;
     if (symbol === EOS || bit > endBit) {
-      throw new HeaderBlockError("a Huffman-coded string that does not end as it should");
+      throw new HeaderBlockError("a Huffman-coded string with EOS or with wrong padding");
     }
     chars[length++] = symbol;
   }
   return cachedText(chars, 0, length);
 }
 
-/** 32 bits from `bit` of `bytes[start, end)`, with ones behind the end: as if padding went on to a whole EOS. */
+/** 32 bits from `bit` of `bytes[start, end)`, with ones after the end, so that padding reads as a complete EOS. */
 function bitsAt(bytes: Uint8Array, start: number, end: number, bit: number): number {
   const at = start + (bit >>> 3), shift = bit & 7;
   let bits = 0;

@@ -1,18 +1,18 @@
 /**
- * Short strings of header blocks, kept once for all connections.
+ * Cache of short strings of header blocks, shared by all connections.
  *
  * @module
  */
 import { Buffer } from "node:buffer";
 
 /**
- * Short texts seen last, each where its hash says: fields that thousands of devices send are kept once. A
- * stranger can displace them, but not make this larger.
+ * The latest short text of each hash: a field that thousands of devices send is kept in memory once. A hostile peer can
+ * displace entries, but not make the cache larger.
  */
 const seen: string[] = Array.from({ length: 256 }, () => "");
 const MAX_SEEN_LENGTH = 128;
 
-/** `bytes[start, end)`, a character each. */
+/** `bytes[start, end)` as Latin-1 text. */
 export function cachedText(bytes: Uint8Array, start: number, end: number): string {
   const length = end - start;
   if (length > MAX_SEEN_LENGTH) return latin1(bytes, start, length);

@@ -1,19 +1,19 @@
 /**
- * What both directions of HPACK share: fields, the static table, sizes and errors (RFC 7541, which the
- * sections named in this folder are of).
+ * Header fields, the static table, sizes and errors, shared by decoder and encoder. Section numbers in this folder are
+ * those of RFC 7541.
  *
  * @module
  */
 
 /**
- * A header field. A character stands for a byte (Latin-1); the name is in lower case, unless the sender
- * broke RFC 9113, 8.2.1, which is not for HPACK to judge.
+ * A header field. Each character is one byte (Latin-1). The name is in lower case, unless the sender broke RFC 9113,
+ * 8.2.1, which HPACK does not check.
  */
 export type HeaderField = readonly [name: string, value: string];
 
-/** The block is not HPACK: the connection cannot go on (COMPRESSION_ERROR). */
+/** The block is not valid HPACK, which ends the connection (COMPRESSION_ERROR). */
 export class HeaderBlockError extends Error {
-  /** Tells it from other errors. */
+  /** The class's name, shown before the message. */
   override readonly name = "HeaderBlockError";
 }
 
@@ -43,7 +43,7 @@ export const staticTable: readonly HeaderField[] = [
 /** SETTINGS_HEADER_TABLE_SIZE until a setting changes it (RFC 9113, 6.5.2). */
 export const DEFAULT_TABLE_BYTES = 4096;
 
-/** What a field counts for beside its name and value (section 4.1; RFC 9113, 6.5.2 for a list). */
+/** Size of a field in addition to its name and value (section 4.1; of a header list: RFC 9113, 6.5.2). */
 const FIELD_OVERHEAD_BYTES = 32;
 
 /** Size of a field in a table or in a header list. */

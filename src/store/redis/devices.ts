@@ -5,7 +5,7 @@
  */
 import type { Buffer } from "node:buffer";
 
-import type { DeviceStore, DeviceSummary } from "../devices.ts";
+import type { DeviceStore, DeviceSummary, PayloadPreview } from "../devices.ts";
 import type { ForeignCounts } from "../model/foreign_counts.ts";
 import {
   changesKey,
@@ -73,13 +73,7 @@ export function redisDevices(client: RedisClient, foreign: ForeignCounts): Devic
       const attempt = `read the payloads of ${deviceIds.length} devices`;
       const args = [maxBytes, ...deviceIds];
       const found = await client.read(attempt, payloadsScript, [recordsKey, payloadsKey], args);
-      const previews = found as ([number, Buffer] | null)[];
-      return new Map(deviceIds.flatMap((deviceId, i) => {
-        const preview = previews[i];
-        if (!preview) return [];
-        const [totalBytes, bytes] = preview;
-        return [[deviceId, { totalBytes, bytes: Uint8Array.from(bytes) }]];
-      }));
+      return readPreviews(deviceIds, found as ([number, Buffer] | null)[]);
     },
 
     async removedPackets() {
@@ -115,4 +109,16 @@ async function* scan(
     if (page.length > 0) yield page;
     cursor = next.toString();
   } while (cursor !== "0");
+}
+
+function readPreviews(
+  deviceIds: readonly string[],
+  previews: readonly ([number, Buffer] | null)[],
+): Map<string, PayloadPreview> {
+  return new Map(deviceIds.flatMap((deviceId, i) => {
+    const preview = previews[i];
+    if (!preview) return [];
+    const [totalBytes, bytes] = preview;
+    return [[deviceId, { totalBytes, bytes: Uint8Array.from(bytes) }]];
+  }));
 }

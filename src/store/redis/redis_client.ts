@@ -165,7 +165,7 @@ export class RedisClient {
   #refuseNewer(layout: number): void {
     if (layout <= LAYOUT_VERSION) return;
     throw new StoreError(
-      `could not use the data in Redis at ${this.address}: found layout ${layout}, this program knows ` +
+      `could not use the data in Redis at ${this.address}: found layout ${layout}, this program supports ` +
         `layouts up to ${LAYOUT_VERSION}: update Tally, or use another database`,
     );
   }

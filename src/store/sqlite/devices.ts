@@ -33,34 +33,37 @@ const summaries =
   `SELECT device_id, ${countColumn}, first_seen_ms, last_seen_ms, timestamp_ms, online FROM devices`;
 const onePage = `ORDER BY device_id LIMIT ${PAGE_DEVICES}`;
 
+const queriesOfManyRows = {
+  firstPage: `${summaries} ${onePage}`,
+  nextPage: `${summaries} WHERE device_id > ? ${onePage}`,
+  summaries: `${summaries} WHERE device_id IN (SELECT value FROM json_each(?))`,
+  payloads: `
+    SELECT device_id, coalesce(substr(payload, 1, ?), x''), length(payload)
+    FROM devices WHERE device_id IN (SELECT value FROM json_each(?))`,
+};
+
+const queries = {
+  read: `
+    SELECT device_id AS deviceId, ${countColumn} AS count, first_seen_ms AS firstSeenMs,
+      last_seen_ms AS lastSeenMs, timestamp_ms AS timestampMs, online, payload
+    FROM devices WHERE device_id = ?`,
+  // A period of no length: outside of every history, and never expired. A value that is no count was never counted.
+  addToRemoved: `
+    INSERT INTO fleet_history
+    SELECT 0, 0, count FROM devices
+    WHERE device_id = ? AND count BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER}
+    ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
+  readRemoved: "SELECT packets FROM fleet_history WHERE period_ms = 0",
+  remove: "DELETE FROM devices WHERE device_id = ?",
+};
+
 /** `foreign` receives counts of other programs that are none; their devices are left out. */
 export function sqliteDevices(
   database: Database,
   changes: ChangeList,
   foreign: ForeignCounts,
 ): DeviceStore & DevicePages {
-  const arrays = database.prepareArrays({
-    firstPage: `${summaries} ${onePage}`,
-    nextPage: `${summaries} WHERE device_id > ? ${onePage}`,
-    summaries: `${summaries} WHERE device_id IN (SELECT value FROM json_each(?))`,
-    payloads: `
-      SELECT device_id, coalesce(substr(payload, 1, ?), x''), length(payload)
-      FROM devices WHERE device_id IN (SELECT value FROM json_each(?))`,
-  });
-  const statements = database.prepare({
-    read: `
-      SELECT device_id AS deviceId, ${countColumn} AS count, first_seen_ms AS firstSeenMs,
-        last_seen_ms AS lastSeenMs, timestamp_ms AS timestampMs, online, payload
-      FROM devices WHERE device_id = ?`,
-    // A period of no length: outside of every history, and never expired. A value that is no count was never counted.
-    addToRemoved: `
-      INSERT INTO fleet_history
-      SELECT 0, 0, count FROM devices
-      WHERE device_id = ? AND count BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER}
-      ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
-    readRemoved: "SELECT packets FROM fleet_history WHERE period_ms = 0",
-    remove: "DELETE FROM devices WHERE device_id = ?",
-  });
+  const arrays = database.prepareArrays(queriesOfManyRows), statements = database.prepare(queries);
   const toSummaries = (rows: readonly unknown[]) =>
     readSummaries(rows, (deviceId, value) => foreign.found(deviceId, value));
   const page = (after?: string) =>

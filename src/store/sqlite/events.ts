@@ -23,25 +23,27 @@ export type AddEvent = (
 
 const event = "SELECT id, kind, device_id AS deviceId, at_ms AS atMs, last_seen_ms AS lastSeenMs FROM events";
 
+const queries = {
+  add: "INSERT INTO events (kind, device_id, at_ms, last_seen_ms) VALUES (?, ?, ?, ?)",
+  trim: "DELETE FROM events WHERE id <= ?",
+  read: `${event} WHERE id > ? ORDER BY id LIMIT ?`,
+  readNewest: `SELECT * FROM (${event} ORDER BY id DESC LIMIT ?) ORDER BY id`,
+  readRecord: readRecordSql,
+  setOffline: "UPDATE devices SET online = 0 WHERE device_id = ?",
+  claim: `
+    INSERT INTO delivery SELECT 1, ?1, ?2, coalesce(max(id), 0) FROM events WHERE true
+    ON CONFLICT DO UPDATE SET owner = ?1, expires_at_ms = ?2
+      WHERE owner = ?1 OR expires_at_ms NOT BETWEEN ?3 + 1 AND ?3 + ${LEASE_MAX_MS}
+    RETURNING event_id AS eventId`,
+  commit: "UPDATE delivery SET event_id = ? WHERE owner = ? AND expires_at_ms > ?",
+};
+
 /** Events and their delivery. */
 export function sqliteEvents(
   database: Database,
   changes: ChangeList,
 ): EventStore & DeliveryLease & { readonly addEvent: AddEvent } {
-  const statements = database.prepare({
-    add: "INSERT INTO events (kind, device_id, at_ms, last_seen_ms) VALUES (?, ?, ?, ?)",
-    trim: "DELETE FROM events WHERE id <= ?",
-    read: `${event} WHERE id > ? ORDER BY id LIMIT ?`,
-    readNewest: `SELECT * FROM (${event} ORDER BY id DESC LIMIT ?) ORDER BY id`,
-    readRecord: readRecordSql,
-    setOffline: "UPDATE devices SET online = 0 WHERE device_id = ?",
-    claim: `
-      INSERT INTO delivery SELECT 1, ?1, ?2, coalesce(max(id), 0) FROM events WHERE true
-      ON CONFLICT DO UPDATE SET owner = ?1, expires_at_ms = ?2
-        WHERE owner = ?1 OR expires_at_ms NOT BETWEEN ?3 + 1 AND ?3 + ${LEASE_MAX_MS}
-      RETURNING event_id AS eventId`,
-    commit: "UPDATE delivery SET event_id = ? WHERE owner = ? AND expires_at_ms > ?",
-  });
+  const statements = database.prepare(queries);
   const addEvent: AddEvent = (kind, deviceId, atMs, lastSeenMs) => {
     const { lastInsertRowid } = statements.add.run(kind, deviceId, atMs, lastSeenMs);
     statements.trim.run(Number(lastInsertRowid) - EVENTS_KEPT);

@@ -114,7 +114,7 @@ export function readSchemaVersion(db: DatabaseSync): number {
 /** What to throw when a file has another version. */
 export function wrongVersion(found: number): Error {
   return new Error(
-    `it has schema version ${found}, this program knows ${SCHEMA_VERSION}: ` +
+    `it has schema version ${found}, this program supports ${SCHEMA_VERSION}: ` +
       `use the Tally that wrote it, or a newer one, or another file`,
   );
 }

@@ -77,25 +77,27 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
   };
 }
 
+const queries = {
+  read: readRecordSql,
+  insert: "INSERT INTO devices VALUES (?, ?, ?, ?, ?, 1, ?, ?, NULL, ?)",
+  // On the right-hand sides a column is the row as it was. A timestamp after ?10 is wrong: any other replaces it.
+  update: `
+    UPDATE devices SET
+      count = ?1,
+      last_seen_ms = ?2,
+      online = ?3,
+      minute_packets = ?4,
+      hour_packets = ?5,
+      timestamp_ms = iif(?6 >= timestamp_ms OR timestamp_ms > ?10, ?6, timestamp_ms),
+      history = ?7,
+      payload = iif(?6 >= timestamp_ms OR timestamp_ms > ?10, ?8, payload)
+    WHERE rowid = ?9`,
+  setAside: "INSERT OR REPLACE INTO set_aside SELECT device_id, count FROM devices WHERE rowid = ?",
+};
+
 /** Adds what a batch has of one device; the same as `addToCounts()` and `addToRecords()` of `apply.lua`. */
 function deviceWriter(database: Database, { addEvent, foreign }: BatchParts) {
-  const statements = database.prepare({
-    read: readRecordSql,
-    insert: "INSERT INTO devices VALUES (?, ?, ?, ?, ?, 1, ?, ?, NULL, ?)",
-    // On the right-hand sides a column is the row as it was. A timestamp after ?10 is wrong: any other replaces it.
-    update: `
-      UPDATE devices SET
-        count = ?1,
-        last_seen_ms = ?2,
-        online = ?3,
-        minute_packets = ?4,
-        hour_packets = ?5,
-        timestamp_ms = iif(?6 >= timestamp_ms OR timestamp_ms > ?10, ?6, timestamp_ms),
-        history = ?7,
-        payload = iif(?6 >= timestamp_ms OR timestamp_ms > ?10, ?8, payload)
-      WHERE rowid = ?9`,
-    setAside: "INSERT OR REPLACE INTO set_aside SELECT device_id, count FROM devices WHERE rowid = ?",
-  });
+  const statements = database.prepare(queries);
 
   const countOf = (deviceId: string, { row, count }: RecordRow, packets: number): number => {
     if (typeof count === "number" && count + packets <= Number.MAX_SAFE_INTEGER) return count;

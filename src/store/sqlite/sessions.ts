@@ -29,7 +29,7 @@ interface LineageRow {
 /** Expired rows of a table that are deleted at a time. */
 const EXPIRE_ROWS = 1000;
 
-/** Who writes what, and how far it is. Times: `usedAtMs` is of {@linkcode Sessions.usedAt}. */
+/** Epochs and offsets of sessions, sequences of producers. Times: `usedAtMs` is of {@linkcode Sessions.usedAt}. */
 export class Sessions {
   readonly #statements;
   readonly #expiry: ExpiryClock;

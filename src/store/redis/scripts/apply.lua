@@ -28,6 +28,9 @@ local sequence, previous, receivedAt, producerExpiryMs, sessionExpiryMs =
 local packedIds, packedPackets, packedTimestamps, packedPayloads = unpack(ARGV, 6, 9)
 local devices = #packedPackets / 8
 
+-- Called for each device: as locals they save two lookups a call.
+local find, floor, pack, tonumber, unpackOne = string.find, math.floor, struct.pack, tonumber, struct.unpack
+
 -- Devices or keys per command: two values each stay well below the 8,000 that unpack() can return.
 local CHUNK = 1000
 
@@ -132,8 +135,8 @@ end
 -- Of the whole batch. `aside` alternates ids and values; `chunks` has what writeDevices() writes.
 local aside, newEvents, changed, chunks, total = {}, {}, {}, {}, 0
 
--- Of the chunk at hand: its devices, by index, and what is stored of them. Variables of the script, as are the
--- fields of the record: the lookups in tables would add a tenth to the time of a batch.
+-- The current chunk: its devices, by index, and what is stored of them. Variables of the script, as are the
+-- fields of the current record: lookups in tables would add a tenth to the time of a batch.
 local ids, packets, timestamps, newest, oldCounts, oldRecords
 local RECORD_FIELDS
 -- What they become: by index, for readers, and for HSET as alternating ids and values.
@@ -148,7 +151,7 @@ local function addToCounts(n)
   local ids, packets, oldCounts, becomeCounts, newCounts = ids, packets, oldCounts, becomeCounts, newCounts
   for i = 1, n do
     local id, value = ids[i], oldCounts[i] or '0'
-    local count = value ~= '' and not string.find(value, '%D') and tonumber(value)
+    local count = value ~= '' and not find(value, '%D') and tonumber(value)
     if not count or count + packets[i] > MAX_COUNT then
       newAside[#newAside + 1], newAside[#newAside + 2] = id, value
       if #aside < 2 * ASIDE_REPORTED then aside[#aside + 1], aside[#aside + 2] = id, value end
@@ -184,9 +187,9 @@ local function markSeen(id)
     newEvents[#newEvents + 1] = string.format('online %.0f %.0f ', receivedAt, last) .. id
     online = 1
   end
-  local minutes = minute - math.floor(lastSeenMs / MINUTE_MS)
+  local minutes = minute - floor(lastSeenMs / MINUTE_MS)
   if minutes > 0 then
-    local hours = hour - math.floor(lastSeenMs / HOUR_MS)
+    local hours = hour - floor(lastSeenMs / HOUR_MS)
     endedIds[#endedIds + 1] = id
     ended[#ended + 1] = { minutes = minutes, minutePackets = minutePackets, hours = hours, hourPackets = hourPackets }
     minutePackets = 0
@@ -204,14 +207,14 @@ local function addToRecords(n)
       firstSeenMs, lastSeenMs, timestampMs = receivedAt, receivedAt, timestamps[i]
       minutePackets, hourPackets, online, longPayload = 0, 0, 1, 0
     elseif #old >= RECORD_BYTES then
-      RECORD_FIELDS = struct.unpack(RECORD, old)
+      RECORD_FIELDS = unpackOne(RECORD, old)
     else
       error(records .. ' holds a record Tally did not write, of device ' .. ids[i])
     end
     local payload = mergePayload(i, old)
     if lastSeenMs < receivedAt or lastSeenMs > latestSeen then markSeen(ids[i]) end
     minutePackets, hourPackets = minutePackets + packets[i], hourPackets + packets[i]
-    local record = struct.pack(RECORD, RECORD_FIELDS)
+    local record = pack(RECORD, RECORD_FIELDS)
     becomeRecords[i] = record
     newRecords[2 * i - 1] = ids[i]
     newRecords[2 * i] = record .. payload

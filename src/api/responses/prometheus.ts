@@ -1,0 +1,100 @@
+/**
+ * Tally's figures in Prometheus' text exposition format, version 0.0.4.
+ *
+ * @see https://prometheus.io/docs/instrumenting/exposition_formats/
+ * @module
+ */
+import type { DeviceCounts } from "../../fleet/device_index.ts";
+import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
+import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
+import type { ProcessFigures } from "../../runtime/process_figures.ts";
+import { VERSION } from "../../runtime/version.ts";
+import type { StoreHealth } from "../../store/store_clock.ts";
+import { formatInstances } from "./instance_metrics.ts";
+import { formatTable } from "./metric_families.ts";
+import { CPU_SECONDS, escapeLabelValue, EVENT_LOOP_LAG, family, metric } from "./prometheus_text.ts";
+
+/** Media type of {@linkcode formatPrometheus}'s text; a scraper chooses its parser by it. */
+export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+/** What the store has. */
+export interface PrometheusContents {
+  /** Every device. */
+  readonly devices: DeviceCounts;
+  /** How many of them are online. */
+  readonly online: number;
+  /** Devices with series of their own, the first by id: each one more costs the scraper memory for weeks. */
+  readonly prometheusMaxDevices: number;
+  /** The ingest processes at work. */
+  readonly instances: readonly InstanceReport[];
+  /** What is reported of the store and the clock. */
+  readonly storeHealth: StoreHealth;
+}
+
+/** Figures of the api's own process. */
+export interface ApiProcess extends ProcessFigures {
+  /** When it started, Unix milliseconds. */
+  readonly startedMs: number;
+}
+
+/** The metrics that come from the store, piece by piece; {@linkcode formatProcess} has the rest. */
+export function* formatPrometheus(contents: PrometheusContents): Generator<string> {
+  const { devices, online, prometheusMaxDevices, instances, storeHealth } = contents;
+  const shown = Math.min(devices.ids.length, prometheusMaxDevices);
+  yield family("tally_device_packets_total", "counter", "Packets stored, by device.");
+  const labels = devices.ids.slice(0, shown).map((id) => `{device_id="${escapeLabelValue(id)}"}`);
+  for (let i = 0; i < shown; i++) yield `tally_device_packets_total${labels[i]} ${devices.counts[i]}\n`;
+  yield family(
+    "tally_device_last_seen_timestamp_seconds",
+    "gauge",
+    "When the latest packet came, by device.",
+  );
+  for (let i = 0; i < shown; i++) {
+    yield `tally_device_last_seen_timestamp_seconds${labels[i]} ${devices.lastSeenMs[i]! / 1_000}\n`;
+  }
+  yield metric("tally_packets_total", "counter", "Packets stored of all devices, removed ones too.", [
+    ["", devices.packetsEver],
+  ]);
+  yield metric("tally_devices", "gauge", "Devices known, by status.", [
+    ['status="online"', online],
+    ['status="offline"', devices.ids.length - online],
+  ]);
+  yield metric(
+    "tally_devices_omitted",
+    "gauge",
+    "Devices without series of their own, for there are too many.",
+    [["", devices.ids.length - shown]],
+  );
+  yield* formatStoreHealth(storeHealth);
+  yield* formatInstances(instances);
+}
+
+/** The metrics of the api's own process; `storeUp`: whether it can read the store. */
+export function formatProcess(process: ApiProcess, own: ApiReport, storeUp: boolean): string {
+  const { cpuSeconds, residentBytes, eventLoopLagMs, startedMs } = process;
+  const versions = `version="${VERSION}",deno="${Deno.version.deno}"`;
+  return [
+    metric("tally_store_up", "gauge", "1 where the store could be read for this answer, else 0.", [
+      ["", storeUp ? 1 : 0],
+    ]),
+    metric("tally_build_info", "gauge", "Which program this is; always 1.", [[versions, 1]]),
+    metric("tally_event_loop_lag_seconds", "gauge", EVENT_LOOP_LAG, [["", eventLoopLagMs / 1_000]]),
+    metric("process_cpu_seconds_total", "counter", CPU_SECONDS, [["", cpuSeconds]]),
+    metric("process_resident_memory_bytes", "gauge", "Memory in use.", [["", residentBytes]]),
+    metric("process_start_time_seconds", "gauge", "When it started, Unix time.", [["", startedMs / 1_000]]),
+    ...formatTable("tally_api_", apiMetrics, [["", own]]),
+  ].join("");
+}
+
+function* formatStoreHealth({ evictionPolicy, clockAheadMs }: StoreHealth): Generator<string> {
+  const policy = evictionPolicy === undefined ? "noeviction" : escapeLabelValue(evictionPolicy);
+  yield metric(
+    "tally_store_may_evict",
+    "gauge",
+    "1 if the store evicts counts when its memory is full, else 0.",
+    [[`policy="${policy}"`, evictionPolicy === undefined ? 0 : 1]],
+  );
+  yield metric("tally_clock_ahead_seconds", "gauge", "How far the api's clock is ahead of the store's.", [
+    ["", clockAheadMs / 1_000],
+  ]);
+}

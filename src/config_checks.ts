@@ -1,0 +1,75 @@
+/**
+ * Checks of settings that are allowed one by one and not together.
+ *
+ * @module
+ */
+import { type Config, settings } from "./config.ts";
+import type { ParseResult } from "./runtime/settings_parser.ts";
+
+/** What is wrong with the settings together; those that are wrong by themselves are left out of `result`. */
+export function crossChecks(result: ParseResult<typeof settings>): string[] {
+  return [...storeProblems(result), ...webhookProblems(result), ...sizeProblems(result)];
+}
+
+function storeProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const problems: string[] = [];
+  for (const other of [source.redisHost, source.redisPort]) {
+    if (source.redisUrl !== undefined && other !== undefined) {
+      problems.push(
+        `${source.redisUrl} and ${other}: found both; set one of them, as either gives the Redis`,
+      );
+    }
+  }
+  const redis = source.redisUrl ?? source.redisHost;
+  if (source.redisPort !== undefined && redis === undefined) {
+    problems.push(`${source.redisPort}: has no effect alone; set REDIS_HOST too`);
+  }
+  if (source.redisTlsCa !== undefined && !/^rediss:/i.test(values.redisUrl ?? "")) {
+    problems.push(`${source.redisTlsCa}: has no effect without TLS; set REDIS_URL to a rediss:// URL`);
+  }
+  if (values.ackAfter?.kind === "replicated" && redis === undefined) {
+    problems.push(
+      `${source.ackAfter}: a SQLite file has no replicas; set REDIS_URL or REDIS_HOST, or use "stored"`,
+    );
+  }
+  return problems;
+}
+
+function webhookProblems({ source }: ParseResult<typeof settings>): string[] {
+  if ((source.webhookUrl === undefined) === (source.webhookSecret === undefined)) return [];
+  const names = `${nameOf("webhookUrl", source)} and ${nameOf("webhookSecret", source)}`;
+  return [`${names}: found one of them; set both, or neither`];
+}
+
+/**
+ * What a message with one packet has besides the payload, at most: `PacketBatch`'s key and length (1 + 4 bytes),
+ * a device_id of 128 bytes (1 + 2 + 128), a timestamp (1 + 10) and the payload's key and length (1 + 4).
+ */
+const PACKET_ENVELOPE_BYTES = 152;
+
+function sizeProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { maxPayloadBytes = 0, maxMessageBytes = Infinity, queueMaxBytes = Infinity } = values;
+  const payload = nameOf("maxPayloadBytes", source);
+  const problems: string[] = [];
+  if (maxPayloadBytes > maxMessageBytes - PACKET_ENVELOPE_BYTES) {
+    problems.push(
+      `${payload} and ${
+        nameOf("maxMessageBytes", source)
+      }: found ${maxPayloadBytes} and ${maxMessageBytes} ` +
+        `bytes; allowed: a message at least ${PACKET_ENVELOPE_BYTES} bytes larger, for what a packet has ` +
+        "besides its payload",
+    );
+  }
+  if (maxPayloadBytes > queueMaxBytes) {
+    problems.push(
+      `${payload}: found ${maxPayloadBytes} bytes; allowed: at most ${nameOf("queueMaxBytes", source)}, ` +
+        `${queueMaxBytes} bytes`,
+    );
+  }
+  return problems;
+}
+
+/** The name that a setting was given under, or that of its variable. */
+function nameOf(key: keyof Config, source: ParseResult<typeof settings>["source"]): string {
+  return source[key] ?? settings[key].env ?? `--${settings[key].flag}`;
+}

@@ -1,0 +1,90 @@
+/**
+ * Kinds of settings that only Tally has: URLs, keys, names and words with a form of their own.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+
+import type { Kind } from "./runtime/settings.ts";
+import type { AckAfter } from "./store/packets.ts";
+
+/** URL of a Redis; may hold a password. */
+export const redisUrlKind: Kind<string> = {
+  allowed: "redis://[user:password@]host[:port][/database], or rediss:// for TLS; " +
+    "percent-encode # / ? @ % and spaces in user and password",
+  secret: true,
+  parse: (text) => isRedisUrl(text) ? text : undefined,
+};
+
+/** When packets are acknowledged. */
+export const ackAfterKind: Kind<AckAfter> = {
+  allowed: "stored, replicated:N with N from 1 to 100, synced",
+  parse: parseAckAfter,
+};
+
+/** A switch. */
+export const onOffKind: Kind<boolean> = {
+  allowed: "on, off",
+  parse: (text) => text === "on" ? true : text === "off" ? false : undefined,
+};
+
+/** Host names of HTTP requests. */
+export const hostNamesKind: Kind<readonly string[]> = {
+  allowed: "names with commas between them; *.example.com for all below one, * for any",
+  parse: parseHostNames,
+};
+
+/** URL of a webhook; tokens are often part of it. */
+export const webhookUrlKind: Kind<string> = {
+  allowed: "an http or https URL",
+  secret: true,
+  parse: (text) => /^https?:$/.test(URL.parse(text)?.protocol ?? "") ? text : undefined,
+};
+
+/** Key of Standard Webhooks, as bytes. */
+export const webhookKeyKind: Kind<Uint8Array> = {
+  allowed: "whsec_ and 24 to 64 bytes in base64, as in whsec_$(openssl rand -base64 32)",
+  secret: true,
+  parse: parseWebhookKey,
+};
+
+/** Stricter than a URL need be: with an unescaped `#` or `/` a part of the password becomes the host. */
+const redisUrlForm = new RegExp(
+  [
+    /^rediss?:\/\//,
+    /(?:(?:[^\s:/?#@%]|%[0-9a-f]{2})*(?::(?:[^\s/?#@%]|%[0-9a-f]{2})*)?@)?/, // user and password
+    /(?:[^\s:/?#@%[\]]+|\[[0-9a-f:.]+\])(?::\d+)?/, // host and port
+    /(?:\/\d*)?$/, // database
+  ].map(({ source }) => source).join(""),
+  "i",
+);
+
+function isRedisUrl(text: string): boolean {
+  const url = redisUrlForm.test(text) ? URL.parse(text) : null;
+  if (url === null || url.hostname === "") return false;
+  try {
+    decodeURIComponent(url.username + url.password);
+    return true;
+  } catch {
+    return false; // Not UTF-8.
+  }
+}
+
+function parseHostNames(text: string): readonly string[] | undefined {
+  const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");
+  const isName = (name: string) => /^(\*|(\*\.)?[\w-]+(\.[\w-]+)*)$/.test(name);
+  return names.length > 0 && names.every(isName) ? names : undefined;
+}
+
+function parseWebhookKey(text: string): Uint8Array | undefined {
+  const base64 = /^whsec_([A-Za-z0-9+/]+={0,2})$/.exec(text)?.[1];
+  if (base64 === undefined) return undefined;
+  const bytes = Uint8Array.from(Buffer.from(base64, "base64"));
+  return bytes.length >= 24 && bytes.length <= 64 ? bytes : undefined;
+}
+
+function parseAckAfter(text: string): AckAfter | undefined {
+  if (text === "stored" || text === "synced") return { kind: text };
+  const replicas = Number(/^replicated:(\d+)$/.exec(text)?.[1]);
+  return replicas >= 1 && replicas <= 100 ? { kind: "replicated", replicas } : undefined;
+}

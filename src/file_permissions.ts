@@ -1,0 +1,69 @@
+/**
+ * Permissions for files outside of Tally's own folders: a task's permission set has only those.
+ *
+ * @module
+ */
+import { dirname, relative, resolve } from "node:path";
+
+import { type Config, configuredRedis, configuredWorkers, settings } from "./config.ts";
+
+/** Folders that the permission sets of the roles in `deno.json` allow to read, and to write. */
+const READABLE = ["data", "src"], WRITABLE = ["data"];
+
+/**
+ * Throws when the permissions of the task do not include the files of the settings, with the command that
+ * widens them; on a terminal Deno would ask for each of them.
+ */
+export function assertFilesAllowed(config: Config, args: readonly string[]): void {
+  const { redisTlsCa } = config;
+  const folder = databaseFolder(config);
+  const folderAllowed = folder === undefined || (isGranted("read", folder) && isGranted("write", folder));
+  if (folderAllowed && (redisTlsCa === undefined || isGranted("read", redisTlsCa))) return;
+  const permissions = config.role === "api" ? "api" : configuredWorkers(config) > 1 ? "workers" : "ingest";
+  const command = ["deno", "run", `-P=${permissions}`, ...fileFlags(config), "src/main.ts"]
+    .concat(withoutSecrets(args)).map(shellWord).join(" ");
+  throw new Error(
+    `Cannot use ${folderAllowed ? redisTlsCa : `SQLite file ${resolve(config.databasePath)}`}: ` +
+      `found that the task may use the folder data only; start Tally with this allowed: ${command}`,
+  );
+}
+
+/**
+ * Flags that allow the files of the settings, if any lies outside of Tally's own folders. They replace the
+ * paths of the permission set.
+ */
+export function fileFlags(config: Config): string[] {
+  const database = databaseFolder(config);
+  const folders = database === undefined ? [] : [database];
+  const files = config.redisTlsCa === undefined ? [] : [resolve(config.redisTlsCa)];
+  const isOutside = (path: string) => relative("data", path).startsWith("..");
+  if (![...folders, ...files].some(isOutside)) return [];
+  const list = (paths: readonly string[]) => paths.map((path) => path.replaceAll(",", ",,")).join(",");
+  return [
+    `--allow-read=${list([...READABLE, ...folders, ...files])}`,
+    `--allow-write=${list([...WRITABLE, ...folders])}`,
+  ];
+}
+
+/** Folder of the SQLite file; undefined with Redis. */
+function databaseFolder(config: Config): string | undefined {
+  return configuredRedis(config) === undefined ? dirname(resolve(config.databasePath)) : undefined;
+}
+
+function isGranted(name: "read" | "write", path: string): boolean {
+  return Deno.permissions.querySync({ name, path }).state === "granted";
+}
+
+/** Arguments as they may be shown: the user puts a password in again. */
+function withoutSecrets(args: readonly string[]): string[] {
+  const secret = Object.values(settings).filter(({ secret }) => secret).map(({ flag }) => `--${flag}`);
+  return args.map((arg, i) => {
+    if (secret.includes(args[i - 1] ?? "")) return "...";
+    const [flag = ""] = arg.split("=", 1);
+    return secret.includes(flag) && flag !== arg ? `${flag}=...` : arg;
+  });
+}
+
+function shellWord(text: string): string {
+  return /^[\w.,/:=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}

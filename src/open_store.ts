@@ -1,0 +1,49 @@
+/**
+ * Opens the store of the settings: Redis, or a SQLite file.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+
+import { type Config, configuredRedis } from "./config.ts";
+import { assertFilesAllowed } from "./file_permissions.ts";
+import { openRedisStore } from "./store/redis/redis_store.ts";
+import { openSqliteThreads } from "./store/sqlite/threads.ts";
+import type { Store } from "./store/store.ts";
+
+/** Opens the store; `args` are for the command in the error when its files are not allowed. */
+export async function openStore(config: Config, args: readonly string[], log: Logger): Promise<Store> {
+  const { ackAfter, databasePath, storeTimeoutMs } = config;
+  const redis = configuredRedis(config);
+  assertFilesAllowed(config, args);
+  const store = redis === undefined
+    ? await openSqliteThreads({
+      path: databasePath,
+      ackAfter,
+      lockTimeoutMs: storeTimeoutMs,
+      log: log.getChild("store"),
+    })
+    : await openRedisStore({
+      url: redis,
+      tlsCa: config.redisTlsCa === undefined ? undefined : await readTlsCa(config.redisTlsCa),
+      ackAfter,
+      commandTimeoutMs: storeTimeoutMs,
+      log: log.getChild("store"),
+    });
+  const toChange = redis === undefined
+    ? "set REDIS_URL or REDIS_HOST for Redis, TALLY_DB for another file"
+    : "unset REDIS_URL and REDIS_HOST for a SQLite file";
+  log.info("store open", { store: store.description, toChange });
+  return store;
+}
+
+async function readTlsCa(path: string): Promise<string> {
+  try {
+    const pem = await Deno.readTextFile(path);
+    if (pem.includes("-----BEGIN CERTIFICATE-----")) return pem;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`Cannot read TALLY_REDIS_TLS_CA: ${reason}`, { cause });
+  }
+  throw new Error(`Cannot use TALLY_REDIS_TLS_CA: found no certificate in ${path}; expected a PEM file`);
+}

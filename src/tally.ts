@@ -1,0 +1,199 @@
+/**
+ * The composition root: opens the store, starts the roles on it, and stops all in the order of the data.
+ *
+ * A role's code is loaded where it runs: the api needs neither grpc-js nor protobufjs, ingest neither hono
+ * nor zod.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+
+import { type Config, configuredWebhook, configuredWorkers } from "./config.ts";
+import { startIngestWorkers } from "./ingest_workers.ts";
+import { openStore } from "./open_store.ts";
+import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
+import { StoreClock } from "./store/store_clock.ts";
+import type { Store } from "./store/store.ts";
+
+/** What one process of Tally starts with. */
+export interface TallyOptions {
+  /** The settings. */
+  readonly config: Config;
+  /** The process's arguments, for processes that it starts, and for commands in errors. */
+  readonly args: readonly string[];
+  /** Gets a child logger for each part. */
+  readonly log: Logger;
+  /** Format of the log, for processes that it starts. */
+  readonly logFormat: "json" | "text";
+  /** Log lines dropped so far because their reader was too slow. */
+  readonly logLinesDropped: () => number;
+}
+
+/** The bound address of a role; the port is never 0. */
+export interface Listener {
+  /** Address bound. */
+  readonly host: string;
+  /** TCP port bound. */
+  readonly port: number;
+}
+
+/** The running roles of one process. */
+export interface RunningTally {
+  /** Address for devices; undefined without the ingest role. */
+  readonly ingest: Listener | undefined;
+  /** Address for readers; undefined without the api role. */
+  readonly api: Listener | undefined;
+  /** Rejects if a role cannot go on. */
+  readonly finished: Promise<void>;
+  /**
+   * Stops in the order of the data, so that every packet read is stored: ingest drains, then the api closes,
+   * then the store. Rejects if that takes longer than `drainTimeoutMs`.
+   */
+  stop(): Promise<void>;
+}
+
+/** Opens the store and starts the roles that the settings name; on failure, stops what it started. */
+export async function startTally(options: TallyOptions): Promise<RunningTally> {
+  const { config, args, log } = options;
+  // Parts stop in reverse: last in, first out.
+  await using parts = new AsyncDisposableStack();
+
+  // Before files are opened: for a moment it may take every descriptor there is.
+  const reserves = descriptorReserves();
+  const store = await openStore(config, args, log);
+  parts.defer(() => store.close());
+  const clock = storeClock(store, log);
+  await clock.measure();
+  parts.defer(clock.start());
+
+  const context = { ...options, store, clock, reserves, times: stopTimes(config) };
+  let ingest: Ingest | undefined;
+  let api: Awaited<ReturnType<typeof startReaders>> | undefined;
+  if (config.role !== "ingest") {
+    const readers = api = await startReaders(context, () => ingest?.accepting ?? true);
+    parts.defer(() => readers.close(context.times.readersMs));
+  }
+  if (config.role !== "api") {
+    const devices = ingest = await startDevices(context);
+    parts.defer(() => drain(devices, config));
+  }
+
+  const started = parts.move();
+  return {
+    ingest,
+    api,
+    finished: ingest?.finished ?? new Promise(() => {}),
+    stop: () => within(config.drainTimeoutMs, started.disposeAsync(), tooLate(config)),
+  };
+}
+
+/** What the roles share. */
+interface Context extends TallyOptions {
+  readonly store: Store;
+  readonly clock: StoreClock;
+  readonly reserves: { readonly devices: DescriptorReserve; readonly readers: DescriptorReserve };
+  readonly times: { readonly devicesMs: number; readonly readersMs: number };
+}
+
+/** The running ingest role, in this process or in several. */
+interface Ingest extends Listener {
+  /** Whether new connections are accepted; undefined: other processes accept them. */
+  readonly accepting?: boolean;
+  readonly finished: Promise<void>;
+  drain(): Promise<boolean>;
+}
+
+/** Most of the time to stop is for the devices; the rest is for readers and the store. */
+function stopTimes({ drainTimeoutMs }: Config) {
+  const readersMs = drainTimeoutMs / 10;
+  return { devicesMs: drainTimeoutMs - 2 * readersMs, readersMs };
+}
+
+function storeClock(store: Store, log: Logger): StoreClock {
+  return new StoreClock({
+    store,
+    unixNow: Date.now,
+    monotonicNow: () => performance.now(),
+    log: log.getChild("clock"),
+  });
+}
+
+/** Starts the api role; `acceptsDevices`: whether the other role, if it runs, accepts connections. */
+async function startReaders(context: Context, acceptsDevices: () => boolean) {
+  const { config, log, store, clock, reserves, logLinesDropped } = context;
+  const { startApi } = await import("./api/api.ts");
+  const api = await startApi({
+    ...config,
+    ...readerBounds(config),
+    host: config.httpHost,
+    port: config.httpPort,
+    reserve: reserves.readers,
+    notReady: () => acceptsDevices() ? undefined : "too few file descriptors are left for the device port",
+    logLinesDropped,
+    webhook: configuredWebhook(config),
+    store,
+    unixNow: clock.now,
+    storeHealth: () => clock.health,
+    ingestRequired: true,
+    log: log.getChild("api"),
+  });
+  log.info("api listening", { host: api.host, port: api.port });
+  return api;
+}
+
+/** Bounds of readers' connections; `auto` leaves room beside the streams, and to others than one address. */
+function readerBounds({ httpMaxConnections, httpMaxConnectionsPerAddress, liveMaxClients }: Config) {
+  const maxConnections = httpMaxConnections === "auto" ? liveMaxClients + 1000 : httpMaxConnections;
+  const maxConnectionsPerAddress = httpMaxConnectionsPerAddress === "auto"
+    ? Math.ceil(maxConnections * 3 / 4)
+    : httpMaxConnectionsPerAddress;
+  return { maxConnections, maxConnectionsPerAddress };
+}
+
+/** Starts the ingest role: in this process, or in workers. */
+async function startDevices(context: Context): Promise<Ingest> {
+  const { config, log, store, clock, reserves, times, logLinesDropped } = context;
+  if (configuredWorkers(config) > 1) {
+    return startIngestWorkers({ ...context, stopTimeoutMs: times.devicesMs });
+  }
+  // A dynamic import, because the api role runs without grpc-js and protobufjs: they take 6 to 10 MB.
+  const { startIngest } = await import("./ingest/ingest.ts");
+  const ingest = await startIngest({
+    ...config,
+    host: config.grpcHost,
+    port: config.grpcPort,
+    hostName: Deno.hostname(),
+    pid: Deno.pid,
+    reusePort: config.worker > 0,
+    maxConnections: config.maxConnections === "auto" ? 2 * config.maxStreams : config.maxConnections,
+    reserve: reserves.devices,
+    logLinesDropped,
+    drainTimeoutMs: times.devicesMs,
+    store,
+    log: log.getChild("ingest"),
+    now: clock.now,
+    clockAheadMs: () => clock.health.clockAheadMs,
+  });
+  const { host, port, fastPath } = ingest;
+  log.info("ingest listening", { host, port, fastPath, pid: Deno.pid });
+  return ingest;
+}
+
+async function drain(ingest: Ingest, config: Config): Promise<void> {
+  if (!await ingest.drain()) throw new Error(tooLate(config));
+}
+
+function tooLate({ drainTimeoutMs }: Config): string {
+  return `could not stop within ${drainTimeoutMs} ms: packets not stored by then were not acknowledged, ` +
+    "and devices send them again; TALLY_DRAIN_TIMEOUT allows more time";
+}
+
+async function within(timeoutMs: number, work: Promise<void>, tooLate: string): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(tooLate)), timeoutMs);
+  try {
+    await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
