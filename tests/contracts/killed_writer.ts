@@ -1,5 +1,5 @@
 /**
- * A process that applies batches through a store until it is killed. Started by `store_kill_contract.ts` with one
+ * A process that applies batches through a store until it is killed. Started by `kills_contract.ts` with one
  * argument, {@linkcode WriterPlan} as JSON; it prints what it did, a line each: see {@linkcode parseLine}.
  *
  * @module

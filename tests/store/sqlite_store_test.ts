@@ -15,7 +15,7 @@ import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
-import { talkEveryHourThenEveryMinute } from "../contracts/store_monitor_contract.ts";
+import { talkEveryHourThenEveryMinute } from "../contracts/parts.ts";
 import { openStoreAt } from "../support/store_location.ts";
 import { until } from "../support/until.ts";
 
