@@ -14,8 +14,8 @@ import { newest, send, start, sum, type TestStores } from "./parts.ts";
 export function testDevices(test: TestStores): void {
   test("scan(), device() and remove() of a new store find no device", async (store) => {
     assertEquals(await pagesOf(store), []);
-    assertEquals(await store.device("nobody"), undefined);
-    assertEquals(await store.remove("nobody"), false);
+    assertEquals(await store.device("missing"), undefined);
+    assertEquals(await store.remove("missing"), false);
   });
 
   test("remove(): a removed device starts again from zero", async (store, other) => {
@@ -102,7 +102,7 @@ export function testDevices(test: TestStores): void {
     const a = { deviceId: "a", count: 5, firstSeenMs: 1000, lastSeenMs: 2000, timestampMs: 77, online: true };
     const b = { deviceId: "b", count: 1, firstSeenMs: 1000, lastSeenMs: 1000, timestampMs: 5, online: true };
     const byId = (x: { deviceId: string }, y: { deviceId: string }) => x.deviceId < y.deviceId ? -1 : 1;
-    assertEquals([...await other.summaries(["b", "nobody", "a"])].sort(byId), [a, b]);
+    assertEquals([...await other.summaries(["b", "missing", "a"])].sort(byId), [a, b]);
     assertEquals(await other.summaries([]), []);
     assertEquals((await Array.fromAsync(other.scan())).flat().sort(byId), [a, b]);
   });
@@ -111,7 +111,7 @@ export function testDevices(test: TestStores): void {
     const long = new Uint8Array(1000).fill(7);
     const devices = [{ ...delta("a", 1), payload: long }, delta("b", 1, 1, "short"), delta("c", 1, 1, "")];
     await store.apply(batch(1, { devices }));
-    const previews = await store.payloads(["c", "nobody", "b", "a"], 5);
+    const previews = await store.payloads(["c", "missing", "b", "a"], 5);
     assertEquals(previews.size, 3);
     assertEquals(previews.get("a"), { bytes: long.slice(0, 5), totalBytes: 1000 });
     assertEquals(previews.get("b"), { bytes: bytes("short"), totalBytes: 5 });
@@ -127,7 +127,7 @@ export function testDevices(test: TestStores): void {
     const one = await other.changes();
     await send(other, now, ["b", 1], ["c", 1]);
     await store.remove("a");
-    await store.remove("nobody");
+    await store.remove("missing");
     await store.markOffline(["c"], now, now);
     const two = await store.changes(one.version);
     assertEquals(await changedSince(store, one.version), ["a", "b", "c"]);
@@ -152,8 +152,8 @@ export function testDevices(test: TestStores): void {
     const { devices } = await store.changes(version);
     assert(devices !== "all");
     assertEquals([...devices.keys()].toSorted(), ["a", "b", "c", "器 🌡️"]);
-    for (const [deviceId, told] of devices) {
-      if (told !== undefined) assertEquals([told], await store.summaries([deviceId]));
+    for (const [deviceId, summary] of devices) {
+      if (summary !== undefined) assertEquals([summary], await store.summaries([deviceId]));
     }
     assertEquals(devices.get("b"), undefined);
   });
@@ -188,7 +188,7 @@ export function testDevices(test: TestStores): void {
     await send(store, start, ["a", 3], ["b", 2 ** 40]);
     await store.remove("a");
     await store.remove("a");
-    await store.remove("nobody");
+    await store.remove("missing");
     assertEquals(await other.removedPackets(), 3);
     await send(store, start + 1, ["a", 4]);
     await other.remove("a");

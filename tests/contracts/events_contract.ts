@@ -15,7 +15,7 @@ export function testEvents(test: TestStores): void {
     async (store, other) => {
       await send(store, 1000, ["a", 1], ["b", 1]);
       await send(store, 5000, ["c", 1]);
-      const ids = ["a", "a", "nobody", "b", "c"];
+      const ids = ["a", "a", "missing", "b", "c"];
       const marked = await Promise.all([
         store.markOffline(ids, 5000, 6000),
         other.markOffline(ids, 5000, 6000),

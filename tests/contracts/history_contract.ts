@@ -6,6 +6,7 @@
 import { assertEquals } from "@std/assert";
 
 import {
+  everyHourThenEveryMinute,
   hour,
   minute,
   newest,
@@ -13,7 +14,6 @@ import {
   send,
   start,
   sum,
-  talkEveryHourThenEveryMinute,
   type TestStores,
 } from "./parts.ts";
 
@@ -47,7 +47,7 @@ export function testHistories(test: TestStores): void {
   );
 
   test("history() has all sixty minutes and all twenty-four hours", async (store) => {
-    const times = talkEveryHourThenEveryMinute();
+    const times = everyHourThenEveryMinute();
     for (const [i, atMs] of times.entries()) await send(store, atMs, ["a", i + 1]);
     const { minutes, hours } = (await store.history("a", times.at(-1)!))!;
     assertEquals(nonEmpty(minutes).map(([, packets]) => packets), times.map((_, i) => i + 1).slice(-60));

@@ -36,7 +36,7 @@ export function testInstances(test: TestStores): void {
     assertEquals([found?.version, found?.cpuSeconds, found?.eventLoopLagMs], ["unknown", 0, 0]);
     await store.removeInstance("d");
     await other.removeInstance("c");
-    await other.removeInstance("nobody");
+    await other.removeInstance("missing");
     assertEquals((await store.instances(gone)).map(({ instance }) => instance), ["b"]);
   });
 }

@@ -32,8 +32,8 @@ export async function send(
   assertEquals(await store.apply(sent), []);
 }
 
-/** Times of a device that talks in 26 hours, and then in 62 minutes: more than is kept of either. */
-export function talkEveryHourThenEveryMinute(): number[] {
+/** Times of a device that sends in 26 hours, and then in 62 minutes: more than is kept of either. */
+export function everyHourThenEveryMinute(): number[] {
   const hours = Array.from({ length: 26 }, (_, i) => start + i * hour);
   return [...hours, ...Array.from({ length: 62 }, (_, i) => start + 26 * hour + i * minute)];
 }

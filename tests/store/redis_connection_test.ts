@@ -63,7 +63,7 @@ Deno.test("RedisStore uses only its database, also when the server restarts with
 Deno.test("openRedisStore() refuses a node of a cluster", async () => {
   await using server = await startRedis({ "cluster-enabled": "yes" });
   await assertRejects(() => open({ url: server.url }), StoreError, "it is part of a Redis Cluster");
-  // A user that may not read INFO: the replies tell it.
+  // A user that may not read INFO: the replies show it.
   await server.call("ACL", "SETUSER", "u", "on", ">pw", "~*", "+@all", "-info");
   const url = `redis://u:pw@127.0.0.1:${server.port}`;
   await assertRejects(() => open({ url }), StoreError, "it is part of a Redis Cluster");
@@ -213,15 +213,15 @@ Deno.test("RedisStore logs once that the server is read-only, and once that it a
     await server.call("REPLICAOF", "NO", "ONE");
     await untilStored(() => store.ping());
   });
-  const told = lines.map((line) => JSON.parse(line).message as string);
-  const [first, second, ...others] = told.map((text) =>
+  const messages = lines.map((line) => JSON.parse(line).message as string);
+  const [first, second, ...others] = messages.map((text) =>
     text.replace(/ at .* for /, " for ").replace(/"?127[^ ]*/, "it")
   );
   // Which of the two is connected first is left to Redis.
   assertEquals([first, second].sort(), ['connected to Redis for "reads"', 'connected to Redis for "writes"']);
   assertEquals(others, [
-    "Redis at it is a replica that takes no writes, connecting anew until it does",
-    "Redis at it takes writes again",
+    "Redis at it is a replica that accepts no writes, reconnecting until it does",
+    "Redis at it accepts writes again",
   ]);
 });
 

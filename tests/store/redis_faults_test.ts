@@ -207,7 +207,7 @@ Deno.test("ackAfter replicated: apply() waits for a replica, and a batch that ti
       assertEquals(await replica.call("HGET", countsKey, "a"), String(sequence));
     }
 
-    // Sent again while the replica hears nothing: known, but not yet safe.
+    // Sent again while the replica is stopped: applied, but not yet replicated.
     replica.pause();
     const last = batch(20, { devices: [delta("a", 1)] });
     await assertRejects(() => store.apply(last), StoreError, "0 of 1 replicas");

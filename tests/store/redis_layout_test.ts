@@ -82,7 +82,7 @@ async function writeFeed(server: RedisServer): Promise<void> {
   await server.call("EVAL", history, 1, historiesKey);
 }
 
-/** The data of {@linkcode writeLayout} is all there, and goes on from where it was. */
+/** The data of {@linkcode writeLayout} is complete, and the store continues with it. */
 async function assertUpgraded(server: RedisServer, store: Store, layout: number): Promise<void> {
   assertEquals(await server.call("GET", layoutKey), String(LAYOUT_VERSION));
   assertEquals(await server.call("HGETALL", countsKey), ["a", "5", "b", "7"]);
@@ -204,7 +204,7 @@ Deno.test("RedisStore reads and writes nothing once a newer Tally has upgraded t
     ];
     for (const call of calls) await assertRejects(call, StoreError, newer);
     assertEquals(await server.call("HGETALL", countsKey), ["a", "1"]);
-    // The newer Tally was taken back, with its data.
+    // The newer Tally was downgraded, with its data.
     await server.call("SET", layoutKey, LAYOUT_VERSION);
     assertEquals(await store.apply(batch(2, { devices: [delta("a", 1)] })), []);
     assertEquals(await countsOf(store), { a: 2 });

@@ -28,7 +28,7 @@ import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { openStore, withStore } from "../support/redis_store.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
-import { talkEveryHourThenEveryMinute } from "../contracts/parts.ts";
+import { everyHourThenEveryMinute } from "../contracts/parts.ts";
 
 testStoreContract("Redis", async () => {
   const server = await startRedis();
@@ -133,7 +133,7 @@ Deno.test("RedisStore: sessions and producers expire, and each use extends them"
 Deno.test("RedisStore: a history holds 59 complete minutes and 23 complete hours, and no more", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
-    for (const [i, receivedAtMs] of talkEveryHourThenEveryMinute().entries()) {
+    for (const [i, receivedAtMs] of everyHourThenEveryMinute().entries()) {
       await store.apply({ ...batch(i + 1, { devices: [delta("a", 1)] }), receivedAtMs });
     }
     assertEquals(await server.call("HSTRLEN", historiesKey, "a"), 4 + 59 + 23);

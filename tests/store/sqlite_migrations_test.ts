@@ -112,7 +112,7 @@ const oldFiles: Record<number, string> = {
     PRAGMA user_version = 2;`,
 };
 
-/** The data of {@linkcode oldFiles} is all there, and goes on from where it was. */
+/** The data of {@linkcode oldFiles} is complete, and the store continues with it. */
 async function assertUpgraded(store: Store, version: number): Promise<void> {
   const a = {
     deviceId: "a",
@@ -164,7 +164,7 @@ for (const version of [1, 2]) {
     }));
 }
 
-Deno.test("openSqliteStore() knows when the data of a new file began", async () => {
+Deno.test("openSqliteStore() stores when the data of a new file began", async () => {
   await withFolder(async (folder) => {
     const store = await openSqliteStore({ path: `${folder}/new.db`, ackAfter });
     assertEquals((await store.claimSession("unknown", 5, Date.now())).lost, 5);
@@ -223,7 +223,7 @@ Deno.test("SqliteStore reads and writes nothing once a newer Tally has upgraded 
       await assertRejects(() => threads.apply(next), StoreError, newer);
       await assertRejects(() => threads.device("a"), StoreError, newer);
     }
-    // The newer Tally was taken back, with its file.
+    // The newer Tally was downgraded, with its file.
     inFile(path, (db) => db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`));
     assertEquals(await threads.apply(next), []);
     assertEquals(await countsOf(threads), { a: 6, b: 7 });

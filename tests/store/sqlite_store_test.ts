@@ -15,7 +15,7 @@ import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
-import { talkEveryHourThenEveryMinute } from "../contracts/parts.ts";
+import { everyHourThenEveryMinute } from "../contracts/parts.ts";
 import { openStoreAt } from "../support/store_location.ts";
 import { until } from "../support/until.ts";
 
@@ -43,7 +43,7 @@ Deno.test("openSqliteThreads(): failures are StoreErrors, and later calls succee
     const other = new DatabaseSync(path);
     other.exec("BEGIN IMMEDIATE");
     await assertRejects(() => store.apply(batch(1, { devices: [delta("a", 1)] })), StoreError, "locked");
-    // The thread that reads cannot make sure of the tables now; it is asked again.
+    // The thread that reads cannot check the tables now; its next call does.
     await assertRejects(() => store.device("a"), StoreError, "locked");
     other.exec("ROLLBACK");
     other.close();
@@ -83,12 +83,12 @@ Deno.test("openSqliteStore() finds stored data when the file is opened again", (
 
 Deno.test("ackAfter synced syncs the file at every commit; stored, at checkpoints", () =>
   withFile(async (path) => {
-    const asked = async (ackAfter: AckAfter) => {
+    const pragmas = async (ackAfter: AckAfter) => {
       const statements = await recorded(() => withStore(path, (store) => store.ping(), { ackAfter }));
       return statements.filter((sql) => sql.includes("synchronous"));
     };
-    assertEquals(await asked({ kind: "synced" }), ["PRAGMA synchronous = FULL"]);
-    assertEquals(await asked({ kind: "stored" }), ["PRAGMA synchronous = NORMAL"]);
+    assertEquals(await pragmas({ kind: "synced" }), ["PRAGMA synchronous = FULL"]);
+    assertEquals(await pragmas({ kind: "stored" }), ["PRAGMA synchronous = NORMAL"]);
   }));
 
 Deno.test("openSqliteStore() refuses ackAfter replicated", () =>
@@ -158,7 +158,7 @@ Deno.test("SqliteStore removes sessions and producers that were unused for a wee
       const { epoch } = await store.claimSession("used", 5, now);
       const late = now + SESSION_EXPIRY_MS - 1;
       const first = batch(1, { devices: [delta("a", 1)], sessions: [advance("used", epoch, 5, 6)] });
-      // The clock that rows expire by goes on in small steps.
+      // The clock by which rows expire advances in small steps.
       let sequence = 0;
       const passTo = async (untilMs: number) => {
         for (let atMs = lastMs; atMs < untilMs; lastMs = atMs = Math.min(atMs + MAX_STEP_MS, untilMs)) {
@@ -189,7 +189,7 @@ Deno.test("SqliteStore removes sessions and producers that were unused for a wee
 Deno.test("SqliteStore: histories of devices and fleet are bounded", () =>
   withFile((path) =>
     withStore(path, async (store) => {
-      for (const [i, receivedAtMs] of talkEveryHourThenEveryMinute().entries()) {
+      for (const [i, receivedAtMs] of everyHourThenEveryMinute().entries()) {
         await store.apply({ ...batch(i + 1, { devices: [delta("a", 1)] }), receivedAtMs });
       }
       const other = new DatabaseSync(path);
@@ -269,7 +269,7 @@ Deno.test("SqliteStore.close(): later calls reject", () =>
     await assertRejects(() => countsOf(store), StoreError);
   }));
 
-/** SQL run by `body`: what a store asks of SQLite shows nowhere but on its own connection. */
+/** SQL run by `body`, as its own connection executes it: it is visible nowhere else. */
 async function recorded(body: () => Promise<void>): Promise<string[]> {
   const statements: string[] = [];
   const exec = DatabaseSync.prototype.exec;
@@ -285,7 +285,7 @@ async function recorded(body: () => Promise<void>): Promise<string[]> {
   return statements;
 }
 
-/** Copies a file that nobody has open, or notes that there is none; the function it resolves to puts that back. */
+/** Copies a file that is not open, or notes that there is none; the function it resolves to restores that. */
 async function copyOf(path: string): Promise<() => Promise<void>> {
   const bytes = await Deno.readFile(path).catch(() => undefined);
   return async () => {
