@@ -96,7 +96,7 @@ test("TelemetryClient with a file continues above every offset that a restored s
   assertEquals(await send(20), 30);
   await putBack();
   assertEquals(await send(5), 35);
-  assertEquals(await countsOf(store), { "sensor-1": 15 });
+  assertEquals(await untilStored(() => countsOf(store)), { "sensor-1": 15 });
   assertEquals(ingest.counters.packetsLost, 20);
   await server.call("FLUSHALL");
   assertEquals(await send(5), 40);

@@ -1,5 +1,5 @@
 -- Brings the data to this program's layout, step by step, all of them or none. Preceded by prelude.lua, but not by
--- the check of the layout. It blocks Redis for about a second per million devices and step.
+-- the check of the layout. It blocks Redis meanwhile: 200,000 devices of layout 1 take about three seconds.
 --
 -- KEYS  1 layout   2 counts   3 records   4 payloads   5 version   6 changes   7 lineage   8 a key that does not exist
 --       9 records of layout 1
