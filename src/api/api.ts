@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import { Backoff } from "../runtime/backoff.ts";
+import { messageOf } from "../runtime/error_text.ts";
 import type { StoreHealth } from "../store/store_clock.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { RequestError } from "../protocol/request_error.ts";
@@ -247,7 +248,7 @@ function serve(
     const all = { ...options, onError };
     return servesConnections ? new HttpServer(all, counters, handler) : new PlainHttpServer(all, handler);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new Error(`cannot serve HTTP on ${host} port ${port}: ${reason}; choose another address or port`, {
       cause,
     });

@@ -9,6 +9,7 @@ import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Logger } from "@logtape/logtape";
 
 import { RequestError } from "../protocol/request_error.ts";
+import { withTimeout } from "../runtime/timeout.ts";
 import type { Store } from "../store/store.ts";
 import { StoreError } from "../store/store_error.ts";
 import { answerError } from "./http/answers.ts";
@@ -206,16 +207,9 @@ export function createApp(options: AppOptions): OpenAPIHono {
 async function beforeScrapeTimeout<T>(c: Context, work: Promise<T>): Promise<T> {
   const seconds = Number(c.req.header("X-Prometheus-Scrape-Timeout-Seconds"));
   if (!(seconds > 0 && seconds <= MAX_SCRAPE_TIMEOUT_S)) return await work;
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new StoreError(`Cannot read the store within ${seconds} s, the timeout of the scrape`)),
-    seconds * SCRAPE_SHARE * 1_000,
-  );
-  try {
-    return await Promise.race([work, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return await withTimeout(seconds * SCRAPE_SHARE * 1_000, work, () => {
+    throw new StoreError(`Cannot read the store within ${seconds} s, the timeout of the scrape`);
+  });
 }
 
 /** Share of the scrape timeout used; the rest is for the network. */

@@ -6,6 +6,7 @@
  * @module
  */
 import { RequestError } from "../../protocol/request_error.ts";
+import { withTimeout } from "../../runtime/timeout.ts";
 
 /** Proxies close connections that say nothing for a minute or half of one. */
 const HEARTBEAT_MS = 15_000;
@@ -96,7 +97,11 @@ export class EventStreams {
         // One that a heartbeat overtook is still to come.
         coming ??= next(abort.signal);
         try {
-          const text = await within(this.#heartbeatMs, coming, ended.promise);
+          const text = await withTimeout(
+            this.#heartbeatMs,
+            Promise.race([coming, ended.promise]),
+            () => undefined,
+          );
           if (abort.signal.aborted) return;
           if (text !== undefined) coming = undefined;
           handOver(controller, text ?? ": nothing new\n\n");
@@ -118,19 +123,4 @@ export class EventStreams {
 /** One event; `data` becomes JSON. */
 export function formatEvent(event: string, data: unknown, id?: number): string {
   return `event: ${event}\n${id === undefined ? "" : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
-}
-
-/** What `work` resolves to; undefined if that takes longer than `timeoutMs`, or than `ended`. */
-async function within<T>(
-  timeoutMs: number,
-  work: Promise<T>,
-  ended: Promise<undefined>,
-): Promise<T | undefined> {
-  const late = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => late.resolve(undefined), timeoutMs);
-  try {
-    return await Promise.race([work, late.promise, ended]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -6,6 +6,7 @@
  */
 import { z } from "@hono/zod-openapi";
 
+import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import { EVENTS_KEPT } from "../../store/events.ts";
 import { type ListQuery, SORT_KEYS } from "../../fleet/listing.ts";
@@ -13,12 +14,15 @@ import { type ListQuery, SORT_KEYS } from "../../fleet/listing.ts";
 /** Devices that one request may name. */
 export const MAX_NAMED_DEVICES = 200;
 
-const DEVICE_ID_BYTES = 128;
-const idExpected = `expected an id of 1 to ${DEVICE_ID_BYTES} bytes of UTF-8`;
+const idExpected = `expected an id of 1 to ${MAX_DEVICE_ID_BYTES} bytes of UTF-8`;
 
 const deviceId = z.string({ error: idExpected }).min(1, idExpected)
-  .refine((id) => new TextEncoder().encode(id).length <= DEVICE_ID_BYTES, { error: idExpected })
-  .openapi({ description: "1 to 128 bytes of UTF-8", maxLength: DEVICE_ID_BYTES, example: "sensor-1" });
+  .refine((id) => new TextEncoder().encode(id).length <= MAX_DEVICE_ID_BYTES, { error: idExpected })
+  .openapi({
+    description: `1 to ${MAX_DEVICE_ID_BYTES} bytes of UTF-8`,
+    maxLength: MAX_DEVICE_ID_BYTES,
+    example: "sensor-1",
+  });
 
 /** Ids, each a parameter of its own. */
 function deviceIds(description: string) {
@@ -27,7 +31,7 @@ function deviceIds(description: string) {
     error: expected,
   }).openapi({
     type: "array",
-    items: { type: "string", minLength: 1, maxLength: DEVICE_ID_BYTES },
+    items: { type: "string", minLength: 1, maxLength: MAX_DEVICE_ID_BYTES },
     maxItems: MAX_NAMED_DEVICES,
     description: `${description}, each a parameter of its own: devices=a&devices=b`,
   });
@@ -115,8 +119,8 @@ export const DeviceQuery: Query<DeviceParameters> = query({ id: deviceId });
 /** Which devices to list. */
 export const ListParameters: Query<ListParameterValues> = query({
   status: choice(["online", "offline"]).optional(),
-  prefix: text(128, "Beginning of the ids").default(""),
-  search: text(128, "Any part of the ids, in any case").default(""),
+  prefix: text(MAX_DEVICE_ID_BYTES, "Beginning of the ids").default(""),
+  search: text(MAX_DEVICE_ID_BYTES, "Any part of the ids, in any case").default(""),
   sort: choice(SORT_KEYS).default("id").openapi({
     description: "rate: over the last ten seconds. Devices with equal keys are ordered by id.",
   }),

@@ -11,6 +11,7 @@ import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 
+import { messageOf } from "../../runtime/error_text.ts";
 import { StoreError } from "../store_error.ts";
 
 /** How a store names its file to people. */
@@ -189,6 +190,5 @@ export function mayPass(error: unknown): boolean {
 
 /** What to throw when `attempt` failed. */
 export function failure(attempt: string, file: string, error: unknown): StoreError {
-  const found = error instanceof Error ? error.message : String(error);
-  return new StoreError(`could not ${attempt} SQLite file ${file}: ${found}`, { cause: error });
+  return new StoreError(`could not ${attempt} SQLite file ${file}: ${messageOf(error)}`, { cause: error });
 }
