@@ -40,7 +40,7 @@ function add(buffer: PacketBuffer, packet: Packet): void {
   buffer.add(encoded);
 }
 
-Deno.test("PacketBuffer.take() returns the packets added, as protobufjs decodes them, in any order of take() and forget()", () =>
+Deno.test("Cursor.take() returns the packets added, as protobufjs decodes them, for any calls of take() and forget()", () =>
   forSeeds(60, (random) => {
     const first = random.int(0, 1000);
     const buffer = new PacketBuffer(first);

@@ -41,7 +41,7 @@ export function receiveTelemetry(
       context.signal.addEventListener("abort", () => stream.abort(context.signal.reason));
     }
     if (stream.start.session === undefined) return reader.resume();
-    response.onOk = () => claims.returned(peer);
+    response.onOk = () => claims.giveBack(peer);
     reader.onFirstBytes = claims.schedule(peer, () => !stream.reading, () => {
       stream.claimSession().then(() => reader.resume());
     });
@@ -82,7 +82,7 @@ class Http2Response implements CallResponse {
     if (error === undefined) this.onOk?.();
     const trailers: HeaderField[] = statusFields(error);
     if (error !== undefined) trailers.push([COMMITTED_KEY, String(committed)]);
-    // Without headers, gRPC's "Trailers-Only": headers of their own would give the device its session.
+    // Without headers sent, gRPC's "Trailers-Only": initial metadata would signal that the session is claimed.
     if (this.http2Stream.headersSent) this.http2Stream.end(trailers);
     else this.http2Stream.sendHeaders([...responseHeaders, ...trailers], true);
   }

@@ -2,7 +2,7 @@
  * gRPC's standard health service, for load balancers and orchestrators.
  *
  * Our own, because the library for it reads a file of its own package when loaded, which no permission
- * set can name, tells watchers of changes that are none, and never ends a watch, so that an orderly
+ * set can name, notifies watchers without a change, and never ends a watch, so that an orderly
  * shutdown would wait for every watcher.
  *
  * @module
@@ -63,7 +63,7 @@ export class Health {
     });
   }
 
-  /** Sets the status of all services; watchers hear of it if it changed. */
+  /** Sets the status of all services; watchers are notified if it changed. */
   setServing(serving: boolean): void {
     if (serving === this.#serving) return;
     this.#serving = serving;
