@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { connect } from "node:http2";
 
 import { assertEquals, assertInstanceOf } from "@std/assert";
@@ -6,11 +7,11 @@ import { TelemetryServer } from "../../src/ingest/server.ts";
 import { CallContext } from "../../src/ingest/stream/call_context.ts";
 import { DeviceStream } from "../../src/ingest/stream/device_stream.ts";
 import { RequestError } from "../../src/protocol/request_error.ts";
-import { ingestDefaults } from "../support/harness.ts";
+import { framedBatch, ingestDefaults } from "../support/harness.ts";
 import { seededRandom } from "../support/random.ts";
 import { until } from "../support/until.ts";
 import { ModelIngest } from "./model_ingest.ts";
-import { ModelStore } from "./session_model.ts";
+import { deviceOf, ModelStore } from "./session_model.ts";
 
 const noMetadata = { session: undefined, offset: undefined };
 
@@ -22,24 +23,43 @@ for (const fastPath of [true, false]) {
     const server = await TelemetryServer.start(model.ingest, { ...ingestDefaults, fastPath });
     const session = connect(`http://127.0.0.1:${server.port}`);
     session.on("error", () => {});
-    const call = session.request({
-      ...{ ":method": "POST", ":path": "/TelemetryIngest/StreamBatches", "content-type": "application/grpc" },
-      ...{ "telemetry-session": "s1", "telemetry-offset": "0", "x-other": "not kept" },
-    });
-    call.on("error", () => {});
-    try {
+    const open = async (metadata: Record<string, string>) => {
+      const call = session.request({
+        ...{ ":method": "POST", ":path": "/TelemetryIngest/StreamBatches" },
+        ...{ "content-type": "application/grpc", ...metadata },
+      });
+      call.on("error", () => {});
       await until(() => model.ingest.streams.size === 1, "the stream is open");
       const [stream] = model.ingest.streams;
       assertInstanceOf(stream, DeviceStream);
-      const { peer, metadata, signal } = stream.context;
+      return { call, context: stream.context };
+    };
+    try {
+      const ended = await open({});
+      ended.call.resume().end();
+      await once(ended.call, "close");
+      assertEquals([model.ingest.streams.size, ended.context.signal.aborted], [0, false]);
+
+      const { call, context } = await open({
+        "telemetry-session": "s1",
+        "telemetry-offset": "0",
+        "x-other": "y",
+      });
+      const { peer, metadata, signal } = context;
       assertEquals([peer.remoteAddress, peer.remotePort], ["127.0.0.1", session.socket.localPort]);
       assertEquals(metadata, { session: "s1", offset: "0" });
-      await until(() => store.calls.length === 1, "the session is claimed");
-      for (const { run, resolve } of store.calls.splice(0)) resolve(run());
+      const reply = async () => {
+        await until(() => store.calls.length === 1, "the store is called");
+        for (const { run, resolve } of store.calls.splice(0)) resolve(run());
+      };
+      await reply();
+      call.write(framedBatch([{ device_id: deviceOf("s1", 0), timestamp: 0, payload: new Uint8Array(1) }]));
+      await until(() => store.calls.length === 1, "a batch is being stored");
       assertEquals(signal.aborted, false);
-      call.close();
+      session.destroy();
       await until(() => signal.aborted, "the signal is aborted");
       assertEquals(model.ingest.streams.size, 0);
+      await reply();
     } finally {
       session.destroy();
       await model.drain();
