@@ -12,10 +12,6 @@ const exceptions: readonly string[] = [
   "src/page/index.html",
   "src/store/redis/redis_store.ts",
   "src/store/sqlite/sqlite_store.ts",
-  "src/api/api.ts start()",
-  "src/api/app.ts createApp()",
-  "src/api/routes/devices.ts addDeviceRoutes()",
-  "src/api/routes/devices.ts addRoutesOfOne()",
   "src/store/sqlite/tables.ts createTables()",
   "src/workers.ts startWorkers()",
 ];

@@ -49,10 +49,7 @@ const rules: readonly (readonly [pattern: RegExp, instead: string, example: stri
 
 /** Folders and files that still have such words; each is deleted when its own have gone. */
 const exceptions: readonly string[] = [
-  "src/alerts",
-  "src/api",
   "src/client",
-  "src/fleet",
   "src/page",
   "src/protocol",
   "src/runtime",

@@ -6,7 +6,9 @@ import { assertEquals } from "@std/assert";
 import { TelemetryClient } from "../../src/client/client.ts";
 import { redirectGrpcJsLog } from "../../src/ingest/rpc/grpc_js_log.ts";
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
-import { frame, preface, RawConnection, requestHeaders, RST_STREAM } from "../http2/raw_connection.ts";
+import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
+import { RST_STREAM } from "../support/http2_numbers.ts";
 import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 

@@ -6,7 +6,7 @@
 import protobuf from "protobufjs";
 
 import { PacketView, readPacket } from "../../src/ingest/stream/packet.ts";
-import type { Packet } from "../../src/protocol/telemetry_proto.ts";
+import type { Packet } from "../../src/protocol/messages.ts";
 import type { Random } from "../support/random.ts";
 
 /** A packet as it was read. */

@@ -4,7 +4,7 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
-import type { Packet } from "../../src/protocol/telemetry_proto.ts";
+import type { Packet } from "../../src/protocol/messages.ts";
 import {
   countsOf,
   framed,

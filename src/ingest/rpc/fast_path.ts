@@ -6,7 +6,9 @@
  */
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
-import { type Ack, COMMITTED_KEY, MAX_MESSAGE_KEY, streamPackets } from "../../protocol/telemetry_proto.ts";
+import type { Ack } from "../../protocol/messages.ts";
+import { COMMITTED_KEY, MAX_MESSAGE_KEY } from "../../protocol/metadata_keys.ts";
+import { streamPackets } from "../../protocol/telemetry_proto.ts";
 import { type CallResponse, openStream } from "../stream/device_stream.ts";
 import type { IngestState } from "../stream/ingest_state.ts";
 import type { TelemetryCall } from "./call_route.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { grpcStatus } from "../../protocol/request_error.ts";
+import { grpcStatus } from "./grpc_status.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 
 /** The value of a header; of one that was sent several times, all values, separated by commas. */

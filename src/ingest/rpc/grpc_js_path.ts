@@ -14,16 +14,11 @@ import {
   type ServiceDefinition,
 } from "@grpc/grpc-js";
 
-import { grpcStatus } from "../../protocol/request_error.ts";
-import {
-  type Ack,
-  COMMITTED_KEY,
-  MAX_MESSAGE_KEY,
-  SERVICE_NAMES,
-  streamBatches,
-  streamPackets,
-} from "../../protocol/telemetry_proto.ts";
+import { SERVICE_NAMES, streamBatches, streamPackets } from "../../protocol/telemetry_proto.ts";
 import { CallContext, type Peer, readMetadata } from "../stream/call_context.ts";
+import { grpcStatus } from "./grpc_status.ts";
+import type { Ack } from "../../protocol/messages.ts";
+import { COMMITTED_KEY, MAX_MESSAGE_KEY } from "../../protocol/metadata_keys.ts";
 import {
   type CallResponse,
   type DeviceStream,
