@@ -18,9 +18,6 @@ const exceptions: readonly string[] = [
   // Both are in schemas.ts and http/ until the api has its folders.
   "alerts/offline_watch.ts -> api/schemas.ts",
   "alerts/offline_watch.ts -> api/http/event_streams.ts",
-  // What keeps faults of grpc-js from a process is in the server's folders.
-  "client/call.ts -> http2/node_http2_guard.ts",
-  "client/call.ts -> ingest/rpc/grpc_js_log.ts",
   // A cycle.
   "ingest/batch/device_table.ts -> ingest/batch/queue.ts",
 ];

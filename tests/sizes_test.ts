@@ -23,7 +23,6 @@ const exceptions: readonly string[] = [
   "src/ingest/ingest.ts startIngest()",
   "src/page/chart.js draw()",
   "src/store/sqlite/tables.ts createTables()",
-  "src/workers.ts startWorkers()",
 ];
 
 /** Something of `src` and its length. */

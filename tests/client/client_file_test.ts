@@ -218,7 +218,11 @@ test("Two clients cannot have one file", async (file) => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using _client = await open(ingest, file);
-  await assertRejects(() => open(ingest, file), Error, `could not open the journal ${file}: another process`);
+  await assertRejects(
+    () => open(ingest, file),
+    Error,
+    `Cannot open the journal ${file}: found it open in another process`,
+  );
 });
 
 test("A disk that takes no more ends the client; what was kept is sent by the next", async (file) => {
@@ -234,7 +238,7 @@ test("A disk that takes no more ends the client; what was kept is sent by the ne
     await assertRejects(
       () => client.send(packet()),
       TelemetryClientError,
-      "could not keep packets in the file: No space left on device",
+      "Cannot write packets to the file: found No space left on device",
     );
   } finally {
     Deno.FsFile.prototype.write = write;

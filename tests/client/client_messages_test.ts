@@ -110,7 +110,7 @@ test("A packet that was left out is settled when the Ack for it was lost", async
   const totals = await client.close();
   await ingest.drain();
   assertEquals(await countsOf(store), { small: 40 });
-  assertEquals([totals.stored + totals.unreported, totals.rejected, totals.committed], [40, 20, 60]);
+  assertEquals([totals.stored + totals.settledUnknown, totals.rejected, totals.committed], [40, 20, 60]);
   assertEquals(totals.rejections, [{ reason: "MESSAGE_TOO_LARGE", packets: 20 }]);
   await Deno.remove(folder, { recursive: true });
 });
