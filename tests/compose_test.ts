@@ -23,14 +23,14 @@ const compose = parseYaml(await Deno.readTextFile(new URL("compose.yaml", root))
   services: Record<"redis" | "ingest" | "api", Service>;
 };
 
-Deno.test("compose.yaml publishes ports to this machine only", () => {
+Deno.test("compose.yaml publishes ports on 127.0.0.1 only", () => {
   for (const { ports = [] } of Object.values(compose.services)) {
     for (const port of ports) assertMatch(port, /^127\.0\.0\.1:\d+:\d+$/);
   }
   assertEquals([compose.services.ingest.ports?.length, compose.services.api.ports?.length], [1, 1]);
 });
 
-Deno.test("compose.yaml's settings are allowed, and its commands have their permissions", async () => {
+Deno.test("compose.yaml has valid settings, and commands with their permissions", async () => {
   const { permissions } = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
   for (const role of ["ingest", "api"] as const) {
     const { command, environment = {} } = compose.services[role];
@@ -61,7 +61,7 @@ async function check(service: Service, ports: Record<string, number>): Promise<n
   return code;
 }
 
-Deno.test("compose.yaml's health check of ingest ends with 0 only while it serves", async () => {
+Deno.test("compose.yaml: ingest's health check exits with 0 only while it serves", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const { ingest: service } = compose.services;
@@ -76,7 +76,7 @@ Deno.test("compose.yaml's health check of ingest ends with 0 only while it serve
   assertEquals(await check(on(ingest.port), {}), 1);
 });
 
-Deno.test("compose.yaml's health check of the api ends with 0 only while it is ready", async () => {
+Deno.test("compose.yaml: the api's health check exits with 0 only while it is ready", async () => {
   await using store = await temporaryStore();
   const api = await startTestApi(store);
   const { api: service } = compose.services;

@@ -18,7 +18,7 @@ function problems(args: readonly string[] = [], env: Record<string, string> = {}
   return assertThrows(() => parse(args, env), ConfigError).problems;
 }
 
-Deno.test("Nothing set means the documented defaults", () => {
+Deno.test("parseConfig() without settings returns the documented defaults", () => {
   assertEquals(parse(), {
     role: "all",
     grpcHost: "127.0.0.1",
@@ -58,21 +58,21 @@ Deno.test("Nothing set means the documented defaults", () => {
   });
 });
 
-Deno.test("A flag is written --flag value or --flag=value", () => {
+Deno.test("parseConfig() reads --flag value and --flag=value", () => {
   assertEquals(parse(["--grpc-port", "0", "--http-port=81"]).grpcPort, 0);
   assertEquals(parse(["--grpc-port", "0", "--http-port=81"]).httpPort, 81);
 });
 
-Deno.test("A flag wins over the environment, and the environment over the default", () => {
+Deno.test("parseConfig(): a flag overrides the environment, which overrides the default", () => {
   assertEquals(parse([], { TALLY_GRPC_PORT: "1" }).grpcPort, 1);
   assertEquals(parse(["--grpc-port=2"], { TALLY_GRPC_PORT: "1" }).grpcPort, 2);
 });
 
-Deno.test("An empty variable counts as not set", () => {
+Deno.test("parseConfig(): an empty variable counts as not set", () => {
   assertEquals(parse([], { TALLY_GRPC_PORT: "", REDIS_URL: "" }), parse());
 });
 
-Deno.test("The role has a flag only", () => {
+Deno.test("parseConfig() reads the role from its flag only", () => {
   assertEquals(parse(["--role", "api"], { ROLE: "ingest" }).role, "api");
   assertEquals(parse([], { ROLE: "ingest" }).role, "all");
 });
@@ -80,13 +80,13 @@ Deno.test("The role has a flag only", () => {
 for (
   const [text, milliseconds] of [["500ms", 500], ["60s", 60_000], ["5m", 300_000], ["1h", 3_600_000]] as const
 ) {
-  Deno.test(`The duration ${text} is ${milliseconds} milliseconds`, () => {
+  Deno.test(`parseConfig(): the duration ${text} is ${milliseconds} ms`, () => {
     assertEquals(parse([], { TALLY_DRAIN_TIMEOUT: text }).drainTimeoutMs, milliseconds);
   });
 }
 
 for (const text of ["50", "0ms", "-1s", "1.5s", "1 s", "1S", "1d", "ms", "2m", "1e3ms", "Infinityms"]) {
-  Deno.test(`The flush interval ${JSON.stringify(text)} is refused`, () => {
+  Deno.test(`parseConfig() refuses the flush interval ${JSON.stringify(text)}`, () => {
     assertEquals(problems([], { TALLY_FLUSH_INTERVAL: text }), [
       `TALLY_FLUSH_INTERVAL: found ${JSON.stringify(text)}; ` +
       "allowed: a duration from 1ms to 1m, as in 500ms, 60s, 5m, 24h",
@@ -100,13 +100,13 @@ for (
     268_435_456,
   ]] as const
 ) {
-  Deno.test(`The size ${text} is ${bytes} bytes`, () => {
+  Deno.test(`parseConfig(): the size ${text} is ${bytes} bytes`, () => {
     assertEquals(parse([], { TALLY_QUEUE_MAX_BYTES: text, TALLY_MAX_PAYLOAD: "1B" }).queueMaxBytes, bytes);
   });
 }
 
 for (const text of ["64", "64KB", "64kib", "1.5MiB", "5GiB", "0B", "constructor"]) {
-  Deno.test(`The queue size ${JSON.stringify(text)} is refused`, () => {
+  Deno.test(`parseConfig() refuses the queue size ${JSON.stringify(text)}`, () => {
     assertEquals(problems([], { TALLY_QUEUE_MAX_BYTES: text }), [
       `TALLY_QUEUE_MAX_BYTES: found ${JSON.stringify(text)}; ` +
       "allowed: a size from 1KiB to 256MiB, as in 512B, 64KiB, 16MiB, 1GiB",
@@ -115,7 +115,7 @@ for (const text of ["64", "64KB", "64kib", "1.5MiB", "5GiB", "0B", "constructor"
 }
 
 for (const text of ["-1", "65536", "http", "80.5", "0x50", "8 0", "１"]) {
-  Deno.test(`The port ${JSON.stringify(text)} is refused`, () => {
+  Deno.test(`parseConfig() refuses the port ${JSON.stringify(text)}`, () => {
     assertEquals(problems([], { TALLY_HTTP_PORT: text }), [
       `TALLY_HTTP_PORT: found ${
         JSON.stringify(text)
@@ -125,18 +125,18 @@ for (const text of ["-1", "65536", "http", "80.5", "0x50", "8 0", "１"]) {
 }
 
 for (const text of ["localhost", "127.0.0.1", "::1", "0.0.0.0", "tally-api.internal"]) {
-  Deno.test(`The host ${text} is allowed`, () => {
+  Deno.test(`parseConfig() accepts the host ${text}`, () => {
     assertEquals(parse([], { TALLY_HTTP_HOST: text }).httpHost, text);
   });
 }
 
 for (const text of ["localhost:80", "http://localhost", "a b", "a/b", "[::1]", "999.1.1.1"]) {
-  Deno.test(`The host ${JSON.stringify(text)} is refused`, () => {
+  Deno.test(`parseConfig() refuses the host ${JSON.stringify(text)}`, () => {
     assertEquals(problems([], { TALLY_HTTP_HOST: text }).length, 1);
   });
 }
 
-Deno.test("TALLY_HTTP_ALLOWED_HOSTS is a list of names", () => {
+Deno.test("parseConfig() reads HTTP_ALLOWED_HOSTS as a list of names", () => {
   const allowed = (text: string) => parse([], { TALLY_HTTP_ALLOWED_HOSTS: text }).allowedHosts;
   assertEquals(allowed(""), undefined);
   assertEquals(allowed("api"), ["api"]);
@@ -150,7 +150,7 @@ Deno.test("TALLY_HTTP_ALLOWED_HOSTS is a list of names", () => {
   }
 });
 
-Deno.test("TALLY_FAST_PATH is on or off", () => {
+Deno.test("parseConfig() reads FAST_PATH as on or off", () => {
   assertEquals([
     parse([], { TALLY_FAST_PATH: "on" }).fastPath,
     parse([], { TALLY_FAST_PATH: "off" }).fastPath,
@@ -161,7 +161,7 @@ Deno.test("TALLY_FAST_PATH is on or off", () => {
   assertEquals(problems([], { TALLY_FAST_PATH: "no" }), ['TALLY_FAST_PATH: found "no"; allowed: on, off']);
 });
 
-Deno.test("TALLY_ACK_AFTER says how many replicas", () => {
+Deno.test("parseConfig() reads ACK_AFTER with its number of replicas", () => {
   assertEquals(parse([], { TALLY_ACK_AFTER: "synced" }).ackAfter, { kind: "synced" });
   assertEquals(parse([], { TALLY_ACK_AFTER: "replicated:2", REDIS_HOST: "redis" }).ackAfter, {
     kind: "replicated",
@@ -170,7 +170,7 @@ Deno.test("TALLY_ACK_AFTER says how many replicas", () => {
 });
 
 for (const text of ["replicated", "replicated:0", "replicated:101", "replicated:x", "Stored", "stored:1"]) {
-  Deno.test(`TALLY_ACK_AFTER=${text} is refused`, () => {
+  Deno.test(`parseConfig() refuses ACK_AFTER=${text}`, () => {
     assertEquals(problems([], { TALLY_ACK_AFTER: text, REDIS_HOST: "redis" }), [
       `TALLY_ACK_AFTER: found ${
         JSON.stringify(text)
@@ -179,13 +179,13 @@ for (const text of ["replicated", "replicated:0", "replicated:101", "replicated:
   });
 }
 
-Deno.test("Redis is a URL or an address; without either a SQLite file serves", () => {
+Deno.test("parseConfig(): Redis by URL or by host and port; SQLite without either", () => {
   assertEquals(configuredRedis(parse([], { REDIS_URL: "rediss://u:p@h:1/2" })), "rediss://u:p@h:1/2");
   assertEquals(configuredRedis(parse([], { REDIS_HOST: "redis" })), { host: "redis", port: 6379 });
   assertEquals(configuredRedis(parse()), undefined);
 });
 
-Deno.test("All that is wrong is reported at once", () => {
+Deno.test("parseConfig() reports all problems at once", () => {
   assertEquals(
     problems(["--role", "both", "--grpc-port=x", "--http-prt", "80", "extra", "--log-level"], {
       TALLY_MAX_STREAMS: "many",
@@ -203,15 +203,15 @@ Deno.test("All that is wrong is reported at once", () => {
   );
 });
 
-Deno.test("A flag like no other gets no suggestion", () => {
+Deno.test("parseConfig() suggests nothing for a flag that resembles none", () => {
   assertEquals(problems(["--frobnicate"]), ["--frobnicate: no such flag; see --help"]);
 });
 
-Deno.test("A name every object has is no flag", () => {
+Deno.test("parseConfig() refuses names of Object.prototype as flags", () => {
   assertEquals(problems(["--constructor=1"]), ["--constructor: no such flag; see --help"]);
 });
 
-Deno.test("The webhook has a URL and a key", () => {
+Deno.test("parseConfig() requires a URL and a key for the webhook", () => {
   const key = `whsec_${"QUJD".repeat(8)}`;
   const config = parse([], {
     TALLY_ALERT_WEBHOOK_URL: "https://user:hunter2@host/x",
@@ -259,7 +259,7 @@ const crossChecks: [Record<string, string>, string][] = [
   ],
 ];
 for (const [env, problem] of crossChecks) {
-  Deno.test(`Together these are refused: ${JSON.stringify(env)}`, () =>
+  Deno.test(`parseConfig() refuses the combination ${JSON.stringify(env)}`, () =>
     assertEquals(problems([], env), [problem]));
 }
 
@@ -271,7 +271,7 @@ for (
     { REDIS_URL: "redis://user:hunter2@host", REDIS_HOST: "host" },
   ]
 ) {
-  Deno.test(`The password is not shown when ${JSON.stringify(env)} is refused`, () => {
+  Deno.test(`parseConfig() shows no password when it refuses ${JSON.stringify(env)}`, () => {
     const [problem, ...rest] = problems([], env);
     assertEquals(rest, []);
     assert(!problem!.includes("hunter2"), problem);
@@ -298,7 +298,7 @@ for (
     ["", true],
   ] as const
 ) {
-  Deno.test(`REDIS_URL with ${JSON.stringify(user)} before the host is ${isAllowed ? "allowed" : "refused"}`, () => {
+  Deno.test(`parseConfig(): REDIS_URL with ${JSON.stringify(user)} before the host is ${isAllowed ? "accepted" : "refused"}`, () => {
     for (const scheme of ["redis", "rediss"]) {
       for (const end of ["", ":6379", ":6379/", "/3"]) {
         const text = `${scheme}://${user}redis.internal${end}`;
@@ -316,7 +316,7 @@ for (
 }
 
 for (const url of ["redis://[::1]:6379/1", "REDIS://h", "redis://h/15"]) {
-  Deno.test(`REDIS_URL ${url} is allowed`, () => {
+  Deno.test(`parseConfig() accepts REDIS_URL=${url}`, () => {
     assertEquals(configuredRedis(parse([], { REDIS_URL: url })), url);
   });
 }
@@ -331,13 +331,13 @@ for (
     "redis://h:1:2",
   ]
 ) {
-  Deno.test(`REDIS_URL ${url} is refused`, () => {
+  Deno.test(`parseConfig() refuses REDIS_URL=${url}`, () => {
     assertEquals(problems([], { REDIS_URL: url }).length, 1);
   });
 }
 
 for (const name of ["REDIS_PORT", "TALLY_GRPC_PORT", "TALLY_HTTP_PORT"]) {
-  Deno.test(`parseConfig() refuses ${name} as Kubernetes sets it, with the cause`, () => {
+  Deno.test(`parseConfig() refuses ${name} as Kubernetes sets it, and names the cause`, () => {
     const [problem, ...rest] = problems([], { [name]: "tcp://10.43.0.7:6379", REDIS_HOST: "h" });
     assertEquals(rest, []);
     const service = name.slice(0, -5).toLowerCase().replace("_", "-");
@@ -346,7 +346,7 @@ for (const name of ["REDIS_PORT", "TALLY_GRPC_PORT", "TALLY_HTTP_PORT"]) {
   });
 }
 
-Deno.test("TALLY_REDIS_TLS_CA goes with a rediss:// URL only", () => {
+Deno.test("parseConfig() accepts REDIS_TLS_CA with a rediss:// URL only", () => {
   const env = { TALLY_REDIS_TLS_CA: "ca.crt" };
   assertEquals(parse([], { ...env, REDIS_URL: "rediss://h" }).redisTlsCa, "ca.crt");
   for (const other of [{}, { REDIS_URL: "redis://h" }, { REDIS_HOST: "h" }]) {
@@ -356,7 +356,7 @@ Deno.test("TALLY_REDIS_TLS_CA goes with a rediss:// URL only", () => {
   }
 });
 
-Deno.test("The password is not shown when the flag before it is mistyped", () => {
+Deno.test("parseConfig() shows no password after a mistyped flag", () => {
   for (
     const args of [["--redis-ulr", "redis://:hunter2@h"], ["redis://:hunter2@h"], [
       "--redis-ulr=redis://:hunter2@h",
@@ -366,7 +366,7 @@ Deno.test("The password is not shown when the flag before it is mistyped", () =>
   }
 });
 
-Deno.test("parseConfig() leaves room in a message for all that a packet has besides its payload", () => {
+Deno.test("parseConfig() leaves room in a message for a packet's fields beside its payload", () => {
   for (const text of ["64KiB", "16MiB"]) {
     const { maxPayloadBytes } = parse([], {
       TALLY_MAX_PAYLOAD: text,

@@ -21,7 +21,7 @@ async function run(args: readonly string[], env: Record<string, string> = {}) {
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
-Deno.test("--help prints every setting", async () => {
+Deno.test("main --help prints every setting", async () => {
   const { code, stdout, stderr } = await run(["--help"], { TALLY_GRPC_PORT: "wrong" });
   assertEquals({ code, stderr }, { code: 0, stderr: "" });
   for (const { flag, hidden } of Object.values(settings)) {
@@ -29,7 +29,7 @@ Deno.test("--help prints every setting", async () => {
   }
 });
 
-Deno.test("Wrong settings end it with code 2 and all problems, without a stack", async () => {
+Deno.test("main exits with 2 for wrong settings, and prints all problems without a stack", async () => {
   assertEquals(await run(["--grpc-prot", "1"], { TALLY_FLUSH_INTERVAL: "50", TALLY_LOG_LEVEL: "loud" }), {
     code: 2,
     stdout: "",
@@ -40,7 +40,7 @@ Deno.test("Wrong settings end it with code 2 and all problems, without a stack",
   });
 });
 
-Deno.test("It says which store serves and where it listens, and stops on SIGTERM", async () => {
+Deno.test("main logs its store and addresses, and stops on SIGTERM", async () => {
   await using program = await Program.start();
   const store = await program.line("store open");
   assertMatch(String(store["store"]), /^SQLite file .*tally\.db$/);
@@ -89,7 +89,7 @@ Deno.test("SIGHUP stops it as SIGTERM does: it drains, and exits with 0", async 
   assertEquals([code, lines[0]!["reason"]], [0, "SIGHUP"]);
 });
 
-Deno.test("TALLY_INGEST_WORKERS in a task that may not start processes ends with what to do, without a stack", async () => {
+Deno.test("main: INGEST_WORKERS without permission to start processes exits with instructions, without a stack", async () => {
   for (const role of ["ingest", "all"]) {
     await using program = await Program.start(["--role", role], { TALLY_INGEST_WORKERS: "2" });
     const { code, lines, stderr } = await program.end();
@@ -102,7 +102,7 @@ Deno.test("TALLY_INGEST_WORKERS in a task that may not start processes ends with
 });
 
 for (const [role, listening] of [["ingest", "ingest listening"], ["api", "api listening"]] as const) {
-  Deno.test(`The role ${role} listens alone`, async () => {
+  Deno.test(`main --role ${role} listens on the ports of this role only`, async () => {
     await using program = await Program.start(["--role", role]);
     await program.line(listening);
     program.signal("SIGTERM");
@@ -112,7 +112,7 @@ for (const [role, listening] of [["ingest", "ingest listening"], ["api", "api li
   });
 }
 
-Deno.test("A Ctrl-C that arrives twice is one", async () => {
+Deno.test("main takes SIGINT received twice at once as one", async () => {
   await using program = await Program.start();
   await program.line("ingest listening");
   program.signal("SIGINT");
@@ -121,7 +121,7 @@ Deno.test("A Ctrl-C that arrives twice is one", async () => {
 });
 
 for (const [role, setting] of [["ingest", "TALLY_GRPC_PORT"], ["api", "TALLY_HTTP_PORT"]] as const) {
-  Deno.test(`The role ${role} says which port is taken, and ends with code 1`, async () => {
+  Deno.test(`main --role ${role} names the port that is in use, and exits with 1`, async () => {
     using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = taken.addr;
     await using program = await Program.start(["--role", role], { [setting]: String(port) });
@@ -133,7 +133,7 @@ for (const [role, setting] of [["ingest", "TALLY_GRPC_PORT"], ["api", "TALLY_HTT
   });
 }
 
-Deno.test("TALLY_DB outside of data ends it with code 1 and the command that allows its folder", async () => {
+Deno.test("main: TALLY_DB outside of ./data exits with 1 and the command that allows its folder", async () => {
   const folder = await Deno.makeTempDir({ prefix: "tally-outside-" });
   try {
     for (const workers of ["1", "2"]) {
@@ -183,7 +183,7 @@ Deno.test("TALLY_DB outside of data ends it with code 1 and the command that all
   }
 });
 
-Deno.test("The command that allows a file shows no password", async () => {
+Deno.test("main: the suggested command with permission for a file shows no password", async () => {
   for (const args of [["--redis-url", "rediss://u:hunter2@h"], ["--redis-url=rediss://u:hunter2@h"]]) {
     await using program = await Program.start([...args, "--log-level", "info"], {
       TALLY_REDIS_TLS_CA: "/etc/hostname",
@@ -195,7 +195,7 @@ Deno.test("The command that allows a file shows no password", async () => {
   }
 });
 
-Deno.test("A file that is locked at the start is waited for", async () => {
+Deno.test("main waits for a database file that is locked at the start", async () => {
   await using folder = await dataFolder();
   const other = new DatabaseSync(`${folder.path}/tally.db`);
   other.exec("BEGIN EXCLUSIVE");
@@ -227,7 +227,7 @@ async function dataFolder(): Promise<AsyncDisposable & { path: string }> {
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
-Deno.test("The password of Redis is in no line", async () => {
+Deno.test("main logs no line with the password of Redis", async () => {
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await using program = await Program.start([], {
     REDIS_URL: `redis://user:hunter2@127.0.0.1:${silent.addr.port}`,
@@ -275,7 +275,7 @@ async function withStuckPacket(
   }
 }
 
-Deno.test("What cannot be stored in time ends it with code 1, and says what becomes of it", () =>
+Deno.test("main: packets that cannot be stored before DRAIN_TIMEOUT are reported, and exit with 1", () =>
   withStuckPacket({ TALLY_DRAIN_TIMEOUT: "500ms" }, async (program) => {
     program.signal("SIGTERM");
     assertMatch(
@@ -285,7 +285,7 @@ Deno.test("What cannot be stored in time ends it with code 1, and says what beco
     assertEquals((await program.end()).code, 1);
   }));
 
-Deno.test("A second signal ends it at once", () =>
+Deno.test("main exits at once on a second signal", () =>
   withStuckPacket({ TALLY_DRAIN_TIMEOUT: "1h" }, async (program) => {
     program.signal("SIGTERM");
     await program.line("stopping");

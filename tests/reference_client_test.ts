@@ -59,7 +59,7 @@ print("✅ Sent 10 packets")
 for (const packageLine of ["", "package app.telemetry;"]) {
   for (const storeName of ["Redis", "SQLite"]) {
     const title = `${packageLine || "no package"}, ${storeName}`;
-    Deno.test(`The reference's client is counted in one process and read in another (${title})`, async () => {
+    Deno.test(`The reference's client: packets stored by one process are read from another (${title})`, async () => {
       await using redis = storeName === "Redis" ? await startRedis() : undefined;
       const env = { REDIS_URL: redis?.url ?? "" };
       await using ingest = await Program.start(["--role", "ingest"], env);

@@ -39,7 +39,7 @@ function alive(pid: unknown): boolean {
   return new Deno.Command("ps", { args: ["-p", String(pid)], stdout: "null" }).outputSync().success;
 }
 
-Deno.test("Two workers serve one port, and stop together", async () => {
+Deno.test("INGEST_WORKERS=2: both workers serve one port, and stop together", async () => {
   await using running = await startProgram();
   const { program, store, workers, port } = running;
   assertEquals(workers.map((line) => line["port"]), [port, port]);
@@ -55,7 +55,7 @@ Deno.test("Two workers serve one port, and stop together", async () => {
   assert(!workers.some(({ pid }) => alive(pid)));
 });
 
-Deno.test("A worker that dies is started again, and loses nothing that was acknowledged", async () => {
+Deno.test("startWorkers() restarts a worker that died; no acknowledged packet is lost", async () => {
   await using running = await startProgram();
   const { program, store, workers, port } = running;
   let acknowledged = 0;
@@ -78,7 +78,7 @@ Deno.test("Workers end when the process that started them is killed", async () =
   await until(() => !running.workers.some(({ pid }) => alive(pid)), "the workers have ended");
 });
 
-Deno.test("Workers that cannot start end the program with their reason", async () => {
+Deno.test("startWorkers(): workers that cannot start end the program with their reason", async () => {
   await using redis = await startRedis();
   const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await using program = await Program.start(
@@ -94,7 +94,7 @@ Deno.test("Workers that cannot start end the program with their reason", async (
   );
 });
 
-Deno.test("A worker that hangs is replaced, and every call is answered", async () => {
+Deno.test("startWorkers() replaces a worker that hangs, and every call is answered", async () => {
   await using running = await startProgram();
   const { program, store, workers, port } = running;
   const pid = Number(workers[0]!["pid"]);
@@ -117,7 +117,7 @@ Deno.test("A worker that hangs is replaced, and every call is answered", async (
   assertEquals((await program.end()).code, 0);
 });
 
-Deno.test("A worker that was killed just before SIGTERM does not make the stop a failure", async () => {
+Deno.test("startWorkers(): a worker killed just before SIGTERM does not make the stop a failure", async () => {
   await using running = await startProgram();
   const { program, workers } = running;
   Deno.kill(Number(workers[0]!["pid"]), "SIGKILL");
@@ -161,7 +161,7 @@ function recordedBackoff(waits: number[], count: number): () => Backoff {
     });
 }
 
-Deno.test("startWorkers() starts a worker that does not come up later and later", async () => {
+Deno.test("startWorkers() waits longer after each failed start of a worker", async () => {
   const waits: number[] = [];
   const workers = startScripts("kill -9 $$", { backoff: recordedBackoff(waits, 9), upAfterMs: 3_600_000 });
   await until(() => waits.length === 9, "it was started nine times");
@@ -171,7 +171,7 @@ Deno.test("startWorkers() starts a worker that does not come up later and later"
   assertEquals(workers.lines[1]!.properties["restartMs"], 200);
 });
 
-Deno.test("startWorkers() starts a worker that was up soon", async () => {
+Deno.test("startWorkers() restarts a worker that had started after a short wait", async () => {
   const waits: number[] = [];
   const workers = startScripts("kill -9 $$", { backoff: recordedBackoff(waits, 3), upAfterMs: 0 });
   await until(() => waits.length === 3, "it was started three times");
@@ -179,7 +179,7 @@ Deno.test("startWorkers() starts a worker that was up soon", async () => {
   assertEquals(waits, [100, 100, 100]);
 });
 
-Deno.test("startWorkers() starts a worker again that failed after it was up", async () => {
+Deno.test("startWorkers() restarts a worker that failed after it had started", async () => {
   const waits: number[] = [];
   const workers = startScripts("exit 3", { backoff: recordedBackoff(waits, 2), upAfterMs: 0 });
   await Promise.race([workers.finished, until(() => waits.length === 2, "it was started again")]);
@@ -187,7 +187,7 @@ Deno.test("startWorkers() starts a worker again that failed after it was up", as
   assertEquals(workers.lines.map(({ properties }) => properties["code"]), [3, 3]);
 });
 
-Deno.test("startWorkers() does not take a worker that is to be started again for one that hangs", async () => {
+Deno.test("startWorkers() does not treat a worker that waits for its restart as one that hangs", async () => {
   const waits: number[] = [];
   const options = { backoff: recordedBackoff(waits, 1), heartbeatIntervalMs: 50 };
   const workers = startScripts("kill -9 $$", options);
@@ -199,7 +199,7 @@ Deno.test("startWorkers() does not take a worker that is to be started again for
   await other.drain();
 });
 
-Deno.test("startWorkers() starts a worker again while a process it has started lives on", async () => {
+Deno.test("startWorkers() restarts a worker while a child process of it still runs", async () => {
   const waits: number[] = [];
   const workers = startScripts("sleep 60 & echo $! >&2; kill -9 $$", { backoff: recordedBackoff(waits, 1) });
   await until(() => waits.length === 1, "its end is noticed");
@@ -230,14 +230,14 @@ Deno.test("startWorkers() reports a program that cannot be started, and one that
   assert(String(later.lines[1]!.properties["reason"]).includes("/nowhere/deno"));
 });
 
-Deno.test("startWorkers() passes on what workers write to standard error, without heartbeats", async () => {
+Deno.test("startWorkers() forwards the workers' standard error, without heartbeats", async () => {
   const workers = startScripts(`printf 'one\\0two\\n' >&2; ${beating}`);
   await until(() => workers.errors.join("").length >= 7, "it was passed on");
   assert(await workers.drain());
   assertEquals(workers.errors.join(""), "onetwo\n");
 });
 
-Deno.test("RunningWorkers.drain() is true for a worker that others killed, and false for one that failed", async () => {
+Deno.test("RunningWorkers.drain() is true for a worker killed from outside, and false for one that failed", async () => {
   let process: Deno.ChildProcess | undefined;
   const command = (script: string) => () => {
     const made = new Deno.Command("bash", { args: ["-c", script], stdin: "piped", stderr: "piped" });
@@ -299,7 +299,7 @@ Deno.test("startWorkers() kills and replaces a worker whose heartbeats stop, and
   assertEquals(supervisor.output().match(/worker hangs, killing it/g)?.length, 1);
 });
 
-Deno.test("startWorkers() kills no worker for time in which it was paused itself", async () => {
+Deno.test("startWorkers() kills no worker because of its own pause", async () => {
   const supervisor = await startSupervisor();
   supervisor.child.kill("SIGSTOP");
   // Longer than a worker may be silent.

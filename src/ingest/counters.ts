@@ -1,46 +1,69 @@
 /**
- * What an ingest process has done since it started. Every packet received ends in exactly
- * one of `stored`, `duplicates`, `rejected` and `fenced`; the rest of `received` is on its way.
+ * What an ingest process has counted since it started. Every packet received ends in exactly one of `stored`,
+ * `duplicates`, `rejected` and `fenced`; the rest of `received` waits for the store.
  *
  * @module
  */
 import { Http2Counters } from "../http2/counters.ts";
+import { type IngestCounterName, ingestMetrics, type InstanceReport } from "../metrics/ingest_metrics.ts";
+import { counterNames } from "../metrics/metric.ts";
 import { RejectReason } from "../protocol/reject_reason.ts";
 
-/** Counts since the process started. */
-export class IngestCounters {
-  /** Packets read from streams. */
-  received = 0;
-  /** Packets counted by the store. */
-  stored = 0;
-  /** Packets the session had already. */
-  duplicates = 0;
-  /** Packets refused, by reason. */
-  readonly rejected = new Map<RejectReason, number>(allReasons.map((reason) => [reason, 0]));
-  /** Packets left out because their session's next stream sends them again. */
-  fenced = 0;
-  /** Times the store was found to hold less of a session than it had acknowledged or stored. */
-  sessionsReverted = 0;
-  /** Acknowledged packets that the store did not hold any more when their session was claimed. */
-  packetsLost = 0;
+/** The counters of the metrics table, and what is counted besides. */
+export type IngestCounters = { -readonly [Name in IngestCounterName]: number } & {
+  /** Packets rejected, by reason. */
+  readonly rejected: Map<RejectReason, number>;
+  /** Of the connections. */
+  readonly http2: Http2Counters;
   /** Streams opened. */
-  streams = 0;
-  /** Of them, those that `fast_path.ts` serves. */
-  fastPathCalls = 0;
-  /** Of them, those that grpc-js serves, through `grpc_js_path.ts`. */
-  ordinaryPathCalls = 0;
+  streams: number;
   /** Streams open now. */
-  openStreams = 0;
-  /** Times a stream had to wait for room in the queue. */
-  queueFull = 0;
-  /** What the connections did. */
-  readonly http2: Http2Counters = new Http2Counters();
-  /** Connections closed as soon as they were accepted, because as many as allowed were open. */
-  connectionsRefused = 0;
-  /** Batches applied. */
-  flushes = 0;
-  /** Attempts to apply a batch that failed and were repeated. */
-  failedFlushes = 0;
+  openStreams: number;
+  /** Streams opened that the fast path serves. */
+  fastPathStreams: number;
+  /** Streams opened that grpc-js serves. */
+  grpcJsStreams: number;
+  /** Batches stored. */
+  flushes: number;
+};
+
+const names = counterNames(ingestMetrics);
+const zeros = Object.fromEntries(names.map((name) => [name, 0])) as Record<IngestCounterName, number>;
+const allReasons = Object.values(RejectReason).filter((reason) => typeof reason === "number");
+
+/** Counters at 0. */
+export function createCounters(): IngestCounters {
+  return {
+    ...zeros,
+    rejected: new Map(allReasons.map((reason) => [reason, 0])),
+    http2: new Http2Counters(),
+    streams: 0,
+    openStreams: 0,
+    fastPathStreams: 0,
+    grpcJsStreams: 0,
+    flushes: 0,
+  };
 }
 
-const allReasons = Object.values(RejectReason).filter((reason) => typeof reason === "number");
+/** The part of an {@linkcode InstanceReport} that is counted. */
+export type CountedReport = Pick<
+  InstanceReport,
+  IngestCounterName | "streams" | "rejected" | "connectionsCut" | "callsRefused" | "streamsReset"
+>;
+
+/** The counters under the names of the metrics table. */
+export function countedReport(counters: IngestCounters): CountedReport {
+  const { openStreams, rejected, http2: { connectionsCut, callsRefused, streamsReset } } = counters;
+  const counted = Object.fromEntries(names.map((name) => [name, counters[name]]));
+  return {
+    ...counted as Record<IngestCounterName, number>,
+    streams: openStreams,
+    connectionsCut,
+    callsRefused,
+    streamsReset,
+    rejected: Object.fromEntries(
+      Array.from(rejected, ([reason, packets]) => [RejectReason[reason], packets] as const)
+        .filter(([, packets]) => packets > 0),
+    ),
+  };
+}

@@ -9,19 +9,19 @@ import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { RequestError } from "../protocol/request_error.ts";
 import type { ConnectionLimits } from "../http2/limits.ts";
 import type { Store } from "../store/store.ts";
-import { ProcessMonitor } from "../runtime/process_figures.ts";
+import { type ProcessFigures, ProcessMonitor } from "../runtime/process_figures.ts";
 import { VERSION } from "../runtime/version.ts";
-import { IngestCounters } from "./counters.ts";
+import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
 import { DeviceTable } from "./batch/device_table.ts";
 import { PacketQueue } from "./batch/queue.ts";
-import { RejectReason } from "../protocol/reject_reason.ts";
 import { startReporting } from "./report.ts";
 import { Reverts } from "./stream/reverts.ts";
 import { TelemetryServer } from "./server.ts";
-import type { DeviceStream, Ingest } from "./stream/device_stream.ts";
+import type { IngestState } from "./stream/ingest_state.ts";
+import type { InstanceReport } from "../metrics/ingest_metrics.ts";
 import { Writer } from "./batch/writer.ts";
 
-/** Settings of the role; `config.ts` says what each is for. */
+/** Settings of the role; `config.ts` describes each. */
 export interface IngestOptions {
   /** Address to listen on. */
   readonly host: string;
@@ -33,7 +33,7 @@ export interface IngestOptions {
   readonly queueMaxPackets: number;
   /** Bytes of messages that may wait for the store. */
   readonly queueMaxBytes: number;
-  /** Longest wait of a packet for others to be stored with. */
+  /** Longest time that a packet waits for others to be stored with it. */
   readonly flushIntervalMs: number;
   /** Largest payload of a packet. */
   readonly maxPayloadBytes: number;
@@ -49,7 +49,7 @@ export interface IngestOptions {
   readonly reserve?: DescriptorReserve;
   /** Log lines that this process has dropped so far; default: none. */
   readonly logLinesDropped?: () => number;
-  /** How long the store may fail before the health service says so. */
+  /** How long the store may fail before the health service reports NOT_SERVING. */
   readonly storeGraceMs: number;
   /** Longest time a drain may take. */
   readonly drainTimeoutMs: number;
@@ -63,9 +63,9 @@ export interface IngestOptions {
   readonly fastPath?: boolean;
   /** Bounds of each connection; default: those of `http2/limits.ts`. */
   readonly limits?: ConnectionLimits;
-  /** Where packets are kept; closed by whoever opened it. */
+  /** Where packets are kept; the caller closes it. */
   readonly store: Store;
-  /** Where the role says what an operator should know. */
+  /** Receives lines for the operator. */
   readonly log: Logger;
   /** Server time, Unix milliseconds. */
   readonly now: () => number;
@@ -81,71 +81,48 @@ export interface RunningIngest {
   readonly port: number;
   /** Whether `fast_path.ts` serves telemetry. */
   readonly fastPath: boolean;
-  /** What it has done so far. */
+  /** What it has counted so far. */
   readonly counters: IngestCounters;
   /** False while too few file descriptors are free for further connections. */
   readonly accepting: boolean;
   /**
-   * Ends the role without losing anything: stops accepting and reading, stores what was read, tells
-   * every device what is stored, and closes; after `drainTimeoutMs` at the latest. True: in time.
+   * Ends the role without losing anything: stops accepting and reading, stores what was read, acknowledges it to every
+   * device, and closes; after `drainTimeoutMs` at the latest. True: in time.
    */
   drain(): Promise<boolean>;
-  /** Rejects if the role cannot go on; does not resolve before {@linkcode drain}. */
+  /** Rejects when the role fails; resolves after {@linkcode drain} was called. */
   readonly finished: Promise<void>;
 }
 
 /**
- * Devices kept in the table of interned ids: some 60 MiB at the most, measured as heap in use, with ids of
- * 12 bytes.
+ * Devices kept in the table of interned ids: some 60 MiB at most, measured as heap in use, with ids of 12 bytes.
  */
 const MAX_INTERNED_DEVICES = 1 << 18;
 
 /**
- * Devices with which a batch goes to the store. One of 2,000 holds Redis, and whoever else wants something of
- * it, for some 15 ms (6 to 9 µs a device, measured); larger ones cost hardly less per device, smaller ones a
- * little more.
+ * Devices with which a batch is due. One of 2,000 blocks Redis, and every other client of it, for some 15 ms (6 to 9 µs
+ * a device, measured); larger batches cost hardly less per device, smaller ones a little more.
  */
 const DUE_BATCH_DEVICES = 2000;
 
 /**
- * Devices up to which a batch grows while the store is busy with the one before, unless one message brings
- * more. What waits longer melts together more: 10,000 devices that send all they can were taken six times as
- * fast. The price is paid by larger fleets only, when they send more than Redis can take: it is held for some
- * 120 ms at a time then.
+ * Devices up to which a batch grows while the store is busy with the one before, unless one message brings more. A
+ * longer wait coalesces more packets per device: 10,000 devices that send all they can were accepted six times as fast.
+ * Larger fleets pay for it, only when they send more than Redis can store: it is blocked for some 120 ms at a time then.
  */
 const MAX_BATCH_DEVICES = 16_000;
 
-/** How often the store is asked whether it is there. */
+/** How often the store is pinged. */
 const STORE_CHECK_MS = 1000;
 
-/** Starts the role; rejects when the address cannot be had. */
+/** Starts the role; rejects when it cannot listen on the address. */
 export async function startIngest(options: IngestOptions): Promise<RunningIngest> {
-  const { store, log, now } = options;
-  const counters = new IngestCounters();
-  const queue = new PacketQueue({
-    maxPackets: options.queueMaxPackets,
-    maxBytes: options.queueMaxBytes,
-    maxDevices: MAX_BATCH_DEVICES,
-    dueDevices: DUE_BATCH_DEVICES,
-    flushIntervalMs: options.flushIntervalMs,
-  });
-  const ingest: Ingest = {
-    queue,
-    store,
-    counters,
-    reverts: new Reverts(counters, log),
-    now: oncePerTurn(now),
-    devices: new DeviceTable(MAX_INTERNED_DEVICES),
-    streams: new Set<DeviceStream>(),
-    sessions: new Map<string, DeviceStream>(),
-    limits: options,
-    draining: false,
-  };
-  const abandon = new AbortController();
+  const { store, log, now, fastPath = true } = options;
+  const ingest = createState(options);
+  const { queue, counters } = ingest;
+  const aborted = new AbortController();
   const producer = crypto.randomUUID();
-  const writer = new Writer({ queue, store, counters, producer, now, log, abandon: abandon.signal });
-
-  const { fastPath = true } = options;
+  const writer = new Writer({ queue, store, counters, producer, now, log, signal: aborted.signal });
   const server = await TelemetryServer.start(ingest, { ...options, fastPath });
   const finished = writer.run();
   const stopWatching = watchStore(store, writer, () => {
@@ -154,71 +131,38 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       performance.now() - failingSinceMs < options.storeGraceMs;
     server.setServing(!ingest.draining && server.accepting && storeServes);
   });
-
+  const monitor = new ProcessMonitor(() => performance.now());
   const startedMs = now();
-  const process = new ProcessMonitor(() => performance.now());
   const stopReporting = startReporting({
     store,
     log,
     report: () => ({
       instance: producer,
-      host: options.hostName,
-      pid: options.pid,
-      worker: options.worker,
-      ingestAddress: `${options.host.includes(":") ? `[${options.host}]` : options.host}:${server.port}`,
-      fastPath,
-      version: VERSION,
       startedMs,
-      ...process.figures,
-      reportedMs: now(),
-      streams: counters.openStreams,
-      connections: server.connections,
-      maxConnections: options.maxConnections,
-      accepting: server.accepting && !ingest.draining,
-      queuePackets: queue.packets,
-      queueMaxPackets: options.queueMaxPackets,
-      received: counters.received,
-      stored: counters.stored,
-      duplicates: counters.duplicates,
-      fenced: counters.fenced,
-      sessionsReverted: counters.sessionsReverted,
-      packetsLost: counters.packetsLost,
-      rejected: Object.fromEntries(
-        [...counters.rejected].filter(([, packets]) => packets > 0)
-          .map(([reason, packets]) => [RejectReason[reason], packets]),
-      ),
-      queueFull: counters.queueFull,
-      failedFlushes: counters.failedFlushes,
-      connectionsCut: counters.http2.connectionsCut,
-      connectionsRefused: counters.connectionsRefused,
-      callsRefused: counters.http2.callsRefused,
-      streamsReset: counters.http2.streamsReset,
-      logLinesDropped: options.logLinesDropped?.() ?? 0,
-      clockAheadMs: options.clockAheadMs?.() ?? 0,
+      ...monitor.figures,
+      ...reportOf(ingest, server, options),
     }),
   });
 
   async function drain(): Promise<boolean> {
     ingest.draining = true;
     let inTime = true;
+    const error = new RequestError("UNAVAILABLE", "shutting down: connect again");
     const deadline = setTimeout(() => {
       inTime = false;
-      abandon.abort();
-      const error = new RequestError("UNAVAILABLE", "shutting down: connect again");
-      for (const stream of [...ingest.streams]) stream.abandon(error);
+      aborted.abort();
+      for (const stream of [...ingest.streams]) stream.abort(error);
       server.destroy();
     }, options.drainTimeoutMs);
     server.setServing(false);
     const closed = server.close();
-    for (const stream of [...ingest.streams]) {
-      stream.fail(new RequestError("UNAVAILABLE", "shutting down: connect again"));
-    }
+    for (const stream of [...ingest.streams]) stream.fail(error);
     queue.close();
     await finished;
     await closed;
     await server.closed();
     clearTimeout(deadline);
-    process.close();
+    monitor.close();
     ingest.reverts.close();
     await Promise.all([stopWatching(), stopReporting()]);
     return inTime;
@@ -237,6 +181,54 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   };
 }
 
+function createState(options: IngestOptions): IngestState {
+  const counters = createCounters();
+  return {
+    queue: new PacketQueue({
+      maxPackets: options.queueMaxPackets,
+      maxBytes: options.queueMaxBytes,
+      maxDevices: MAX_BATCH_DEVICES,
+      dueDevices: DUE_BATCH_DEVICES,
+      flushIntervalMs: options.flushIntervalMs,
+    }),
+    store: options.store,
+    counters,
+    reverts: new Reverts(counters, options.log),
+    now: oncePerTurn(options.now),
+    devices: new DeviceTable(MAX_INTERNED_DEVICES),
+    streams: new Set(),
+    sessions: new Map(),
+    limits: options,
+    draining: false,
+  };
+}
+
+/** The current part of the process's report. */
+function reportOf(
+  { queue, counters, draining }: IngestState,
+  server: TelemetryServer,
+  options: IngestOptions,
+): Omit<InstanceReport, "rate" | "instance" | "startedMs" | keyof ProcessFigures> {
+  const { host, fastPath = true, logLinesDropped = () => 0, clockAheadMs = () => 0 } = options;
+  return {
+    ...countedReport(counters),
+    host: options.hostName,
+    pid: options.pid,
+    worker: options.worker,
+    ingestAddress: `${host.includes(":") ? `[${host}]` : host}:${server.port}`,
+    fastPath,
+    version: VERSION,
+    reportedMs: options.now(),
+    connections: server.connections,
+    maxConnections: options.maxConnections,
+    accepting: server.accepting && !draining,
+    queuePackets: queue.packets,
+    queueMaxPackets: options.queueMaxPackets,
+    logLinesDropped: logLinesDropped(),
+    clockAheadMs: clockAheadMs(),
+  };
+}
+
 /** A clock that is read once per turn of the event loop: reading it is a quarter of what a packet costs. */
 function oncePerTurn(now: () => number): () => number {
   let nowMs: number | undefined;
@@ -249,8 +241,8 @@ function oncePerTurn(now: () => number): () => number {
   };
 }
 
-/** Asks the store every second whether it is there and calls `changed`; returns how to stop. */
-function watchStore(store: Store, writer: Writer, changed: () => void): () => Promise<void> {
+/** Pings the store every second and calls `checked`; returns the function that stops it. */
+function watchStore(store: Store, writer: Writer, checked: () => void): () => Promise<void> {
   let checking = check();
   const timer = setInterval(() => checking = checking.then(check), STORE_CHECK_MS);
   async function check(): Promise<void> {
@@ -260,7 +252,7 @@ function watchStore(store: Store, writer: Writer, changed: () => void): () => Pr
     } catch (error) {
       writer.storeAnswered(error);
     }
-    changed();
+    checked();
   }
   return async () => {
     clearInterval(timer);

@@ -1,5 +1,5 @@
 /**
- * What an ingest process says of itself, once a second, for the api to show.
+ * Sends the report of an ingest process to the store, once a second, for the api to show.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { setTimeout as pause } from "node:timers/promises";
 
 import type { Logger } from "@logtape/logtape";
 
-import type { InstanceReport } from "../store/instances.ts";
+import type { InstanceReport } from "../metrics/ingest_metrics.ts";
 import type { Store } from "../store/store.ts";
 
 /** How often an instance reports. */
@@ -15,17 +15,17 @@ const REPORT_INTERVAL_MS = 1000;
 
 /** What {@linkcode startReporting} needs. */
 export interface ReportingOptions {
-  /** Where to. */
+  /** Receives the reports. */
   readonly store: Pick<Store, "reportInstance" | "removeInstance">;
-  /** The figures now; the rate is added here. */
+  /** The current figures; the rate is added here. */
   readonly report: () => Omit<InstanceReport, "rate">;
-  /** Told when a report is not taken. */
+  /** Receives a line when the store refuses a report. */
   readonly log: Logger;
 }
 
 /**
- * Reports until the function it returns is called; that takes the report back and resolves when it is gone,
- * or when the store refused. A report that fails is left out: the next one says it all.
+ * Reports until the function it returns is called; that removes the report and resolves when it is gone, or when the
+ * store refused. A report that fails is not repeated: the next one replaces it.
  */
 export function startReporting({ store, report, log }: ReportingOptions): () => Promise<void> {
   const stop = new AbortController();
@@ -47,7 +47,7 @@ export function startReporting({ store, report, log }: ReportingOptions): () => 
   }
 
   function refused(error: unknown): void {
-    log.debug("report of this instance not taken: {error}", { error });
+    log.debug("the store refused the report of this instance: {error}", { error });
   }
 
   return () => {

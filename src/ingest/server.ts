@@ -21,7 +21,7 @@ import { DeviceListener, type ListenerOptions } from "./listen/listener.ts";
 import { MessageMemory } from "./rpc/message_memory.ts";
 import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
 import { ClaimScheduler } from "./rpc/claim_scheduler.ts";
-import type { Ingest } from "./stream/device_stream.ts";
+import type { IngestState } from "./stream/ingest_state.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
 export interface ServerOptions extends ListenerOptions {
@@ -53,7 +53,7 @@ export class TelemetryServer {
   readonly #connectionOptions: ConnectionOptions;
   readonly #checking: ReturnType<typeof setInterval>;
 
-  private constructor(ingest: Ingest, options: ServerOptions) {
+  private constructor(ingest: IngestState, options: ServerOptions) {
     guardHttp2();
     redirectGrpcJsLog(options.log);
     const { fastPath, maxMessageBytes } = options;
@@ -71,7 +71,7 @@ export class TelemetryServer {
     }, this.#connectionOptions.limits.keepaliveTickMs);
   }
 
-  #connectionsFor(ingest: Ingest, options: ServerOptions): ConnectionOptions {
+  #connectionsFor(ingest: IngestState, options: ServerOptions): ConnectionOptions {
     const { fastPath, maxMessageBytes, limits = fastPath ? defaultLimits : bridgedTelemetryLimits } = options;
     const now = () => performance.now(), counters = ingest.counters.http2;
     const memory = new MessageMemory(maxMessageBytes), inflater = new Inflater(maxMessageBytes, now);
@@ -89,7 +89,7 @@ export class TelemetryServer {
   }
 
   /** Binds and serves; rejects when the address cannot be had. */
-  static async start(ingest: Ingest, options: ServerOptions): Promise<TelemetryServer> {
+  static async start(ingest: IngestState, options: ServerOptions): Promise<TelemetryServer> {
     const server = new TelemetryServer(ingest, options);
     try {
       server.#listener = await DeviceListener.listen(

@@ -1,5 +1,5 @@
 /**
- * The address bar: what is shown is in it, so that reload, back and a copied link show the same.
+ * The address bar holds what the page shows, so that reload, back and a copied link show the same.
  *
  * @module
  */
@@ -7,11 +7,11 @@
 /// <reference lib="dom" />
 
 /**
- * What the browser keeps with an entry of its history.
+ * State of an entry in the browser's history.
  *
  * @typedef {object} EntryState
  * @property {number} [depth] steps back to the list of devices
- * @property {Record<number, string>} [cursors] of the pages of the table, by page number
+ * @property {Record<number, string>} [cursors] by page number of the table: cursor to request it with
  */
 
 /** @returns {EntryState} */
@@ -28,7 +28,7 @@ export function readAddress() {
  * Changes parameters of the address; an empty value removes one.
  *
  * @param {Record<string, string>} changes
- * @param {{ push?: boolean, cursors?: Record<number, string> }} [how] push: "back" returns to what was before
+ * @param {{ push?: boolean, cursors?: Record<number, string> }} [how] push: add an entry, so that "back" returns here
  */
 export function changeAddress(changes, { push = false, cursors } = {}) {
   const query = readAddress();

@@ -6,7 +6,7 @@
 // @ts-check
 /// <reference lib="dom" />
 
-/** The api refused, or did not answer; `status` is 0 then. */
+/** A request failed: with an HTTP status, or with status 0 when there was no response. */
 export class ApiError extends Error {
   /**
    * @param {number} status
@@ -21,7 +21,7 @@ export class ApiError extends Error {
 /**
  * @param {string} url
  * @param {RequestInit} [init]
- * @returns {Promise<any>} the JSON of the answer; rejects with {@link ApiError}
+ * @returns {Promise<any>} the JSON of the response; rejects with {@link ApiError}
  */
 export async function request(url, init) {
   let response;
@@ -29,25 +29,28 @@ export async function request(url, init) {
     response = await fetch(url, init);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError(0, "the api does not answer");
+    throw new ApiError(0, "the api cannot be reached");
   }
   if (response.status === 204) return undefined;
-  // A proxy in between may answer with something else.
+  // A proxy in between may respond with something other than JSON.
   const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new ApiError(response.status, body.error ?? `the api answered ${response.status}`);
+  if (!response.ok) {
+    throw new ApiError(response.status, body.error ?? `the api responded with status ${response.status}`);
+  }
   return body;
 }
 
 /**
  * @param {string} deviceId
- * @returns {string} where this page shows a device
+ * @returns {string} address of the device's view
  */
-export function devicePage(deviceId) {
+export function deviceLink(deviceId) {
   return `/?device=${encodeURIComponent(deviceId)}`;
 }
 
 /**
- * Where the api has a device. URLs cannot carry "." and "..", and "by-id" is the way around that.
+ * URL of a device in the api. Browsers remove the path segments "." and ".."; the route "by-id" serves devices with
+ * these ids, and with its own name as id.
  *
  * @param {string} deviceId
  * @param {"" | "/history"} [part]

@@ -1,5 +1,5 @@
 /**
- * Charts of packets over time, drawn as SVG: colours are CSS's, so both schemes and printing need nothing.
+ * Charts of packets over time, drawn as SVG. CSS sets the colours, for light, dark and print.
  *
  * @module
  */
@@ -11,20 +11,20 @@ import { formatClock, formatRate } from "./format.js";
  * @typedef {object} Point
  * @property {number} start_ms
  * @property {number} packets
- * @property {number} [ms] time in which they came; without it the whole step
- * @property {boolean} [isRunning] the period is not over
+ * @property {number} [ms] time in which they were stored; default: the whole step
+ * @property {boolean} [isRunning] the period has not ended
  *
  * @typedef {object} Series
  * @property {readonly Point[]} points oldest first, without gaps
  * @property {number} stepMs time from one point to the next
  * @property {"area" | "bars"} form
- * @property {(packets: number, ms: number) => number} value what is drawn of a point
- * @property {(value: number) => string} format what is written of it
+ * @property {(packets: number, ms: number) => number} value to draw for a point
+ * @property {(value: number) => string} format text of a value
  * @property {string} unit as in packets/s
  */
 
 const MARGIN = { top: 12, right: 2, bottom: 24, left: 44 };
-/** Points closer together than this are drawn as their mean: more would be noise. */
+/** Points that would be closer than this are merged: more would be noise. */
 const MIN_POINT_DISTANCE_PX = 2.5;
 const TICK_STEPS_MS = [
   60_000,
@@ -37,7 +37,7 @@ const TICK_STEPS_MS = [
   12 * 3_600_000,
 ];
 
-/** A chart in `host`, which gets a crosshair for the pointer and the arrow keys. */
+/** A chart in `host`, with a crosshair that the pointer and the arrow keys move. */
 export class Chart {
   #host;
   #svg = svg("svg", { role: "img", tabindex: 0 });
@@ -52,7 +52,7 @@ export class Chart {
   #height = 0;
   #crosshair = svg("line", { class: "crosshair", y1: MARGIN.top });
   #spot = svg("circle", { class: "spot", r: 3.5 });
-  /** Start of the point read, which stays the same as the chart moves on. @type {number | undefined} */
+  /** Start of the point under the crosshair; stays while the chart moves. @type {number | undefined} */
   #pointedMs;
 
   /** @param {HTMLElement} host */
@@ -82,72 +82,70 @@ export class Chart {
   }
 
   #draw() {
-    const width = this.#host.clientWidth;
     const series = this.#series;
+    const width = this.#host.clientWidth;
     if (series === undefined || width === 0) return;
     this.#width = width;
     this.#height = this.#host.clientHeight;
     this.#crosshair.setAttribute("y2", String(this.#height - MARGIN.bottom));
-    this.#drawn = thinOut(series, (width - MARGIN.left - MARGIN.right) / MIN_POINT_DISTANCE_PX);
+    this.#drawn = downsample(series, this.#plotWidth() / MIN_POINT_DISTANCE_PX);
     this.#drawnStepMs = this.#drawn.length > 1
       ? /** @type {Point} */ (this.#drawn[1]).start_ms - /** @type {Point} */ (this.#drawn[0]).start_ms
       : series.stepMs;
     const greatest = Math.max(0, ...this.#drawn.map((point) => this.#value(point)));
     const tick = niceStep(greatest / 3);
     this.#maximum = Math.max(tick, Math.ceil(greatest / tick) * tick);
+    const parts = [
+      ...this.#valueLabels(tick),
+      ...this.#timeLabels(),
+      ...(series.form === "area" ? this.#areaPaths() : this.#barPaths()),
+    ];
+    this.#svg.setAttribute("viewBox", `0 0 ${this.#width} ${this.#height}`);
+    this.#svg.replaceChildren(...parts, this.#crosshair, this.#spot);
+    // A screen reader on the chart would announce each change.
+    if (document.activeElement !== this.#svg) this.#svg.setAttribute("aria-label", this.#summary(greatest));
+    this.#point(this.#pointedIndex());
+  }
 
+  /**
+   * @param {number} tick from one value to the next
+   * @returns {SVGElement[]} horizontal lines and their labels
+   */
+  #valueLabels(tick) {
     const parts = [];
     for (let value = 0; value <= this.#maximum + tick / 2; value += tick) {
       const y = this.#y(value);
+      const type = value === 0 ? "axis" : "grid";
+      const label = { class: "label", x: MARGIN.left - 10, y: y + 4, "text-anchor": "end" };
       parts.push(
-        svg("line", {
-          class: value === 0 ? "axis" : "grid",
-          x1: MARGIN.left,
-          x2: width - MARGIN.right,
-          y1: y,
-          y2: y,
-        }),
-      );
-      parts.push(
-        svg("text", { class: "label", x: MARGIN.left - 10, y: y + 4, "text-anchor": "end" }, shorten(value)),
+        svg("line", { class: type, x1: MARGIN.left, x2: this.#width - MARGIN.right, y1: y, y2: y }),
+        svg("text", label, shorten(value)),
       );
     }
-    parts.push(...this.#timeLabels());
-    if (series.form === "area") {
-      const line = this.#drawn.map((point, i) =>
-        `${i ? "L" : "M"}${round(this.#x(i))} ${round(this.#y(this.#value(point)))}`
-      ).join("");
-      const floor = this.#y(0);
-      const last = this.#drawn.length - 1;
-      if (last > 0) {
-        parts.push(
-          svg("path", {
-            class: "area",
-            d: `${line}L${round(this.#x(last))} ${floor}L${round(this.#x(0))} ${floor}Z`,
-          }),
-        );
-        parts.push(svg("path", { class: "line", d: line }));
-      }
-    } else {
-      const barWidth = Math.max(1, this.#plotWidth() / this.#drawn.length * 0.72);
-      const bars = this.#drawn.map((point, i) => {
-        const y = this.#y(this.#value(point));
-        const height = this.#y(0) - y;
-        return height > 0
-          ? `M${round(this.#x(i) - barWidth / 2)} ${round(y)}h${round(barWidth)}v${round(height)}h${
-            round(-barWidth)
-          }z`
-          : "";
-      });
-      const running = this.#drawn.at(-1)?.isRunning ? bars.pop() ?? "" : "";
-      parts.push(svg("path", { class: "bars", d: bars.join("") }));
-      parts.push(svg("path", { class: "running", d: running }));
-    }
-    this.#svg.setAttribute("viewBox", `0 0 ${width} ${this.#height}`);
-    this.#svg.replaceChildren(...parts, this.#crosshair, this.#spot);
-    // Who is on it would hear every change.
-    if (document.activeElement !== this.#svg) this.#svg.setAttribute("aria-label", this.#summary(greatest));
-    this.#point(this.#pointedIndex());
+    return parts;
+  }
+
+  #areaPaths() {
+    const last = this.#drawn.length - 1;
+    if (last < 1) return [];
+    const line = this.#drawn.map((point, i) =>
+      `${i ? "L" : "M"}${round(this.#x(i))} ${round(this.#y(this.#value(point)))}`
+    ).join("");
+    const floor = this.#y(0);
+    const area = `${line}L${round(this.#x(last))} ${floor}L${round(this.#x(0))} ${floor}Z`;
+    return [svg("path", { class: "area", d: area }), svg("path", { class: "line", d: line })];
+  }
+
+  #barPaths() {
+    const width = Math.max(1, this.#plotWidth() / this.#drawn.length * 0.72);
+    const bars = this.#drawn.map((point, i) => {
+      const y = this.#y(this.#value(point));
+      const height = this.#y(0) - y;
+      const corner = `${round(this.#x(i) - width / 2)} ${round(y)}`;
+      return height > 0 ? `M${corner}h${round(width)}v${round(height)}h${round(-width)}z` : "";
+    });
+    const running = this.#drawn.at(-1)?.isRunning ? bars.pop() ?? "" : "";
+    return [svg("path", { class: "bars", d: bars.join("") }), svg("path", { class: "running", d: running })];
   }
 
   #timeLabels() {
@@ -195,13 +193,13 @@ export class Chart {
     this.#point(Math.max(0, Math.round(this.#index(x))));
   }
 
-  /** -1 if none is read. */
+  /** @returns {number} -1 without a crosshair */
   #pointedIndex() {
     const startMs = this.#pointedMs;
     return startMs === undefined ? -1 : this.#drawn.findIndex(({ start_ms }) => start_ms === startMs);
   }
 
-  /** @param {number | undefined} wanted index of the point to read; none if undefined or below zero */
+  /** @param {number | undefined} wanted index of the point to show; undefined or below zero: none */
   #point(wanted) {
     const index = Math.min(wanted ?? -1, this.#drawn.length - 1);
     const point = this.#drawn[index];
@@ -215,7 +213,7 @@ export class Chart {
     setAttributes(this.#crosshair, { x1: x, x2: x });
     setAttributes(this.#spot, { cx: x, cy: this.#y(value) });
     const soFar = point.isRunning ? " so far" : "";
-    // A count that is not over is no measure of pace.
+    // The count of an incomplete period does not show the rate.
     const pace = point.isRunning && point.ms && form === "bars"
       ? `, ${formatRate(point.packets * 1000 / point.ms)} packets/s`
       : "";
@@ -259,51 +257,36 @@ export class Chart {
 }
 
 /**
- * The bars of a sparkline as an SVG path, in a box of 3 × `values.length` by `height`; zero is a bar of half a unit.
- *
- * @param {readonly number[]} values
- * @param {number} height
- * @returns {string}
- */
-export function sparkline(values, height) {
-  const greatest = Math.max(...values, 1e-9);
-  return values.map((value, i) => {
-    const bar = round(Math.max(value > 0 ? 1.5 : 0.5, height * value / greatest));
-    return `M${i * 3} ${round(height - bar)}h2v${bar}h-2z`;
-  }).join("");
-}
-
-/**
- * Sums neighbours, on bounds that stay where they are as time goes on, until about `most` points are left. The
- * last one may have fewer members, as its rate is over their time; the first one has all of them or is left out.
+ * Merges neighbours until about `most` points are left; the bounds of the merged periods do not move with time. The last
+ * point may have fewer members, as its rate is over their time; the first is left out unless it has all of them.
  *
  * @param {Series} series
  * @param {number} most
  * @returns {readonly Point[]}
  */
-function thinOut({ points, stepMs }, most) {
+function downsample({ points, stepMs }, most) {
   const together = Math.ceil(points.length / most);
   if (together <= 1) return points;
   const widthMs = together * stepMs;
   /** @type {Required<Point>[]} */
-  const thinned = [];
+  const merged = [];
   for (const { start_ms, packets, ms = stepMs, isRunning = false } of points) {
     const start = Math.floor(start_ms / widthMs) * widthMs;
-    let group = thinned.at(-1);
+    let group = merged.at(-1);
     if (group?.start_ms !== start) {
-      thinned.push(group = { start_ms: start, packets: 0, ms: 0, isRunning: false });
+      merged.push(group = { start_ms: start, packets: 0, ms: 0, isRunning: false });
     }
     group.packets += packets;
     group.ms += ms;
     group.isRunning ||= isRunning;
   }
   if (
-    thinned.length > 1 && /** @type {Point} */
-    (points[0]).start_ms > /** @type {Point} */ (thinned[0]).start_ms
+    merged.length > 1 && /** @type {Point} */
+    (points[0]).start_ms > /** @type {Point} */ (merged[0]).start_ms
   ) {
-    thinned.shift();
+    merged.shift();
   }
-  return thinned;
+  return merged;
 }
 
 /** @param {number} atLeast */
@@ -319,8 +302,13 @@ function shorten(value) {
   return value >= 10_000 ? `${round(value / 1000)}k` : String(round(value));
 }
 
-/** @param {number} value */
-function round(value) {
+/**
+ * Limits the length of SVG paths.
+ *
+ * @param {number} value
+ * @returns {number} with one decimal
+ */
+export function round(value) {
   return Math.round(value * 10) / 10;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The page's one live connection: open while the page is seen, opened again when it is lost. A page that is not
- * seen reads the fleet's figures now and then, for its title and icon.
+ * The page's one live connection: open while the page is visible, reopened when it is lost. A hidden page polls the
+ * fleet's figures for its title and icon.
  *
  * @module
  */
@@ -12,40 +12,40 @@ import { ApiError, request } from "./api.js";
 /**
  * - `connecting`: nothing was received yet
  * - `live`
- * - `lost`: the api does not answer
- * - `store-down`: the api answers, its store does not
+ * - `lost`: the api cannot be reached
+ * - `store-down`: the api can be reached, but not its store
  *
  * @typedef {"connecting" | "live" | "lost" | "store-down"} ConnectionState
  *
  * @typedef {object} Listener
  * @property {(frame: FleetFrame) => void} onFleet
- * @property {(figures: FleetFigures) => void} onGlance called while the page is not seen
+ * @property {(figures: FleetFigures) => void} onPoll called while the page is hidden
  * @property {(rows: readonly DeviceRow[], removed: readonly string[]) => void} onDevices
  * @property {(state: ConnectionState, message: string) => void} onState called when either changes
  */
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 5_000;
-/** A network may go away unnoticed, and a fleet have no news: after this, only connecting anew can tell. */
-const SILENCE_MS = 20_000;
-const GLANCE_MS = 30_000;
+/** A lost network and a fleet without changes look the same: after this time without a message, connect again. */
+const IDLE_TIMEOUT_MS = 20_000;
+const POLL_MS = 30_000;
 
-/** An EventSource on `/live` that is opened anew when other devices are watched. */
+/** An EventSource on `/live`, reopened when other devices are watched. */
 export class Connection {
   #listener;
   /** @type {readonly string[]} */
   #deviceIds = [];
   /** @type {EventSource | undefined} */
   #source;
-  /** The one that will take over from `#source` when it is open. @type {EventSource | undefined} */
+  /** Replaces `#source` when it is open. @type {EventSource | undefined} */
   #opening;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retry;
   #retryMs = FIRST_RETRY_MS;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #silence;
+  #idleTimeout;
   /** @type {ReturnType<typeof setInterval> | undefined} */
-  #glancing;
+  #polling;
   /** @type {ConnectionState} */
   #state = "connecting";
   #message = "";
@@ -53,11 +53,11 @@ export class Connection {
   /** @param {Listener} listener */
   constructor(listener) {
     this.#listener = listener;
-    // A browser opens six connections to a host for all its tabs: one that is not seen takes none.
-    document.addEventListener("visibilitychange", () => document.hidden ? this.#rest() : this.#open());
+    // A browser opens six connections to a host for all its tabs: a hidden one must not use one of them.
+    document.addEventListener("visibilitychange", () => document.hidden ? this.#pause() : this.#open());
     if (document.hidden) {
-      this.#rest();
-      this.#glance();
+      this.#pause();
+      this.#poll();
     }
     addEventListener("online", () => document.hidden || this.#open());
   }
@@ -67,13 +67,13 @@ export class Connection {
     return this.#state;
   }
 
-  /** The reason the api gave, if any. */
+  /** The reason that the api sent with the state, or "". */
   get message() {
     return this.#message;
   }
 
   /**
-   * Receives the fleet's figures, and these devices.
+   * Requests frames of these devices, beside those of the fleet.
    *
    * @param {readonly string[]} deviceIds at most 200
    */
@@ -86,27 +86,27 @@ export class Connection {
     if (!document.hidden) this.#open();
   }
 
-  #rest() {
+  #pause() {
     this.#close();
-    this.#glancing = setInterval(() => this.#glance(), GLANCE_MS);
+    this.#polling = setInterval(() => this.#poll(), POLL_MS);
   }
 
-  async #glance() {
+  async #poll() {
     try {
       /** @type {FleetFigures} */
       const figures = await request("/fleet");
       if (!document.hidden) return;
-      this.#become("live", "");
-      this.#listener.onGlance(figures);
+      this.#setState("live", "");
+      this.#listener.onPoll(figures);
     } catch (error) {
       if (!document.hidden || !(error instanceof ApiError)) return;
-      this.#become(error.status === 0 ? "lost" : "store-down", error.status === 0 ? "" : error.message);
+      this.#setState(error.status === 0 ? "lost" : "store-down", error.status === 0 ? "" : error.message);
     }
   }
 
   #open() {
     clearTimeout(this.#retry);
-    clearInterval(this.#glancing);
+    clearInterval(this.#polling);
     this.#retry = undefined;
     this.#opening?.close();
     const query = this.#deviceIds.map((id) => `devices=${encodeURIComponent(id)}`).join("&");
@@ -142,8 +142,8 @@ export class Connection {
 
   #close() {
     clearTimeout(this.#retry);
-    clearTimeout(this.#silence);
-    clearInterval(this.#glancing);
+    clearTimeout(this.#idleTimeout);
+    clearInterval(this.#polling);
     this.#retry = undefined;
     this.#source?.close();
     this.#opening?.close();
@@ -152,8 +152,8 @@ export class Connection {
 
   #lose() {
     this.#close();
-    this.#become("lost", "");
-    // Half of it at random, so that a thousand pages do not come back at once.
+    this.#setState("lost", "");
+    // Half of it at random, so that many pages do not reconnect at once.
     const delayMs = this.#retryMs * (0.5 + Math.random() / 2);
     this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
     this.#retry = setTimeout(() => this.#open(), delayMs);
@@ -165,19 +165,22 @@ export class Connection {
    */
   #received(state, message) {
     this.#expectMessage();
-    this.#become(state, message);
+    this.#setState(state, message);
   }
 
   #expectMessage() {
-    clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#opening === undefined ? this.#open() : this.#lose(), SILENCE_MS);
+    clearTimeout(this.#idleTimeout);
+    this.#idleTimeout = setTimeout(
+      () => this.#opening === undefined ? this.#open() : this.#lose(),
+      IDLE_TIMEOUT_MS,
+    );
   }
 
   /**
    * @param {ConnectionState} state
    * @param {string} message
    */
-  #become(state, message) {
+  #setState(state, message) {
     if (state === this.#state && message === this.#message) return;
     this.#state = state;
     this.#message = message;

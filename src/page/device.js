@@ -1,5 +1,5 @@
 /**
- * One device: its figures, history, latest payload, and its end.
+ * The view of one device: figures, history, latest payload, events, and deletion.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { ApiError, deviceUrl, request } from "./api.js";
 import { Chart } from "./chart.js";
 import { byId, check, checkedValue, setFigure, setStatus, setText } from "./dom.js";
 import { EventList } from "./event_list.js";
-import { list } from "./events.js";
+import { readEvents } from "./events.js";
 import {
   formatAgo,
   formatBytes,
@@ -27,10 +27,10 @@ import {
 } from "./format.js";
 
 const HISTORY_REFRESH_MS = 10_000;
-/** Frames have the beginning of a payload only; a longer one is read whole, at most this often. */
+/** Frames have only the beginning of a long payload; the whole is requested at most this often. */
 const PAYLOAD_REFRESH_MS = 2_000;
 const EVENTS_SHOWN = 20;
-/** More than this is not read by people, and slow to lay out. */
+/** Nobody reads more than this, and it would be slow to lay out. */
 const MAX_SHOWN_BYTES = 64 * 1024;
 
 /**
@@ -39,7 +39,7 @@ const MAX_SHOWN_BYTES = 64 * 1024;
  * @property {() => void} onDeleted
  */
 
-/** The page's other half: `/?device=…`. */
+/** The view at `/?device=…`. */
 export class DeviceView {
   #options;
   #chart = new Chart(byId("device-chart"));
@@ -48,7 +48,7 @@ export class DeviceView {
   #deviceId;
   /** @type {DeviceRow | undefined} */
   #device;
-  /** The latest that was read whole. @type {Payload | undefined} */
+  /** The latest whole payload. @type {Payload | undefined} */
   #payload;
   /** @type {DeviceHistory | undefined} */
   #history;
@@ -88,10 +88,10 @@ export class DeviceView {
     byId("confirm-delete").addEventListener("click", () => this.#delete());
   }
 
-  /** @param {string | undefined} deviceId none when the view is left */
+  /** @param {string | undefined} deviceId undefined: the view is left */
   open(deviceId) {
     if (deviceId !== undefined) check("device-range", readAddress().get("range") ?? "");
-    // Another range of the same device.
+    // The same device: only the range changed.
     if (deviceId !== undefined && deviceId === this.#deviceId && this.#device !== undefined) {
       return this.#drawHistory();
     }
@@ -99,7 +99,7 @@ export class DeviceView {
     this.#device = this.#payload = this.#history = undefined;
     this.#isFormChosen = false;
     byId("known").hidden = byId("unknown").hidden = true;
-    // Marked text stays as it is; the last device's must not become this one's.
+    // Selected text is not replaced; without this, the previous device's payload would stay.
     setText(byId("payload"), "");
     if (this.#dialog.open) this.#dialog.close();
     if (deviceId === undefined) return;
@@ -112,14 +112,14 @@ export class DeviceView {
     this.load();
   }
 
-  /** @param {number} lastEventId the fleet's newest, which may be of this device */
+  /** @param {number} lastEventId id of the fleet's newest event, which may be of this device */
   follow(lastEventId) {
     if (this.#device === undefined || lastEventId === this.#followedId) return;
     this.#followedId = lastEventId;
     this.#loadEvents();
   }
 
-  /** Reads all of it anew. */
+  /** Requests device, history and events again. */
   reload() {
     this.#loadEvents();
     this.load();
@@ -129,12 +129,12 @@ export class DeviceView {
     const deviceId = this.#deviceId;
     if (deviceId === undefined) return;
     const requested = ++this.#eventsRequested;
-    const events = await list({ limit: EVENTS_SHOWN, device: deviceId }).catch(() => undefined);
-    // The latest request has the latest events.
+    const events = await readEvents({ limit: EVENTS_SHOWN, device: deviceId }).catch(() => undefined);
+    // Responses may arrive out of order: only that of the latest request counts.
     if (events !== undefined && requested === this.#eventsRequested) this.#events.show(events, EVENTS_SHOWN);
   }
 
-  /** Reads the device anew; keeps what is there if that fails, as the connection will say why. */
+  /** Requests the device again; on failure the view stays as it is, and the connection's state shows the cause. */
   async load() {
     const deviceId = this.#deviceId;
     if (deviceId === undefined) return;
@@ -156,11 +156,11 @@ export class DeviceView {
     }
   }
 
-  /** @param {readonly DeviceRow[]} devices fresh values, perhaps of this one */
+  /** @param {readonly DeviceRow[]} devices new values, possibly of this device */
   update(devices) {
     const device = devices.find(({ device_id }) => device_id === this.#deviceId);
     if (device === undefined) return;
-    // It was unknown until now, or was opened while the store was down.
+    // It did not exist until now, or the view was opened while the store was down.
     if (this.#device === undefined) return void this.load();
     const isNew = device.count !== this.#device.count;
     this.#show(device);
@@ -173,7 +173,7 @@ export class DeviceView {
     }
   }
 
-  /** Moves the times on. */
+  /** Updates relative times; called every second. */
   tick() {
     const device = this.#device;
     if (device === undefined) return;
@@ -236,7 +236,7 @@ export class DeviceView {
     if (payload === undefined) return;
     const selection = getSelection();
     const output = byId("payload");
-    // What a reader has marked to copy is not taken from under the pointer.
+    // Text that the user has selected to copy is not replaced.
     if (selection !== null && !selection.isCollapsed && output.contains(selection.anchorNode)) return;
 
     const json = payload.text === null ? undefined : indentJson(payload.text);
@@ -268,9 +268,9 @@ export class DeviceView {
     /** @type {unknown} */
     const failure = await request(deviceUrl(deviceId), { method: "DELETE" }).catch((error) => error);
     this.#isDeleting = false;
-    // Meanwhile the reader went on to something else.
+    // The user has left the view meanwhile.
     if (deviceId !== this.#deviceId) return;
-    // 404: somebody else was faster, it is gone, as was wanted.
+    // 404: it was already deleted by another request, which is a success here.
     if (failure !== undefined && !(failure instanceof ApiError && failure.status === 404)) {
       const reason = failure instanceof Error ? failure.message : String(failure);
       setText(byId("confirm-error"), `Not deleted: ${reason}`);
@@ -284,7 +284,7 @@ export class DeviceView {
 /** @param {DeviceRow} device */
 function clockError({ timestamp_ms, last_seen_ms }) {
   const aheadMs = timestamp_ms - last_seen_ms;
-  // Less is the way here, and buffers on it.
+  // A smaller difference is transmission and buffering.
   if (Math.abs(aheadMs) < 5000) return "";
   return `(${formatDuration(Math.abs(aheadMs))} ${aheadMs > 0 ? "ahead of" : "behind"} arrival)`;
 }

@@ -1,15 +1,15 @@
 /**
- * What the page does with its document again and again.
+ * DOM helpers that several views share.
  *
  * @module
  */
 // @ts-check
 /// <reference lib="dom" />
-import { devicePage } from "./api.js";
+import { deviceLink } from "./api.js";
 import { visible } from "./format.js";
 
 /**
- * @param {string} id of an element that is in index.html
+ * @param {string} id of an element of index.html
  * @returns {HTMLElement}
  */
 export function byId(id) {
@@ -17,7 +17,7 @@ export function byId(id) {
 }
 
 /**
- * Touches the document only when there is something new: most frames leave most figures as they are.
+ * Writes to the document only when the text changed: most frames leave most figures as they are.
  *
  * @param {Element} element
  * @param {string} text
@@ -36,7 +36,7 @@ export function fromTemplate(id) {
 }
 
 /**
- * Names a device in what has a link and a button to copy with.
+ * Fills in a device's id: its link, and the button that copies the id.
  *
  * @param {Element} element
  * @param {string} deviceId
@@ -45,7 +45,7 @@ export function fillId(element, deviceId) {
   const shown = visible(deviceId);
   const link = element.querySelector("a");
   if (link !== null) {
-    link.href = devicePage(deviceId);
+    link.href = deviceLink(deviceId);
     link.title = shown;
     setText(/** @type {Element} */ (link.firstElementChild), shown);
   }
@@ -56,15 +56,15 @@ export function fillId(element, deviceId) {
 }
 
 /**
- * Tells whether someone points at an element, is in it by keyboard, or has marked text in it: what is there is
- * not moved away then.
+ * Tracks whether an element is in use: under the pointer, with the focus, or with selected text. Content in use is not
+ * moved.
  *
  * @param {Element} element
- * @param {() => void} onFree called when that ends
- * @returns {() => boolean}
+ * @param {() => void} onFree called when the use ends
+ * @returns {() => boolean} whether it is in use now
  */
 export function watchUse(element, onFree) {
-  // A finger leaves no sign of where it was last.
+  // Touch has no pointer that stays: a tap is not use.
   let isPointed = false;
   element.addEventListener("pointerenter", (event) => {
     isPointed = /** @type {PointerEvent} */ (event).pointerType !== "touch";
@@ -77,25 +77,25 @@ export function watchUse(element, onFree) {
     isPointed = false;
     ended();
   });
-  // The focus is nowhere during this event.
+  // During this event no element has the focus yet.
   element.addEventListener("focusout", () => setTimeout(ended));
   return isUsed;
 }
 
 /**
  * @param {Element} element
- * @returns {boolean} whether text in it is marked
+ * @returns {boolean} whether text in it is selected
  */
 export function hasSelection(element) {
   const selection = getSelection();
   return selection !== null && !selection.isCollapsed && selection.containsNode(element, true);
 }
 
-/** A second click within this time marks a word. */
+/** A second click within this time selects a word. */
 const DOUBLE_CLICK_MS = 250;
 
 /**
- * Makes whole rows lead where their link does, while their text can be marked.
+ * A click on a row follows the row's link, while its text can still be selected.
  *
  * @param {Element} container
  * @param {string} rows selector
@@ -109,7 +109,7 @@ export function openOnClick(container, rows) {
     const isPlain = detail < 2 && !ctrlKey && !metaKey && !shiftKey && !altKey;
     if (!(target instanceof Element) || !isPlain || target.closest("a, button, summary") !== null) return;
     const row = target.closest(rows);
-    // A row of many devices leads to none of them.
+    // A row for several devices has no single target.
     const link = row?.querySelector("details") ? null : row?.querySelector("a");
     if (!row || !link) return;
     opening = setTimeout(() => {
@@ -129,7 +129,7 @@ export function checkedValue(fieldset) {
 
 /**
  * @param {string} fieldset id of radio buttons
- * @param {string} value of the one to check; the first one where there is no such
+ * @param {string} value of the one to check; without a match, the first is checked
  */
 export function check(fieldset, value) {
   const inputs = [...byId(fieldset).querySelectorAll("input")];
@@ -138,7 +138,7 @@ export function check(fieldset, value) {
 }
 
 /**
- * A figure of a tile: what is longer than a million is written smaller, so that every tile holds its own.
+ * Sets the figure of a tile; one longer than a million is shown in a smaller font, so that it fits.
  *
  * @param {Element} element
  * @param {string} text
@@ -158,11 +158,11 @@ export function setStatus(element, status) {
 }
 
 const COPIED_SHOWN_MS = 2_000;
-// Pasted into a terminal, a line break would run what is before it.
+// Pasted into a terminal, a line break would execute the text before it.
 // deno-lint-ignore no-control-regex
 const controls = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
 
-/** Serves buttons that copy what their `data-copy` holds, those to come too. */
+/** Buttons with `data-copy` copy its value, including buttons added later. */
 export function serveCopyButtons() {
   document.addEventListener("click", async ({ target, detail }) => {
     const button = target instanceof Element ? target.closest("button") : null;
@@ -176,7 +176,7 @@ export function serveCopyButtons() {
       ? "Copied as a JSON string"
       : "Copied";
     setText(byId("announcement"), result);
-    // Clicked with a pointer, it must not hold the focus, and with it the rows around it.
+    // After a click it must not keep the focus, which would hold back changes of the rows around it.
     if (detail > 0) button.blur();
     button.dataset.copied = String(isCopied);
     if (button.children.length === 0) setText(button, isCopied ? "Copied" : "Not copied");
@@ -201,14 +201,14 @@ function escaped(text) {
  * @returns {Promise<boolean>} whether it is in the clipboard
  */
 async function copy(text) {
-  // Only pages from https or this very machine have this one.
+  // Browsers offer this to pages from https or localhost only.
   if (navigator.clipboard !== undefined) {
     return await navigator.clipboard.writeText(text).then(() => true, () => false);
   }
   const field = document.createElement("textarea");
   field.value = text;
   field.className = "unseen";
-  // A modal dialog takes the focus from all that is outside of it.
+  // A modal dialog lets only its own content have the focus.
   (document.querySelector("dialog[open]") ?? document.body).append(field);
   const before = document.activeElement;
   field.select();

@@ -1,5 +1,5 @@
 /**
- * Events on the page: one line for a device, or for many of one cause.
+ * A list of events: one line per device, or one for a group of devices.
  *
  * @module
  */
@@ -13,15 +13,15 @@ import { formatAgo, formatCount, formatDate, formatDuration, formatMoment, visib
 
 /** Names in the line of a group. */
 const NAMES = 3;
-/** Names below it: more are not read by people, and slow to lay out. */
+/** Names in an open group: nobody reads more, and they would be slow to lay out. */
 const MEMBERS_SHOWN = 100;
 
 /**
  * @typedef {object} EventListOptions
  * @property {string} list id of the list
- * @property {string} none id of what is shown in place of an empty one
- * @property {string} held id of what is shown while news wait
- * @property {boolean} isFleet whether it is of many devices, which are named and grouped then
+ * @property {string} none id of the element shown when the list is empty
+ * @property {string} held id of the note shown while new events are held back
+ * @property {boolean} isFleet whether it lists many devices, with names and groups
  * @property {() => number} serverNow Unix milliseconds by the api's clock
  *
  * @typedef {object} Line
@@ -29,7 +29,7 @@ const MEMBERS_SHOWN = 100;
  * @property {Entry} entry
  */
 
-/** A list of the newest entries. Lines do not move away under a pointer or a focus. */
+/** A list of the newest entries. Lines do not move while the list is in use. */
 export class EventList {
   #options;
   #list;
@@ -38,7 +38,7 @@ export class EventList {
   #lines = new Map();
   /** @type {ReadonlyMap<number, number>} */
   #returns = new Map();
-  /** What waits until the list is not used. @type {(() => void) | undefined} */
+  /** Update that is held back while the list is in use. @type {(() => void) | undefined} */
   #waiting;
 
   /** @param {EventListOptions} options */
@@ -49,7 +49,7 @@ export class EventList {
     openOnClick(this.#list, "li");
   }
 
-  /** Forgets what is shown. */
+  /** Removes all lines. */
   clear() {
     this.#waiting = undefined;
     this.#lines.clear();
@@ -61,7 +61,7 @@ export class EventList {
    * @param {readonly DeviceEvent[]} events oldest first
    * @param {number} limit entries to show
    * @param {(event: DeviceEvent) => boolean} [isWanted]
-   * @returns {number} entries there are
+   * @returns {number} number of entries, shown or not
    */
   show(events, limit, isWanted = () => true) {
     const wanted = events.filter(isWanted);
@@ -76,7 +76,7 @@ export class EventList {
     return entries.length;
   }
 
-  /** Moves the times on. */
+  /** Updates relative times; called every second. */
   tick() {
     if (!this.#isUsed()) this.#showWaiting();
     for (const line of this.#lines.values()) this.#fill(line);
@@ -127,7 +127,7 @@ export class EventList {
       return element;
     }
     fillId(element, /** @type {DeviceEvent} */ (events[0]).device_id);
-    // In its own view it need not be named.
+    // The device's own view does not repeat its name.
     if (!this.#options.isFleet) { for (const named of element.querySelectorAll("a, .copy")) named.remove(); }
     return element;
   }
@@ -139,7 +139,7 @@ export class EventList {
     const last = /** @type {DeviceEvent} */ (events.at(-1));
     const time = /** @type {HTMLTimeElement} */ (element.querySelector("time"));
     time.dateTime = new Date(last.at_ms).toISOString();
-    time.title = `Noticed ${formatDate(last.at_ms)}; last packet before it ${formatDate(last.last_seen_ms)}`;
+    time.title = `Detected ${formatDate(last.at_ms)}; last packet before it ${formatDate(last.last_seen_ms)}`;
     setText(time, formatMoment(last.at_ms, now));
     setText(/** @type {Element} */ (element.querySelector(".what")), this.#describe(entry, now));
     if (events.length > 1) fillGroup(element, entry);
@@ -196,7 +196,7 @@ function fillGroup(element, { events, isCut }) {
   if (!details.open) return void members.replaceChildren();
   const wanted = events.slice(0, MEMBERS_SHOWN);
   let lines = [...members.querySelectorAll(".named")];
-  // Lines that are there stay: the focus may be on one of them.
+  // Existing lines are kept: one of them may have the focus.
   if (lines[0]?.querySelector("a")?.title !== visible(wanted[0]?.device_id ?? "")) lines = [];
   for (const line of [...members.children]) if (!lines.includes(line)) line.remove();
   for (const { device_id } of wanted.slice(lines.length)) {

@@ -1,6 +1,6 @@
 /**
- * The fleet's events as the page has them: the newest at once, older ones when a list has room for them; and those
- * of one cause as one entry, such as devices that went offline together.
+ * The fleet's events in the page: the newest are requested at once, older ones when a list needs them. Events close in
+ * time are grouped to one entry, such as devices that went offline together.
  *
  * @module
  */
@@ -9,10 +9,10 @@
 /** @import { DeviceEvent, EventList } from "./shapes.ts" */
 import { request } from "./api.js";
 
-/** Enough for a list at a glance in a calm fleet, 26 KB. */
+/** Enough for the overview of a fleet with few events; 26 KB. */
 const FIRST_EVENTS = 200;
-/** As many as the api gives at a time. */
-const PAGE_EVENTS = 1_000;
+/** The api's maximum for one response. */
+const EVENTS_PER_REQUEST = 1_000;
 /** As many as the api keeps. */
 const MAX_EVENTS = 10_000;
 
@@ -28,7 +28,7 @@ export class FleetEvents {
   #followedId = 0;
   #onChange;
 
-  /** @param {() => void} onChange called when there are other events */
+  /** @param {() => void} onChange called when the events changed */
   constructor(onChange) {
     this.#onChange = onChange;
   }
@@ -46,20 +46,20 @@ export class FleetEvents {
     return this.#hasOlder;
   }
 
-  /** @param {number} lastEventId the fleet's newest */
+  /** @param {number} lastEventId id of the fleet's newest event */
   follow(lastEventId) {
     if (lastEventId === this.#followedId) return;
     this.#followedId = lastEventId;
     this.load();
   }
 
-  /** Reads what is new; keeps what is there if that fails, as the connection will say why. */
+  /** Requests newer events; on failure the events stay, and the connection's state shows the cause. */
   load() {
     this.#isStale = true;
     this.#read();
   }
 
-  /** Reads a page of older events. */
+  /** Requests older events, once. */
   loadOlder() {
     this.#wantsOlder = true;
     this.#read();
@@ -77,7 +77,7 @@ export class FleetEvents {
         this.#isLoaded = true;
         this.#onChange();
       } catch {
-        // The next event, or the connection when it is back, has it read again.
+        // Requested again with the next event, or when the connection is back.
       }
     }
     this.#isReading = false;
@@ -88,24 +88,24 @@ export class FleetEvents {
     const isFar = this.#followedId - (events.at(-1)?.id ?? 0) > MAX_EVENTS / 2;
     while (events.length > 0 && !isFar) {
       const last = /** @type {DeviceEvent} */ (events.at(-1));
-      // Read once more, the newest shows whether the store goes on from it, or was emptied meanwhile.
-      const [again, ...news] = await list({ after: last.id - 1, limit: PAGE_EVENTS });
+      // The newest known event is requested again: if it differs, the store was emptied meanwhile.
+      const [again, ...news] = await readEvents({ after: last.id - 1, limit: EVENTS_PER_REQUEST });
       if (again?.id !== last.id || again.at_ms !== last.at_ms || again.device_id !== last.device_id) break;
       events = [...events, ...news];
-      if (news.length < PAGE_EVENTS - 1) {
+      if (news.length < EVENTS_PER_REQUEST - 1) {
         this.#events = events.slice(-MAX_EVENTS);
         return;
       }
     }
-    this.#events = await list({ limit: FIRST_EVENTS });
+    this.#events = await readEvents({ limit: FIRST_EVENTS });
     this.#hasOlder = this.#events.length === FIRST_EVENTS;
   }
 
   async #readOlder() {
     const oldest = this.#events[0];
     if (!this.#hasOlder || oldest === undefined || this.#events.length >= MAX_EVENTS) return;
-    const older = await list({ before: oldest.id, limit: PAGE_EVENTS });
-    this.#hasOlder = older.length === PAGE_EVENTS && this.#events.length + older.length < MAX_EVENTS;
+    const older = await readEvents({ before: oldest.id, limit: EVENTS_PER_REQUEST });
+    this.#hasOlder = older.length === EVENTS_PER_REQUEST && this.#events.length + older.length < MAX_EVENTS;
     this.#events = [...older, ...this.#events].slice(-MAX_EVENTS);
   }
 }
@@ -114,7 +114,7 @@ export class FleetEvents {
  * @param {{ after?: number, before?: number, limit: number, device?: string }} query
  * @returns {Promise<readonly DeviceEvent[]>} oldest first
  */
-export async function list(query) {
+export async function readEvents(query) {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) parameters.set(name, String(value));
   /** @type {EventList} */
@@ -122,11 +122,11 @@ export async function list(query) {
   return events;
 }
 
-/** Devices of one cause are noticed one after the other, as each has an interval of its own at which it sends. */
+/** Devices with one cause are detected one after another, as each sends at an interval of its own. */
 const MAX_GAP_MS = 30_000;
-/** A large fleet always has someone going: without an end that would be one group for ever. */
+/** In a large fleet some device always goes offline: without this bound, one group would never end. */
 const MAX_SPAN_MS = 120_000;
-/** Two devices are two names: no more to read than their number. */
+/** Two names take no more room than the number of two devices. */
 const MIN_GROUP = 3;
 
 /**
@@ -135,19 +135,19 @@ const MIN_GROUP = 3;
  * @typedef {object} Entry
  * @property {string} key stays the same while the entry grows
  * @property {DeviceEvent["kind"]} kind
- * @property {readonly DeviceEvent[]} events oldest first, each of another device; one alone, or a group
- * @property {boolean} isCut devices of it may be missing, as older events are not at hand
+ * @property {readonly DeviceEvent[]} events oldest first, each of another device; one, or a group
+ * @property {boolean} isCut devices may be missing, as older events are not loaded
  */
 
 /**
  * @param {readonly DeviceEvent[]} events oldest first
- * @param {DeviceEvent | undefined} oldest the oldest event at hand, of those that are not wanted too
+ * @param {DeviceEvent | undefined} oldest the oldest loaded event, before filtering
  * @returns {Entry[]} newest first
  */
 export function groupEvents(events, oldest) {
   /** @type {{ kind: DeviceEvent["kind"], events: DeviceEvent[], deviceIds: Set<string> }[]} */
   const groups = [];
-  /** The group that goes on, by kind. @type {Map<string, typeof groups[number]>} */
+  /** The latest group of each kind, which may grow. @type {Map<string, typeof groups[number]>} */
   const open = new Map();
   for (const event of events) {
     let group = open.get(event.kind);
@@ -164,7 +164,7 @@ export function groupEvents(events, oldest) {
     group.events.push(event);
     group.deviceIds.add(event.device_id);
   }
-  /** Kinds whose oldest group is made. @type {Set<string>} */
+  /** Kinds whose oldest group was processed. @type {Set<string>} */
   const begun = new Set();
   const entries = groups.flatMap(({ kind, events: members }) => {
     const first = /** @type {DeviceEvent} */ (members[0]);
@@ -187,7 +187,7 @@ export function singleEvents(events) {
 }
 
 /**
- * When devices that had gone offline were back, by the id of the event.
+ * When devices came back online, by the id of the offline event.
  *
  * @param {readonly DeviceEvent[]} events oldest first
  * @returns {Map<number, number>} Unix milliseconds
@@ -216,7 +216,7 @@ export function returnsOf(events) {
  */
 function entryOf(events, isCut) {
   const first = /** @type {DeviceEvent} */ (events[0]);
-  // A cut one loses its oldest members as others come.
+  // A cut group loses its oldest members as new ones are added: its first id would change.
   const name = isCut ? "cut" : `${first.id}-${events.length > 1}`;
   return { key: `${first.kind}-${name}`, kind: first.kind, events, isCut };
 }

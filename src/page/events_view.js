@@ -1,5 +1,5 @@
 /**
- * The events' own view: all that are kept, filtered.
+ * The view of all stored events, with filters.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { formatCount } from "./format.js";
 const ENTRIES_AT_ONCE = 50;
 const SEARCH_DELAY_MS = 150;
 
-/** `/?view=events`. */
+/** The view at `/?view=events`. */
 export class EventsView {
   #source;
   #list;
@@ -51,7 +51,7 @@ export class EventsView {
     });
   }
 
-  /** @param {boolean} isOpen whether the view is seen from now on */
+  /** @param {boolean} isOpen whether the view is shown from now on */
   open(isOpen) {
     clearTimeout(this.#searching);
     this.#isOpen = isOpen;
@@ -65,7 +65,7 @@ export class EventsView {
     this.show();
   }
 
-  /** Shows what the source has. */
+  /** Shows the loaded events that match the filters. */
   show() {
     if (!this.#isOpen || !this.#source.isLoaded) return;
     const { events, hasOlder } = this.#source;
@@ -76,7 +76,7 @@ export class EventsView {
       this.#limit,
       (event) => (kind === "" || event.kind === kind) && event.device_id.toLowerCase().includes(part),
     );
-    // Filters and totals are about all that are kept.
+    // Filters and totals need all stored events.
     if (hasOlder) this.#source.loadOlder();
     byId("more-events").hidden = entries <= this.#limit;
     const isSome = kind !== "" || part !== "";
@@ -87,7 +87,7 @@ export class EventsView {
     );
   }
 
-  /** Moves the times on. */
+  /** Updates relative times; called every second. */
   tick() {
     if (this.#isOpen) this.#list.tick();
   }

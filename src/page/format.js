@@ -1,5 +1,5 @@
 /**
- * Numbers, times and hostile text, made readable.
+ * Formats numbers, times and untrusted text.
  *
  * @module
  */
@@ -19,7 +19,7 @@ const dayAndMinutes = new Intl.DateTimeFormat("en-GB", {
 });
 const dateAndTime = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 
-/** What stands where nothing is known. */
+/** Shown in place of a value that is not known. */
 export const UNKNOWN = "–";
 
 /**
@@ -42,13 +42,13 @@ export function formatRate(perSecond) {
   return (perSecond < 0.05 ? hundredths : tenths).format(perSecond);
 }
 
-/** From this interval on it is written in place of the rate, which would be near zero. */
+/** From this interval on, the interval is shown in place of the rate, which would be near zero. */
 const MIN_INTERVAL_MS = 10_000;
-/** A device that let more of its intervals pass than this does not keep to it any more. */
-const INTERVALS_SILENT = 3;
+/** After more intervals without a packet than this, the device no longer sends at its interval. */
+const MAX_MISSED_INTERVALS = 3;
 
 /**
- * What a device sends: packets per second, or how often where that is seldom.
+ * How often a device sends: packets per second, or its interval when that is long.
  *
  * @param {{ rate_10s: number | null, last_seen_ms: number, interval_ms: number | null }} device
  * @param {number} nowMs
@@ -56,7 +56,7 @@ const INTERVALS_SILENT = 3;
  */
 export function formatPace({ rate_10s, last_seen_ms, interval_ms }, nowMs) {
   const isSeldom = interval_ms !== null && interval_ms >= MIN_INTERVAL_MS &&
-    nowMs - last_seen_ms <= INTERVALS_SILENT * interval_ms;
+    nowMs - last_seen_ms <= MAX_MISSED_INTERVALS * interval_ms;
   return isSeldom ? `every ${formatInterval(interval_ms)}` : formatRate(rate_10s);
 }
 
@@ -74,7 +74,7 @@ function formatInterval(ms) {
 }
 
 /**
- * 0 % and 100 % are none and all: what is near them has a decimal.
+ * 0 % and 100 % mean none and all; values near them have a decimal.
  *
  * @param {number} part
  * @param {number} all above zero
@@ -146,17 +146,16 @@ export function formatDate(ms) {
   return Math.abs(ms) <= 8.64e15 ? dateAndTime.format(ms) : `${ms} ms`;
 }
 
-// C0 and DEL have pictures in Unicode. What else is not seen or turns its surroundings around is named:
-// C1, soft hyphen, the marks of bidirectional text, zero width (not U+200D, emoji are joined with it),
-// line separators, tags.
+// C0 and DEL have symbols in Unicode. Other characters that are invisible or change the direction of text are shown by
+// their code: C1, soft hyphen, bidirectional marks, zero width (except U+200D, which joins emoji), line separators, tags.
 // deno-lint-ignore no-control-regex
 const unseen = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
 
 /**
- * Makes characters seen that are not, or that turn the text around them.
+ * Replaces characters that are invisible or change the direction of the text around them.
  *
  * @param {string} text
- * @param {string} [keep] characters to leave as they are, such as line breaks where they break lines
+ * @param {string} [keep] characters to keep, such as line breaks in text of several lines
  * @returns {string}
  */
 export function visible(text, keep = "") {
@@ -181,7 +180,7 @@ export function payloadBytes({ text, base64 }) {
 /**
  * @param {Uint8Array} bytes
  * @param {number} perLine
- * @returns {string} offset, bytes, and what of them is ASCII
+ * @returns {string} lines of offset, bytes, and printable ASCII
  */
 export function hexDump(bytes, perLine) {
   const lines = [];
@@ -195,7 +194,7 @@ export function hexDump(bytes, perLine) {
 }
 
 /**
- * Lays JSON out without parsing its numbers, as 12345678901234567890 would come back as another one.
+ * Indents JSON without parsing its numbers, as 12345678901234567890 would be rounded.
  *
  * @param {string} text
  * @returns {string | undefined} undefined if the text is not JSON

@@ -1,5 +1,5 @@
 /**
- * Whether the fleet needs someone's attention, in words.
+ * Whether the fleet needs attention, and the text that explains it.
  *
  * @module
  */
@@ -7,31 +7,31 @@
 /// <reference lib="dom" />
 /** @import { FleetFigures } from "./shapes.ts" */
 
-/** With a larger share of devices offline a common cause is likelier than many of their own; as in alerts.yml. */
+/** With a larger share of devices offline, one common cause is likely; the same as in alerts.yml. */
 export const MANY_OFFLINE = 0.2;
 
 /**
  * - `ok`
  * - `warning`: many devices are offline
- * - `alarm`: none is online, or no packet can come in
+ * - `alarm`: no device is online, or no packet can be received
  *
  * @typedef {object} Health
  * @property {"ok" | "warning" | "alarm"} level
- * @property {string} name as in the document's title; empty if all is well
- * @property {string} message a sentence or two; empty if all is well
+ * @property {string} name for the document's title; empty at `ok`
+ * @property {string} message a sentence or two; empty at `ok`
  */
 
 /** @type {Health} */
 export const HEALTHY = { level: "ok", name: "", message: "" };
 
 /**
- * The words are without numbers that move, as each change would be read aloud again.
+ * The texts have no numbers that change, as a screen reader would announce each change.
  *
  * @param {Pick<FleetFigures, "devices" | "online" | "instances">} figures
  * @returns {Health}
  */
 export function healthOf({ devices, online, instances }) {
-  // A store that is new is waiting for its first packet.
+  // A new store without packets is no reason to warn.
   if (devices === 0) return HEALTHY;
   if (instances.length === 0) {
     const fleet = online === 0 ? " No device is online." : "";

@@ -18,7 +18,7 @@ import { healthOf, HEALTHY } from "./health.js";
 import { Overview } from "./overview.js";
 import { DeviceTable } from "./table.js";
 
-/** How often rows are read anew, as others may belong on this page of the table by now. */
+/** How often rows are requested again, as other devices may belong on this page of the table. */
 const REFRESH_MS = 3_000;
 
 /** @type {Record<ConnectionState, string>} */
@@ -29,7 +29,7 @@ const STATE_NAMES = {
   "store-down": "Store down",
 };
 
-/** How far the api's clock is ahead of this one. */
+/** The api's clock less the browser's, ms. */
 let clockAheadMs = 0;
 const serverNow = () => Date.now() + clockAheadMs;
 
@@ -40,7 +40,7 @@ let deviceId;
 /** The latest. @type {FleetFigures | undefined} */
 let figures;
 let health = HEALTHY;
-/** Loaded when it is opened first. @type {EventsView | undefined} */
+/** Loaded when it is first opened. @type {EventsView | undefined} */
 let eventsView;
 let devicesBefore = -1;
 let onlineBefore = -1;
@@ -57,23 +57,23 @@ const device = new DeviceView({
   serverNow,
   onDeleted() {
     history.pushState(null, "", "/");
-    moved();
+    navigated();
     setText(byId("announcement"), "Device deleted.");
   },
 });
 const connection = new Connection({
   onFleet(frame) {
-    take(frame);
+    applyFigures(frame);
     overview.show(frame);
     events.follow(frame.last_event_id);
     device.follow(frame.last_event_id);
     if (view !== "overview") return;
-    // A device came, went, or is offline: it should be seen now, not at the next refresh.
+    // A device was added, deleted or changed its status: show it now, not at the next refresh.
     if (frame.devices !== devicesBefore || frame.online !== onlineBefore) refreshTable();
     devicesBefore = frame.devices;
     onlineBefore = frame.online;
   },
-  onGlance: take,
+  onPoll: applyFigures,
   onDevices(rows, removed) {
     table.update(rows);
     device.update(rows);
@@ -94,18 +94,18 @@ document.addEventListener("click", (event) => {
   const link = event.target instanceof Element ? event.target.closest("a") : null;
   const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
   if (link === null || !isPlain || link.origin !== location.origin) return;
-  // The pointer has marked text in it.
+  // The click ended a selection of text in the link.
   if (event.detail > 0 && hasSelection(link)) return event.preventDefault();
   if (link.pathname !== "/") return;
   event.preventDefault();
-  // Back to the list as it was left, where that is some steps away.
+  // Back to the list as it was left, which may be several history entries away.
   const { depth } = entryState();
   if (link.search === "" && view === "device" && depth !== undefined) return history.go(-depth);
   history.pushState(view === "overview" && link.search ? { depth: 1 } : {}, "", link.href);
-  moved();
+  navigated();
   scrollTo(0, 0);
 });
-addEventListener("popstate", moved);
+addEventListener("popstate", navigated);
 serveCopyButtons();
 setInterval(() => {
   if (document.hidden) return;
@@ -120,7 +120,7 @@ setInterval(() => {
 route();
 
 /** @param {FleetFigures} latest */
-function take(latest) {
+function applyFigures(latest) {
   clockAheadMs = latest.now_ms - Date.now();
   lastFrameMs = Date.now();
   figures = latest;
@@ -128,8 +128,8 @@ function take(latest) {
   showState(connection.state, connection.message);
 }
 
-/** As after a page load, who listens or tabs begins with what is new. */
-function moved() {
+/** Shows the view of the address; as after a page load, screen readers and the Tab key start at the new view. */
+function navigated() {
   const [viewBefore, deviceBefore] = [view, deviceId];
   route();
   if (view !== viewBefore || deviceId !== deviceBefore) byId(view).focus({ preventScroll: true });
@@ -153,7 +153,7 @@ function route() {
 
 async function openEvents() {
   if (view === "events" && eventsView === undefined) {
-    // One that cannot be loaded is tried again when the connection is back.
+    // After a failure it is imported again when the connection is back.
     const module = await import("./events_view.js").catch(() => undefined);
     if (module === undefined) return;
     eventsView ??= new module.EventsView({ serverNow, source: events });
@@ -164,11 +164,11 @@ async function openEvents() {
 function showTitle() {
   const isKnown = connection.state === "live" && figures !== undefined;
   const name = deviceId !== undefined ? visible(deviceId) : view === "events" ? "Events" : fleetName(isKnown);
-  const trouble = troubleNow();
-  const title = `${trouble === "" ? "" : `${trouble} · `}${name} · Tally`;
+  const warning = titleWarning();
+  const title = `${warning === "" ? "" : `${warning} · `}${name} · Tally`;
   if (document.title !== title) document.title = title;
   const icon = /** @type {HTMLLinkElement} */ (byId("icon"));
-  const href = trouble === "" ? "/page/icon.svg" : "/page/icon_alert.svg";
+  const href = warning === "" ? "/page/icon.svg" : "/page/icon_alert.svg";
   if (icon.getAttribute("href") !== href) icon.href = href;
 }
 
@@ -179,7 +179,7 @@ function fleetName(isKnown) {
   return health.level === "ok" ? `${online} online` : `${online} of ${formatCount(figures.devices)} online`;
 }
 
-function troubleNow() {
+function titleWarning() {
   const { state } = connection;
   if (state === "lost" || state === "store-down") return STATE_NAMES[state];
   return state === "live" ? health.name : "";
@@ -205,17 +205,17 @@ function showState(state, message) {
   const mark = byId("connection");
   mark.dataset.state = document.body.dataset.state = state;
   mark.dataset.level = document.body.dataset.level = isLive ? health.level : "ok";
-  const trouble = isLive && health.name !== "" ? `, ${health.name.toLowerCase()}` : "";
-  setText(mark, STATE_NAMES[state] + trouble);
-  const since = lastFrameMs === 0 ? "" : ` What you see is from ${formatClock(lastFrameMs, true)}.`;
+  const warning = isLive && health.name !== "" ? `, ${health.name.toLowerCase()}` : "";
+  setText(mark, STATE_NAMES[state] + warning);
+  const since = lastFrameMs === 0 ? "" : ` The figures are from ${formatClock(lastFrameMs, true)}.`;
   const notice = byId("notice");
   if (state === "lost") {
-    setText(notice, `The connection to Tally is lost.${since} Trying again…`);
+    setText(notice, `The connection to Tally is lost.${since} Reconnecting…`);
   } else if (state === "store-down") {
     const reason = message ? ` (${visible(message)})` : "";
     setText(
       notice,
-      `The api cannot reach its store${reason}.${since} It goes on by itself when the store is back.`,
+      `The api cannot reach its store${reason}.${since} The page updates again when the store is back.`,
     );
   } else if (isLive) setText(notice, health.message);
   notice.dataset.level = isLive ? health.level : "alarm";

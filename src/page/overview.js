@@ -1,5 +1,5 @@
 /**
- * The fleet: its figures, its chart, and the ingest instances.
+ * The view of the whole fleet: figures, chart, latest events and ingest instances.
  *
  * @module
  */
@@ -15,23 +15,23 @@ import { byId, check, checkedValue, setFigure, setText } from "./dom.js";
 import { EventList } from "./event_list.js";
 import { formatCount, formatDuration, formatRate, formatShare } from "./format.js";
 
-/** The minutes and hours shown are at most this old; seconds come with each frame. */
+/** Minutes and hours are requested again at this interval; seconds are part of each frame. */
 const HISTORY_REFRESH_MS = 15_000;
 const SECONDS_SHOWN = 900;
-/** More of them would only stand between the keyboard and the table. */
+/** More would be in the way between the keyboard and the table. */
 const EVENTS_SHOWN = 12;
-/** The rate of a period that has just begun is that of the seconds before, or one packet would be a peak. */
-const LEAST_MS = { minutes: 10_000, hours: 60_000 };
-/** A chart of a fleet that is new spans at least so many seconds. */
+/** Until a period is this old, its rate is that of the seconds before: one packet would be a peak. */
+const MIN_RUNNING_MS = { minutes: 10_000, hours: 60_000 };
+/** The chart of a new fleet spans at least so many seconds. */
 const MIN_SECONDS = 120;
 const STEPS_MS = { seconds: 1000, minutes: 60_000, hours: 3_600_000 };
 
-/** The parts of the page about the whole fleet. */
+/** The view at `/`, except its table of devices. */
 export class Overview {
   #chart = new Chart(byId("fleet-chart"));
-  /** As read at one moment. @type {FleetReport["history"] | undefined} */
+  /** From one response. @type {FleetReport["history"] | undefined} */
   #history;
-  /** Those of the history, and what frames added to them. @type {readonly HistoryPoint[]} */
+  /** Seconds of the history, and those of later frames. @type {readonly HistoryPoint[]} */
   #seconds = [];
   /** @type {Promise<void> | undefined} */
   #loading;
@@ -39,7 +39,7 @@ export class Overview {
   #events;
   #source;
 
-  /** @param {{ serverNow: () => number, source: FleetEvents }} options by the api's clock, Unix milliseconds */
+  /** @param {{ serverNow: () => number, source: FleetEvents }} options serverNow: Unix milliseconds by the api's clock */
   constructor({ serverNow, source }) {
     this.#source = source;
     this.#events = new EventList({
@@ -56,19 +56,19 @@ export class Overview {
     });
   }
 
-  /** Takes the chart's range from the address bar. */
+  /** Sets the chart's range from the address bar. */
   readAddress() {
     check("fleet-range", readAddress().get("range") ?? "");
     this.#draw();
     this.showEvents();
   }
 
-  /** Shows what the source of events has. */
+  /** Shows the loaded events. */
   showEvents() {
     if (byId("overview").hidden || !this.#source.isLoaded) return;
     const { events, hasOlder } = this.#source;
     const entries = this.#events.show(events, EVENTS_SHOWN);
-    // Of a large outage the newest page is one entry: how many devices it has, older ones tell.
+    // The newest events of a large outage are one entry: counting its devices needs older events.
     if (hasOlder && entries <= EVENTS_SHOWN) this.#source.loadOlder();
   }
 
@@ -99,12 +99,12 @@ export class Overview {
     if (this.#append(frame.seconds) && this.#range() === "seconds") this.#draw();
   }
 
-  /** Moves the times on. */
+  /** Updates relative times; called every second. */
   tick() {
     this.#events.tick();
   }
 
-  /** Reads the history anew; keeps what is there if that fails, as frames will say why. */
+  /** Requests the history again; on failure the chart stays, and the connection's state shows the cause. */
   load() {
     this.#loading ??= this.#load().finally(() => this.#loading = undefined);
   }
@@ -121,13 +121,13 @@ export class Overview {
 
   /**
    * @param {readonly HistoryPoint[]} seconds
-   * @returns {boolean} true if there are new ones
+   * @returns {boolean} whether some of them are new
    */
   #append(seconds) {
     const first = seconds[0];
     if (this.#history === undefined || first === undefined) return false;
     const lastBefore = this.#seconds.at(-1)?.start_ms ?? 0;
-    // Frames were missed: only the api knows what lies between.
+    // Frames were missed: the seconds between have to be requested.
     if (first.start_ms > lastBefore + 1000) {
       this.load();
       return false;
@@ -175,12 +175,12 @@ export class Overview {
 /**
  * Points of the chart: packets per period, the running one as a rate over the time that has passed.
  *
- * @param {FleetReport["history"]} history as read at one moment
+ * @param {FleetReport["history"]} history of one response
  * @param {"seconds" | "minutes" | "hours"} range
  * @returns {readonly Point[]} oldest first
  */
 function fleetPoints(history, range) {
-  // The second going on is over before it is shown: figures are up to a second old.
+  // Without the current second: its figure is up to a second old, and not complete.
   if (range === "seconds") return sinceFirst(history).slice(0, -1);
   const periods = history[range];
   const running = runningPeriod(history, range);
@@ -197,17 +197,18 @@ function runningPeriod({ seconds, ...history }, range) {
   if (period === undefined) return undefined;
   const { start_ms, packets } = period;
   const passedMs = history.until_ms - start_ms;
-  if (passedMs >= LEAST_MS[range]) return { start_ms, packets, ms: passedMs, isRunning: true };
+  if (passedMs >= MIN_RUNNING_MS[range]) return { start_ms, packets, ms: passedMs, isRunning: true };
   const first = isNew({ seconds, hours: history.hours })
     ? seconds.findIndex(({ packets }) => packets > 0)
     : 0;
-  const recent = seconds.slice(Math.max(0, first), -1).slice(-LEAST_MS[range] / 1000);
+  const recent = seconds.slice(Math.max(0, first), -1).slice(-MIN_RUNNING_MS[range] / 1000);
   if (recent.length === 0) return undefined;
   return { start_ms, packets: sumOf(recent), ms: recent.length * 1000, isRunning: true };
 }
 
 /**
- * Of a fleet that is new, the seconds since it began: a quarter of an hour of nothing would hide them.
+ * The seconds to show. Of a new fleet, those since its first packet: in an empty quarter of an hour they would be too
+ * few to see.
  *
  * @param {FleetReport["history"]} history
  * @returns {readonly HistoryPoint[]}
@@ -230,15 +231,15 @@ function sumOf(points) {
 }
 
 /**
- * The flag for programs that send packets, unless the ingest is where they send by default.
+ * The flag for programs that send packets; empty when the ingest has their default address.
  *
  * @param {string | undefined} ingestAddress
  * @returns {string}
  */
 function targetFlag(ingestAddress) {
   const [, host = "", port = ""] = /^(.*):(\d+)$/.exec(ingestAddress ?? "") ?? [];
-  const isEverywhere = host === "0.0.0.0" || host === "[::]";
-  const target = `${isEverywhere ? location.hostname : host}:${port}`;
+  const isWildcard = host === "0.0.0.0" || host === "[::]";
+  const target = `${isWildcard ? location.hostname : host}:${port}`;
   const isDefault = port === "" || /^(127\.0\.0\.1|\[::1\]|localhost):50051$/.test(target);
   return isDefault ? "" : ` --target ${target}`;
 }
@@ -252,9 +253,9 @@ function showInstance(item, instance, nowMs) {
   /** @param {string} selector */
   const find = (selector) => /** @type {Element} */ (item.querySelector(selector));
   setText(find("b"), instance.ingest_address);
-  const silentMs = nowMs - instance.reported_ms;
-  const silence = silentMs >= 4000 ? `, last report ${formatDuration(silentMs)} ago` : "";
-  setText(find(".instance-name span"), `${instance.host}, process ${instance.pid}${silence}`);
+  const reportAgeMs = nowMs - instance.reported_ms;
+  const age = reportAgeMs >= 4000 ? `, last report ${formatDuration(reportAgeMs)} ago` : "";
+  setText(find(".instance-name span"), `${instance.host}, process ${instance.pid}${age}`);
   setText(find("[data-of=rate]"), formatRate(instance.rate));
   setText(find("[data-of=streams]"), formatCount(instance.streams));
   const meter = /** @type {HTMLMeterElement} */ (find("meter"));

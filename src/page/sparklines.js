@@ -1,5 +1,5 @@
 /**
- * The last half hour of each device in the table.
+ * Sparklines in the table: packets of each device in the last half hour.
  *
  * @module
  */
@@ -7,31 +7,31 @@
 /// <reference lib="dom" />
 /** @import { DeviceHistories, DeviceRow } from "./shapes.ts" */
 import { request } from "./api.js";
-import { sparkline } from "./chart.js";
+import { round } from "./chart.js";
 
 const MINUTES = 30;
 const HEIGHT = 20;
-/** As many as the api takes at a time. */
+/** The api's maximum for one request. */
 const MAX_IDS = 200;
-/** Some pages of the table, so that going back shows them at once. */
+/** Histories of several pages of the table, so that going back shows them at once. */
 const MAX_KEPT = 500;
 
-/** Reads histories for the rows shown, all in one request, and draws them. */
+/** Requests the histories of all rows in one request, and draws them. */
 export class Sparklines {
-  /** Minutes that are over, by device. @type {Map<string, { minute: number, packets: number[] }>} */
+  /** Complete minutes, by device. @type {Map<string, { minute: number, packets: number[] }>} */
   #kept = new Map();
   #isLoading = false;
   /** Requested while a request was in flight. @type {readonly string[] | undefined} */
   #next;
   #onLoaded;
 
-  /** @param {() => void} onLoaded called when there is more to draw */
+  /** @param {() => void} onLoaded called when histories were received */
   constructor(onLoaded) {
     this.#onLoaded = onLoaded;
   }
 
-  /** @param {readonly string[]} deviceIds the devices shown, whose histories to read where they are not known */
-  async want(deviceIds) {
+  /** @param {readonly string[]} deviceIds the devices shown; only missing histories are requested */
+  async load(deviceIds) {
     const minute = currentMinute();
     const missing = deviceIds.filter((id) => this.#kept.get(id)?.minute !== minute).slice(0, MAX_IDS);
     if (missing.length === 0) return;
@@ -39,12 +39,12 @@ export class Sparklines {
     this.#isLoading = true;
     const query = missing.map((id) => `devices=${encodeURIComponent(id)}`).join("&");
     /** @type {DeviceHistories | undefined} */
-    const answer = await request(`/histories?${query}`).catch(() => undefined);
-    const found = new Map(answer?.histories.map(({ device_id, minutes }) => [device_id, minutes]));
+    const response = await request(`/histories?${query}`).catch(() => undefined);
+    const found = new Map(response?.histories.map(({ device_id, minutes }) => [device_id, minutes]));
     for (const id of missing) {
       const before = this.#kept.get(id)?.packets ?? [];
       this.#kept.delete(id);
-      // What failed is not tried again before the next minute.
+      // A failed request is not repeated before the next minute.
       this.#kept.set(id, { minute, packets: found.get(id)?.slice(-MINUTES, -1) ?? before });
     }
     for (const id of this.#kept.keys()) {
@@ -55,12 +55,12 @@ export class Sparklines {
     this.#onLoaded();
     const next = this.#next;
     this.#next = undefined;
-    if (next !== undefined) this.want(next);
+    if (next !== undefined) this.load(next);
   }
 
   /**
    * @param {Element} cell
-   * @param {DeviceRow} device whose rate of the last minute stands for this one
+   * @param {DeviceRow} device its rate over the last minute is drawn as the current minute
    */
   draw(cell, { device_id, rate_1m }) {
     const past = this.#kept.get(device_id)?.packets ?? [];
@@ -74,6 +74,21 @@ export class Sparklines {
     setIfChanged(pastPath, "transform", shift);
     setIfChanged(nowPath, "transform", shift);
   }
+}
+
+/**
+ * The bars as an SVG path in a box of 3 × `values.length` by `height`; zero is a bar of half a unit.
+ *
+ * @param {readonly number[]} values
+ * @param {number} height
+ * @returns {string}
+ */
+function sparkline(values, height) {
+  const greatest = Math.max(...values, 1e-9);
+  return values.map((value, i) => {
+    const bar = round(Math.max(value > 0 ? 1.5 : 0.5, height * value / greatest));
+    return `M${i * 3} ${round(height - bar)}h2v${bar}h-2z`;
+  }).join("");
 }
 
 function currentMinute() {

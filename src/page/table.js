@@ -33,9 +33,9 @@ import { Sparklines } from "./sparklines.js";
 const ROWS = 50;
 const SEARCH_DELAY_MS = 150;
 const PREVIEW_BYTES = 24;
-/** More devices than this are not skipped by the api. */
+/** The api's maximum offset is this many pages of rows. */
 const MAX_PAGE = 20_000;
-/** Cursors kept with an entry of the browser's history. */
+/** Cursors stored with an entry of the browser's history. */
 const MAX_CURSORS = 100;
 
 /**
@@ -48,7 +48,7 @@ const MAX_CURSORS = 100;
  * @property {(deviceIds: readonly string[]) => void} onRows called when other devices are shown
  */
 
-/** Search, filter, order and page are those of the address bar. */
+/** The table; search, filter, order and page are in the address bar. */
 export class DeviceTable {
   #options;
   #table = byId("devices");
@@ -59,7 +59,7 @@ export class DeviceTable {
   #order = "asc";
   /** From 1. */
   #page = 1;
-  /** By page number: with one a page goes on where the page before ended, however devices moved since. */
+  /** By page number: with its cursor a page continues after the last row of the page before, whatever moved since. */
   #cursors = /** @type {Record<number, string>} */ ({});
   /** @type {Map<string, Row>} */
   #rows = new Map();
@@ -68,7 +68,7 @@ export class DeviceTable {
   #loading;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #searching;
-  /** The reader types, and "back" goes to what was before all of it. */
+  /** Whether the user is typing: "back" then returns to the state before the first letter. */
   #isTyping = false;
 
   /** @param {TableOptions} options */
@@ -80,7 +80,7 @@ export class DeviceTable {
     this.#search.addEventListener("input", () => {
       clearTimeout(this.#searching);
       this.#searching = setTimeout(() => {
-        // Meanwhile the reader went on to another view.
+        // The user has opened another view meanwhile.
         if (byId("overview").hidden) return;
         this.#startOver(!this.#isTyping);
         this.#isTyping = true;
@@ -100,11 +100,11 @@ export class DeviceTable {
     byId("previous").addEventListener("click", () => this.#turnTo(this.#page - 1));
   }
 
-  /** Takes search, filter, order and page from the address bar. */
+  /** Sets search, filter, order and page from the address bar. */
   readAddress() {
     clearTimeout(this.#searching);
     const query = readAddress();
-    // As the field would have it: typed by hand it may be anything. Addresses of before have a prefix.
+    // Limited as in the field, since the address may be typed by hand. Old addresses have `prefix`.
     const search = (query.get("search") ?? query.get("prefix") ?? "").slice(0, this.#search.maxLength);
     if (this.#search.value !== search) this.#search.value = search;
     check("status", query.get("status") ?? "");
@@ -118,9 +118,9 @@ export class DeviceTable {
   }
 
   /**
-   * Reads this page of the table anew.
+   * Requests this page of the table again.
    *
-   * @param {{ announce?: boolean }} [how] whether to announce the result, as the reader requested it
+   * @param {{ announce?: boolean }} [how] whether to announce the result, as the user requested it
    */
   async load({ announce = false } = {}) {
     this.#loading?.abort();
@@ -135,8 +135,8 @@ export class DeviceTable {
       const page = await request(`/devices?${query}`, { signal: loading.signal });
       this.#show(page, announce);
     } catch (error) {
-      // Rows stay as they are: the notice shows what is wrong, and rows are read anew when it is over. But
-      // an api of another version may not know the cursor.
+      // On other failures the rows stay: the notice shows the cause, and rows are requested again afterwards. An api of
+      // another version may refuse the cursor.
       if (!(error instanceof ApiError) || error.status !== 400 || cursor === undefined) return;
       this.#cursors = {};
       this.load({ announce });
@@ -145,7 +145,7 @@ export class DeviceTable {
     }
   }
 
-  /** Reads anew what may have moved, unless a request is in flight. */
+  /** Requests the rows again, unless a request is in flight. */
   refresh() {
     if (this.#loading === undefined) this.load();
   }
@@ -155,7 +155,7 @@ export class DeviceTable {
     return [...this.#rows.keys()];
   }
 
-  /** @param {readonly DeviceRow[]} devices fresh values of devices that may be shown */
+  /** @param {readonly DeviceRow[]} devices new values; those of devices that are not shown are ignored */
   update(devices) {
     for (const device of devices) {
       const row = this.#rows.get(device.device_id);
@@ -165,14 +165,14 @@ export class DeviceTable {
     }
   }
 
-  /** Moves the times on. */
+  /** Updates relative times and sparklines; called every second. */
   tick() {
     for (const row of this.#rows.values()) this.#fillTime(row);
-    this.#sparklines.want(this.deviceIds);
+    this.#sparklines.load(this.deviceIds);
     if (!byId("held").hidden && !this.#isUsed()) this.#release();
   }
 
-  /** What has waited is shown. */
+  /** The table is no longer in use: shows what was held back. */
   #release() {
     if (byId("held").hidden) return;
     byId("held").hidden = true;
@@ -184,7 +184,7 @@ export class DeviceTable {
    * @param {boolean} announce
    */
   #show({ devices, total, next_cursor }, announce) {
-    // A page that became empty as devices were deleted, or an address of long ago: the last one is shown.
+    // The page is beyond the last one, after deletions or by an old address: show the last page.
     const lastPage = Math.max(1, Math.ceil(total / ROWS));
     if (devices.length === 0 && this.#page > lastPage) {
       this.#page = lastPage;
@@ -194,7 +194,7 @@ export class DeviceTable {
     const next = this.#page + 1;
     if (next_cursor === null) delete this.#cursors[next];
     else this.#cursors[next] = next_cursor;
-    // Rows do not move away under a pointer or a focus, unless the reader requested others.
+    // Rows do not move while the table is in use, unless the user requested others.
     const isSame = devices.map(({ device_id }) => device_id).join("\n") === this.deviceIds.join("\n");
     const isHeld = !announce && !isSame && this.#rows.size > 0 && this.#isUsed();
     byId("held").hidden = !isHeld;
@@ -258,7 +258,7 @@ export class DeviceTable {
   /** @param {HTMLElement} header */
   #sortBy({ dataset }) {
     const isSame = dataset.sort === this.#sort;
-    this.#order = isSame ? (this.#order === "asc" ? "desc" : "asc") : dataset.first ?? "asc";
+    this.#order = isSame ? (this.#order === "asc" ? "desc" : "asc") : dataset.sort === "id" ? "asc" : "desc";
     this.#sort = dataset.sort ?? "id";
     this.#showOrder();
     this.#startOver();
@@ -271,7 +271,7 @@ export class DeviceTable {
     }
   }
 
-  /** @param {boolean} [push] whether "back" leads to what is shown now */
+  /** @param {boolean} [push] whether to add a history entry, so that "back" returns to the current state */
   #startOver(push = true) {
     this.#page = 1;
     this.#cursors = {};
@@ -291,7 +291,7 @@ export class DeviceTable {
     this.load({ announce: true });
   }
 
-  /** What differs from all devices by id. */
+  /** Query parameters that differ from the default: all devices by id. */
   #query() {
     const query = new URLSearchParams();
     const status = checkedValue("status");
@@ -325,7 +325,7 @@ function pageText(page) {
 
 /**
  * @param {DeviceRow["payload"]} payload
- * @returns {string} text as it is, else the first bytes as hex
+ * @returns {string} the text, or the first bytes in hex when it is binary
  */
 function preview(payload) {
   if (payload.bytes === 0) return UNKNOWN;

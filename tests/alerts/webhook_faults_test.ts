@@ -128,7 +128,7 @@ function startDelivery(store: Store, url: string) {
 
 const ids = (count: number, from = 0) => Array.from({ length: count }, (_, index) => `d${from + index}`);
 
-Deno.test("deliverEvents() follows no redirect, be it to a server that would accept", async () => {
+Deno.test("deliverEvents() follows no redirect, even to a server that would accept", async () => {
   await using store = await temporaryStore();
   await using elsewhere = new Receiver();
   await using receiver = new Receiver();
@@ -147,7 +147,7 @@ Deno.test("deliverEvents() follows no redirect, be it to a server that would acc
   assertEquals(elsewhere.bodies, []);
 });
 
-Deno.test("deliverEvents() waits longer after each failure, and no less than it should", async () => {
+Deno.test("deliverEvents() waits longer after each failure, and never less than the minimum", async () => {
   await using store = await temporaryStore();
   await using receiver = new Receiver();
   receiver.answer = () => new Response(null, { status: 500 });
@@ -182,7 +182,7 @@ Deno.test("deliverEvents() waits longer after each failure, and no less than it 
   assertEquals([waits.at(-1), delivery.figures.failures], [1000, 1]);
 });
 
-Deno.test("deliverEvents() keeps a Retry-After", async () => {
+Deno.test("deliverEvents() obeys Retry-After", async () => {
   await using store = await temporaryStore();
   await using receiver = new Receiver();
   for (const [index, header] of [() => "120", () => new Date(Date.now() + 120_000).toUTCString()].entries()) {
@@ -202,7 +202,7 @@ Deno.test("deliverEvents() keeps a Retry-After", async () => {
   }
 });
 
-Deno.test("retryAfterMs() reads seconds and dates, within bounds, and ignores all else", () => {
+Deno.test("retryAfterMs() reads seconds and dates within bounds, and ignores other values", () => {
   const nowMs = 1_700_000_000_000; // dates are in whole seconds
   const cases: [string | null, number][] = [
     [null, 0],
@@ -222,7 +222,7 @@ Deno.test("retryAfterMs() reads seconds and dates, within bounds, and ignores al
   for (const [header, ms] of cases) assertEquals([header, retryAfterMs(header, nowMs)], [header, ms]);
 });
 
-Deno.test("deliverEvents() sets an event aside that is refused again and again, and delivers those after it", async () => {
+Deno.test("deliverEvents() skips an event that is refused repeatedly, and delivers later ones", async () => {
   await using store = await temporaryStore();
   await using receiver = new Receiver();
   const isPoison = ({ data }: Body) => data.events?.some(({ device_id }) => device_id === "d7") ?? false;
@@ -262,7 +262,7 @@ Deno.test("deliverEvents() sets an event aside that is refused again and again, 
   assertEquals(receiver.accepted.at(-1)!.data.events?.length, 50);
 });
 
-Deno.test("deliverEvents() goes on trying when a status concerns the receiver and not the event", async () => {
+Deno.test("deliverEvents() keeps retrying when a status concerns the receiver and not the event", async () => {
   await using store = await temporaryStore();
   await using receiver = new Receiver();
   await using delivery = startDelivery(store, receiver.url);
@@ -286,7 +286,7 @@ Deno.test("deliverEvents() goes on trying when a status concerns the receiver an
   assertEquals(delivery.figures.setAside, 0);
 });
 
-Deno.test("deliverEvents() leaves out what another api has delivered while it did not notice", async () => {
+Deno.test("deliverEvents() skips events that another api has delivered meanwhile", async () => {
   await using store = await temporaryStore();
   await using receiver = new Receiver();
   await using delivery = startDelivery(store, receiver.url);
@@ -309,7 +309,7 @@ Deno.test("deliverEvents() leaves out what another api has delivered while it di
   assertEquals(receiver.devices, ["c"]);
 });
 
-Deno.test("deliverEvents() does not take the store's failures, or its own end, for the receiver's", async () => {
+Deno.test("deliverEvents() counts store failures and its own end not as failures of the receiver", async () => {
   await using real = await temporaryStore();
   await using receiver = new Receiver();
   let failing = true;
@@ -335,7 +335,7 @@ Deno.test("deliverEvents() does not take the store's failures, or its own end, f
   assertEquals([delivery.lines, delivery.waits, delivery.figures.failures], [[], [], 0]);
 });
 
-Deno.test("deliverEvents() stops for good at 410, says so, and lets go of its claim", async () => {
+Deno.test("deliverEvents() stops for good at 410, logs it, and releases its claim", async () => {
   await using store = await temporaryStore();
   await using receiver = new Receiver();
   receiver.answer = () => new Response(null, { status: 410 });
@@ -365,7 +365,7 @@ function covered(bodies: readonly Body[]): number[] {
   });
 }
 
-Deno.test("deliverEvents() sends a notice in place of events that were dropped in a storm", async () => {
+Deno.test("deliverEvents() sends a notice in place of events that the store dropped", async () => {
   await using store = await temporaryStore();
   await using receiver = new Receiver();
   await addEvents(store, ids(10));
@@ -389,7 +389,7 @@ Deno.test("deliverEvents() sends a notice in place of events that were dropped i
   assert(delivery.lines.some((line) => line.includes("were dropped before")), delivery.lines.join("\n"));
 });
 
-Deno.test("deliverEvents() sends a notice too when nothing was delivered before the storm", async () => {
+Deno.test("deliverEvents() sends a notice also when nothing was delivered before events were dropped", async () => {
   await using store = await temporaryStore();
   await using receiver = new Receiver();
   await store.claimDelivery("an earlier api", 1, 0);
@@ -420,7 +420,7 @@ Deno.test("deliverEvents() sends no notice for the first event of a new store", 
   }
 });
 
-Deno.test("deliverEvents() names the cause of a failure, and no URL", async () => {
+Deno.test("deliverEvents() logs the cause of a failure without the URL", async () => {
   await using store = await temporaryStore();
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr as Deno.NetAddr;
@@ -434,7 +434,7 @@ Deno.test("deliverEvents() names the cause of a failure, and no URL", async () =
   assert(!line!.includes("hunter2"), line);
 });
 
-Deno.test("reasonOf() names every cause, without what a URL may hold", () => {
+Deno.test("reasonOf() names every cause, without parts of a URL", () => {
   const cause = new Error("for url (https://user:hunter2@host:8443/hunter2?t=hunter2): refused", {
     cause: new Error("http://[::1]:80/hunter2", { cause: "at last" }),
   });

@@ -65,7 +65,7 @@ class Receiver implements AsyncDisposable {
 
 const quick = { watchIntervalMs: 10, webhookRetryMs: 5 };
 
-Deno.test("Events are delivered signed and in order, and again with the same id until they are taken", async () => {
+Deno.test("deliverEvents() posts signed events in order, and repeats each with the same id until it is accepted", async () => {
   await using store = await temporaryStore();
   await using receiver = new Receiver();
   const clock = new RunningClock();
@@ -90,7 +90,7 @@ Deno.test("Events are delivered signed and in order, and again with the same id 
   assert(receiver.received[4]!.id !== receiver.received[3]!.id);
 });
 
-Deno.test("Of two apis one delivers, and another goes on where it ended", async () => {
+Deno.test("deliverEvents(): of two apis one delivers, and the other continues where it ended", async () => {
   await using redis = await startRedis();
   const store = await openStore(redis);
   const other = await openStore(redis);
@@ -127,7 +127,7 @@ Deno.test("Of two apis one delivers, and another goes on where it ended", async 
   }
 });
 
-Deno.test("A webhook that cannot be reached is told of once, without its URL, and holds nothing up", async () => {
+Deno.test("deliverEvents() logs an unreachable webhook once, without its URL, and delays nothing else", async () => {
   await using store = await temporaryStore();
   const clock = new RunningClock();
   const lines: string[] = [];

@@ -101,7 +101,7 @@ async function statusOverHttp2(api: RunningApi, authority: string): Promise<numb
 
 const sensor = [{ deviceId: "sensor-1", count: 10 }];
 
-Deno.test("/metrics answers exactly as the reference does", async () => {
+Deno.test("GET /metrics equals the reference's response", async () => {
   await withApi(new ListedStore(sensor), async (api) => {
     const { status, headers, text } = await ask(api, "/metrics");
     assertEquals(status, 200);
@@ -111,7 +111,7 @@ Deno.test("/metrics answers exactly as the reference does", async () => {
   });
 });
 
-Deno.test("/metrics is an empty list, and an empty family, when no device was seen", async () => {
+Deno.test("GET /metrics without devices: an empty list, and an empty Prometheus family", async () => {
   await withApi(new ListedStore(), async (api) => {
     assertEquals((await ask(api, "/metrics")).text, "[]");
     const { text } = await ask(api, "/metrics", { accept: "text/plain" });
@@ -119,7 +119,7 @@ Deno.test("/metrics is an empty list, and an empty family, when no device was se
   });
 });
 
-Deno.test("/metrics gives a Prometheus server the text format", async () => {
+Deno.test("GET /metrics sends the text format to a Prometheus server", async () => {
   const accepts = [
     // Prometheus 2.42, 2.53, 3.x, 3.x with protobuf preferred, and a plain request for text.
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -144,7 +144,7 @@ Deno.test("/metrics gives a Prometheus server the text format", async () => {
   });
 });
 
-Deno.test("/metrics gives browsers, curl, fetch and readers with a nonsense Accept JSON", async () => {
+Deno.test("GET /metrics sends JSON to browsers, curl, fetch, and for an invalid Accept", async () => {
   const accepts = [
     "*/*",
     "application/json",
@@ -166,7 +166,7 @@ Deno.test("/metrics gives browsers, curl, fetch and readers with a nonsense Acce
   });
 });
 
-Deno.test("Hostile device ids are data in both formats", async () => {
+Deno.test("GET /metrics escapes hostile device ids in both formats", async () => {
   const ids = [
     '"quoted"',
     "back\\slash",
@@ -200,7 +200,7 @@ Deno.test("Hostile device ids are data in both formats", async () => {
   });
 });
 
-Deno.test("100,000 devices arrive whole in each form and encoding", async () => {
+Deno.test("GET /metrics is complete for 100,000 devices, in each form and encoding", async () => {
   const devices = Array.from(
     { length: 100_000 },
     (_, i) => ({ deviceId: `sensor-${100_000 + i}`, count: i + 1 }),
@@ -224,7 +224,7 @@ Deno.test("100,000 devices arrive whole in each form and encoding", async () => 
   }, { prometheusMaxDevices: 100_000 });
 });
 
-Deno.test("The Prometheus form leaves devices out above the limit, the last by id, and says how many", async () => {
+Deno.test("GET /metrics, Prometheus form: omits the last devices by id above PROMETHEUS_MAX_DEVICES, and reports how many", async () => {
   const devices = ["b", "a", "c"].map((deviceId) => ({ deviceId, count: 1 }));
   await withApi(new ListedStore(devices), async (api) => {
     const { text } = await ask(api, "/metrics", { accept: "text/plain" });
@@ -237,7 +237,7 @@ Deno.test("The Prometheus form leaves devices out above the limit, the last by i
   }, { prometheusMaxDevices: 2 });
 });
 
-Deno.test("gzip is used when it is accepted and worth it", async () => {
+Deno.test("GET /metrics uses gzip when the reader accepts it and the body is large enough", async () => {
   const many = Array.from({ length: 1_000 }, (_, i) => ({ deviceId: `sensor-${i}`, count: i }));
   await withApi(new ListedStore(many), async (api) => {
     const encoding = async (accepted: string) =>
@@ -259,7 +259,7 @@ Deno.test("gzip is used when it is accepted and worth it", async () => {
   });
 });
 
-Deno.test("A reader that has the counts already gets 304 until they change", async () => {
+Deno.test("GET /metrics answers 304 for a known ETag until the counts change", async () => {
   const store = new ListedStore(
     Array.from({ length: 100 }, (_, i) => ({ deviceId: `sensor-${i}`, count: 1 })),
   );
@@ -291,7 +291,7 @@ Deno.test("A reader that has the counts already gets 304 until they change", asy
   }, { now: clock.now, warmForMs: 0 });
 });
 
-Deno.test("HEAD answers as GET does on every route, with the length of the body it leaves out", async () => {
+Deno.test("HEAD answers as GET on every route, with the body's content-length", async () => {
   const many = Array.from({ length: 10_000 }, (_, i) => ({ deviceId: `sensor-${i}`, count: i }));
   await withApi(new ListedStore(many), async (api) => {
     const paths = [
@@ -334,7 +334,7 @@ Deno.test("HEAD answers as GET does on every route, with the length of the body 
   }, { unixNow: () => 1_700_000_000_000 });
 });
 
-Deno.test("Lists, the fleet and histories are compressed, and not sent again while they are the same", async () => {
+Deno.test("GET /devices, /fleet and /histories are compressed, and answer 304 while they are unchanged", async () => {
   await using store = await temporaryStore();
   const clock = new TestClock();
   const ids = Array.from({ length: 50 }, (_, i) => `sensor-${i}`);
@@ -375,7 +375,7 @@ function gunzipIfNeeded({ headers, bytes }: Answer): string {
   return Buffer.from(headers["content-encoding"] === "gzip" ? gunzipSync(bytes) : bytes).toString();
 }
 
-Deno.test("/healthz says the process lives, /readyz that the store answers", async () => {
+Deno.test("GET /healthz is 200 while the process runs, GET /readyz while the store responds", async () => {
   const store = new ListedStore();
   await withApi(store, async (api) => {
     store.failure = new StoreError("asked redis://secret-host to answer: connection refused");
@@ -389,7 +389,7 @@ Deno.test("/healthz says the process lives, /readyz that the store answers", asy
   });
 });
 
-Deno.test("/readyz waits until all devices have been read once, /healthz does not", async () => {
+Deno.test("GET /readyz is 503 until all devices were read once, GET /healthz is not", async () => {
   const store = new ListedStore(sensor);
   const first = Promise.withResolvers<void>(), later = Promise.withResolvers<void>();
   store.gate = first.promise;
@@ -407,7 +407,7 @@ Deno.test("/readyz waits until all devices have been read once, /healthz does no
   }, { now: new Clock().now });
 });
 
-Deno.test("Unknown paths and wrong methods get JSON errors", async () => {
+Deno.test("Unknown paths and wrong methods get JSON errors, 404 and 405", async () => {
   await withApi(new ListedStore(sensor), async (api) => {
     for (
       const path of [
@@ -432,7 +432,7 @@ Deno.test("Unknown paths and wrong methods get JSON errors", async () => {
   });
 });
 
-Deno.test("Every answer carries headers that keep browsers from guessing and framing", async () => {
+Deno.test("Every response has headers against content sniffing and framing", async () => {
   const store = new ListedStore(sensor);
   await withApi(store, async (api) => {
     for (const path of ["/metrics", "/healthz", "/nothing"]) {
@@ -444,7 +444,7 @@ Deno.test("Every answer carries headers that keep browsers from guessing and fra
   });
 });
 
-Deno.test("Only requests for an address, localhost, the bound name and listed names are answered", async () => {
+Deno.test("AllowedHosts: requests for an address, localhost, the bound name and HTTP_ALLOWED_HOSTS only", async () => {
   await withApi(new ListedStore(sensor), async (api) => {
     const statusFor = async (host: string, path = "/metrics") => (await ask(api, path, { host })).status;
     const served = [
@@ -521,7 +521,7 @@ Deno.test("Only requests for an address, localhost, the bound name and listed na
   }, { host: "localhost" });
 });
 
-Deno.test("A store that fails means 503 at once, never old counts, and 200 when it is back", async () => {
+Deno.test("GET /metrics is 503 at once when the store fails, never old counts, and 200 when it is back", async () => {
   const store = new ListedStore(sensor);
   const clock = new Clock();
   await withApi(store, async (api) => {
@@ -536,7 +536,7 @@ Deno.test("A store that fails means 503 at once, never old counts, and 200 when 
   }, { now: clock.now, warmForMs: 0 });
 });
 
-Deno.test("An unforeseen error is a 500 that shows nothing of the inside", async () => {
+Deno.test("An unexpected error is a 500 without internal details", async () => {
   const store = new ListedStore(sensor);
   await withApi(store, async (api) => {
     store.failure = new TypeError("secret");
@@ -546,7 +546,7 @@ Deno.test("An unforeseen error is a 500 that shows nothing of the inside", async
   });
 });
 
-Deno.test("Readers at the same time share one reading of the store", async () => {
+Deno.test("GET /metrics: concurrent readers share one read of the store", async () => {
   const store = new ListedStore(sensor);
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
@@ -559,7 +559,7 @@ Deno.test("Readers at the same time share one reading of the store", async () =>
   }, { now: () => 0, warmForMs: 0 });
 });
 
-Deno.test("No reader gets counts read more than 250 ms before it asked, and the age is told", async () => {
+Deno.test("GET /metrics: counts are at most 250 ms older than the request, and Age states it", async () => {
   const store = new ListedStore(sensor);
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
@@ -581,7 +581,7 @@ Deno.test("No reader gets counts read more than 250 ms before it asked, and the 
   }, { now: clock.now, warmForMs: 0 });
 });
 
-Deno.test("A reader that asks late in a slow reading gets the one after it", async () => {
+Deno.test("GET /metrics: a request late in a slow read of the store gets the next one", async () => {
   const store = new ListedStore(sensor);
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
@@ -599,7 +599,7 @@ Deno.test("A reader that asks late in a slow reading gets the one after it", asy
   }, { now: clock.now, warmForMs: 0 });
 });
 
-Deno.test("Garbage on the HTTP port harms nobody", async () => {
+Deno.test("HttpServer: invalid bytes on the HTTP port do not affect other readers", async () => {
   await withApi(new ListedStore(sensor), async (api) => {
     const random = crypto.getRandomValues(new Uint8Array(65_536));
     const garbage: (string | Uint8Array<ArrayBuffer>)[] = [
@@ -626,7 +626,7 @@ Deno.test("Garbage on the HTTP port harms nobody", async () => {
   });
 });
 
-Deno.test("close lets a running request finish and frees the port", async () => {
+Deno.test("RunningApi.close() completes a running request and frees the port", async () => {
   const store = new ListedStore(sensor);
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
@@ -640,7 +640,7 @@ Deno.test("close lets a running request finish and frees the port", async () => 
   await withApi(store, (again) => Promise.resolve(assertEquals(again.port, api.port)), { port: api.port });
 });
 
-Deno.test("close cuts off what does not finish in time", async () => {
+Deno.test("RunningApi.close() closes connections that do not finish in time", async () => {
   const store = new ListedStore(sensor);
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
@@ -652,14 +652,14 @@ Deno.test("close cuts off what does not finish in time", async () => {
   gate.resolve();
 });
 
-Deno.test("An idle connection does not hold close up", async () => {
+Deno.test("RunningApi.close() does not wait for idle connections", async () => {
   const api = await startTestApi(new ListedStore());
   using silent = await Deno.connect({ hostname: api.host, port: api.port });
   await api.close(60_000);
   assertEquals(await silent.read(new Uint8Array(1)), null);
 });
 
-Deno.test("A reader that takes too long for a body is cut off", async () => {
+Deno.test("HttpServer closes the connection of a reader that takes too long to send a body", async () => {
   const devices = Array.from(
     { length: 100_000 },
     (_, i) => ({ deviceId: `${i}`.padStart(100, "x"), count: 1 }),
@@ -671,7 +671,7 @@ Deno.test("A reader that takes too long for a body is cut off", async () => {
   }, { readTimeoutMs: 1 });
 });
 
-Deno.test("A taken port is refused with a message that says which", async () => {
+Deno.test("startApi() rejects with the address of a port in use", async () => {
   await withApi(new ListedStore(), async (api) => {
     const error = await assertRejects(() => startTestApi(new ListedStore(), { port: api.port }));
     assertStringIncludes(error.message, `cannot serve HTTP on 127.0.0.1 port ${api.port}`);

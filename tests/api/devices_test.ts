@@ -55,7 +55,7 @@ async function walk(
   return ids;
 }
 
-Deno.test("Walking the pages gives each device once while counts move, in every order", async () => {
+Deno.test("GET /devices: paging returns each device once while counts change, in every order", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store, { maxAgeMs: 0 });
   const random = seededRandom(1);
@@ -75,7 +75,7 @@ Deno.test("Walking the pages gives each device once while counts move, in every 
   }
 });
 
-Deno.test("A device removed or added in the middle of a walk hides no other", async () => {
+Deno.test("GET /devices: a device removed or added between pages hides no other", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store, { maxAgeMs: 0 });
   const ids = Array.from({ length: 100 }, (_, i) => `sensor-${100 + i}`);
@@ -93,7 +93,7 @@ Deno.test("A device removed or added in the middle of a walk hides no other", as
   assertEquals(new Set(walked).size, walked.length);
 });
 
-Deno.test("A cursor goes on at another api, which never saw its first page", async () => {
+Deno.test("GET /devices: a cursor works at another api", async () => {
   await using store = await temporaryStore();
   const random = seededRandom(2);
   const counts = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`sensor-${i}`, random.int(1, 9)]));
@@ -111,7 +111,7 @@ Deno.test("A cursor goes on at another api, which never saw its first page", asy
   }
 });
 
-Deno.test("Lists are filtered and sorted as asked, ties by id", async () => {
+Deno.test("GET /devices filters and sorts by the parameters, ties by id", async () => {
   await using store = await temporaryStore();
   const clock = new TestClock();
   const random = seededRandom(3);
@@ -151,7 +151,7 @@ Deno.test("Lists are filtered and sorted as asked, ties by id", async () => {
   }
 });
 
-Deno.test("A search finds any part of an id, in any case, and a cursor goes on in it", async () => {
+Deno.test("GET /devices?search= finds any part of an id in any case, and its cursor continues the search", async () => {
   await using store = await temporaryStore();
   await addPackets(store, { "Boiler-7": 1, "old-BOILER": 2, "ÜBER-boiler-1": 3, "pump": 4 });
   await using api = await startTestApi(store);
@@ -163,7 +163,7 @@ Deno.test("A search finds any part of an id, in any case, and a cursor goes on i
   assertEquals(await found("search=.*"), []);
 });
 
-Deno.test("A list begins in the middle with offset=, after the end with nothing, and a cursor goes on from there", async () => {
+Deno.test("GET /devices?offset= starts there, is empty after the end, and its cursor continues", async () => {
   await using store = await temporaryStore();
   await addPackets(store, { a: 5, b: 4, c: 3, d: 2, e: 1 });
   await using api = await startTestApi(store);
@@ -178,7 +178,7 @@ Deno.test("A list begins in the middle with offset=, after the end with nothing,
   assertEquals(ids(await list("offset=10000000")), []);
 });
 
-Deno.test("Parameters that are not allowed get 400 and say which", async () => {
+Deno.test("Invalid parameters get 400 with the parameter's name", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store);
   for (
@@ -204,7 +204,7 @@ Deno.test("Parameters that are not allowed get 400 and say which", async () => {
   }
 });
 
-Deno.test("A refused parameter is named with what was found and what was expected, in Tally's words", async () => {
+Deno.test("parameterError() names the parameter, what was found and what was expected", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store);
   const tooMany = Array.from({ length: 201 }, (_, i) => `devices=${i}`).join("&");
@@ -263,7 +263,7 @@ const hostileIds = [
   "a".repeat(128),
 ];
 
-Deno.test("Each hostile id has its device, history and removal", async () => {
+Deno.test("GET and DELETE /devices/{id} and /history work for each hostile id", async () => {
   await using redis = await startRedis();
   await using sqlite = await temporaryStore();
   const onRedis = await openStore(redis);
@@ -298,7 +298,7 @@ Deno.test("Each hostile id has its device, history and removal", async () => {
   }
 });
 
-Deno.test("A browser may remove devices for our own pages only", async () => {
+Deno.test("DELETE /devices/{id} refuses requests of other origins", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store);
   const remove = async (headers: Record<string, string>) => {
@@ -319,7 +319,7 @@ Deno.test("A browser may remove devices for our own pages only", async () => {
   }
 });
 
-Deno.test("A payload is text where it is UTF-8, cut in lists and whole alone", async () => {
+Deno.test("GET /devices: payloads are text when UTF-8; truncated in lists, whole for one device", async () => {
   await using store = await temporaryStore();
   const payloads: Record<string, Uint8Array<ArrayBuffer>> = {
     empty: new Uint8Array(),
@@ -354,7 +354,7 @@ Deno.test("A payload is text where it is UTF-8, cut in lists and whole alone", a
   });
 });
 
-Deno.test("A reader sees what another process stored, removed, and wrote into Redis by hand", async () => {
+Deno.test("GET /devices shows devices that other processes stored, removed, and wrote into Redis", async () => {
   await using redis = await startRedis();
   const clock = new TestClock();
   const stores: Store[] = [await openStore(redis), await openStore(redis)];
@@ -393,7 +393,7 @@ Deno.test("A reader sees what another process stored, removed, and wrote into Re
   }
 });
 
-Deno.test("/fleet gives a fleet younger than a minute the same rates as its only device", async () => {
+Deno.test("GET /fleet: a fleet younger than a minute has the rates of its only device", async () => {
   await using store = await temporaryStore();
   const clock = new TestClock();
   await using api = await startTestApi(store, { maxAgeMs: 0, ...clock.options });
@@ -414,7 +414,7 @@ Deno.test("/fleet gives a fleet younger than a minute the same rates as its only
   }
 });
 
-Deno.test("/fleet and /history state the moment they go up to, so that the running period has a rate", async () => {
+Deno.test("GET /fleet and /devices/{id}/history state until_ms, so that the current period has a rate", async () => {
   await using store = await temporaryStore();
   const clock = new TestClock();
   await addPackets(store, { a: 21 }, { receivedAtMs: clock.unixMs });
@@ -434,7 +434,7 @@ Deno.test("/fleet and /history state the moment they go up to, so that the runni
   assertEquals(ahead.until_ms, ahead.minutes.at(-1)!.start_ms);
 });
 
-Deno.test("/histories gives the histories of the devices named, as counts", async () => {
+Deno.test("GET /histories returns the counts of the named devices", async () => {
   await using redis = await startRedis();
   await using sqlite = await temporaryStore();
   const onRedis = await openStore(redis);
@@ -478,7 +478,7 @@ Deno.test("/histories gives the histories of the devices named, as counts", asyn
   }
 });
 
-Deno.test("A device that sends every five minutes has an interval of five minutes", async () => {
+Deno.test("GET /devices: interval_ms of a device that sends every five minutes is five minutes", async () => {
   await using store = await temporaryStore();
   const clock = new TestClock();
   await using api = await startTestApi(store, { maxAgeMs: 0, ...clock.options });
@@ -496,7 +496,7 @@ Deno.test("A device that sends every five minutes has an interval of five minute
   assertEquals(devices[0]!.interval_ms, 300_000);
 });
 
-Deno.test("The fleet's figures add up", async () => {
+Deno.test("GET /fleet: its figures are the sums over all devices", async () => {
   await using store = await temporaryStore();
   const clock = new TestClock();
   await addPackets(store, { old: 5 }, { receivedAtMs: clock.unixMs - 61_000 });

@@ -33,7 +33,7 @@ async function listed(url: string): Promise<{ ids: number[]; own: string[]; next
   };
 }
 
-Deno.test("Events of one device are listed, paged and streamed without the others'", async () => {
+Deno.test("GET /events?device= lists, pages and streams the events of one device only", async () => {
   await using store = await temporaryStore();
   const clock = new TestClock();
   const ids = ["a", "<b>", "a b"];
@@ -73,7 +73,7 @@ Deno.test("Events of one device are listed, paged and streamed without the other
   assertEquals(last_event_id, (await listed(`${api.url}/events`)).next);
 });
 
-Deno.test("When the store was emptied the events it had are gone, and the next ones are told", async () => {
+Deno.test("GET /events after the store was emptied: old events are gone, new ones are sent", async () => {
   await using redis = await startRedis();
   const store = await openStore(redis);
   try {
@@ -94,7 +94,7 @@ Deno.test("When the store was emptied the events it had are gone, and the next o
   }
 });
 
-Deno.test("The log has what the store has, though that is emptied, put back, or far ahead", async () => {
+Deno.test("EventLog equals the store's events, also after the store was emptied, restored, or far ahead", async () => {
   await forSeeds(40, async (random) => {
     let stored: DeviceEvent[] = [];
     let made = 0;
@@ -136,7 +136,7 @@ Deno.test("The log has what the store has, though that is emptied, put back, or 
   });
 });
 
-Deno.test("Who asks while the log is read gets what was stored before", async () => {
+Deno.test("EventLog: a request during a read gets the events stored before it", async () => {
   const stored: DeviceEvent[] = [];
   const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let calls = 0;

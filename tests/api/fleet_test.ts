@@ -5,7 +5,6 @@
  */
 import { assertEquals, assertLessOrEqual } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
-import { setTimeout as delay } from "node:timers/promises";
 
 import { Fleet, type FleetOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet.ts";
 import { Snapshots } from "../../src/api/responses/metrics_snapshot.ts";
@@ -33,7 +32,16 @@ async function withFleet(
   }
 }
 
-Deno.test("A reader does not wait for a reading while the one before is fresh enough", async () => {
+/** Resolves when another fleet, which is kept warm, has read its store ten times: time enough for one that reads again. */
+async function tenReads(maxAgeMs: number): Promise<void> {
+  const store = new ListedStore();
+  await withFleet({ store, ...new RunningClock().options, maxAgeMs }, async (fleet) => {
+    await fleet.fresh();
+    await until(() => store.reads >= 10, "the other store was read ten times");
+  });
+}
+
+Deno.test("Fleet.refresh() does not wait for the store while the last read is younger than maxAgeMs", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new TestClock();
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
@@ -53,39 +61,38 @@ Deno.test("A reader does not wait for a reading while the one before is fresh en
   });
 });
 
-Deno.test("After a reader the store is read again and again, until there was none for a while", async () => {
+Deno.test("Fleet.refresh({ keepWarm }) repeats reads in the background until warmForMs after the last call", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new RunningClock();
   await withFleet({ store, ...clock.options, maxAgeMs: 20 }, async (fleet) => {
     await fleet.fresh();
     await until(() => store.reads >= 5, "the store was read five times for one reader");
     clock.pass(WARM_FOR_MS);
-    await delay(100);
     const { reads } = store;
-    await delay(200);
+    await tenReads(20);
     assertLessOrEqual(store.reads, reads + 1);
   });
 });
 
-Deno.test("A fleet that is closed reads no more", async () => {
+Deno.test("Fleet.close() ends the background reads", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   await withFleet({ store, ...new RunningClock().options, maxAgeMs: 20 }, (fleet) => fleet.fresh());
   const { reads } = store;
-  await delay(100);
+  await tenReads(20);
   assertEquals(store.reads, reads);
 });
 
-Deno.test("A reading for nobody is not repeated by itself", async () => {
+Deno.test("Fleet.refresh() without keepWarm is not repeated in the background", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new RunningClock();
   await withFleet({ store, ...clock.options, maxAgeMs: 20 }, async (fleet) => {
     await fleet.caughtUp();
-    await delay(200);
+    await tenReads(20);
     assertEquals(store.reads, 1);
   });
 });
 
-Deno.test("A reading that fails behind the readers is told to those who then have to wait", async () => {
+Deno.test("Fleet.refresh() rejects when a background read failed and the last read is too old", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new TestClock();
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
@@ -101,7 +108,7 @@ Deno.test("A reading that fails behind the readers is told to those who then hav
   });
 });
 
-Deno.test("A long reading of all devices takes in what changes meanwhile", async () => {
+Deno.test("Fleet.refresh() applies changes that were made during a long scan", async () => {
   const clock = new TestClock();
   const device = (deviceId: string, count: number): DeviceSummary => {
     return { deviceId, count, firstSeenMs: 1, lastSeenMs: 1, timestampMs: 1, online: true };
@@ -133,7 +140,7 @@ Deno.test("A long reading of all devices takes in what changes meanwhile", async
   });
 });
 
-Deno.test("A body that took long to build is used for longer, and never beyond its age", async () => {
+Deno.test("Snapshots.current() reuses a body in proportion to its build time, and never beyond MAX_AGE_MS", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new TestClock();
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {

@@ -14,7 +14,7 @@ import { openStore } from "../support/redis_store.ts";
 import { addPackets, RunningClock, startTestApi } from "../support/test_api.ts";
 import { until } from "../support/until.ts";
 
-Deno.test("A live stream sends the fleet and the named devices, then what changes", async () => {
+Deno.test("GET /live sends the fleet and the named devices, then their changes", async () => {
   await using store = await temporaryStore();
   await addPackets(store, { a: 1, b: 2, c: 3 });
   await using api = await startTestApi(store);
@@ -40,7 +40,7 @@ Deno.test("A live stream sends the fleet and the named devices, then what change
   assertEquals(removed.data.removed, ["b"]);
 });
 
-Deno.test("A client that connects again is sent all that it may have missed", async () => {
+Deno.test("GET /live sends a client that reconnects all that it may have missed", async () => {
   await using store = await temporaryStore();
   await addPackets(store, { a: 1 });
   await using api = await startTestApi(store);
@@ -57,7 +57,7 @@ Deno.test("A client that connects again is sent all that it may have missed", as
   }
 });
 
-Deno.test("A live stream tells when the store is lost and when it is back", async () => {
+Deno.test("GET /live sends an event when the store is down and when it is back", async () => {
   await using redis = await startRedis({ appendonly: "yes", appendfsync: "always" });
   const store = await openStore(redis, { commandTimeoutMs: 500 });
   try {
@@ -82,14 +82,14 @@ Deno.test("A live stream tells when the store is lost and when it is back", asyn
   }
 });
 
-Deno.test("A stream with nothing to say sends comments", async () => {
+Deno.test("GET /live sends comments while there are no events", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store, { heartbeatMs: 10 });
   await using events = await openEvents(`${api.url}/events`);
   for (let i = 0; i < 3; i++) assertEquals((await events.next())?.name, "comment");
 });
 
-Deno.test("No more streams are open than allowed, and one that ends makes room", async () => {
+Deno.test("GET /live: at most LIVE_MAX_CLIENTS streams are open; one that ends makes room", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store, { liveMaxClients: 2 });
   await using _live = await openEvents(`${api.url}/live`);
@@ -110,7 +110,7 @@ Deno.test("No more streams are open than allowed, and one that ends makes room",
   );
 });
 
-Deno.test("Asking for a stream with HEAD takes no room", async () => {
+Deno.test("HEAD /live does not count as an open stream", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store, { liveMaxClients: 1 });
   for (const path of ["/live", "/events"]) {
@@ -120,7 +120,7 @@ Deno.test("Asking for a stream with HEAD takes no room", async () => {
   await using _live = await openEvents(`${api.url}/live`);
 });
 
-Deno.test("A client that does not read is dropped, and costs one event of memory", async () => {
+Deno.test("GET /live: a client that does not read is disconnected, and costs one event of memory", async () => {
   const streams = new EventStreams({ maxClients: 10, slowClientMs: 100 });
   let made = 0;
   const event = `data: ${"x".repeat(1_000_000)}\n\n`;
@@ -144,7 +144,7 @@ Deno.test("A client that does not read is dropped, and costs one event of memory
   }
 });
 
-Deno.test("close ends the streams before it waits for readers", async () => {
+Deno.test("RunningApi.close() ends event streams before it waits for readers", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store);
   await using live = await openEvents(`${api.url}/live`);
@@ -169,7 +169,7 @@ async function onEachStoreTwice(body: (one: Store, other: Store) => Promise<void
   await body(sqlite, sqlite);
 }
 
-Deno.test("With two apis a device goes offline once and comes back once, each time", async () => {
+Deno.test("GET /events: with two apis each device goes offline once and comes back once", async () => {
   await onEachStoreTwice(async (one, other) => {
     const clock = new RunningClock();
     const options = { ...clock.options, watchIntervalMs: 20 };
@@ -210,7 +210,7 @@ Deno.test("With two apis a device goes offline once and comes back once, each ti
   });
 });
 
-Deno.test("After an outage no device is called silent before it had time to be heard", async () => {
+Deno.test("GET /events: after an outage no device is offline before it had time to send", async () => {
   await using redis = await startRedis({ appendonly: "yes", appendfsync: "always" });
   const clock = new RunningClock();
   const store = await openStore(redis, { commandTimeoutMs: 500 });

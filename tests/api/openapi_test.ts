@@ -47,7 +47,7 @@ async function documentOf(api: { url: string }): Promise<Document> {
   return await (await fetch(`${api.url}/openapi.json`)).json();
 }
 
-Deno.test("Every route is in the document, with a summary, and nothing else is", async () => {
+Deno.test("/openapi.json has exactly the app's routes, each with a summary", async () => {
   await using api = await startTestApi(new ListedStore());
   const { openapi, paths } = await documentOf(api);
   assertEquals(openapi, "3.1.0");
@@ -64,7 +64,7 @@ Deno.test("Every route is in the document, with a summary, and nothing else is",
   assertEquals(described.sort(), [...new Set(routes)].sort());
 });
 
-Deno.test("/openapi.json passes Redocly's recommended rules, and each operation has an id of its own", async () => {
+Deno.test("/openapi.json passes Redocly's recommended rules, with unique operation ids", async () => {
   await using api = await startTestApi(new ListedStore());
   const source = await (await fetch(`${api.url}/openapi.json`)).text();
   const config = await createConfig({ extends: ["recommended"] });
@@ -139,7 +139,7 @@ function parserOf(document: Document, schema: z.core.JSONSchema.JSONSchema): z.Z
   );
 }
 
-Deno.test("Every request made from the document, valid or not, gets an answer that it describes", async () => {
+Deno.test("/openapi.json describes the response to each request made from it, valid or not", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store);
   const document = await documentOf(api);
@@ -194,7 +194,7 @@ Deno.test("Every request made from the document, valid or not, gets an answer th
   }
 });
 
-Deno.test("The documentation page and all it loads come from here, and may run under the policy it gets", async () => {
+Deno.test("/docs loads only files of the api, and works under its content security policy", async () => {
   await using api = await startTestApi(new ListedStore());
   const page = await fetch(`${api.url}/docs`);
   const html = await page.text();

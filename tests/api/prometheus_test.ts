@@ -8,6 +8,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { PROMETHEUS_CONTENT_TYPE } from "../../src/api/responses/prometheus.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
+import { instanceReport } from "../support/instance_report.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { PrometheusServer } from "../support/prometheus_server.ts";
 import { startRedis } from "../support/redis_server.ts";
@@ -43,43 +44,17 @@ function valueOf(text: string, series: string): number | undefined {
   return line === undefined ? undefined : Number(line.slice(series.length + 1));
 }
 
-const report = {
-  instance: "one",
-  host: "host",
-  pid: 1,
-  worker: 0,
-  ingestAddress: "127.0.0.1:1",
-  fastPath: true,
-  version: "1.2.3",
-  startedMs: 1_700_000_001_500,
-  cpuSeconds: 1.5,
-  residentBytes: 2 ** 27,
-  eventLoopLagMs: 20.5,
-  rate: 10.5,
-  streams: 2,
-  connections: 3,
-  queuePackets: 4,
-  queueMaxPackets: 10_000,
-  received: 100,
-  stored: 90,
-  duplicates: 5,
-  fenced: 2,
-  sessionsReverted: 15,
-  packetsLost: 16,
+const report = instanceReport({
+  ...{ instance: "one", host: "host", worker: 0, ingestAddress: "127.0.0.1:1", version: "1.2.3" },
+  ...{ startedMs: 1_700_000_001_500, cpuSeconds: 1.5, residentBytes: 2 ** 27, eventLoopLagMs: 20.5 },
+  ...{ received: 100, stored: 90, sessionsReverted: 15, packetsLost: 16, queueMaxPackets: 10_000 },
+  ...{ queuePackets: 4, queueFull: 11, failedFlushes: 12, connectionsCut: 13, callsRefused: 14 },
+  ...{ maxConnections: 15, connectionsRefused: 16, logLinesDropped: 17, streamsReset: 18 },
   rejected: { PAYLOAD_TOO_LARGE: 3 },
-  queueFull: 11,
-  failedFlushes: 12,
-  connectionsCut: 13,
-  callsRefused: 14,
-  maxConnections: 15,
-  accepting: true,
-  connectionsRefused: 16,
-  logLinesDropped: 17,
-  streamsReset: 18,
   clockAheadMs: 3_000,
-};
+});
 
-Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids and instances included", async () => {
+Deno.test("GET /metrics: promtool accepts the Prometheus form, hostile ids and instances included", async () => {
   await using store = await temporaryStore();
   await addPackets(store, { "sensor-1": 10, '"}\\': 2, "<script>": 3, "温度计-🌡️": 4 });
   const nowMs = Date.now();
@@ -140,7 +115,7 @@ Deno.test("promtool finds nothing to say about the Prometheus form, hostile ids 
   assertEquals((await promtool("# TYPE a counter\na 1\n")).code, 3);
 });
 
-Deno.test("Each reason for a reject has a series from 0 on", async () => {
+Deno.test("GET /metrics: each reject reason has a series, from 0 on", async () => {
   await using store = await temporaryStore();
   await store.reportInstance({ ...report, rejected: {}, reportedMs: Date.now() });
   await using api = await startTestApi(store);
@@ -153,7 +128,7 @@ Deno.test("Each reason for a reject has a series from 0 on", async () => {
   }
 });
 
-Deno.test("An ingest that was killed and started again is the same series, once", async () => {
+Deno.test("GET /metrics: an ingest that was killed and restarted keeps its series, without a duplicate", async () => {
   await using store = await temporaryStore();
   const reportedMs = Date.now();
   for (const [instance, startedMs] of [["b-killed", 1_000], ["a-again", 2_000]] as const) {
@@ -166,7 +141,7 @@ Deno.test("An ingest that was killed and started again is the same series, once"
   assertEquals(valueOf(text, "tally_ingest_instances"), 1);
 });
 
-Deno.test("tally_packets_total is all packets of all devices, with and without series, and never falls", async () => {
+Deno.test("tally_packets_total counts all devices, with and without a series, and never decreases", async () => {
   await using store = await temporaryStore();
   await addPackets(store, { a: 1, b: 20, c: 300, d: 4_000 });
   await store.remove("a");
@@ -187,7 +162,7 @@ Deno.test("tally_packets_total is all packets of all devices, with and without s
   assertEquals(valueOf(await scrape(again), "tally_packets_total"), 4_333);
 });
 
-Deno.test("The api's process has its figures", async () => {
+Deno.test("GET /metrics has the figures of the api's process", async () => {
   await using store = await temporaryStore();
   const startedMs = Date.now();
   await using api = await startTestApi(store);
@@ -206,7 +181,7 @@ Deno.test("The api's process has its figures", async () => {
   );
 });
 
-Deno.test("While the store is away a Prometheus server gets 200, tally_store_up 0 and the process, and no old figure", async () => {
+Deno.test("GET /metrics while the store is down: Prometheus gets 200, tally_store_up 0 and process figures, no old ones", async () => {
   await using redis = await startRedis({ appendonly: "yes" });
   const store = await openStore(redis, { commandTimeoutMs: 500 });
   try {
@@ -235,7 +210,7 @@ Deno.test("While the store is away a Prometheus server gets 200, tally_store_up 
   }
 });
 
-Deno.test("A store that does not answer is away before the scrape's timeout, so that the api is not taken to be", async () => {
+Deno.test("GET /metrics: a store that hangs is reported down before the scrape timeout", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
@@ -253,7 +228,7 @@ Deno.test("A store that does not answer is away before the scrape's timeout, so 
   }
 });
 
-Deno.test("The alert rules pass their own tests", async () => {
+Deno.test("alerts.yml passes its promtool tests", async () => {
   const { code, stdout, stderr } = await new Deno.Command("promtool", {
     args: ["test", "rules", "alerts_test.yml"],
     cwd: new URL("../../.github/prometheus", import.meta.url),
@@ -262,7 +237,7 @@ Deno.test("The alert rules pass their own tests", async () => {
   assertEquals(code, 0, decoder.decode(stdout) + decoder.decode(stderr));
 });
 
-Deno.test("A real Prometheus scrapes ingest and api through an outage, and the alerts fire and end", async () => {
+Deno.test("alerts.yml: a real Prometheus fires and ends the alerts through an outage", async () => {
   await using redis = await startRedis({ appendonly: "yes" });
   const store = await openStore(redis, { commandTimeoutMs: 300 });
   try {

@@ -73,7 +73,7 @@ async function statusOf(api: RunningApi, path: string): Promise<number> {
   return response.status;
 }
 
-Deno.test("/metrics shows what is stored, hostile device ids included", async () => {
+Deno.test("GET /metrics shows the stored counts, hostile device ids included", async () => {
   await onEachStore(async (api, store, kind) => {
     assertEquals(await metrics(api), {}, kind);
     const stored = { "sensor-1": 10, '"}\\': 2, "<script>": 3, "温度计-🌡️": 4, "\u202etxet": 5, "4": 6 };
@@ -93,7 +93,7 @@ Deno.test("/metrics shows what is stored, hostile device ids included", async ()
   });
 });
 
-Deno.test("/metrics lists each of 100,000 stored devices once", async () => {
+Deno.test("GET /metrics lists each of 100,000 stored devices once", async () => {
   await onEachStore(async (api, store, kind) => {
     const stored: Record<string, number> = {};
     for (let batch = 0; batch < 10; batch++) {
@@ -107,7 +107,7 @@ Deno.test("/metrics lists each of 100,000 stored devices once", async () => {
   });
 });
 
-Deno.test("/metrics follows a store that was put back and went on, also when nobody saw it", async () => {
+Deno.test("GET /metrics follows a store that was restored from a backup, also one restored unnoticed", async () => {
   await using redis = await startRedis();
   const store = await openRedisStore({ url: redis.url, ackAfter, commandTimeoutMs: 2_000, log });
   let gate = Promise.resolve();
@@ -144,7 +144,7 @@ Deno.test("/metrics follows a store that was put back and went on, also when nob
   }
 });
 
-Deno.test("/metrics stays valid when another program writes counts that are none", async () => {
+Deno.test("GET /metrics stays valid when another program writes invalid counts", async () => {
   await using redis = await startRedis();
   const store = await openRedisStore({ url: redis.url, ackAfter, commandTimeoutMs: 2_000, log });
   await add(store, { good: 3, bad: 4 });
@@ -164,7 +164,7 @@ Deno.test("/metrics stays valid when another program writes counts that are none
   }
 });
 
-Deno.test("Redis killed, paused and back: readers get 503 and then the counts, and the log says each once", async () => {
+Deno.test("Redis killed, paused and back: GET /metrics is 503 and then 200, and the log reports each once", async () => {
   await using redis = await startRedis({ appendonly: "yes", appendfsync: "always" });
   const store = await openRedisStore({ url: redis.url, ackAfter, commandTimeoutMs: 500, log });
   const messages: string[] = [];

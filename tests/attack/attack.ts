@@ -8,16 +8,16 @@
  */
 import { parseArgs } from "node:util";
 
+import { writeBenchmarks } from "../bench/benchmarks_file.ts";
 import { describeMachine, machineFacts } from "../bench/machine.ts";
 import { LoadProcesses } from "../bench/measure.ts";
-import { writeReadmeSection } from "../bench/readme_section.ts";
 import { markdownTable, textTable, wrapped } from "../bench/table.ts";
 import { attacks } from "./attacks.ts";
 import { type AttackResult, type AttackRun, measureAttack } from "./measure_attack.ts";
 import { resultCells } from "./report.ts";
 
 const usage =
-  `Usage: deno task attack [--seconds N] [--quick] [--only REGEX] [--rate N] [--markdown | --readme]
+  `Usage: deno task attack [--seconds N] [--quick] [--only REGEX] [--rate N] [--markdown | --write]
 
 Attacks Tally's own ingest, each time a fresh process with a fresh SQLite file, from a process of the
 attacker's own over loopback, beside honest clients of another process.
@@ -27,7 +27,7 @@ attacker's own over loopback, beside honest clients of another process.
   --only REGEX  Only attacks whose names match.
   --rate N      Packets per second that the honest clients send on 16 connections; 50000 unless given.
   --markdown    The table in Markdown.
-  --readme      Writes it to the README's section "Under attack": all attacks, so without --only and --quick.`;
+  --write       Writes it to .github/BENCHMARKS.md: all attacks, so without --only and --quick.`;
 
 /** Least share of their rate that honest clients are to keep. */
 const GOAL = 0.8;
@@ -77,7 +77,7 @@ async function main(): Promise<number> {
   const markdown = `${wrapped(about)}\n\n${markdownTable(resultCells(results))}\n`;
   if (given.output === "text") console.log(`\n${about}\n\n${textTable(resultCells(results))}\n`);
   if (given.output === "markdown") console.log(markdown);
-  if (given.output === "readme") await writeReadmeSection("attack", markdown);
+  if (given.output === "write") await writeBenchmarks("attack", markdown);
   const wrong = results.flatMap(({ name, wrong }) => wrong.map((what) => `${name}: ${what}`));
   for (const line of [...wrong, ...failures]) console.error(`WRONG  ${line}`);
   for (const { name, keptShare } of results) {
@@ -102,7 +102,7 @@ function readArguments() {
         only: { type: "string", default: "" },
         rate: { type: "string", default: "50000" },
         markdown: { type: "boolean", default: false },
-        readme: { type: "boolean", default: false },
+        write: { type: "boolean", default: false },
       },
     });
     const whole = (name: string, text: string, max: number) => {
@@ -110,9 +110,9 @@ function readArguments() {
       if (/^[1-9]\d*$/.test(text) && value <= max) return value;
       throw new Error(`--${name}: found "${text}"; allowed: 1 to ${max}`);
     };
-    if (values.markdown && values.readme) throw new Error("found --markdown and --readme; give one of them");
-    if (values.readme && (values.only !== "" || values.quick)) {
-      throw new Error("--readme takes all attacks: leave out --only and --quick, or use --markdown");
+    if (values.markdown && values.write) throw new Error("found --markdown and --write; give one of them");
+    if (values.write && (values.only !== "" || values.quick)) {
+      throw new Error("--write takes all attacks: leave out --only and --quick, or use --markdown");
     }
     return {
       help: values.help,
@@ -120,7 +120,7 @@ function readArguments() {
       seconds: whole("seconds", values.seconds ?? (values.quick ? "2" : "10"), 600),
       rate: whole("rate", values.rate, 1_000_000),
       only: new RegExp(values.only, "i"),
-      output: values.readme ? "readme" : values.markdown ? "markdown" : "text",
+      output: values.write ? "write" : values.markdown ? "markdown" : "text",
     };
   } catch (error) {
     return error instanceof Error ? error.message : String(error);

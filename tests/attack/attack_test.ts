@@ -76,7 +76,7 @@ function wasEnded({ closed, goaway, resets }: AttackOutcome): boolean {
   return closed > 0 || Object.keys(goaway).length > 0 || Object.keys(resets).length > 0;
 }
 
-Deno.test("An ingest under attack lives, counts exactly, and gives the attacker no more than its limits", async (t) => {
+Deno.test("attack: ingest keeps running, counts exactly, and keeps its limits", async (t) => {
   await using processes = new LoadProcesses();
   await using attacker = Child.start("../attack/attacker_process.ts");
   let scene: Scene | undefined;
@@ -92,7 +92,7 @@ Deno.test("An ingest under attack lives, counts exactly, and gives the attacker 
       scene = undefined;
     }
     if (scene !== undefined) {
-      await t.step("and stops well in the end", async () => {
+      await t.step("ingest stops cleanly after all attacks", async () => {
         assert(await scene!.target.stop(), scene!.target.output);
       });
     }

@@ -8,15 +8,15 @@
  */
 import { parseArgs } from "node:util";
 
+import { writeBenchmarks } from "./benchmarks_file.ts";
 import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
 import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
 import { LoadProcesses } from "./measure.ts";
-import { writeReadmeSection } from "./readme_section.ts";
 import { type BenchOptions, devices, type RowPlan, type SectionPlan, streams, throughput } from "./rows.ts";
 import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
 
 const usage =
-  `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--json | --markdown | --readme]
+  `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--json | --markdown | --write]
 
 Tally's own program in processes of its own, loaded through its port; after each run its store must hold
 exactly what was sent. Each figure is the median of the runs, with the least and the greatest.
@@ -27,7 +27,7 @@ exactly what was sent. Each figure is the median of the runs, with the least and
   --workers N   Processes where ingest has several; one per core unless given.
   --json        One document on standard output, with every run.
   --markdown    The tables in Markdown.
-  --readme      Writes them to the README's section "How fast": all rows, so without --only and --quick.`;
+  --write       Writes them to .github/BENCHMARKS.md: all rows, so without --only and --quick.`;
 
 const plans: readonly SectionPlan[] = [
   throughput,
@@ -103,7 +103,7 @@ async function main(): Promise<number> {
   }; medians of ${given.runs} runs, least and greatest in brackets.`;
   const markdown = [wrapped(heading), ...sections.map(sectionMarkdown)].join("\n\n");
   if (given.output === "markdown") console.log(markdown);
-  if (given.output === "readme") await writeReadmeSection("bench", markdown);
+  if (given.output === "write") await writeBenchmarks("bench", markdown);
   if (given.output === "json") {
     console.log(JSON.stringify({ machine, runs: given.runs, sections: sections.map(withMedians) }));
   }
@@ -138,17 +138,17 @@ function readArguments() {
         workers: { type: "string", default: String(navigator.hardwareConcurrency) },
         json: { type: "boolean", default: false },
         markdown: { type: "boolean", default: false },
-        readme: { type: "boolean", default: false },
+        write: { type: "boolean", default: false },
       },
     });
     const whole = (name: string, text: string) => {
       if (!/^[1-9]\d{0,2}$/.test(text)) throw new Error(`--${name}: found "${text}"; allowed: 1 to 999`);
       return Number(text);
     };
-    const outputs = (["json", "markdown", "readme"] as const).filter((output) => values[output]);
+    const outputs = (["json", "markdown", "write"] as const).filter((output) => values[output]);
     if (outputs.length > 1) throw new Error(`found --${outputs.join(" and --")}; give one of them`);
-    if (values.readme && (values.only !== "" || values.quick)) {
-      throw new Error("--readme takes all rows: leave out --only and --quick, or use --markdown");
+    if (values.write && (values.only !== "" || values.quick)) {
+      throw new Error("--write takes all rows: leave out --only and --quick, or use --markdown");
     }
     return {
       help: values.help,

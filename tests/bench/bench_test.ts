@@ -24,7 +24,7 @@ import { describeFigure, quantile, sectionText, wrongs } from "./table.ts";
 
 const packets = { rpc: "StreamPackets", packetsPerMessage: 1, packing: "message" } as const;
 
-Deno.test("A ring of one message per frame has every device's packet, 44 bytes each", () => {
+Deno.test("packetRing(), one message per frame: every device's packet, 44 bytes each", () => {
   const ring = packetRing({ ...packets, firstDevice: 7, devices: 3 }, 1_700_000_000_000);
   assertEquals([ring.groups, ring.framesPerGroup, ring.packetsPerGroup], [3, 1, 1]);
   const payloads = dataFrames(ring);
@@ -36,7 +36,7 @@ Deno.test("A ring of one message per frame has every device's packet, 44 bytes e
   ]);
 });
 
-Deno.test("A ring of filled frames has nothing but frames of 16 KiB, and whole messages in each group", () => {
+Deno.test("packetRing(), filled frames: only frames of 16 KiB, and whole messages in each group", () => {
   const ring = packetRing({ ...packets, packing: "filled", firstDevice: 0, devices: 5000 }, Date.now());
   const payloads = dataFrames(ring);
   assert(payloads.every(({ length }) => length === 16_384));
@@ -47,7 +47,7 @@ Deno.test("A ring of filled frames has nothing but frames of 16 KiB, and whole m
   assertEquals(ids, ids.map((_, index) => deviceId(index % 5000)));
 });
 
-Deno.test("A ring of batches has one message per group, cut into frames as short as they must be", () => {
+Deno.test("packetRing(), batches: one message per group, in the fewest frames", () => {
   const options = { rpc: "StreamBatches", packetsPerMessage: 1000, packing: "message" } as const;
   const ring = packetRing({ ...options, firstDevice: 0, devices: 2000 }, Date.now());
   assertEquals([ring.groups, ring.framesPerGroup, ring.packetsPerGroup], [2, 3, 1000]);
@@ -60,7 +60,7 @@ Deno.test("A ring of batches has one message per group, cut into frames as short
   );
 });
 
-Deno.test("A call's windows are respected, also when the peer makes them smaller", async () => {
+Deno.test("LoadConnection keeps to the call's windows, also when the peer reduces them", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const source = sourceOf(100);
   const opening = LoadConnection.open(listener.addr.port, "/", 1, source);
@@ -106,7 +106,7 @@ Deno.test("A call's windows are respected, also when the peer makes them smaller
   await reading;
 });
 
-Deno.test("A call that does not end with OK is a failure that says why", async () => {
+Deno.test("LoadConnection reports the cause of a call that does not end with OK", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const connection = await LoadConnection.open(ingest.port, "/TelemetryIngest/Nonsense", 1, sourceOf(1));
@@ -117,7 +117,7 @@ Deno.test("A call that does not end with OK is a failure that says why", async (
   connection.close();
 });
 
-Deno.test("Rows are exact: in both RPCs and packings, with several streams, and a load going on", async () => {
+Deno.test("bench rows are exact for both RPCs and packings, several streams, and a concurrent load", async () => {
   await using processes = new LoadProcesses();
   const shapes = [
     { connections: 2, streamsPerConnection: 3 },
@@ -142,7 +142,7 @@ Deno.test("Rows are exact: in both RPCs and packings, with several streams, and 
   }
 });
 
-Deno.test("A row whose store holds something else than was sent is told", async () => {
+Deno.test("bench reports a row whose store differs from what was sent", async () => {
   await using processes = new LoadProcesses();
   await using subject = await startSubject("tally-sqlite", 1);
   const ledger = new Ledger(subject, processes, 1), other = new Ledger(subject, processes, 1);
@@ -162,7 +162,7 @@ Deno.test("A row whose store holds something else than was sent is told", async 
   assertEquals(wrongs(section), [`few: ${other.wrong}`]);
 });
 
-Deno.test("The bench prints one document with --json, and says when no row is meant", async () => {
+Deno.test("bench --json prints one document, and fails when no row matches", async () => {
   const bench = (...args: string[]) =>
     new Deno.Command("deno", { args: ["run", "--quiet", "-P=bench", "tests/bench/bench.ts", ...args] })
       .output();
@@ -175,7 +175,7 @@ Deno.test("The bench prints one document with --json, and says when no row is me
   assertEquals((await bench("--only", "no such row")).code, 2);
 });
 
-Deno.test("A figure is told as its median, with the least and the greatest", () => {
+Deno.test("bench prints a figure as its median, with minimum and maximum", () => {
   const values = [3200, 1000, 2000];
   assertEquals(describeFigure({ values, unit: "packets/s" }), "2,000 (1,000–3,200)");
   assertEquals(describeFigure({ values: [987_654, 1_234_567], unit: "packets/s" }), "1.11M (988k–1.23M)");

@@ -130,7 +130,7 @@ export function markdownTable([head, ...body]: readonly (readonly string[])[]): 
   return [line(head!), rule, ...body.map(line)].join("\n");
 }
 
-/** As wide as the rest of the README. */
+/** As wide as the rest of the documents. */
 const LINE_WIDTH = 110;
 
 /** The text in lines. */

@@ -26,7 +26,7 @@ async function send(client: TelemetryClient, packets: number): Promise<void> {
   await Promise.all(Array.from({ length: packets }, () => client.send(packet())));
 }
 
-test("Packets sent in an outage are sent by the next client with the file, once", async (file) => {
+test("TelemetryClient file: packets of an outage are sent by the next client with the file, once", async (file) => {
   await using store = await temporaryStore();
   await using first = await startTestIngest({ store });
   const before = await open(first, file);
@@ -51,7 +51,7 @@ test("Packets sent in an outage are sent by the next client with the file, once"
   await last.close();
 });
 
-test("A gateway killed at any moment loses and doubles nothing that is in its file", async (file) => {
+test("TelemetryClient file: a gateway killed at any moment loses no packet of its file and counts none twice", async (file) => {
   await using store = await temporaryStore();
   let ingest = await startTestIngest({ store });
   const { port } = ingest;
@@ -84,7 +84,7 @@ test("A gateway killed at any moment loses and doubles nothing that is in its fi
   await ingest.drain();
 });
 
-test("A file that has lost its end goes on behind what the server has", async (file) => {
+test("TelemetryClient file: a truncated file continues after the server's offset", async (file) => {
   await using store = await temporaryStore();
   const ingest = await startTestIngest({ store });
   const first = await open(ingest, file);
@@ -107,7 +107,7 @@ test("A file that has lost its end goes on behind what the server has", async (f
   assertEquals(await countsOf(store), { "sensor-1": 110 });
 });
 
-test("The file does not grow with what was settled", async (file) => {
+test("TelemetryClient file: does not grow with settled packets", async (file) => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const client = await open(ingest, file);
@@ -121,7 +121,7 @@ test("The file does not grow with what was settled", async (file) => {
   assertLess(largest, 2 * 2 ** 20); // 30 rounds of 300 KB would be 9 MB
 });
 
-test("A file with a flipped byte: what is left is counted once, what is lost is reported", async (file) => {
+test("TelemetryClient file with a flipped byte: intact packets are counted once, lost ones reported", async (file) => {
   await using store = await temporaryStore();
   const ingest = await startTestIngest({ store });
   await ingest.drain();
@@ -146,7 +146,7 @@ test("A file with a flipped byte: what is left is counted once, what is lost is 
   assertEquals(Object.values(counts).filter((count) => count !== 1), []);
 });
 
-test("Packets that a damaged file lost and the server has are not lost", async (file) => {
+test("TelemetryClient file: packets that a damaged file lost but the server has are not reported as lost", async (file) => {
   await using store = await temporaryStore();
   const ingest = await startTestIngest({ store });
   const first = await open(ingest, file);
@@ -167,7 +167,7 @@ test("Packets that a damaged file lost and the server has are not lost", async (
   await ingest.drain();
 });
 
-test("Damage at any time, again and again: no packet is counted twice or missing without a report", async (file) => {
+test("TelemetryClient file: repeated damage at any time counts no packet twice, and each loss is reported", async (file) => {
   await using store = await temporaryStore();
   await forSeeds(4, async (random) => {
     const before = await countsOf(store);
@@ -214,7 +214,7 @@ test("Damage at any time, again and again: no packet is counted twice or missing
   });
 });
 
-test("Two clients cannot have one file", async (file) => {
+test("TelemetryClient file: a second client with the same file is refused", async (file) => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using _client = await open(ingest, file);
@@ -225,7 +225,7 @@ test("Two clients cannot have one file", async (file) => {
   );
 });
 
-test("A disk that takes no more ends the client; what was kept is sent by the next", async (file) => {
+test("TelemetryClient file: a full disk ends the client; stored packets are sent by the next", async (file) => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const client = await open(ingest, file);

@@ -51,7 +51,7 @@ for (const fastPath of [true, false]) {
     assertEquals((await countsOf(store))["device-3"], 2000);
   });
 
-  test(`TelemetryClient settles what no message can hold, and sends the rest (${path} path)`, async () => {
+  test(`TelemetryClient settles packets that no message can hold, and sends the others (${path} path)`, async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, maxMessageBytes: 32 * 1024 });
     const rejections: unknown[] = [];
@@ -92,7 +92,7 @@ test("TelemetryClient sends a packet that was too large for one server to anothe
   assertEquals((await client.close()).stored, 1);
 });
 
-test("A packet that was left out is settled when the Ack for it was lost", async () => {
+test("TelemetryClient settles an omitted packet also when its Ack was lost", async () => {
   await using store = await temporaryStore();
   const folder = await Deno.makeTempDir();
   const options = { maxMessageBytes: 1024, maxPayloadBytes: 800 };
@@ -182,7 +182,7 @@ class SilentServer implements Disposable {
   }
 }
 
-test("TelemetryClient finds out what a server accepts that does not state it", async () => {
+test("TelemetryClient finds the message limit of a server that does not state it", async () => {
   using server = await SilentServer.start(2000);
   const disconnects: (string | undefined)[] = [];
   const client = await open(server, { onDisconnected: ({ code }) => disconnects.push(code) });
@@ -198,7 +198,7 @@ test("TelemetryClient finds out what a server accepts that does not state it", a
   assertEquals(new Set(disconnects), new Set([status[status.RESOURCE_EXHAUSTED]]));
 });
 
-test("TelemetryClient leaves no packet out because a server refuses it without stating its limit", async () => {
+test("TelemetryClient omits no packet that a server refuses without stating its limit", async () => {
   using server = await SilentServer.start(2000);
   let refusals = 0;
   await using client = await open(server, {
@@ -213,7 +213,7 @@ test("TelemetryClient leaves no packet out because a server refuses it without s
   assertGreater(server.calls, 15);
 });
 
-test("TelemetryClient writes no smaller messages when a call is refused that has not begun", async () => {
+test("TelemetryClient does not shrink its messages when a call is refused before it began", async () => {
   using server = await SilentServer.start(4 * 2 ** 20);
   const refused = Promise.withResolvers<void>();
   const client = await open(server, {

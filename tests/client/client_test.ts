@@ -35,7 +35,7 @@ function open(
   return TelemetryClient.open({ target: `127.0.0.1:${port}`, minBackoffMs: 5, maxBackoffMs: 50, ...options });
 }
 
-test("Every packet is counted once, and the totals say so", async () => {
+test("TelemetryClient.send(): every packet is stored once, as the totals report", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const client = await open(ingest);
@@ -53,7 +53,7 @@ test("Every packet is counted once, and the totals say so", async () => {
   assertEquals(await countsOf(store), counted(10_000));
 });
 
-test("A flush resolves when all is settled, and the client goes on", async () => {
+test("TelemetryClient.flush() resolves when all packets are settled; later ones are sent too", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const client = await open(ingest);
@@ -65,7 +65,7 @@ test("A flush resolves when all is settled, and the client goes on", async () =>
   assertEquals((await client.close()).stored, 2);
 });
 
-test("A server that drains and one that follows lose and double nothing", async () => {
+test("TelemetryClient: a server that drains and its successor lose no packet and count none twice", async () => {
   await using store = await temporaryStore();
   let ingest = await startTestIngest({ store });
   const { port } = ingest;
@@ -83,7 +83,7 @@ test("A server that drains and one that follows lose and double nothing", async 
   await ingest.drain();
 });
 
-test("Connections cut at random moments lose and double nothing", async () => {
+test("TelemetryClient: connections cut at random lose no packet and count none twice", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await forSeeds(5, async (random) => {
@@ -110,7 +110,7 @@ test("Connections cut at random moments lose and double nothing", async () => {
   });
 });
 
-test("While the buffer is full, send waits", async () => {
+test("TelemetryClient.send() waits while the buffer is full", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await ingest.drain();
@@ -129,7 +129,7 @@ test("While the buffer is full, send waits", async () => {
   assertEquals(await countsOf(store), counted(5));
 });
 
-test("The buffer is bounded in bytes too", async () => {
+test("TelemetryClient.send() waits while the buffer has its maximum of bytes", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const client = await open(ingest, { maxBufferedBytes: 1000 });
@@ -145,7 +145,7 @@ test("The buffer is bounded in bytes too", async () => {
   assertEquals((await client.close()).stored, 100);
 });
 
-test("Packets wait for a server that is not there yet", async () => {
+test("TelemetryClient keeps packets until the server is started", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await ingest.drain();
@@ -159,7 +159,7 @@ test("Packets wait for a server that is not there yet", async () => {
   assertEquals((await client.close()).stored, 1);
 });
 
-test("Rejected packets are reported by reason, once", async () => {
+test("TelemetryClient reports rejected packets by reason, once", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const rejections: unknown[] = [];
@@ -183,7 +183,7 @@ test("Rejected packets are reported by reason, once", async () => {
   ]);
 });
 
-test("A client in a session that has packets already goes on behind them", async () => {
+test("TelemetryClient continues a session after the packets that are stored", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   for (const expected of [100, 200]) {
@@ -194,7 +194,7 @@ test("A client in a session that has packets already goes on behind them", async
   }
 });
 
-test("Of two clients in one session, the older one stops", async () => {
+test("TelemetryClient: of two clients in one session, the older one stops", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using older = await open(ingest, { session: "shared" });
@@ -216,7 +216,7 @@ test("Of two clients in one session, the older one stops", async () => {
   assertEquals(await countsOf(store), counted(2));
 });
 
-test("A late claim of a call it has given up does not end a client", async () => {
+test("TelemetryClient: a late claim of an abandoned call does not end the client", async () => {
   await using store = await temporaryStore();
   const gate = Promise.withResolvers<void>();
   let late: Promise<unknown> | undefined;
@@ -241,7 +241,7 @@ test("A late claim of a call it has given up does not end a client", async () =>
   assertEquals(await countsOf(store), counted(2));
 });
 
-test("A server that has lost acknowledged packets is gone on with, and counts what it lacks", async () => {
+test("TelemetryClient continues with a server that lost acknowledged packets, and reports the loss", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using backup = await temporaryStore();
@@ -261,7 +261,7 @@ test("A server that has lost acknowledged packets is gone on with, and counts wh
   assertEquals(behind.counters.packetsLost, 2);
 });
 
-test("A server that settles nothing is given up, and packets go on elsewhere", async () => {
+test("TelemetryClient leaves a server that settles nothing, and sends the packets on another connection", async () => {
   await using store = await temporaryStore();
   // No real store can be told to stop answering in the middle of an apply.
   const stuck = Promise.withResolvers<never>();
@@ -283,7 +283,7 @@ test("A server that settles nothing is given up, and packets go on elsewhere", a
   await hanging.drain();
 });
 
-test("Waiting ends with an abort", async () => {
+test("TelemetryClient.send() and flush() reject when aborted", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await ingest.drain();
@@ -299,7 +299,7 @@ test("Waiting ends with an abort", async () => {
   await using _again = await startTestIngest({ store, port: ingest.port });
 });
 
-test("A closed client refuses packets", async () => {
+test("TelemetryClient.send() rejects after close()", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const client = await open(ingest);
@@ -309,7 +309,7 @@ test("A closed client refuses packets", async () => {
   await client.close();
 });
 
-test("Wrong options and packets are refused with what is wrong", async () => {
+test("TelemetryClient names wrong options and packets that it refuses", async () => {
   const wrong: [Partial<TelemetryClientOptions>, string][] = [
     [{ target: "nowhere://" }, 'Cannot use target "nowhere://"'],
     [{ target: "localhost:99999" }, 'Cannot use target "localhost:99999"'],

@@ -11,7 +11,7 @@ function closedPort(): number {
 
 Deno.test({
   name:
-    "ConnectionLoop waits longer after each failed attempt, up to a bound, and begins anew after a success",
+    "ConnectionLoop waits longer after each failed attempt, up to a maximum, and starts again after a success",
   // grpc-js keeps timers, which do not hold up the process, for ten seconds after a channel was closed.
   sanitizeOps: false,
   sanitizeResources: false,

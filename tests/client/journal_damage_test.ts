@@ -129,7 +129,7 @@ function isCutBetweenRecords(bytes: Uint8Array, { bytes: whole, boundaries }: Wr
 }
 
 for (const [name, damage] of Object.entries(damages)) {
-  Deno.test(`Journal.open() sends no packet twice and drops none silently after damage: ${name}`, () =>
+  Deno.test(`Journal.open() after damage restores no packet twice and loses none without a report: ${name}`, () =>
     forSeeds(15, async (random) => {
       const folder = await Deno.makeTempDir();
       const path = `${folder}/device.journal`;
@@ -212,7 +212,7 @@ async function hundredRecords(path: string): Promise<{ bytes: Uint8Array<ArrayBu
   return { bytes: await Deno.readFile(path), starts };
 }
 
-Deno.test("Journal.open() loses the ten packets of the record in which a byte was flipped, and no more", async () => {
+Deno.test("Journal.open() loses only the ten packets of the record in which a byte was flipped", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
   const { bytes, starts } = await hundredRecords(path);
@@ -231,7 +231,7 @@ Deno.test("Journal.open() loses the ten packets of the record in which a byte wa
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("Journal.open() reads no packet under another index, whichever byte of a head was flipped", async () => {
+Deno.test("Journal.open() restores no packet under another index, for any flipped byte of a record's head", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
   const { bytes, starts } = await hundredRecords(path);
@@ -256,7 +256,7 @@ Deno.test("Journal.open() reads no packet under another index, whichever byte of
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("Journal.open() finds records that were pushed into the middle of another", async () => {
+Deno.test("Journal.open() finds records inserted in the middle of another", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
   const { bytes, starts } = await hundredRecords(path);
@@ -280,7 +280,7 @@ Deno.test("Journal.open() finds records that were pushed into the middle of anot
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("Journal.open() knows its own records when the first is damaged and others have more", async () => {
+Deno.test("Journal.open() recognizes its own records when the first is damaged and others are more", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
   const { bytes: other } = await hundredRecords(path);
@@ -316,7 +316,7 @@ Deno.test("Journal.open() reports records that were overwritten by older ones of
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("Journal.open() takes nothing within a payload for a record", async () => {
+Deno.test("Journal.open() reads nothing inside a payload as a record", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
   const { bytes: inner } = await hundredRecords(path);
@@ -365,7 +365,7 @@ function journal1(end: number): { bytes: Uint8Array<ArrayBuffer>; starts: number
   return { bytes, starts };
 }
 
-Deno.test("Journal.open() knows from what was settled, and from the session, how many packets are lost before it", async () => {
+Deno.test("Journal.open() computes from settled offsets and session how many packets are lost before it", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
   const lost = async (damage: (bytes: Uint8Array, firstRecord: number) => void) => {
@@ -400,7 +400,7 @@ Deno.test("Journal.open() knows from what was settled, and from the session, how
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("Journal.open() keeps what was set aside before", async () => {
+Deno.test("Journal.open() keeps packets that were set aside before", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
   (await Journal.open(path, { sync: false })).journal.close();
@@ -418,7 +418,7 @@ Deno.test("Journal.open() keeps what was set aside before", async () => {
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("Journal.open() reads version 1 and writes it anew", async () => {
+Deno.test("Journal.open() reads version 1 and rewrites it as the current version", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
   await Deno.writeFile(path, journal1(100).bytes);
@@ -474,7 +474,7 @@ Deno.test("Journal.open() reads version 1 with any number of zeros at its end, a
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("Journal.open() reads version 1 by its first record, and reports what no index shows", async () => {
+Deno.test("Journal.open() recognizes version 1 by its first record, and reports losses that no index shows", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
   const { bytes, starts } = journal1(100);
@@ -499,7 +499,7 @@ Deno.test("Journal.open() reads version 1 by its first record, and reports what 
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("Journal.open() takes an index too far ahead for damage, and reports it", async () => {
+Deno.test("Journal.open() treats an index too far ahead as damage, and reports it", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/device.journal`;
   const { journal } = await Journal.open(path, { sync: false });
@@ -513,7 +513,7 @@ Deno.test("Journal.open() takes an index too far ahead for damage, and reports i
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("Journal.open() survives whatever has become of a journal of version 1", () =>
+Deno.test("Journal.open() does not fail on any damage of a version 1 journal", () =>
   forSeeds(60, async (random) => {
     const folder = await Deno.makeTempDir();
     const path = `${folder}/device.journal`;

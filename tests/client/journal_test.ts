@@ -37,7 +37,7 @@ async function reopened(path: string): Promise<Recovered & { session: string }> 
 const unharmed = { tornBytes: 0, damage: undefined, unknownPackets: 0 };
 
 for (const sync of [false, true]) {
-  Deno.test(`What was appended is there for the next one, ${sync ? "with" : "without"} syncs`, async () => {
+  Deno.test(`Journal.open() restores what append() wrote, ${sync ? "with" : "without"} syncs`, async () => {
     await using file = await temporaryPath();
     const { journal, recovered } = await Journal.open(file.path, { sync });
     assertEquals(recovered, { ...unharmed, batches: [], settled: 0 });
@@ -56,7 +56,7 @@ for (const sync of [false, true]) {
   });
 }
 
-Deno.test("A file cut anywhere keeps all records before the cut", async () => {
+Deno.test("Journal.open() keeps all records before the end of a truncated file", async () => {
   await using file = await temporaryPath();
   const { journal } = await Journal.open(file.path, { sync: false });
   const wholeAt = [(await Deno.stat(file.path)).size];
@@ -75,7 +75,7 @@ Deno.test("A file cut anywhere keeps all records before the cut", async () => {
   }
 });
 
-Deno.test("Journal.open() cuts off zeros at the end, however many, and goes on", async () => {
+Deno.test("Journal.open() removes any number of zeros at the end, and continues", async () => {
   for (const zeros of [1, 8, 9, 33, 4096, 100_000]) {
     await using file = await temporaryPath();
     const { journal } = await Journal.open(file.path, { sync: false });
@@ -92,7 +92,7 @@ Deno.test("Journal.open() cuts off zeros at the end, however many, and goes on",
   }
 });
 
-Deno.test("After a torn end, what is appended is found", async () => {
+Deno.test("Journal.append() after a torn end: the record is found by the next open()", async () => {
   await using file = await temporaryPath();
   const { journal } = await Journal.open(file.path, { sync: false });
   await journal.appendPackets(0, batch("a"));
@@ -107,7 +107,7 @@ Deno.test("After a torn end, what is appended is found", async () => {
   assertEquals([batches.map(({ first }) => first), tornBytes], [[0, 1], 0]);
 });
 
-Deno.test("A rewritten journal has the session and what it was given, and no other file is left", async () => {
+Deno.test("Journal.rewrite() keeps the session and the given packets, and leaves no other file", async () => {
   await using file = await temporaryPath();
   const { journal } = await Journal.open(file.path, { sync: true });
   await journal.appendPackets(0, batch("a", "b"));
@@ -120,7 +120,7 @@ Deno.test("A rewritten journal has the session and what it was given, and no oth
   assertEquals(Array.from(Deno.readDirSync(`${file.folder}/a`), ({ name }) => name), ["b.journal"]);
 });
 
-Deno.test("A journal has one owner, before and after it was rewritten", async () => {
+Deno.test("Journal.open() refuses a second owner, before and after rewrite()", async () => {
   await using file = await temporaryPath();
   const { journal } = await Journal.open(file.path, { sync: false });
   for (let round = 0; round < 2; round++) {
@@ -135,7 +135,7 @@ Deno.test("A journal has one owner, before and after it was rewritten", async ()
   (await Journal.open(file.path, { sync: false })).journal.close();
 });
 
-Deno.test("Another kind of file is refused and left as it is", async () => {
+Deno.test("Journal.open() refuses another kind of file, and does not change it", async () => {
   await using file = await temporaryPath();
   const path = `${file.folder}/notes.txt`;
   await Deno.writeTextFile(path, "my notes");

@@ -22,7 +22,7 @@ function messages(outgoing: Outgoing): number[] {
   return lengths;
 }
 
-Deno.test("Outgoing.refused() halves the messages, each call that is not refused doubles them again", () => {
+Deno.test("Outgoing.refused() halves the message size; each call that is not refused doubles it again", () => {
   const outgoing = new Outgoing(bufferOf(8));
   outgoing.refused(); // nothing was written that could have been too large
   outgoing.restart(Infinity);
@@ -46,7 +46,7 @@ Deno.test("Outgoing.refused() halves the messages, each call that is not refused
   assertEquals(messages(outgoing), Array(8).fill(20)); // one packet is the least
 });
 
-Deno.test("Outgoing.refused() halves what was written on this call, not on an earlier one", () => {
+Deno.test("Outgoing.refused() halves the size written on this call, not on an earlier one", () => {
   const outgoing = new Outgoing(bufferOf(8));
   outgoing.restart(Infinity);
   messages(outgoing);
@@ -56,7 +56,7 @@ Deno.test("Outgoing.refused() halves what was written on this call, not on an ea
   assertEquals(messages(outgoing), [160]);
 });
 
-Deno.test("Outgoing.next() writes what stands in for a packet that the server does not accept", () => {
+Deno.test("Outgoing.next() replaces a packet that the server does not accept", () => {
   const outgoing = new Outgoing(bufferOf(5, [2]));
   const reason = Omission.MESSAGE_TOO_LARGE;
   outgoing.restart(1000);
@@ -74,7 +74,7 @@ Deno.test("Outgoing.next() writes what stands in for a packet that the server do
   assertEquals(outgoing.settle(0, 5), []);
 });
 
-Deno.test("Outgoing.next() keeps to the server's limit and to what was refused, whichever is less", () => {
+Deno.test("Outgoing.next() keeps below the server's limit and below the refused size", () => {
   const outgoing = new Outgoing(bufferOf(8));
   outgoing.restart(100);
   assertEquals(messages(outgoing), [100, 60]);
@@ -86,7 +86,7 @@ Deno.test("Outgoing.next() keeps to the server's limit and to what was refused, 
   assertEquals(messages(outgoing), Array(8).fill(20));
 });
 
-Deno.test("Outgoing.settle() names packets that others stood in for when they were added", () => {
+Deno.test("Outgoing.settle() reports packets that were replaced when they were added", () => {
   const buffer = new PacketBuffer();
   buffer.addBatch(omittedPackets(3, Omission.DAMAGED_IN_FILE));
   const outgoing = new Outgoing(buffer);

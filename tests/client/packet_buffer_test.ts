@@ -40,7 +40,7 @@ function add(buffer: PacketBuffer, packet: Packet): void {
   buffer.add(encoded);
 }
 
-Deno.test("What goes in comes out, as protobufjs reads it, however it is taken and forgotten", () =>
+Deno.test("PacketBuffer.take() returns the packets added, as protobufjs decodes them, in any order of take() and forget()", () =>
   forSeeds(60, (random) => {
     const first = random.int(0, 1000);
     const buffer = new PacketBuffer(first);
@@ -80,7 +80,7 @@ Deno.test("What goes in comes out, as protobufjs reads it, however it is taken a
     }
   }));
 
-Deno.test("Batches that were taken can be added to another buffer", () =>
+Deno.test("PacketBuffer: batches taken from one buffer can be added to another", () =>
   forSeeds(20, (random) => {
     const packets = Array.from({ length: random.int(0, 300) }, () => randomPacket(random));
     const buffer = new PacketBuffer();
@@ -94,13 +94,13 @@ Deno.test("Batches that were taken can be added to another buffer", () =>
     assertEquals(read, packets);
   }));
 
-Deno.test("Bytes that are no packets are not added", () => {
+Deno.test("PacketBuffer refuses bytes that are not packets", () => {
   for (const bytes of [[10], [10, 5, 1], [18, 0], [10, 0, 10], [10, 0x80]]) {
     assertThrows(() => new PacketBuffer().addBatch(new Uint8Array(bytes)), RangeError);
   }
 });
 
-Deno.test("PacketBuffer.omitted names the packets that others stand in for, until they are forgotten", () => {
+Deno.test("PacketBuffer.omitted has the packets that were replaced, until forget()", () => {
   const buffer = new PacketBuffer(10);
   add(buffer, { device_id: "a", timestamp: 0, payload: new Uint8Array(0) });
   buffer.addBatch(omittedPackets(3, Omission.DAMAGED_IN_FILE));

@@ -20,7 +20,7 @@ function ack(stored: number, empty: number, tooLarge = 0) {
   return { ok: true, stored, duplicates: 0, rejected, committed: stored + rejected, rejections };
 }
 
-Deno.test("AckCounter.add() counts packets that others stood in for under their own reason", () => {
+Deno.test("AckCounter.add() counts replaced packets under their own reason", () => {
   const counter = new AckCounter();
   counter.newCall();
   assertEquals(counter.add(ack(5, 2), [omitted(5, 7)]), [{ reason: "DAMAGED_IN_FILE", packets: 2 }]);
@@ -45,7 +45,7 @@ Deno.test("AckCounter.add() counts packets that others stood in for under their 
   ]);
 });
 
-Deno.test("AckCounter.addSettledUnknown() knows what became of packets that others stood in for", () => {
+Deno.test("AckCounter.addSettledUnknown() counts replaced packets under their own reason", () => {
   const counter = new AckCounter();
   assertEquals(counter.addSettledUnknown(10, [omitted(2, 5)]), [{ reason: "DAMAGED_IN_FILE", packets: 3 }]);
   assertEquals(counter.addSettledUnknown(4, []), []);

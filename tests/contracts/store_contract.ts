@@ -35,7 +35,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
       }
     });
 
-  test("Packets are added up per device, and seen by another process", async (store, other) => {
+  test("apply() adds up packets per device, visible to another process", async (store, other) => {
     assertEquals(await store.apply(batch(1, { devices: [delta("a", 2), delta("b", 1)] })), []);
     assertEquals(await store.apply(batch(2, { devices: [delta("a", 3)] })), []);
     assertEquals(await countsOf(other), { a: 5, b: 1 });
@@ -43,13 +43,13 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     await other.ping();
   });
 
-  test("A new store has no devices", async (store) => {
+  test("scan(), device() and remove() of a new store find no device", async (store) => {
     assertEquals(await pagesOf(store), []);
     assertEquals(await store.device("nobody"), undefined);
     assertEquals(await store.remove("nobody"), false);
   });
 
-  test("The greatest timestamp and its payload are kept, the later among equals", async (store) => {
+  test("apply() keeps the greatest timestamp and its payload, the later among equals", async (store) => {
     const latest = async () => {
       const state = await store.device("a");
       return [state?.timestampMs, new TextDecoder().decode(state?.payload)];
@@ -65,7 +65,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     assertEquals((await store.device("a"))?.count, 4);
   });
 
-  test("First seen stays, last seen never goes back", async (store) => {
+  test("apply() never changes first seen, and never decreases last seen", async (store) => {
     const seen = async () => {
       const state = await store.device("a");
       return [state?.firstSeenMs, state?.lastSeenMs];
@@ -80,7 +80,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     assertEquals(await seen(), [1_700_000_000_000, 1_700_000_000_500]);
   });
 
-  test("A batch sent again is applied once", async (store, other) => {
+  test("apply() applies a repeated batch once", async (store, other) => {
     const { epoch } = await store.claimSession("s", 0, now);
     const first = batch(1, { devices: [delta("a", 2)], sessions: [advance("s", epoch, 0, 2)] });
     assertEquals(await store.apply(first), []);
@@ -93,14 +93,14 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     assertEquals((await store.claimSession("s", 3, now)).committed, 3);
   });
 
-  test("Two producers may use the same sequence", async (store, other) => {
+  test("apply(): two producers may use the same sequence", async (store, other) => {
     await store.apply({ ...batch(1, { devices: [delta("a", 1)] }), producer: "p" });
     await other.apply({ ...batch(1, { devices: [delta("a", 1)] }), producer: "q" });
     assertEquals(await countsOf(store), { a: 2 });
   });
 
   test(
-    "claimSession() starts an unknown session where it is stated, and raises the epoch",
+    "claimSession() starts an unknown session at the stated offset, and increases the epoch",
     async (store, other) => {
       const first = await store.claimSession("s", 7, now);
       const second = await other.claimSession("s", 0, now);
@@ -111,7 +111,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     },
   );
 
-  test("claimSession() moves a session up to the offset stated, and says what is lost", async (store) => {
+  test("claimSession() raises a session to the stated offset, and returns what is lost", async (store) => {
     const { epoch } = await store.claimSession("s", 0, now);
     await store.apply(batch(1, { devices: [delta("a", 5)], sessions: [advance("s", epoch, 0, 5)] }));
     const above = await store.claimSession("s", 8, now);
@@ -125,53 +125,56 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     assertEquals(await countsOf(store), { a: 6 });
   });
 
-  test("A batch of only sessions moves them, and only by what it holds", async (store) => {
+  test("apply() advances the sessions of a batch without devices", async (store) => {
     const { epoch } = await store.claimSession("s", 0, now);
     assertEquals(await store.apply(batch(1, { sessions: [advance("s", epoch, 0, 4)] })), []);
     assertEquals((await store.claimSession("s", 0, now)).committed, 4);
     assertEquals(await pagesOf(store), []);
   });
 
-  test("A batch of nothing is applied", async (store) => {
+  test("apply() accepts an empty batch", async (store) => {
     assertEquals(await store.apply(batch(1, {})), []);
     assertEquals(await store.apply(batch(1, { devices: [delta("late", 1)] })), []);
     assertEquals(await pagesOf(store), []);
   });
 
-  test("One fenced session keeps the whole batch out, and its sequence free", async (store, other) => {
-    const old = (await store.claimSession("stolen", 0, now)).epoch;
-    const mine = (await store.claimSession("mine", 0, now)).epoch;
-    const stolen = (await other.claimSession("stolen", 0, now)).epoch;
-    const whole = batch(1, {
-      devices: [delta("a", 5)],
-      sessions: [
-        advance("mine", mine, 0, 3),
-        advance("stolen", old, 0, 1),
-        advance("unknown", 1, 0, 1),
-      ],
-    });
-    // "unknown" was forgotten alone: the producer has applied no batch that could be missing.
-    assertEquals(await store.apply(whole), [
-      { session: "stolen", kind: "superseded", committed: 0 },
-      { session: "unknown", kind: "reverted", committed: 0 },
-    ]);
-    assertEquals(await pagesOf(store), []);
+  test(
+    "apply() writes nothing of a batch with a fenced session, and does not use up its sequence",
+    async (store, other) => {
+      const old = (await store.claimSession("stolen", 0, now)).epoch;
+      const mine = (await store.claimSession("mine", 0, now)).epoch;
+      const stolen = (await other.claimSession("stolen", 0, now)).epoch;
+      const whole = batch(1, {
+        devices: [delta("a", 5)],
+        sessions: [
+          advance("mine", mine, 0, 3),
+          advance("stolen", old, 0, 1),
+          advance("unknown", 1, 0, 1),
+        ],
+      });
+      // "unknown" was forgotten alone: the producer has applied no batch that could be missing.
+      assertEquals(await store.apply(whole), [
+        { session: "stolen", kind: "superseded", committed: 0 },
+        { session: "unknown", kind: "reverted", committed: 0 },
+      ]);
+      assertEquals(await pagesOf(store), []);
 
-    // The same sequence without them, as the writer sends it next.
-    const rest = batch(1, { devices: [delta("a", 3)], sessions: [advance("mine", mine, 0, 3)] });
-    assertEquals(await store.apply(rest), []);
-    assertEquals(await countsOf(store), { a: 3 });
-    assertEquals(
-      await other.apply({ ...batch(1, { sessions: [advance("stolen", stolen, 0, 1)] }), producer: "q" }),
-      [],
-    );
+      // The same sequence without them, as the writer sends it next.
+      const rest = batch(1, { devices: [delta("a", 3)], sessions: [advance("mine", mine, 0, 3)] });
+      assertEquals(await store.apply(rest), []);
+      assertEquals(await countsOf(store), { a: 3 });
+      assertEquals(
+        await other.apply({ ...batch(1, { sessions: [advance("stolen", stolen, 0, 1)] }), producer: "q" }),
+        [],
+      );
 
-    // A copy of the first attempt that was on its way all the time.
-    assertEquals(await other.apply(whole), []);
-    assertEquals(await countsOf(store), { a: 3 });
-  });
+      // A copy of the first attempt that was on its way all the time.
+      assertEquals(await other.apply(whole), []);
+      assertEquals(await countsOf(store), { a: 3 });
+    },
+  );
 
-  test("A batch that comes after its stream was replaced changes nothing", async (store, other) => {
+  test("apply() changes nothing for a batch of a superseded stream", async (store, other) => {
     const first = await store.claimSession("s", 0, now);
     const late = batch(1, { devices: [delta("a", 2)], sessions: [advance("s", first.epoch, 0, 2)] });
     const second = await other.claimSession("s", 0, now);
@@ -182,7 +185,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     assertEquals(await countsOf(store), { a: 2 });
   });
 
-  test("apply() fences a session that is not where its stream left it, and says what it is", async (store) => {
+  test("apply() fences a session whose offset differs from its stream's, and returns the stored one", async (store) => {
     const { epoch } = await store.claimSession("s", 10, now);
     const fenced = (kind: "superseded" | "reverted", committed = 10, session = "s") => [
       { session, kind, committed },
@@ -208,7 +211,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     assertEquals(gone, fenced("reverted", 0, "gone"));
   });
 
-  test("A removed device starts anew", async (store, other) => {
+  test("remove(): a removed device starts again from zero", async (store, other) => {
     await store.apply({ ...batch(1, { devices: [delta("a", 9, 5000, "old")] }), receivedAtMs: 1000 });
     assertEquals(await other.remove("a"), true);
     assertEquals(await other.remove("a"), false);
@@ -226,7 +229,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     });
   });
 
-  test("Any text is a device, a session or a producer", async (store) => {
+  test("apply() accepts any text as device, session and producer", async (store) => {
     const ids = [
       "with space",
       "  ",
@@ -263,7 +266,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     }
   });
 
-  test("A payload is kept byte by byte", async (store) => {
+  test("device() returns a payload byte for byte", async (store) => {
     const all = Uint8Array.from({ length: 256 }, (_, i) => i);
     const large = new Uint8Array(64 * 1024).fill(0x20);
     const inside = new Uint8Array([1, 2, 3, 4, 5, 6]).subarray(2, 5);
@@ -281,7 +284,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     }
   });
 
-  test("A payload may become longer and shorter, and is kept while its device falls silent", async (store) => {
+  test("device(): a payload may become longer and shorter, and stays while its device is offline", async (store) => {
     let sequence = 0;
     for (const length of [1, 64, 65, 5000, 65, 64, 65, 0, 65, 64, 0]) {
       const payload = new Uint8Array(length).fill(length % 251);
@@ -305,7 +308,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     }
   });
 
-  test("Large numbers keep every digit", async (store) => {
+  test("apply() keeps every digit of large numbers", async (store) => {
     const large = 2 ** 52 - 3;
     const year9999 = 253_402_300_799_999;
     const { epoch } = await store.claimSession("s", large, year9999);
@@ -324,7 +327,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     assertEquals(await countsOf(store), { a: large + 2 });
   });
 
-  test("One batch may hold 10,000 devices and 3,000 sessions", async (store) => {
+  test("apply() accepts a batch of 10,000 devices and 3,000 sessions", async (store) => {
     const sessions = await Promise.all(Array.from({ length: 3000 }, async (_, i) => {
       const { epoch } = await store.claimSession(`s${i}`, i, now);
       return advance(`s${i}`, epoch, i, i + 5);
@@ -351,7 +354,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     }
   });
 
-  test("Devices that come while the counts are read disturb nothing", async (store, other) => {
+  test("scan() is correct while devices are added", async (store, other) => {
     const devices = (from: number, to: number) =>
       Array.from({ length: to - from }, (_, i) => delta(`device-${from + i}`, 1));
     await store.apply(batch(1, { devices: devices(0, 3000) }));
@@ -366,7 +369,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     assertEquals(missing, []);
   });
 
-  test("Writers at once lose nothing", async (store, other) => {
+  test("apply(): concurrent writers lose nothing", async (store, other) => {
     const write = async (store: Store, producer: string) => {
       for (let sequence = 1; sequence <= 20; sequence++) {
         const { epoch, committed } = await store.claimSession(producer, sequence - 1, now);
@@ -382,12 +385,15 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
   testMonitoring(test);
   testReverts(kind, makePlace);
 
-  test("Any order of claims, batches and resends agrees with a simple model", async (store, other) => {
-    let runs = 0;
-    await forSeeds(3, async (random) => {
-      const model = new StoreModel(`run ${++runs}`);
-      for (let step = 0; step < 300; step++) await model.step(random, random.pick([store, other]));
-      await model.compare(store, { fleet: runs === 1 });
-    });
-  });
+  test(
+    "claimSession() and apply() equal a model for any order of claims, batches and repeats",
+    async (store, other) => {
+      let runs = 0;
+      await forSeeds(3, async (random) => {
+        const model = new StoreModel(`run ${++runs}`);
+        for (let step = 0; step < 300; step++) await model.step(random, random.pick([store, other]));
+        await model.compare(store, { fleet: runs === 1 });
+      });
+    },
+  );
 }

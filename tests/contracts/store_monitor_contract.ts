@@ -9,9 +9,10 @@ import { assert, assertEquals, assertLess } from "@std/assert";
 import { CHANGES_MAX_BYTES } from "../../src/store/devices.ts";
 import { EVENTS_KEPT } from "../../src/store/events.ts";
 import type { Period } from "../../src/store/history.ts";
-import { INSTANCE_EXPIRY_MS, type InstanceReport } from "../../src/store/instances.ts";
+import { INSTANCE_EXPIRY_MS } from "../../src/store/instances.ts";
 import type { Store } from "../../src/store/store.ts";
 import { batch, bytes, delta, now } from "../support/batches.ts";
+import { instanceReport } from "../support/instance_report.ts";
 
 const minute = 60_000, hour = 60 * minute;
 /** The beginning of an hour. */
@@ -28,7 +29,7 @@ export function testMonitoring(
     assertEquals(await store.apply(sent), []);
   };
 
-  test("Summaries hold what is known without the payload, in any number and order", async (store, other) => {
+  test("summaries() returns devices without payload, in any number and order", async (store, other) => {
     await store.apply({
       ...batch(1, { devices: [delta("a", 2, 77), delta("b", 1, 5)] }),
       receivedAtMs: 1000,
@@ -42,7 +43,7 @@ export function testMonitoring(
     assertEquals((await Array.fromAsync(other.scan())).flat().sort(byId), [a, b]);
   });
 
-  test("Previews are the beginnings of payloads", async (store) => {
+  test("payloads() returns the beginnings of payloads", async (store) => {
     const long = new Uint8Array(1000).fill(7);
     const devices = [{ ...delta("a", 1), payload: long }, delta("b", 1, 1, "short"), delta("c", 1, 1, "")];
     await store.apply(batch(1, { devices }));
@@ -54,7 +55,7 @@ export function testMonitoring(
     assertEquals((await store.payloads([], 5)).size, 0);
   });
 
-  test("Changes are told since a version, each device once, to each reader", async (store, other) => {
+  test("changes() returns each device changed since a version once, to each reader", async (store, other) => {
     const begin = await store.changes();
     assertEquals(begin.devices, "all");
     assertEquals(await changedSince(store, begin.version), []);
@@ -74,7 +75,7 @@ export function testMonitoring(
     assertEquals((await store.changes(three.version + 1)).devices, "all");
   });
 
-  test("What a change tells of a device is what the device has become", async (store, other) => {
+  test("changes() returns the current state of a changed device", async (store, other) => {
     await send(store, now, ["a", 1], ["b", 1], ["c", 1]);
     const { version } = await store.changes();
     await send(store, now, ["a", 1], ["器 🌡️", 1]);
@@ -93,7 +94,7 @@ export function testMonitoring(
     assertEquals(devices.get("b"), undefined);
   });
 
-  test("A batch that is not applied, or was before, changes nothing", async (store) => {
+  test("changes() has nothing of a batch that was fenced or repeated", async (store) => {
     const first = batch(1, { devices: [delta("a", 1)] });
     await store.apply(first);
     const { version } = await store.changes();
@@ -105,7 +106,7 @@ export function testMonitoring(
     assertEquals(newest((await store.history("a", now))!.minutes), 1);
   });
 
-  test("Who asks for changes too late is told to scan", async (store) => {
+  test("changes() since a version that is too old requires a scan", async (store) => {
     await send(store, now, ["first", 1]);
     const { version } = await store.changes();
     const devices = Array.from({ length: 3000 }, (_, i) => delta(`${i} ${"x".repeat(120)}`, 1));
@@ -119,7 +120,7 @@ export function testMonitoring(
   });
 
   test(
-    "A device's minutes and hours follow the clock, and what is older is forgotten",
+    "history(): minutes and hours of a device follow the clock, and older ones are removed",
     async (store, other) => {
       assertEquals(await store.history("a", start), undefined);
       await send(store, start + 5, ["a", 1]);
@@ -145,7 +146,7 @@ export function testMonitoring(
     },
   );
 
-  test("All sixty minutes and all twenty-four hours are there", async (store) => {
+  test("history() has all sixty minutes and all twenty-four hours", async (store) => {
     const times = talkEveryHourThenEveryMinute();
     for (const [i, atMs] of times.entries()) await send(store, atMs, ["a", i + 1]);
     const { minutes, hours } = (await store.history("a", times.at(-1)!))!;
@@ -154,7 +155,7 @@ export function testMonitoring(
     assertEquals(sum(hours.slice(0, -2)), sumOfRange(times.length - 62 - 21, times.length - 62));
   });
 
-  test("A late batch counts in the minute that was going on", async (store) => {
+  test("history(): a late batch counts in the latest minute", async (store) => {
     await send(store, start + 10 * minute, ["a", 1]);
     await send(store, start, ["a", 2]);
     const { minutes, hours } = (await store.history("a", start))!;
@@ -166,7 +167,7 @@ export function testMonitoring(
     ]);
   });
 
-  test("Every digit of a large number stays in the history", async (store) => {
+  test("history() keeps every digit of large numbers", async (store) => {
     const numbers = [127, 128, 16_383, 16_384, 2 ** 32 - 1, 2 ** 32, 2 ** 51 + 1, 0x7f_ff_ff_80];
     for (const [i, packets] of numbers.entries()) await send(store, start + i * minute, ["a", packets]);
     const { minutes, hours } = (await store.history("a", start + 7 * minute))!;
@@ -178,7 +179,7 @@ export function testMonitoring(
   });
 
   test(
-    "The fleet's seconds, minutes and hours add up all devices, removed ones too",
+    "fleetHistory() adds up all devices, removed ones too",
     async (store, other) => {
       await send(store, start + 999, ["a", 1], ["b", 2]);
       await send(other, start + 1000, ["a", 4]);
@@ -198,7 +199,7 @@ export function testMonitoring(
     },
   );
 
-  test("Packets of removed devices are added up, each time one is removed", async (store, other) => {
+  test("removedPackets() adds up the packets of each removed device", async (store, other) => {
     assertEquals(await store.removedPackets(), 0);
     await send(store, start, ["a", 3], ["b", 2 ** 40]);
     await store.remove("a");
@@ -214,7 +215,7 @@ export function testMonitoring(
     assertEquals(sum(seconds), 7 + 2 ** 40);
   });
 
-  test("A removed device leaves no history", async (store) => {
+  test("remove() removes a device's history", async (store) => {
     await send(store, start, ["a", 5]);
     await send(store, start + 2 * hour, ["a", 5]);
     await store.remove("a");
@@ -228,38 +229,41 @@ export function testMonitoring(
     ]]);
   });
 
-  test("A device goes offline once and comes back once, however many watch", async (store, other) => {
-    await send(store, 1000, ["a", 1], ["b", 1]);
-    await send(store, 5000, ["c", 1]);
-    const ids = ["a", "a", "nobody", "b", "c"];
-    const marked = await Promise.all([
-      store.markOffline(ids, 5000, 6000),
-      other.markOffline(ids, 5000, 6000),
-      store.markOffline(["a"], 5000, 6000),
-    ]);
-    assertEquals(marked.reduce((a, b) => a + b), 2);
-    assertEquals(await store.markOffline([], 5000, 6000), 0);
-    assertEquals((await store.device("a"))?.online, false);
-    assertEquals((await store.device("c"))?.online, true);
-    assertEquals((await store.summaries(["b"]))[0]?.online, false);
+  test(
+    "markOffline(): a device goes offline once and comes back once, for any number of watchers",
+    async (store, other) => {
+      await send(store, 1000, ["a", 1], ["b", 1]);
+      await send(store, 5000, ["c", 1]);
+      const ids = ["a", "a", "nobody", "b", "c"];
+      const marked = await Promise.all([
+        store.markOffline(ids, 5000, 6000),
+        other.markOffline(ids, 5000, 6000),
+        store.markOffline(["a"], 5000, 6000),
+      ]);
+      assertEquals(marked.reduce((a, b) => a + b), 2);
+      assertEquals(await store.markOffline([], 5000, 6000), 0);
+      assertEquals((await store.device("a"))?.online, false);
+      assertEquals((await store.device("c"))?.online, true);
+      assertEquals((await store.summaries(["b"]))[0]?.online, false);
 
-    await Promise.all([send(store, 7000, ["a", 1]), send(other, 7000, ["a", 1])]);
-    await send(store, 8000, ["a", 1]);
-    assertEquals((await other.device("a"))?.online, true);
-    const events = await other.events(undefined, 100);
-    const offline = { kind: "offline", atMs: 6000, lastSeenMs: 1000 } as const;
-    assertEquals(
-      events.map(({ id: _, ...event }) => event).sort((a, b) => a.deviceId < b.deviceId ? -1 : 1),
-      [
-        { ...offline, deviceId: "a" },
-        { kind: "online", deviceId: "a", atMs: 7000, lastSeenMs: 1000 },
-        { ...offline, deviceId: "b" },
-      ],
-    );
-    assertEquals(events.map(({ id }) => id - events[0]!.id), [0, 1, 2]);
-  });
+      await Promise.all([send(store, 7000, ["a", 1]), send(other, 7000, ["a", 1])]);
+      await send(store, 8000, ["a", 1]);
+      assertEquals((await other.device("a"))?.online, true);
+      const events = await other.events(undefined, 100);
+      const offline = { kind: "offline", atMs: 6000, lastSeenMs: 1000 } as const;
+      assertEquals(
+        events.map(({ id: _, ...event }) => event).sort((a, b) => a.deviceId < b.deviceId ? -1 : 1),
+        [
+          { ...offline, deviceId: "a" },
+          { kind: "online", deviceId: "a", atMs: 7000, lastSeenMs: 1000 },
+          { ...offline, deviceId: "b" },
+        ],
+      );
+      assertEquals(events.map(({ id }) => id - events[0]!.id), [0, 1, 2]);
+    },
+  );
 
-  test("A device that talks between the look and the mark stays online", async (store, other) => {
+  test("markOffline() does not mark a device that sent in the meantime", async (store, other) => {
     await send(store, 1000, ["a", 1]);
     await send(other, 2000, ["a", 1]);
     assertEquals(await store.markOffline(["a"], 2000, 3000), 0);
@@ -273,7 +277,7 @@ export function testMonitoring(
     assertEquals((await store.events(undefined, 10)).map(({ kind }) => kind), ["offline", "online"]);
   });
 
-  test("Events are read from any id on, and the newest are kept", async (store) => {
+  test("events() reads from any id on, and the newest are kept", async (store) => {
     assertEquals(await store.events(0, 10), []);
     const ids = Array.from({ length: 1000 }, (_, i) => `device ${i}`);
     const devices = ids.map((id) => [id, 1] as [string, number]);
@@ -299,27 +303,30 @@ export function testMonitoring(
     assertEquals(await store.events(undefined, 3), all.slice(-3));
   });
 
-  test("Events are delivered by one owner at a time, who hands the place on", async (store, other) => {
-    await send(store, 1000, ["a", 1]);
-    await store.markOffline(["a"], 2000, 2000);
-    const before = (await store.events(0, 1))[0]!.id;
-    assertEquals(await store.commitDelivery("one", before, Date.now()), false);
-    assertEquals(await store.claimDelivery("one", 60_000, Date.now()), before);
-    assertEquals(await other.claimDelivery("two", 60_000, Date.now()), undefined);
-    assertEquals(await other.commitDelivery("two", before + 9, Date.now()), false);
-    await send(store, 3000, ["a", 1]);
-    assertEquals(await store.claimDelivery("one", 60_000, Date.now()), before);
-    assertEquals(await store.commitDelivery("one", before + 1, Date.now()), true);
-    assertEquals(await store.claimDelivery("one", 1, Date.now()), before + 1);
-    let delivered: number | undefined;
-    while (delivered === undefined) delivered = await other.claimDelivery("two", 60_000, Date.now());
-    assertEquals(delivered, before + 1);
-    assertEquals(await store.commitDelivery("one", before + 5, Date.now()), false);
-    assertEquals(await store.claimDelivery("one", 60_000, Date.now()), undefined);
-    assertEquals(await other.claimDelivery("two", 60_000, Date.now()), before + 1);
-  });
+  test(
+    "claimDelivery(): events have one deliverer at a time, and the next continues at its offset",
+    async (store, other) => {
+      await send(store, 1000, ["a", 1]);
+      await store.markOffline(["a"], 2000, 2000);
+      const before = (await store.events(0, 1))[0]!.id;
+      assertEquals(await store.commitDelivery("one", before, Date.now()), false);
+      assertEquals(await store.claimDelivery("one", 60_000, Date.now()), before);
+      assertEquals(await other.claimDelivery("two", 60_000, Date.now()), undefined);
+      assertEquals(await other.commitDelivery("two", before + 9, Date.now()), false);
+      await send(store, 3000, ["a", 1]);
+      assertEquals(await store.claimDelivery("one", 60_000, Date.now()), before);
+      assertEquals(await store.commitDelivery("one", before + 1, Date.now()), true);
+      assertEquals(await store.claimDelivery("one", 1, Date.now()), before + 1);
+      let delivered: number | undefined;
+      while (delivered === undefined) delivered = await other.claimDelivery("two", 60_000, Date.now());
+      assertEquals(delivered, before + 1);
+      assertEquals(await store.commitDelivery("one", before + 5, Date.now()), false);
+      assertEquals(await store.claimDelivery("one", 60_000, Date.now()), undefined);
+      assertEquals(await other.claimDelivery("two", 60_000, Date.now()), before + 1);
+    },
+  );
 
-  test("The first owner of all begins with the first event", async (store) => {
+  test("claimDelivery(): the first deliverer of all begins with the first event", async (store) => {
     const delivered = await store.claimDelivery("one", 60_000, Date.now());
     await send(store, 1000, ["a", 1]);
     await store.markOffline(["a"], 2000, 2000);
@@ -328,19 +335,10 @@ export function testMonitoring(
     assertEquals(await store.claimDelivery("one", 60_000, Date.now()), delivered);
   });
 
-  test("Instances are those that reported lately, with what they said last", async (store, other) => {
+  test("instances() returns those that reported recently, with their last report", async (store, other) => {
     assertEquals(await store.instances(now), []);
-    const report = (instance: string, worker: number, reportedMs: number): InstanceReport => ({
-      ...{ instance, host: "höst", pid: 7, worker, ingestAddress: "[::]:50051", fastPath: true },
-      ...{ startedMs: 1, reportedMs, rate: 12.5, streams: 3, connections: 2, version: "1.2.3" },
-      ...{ cpuSeconds: 1.5, residentBytes: 2 ** 27, eventLoopLagMs: 20.5 },
-      ...{ queuePackets: 5, queueMaxPackets: 10, received: 9, stored: 4, duplicates: 1, fenced: 0 },
-      ...{ sessionsReverted: 2, packetsLost: 3 },
-      rejected: { PAYLOAD_TOO_LARGE: 2 },
-      ...{ queueFull: 6, failedFlushes: 7, connectionsCut: 8, callsRefused: 9, streamsReset: 10 },
-      ...{ maxConnections: 10, accepting: true, connectionsRefused: 11, logLinesDropped: 12 },
-      clockAheadMs: -2_000,
-    });
+    const report = (instance: string, worker: number, reportedMs: number) =>
+      instanceReport({ instance, host: "höst", worker, ingestAddress: "[::]:50051", reportedMs, rate: 12.5 });
     await store.reportInstance(report("b", 10, now));
     await store.reportInstance(report("a", 2, now));
     await other.reportInstance(report("b", 10, now + 1000));
@@ -356,7 +354,7 @@ export function testMonitoring(
       1,
       gone,
     );
-    await store.reportInstance(old as InstanceReport);
+    await store.reportInstance(old as typeof old & ReturnType<typeof report>);
     const [found] = (await store.instances(gone)).filter(({ instance }) => instance === "d");
     assertEquals([found?.version, found?.cpuSeconds, found?.eventLoopLagMs], ["unknown", 0, 0]);
     await store.removeInstance("d");

@@ -22,7 +22,7 @@ export function testReverts(kind: string, makePlace: () => Promise<StorePlace>):
   const nowMs = Date.now();
   const batch = (...args: Parameters<typeof oldBatch>) => ({ ...oldBatch(...args), receivedAtMs: nowMs });
 
-  test("apply() reports what the store holds of a session after it was put back", async (place) => {
+  test("apply() returns the stored offset of a session after the store was restored", async (place) => {
     let epoch = 0;
     await withStore(place, async (store) => {
       ({ epoch } = await store.claimSession("s", 0, nowMs));
@@ -63,7 +63,7 @@ export function testReverts(kind: string, makePlace: () => Promise<StorePlace>):
     });
   });
 
-  test("apply() fences an older stream as superseded, also after the store was put back", async (place) => {
+  test("apply() fences an older stream as superseded, also after the store was restored", async (place) => {
     await withStore(place, (store) => store.claimSession("s", 0, nowMs));
     const putBack = await place.snapshot();
     const before = await withStore(place, (store) => store.claimSession("s", 0, nowMs));
@@ -78,7 +78,7 @@ export function testReverts(kind: string, makePlace: () => Promise<StorePlace>):
     });
   });
 
-  test("changes() tells to scan when the store was put back, however far it went on since", async (place) => {
+  test("changes() requires a scan after the store was restored, for any progress since", async (place) => {
     const write = async (store: Store, from: number, to: number, device: string) => {
       for (let i = from; i <= to; i++) await store.apply(batch(i, { devices: [delta(device, 1)] }));
     };
@@ -100,7 +100,7 @@ export function testReverts(kind: string, makePlace: () => Promise<StorePlace>):
     });
   });
 
-  test("A store that was emptied reports all sessions and changes as gone", async (place) => {
+  test("apply() and changes() report all sessions and changes of an emptied store as lost", async (place) => {
     const empty = await place.snapshot();
     let epoch = 0, version = 0;
     await withStore(place, async (store) => {

@@ -15,7 +15,7 @@ function summary(deviceId: string, count: number, lastSeenMs: number, firstSeenM
   return { deviceId, count, firstSeenMs, lastSeenMs, timestampMs: lastSeenMs, online: true };
 }
 
-Deno.test("A device that sends evenly has its rate, which fades when it stops", () => {
+Deno.test("DeviceIndex.viewAt(): a device that sends evenly has its rate, which decreases to 0 when it stops", () => {
   const index = new DeviceIndex(60_000);
   index.set(summary("a", 1_000_000, start - 5_000), 1, start);
   index.sweep(1, start);
@@ -44,7 +44,7 @@ Deno.test("A device that sends evenly has its rate, which fades when it stops", 
   assertEquals(rates(nowMs + 3_600_000), [0, 0]);
 });
 
-Deno.test("A device that was removed and came back counts anew, and no neighbour gets its packets", () => {
+Deno.test("DeviceIndex: a device that was removed and came back starts at 0, and no other gets its packets", () => {
   const index = new DeviceIndex(60_000);
   index.sweep(1, start - 60_000);
   index.set(summary("a", 600, start), 1, start);
@@ -66,7 +66,7 @@ function indexOf(sends: readonly (readonly [atMs: number, packets: number])[], c
   return (nowMs: number) => index.viewAt(index.slotOf("a")!, nowMs);
 }
 
-Deno.test("viewAt() gives a device younger than the window its rate since its first packet", async () => {
+Deno.test("DeviceIndex.viewAt(): a device younger than the window has its rate since its first packet", async () => {
   await forSeeds(20, (random) => {
     const firstMs = start + random.int(0, 60_000);
     const sends = Array.from({ length: 1_000 }, (_, i) => [firstMs + 100 * i, 1] as const);
@@ -79,7 +79,7 @@ Deno.test("viewAt() gives a device younger than the window its rate since its fi
   });
 });
 
-Deno.test("viewAt() gives an old device its rate since the index was complete, from the first seconds on", async () => {
+Deno.test("DeviceIndex.viewAt(): an old device has its rate since the index was complete, from the first seconds on", async () => {
   await forSeeds(20, (random) => {
     const index = new DeviceIndex(60_000);
     const completeMs = start + random.int(0, 60_000);
@@ -94,13 +94,13 @@ Deno.test("viewAt() gives an old device its rate since the index was complete, f
   });
 });
 
-Deno.test("viewAt() gives one packet no rate, and a burst of them none above its number", () => {
+Deno.test("DeviceIndex.viewAt(): one packet has no rate, and a burst none above its number", () => {
   assertEquals(indexOf([[start, 1]], start - 1)(start + 10).rate1m, 0);
   assertEquals(indexOf([[start, 61]], start - 1)(start + 10).rate1m, 60);
   assertEquals(indexOf([[start, 61]], start - 1)(start + 30_000).rate1m, 2);
 });
 
-Deno.test("viewAt() gives the usual interval: null for one packet, the mean of what was before the index, then the median of three", () => {
+Deno.test("DeviceIndex.viewAt() interval: null for one packet, the mean before the index was built, then the median of three", () => {
   const minute = 60_000;
   assertEquals(indexOf([[start, 1]], 0)(start).intervalMs, null);
   assertEquals(indexOf([[start, 1], [start + 5 * minute, 1]], 0)(start).intervalMs, 5 * minute);
@@ -144,7 +144,7 @@ Deno.test("viewAt() gives the usual interval: null for one packet, the mean of w
   assertEquals(index.viewAt(index.slotOf("b")!, start + 12 * minute).intervalMs, null);
 });
 
-Deno.test("viewAt() gives the usual interval and the rates again after the clock was set back", () => {
+Deno.test("DeviceIndex.viewAt(): interval and rates recover after the clock was set back", () => {
   const hourMs = 3_600_000, minuteMs = 60_000;
   const index = new DeviceIndex(minuteMs);
   const set = (count: number, seenMs: number, nowMs: number) =>
@@ -164,7 +164,7 @@ Deno.test("viewAt() gives the usual interval and the rates again after the clock
   assertEquals(rate1m, 0.1);
 });
 
-Deno.test("totals() has the first packet of them all, without devices that only another program counted", () => {
+Deno.test("DeviceIndex.totals() has the fleet's first packet, without devices counted only by another program", () => {
   const index = new DeviceIndex(60_000);
   assertEquals(index.totals(start).firstSeenMs, undefined);
   index.set(summary("foreign", 1, 0, 0), 1, start);
@@ -174,7 +174,7 @@ Deno.test("totals() has the first packet of them all, without devices that only 
   assertEquals(index.totals(start).firstSeenMs, start - 9);
 });
 
-Deno.test("A device whose store went back has no packets for that, and one that began again has", () => {
+Deno.test("DeviceIndex: a count that decreased adds no packets; one that started again adds its own", () => {
   const index = new DeviceIndex(60_000);
   index.set(summary("a", 900, start), 1, start);
   index.sweep(1, start);
@@ -186,7 +186,7 @@ Deno.test("A device whose store went back has no packets for that, and one that 
   assertEquals(index.counts().packetsEver, 961);
 });
 
-Deno.test("Thousands of devices are sorted as they come, between removals and returns too", async () => {
+Deno.test("DeviceIndex: thousands of devices stay sorted, between removals and returns too", async () => {
   await forSeeds(3, (random) => {
     const index = new DeviceIndex(60_000);
     const known = new Set<string>();
@@ -204,7 +204,7 @@ Deno.test("Thousands of devices are sorted as they come, between removals and re
   });
 });
 
-Deno.test("Devices stay sorted, each once, whatever is added, removed and swept", async () => {
+Deno.test("DeviceIndex: devices stay sorted, each once, for any sequence of add, remove and sweep", async () => {
   await forSeeds(50, (random) => {
     const index = new DeviceIndex(60_000);
     const known = new Set<string>();

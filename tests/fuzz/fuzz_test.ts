@@ -24,13 +24,13 @@ for (
     [packetFuzz, 10_000, "messages read as protobufjs reads them, or are refused"],
   ] as const
 ) {
-  Deno.test(`Fuzz of ${target.name}: ${what}`, async () => {
+  Deno.test(`fuzz ${target.name}: ${what}`, async () => {
     const { failures } = await fuzz(target, firstSeed, cases);
     assertEquals(failures, []);
   });
 }
 
-Deno.test("fuzz names the seed of a case that fails, in its own turn or in a later one", async () => {
+Deno.test("fuzz reports the seed of a failed case, in the same turn or a later one", async () => {
   const target = {
     name: "a target that fails",
     run: async () => {

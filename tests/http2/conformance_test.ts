@@ -125,7 +125,7 @@ const rules: readonly Rule[] = [
   ],
   [
     "4.3",
-    "another frame between those of a header block",
+    "another frame inside a header block",
     goaway(PROTOCOL_ERROR),
     () => [frame(HEADERS, 0, 1, headerBlock(path)), frame(PING, 0, 0, new Uint8Array(8))],
   ],
@@ -247,7 +247,7 @@ const rules: readonly Rule[] = [
   ["6.3", "PRIORITY not of 5 bytes", reset(FRAME_SIZE_ERROR), () => [open(), frame(PRIORITY, 0, 1, [1, 2])]],
   [
     "6.3",
-    "PRIORITY of a stream on itself",
+    "PRIORITY dependent on its own stream",
     reset(PROTOCOL_ERROR),
     () => [open(), frame(PRIORITY, 0, 1, [...uint32(1), 16])],
   ],
@@ -297,7 +297,7 @@ const rules: readonly Rule[] = [
   ["6.7", "PING not of 8 bytes", goaway(FRAME_SIZE_ERROR), () => [frame(PING, 0, 0, [1, 2, 3, 4])]],
   [
     "6.7",
-    "an acknowledgment that was not asked for is ignored",
+    "an unexpected PING acknowledgment is ignored",
     "accepted",
     () => [frame(PING, ACK, 0, new Uint8Array(8))],
   ],
@@ -344,7 +344,7 @@ const rules: readonly Rule[] = [
   ["6.10", "a header block in three frames is accepted", "accepted", () => thirds(headerBlock(path))],
   [
     "6.10",
-    "a header block in more frames than anyone needs",
+    "a header block in too many frames",
     goaway(ENHANCE_YOUR_CALM),
     () => [
       frame(HEADERS, 0, 1, headerBlock(path)),
@@ -366,13 +366,13 @@ const rules: readonly Rule[] = [
   ],
   [
     "8.1.1",
-    "content-length above what comes",
+    "content-length above the DATA sent",
     reset(PROTOCOL_ERROR),
     () => [open(1, { "content-length": "1" }), frame(DATA, END_STREAM, 1)],
   ],
   [
     "8.1.1",
-    "content-length below what comes",
+    "content-length below the DATA sent",
     reset(PROTOCOL_ERROR),
     () => [open(1, { "content-length": "1" }), frame(DATA, END_STREAM, 1, [0, 0, 0, 0, 0])],
   ],
@@ -449,7 +449,7 @@ const rules: readonly Rule[] = [
   ],
   [
     "8.5",
-    "CONNECT, which is not served",
+    "CONNECT",
     reset(PROTOCOL_ERROR),
     () => [list([[":method", "CONNECT"], [":authority", "a:1"]])],
   ],
@@ -467,7 +467,7 @@ const rules: readonly Rule[] = [
   ],
   [
     "7541 4.2",
-    "a change of the table size after a field",
+    "a dynamic table size update after a field",
     goaway(COMPRESSION_ERROR),
     () => [frame(HEADERS, END_HEADERS, 1, [0x83, 0x20])],
   ],
@@ -520,7 +520,7 @@ async function assertAlive(connection: RawConnection): Promise<void> {
 }
 
 for (const fastPath of [true, false]) {
-  Deno.test(`HTTP/2 conformance, telemetry ${fastPath ? "on the fast path" : "by grpc-js"}`, async (t) => {
+  Deno.test(`Http2Connection conformance, telemetry ${fastPath ? "on the fast path" : "by grpc-js"}`, async (t) => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     for (const [section, title, outcome, frames, begin = preface] of rules) {

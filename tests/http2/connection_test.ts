@@ -66,7 +66,7 @@ function shuffled(random: Random, streams: Uint8Array[][]): Uint8Array[] {
   return frames;
 }
 
-Deno.test("Calls mean the same however they are cut into frames and chunks", async () => {
+Deno.test("Http2Connection reads calls the same for any split into frames and chunks", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const sent: Record<string, number> = {};
@@ -111,7 +111,7 @@ Deno.test("Calls mean the same however they are cut into frames and chunks", asy
   assert(ingest.fastPath);
 });
 
-Deno.test("A connection carries many times what may be under way on it", async () => {
+Deno.test("Http2Connection carries many times its windows", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store, queueMaxPackets: 100 });
   await using first = new RawCall(ingest.port);
@@ -125,7 +125,7 @@ Deno.test("A connection carries many times what may be under way on it", async (
   assertEquals(await countsOf(store), { "sensor-1": 600 });
 });
 
-Deno.test("Calls that are cancelled while they wait for room leave the connection all of its window", async () => {
+Deno.test("Http2Connection: calls cancelled while they wait for room return the whole connection window", async () => {
   await using real = await temporaryStore();
   const { store, gate } = gated(real);
   await using ingest = await startTestIngest({ store, queueMaxPackets: 1 });
@@ -147,7 +147,7 @@ Deno.test("Calls that are cancelled while they wait for room leave the connectio
   assertEquals([end.code, end.ack?.stored], [status.OK, 1]);
 });
 
-Deno.test("Only a device that sends much is told that it may send more ahead", async () => {
+Deno.test("Http2Connection raises the window of a stream only when it sends much", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
@@ -164,7 +164,7 @@ Deno.test("Only a device that sends much is told that it may send more ahead", a
   assertEquals([stream, Buffer.from(payload).readUInt32BE()], [1, 3 * data.length + 2 ** 18 - 65_535]);
 });
 
-Deno.test("Acks wait until the device has room for them, and none is lost", async () => {
+Deno.test("Http2Stream.write() keeps Acks until the device's windows have room, and loses none", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
@@ -185,7 +185,7 @@ Deno.test("Acks wait until the device has room for them, and none is lost", asyn
   assertEquals(streamPackets.responseDeserialize(ack().subarray(5)).stored, 1);
 });
 
-Deno.test("A body that is not as long as its content-length says ends the call, and no other", async () => {
+Deno.test("Http2Stream: DATA that differs from content-length ends the call, and no other", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
@@ -203,7 +203,7 @@ Deno.test("A body that is not as long as its content-length says ends the call, 
   );
 });
 
-Deno.test("A call that ends early is closed for a device that goes on sending, and costs it no window", async () => {
+Deno.test("Http2Stream: a call that ended early is reset when the device continues sending, and returns its window", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
@@ -227,23 +227,27 @@ for (
         ...Array.from({ length: 4 }, () => frame(DATA, 0, stream, data)),
       ]);
     }],
-    ["pads a frame with more than it holds", PROTOCOL_ERROR, () => [frame(DATA, PADDED, 1, [3, 1, 2])]],
-    ["says PADDED in an empty frame", FRAME_SIZE_ERROR, () => [frame(DATA, PADDED, 1)]],
+    ["sends more padding than the frame holds", PROTOCOL_ERROR, () => [frame(DATA, PADDED, 1, [3, 1, 2])]],
+    ["sets PADDED in an empty frame", FRAME_SIZE_ERROR, () => [frame(DATA, PADDED, 1)]],
     ["sends a frame above the limit", FRAME_SIZE_ERROR, () => [frame(DATA, 0, 1, new Uint8Array(16_385))]],
     ["sends data of a call it has not opened", PROTOCOL_ERROR, () => [frame(DATA, 0, 3, [1])]],
-    ["takes back a call it has not opened", PROTOCOL_ERROR, () => [frame(RST_STREAM, 0, 3, uint32(CANCEL))]],
+    ["resets a call it has not opened", PROTOCOL_ERROR, () => [frame(RST_STREAM, 0, 3, uint32(CANCEL))]],
     ["opens a call with an even number", PROTOCOL_ERROR, () => [requestHeaders(2, path)]],
-    ["puts a frame between those of a call's headers", PROTOCOL_ERROR, () => [
+    ["interrupts a header block", PROTOCOL_ERROR, () => [
       frame(HEADERS, 0, 3, headerBlock(path)),
       frame(PING, 0, 0, new Uint8Array(8)),
     ]],
-    ["goes on with headers it has not begun", PROTOCOL_ERROR, () => [frame(CONTINUATION, 0, 1, [0x83])]],
-    ["sends headers that are no HPACK", COMPRESSION_ERROR, () => [frame(HEADERS, END_HEADERS, 3, [0x80])]],
-    ["pushes a promise", PROTOCOL_ERROR, () => [frame(PUSH_PROMISE, END_HEADERS, 1, uint32(2))]],
+    ["sends CONTINUATION without HEADERS", PROTOCOL_ERROR, () => [frame(CONTINUATION, 0, 1, [0x83])]],
+    [
+      "sends a header block that is not HPACK",
+      COMPRESSION_ERROR,
+      () => [frame(HEADERS, END_HEADERS, 3, [0x80])],
+    ],
+    ["sends PUSH_PROMISE", PROTOCOL_ERROR, () => [frame(PUSH_PROMISE, END_HEADERS, 1, uint32(2))]],
     ["sends half a PING", FRAME_SIZE_ERROR, () => [frame(PING, 0, 0, [1, 2, 3, 4])]],
     ["sends half a setting", FRAME_SIZE_ERROR, () => [frame(SETTINGS, 0, 0, [0, 4, 0])]],
-    ["opens a window by nothing", PROTOCOL_ERROR, () => [frame(WINDOW_UPDATE, 0, 0, uint32(0))]],
-    ["opens the connection's window too far", FLOW_CONTROL_ERROR, () => [
+    ["raises a window by 0", PROTOCOL_ERROR, () => [frame(WINDOW_UPDATE, 0, 0, uint32(0))]],
+    ["raises the connection's window above 2^31 - 1", FLOW_CONTROL_ERROR, () => [
       frame(WINDOW_UPDATE, 0, 0, uint32(2 ** 31 - 1)),
     ]],
     ["sets a window above 2^31 - 1", FLOW_CONTROL_ERROR, () => [
@@ -251,7 +255,7 @@ for (
     ]],
   ] as const
 ) {
-  Deno.test(`A connection that ${what} is closed, and no other`, async () => {
+  Deno.test(`Http2Connection that ${what} is closed, and no other`, async () => {
     await using real = await temporaryStore();
     const { store, gate } = gated(real);
     await using ingest = await startTestIngest({ store, queueMaxPackets: 1 });
@@ -269,7 +273,7 @@ for (
   });
 }
 
-Deno.test("A call that sends more DATA than its window allows is reset, and no other", async () => {
+Deno.test("ReceiveWindow.received(): a call that exceeds its window is reset, and no other", async () => {
   await using real = await temporaryStore();
   const { store, gate } = gated(real);
   await using ingest = await startTestIngest({ store, queueMaxPackets: 1 });

@@ -57,7 +57,7 @@ function compressed(deviceId: string, payload: string): Uint8Array {
   return framed(new Uint8Array(bytes), true);
 }
 
-Deno.test("Compressed and plain calls share a connection, in any order and all at once", async () => {
+Deno.test("GrpcJsBridge: bridged and native calls share a connection, in any order and concurrently", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const sent: Record<string, number> = {};
@@ -81,7 +81,7 @@ Deno.test("Compressed and plain calls share a connection, in any order and all a
   assertEquals(await countsOf(store), sent);
 });
 
-Deno.test("A health check on a device's connection is answered between its Acks", async () => {
+Deno.test("GrpcJsBridge: a health check on a device's connection is answered between Acks", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using call = new RawCall(ingest.port, "StreamBatches");
@@ -95,7 +95,7 @@ Deno.test("A health check on a device's connection is answered between its Acks"
   assertEquals((await call.finish()).ack?.stored, 3);
 });
 
-Deno.test("Compressed calls carry many times what may be under way, and wait for room", async () => {
+Deno.test("GrpcJsBridge: bridged calls carry many times the windows, and wait for room", async () => {
   await using real = await temporaryStore();
   const { store, gate } = gated(real);
   await using ingest = await startTestIngest({ store, queueMaxPackets: 10 });
@@ -116,7 +116,7 @@ Deno.test("Compressed calls carry many times what may be under way, and wait for
   assertEquals((await plain.finish(framedPacket(packet()))).ack?.stored, 1);
 });
 
-Deno.test("What grpc-js answers keeps to the device's windows", async () => {
+Deno.test("GrpcJsBridge: responses of grpc-js keep to the device's windows", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
@@ -134,7 +134,7 @@ Deno.test("What grpc-js answers keeps to the device's windows", async () => {
   assertEquals([...answer()], [0, 0, 0, 0, 2, 8, 1]);
 });
 
-Deno.test("A drain ends a connection that carried both kinds of calls", async () => {
+Deno.test("Http2Connection.goAway() ends a connection that carried bridged and native calls", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using plain = new RawCall(ingest.port, "StreamBatches");
@@ -185,7 +185,7 @@ class PlayedGrpcJs implements AsyncDisposable {
   }
 }
 
-Deno.test("grpc-js is given no more DATA than it allows, and the device is told what it read", async () => {
+Deno.test("GrpcJsBridge sends no more DATA than grpc-js's windows allow, and returns credit for what grpc-js consumed", async () => {
   await using played = await PlayedGrpcJs.start(20);
   const { device, socket } = played;
   const opened = () =>
@@ -211,7 +211,7 @@ Deno.test("grpc-js is given no more DATA than it allows, and the device is told 
   await until(() => opened() > greeting, "the device may send more");
 });
 
-Deno.test("GrpcJsBridge returns credit to grpc-js for what has left, and for no more", async () => {
+Deno.test("GrpcJsBridge.returnCredit(): credit for DATA that was sent, and for no more", async () => {
   await using played = await PlayedGrpcJs.start(1);
   const { device, socket } = played;
   await device.send(frame(SETTINGS, 0, 0, [0, 4, ...uint32(600)]), frame(PING, 0, 0, new Uint8Array(8)));
@@ -227,7 +227,7 @@ Deno.test("GrpcJsBridge returns credit to grpc-js for what has left, and for no 
   ]);
 });
 
-Deno.test("GrpcJsBridge returns credit to grpc-js for what a cancelled call did not send", async () => {
+Deno.test("GrpcJsBridge.returnCredit(): credit for DATA that a cancelled call did not send", async () => {
   await using played = await PlayedGrpcJs.start(1);
   const { device, socket } = played;
   await device.send(frame(SETTINGS, 0, 0, [0, 4, ...uint32(0)]));
@@ -240,7 +240,7 @@ Deno.test("GrpcJsBridge returns credit to grpc-js for what a cancelled call did 
   assertEquals(played.all(RST_STREAM).map(({ payload }) => [...payload]), [uint32(CANCEL)]);
 });
 
-Deno.test("A session of grpc-js that fails ends its own calls, and no others", async () => {
+Deno.test("GrpcJsBridge: a failed session of grpc-js ends its own calls only", async () => {
   await using played = await PlayedGrpcJs.start(1);
   const { device, socket } = played;
   socket.destroy();
@@ -253,7 +253,7 @@ Deno.test("A session of grpc-js that fails ends its own calls, and no others", a
   await until(() => device.all(PING).length === 1, "the connection goes on");
 });
 
-Deno.test("What concerns the whole connection is between grpc-js and Tally alone", async () => {
+Deno.test("GrpcJsBridge: SETTINGS, PING and GOAWAY of grpc-js are not forwarded to the device", async () => {
   await using played = await PlayedGrpcJs.start(1);
   const { device, socket, heard } = played;
   const before = device.heard.length;

@@ -109,7 +109,7 @@ for (
     ], responses],
   ] as [string, string[], HeaderField[][]][]
 ) {
-  Deno.test(`The example of RFC 7541, ${section}, is decoded`, () => {
+  Deno.test(`HeaderDecoder.decode() decodes the example of RFC 7541, ${section}`, () => {
     const decoder = new HeaderDecoder();
     assertEquals(blocks.map((block) => decoder.decode(fromHex(block), noLimit)), lists);
   });
@@ -120,7 +120,7 @@ function huffmanLiteral(codes: ArrayLike<number>): Uint8Array {
   return Uint8Array.of(0, 1, 97, 0x80 | codes.length, ...Array.from(codes));
 }
 
-Deno.test("Control characters have the Huffman codes of RFC 7541, appendix B", () => {
+Deno.test("huffmanText() decodes control characters by the codes of RFC 7541, appendix B", () => {
   // The others are in what nghttp2 sends. All of these begin with a one, so that none is missing in front.
   const codes =
     "1ff8 7fffd8 fffffe2 fffffe3 fffffe4 fffffe5 fffffe6 fffffe7 fffffe8 ffffea 3ffffffc fffffe9 " +
@@ -155,12 +155,12 @@ for (
     ["EOS before a character", "00 01 61 85 ff ff ff fc 1f"],
   ] as const
 ) {
-  Deno.test(`A block with ${what} is refused`, () => {
+  Deno.test(`HeaderDecoder.decode() refuses a block with ${what}`, () => {
     assertThrows(() => new HeaderDecoder().decode(fromHex(hex), noLimit), HeaderBlockError);
   });
 }
 
-Deno.test("What is just within the limits is decoded", () => {
+Deno.test("HeaderDecoder.decode() accepts blocks just within the limits", () => {
   const decode = (hex: string) => new HeaderDecoder().decode(fromHex(hex), noLimit);
   assertEquals(decode(""), []);
   assertEquals(decode("3f e1 1f 20 20 82"), [[":method", "GET"]], "table of 4,096 bytes, then of none");
@@ -174,7 +174,7 @@ Deno.test("What is just within the limits is decoded", () => {
   assertEquals(decode("00 00 00"), [["", ""]]);
 });
 
-Deno.test("The names of the static table are those of RFC 7541, appendix A", () => {
+Deno.test("HeaderDecoder.decode(): the static table has the names of RFC 7541, appendix A", () => {
   // The first entry of each name.
   const indexes = [1, 2, 4, 6, 8, ...Array.from({ length: 47 }, (_, i) => 15 + i)];
   const names = indexes.map((index) =>
@@ -183,7 +183,7 @@ Deno.test("The names of the static table are those of RFC 7541, appendix A", () 
   assertEquals(names, staticNames);
 });
 
-Deno.test("A field larger than the table empties it", () => {
+Deno.test("HeaderDecoder.decode(): a field larger than the dynamic table empties it", () => {
   const decoder = new HeaderDecoder();
   decoder.decode(literal(INDEXING, "a", "1"), noLimit);
   assertEquals(decoder.decode(Uint8Array.of(0xbe), noLimit), [["a", "1"]]);
@@ -193,7 +193,7 @@ Deno.test("A field larger than the table empties it", () => {
   assertThrows(() => decoder.decode(Uint8Array.of(0xbe), noLimit), HeaderBlockError);
 });
 
-Deno.test("The table holds 4,096 bytes and not one more", () => {
+Deno.test("HeaderDecoder.decode(): the dynamic table holds exactly 4,096 bytes", () => {
   const decoder = new HeaderDecoder();
   const fields: HeaderField[] = [["a", "1"], ["b", "x".repeat(4096 - 34 - 33)]];
   for (const field of fields) decoder.decode(literal(INDEXING, ...field), noLimit);
@@ -204,13 +204,13 @@ Deno.test("The table holds 4,096 bytes and not one more", () => {
   assertThrows(() => decoder.decode(Uint8Array.of(0xbf), noLimit), HeaderBlockError);
 });
 
-Deno.test("A table that was made smaller has let go what had no room", () => {
+Deno.test("HeaderDecoder.decode(): a smaller dynamic table evicts the fields that do not fit", () => {
   const decoder = new HeaderDecoder();
   decoder.decode(literal(INDEXING, "a", "1"), noLimit);
   assertThrows(() => decoder.decode(fromHex("20 3f e1 1f be"), noLimit), HeaderBlockError);
 });
 
-Deno.test("A list over the limit is not given, and the table is as its sender believes", () => {
+Deno.test("HeaderDecoder.decode() returns no list above the limit, and still updates the dynamic table", () => {
   const decoder = new HeaderDecoder();
   const fields: HeaderField[] = [["a", "x".repeat(60)], ["b", "yy"], ["c", ""]];
   const block = Buffer.concat(fields.map((field) => literal(INDEXING, ...field)));
@@ -222,7 +222,7 @@ Deno.test("A list over the limit is not given, and the table is as its sender be
   assertEquals(decoder.decode(again, 16_384), undefined);
 });
 
-Deno.test("The dynamic table is as a plain model has it", async () => {
+Deno.test("HeaderDecoder.decode(): the dynamic table equals that of a model", async () => {
   await forSeeds(100, (random) => {
     const decoder = new HeaderDecoder(), sender = new ModelSender(random);
     for (let i = 0; i < 50; i++) {
@@ -234,7 +234,7 @@ Deno.test("The dynamic table is as a plain model has it", async () => {
   });
 });
 
-Deno.test("Blocks that chance has changed are refused or decoded, within the limit", async () => {
+Deno.test("HeaderDecoder.decode() refuses or decodes mutated blocks, within the limit", async () => {
   let decoded = 0, refused = 0;
   await forSeeds(300, (random) => {
     const decoder = new HeaderDecoder(), sender = new ModelSender(random);
@@ -256,7 +256,7 @@ Deno.test("Blocks that chance has changed are refused or decoded, within the lim
   assert(decoded > 0 && refused > 0);
 });
 
-Deno.test("What is encoded is decoded, and leaves the dynamic table as it was", async () => {
+Deno.test("HeaderDecoder.decode() restores the fields given to encodeHeaders(), which uses no dynamic table", async () => {
   await forSeeds(100, (random) => {
     const decoder = new HeaderDecoder();
     decoder.decode(literal(INDEXING, "a", "1"), noLimit);
@@ -277,7 +277,7 @@ Deno.test("What is encoded is decoded, and leaves the dynamic table as it was", 
   });
 });
 
-Deno.test("Fields of the static table are sent as one byte", () => {
+Deno.test("encodeHeaders() encodes fields of the static table in one byte", () => {
   const statuses = ["200", "204", "206", "304", "400", "404", "500"];
   const fields: HeaderField[] = [
     [":method", "GET"],
@@ -293,7 +293,7 @@ Deno.test("Fields of the static table are sent as one byte", () => {
   assertEquals(encodeHeaders(fields), Uint8Array.from(fields, (_, i) => 0x82 + i));
 });
 
-Deno.test("What nghttp2 encodes is decoded", async () => {
+Deno.test("HeaderDecoder.decode() decodes blocks of nghttp2", async () => {
   await forSeeds(6, async (random) => {
     const sent = Array.from({ length: 60 }, () => randomFields(random));
     const decoder = new HeaderDecoder();
@@ -303,7 +303,7 @@ Deno.test("What nghttp2 encodes is decoded", async () => {
   });
 });
 
-Deno.test("nghttp2 decodes what is encoded, and its answers are decoded", async () => {
+Deno.test("encodeHeaders(): nghttp2 decodes the blocks, and its responses are decoded", async () => {
   guardHttp2();
   await forSeeds(6, async (random) => {
     const received = new Map<number, HeaderField[]>();

@@ -50,7 +50,7 @@ const path = "/TelemetryIngest/StreamBatches";
 
 const codesOf = (connection: RawConnection) => connection.all(GOAWAY).map(({ payload }) => payload[7]);
 
-Deno.test("Calls above maxConcurrentStreams are refused, and may be tried again", async () => {
+Deno.test("maxConcurrentStreams: calls above it are refused with REFUSED_STREAM, and may be retried", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
@@ -84,7 +84,7 @@ const cancel = (stream: number) => frame(RST_STREAM, 0, stream, uint32(CANCEL));
 /** Budgets that do not refill: how fast the machine is does not matter. */
 const withoutRefill = { ...defaultLimits, resetsPerSecond: 0, controlFramesPerSecond: 0 };
 
-Deno.test("Too many cancelled calls refuse new ones, then end the connection; calls that are open go on", async () => {
+Deno.test("resetBurst: too many cancelled calls lead to refused calls, then GOAWAY; open calls continue", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store, limits: withoutRefill });
   using connection = new RawConnection(ingest.port);
@@ -106,7 +106,7 @@ Deno.test("Too many cancelled calls refuse new ones, then end the connection; ca
   assertEquals(await countsOf(store), { "sensor-1": 1 });
 });
 
-Deno.test("Calls that go on after GOAWAY close the connection", async () => {
+Deno.test("refusalsBeforeGoAway: too many calls after GOAWAY close the connection", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store, limits: withoutRefill });
   using connection = new RawConnection(ingest.port);
@@ -123,7 +123,7 @@ Deno.test("Calls that go on after GOAWAY close the connection", async () => {
 for (
   const [what, headers, provocation] of [
     [
-      "content-length above what comes",
+      "content-length above the DATA sent",
       { "content-length": "1" },
       (stream: number) => frame(DATA, END_STREAM, stream),
     ],
@@ -134,7 +134,11 @@ for (
       (stream: number) => frame(WINDOW_UPDATE, 0, stream, uint32(2 ** 31 - 1)),
     ],
     ["HEADERS in the middle", {}, (stream: number) => requestHeaders(stream, path)],
-    ["PRIORITY of itself", {}, (stream: number) => frame(PRIORITY, 0, stream, [...uint32(stream), 1])],
+    [
+      "PRIORITY dependent on its own stream",
+      {},
+      (stream: number) => frame(PRIORITY, 0, stream, [...uint32(stream), 1]),
+    ],
     ["DATA after END_STREAM", {}, (stream: number) =>
       new Uint8Array(Buffer.concat([
         frame(DATA, END_STREAM, stream, framedBatch([packet()])),
@@ -142,7 +146,7 @@ for (
       ]))],
   ] as const
 ) {
-  Deno.test(`Resets that a device provokes count as its own, and claim hardly a session: ${what}`, async () => {
+  Deno.test(`resetBurst: resets that a device causes count as its own, and few claim a session: ${what}`, async () => {
     await using real = await temporaryStore();
     let claims = 0;
     const store = new Proxy(real, {
@@ -192,7 +196,7 @@ for (
     ["DATA of a byte", () => frame(DATA, 0, 1, [0])],
   ] as const
 ) {
-  Deno.test(`A flood of ${what} ends the connection, and no other`, async () => {
+  Deno.test(`controlFrameBurst: a flood of ${what} ends the connection, and no other`, async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, limits: withoutRefill });
     await using other = new RawCall(ingest.port, "StreamBatches");
@@ -209,7 +213,7 @@ for (
   });
 }
 
-Deno.test("WINDOW_UPDATE and PING for each Ack are no flood", async () => {
+Deno.test("AbuseBudget.dataSent() allows WINDOW_UPDATE and PING for each Ack", async () => {
   await using store = await temporaryStore();
   const limits = { ...defaultLimits, controlFrameBurst: 50, controlFramesPerSecond: 0 };
   await using ingest = await startTestIngest({ store, limits, flushIntervalMs: 1 });
@@ -228,7 +232,7 @@ Deno.test("WINDOW_UPDATE and PING for each Ack are no flood", async () => {
   assertEquals(codesOf(connection), []);
 });
 
-Deno.test("A SETTINGS frame of more parameters than there are ends the connection", async () => {
+Deno.test("maxSettingsEntries: a SETTINGS frame with more ends the connection", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
@@ -238,7 +242,7 @@ Deno.test("A SETTINGS frame of more parameters than there are ends the connectio
   assertEquals(codesOf(connection), [ENHANCE_YOUR_CALM]);
 });
 
-Deno.test("The last value of a SETTINGS frame counts, for calls that are open too", async () => {
+Deno.test("PeerSettings.read() applies the last value of a SETTINGS frame, also to open calls", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
@@ -255,7 +259,7 @@ Deno.test("The last value of a SETTINGS frame counts, for calls that are open to
   await until(() => connection.all(HEADERS, 1).length === 2, "the call has ended");
 });
 
-Deno.test("Headers above 16 KiB end their call; above 32 KiB of frames, the connection", async () => {
+Deno.test("maxHeaderListBytes ends the call; maxHeaderBlockBytes ends the connection", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
@@ -286,7 +290,7 @@ for (
     ["calls that are refused", (i: number) => requestHeaders(2 * i + 3, path, { "telemetry-session": "" })],
   ] as const
 ) {
-  Deno.test(`A device that sends ${what} and does not read the answers is cut off`, async () => {
+  Deno.test(`maxUnreadBytes: a device that sends ${what} and does not read the replies is disconnected`, async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store });
     using connection = new RawConnection(ingest.port);
@@ -306,7 +310,7 @@ for (
   });
 }
 
-Deno.test("A connection without a sign of life is asked for one, and then cut off", async () => {
+Deno.test("Http2Connection.keepaliveTick() sends a PING to an idle connection, and then closes it", async () => {
   const accepted = Promise.withResolvers<Socket>();
   const server = createServer((socket) => accepted.resolve(socket));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -330,7 +334,7 @@ Deno.test("A connection without a sign of life is asked for one, and then cut of
   await new Promise((resolve) => server.close(resolve));
 });
 
-Deno.test("Whatever frames come, the others' calls go on, and nothing is kept", async () => {
+Deno.test("Http2Connection: random frames disturb no other connection, and leave nothing in memory", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using other = new RawConnection(ingest.port);
@@ -373,7 +377,7 @@ Deno.test("Http2Connection closes a peer that neither reads GOAWAY nor closes", 
   await new Promise((resolve) => server.close(resolve));
 });
 
-Deno.test("FrameWriter.finish() writes what was sent before, and nothing after", async () => {
+Deno.test("FrameWriter.finish() writes frames sent before, and none sent after", async () => {
   const written: number[] = [];
   const socket = new Writable({
     write(chunk: Uint8Array, _encoding, done) {

@@ -16,9 +16,9 @@ import { gated } from "./gated_store.ts";
 
 for (const fastPath of [true, false]) {
   const test = (title: string, body: () => Promise<void>) =>
-    Deno.test(`${title} (${fastPath ? "quick" : "ordinary"} path)`, body);
+    Deno.test(`${title} (${fastPath ? "fast path" : "grpc-js"})`, body);
 
-  test("While the store hangs, no more is read than the queue holds twice, and a message per stream", async () => {
+  test("Store that hangs: at most twice the queue and a message per stream are read", async () => {
     await using real = await temporaryStore();
     const { store, gate } = gated(real);
     await using ingest = await startTestIngest({ store, fastPath, queueMaxPackets: 100 });
@@ -42,7 +42,7 @@ for (const fastPath of [true, false]) {
 
   for (const sameConnection of [false, true]) {
     const where = sameConnection ? "on the same connection" : "on a connection of its own";
-    test(`A fast stream does not starve a slow one ${where}`, async () => {
+    test(`PacketQueue.waitForRoom(): a fast stream does not starve a slow one ${where}`, async () => {
       await using real = await temporaryStore();
       const { store, gate } = gated(real);
       await using ingest = await startTestIngest({ store, fastPath, queueMaxPackets: 50 });

@@ -1,13 +1,14 @@
 import { assert, assertEquals, assertLessOrEqual, assertStrictEquals } from "@std/assert";
 
-import { Device, DeviceTable } from "../../src/ingest/batch/device_table.ts";
+import { Device } from "../../src/ingest/batch/device_delta.ts";
+import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import { forSeeds } from "../support/random.ts";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const intern = (table: DeviceTable, bytes: Uint8Array) => table.intern(bytes, 0, bytes.length);
 
-Deno.test("The same bytes lead to the same device, other bytes to another", () =>
+Deno.test("DeviceTable.intern() returns the same device for the same bytes, and another for others", () =>
   forSeeds(20, (random) => {
     const table = new DeviceTable(5000);
     const known = new Map<string, Device>();
@@ -23,7 +24,7 @@ Deno.test("The same bytes lead to the same device, other bytes to another", () =
     assertEquals(table.size, known.size);
   }));
 
-Deno.test("The table never holds more devices than it may", () => {
+Deno.test("DeviceTable never holds more devices than its maximum", () => {
   const table = new DeviceTable(2000);
   for (let i = 0; i < 20_000; i++) {
     const device = intern(table, utf8(`sensor-${i}`));
@@ -46,12 +47,12 @@ for (
     ["a C1 control", utf8("a\x9b"), RejectReason.DEVICE_ID_CONTROL_CHARACTER],
   ] as const
 ) {
-  Deno.test(`An id of ${what} is refused as ${RejectReason[reason]}`, () => {
+  Deno.test(`DeviceTable.intern() rejects an id of ${what} as ${RejectReason[reason]}`, () => {
     assertEquals(intern(new DeviceTable(10), bytes), reason);
   });
 }
 
-Deno.test("An id of 128 bytes, of emoji, of markup or with a byte order mark is an id like any other", () => {
+Deno.test("DeviceTable.intern() accepts ids of 128 bytes, of emoji, of markup and with a byte order mark", () => {
   for (
     const id of ["x".repeat(128), "🚚", "<script>alert(1)</script>", "\u202eabc", "\ufeffa", "__proto__"]
   ) {

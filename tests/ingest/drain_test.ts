@@ -22,9 +22,9 @@ import { gated } from "./gated_store.ts";
 
 for (const fastPath of [true, false]) {
   const test = (title: string, body: () => Promise<void>) =>
-    Deno.test(`${title} (${fastPath ? "quick" : "ordinary"} path)`, body);
+    Deno.test(`${title} (${fastPath ? "fast path" : "grpc-js"})`, body);
 
-  test("A drain gives half-closed calls their last Ack, and tells the others where to go on", async () => {
+  test("TelemetryServer drain: half-closed calls get their final Ack, others the offset to continue from", async () => {
     await using real = await temporaryStore();
     const { store, gate } = gated(real);
     await using ingest = await startTestIngest({ store, fastPath });
@@ -53,7 +53,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(real), { "sensor-1": 8 });
   });
 
-  test("A drain without a store ends at its deadline, and acknowledges nothing", async () => {
+  test("TelemetryServer drain: without a store it ends at its deadline, and acknowledges nothing", async () => {
     await using real = await temporaryStore();
     const { store, gate } = gated(real);
     await using ingest = await startTestIngest({ store, fastPath, drainTimeoutMs: 300 });
@@ -73,7 +73,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(real), {});
   });
 
-  test("A stream that waits for room when the drain begins loses nothing it was told is stored", async () => {
+  test("TelemetryServer drain: a stream that waits for room loses no acknowledged packet", async () => {
     await using real = await temporaryStore();
     const { store, gate } = gated(real);
     await using ingest = await startTestIngest({ store, fastPath, queueMaxPackets: 10 });
@@ -91,7 +91,7 @@ for (const fastPath of [true, false]) {
   });
 }
 
-Deno.test("SIGTERM with the store down ends at the deadline with exit code 1", async () => {
+Deno.test("SIGTERM with the store down: ingest exits with 1 at the deadline", async () => {
   await using redis = await startRedis();
   const ingest = await startIngest(redis, { TALLY_DRAIN_TIMEOUT: "1s", TALLY_STORE_TIMEOUT: "200ms" });
   try {
@@ -112,7 +112,7 @@ Deno.test("SIGTERM with the store down ends at the deadline with exit code 1", a
   }
 });
 
-Deno.test("A rolling restart of two ingests under load loses nothing and doubles nothing", async () => {
+Deno.test("Rolling restart of two ingests under load: no packet is lost or counted twice", async () => {
   await using redis = await startRedis();
   const ingests = [await startIngest(redis), await startIngest(redis)];
   let turn = 0;

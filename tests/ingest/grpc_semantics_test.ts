@@ -196,7 +196,7 @@ const rules: readonly Rule[] = [
 
 for (const fastPath of [true, false]) {
   const by = fastPath ? "the fast path" : "grpc-js";
-  Deno.test(`gRPC semantics, telemetry by ${by}`, async (t) => {
+  Deno.test(`TelemetryServer, gRPC semantics, telemetry by ${by}`, async (t) => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     for (const [title, expected, headers, parts] of rules) {
@@ -209,23 +209,23 @@ for (const fastPath of [true, false]) {
         });
       });
     }
-    await t.step("a refused encoding names those that are served", async () => {
+    await t.step("a refused encoding: grpc-accept-encoding lists the accepted ones", async () => {
       const { headers } = await call(ingest.port, { "grpc-encoding": "snappy" }, [message]);
       assertEquals(headers["grpc-accept-encoding"], "identity,deflate,gzip");
     });
-    await t.step("health: List has every service", async () => {
+    await t.step("health: List returns every service", async () => {
       const { data } = await call(ingest.port, { ":path": `${HEALTH}/List` }, [framed(new Uint8Array(0))]);
       const text = new TextDecoder().decode(data);
       assert(text.includes("TelemetryIngest") && text.includes("app.telemetry.TelemetryIngest"));
     });
-    await t.step("405 names the method, and both refusals are a line of text", async () => {
+    await t.step("405 has allow: POST, and both refusals have a line of text", async () => {
       const get = await call(ingest.port, { ":method": "GET" });
       assertEquals([get.headers["allow"], new TextDecoder().decode(get.data)], [
         "POST",
         "This port serves gRPC: use POST.\n",
       ]);
     });
-    await t.step("a deadline that passes ends a call that is open", async () => {
+    await t.step("a deadline that passes ends an open call", async () => {
       const { grpc } = await call(ingest.port, { "grpc-timeout": "50m" }, [message], false);
       assertEquals(grpc, status.DEADLINE_EXCEEDED);
     });
@@ -243,7 +243,7 @@ for (const fastPath of [true, false]) {
         await until(() => held.counters.stored === 1, "the packet is stored");
       },
     );
-    await t.step("Acks of StreamBatches come as packets are stored", async () => {
+    await t.step("StreamBatches: Acks are sent as packets are stored", async () => {
       const batch = framed(streamBatches.requestSerialize({ packets: [packet()] }));
       const { grpc, data } = await call(ingest.port, { ":path": "/TelemetryIngest/StreamBatches" }, [
         batch,

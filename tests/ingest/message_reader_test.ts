@@ -43,7 +43,7 @@ function largeBatch(device: string, bytes: number): Uint8Array {
   );
 }
 
-Deno.test("MessageMemory is bounded per connection and for the process, and first come, first served", () => {
+Deno.test("MessageMemory.wait() is FIFO, and bounded per connection and for the process", () => {
   const memory = new MessageMemory(4 * MiB), mine = {}, others = Array.from({ length: 15 }, () => ({}));
   const resumed: string[] = [];
   for (let i = 0; i < 4; i++) assert(memory.reserve(mine, 4 * MiB));
@@ -72,7 +72,7 @@ Deno.test("MessageMemory.wait() refuses the seventeenth stream of a connection",
 
 for (const fastPath of [true, false]) {
   const by = fastPath ? "the fast path" : "grpc-js";
-  Deno.test(`Half messages of one connection hold 16 MiB, and no other connection: ${by}`, async () => {
+  Deno.test(`MessageMemory: incomplete messages of one connection hold 16 MiB, and block no other connection: ${by}`, async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     using connection = new RawConnection(ingest.port);
@@ -103,7 +103,7 @@ for (const fastPath of [true, false]) {
   });
 }
 
-Deno.test("Large messages of many streams on one connection all get through, in turns", async () => {
+Deno.test("MessageMemory: large messages of many streams on one connection are all read, in turns", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using first = new RawCall(ingest.port, "StreamBatches");
@@ -115,7 +115,7 @@ Deno.test("Large messages of many streams on one connection all get through, in 
   assertEquals(await countsOf(store), { "sensor-1": total });
 });
 
-Deno.test("Messages that inflate a thousandfold are inflated one at a time", async () => {
+Deno.test("Inflater: messages that inflate a thousandfold are inflated one at a time", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using first = new RawCall(ingest.port, "StreamBatches");
@@ -139,7 +139,7 @@ Deno.test("Messages that inflate a thousandfold are inflated one at a time", asy
   assert(peak - before < 150 * MiB, `${(peak - before) / MiB} MiB`);
 });
 
-Deno.test("Compressed messages keep their order among others, and among streams of a connection", async () => {
+Deno.test("Inflater: compressed messages keep their order among others, and among streams of a connection", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store, queueMaxPackets: 100 });
   const message = (payload: string, count: number, compress: boolean) => {
@@ -177,7 +177,7 @@ for (
     ]],
   ] as const
 ) {
-  Deno.test(`A connection that ${what}, and hardly goes on, is closed`, async () => {
+  Deno.test(`StallDetector: a connection that ${what}, and continues too slowly, is closed`, async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, limits: slow });
     using connection = new RawConnection(ingest.port);
@@ -189,7 +189,7 @@ for (
 
 for (const fastPath of [true, false]) {
   const by = fastPath ? "the fast path" : "grpc-js";
-  Deno.test(`A call that sends half a message, and hardly goes on, ends, and no other: ${by}`, async () => {
+  Deno.test(`StallDetector: a call that sends half a message, and continues too slowly, is reset alone: ${by}`, async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({
       store,

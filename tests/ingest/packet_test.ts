@@ -14,7 +14,7 @@ import {
   readWithProtobufjs,
 } from "./packet_model.ts";
 
-Deno.test("A packet reads as protobufjs reads it, unknown fields and foreign wire types included", () =>
+Deno.test("readPacket() equals protobufjs, unknown fields and wire types included", () =>
   forSeeds(3000, (random) => {
     const parts: Uint8Array[] = [];
     const fields = random.int(0, 4);
@@ -29,7 +29,7 @@ Deno.test("A packet reads as protobufjs reads it, unknown fields and foreign wir
     assertEquals(read(bytes), readWithProtobufjs(bytes));
   }));
 
-Deno.test("A mutated packet is read as protobufjs reads it, or refused by both", () => {
+Deno.test("readPacket() equals protobufjs for mutated packets, or both refuse them", () => {
   let accepted = 0, refused = 0;
   return forSeeds(20_000, (random) => {
     const bytes = new Uint8Array(streamPackets.requestSerialize(randomPacket(random)));
@@ -46,7 +46,7 @@ Deno.test("A mutated packet is read as protobufjs reads it, or refused by both",
   }).then(() => assert(accepted > 1000 && refused > 1000, `${accepted} accepted, ${refused} refused`));
 });
 
-Deno.test("A batch yields its packets in order, whatever stands between them", () =>
+Deno.test("readBatch() yields packets in order, with any fields between them", () =>
   forSeeds(500, (random) => {
     const packets = Array.from({ length: random.int(0, 20) }, () => randomPacket(random));
     const parts: Uint8Array[] = [];
@@ -69,7 +69,7 @@ Deno.test("A batch yields its packets in order, whatever stands between them", (
     );
   }));
 
-Deno.test("A packet is read where it lies, without a look at the bytes around it", () => {
+Deno.test("readPacket() reads only within start and end", () => {
   const bytes = streamPackets.requestSerialize({
     device_id: "a",
     timestamp: 5,
@@ -81,7 +81,7 @@ Deno.test("A packet is read where it lies, without a look at the bytes around it
   assertEquals(read(around, 7, 7 + bytes.length), { deviceId: "a", timestamp: 5, payload: "\x01\x02" });
 });
 
-Deno.test("A tag may be longer than it needs to be", () => {
+Deno.test("readPacket() accepts tags with redundant bytes", () => {
   assertEquals(read(new Uint8Array([0x8a, 0x80, 0x00, 1, 97])).deviceId, "a");
 });
 
@@ -102,12 +102,12 @@ for (
     ["groups nested 101 deep", [...new Array(101).fill(0x23), ...new Array(101).fill(0x24)]],
   ] as const
 ) {
-  Deno.test(`A packet with ${what} is malformed`, () => {
+  Deno.test(`readPacket() refuses a packet with ${what}`, () => {
     assertThrows(() => read(new Uint8Array(bytes)), MalformedMessage);
   });
 }
 
-Deno.test("A timestamp's unit is told from its magnitude", () => {
+Deno.test("unixMilliseconds() infers the unit of a timestamp from its magnitude", () => {
   const moment = 1_763_840_000_123;
   assertEquals(unixMilliseconds(1_763_840_000), 1_763_840_000_000);
   assertEquals(unixMilliseconds(moment), moment);

@@ -1,19 +1,20 @@
 import { assert, assertEquals } from "@std/assert";
 
-import { Device } from "../../src/ingest/batch/device_table.ts";
-import { PacketBatch, PacketQueue, type Section, type SectionOwner } from "../../src/ingest/batch/queue.ts";
+import { QueuedBatch, type ShareOwner, type StreamShare } from "../../src/ingest/batch/batch.ts";
+import { Device } from "../../src/ingest/batch/device_delta.ts";
+import { PacketQueue } from "../../src/ingest/batch/queue.ts";
 import { forSeeds } from "../support/random.ts";
 
-/** A stream that keeps what it is told. */
-class Owner implements SectionOwner {
-  settled: Section[] = [];
-  left: Section[] = [];
-  constructor(readonly claim: SectionOwner["claim"] = undefined) {}
-  settle(section: Section): void {
-    this.settled.push(section);
+/** A stream that keeps the shares it receives. */
+class Owner implements ShareOwner {
+  settled: StreamShare[] = [];
+  discarded: StreamShare[] = [];
+  constructor(readonly claim: ShareOwner["claim"] = undefined) {}
+  settle(share: StreamShare): void {
+    this.settled.push(share);
   }
-  leaveOut(section: Section): void {
-    this.left.push(section);
+  discard(share: StreamShare): void {
+    this.discarded.push(share);
   }
   fence(): void {}
 }
@@ -24,13 +25,13 @@ const about = { producer: "p", sequence: 1, previous: 0, receivedAtMs: 0 };
 const device = (id: string) => new Device(id, new TextEncoder().encode(id), 0);
 
 function put(queue: PacketQueue, owner = new Owner(), packets = 1): void {
-  const section = queue.tail.section(owner, 0);
-  section.stored += packets;
-  section.to += packets;
-  queue.added(packets, 10 * packets);
+  const share = queue.tail.share(owner, 0);
+  share.stored += packets;
+  share.to += packets;
+  queue.commit(packets, 10 * packets);
 }
 
-Deno.test("The writer gets all that is there at each turn, and then the end", async () => {
+Deno.test("PacketQueue, iterated: each turn yields all queued packets, then the end", async () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 100, flushIntervalMs: 1 });
   put(queue);
   put(queue);
@@ -45,7 +46,7 @@ Deno.test("The writer gets all that is there at each turn, and then the end", as
   assertEquals(sizes, [2, 1]);
 });
 
-Deno.test("A batch is due at once when the queue is full, whatever the interval", async () => {
+Deno.test("PacketQueue yields a batch at once when it is full, for any interval", async () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 3, flushIntervalMs: 3_600_000 });
   put(queue, new Owner(), 3);
   const batches = queue[Symbol.asyncIterator]();
@@ -56,7 +57,7 @@ Deno.test("A batch is due at once when the queue is full, whatever the interval"
   assertEquals((await batches.next()).done, true);
 });
 
-Deno.test("The queue is full by packets or by bytes, and one message may overshoot", () => {
+Deno.test("PacketQueue.full is true by packets or by bytes; one message may exceed them", () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1000 });
   put(queue, new Owner(), 4);
   assert(!queue.full);
@@ -73,13 +74,13 @@ Deno.test("The queue is full by packets or by bytes, and one message may oversho
   }
 });
 
-Deno.test("A batch of many devices is taken at once, and grows while the writer is busy", async () => {
+Deno.test("PacketQueue yields a batch of many devices at once, and grows while the writer is busy", async () => {
   const queue = new PacketQueue({ ...bounds, dueDevices: 2, maxDevices: 3, flushIntervalMs: 3_600_000 });
   const owner = new Owner();
-  let section = queue.tail.section(owner, 0);
+  let share = queue.tail.share(owner, 0);
   const add = (id: Device) => {
-    section.group.delta(id).add(1, bytes, 0, 1);
-    queue.added(1, 1);
+    share.group.delta(id).add(1, bytes, 0, 1);
+    queue.commit(1, 1);
   };
   const batches = queue[Symbol.asyncIterator]();
   const [a, b, c] = [device("a"), device("b"), device("c")];
@@ -90,7 +91,7 @@ Deno.test("A batch of many devices is taken at once, and grows while the writer 
   assert(!queue.full);
   assertEquals((await first).value?.packets, 3);
   // The writer is busy with the first now.
-  section = queue.tail.section(owner, 0);
+  share = queue.tail.share(owner, 0);
   add(a);
   add(b);
   assert(!queue.full);
@@ -101,12 +102,12 @@ Deno.test("A batch of many devices is taken at once, and grows while the writer 
   queue.close();
 });
 
-Deno.test("Messages without packets do not pile up", async () => {
+Deno.test("PacketQueue keeps nothing of messages without packets", async () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1 });
-  queue.added(0, 60);
+  queue.commit(0, 60);
   assert(queue.full);
   const batches = queue[Symbol.asyncIterator]();
-  const room = new Promise<void>((resolve) => queue.whenRoom(resolve));
+  const room = new Promise<void>((resolve) => queue.waitForRoom(resolve));
   const next = batches.next();
   await room;
   assertEquals(queue.bytes, 0);
@@ -116,14 +117,14 @@ Deno.test("Messages without packets do not pile up", async () => {
   await batches.next();
 });
 
-Deno.test("A stream that is gone does not wait for room any more", async () => {
+Deno.test("PacketQueue.cancelWait() removes a stream that has ended", async () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 1, flushIntervalMs: 1 });
   put(queue);
   const resumed: string[] = [];
   const gone = () => resumed.push("gone");
-  queue.whenRoom(gone);
-  const other = new Promise<void>((resolve) => queue.whenRoom(resolve));
-  queue.forget(gone);
+  queue.waitForRoom(gone);
+  const other = new Promise<void>((resolve) => queue.waitForRoom(resolve));
+  queue.cancelWait(gone);
   assertEquals(queue.waiting, 1);
   await queue[Symbol.asyncIterator]().next();
   await other;
@@ -131,7 +132,7 @@ Deno.test("A stream that is gone does not wait for room any more", async () => {
   queue.close();
 });
 
-Deno.test("Room is handed out first come, first served, and nobody waits for ever", () =>
+Deno.test("PacketQueue.waitForRoom() is FIFO, and every stream gets room", () =>
   forSeeds(20, async (random) => {
     const queue = new PacketQueue({ ...bounds, maxPackets: random.int(1, 20), flushIntervalMs: 1 });
     const waited: number[] = [], resumed: number[] = [];
@@ -139,7 +140,7 @@ Deno.test("Room is handed out first come, first served, and nobody waits for eve
     let left = streams * 5;
     const wait = (id: number, messages: number) => {
       waited.push(id);
-      queue.whenRoom(() => {
+      queue.waitForRoom(() => {
         resumed.push(id);
         send(id, messages);
       });
@@ -159,16 +160,16 @@ Deno.test("Room is handed out first come, first served, and nobody waits for eve
     assertEquals(resumed, waited);
   }));
 
-Deno.test("Packets of one device melt into one delta, over all streams without a session", () => {
-  const batch = new PacketBatch();
+Deno.test("PacketBatch coalesces packets of one device into one DeviceDelta, over all streams without a session", () => {
+  const batch = new QueuedBatch();
   const a = device("a");
-  const [first, second] = [batch.section(new Owner(), 0), batch.section(new Owner(), 0)];
+  const [first, second] = [batch.share(new Owner(), 0), batch.share(new Owner(), 0)];
   first.group.delta(a).add(5, bytes, 0, 2);
   first.group.delta(device("b")).add(1, bytes, 0, 0);
   second.group.delta(a).add(7, bytes, 2, 4);
   second.group.delta(a).add(6, bytes, 4, 6);
   first.stored = second.stored = 2;
-  const stored = batch.toStore({ ...about, receivedAtMs: 99 })!;
+  const stored = batch.toStoreBatch({ ...about, receivedAtMs: 99 })!;
   assertEquals(
     stored.devices.map(({ deviceId, packets, timestampMs, payload }) => [
       deviceId,
@@ -181,10 +182,10 @@ Deno.test("Packets of one device melt into one delta, over all streams without a
   assertEquals([stored.producer, stored.sequence, stored.receivedAtMs, stored.sessions], ["p", 1, 99, []]);
 });
 
-Deno.test("Delta.add() keeps the payload that came last among equal timestamps, and of the greatest", () => {
-  const batch = new PacketBatch();
+Deno.test("DeviceDelta.add() keeps the payload of the greatest timestamp, the last received among equals", () => {
+  const batch = new QueuedBatch();
   const a = device("a");
-  const { group } = batch.section(new Owner(), 0);
+  const { group } = batch.share(new Owner(), 0);
   const payload = () => new TextDecoder().decode(group.delta(a).payload);
   for (
     const [timestampMs, start, expected] of [[5, 0, "0"], [5, 1, "1"], [4, 2, "1"], [5, 3, "3"], [
@@ -196,18 +197,18 @@ Deno.test("Delta.add() keeps the payload that came last among equal timestamps, 
     group.delta(a).add(timestampMs, bytes, start, start + 1);
     assertEquals(payload(), expected);
   }
-  assertEquals(batch.toStore(about)?.devices.map(({ packets }) => packets), [5]);
+  assertEquals(batch.toStoreBatch(about)?.devices.map(({ packets }) => packets), [5]);
 });
 
-Deno.test("Delta.merge() keeps the payload of the later group among equal timestamps, and of the greatest", () => {
+Deno.test("DeviceDelta.merge() keeps the payload of the greatest timestamp, that of the later group among equals", () => {
   const a = device("a");
   const merged = (...timestamps: number[]) => {
-    const batch = new PacketBatch();
+    const batch = new QueuedBatch();
     for (const [index, timestampMs] of timestamps.entries()) {
-      const { group } = batch.section(new Owner({ session: `s${index}`, epoch: 1 }), 0);
+      const { group } = batch.share(new Owner({ session: `s${index}`, epoch: 1 }), 0);
       group.delta(a).add(timestampMs, bytes, index, index + 1);
     }
-    const { devices } = batch.toStore(about)!;
+    const { devices } = batch.toStoreBatch(about)!;
     return devices.map(({ packets, timestampMs, payload }) => [
       packets,
       timestampMs,
@@ -220,13 +221,13 @@ Deno.test("Delta.merge() keeps the payload of the later group among equal timest
   assertEquals(merged(6, 5, 5), [[3, 6, "0"]]);
 });
 
-Deno.test("PacketQueue.full is true for a stream that comes later as long as others wait for room", async () => {
+Deno.test("PacketQueue.waitForRoom() is FIFO, also for streams that arrive later", async () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 1, flushIntervalMs: 1 });
   const batches = queue[Symbol.asyncIterator]();
   put(queue);
   const order: string[] = [];
   const waited = new Promise<void>((resolve) =>
-    queue.whenRoom(() => {
+    queue.waitForRoom(() => {
       order.push("waited");
       put(queue);
       resolve();
@@ -236,11 +237,11 @@ Deno.test("PacketQueue.full is true for a stream that comes later as long as oth
   // The tail is empty, and the stream that waits has not been called yet.
   assertEquals([queue.packets, queue.waiting], [0, 1]);
   assert(queue.full, "a stream that comes now would be served first");
-  queue.whenRoom(() => order.push("came later"));
+  queue.waitForRoom(() => order.push("came later"));
   await waited;
   assertEquals(order, ["waited"]);
   assertEquals(queue.waiting, 1);
-  const last = new Promise<void>((resolve) => queue.whenRoom(resolve));
+  const last = new Promise<void>((resolve) => queue.waitForRoom(resolve));
   await batches.next();
   assertEquals([queue.packets, queue.waiting], [0, 2]);
   assert(queue.full, "nor is it now, when room was handed out before");
@@ -251,32 +252,32 @@ Deno.test("PacketQueue.full is true for a stream that comes later as long as oth
   await batches.next();
 });
 
-Deno.test("What was fenced is left out, and only that", () => {
-  const batch = new PacketBatch();
+Deno.test("PacketBatch.toStoreBatch() leaves out fenced sessions, and only these", () => {
+  const batch = new QueuedBatch();
   const owners = ["s1", "s2"].map((session) => new Owner({ session, epoch: 3 }));
-  const sections = [...owners, new Owner()].map((owner) => batch.section(owner, 10));
+  const shares = [...owners, new Owner()].map((owner) => batch.share(owner, 10));
   const a = device("a");
-  for (const [index, section] of sections.entries()) {
-    section.group.delta(a).add(index, bytes, index, index + 1);
-    section.to = 11;
+  for (const [index, share] of shares.entries()) {
+    share.group.delta(a).add(index, bytes, index, index + 1);
+    share.to = 11;
   }
-  assertEquals(batch.toStore(about)?.devices.map(({ packets }) => packets), [3]);
-  sections[1]!.fenced = true;
-  const stored = batch.toStore(about)!;
+  assertEquals(batch.toStoreBatch(about)?.devices.map(({ packets }) => packets), [3]);
+  shares[1]!.fenced = true;
+  const stored = batch.toStoreBatch(about)!;
   assertEquals(stored.devices.map(({ packets }) => packets), [2]);
   assertEquals(stored.sessions, [{ session: "s1", epoch: 3, from: 10, to: 11 }]);
   batch.settle();
-  assertEquals(owners.map(({ settled, left }) => [settled.length, left.length]), [[1, 0], [0, 1]]);
+  assertEquals(owners.map(({ settled, discarded }) => [settled.length, discarded.length]), [[1, 0], [0, 1]]);
   assertEquals(a.delta, undefined);
 });
 
-Deno.test("A batch whose packets were all rejected, fenced or duplicates has nothing for the store", () => {
-  const batch = new PacketBatch();
-  batch.section(new Owner(), 0).reject(1);
-  const again = batch.section(new Owner({ session: "r", epoch: 1 }), 7);
+Deno.test("PacketBatch.toStoreBatch() is empty when all packets were rejected, fenced or duplicates", () => {
+  const batch = new QueuedBatch();
+  batch.share(new Owner(), 0).reject(1);
+  const again = batch.share(new Owner({ session: "r", epoch: 1 }), 7);
   again.duplicates++; // it has nothing new, and its session does not advance
-  const fenced = batch.section(new Owner({ session: "s", epoch: 1 }), 0);
+  const fenced = batch.share(new Owner({ session: "s", epoch: 1 }), 0);
   fenced.to = 1;
   fenced.fenced = true;
-  assertEquals(batch.toStore(about), undefined);
+  assertEquals(batch.toStoreBatch(about), undefined);
 });

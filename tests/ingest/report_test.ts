@@ -6,7 +6,7 @@ import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "
 import { until } from "../support/until.ts";
 import { RawConnection } from "../http2/raw_connection.ts";
 
-Deno.test("An ingest reports what it does, and takes the report back when it drains", async () => {
+Deno.test("startReporting() writes the ingest's report, and removes it when it drains", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store, worker: 3, queueMaxPackets: 77 });
   await using open = new RawCall(ingest.port);
@@ -43,7 +43,7 @@ Deno.test("An ingest reports what it does, and takes the report back when it dra
   assertEquals(await reports(), []);
 });
 
-Deno.test("A store that takes no reports takes packets, and holds no drain up", async () => {
+Deno.test("startReporting(): failing reports affect neither packets nor the drain", async () => {
   await using store = await temporaryStore();
   let refused = 0;
   const refuse = () => {

@@ -52,7 +52,7 @@ const losses: Record<string, (server: RedisServer) => Promise<() => Promise<unkn
 };
 
 for (const [what, prepare] of Object.entries(losses)) {
-  test(`${what}, clients go on by themselves and every packet that the store lost is told of`, async () => {
+  test(`Store ${what}: clients continue without help, and every packet that the store lost is reported`, async () => {
     await using server = await startRedis();
     await using store = await redisStore(server);
     await using ingest = await startTestIngest({ store });
@@ -79,7 +79,7 @@ for (const [what, prepare] of Object.entries(losses)) {
   });
 }
 
-test("A client with a file goes on where its store, put back meanwhile, cannot have been", async () => {
+test("TelemetryClient with a file continues above every offset that a restored store can have", async () => {
   await using server = await startRedis();
   const folder = await Deno.makeTempDir();
   const file = `${folder}/device.journal`;
@@ -106,7 +106,7 @@ test("A client with a file goes on where its store, put back meanwhile, cannot h
 });
 
 for (const method of ["StreamPackets", "StreamBatches"]) {
-  test(`${method} ends with UNAVAILABLE and what the store holds, when that is less than before`, async () => {
+  test(`${method} ends with UNAVAILABLE and the store's offset, when that is less than before`, async () => {
     await using server = await startRedis();
     await using store = await redisStore(server);
     await using ingest = await startTestIngest({ store });
@@ -144,7 +144,7 @@ for (const method of ["StreamPackets", "StreamBatches"]) {
   });
 }
 
-test("A session that alone was evicted costs nothing: its stream knows what is stored", async () => {
+test("DeviceStream: an evicted session loses nothing, as the stream has its offset", async () => {
   await using server = await startRedis();
   await using store = await redisStore(server);
   await using ingest = await startTestIngest({ store });
@@ -164,7 +164,7 @@ test("A session that alone was evicted costs nothing: its stream knows what is s
   assertLost(ingest.counters, 0);
 });
 
-test("An unknown session's offset counts as lost only if the store is too young to have forgotten it", async () => {
+test("Reverts: the offset of an unknown session counts as lost only in a store younger than the session expiry", async () => {
   await using server = await startRedis();
   await using store = await redisStore(server);
   await using ingest = await startTestIngest({ store });
@@ -187,7 +187,7 @@ test("An unknown session's offset counts as lost only if the store is too young 
   assertLost(ingest.counters, 12);
 });
 
-test("after a failover to a replica whose link was cut, no client is given up and nothing acknowledged is lost", async () => {
+test("ACK_AFTER=replicated: after a failover to a disconnected replica no client fails and no acknowledged packet is lost", async () => {
   const atOnce = { "repl-diskless-sync-delay": "0" };
   await using master = await startRedis(atOnce);
   await using replica = await startRedis({ ...atOnce, replicaof: `127.0.0.1 ${master.port}` });
@@ -225,7 +225,7 @@ test("after a failover to a replica whose link was cut, no client is given up an
   await store.close();
 });
 
-test("A SQLite file that was emptied under its streams is told of in the same way", async () => {
+test("SQLite file emptied under open streams: lost packets are reported", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const client = await open(ingest);

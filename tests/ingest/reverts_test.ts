@@ -2,11 +2,11 @@ import { assertEquals } from "@std/assert";
 
 import type { Logger } from "@logtape/logtape";
 
-import { IngestCounters } from "../../src/ingest/counters.ts";
+import { createCounters } from "../../src/ingest/counters.ts";
 import { Reverts } from "../../src/ingest/stream/reverts.ts";
 
-Deno.test("Reverts.found() counts every session, and logs one line and a sum however many they are", () => {
-  const counters = new IngestCounters();
+Deno.test("Reverts.found() counts every session, and logs one line and a sum for any number of them", () => {
+  const counters = createCounters();
   const lines: Record<string, unknown>[] = [];
   const log = { warn: (_: string, properties: Record<string, unknown>) => lines.push(properties) };
   const reverts = new Reverts(counters, log as unknown as Logger);

@@ -47,7 +47,7 @@ for (
     ["An HTTP/2 preface and then garbage", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\xff".repeat(100)],
   ] as const
 ) {
-  Deno.test(`${what} on the gRPC port: that connection is closed, the others go on`, async () => {
+  Deno.test(`${what} on the gRPC port: that connection is closed, the others continue`, async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store });
     await using call = new RawCall(ingest.port);
@@ -80,7 +80,7 @@ const lastWords: [string, Uint8Array][] = [
 for (const fastPath of [true, false]) {
   for (const [what, last] of lastWords) {
     Deno.test({
-      name: `Calls with ${what} behind them disturb nobody (${fastPath ? "quick" : "ordinary"} path)`,
+      name: `Calls followed by ${what} do not affect others (${fastPath ? "fast path" : "grpc-js"})`,
       // grpc-js's keepalive timer outlives, by 30 s at the most, a session that ends before it was set up.
       sanitizeOps: false,
       sanitizeResources: false,
@@ -99,7 +99,7 @@ for (const fastPath of [true, false]) {
   }
 }
 
-Deno.test("A device that only says that it sends no more is let go", async () => {
+Deno.test("TelemetryServer closes the connection of a device that half-closes its socket", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
@@ -111,7 +111,7 @@ Deno.test("A device that only says that it sends no more is let go", async () =>
   await connection.closed;
 });
 
-Deno.test("A connection that says nothing does not hold up the end", async () => {
+Deno.test("TelemetryServer drain does not wait for a connection without data", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const silent = connect(ingest.port, "127.0.0.1");
@@ -123,7 +123,7 @@ Deno.test("A connection that says nothing does not hold up the end", async () =>
   await closed;
 });
 
-Deno.test("A port that is taken is named in the error", async () => {
+Deno.test("TelemetryServer names a port in use in its error", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await assertRejects(
@@ -133,7 +133,7 @@ Deno.test("A port that is taken is named in the error", async () => {
   );
 });
 
-Deno.test("Two servers that ask for it share a port, and the devices come to both", async () => {
+Deno.test("TelemetryServer: two servers with reusePort share a port, and both get devices", async () => {
   await using store = await temporaryStore();
   await using first = await startTestIngest({ store, reusePort: true });
   await using second = await startTestIngest({ store, reusePort: true, port: first.port });

@@ -13,15 +13,12 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 
 import { grpcStatus, RequestError } from "../../src/protocol/request_error.ts";
-import { IngestCounters } from "../../src/ingest/counters.ts";
+import { createCounters } from "../../src/ingest/counters.ts";
 import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
-import {
-  DeviceStream,
-  type Ingest,
-  type StreamCall,
-  type StreamKind,
-} from "../../src/ingest/stream/device_stream.ts";
+import { CallContext } from "../../src/ingest/stream/call_context.ts";
+import { type CallResponse, DeviceStream, type StreamKind } from "../../src/ingest/stream/device_stream.ts";
+import type { IngestState } from "../../src/ingest/stream/ingest_state.ts";
 import { Reverts } from "../../src/ingest/stream/reverts.ts";
 import { Writer } from "../../src/ingest/batch/writer.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -35,7 +32,7 @@ import { until } from "../support/until.ts";
 /** Worlds that live at the same time: they wait for timers most of their life. */
 const AT_ONCE = 200;
 
-Deno.test("Whatever order things happen in, a packet of a session is counted once and an Ack is true", async () => {
+Deno.test("Sessions, model test: in any order of events each packet is counted once and each Ack is correct", async () => {
   const only = Deno.env.get("SEED"), worlds = only === undefined ? Number(Deno.env.get("WORLDS") ?? 2000) : 1;
   const first = only === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(only);
   let steps = 0;
@@ -53,12 +50,13 @@ Deno.test("Whatever order things happen in, a packet of a session is counted onc
   assertLessOrEqual(50 * worlds, steps);
 });
 
-Deno.test("A stream whose store went back acknowledges nothing more, and says what the store holds", async () => {
+Deno.test("DeviceStream whose store was restored from a backup: no further Ack, and the offset of the store", async () => {
   const random = seededRandom(1), store = new ModelStore();
   const where = new ModelIngest(store, random);
   const acks: Ack[] = [];
   let ended: { error: unknown; committed: number } | undefined;
-  const stream = new DeviceStream(where.ingest, "batches", { session: "s1", offset: 0 }, {
+  const start = { session: "s1", offset: 0 };
+  const stream = new DeviceStream(where.ingest, "batches", start, noContext(), {
     sendHeaders() {},
     sendAck(ack) {
       acks.push(ack);
@@ -69,9 +67,8 @@ Deno.test("A stream whose store went back acknowledges nothing more, and says wh
   const answer = async () => {
     await until(() => store.calls.length > 0, "the store is called");
     for (const { run, resolve } of store.calls.splice(0)) resolve(run());
-    await delay(5);
   };
-  const claimed = stream.claimSession("s1");
+  const claimed = stream.claimSession();
   await answer();
   await claimed;
   for (let index = 0; index < 3; index++) {
@@ -80,7 +77,10 @@ Deno.test("A stream whose store went back acknowledges nothing more, and says wh
     const message = Buffer.from(streamBatches.requestSerialize({ packets }));
     stream.message(message, 0, message.length);
     await answer();
+    const { counters } = where.ingest;
+    await until(() => counters.stored + counters.fenced === index + 1, "the batch is settled");
   }
+  await until(() => ended !== undefined, "the stream has ended");
   assertEquals(acks.map(({ committed }) => committed), [1]);
   assertEquals([grpcStatus(ended?.error).code, ended?.committed], [status.UNAVAILABLE, 0]);
   assertEquals([where.ingest.counters.stored, where.ingest.counters.fenced], [2, 1]);
@@ -88,12 +88,15 @@ Deno.test("A stream whose store went back acknowledges nothing more, and says wh
   await where.drain();
 });
 
+/** The model has neither peers nor metadata. */
+const noContext = () => new CallContext({}, { session: undefined, offset: undefined });
+
 const SESSIONS = ["s1", "s2", "s3"];
 
 /** An ingest without its server. */
 class ModelIngest {
-  readonly ingest: Ingest;
-  readonly #abandon = new AbortController();
+  readonly ingest: IngestState;
+  readonly #aborted = new AbortController();
   readonly #finished: Promise<void>;
 
   constructor(store: ModelStore, random: Random) {
@@ -105,7 +108,7 @@ class ModelIngest {
       dueDevices: 10,
       flushIntervalMs: 1,
     });
-    const counters = new IngestCounters();
+    const counters = createCounters();
     this.ingest = {
       queue,
       store: store as unknown as Store,
@@ -119,7 +122,6 @@ class ModelIngest {
       draining: false,
     };
     const producer = crypto.randomUUID();
-    const abandon = this.#abandon.signal;
     this.#finished = new Writer({
       queue,
       store: store as unknown as Store,
@@ -127,7 +129,7 @@ class ModelIngest {
       producer,
       now,
       log,
-      abandon,
+      signal: this.#aborted.signal,
     }).run();
   }
 
@@ -140,16 +142,16 @@ class ModelIngest {
   }
 
   /** As the drain's deadline does, or the end of the process: nothing is answered any more. */
-  abandon(): Promise<void> {
-    this.#abandon.abort();
+  abort(): Promise<void> {
+    this.#aborted.abort();
     const gone = new RequestError("UNAVAILABLE", "shutting down");
-    for (const stream of [...this.ingest.streams]) stream.abandon(gone);
+    for (const stream of [...this.ingest.streams]) stream.abort(gone);
     return this.drain();
   }
 }
 
 /** One stream as its device sees it. */
-class ModelCall implements StreamCall {
+class ModelCall implements CallResponse {
   readonly stream: DeviceStream;
   #ready = false;
   #waiting = false;
@@ -167,9 +169,9 @@ class ModelCall implements StreamCall {
     readonly kind: StreamKind,
   ) {
     this.#next = this.#settled = offset;
-    this.stream = new DeviceStream(where.ingest, kind, { session, offset }, this);
+    this.stream = new DeviceStream(where.ingest, kind, { session, offset }, noContext(), this);
     if (session === undefined) this.#ready = true;
-    else this.stream.claimSession(session).then(() => this.#ready = true);
+    else this.stream.claimSession().then(() => this.#ready = true);
   }
 
   /** Sends up to `end`, if the server reads. */
@@ -178,7 +180,7 @@ class ModelCall implements StreamCall {
     const { queue } = this.where.ingest;
     if (queue.full) {
       this.#waiting = true;
-      return queue.whenRoom(() => {
+      return queue.waitForRoom(() => {
         this.#waiting = false;
         this.send(end);
       });
@@ -353,7 +355,7 @@ class World {
     const { random } = this;
     const at = random.int(0, 1), old = this.#ingests[at]!;
     this.#ingests[at] = this.#newIngest();
-    this.#ending.push(random.chance(0.5) ? old.drain() : old.abandon());
+    this.#ending.push(random.chance(0.5) ? old.drain() : old.abort());
   }
 
   /** Nothing fails any more, but what is late still comes: every device gets through, and all is as it must be. */

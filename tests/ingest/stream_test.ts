@@ -20,9 +20,9 @@ import { forSeeds } from "../support/random.ts";
 
 for (const fastPath of [true, false]) {
   const test = (title: string, body: () => Promise<void>) =>
-    Deno.test(`${title} (${fastPath ? "quick" : "ordinary"} path)`, body);
+    Deno.test(`${title} (${fastPath ? "fast path" : "grpc-js"})`, body);
 
-  test("The path under test is the one that serves", async () => {
+  test("The path under test serves the calls", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port);
@@ -31,13 +31,13 @@ for (const fastPath of [true, false]) {
     await batches.finish(framedBatch([packet()]));
     await using compressed = new RawCall(ingest.port, "StreamPackets", { "grpc-encoding": "gzip" });
     await compressed.finish(framedPacket(packet()));
-    const { fastPathCalls, ordinaryPathCalls } = ingest.counters;
+    const { fastPathStreams, grpcJsStreams } = ingest.counters;
     // What is compressed is inflated by Tally itself, whichever path serves the rest.
-    assertEquals([fastPathCalls, ordinaryPathCalls], fastPath ? [3, 0] : [1, 2]);
+    assertEquals([fastPathStreams, grpcJsStreams], fastPath ? [3, 0] : [1, 2]);
     assertEquals(ingest.fastPath, fastPath);
   });
 
-  test("A stream of a session is answered with telemetry-max-message", async () => {
+  test("A stream of a session gets telemetry-max-message in its response headers", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, maxMessageBytes: 12_345 });
     for (const method of ["StreamPackets", "StreamBatches"]) {
@@ -48,7 +48,7 @@ for (const fastPath of [true, false]) {
     }
   });
 
-  test("Ten packets are stored before they are acknowledged", async () => {
+  test("StreamPackets: ten packets are stored before they are acknowledged", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port);
@@ -61,14 +61,14 @@ for (const fastPath of [true, false]) {
     assertEquals(rejections.length, 0);
   });
 
-  test("The service answers under the path of a client generated with a package", async () => {
+  test("StreamPackets is served also at the path of a client generated with a package", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port, "/app.telemetry.TelemetryIngest/StreamPackets");
     assertEquals((await call.finish(framedPacket(packet()))).ack?.stored, 1);
   });
 
-  test("A stream without packets is acknowledged", async () => {
+  test("StreamPackets without packets gets an Ack", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     for (const method of ["StreamPackets", "StreamBatches"]) {
@@ -78,7 +78,7 @@ for (const fastPath of [true, false]) {
     }
   });
 
-  test("What is kept of a device is its latest timestamp with that packet's payload", async () => {
+  test("StreamPackets stores a device's greatest timestamp with the payload of that packet", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port);
@@ -93,7 +93,7 @@ for (const fastPath of [true, false]) {
     assertEquals(new TextDecoder().decode(device?.payload), "latest");
   });
 
-  test("Of packets with equal timestamps, as clocks of whole seconds give them, the latest arrival is kept", async () => {
+  test("StreamPackets stores the payload received last among packets with equal timestamps", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, flushIntervalMs: 200 });
     const second = Math.floor(Date.now() / 1000);
@@ -109,7 +109,7 @@ for (const fastPath of [true, false]) {
     assertEquals(new TextDecoder().decode((await store.device("a"))?.payload), "last of 2");
   });
 
-  test("A packet without a timestamp is of now", async () => {
+  test("A packet without a timestamp gets the time of its arrival", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, now: () => 1_763_840_000_000 });
     await using call = new RawCall(ingest.port);
@@ -117,7 +117,7 @@ for (const fastPath of [true, false]) {
     assertEquals((await store.device("a"))?.timestampMs, 1_763_840_000_000);
   });
 
-  test("Messages are found however the stream is cut into chunks", () =>
+  test("Messages are read for any split of the stream into chunks", () =>
     forSeeds(8, async (random) => {
       await using store = await temporaryStore();
       await using ingest = await startTestIngest({ store, fastPath });
@@ -154,7 +154,7 @@ for (const fastPath of [true, false]) {
     ["a timestamp of 2^53", packet("a", "", Number.MAX_SAFE_INTEGER), RejectReason.TIMESTAMP_IN_FUTURE],
   ];
   for (const [what, value, reason] of bad) {
-    test(`A packet with ${what} is rejected alone, and the Ack says why`, async () => {
+    test(`A packet with ${what} is rejected alone, with its reason in the Ack`, async () => {
       await using store = await temporaryStore();
       await using ingest = await startTestIngest({ store, fastPath });
       await using call = new RawCall(ingest.port);
@@ -175,7 +175,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(store), { "sensor-1": 1 });
   });
 
-  test("The longest device id and payload that are allowed are stored", async () => {
+  test("A packet with the longest allowed device id and payload is stored", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port);
@@ -184,7 +184,7 @@ for (const fastPath of [true, false]) {
     assertEquals((await store.device(id))?.payload.length, 65_536);
   });
 
-  test("Fields the server does not know are ignored", async () => {
+  test("Unknown fields of a packet are ignored", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port);
@@ -196,7 +196,7 @@ for (const fastPath of [true, false]) {
   });
 
   for (const method of ["StreamPackets", "StreamBatches"]) {
-    test(`A malformed message ends ${method} with INVALID_ARGUMENT; what came before it is stored`, async () => {
+    test(`A malformed message ends ${method} with INVALID_ARGUMENT; packets before it are stored`, async () => {
       await using store = await temporaryStore();
       await using ingest = await startTestIngest({ store, fastPath });
       await using call = new RawCall(ingest.port, method);
@@ -210,7 +210,7 @@ for (const fastPath of [true, false]) {
     });
   }
 
-  test("A stream that ends inside a message ends with INVALID_ARGUMENT or is cut off, and is counted up to there", async () => {
+  test("A stream that ends inside a message gets INVALID_ARGUMENT or is closed; packets before it are stored", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port);
@@ -220,7 +220,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(store), { "sensor-1": 1 });
   });
 
-  test("A message over the size limit ends with RESOURCE_EXHAUSTED; other streams go on", async () => {
+  test("A message above MAX_MESSAGE ends with RESOURCE_EXHAUSTED; other streams continue", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, maxMessageBytes: 1000 });
     await using other = new RawCall(ingest.port);
@@ -234,7 +234,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(store), { "sensor-1": 1, other: 2 });
   });
 
-  test("A device that vanishes in mid-stream leaves what it sent, and no trace in memory", async () => {
+  test("A device that disconnects during a stream: its packets are stored, and nothing is left in memory", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     const call = new RawCall(ingest.port);
@@ -248,7 +248,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(store), { "sensor-1": 1 });
   });
 
-  test("A device that vanishes before it says anything disturbs nobody", async () => {
+  test("A device that disconnects before its first message does not affect others", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     for (const method of ["StreamPackets", "StreamBatches"]) {
@@ -261,7 +261,7 @@ for (const fastPath of [true, false]) {
     assertEquals((await other.finish(framedPacket(packet()))).ack?.stored, 1);
   });
 
-  test("A call that is cancelled ends alone on its connection", async () => {
+  test("A cancelled call ends alone on its connection", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     const call = new RawCall(ingest.port);
@@ -271,7 +271,7 @@ for (const fastPath of [true, false]) {
     await until(() => ingest.counters.openStreams === 0, "the stream is gone");
   });
 
-  test("A stream over the limit of open streams is told so", async () => {
+  test("A stream above MAX_STREAMS gets RESOURCE_EXHAUSTED", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, maxStreams: 1 });
     await using first = new RawCall(ingest.port);
@@ -283,7 +283,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(store), { "sensor-1": 1 });
   });
 
-  test("Running Acks are cumulative and speak of stored packets only", async () => {
+  test("StreamBatches: running Acks are cumulative and cover stored packets only", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port, "StreamBatches");
@@ -296,7 +296,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(store), { a: 2, b: 1 });
   });
 
-  test("A batch may be larger than the queue", async () => {
+  test("StreamBatches: a batch may be larger than the queue", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, queueMaxPackets: 10 });
     await using call = new RawCall(ingest.port, "StreamBatches");
@@ -306,7 +306,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(store), { "sensor-1": 3000 });
   });
 
-  test("A device that never reads its Acks is served, and costs one Ack of memory", async () => {
+  test("StreamBatches: a device that never reads its Acks is served, and costs one Ack of memory", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, flushIntervalMs: 1 });
     await using call = new RawCall(ingest.port, "StreamBatches");
@@ -318,7 +318,7 @@ for (const fastPath of [true, false]) {
     assertEquals([end.code, end.ack?.stored], [status.OK, 200]);
   });
 
-  test("A session's stream is told what is committed, and resent packets are duplicates", async () => {
+  test("A session's stream gets telemetry-committed, and resent packets are duplicates", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     const packets = Array.from({ length: 10 }, () => framedPacket(packet()));
@@ -335,7 +335,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(store), { "sensor-1": 10 });
   });
 
-  test("Rejected packets of a session are settled: they are not asked for again", async () => {
+  test("Rejected packets of a session are settled: they count in its offset", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = RawCall.session(ingest.port, "s1");
@@ -345,7 +345,7 @@ for (const fastPath of [true, false]) {
     assertEquals((await again.finish(framedPacket(packet()))).ack?.stored, 1);
   });
 
-  test("A session begins at the offset stated, and goes on at one above what is stored", async () => {
+  test("A session begins at the stated offset, and skips to an offset above the stored one", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using unknown = RawCall.session(ingest.port, "s1", 100);
@@ -359,7 +359,7 @@ for (const fastPath of [true, false]) {
     assertEquals([ingest.counters.sessionsReverted, ingest.counters.packetsLost], [2, 101]);
   });
 
-  test("A newer stream of a session fences the older one, here and in another process", async () => {
+  test("A newer stream of a session fences the older one, in the same process and in another", async () => {
     await using store = await temporaryStore();
     await using here = await startTestIngest({ store, fastPath });
     await using there = await startTestIngest({ store, fastPath });
@@ -383,7 +383,7 @@ for (const fastPath of [true, false]) {
     assertGreater(here.counters.fenced, 0);
   });
 
-  test("A call that is refused leaves the session to the stream that has it", async () => {
+  test("A refused call does not fence the stream that has the session", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, maxStreams: 1 });
     await using owner = RawCall.session(ingest.port, "s");
@@ -416,7 +416,7 @@ for (const fastPath of [true, false]) {
     });
   }
 
-  test("A compressed message without a grpc-encoding ends the call with an error", async () => {
+  test("A compressed message without grpc-encoding ends the call with an error", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port);
@@ -425,7 +425,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(store), {});
   });
 
-  test("A wrong content type is answered as HTTP says, and counts nothing", async () => {
+  test("A wrong content-type gets 415, and stores nothing", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port, "StreamPackets", { "content-type": "text/plain" });
@@ -433,7 +433,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(store), {});
   });
 
-  test("A method that does not exist is UNIMPLEMENTED", async () => {
+  test("An unknown method gets UNIMPLEMENTED", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });
     await using call = new RawCall(ingest.port, "StreamNothing");

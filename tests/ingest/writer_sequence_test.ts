@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 
-import { IngestCounters } from "../../src/ingest/counters.ts";
+import { createCounters } from "../../src/ingest/counters.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
 import { Writer } from "../../src/ingest/batch/writer.ts";
 import { type Batch, PRODUCER_EXPIRY_MS } from "../../src/store/packets.ts";
@@ -8,7 +8,7 @@ import type { Store } from "../../src/store/store.ts";
 import { ingestDefaults } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
-Deno.test("Writer names the batch before, unless the store may have forgotten it by now", async () => {
+Deno.test("Writer states the previous batch, unless the store may have dropped its record", async () => {
   const queue = new PacketQueue({
     ...{ maxPackets: 100, maxBytes: 1000, maxDevices: 100, dueDevices: 100 },
     flushIntervalMs: 1,
@@ -19,7 +19,7 @@ Deno.test("Writer names the batch before, unless the store may have forgotten it
   const { log } = ingestDefaults;
   let nowMs = 1_700_000_000_000;
   const { signal } = new AbortController();
-  const counters = new IngestCounters();
+  const counters = createCounters();
   const writer = new Writer({
     queue,
     store,
@@ -27,14 +27,14 @@ Deno.test("Writer names the batch before, unless the store may have forgotten it
     producer: "p",
     now: () => nowMs,
     log,
-    abandon: signal,
+    signal,
   });
   const done = writer.run();
-  const owner = { claim: { session: "s", epoch: 1 }, settle() {}, leaveOut() {}, fence() {} };
+  const owner = { claim: { session: "s", epoch: 1 }, settle() {}, discard() {}, fence() {} };
   const write = async (toStore: boolean) => {
     const flushes = counters.flushes;
-    queue.tail.section(owner, 0).to = toStore ? 1 : 0;
-    queue.added(1, 1);
+    queue.tail.share(owner, 0).to = toStore ? 1 : 0;
+    queue.commit(1, 1);
     await until(() => counters.flushes > flushes, "the batch is done with");
   };
   await write(true);

@@ -1,18 +1,19 @@
 import { assertEquals, assertRejects } from "@std/assert";
 
 import { Backoff } from "../../src/runtime/backoff.ts";
-import { IngestCounters } from "../../src/ingest/counters.ts";
-import { PacketQueue, type SectionOwner } from "../../src/ingest/batch/queue.ts";
+import { createCounters } from "../../src/ingest/counters.ts";
+import type { ShareOwner } from "../../src/ingest/batch/batch.ts";
+import { PacketQueue } from "../../src/ingest/batch/queue.ts";
 import { retryBackoff, Writer } from "../../src/ingest/batch/writer.ts";
 import type { Batch } from "../../src/store/packets.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { ingestDefaults } from "../support/harness.ts";
 
-const owner: SectionOwner = {
+const owner: ShareOwner = {
   claim: { session: "s", epoch: 1 },
   settle: () => {},
-  leaveOut: () => {},
+  discard: () => {},
   fence: () => {},
 };
 
@@ -44,7 +45,7 @@ async function waitsAfter(failures: readonly number[]) {
       return Promise.resolve();
     },
   });
-  const counters = new IngestCounters();
+  const counters = createCounters();
   const writer = new Writer({
     queue,
     store,
@@ -52,29 +53,29 @@ async function waitsAfter(failures: readonly number[]) {
     producer: "p",
     now: () => 0,
     log: ingestDefaults.log,
-    abandon: new AbortController().signal,
+    signal: new AbortController().signal,
     backoff,
   });
   const running = writer.run();
   for (let index = 0; index < failures.length; index++) {
-    const section = queue.tail.section(owner, index);
-    section.to = index + 1;
-    queue.added(1, 1);
+    const share = queue.tail.share(owner, index);
+    share.to = index + 1;
+    queue.commit(1, 1);
     if (index === failures.length - 1) queue.close();
-    else await new Promise<void>((resolve) => queue.whenRoom(resolve));
+    else await new Promise<void>((resolve) => queue.waitForRoom(resolve));
   }
   await running;
   return { waits, applied, counters };
 }
 
-Deno.test("Writer waits longer after each failure, up to a second, and begins anew when a batch is applied", async () => {
+Deno.test("Writer waits longer after each failure, up to a second, and starts again when a batch is applied", async () => {
   const { waits, applied, counters } = await waitsAfter([8, 2]);
   assertEquals(waits, [25, 50, 100, 200, 400, 800, 1000, 1000, 25, 50]);
   assertEquals(applied, [1, 2]);
   assertEquals([counters.failedFlushes, counters.flushes], [10, 2]);
 });
 
-Deno.test("Writer.run() rejects with an error that is not the store's, instead of trying again", async () => {
+Deno.test("Writer.run() rejects with an error that is not the store's, instead of retrying", async () => {
   const queue = new PacketQueue({
     maxPackets: 1,
     maxBytes: 1,
@@ -86,13 +87,13 @@ Deno.test("Writer.run() rejects with an error that is not the store's, instead o
   const writer = new Writer({
     queue,
     store: { apply: () => Promise.reject(new TypeError(`bug ${++attempts}`)) } as unknown as Store,
-    counters: new IngestCounters(),
+    counters: createCounters(),
     producer: "p",
     now: () => 0,
     log: ingestDefaults.log,
-    abandon: new AbortController().signal,
+    signal: new AbortController().signal,
   });
-  queue.tail.section(owner, 0).to = 1;
-  queue.added(1, 1);
+  queue.tail.share(owner, 0).to = 1;
+  queue.commit(1, 1);
   await assertRejects(() => writer.run(), TypeError, "bug 1");
 });

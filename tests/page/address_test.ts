@@ -23,7 +23,7 @@ async function fleetOf120() {
   return store;
 }
 
-Deno.test("Page, sort, filter, search and range are in the address; reload, back and forward go by it", async () => {
+Deno.test("The address holds page, sort, filter, search and range; reload, back and forward restore them", async () => {
   await using store = await fleetOf120();
   await using monitor = await startMonitor(store);
   await using visitor = await visit(monitor.url);
@@ -79,7 +79,7 @@ Deno.test("Page, sort, filter, search and range are in the address; reload, back
   visitor.assertNoProblems();
 });
 
-Deno.test("The device's range is in the address, and its list is found again behind any number of ranges", async () => {
+Deno.test("The address holds the device's range, and the link to all devices returns to the list after any number of ranges", async () => {
   await using store = await fleetOf120();
   await using monitor = await startMonitor(store);
   await using visitor = await visit(`${monitor.url}?page=2`);
@@ -101,7 +101,7 @@ Deno.test("The device's range is in the address, and its list is found again beh
   visitor.assertNoProblems();
 });
 
-Deno.test("Addresses typed by hand, and those of before, show something that is there", async () => {
+Deno.test("Invalid and old addresses show an existing page of the table", async () => {
   await using store = await fleetOf120();
   await using monitor = await startMonitor(store);
   await using visitor = await visit(`${monitor.url}?page=999999&range=%3Cimg%3E&sort=nonsense&status=x`);

@@ -14,7 +14,7 @@ const OFFLINE_AFTER_MS = 1_500;
 
 const fleetEvents = (page: Page) => page.getByRole("region", { name: "Events" }).getByRole("listitem");
 
-Deno.test("A device that goes offline or comes back is listed as it happens, and leads to the device", async () => {
+Deno.test("Events: a device that goes offline or comes back is listed at once, with a link to the device", async () => {
   const hostile = `<img src=x onerror="window.broken = true">\u202E`;
   const shown = hostile.replace("\u202E", "[U+202E]");
   await using store = await temporaryStore();
@@ -51,7 +51,7 @@ Deno.test("A device that goes offline or comes back is listed as it happens, and
   visitor.assertNoProblems();
 });
 
-Deno.test("The list of events stays as short as it is, moves nothing below it, and is still while it is used", async () => {
+Deno.test("Events: the list keeps its height, and is not updated while it is in use", async () => {
   await using store = await temporaryStore();
   const ids = Array.from({ length: 30 }, (_, i) => `device-${i}`);
   const now = Date.now();
@@ -86,7 +86,7 @@ Deno.test("The list of events stays as short as it is, moves nothing below it, a
   visitor.assertNoProblems();
 });
 
-Deno.test("Devices that go offline together are one group of the list: their number, names, and how many are back", async () => {
+Deno.test("Events: devices that go offline together are one group with their number, names, and how many are back", async () => {
   await using store = await temporaryStore();
   const ids = numberedIds(10_000);
   const now = Date.now();
@@ -125,7 +125,7 @@ Deno.test("Devices that go offline together are one group of the list: their num
   visitor.assertNoProblems();
 });
 
-Deno.test("Hostile ids stay text in a group of events, in its names and in its members", async () => {
+Deno.test("Events: hostile ids in a group are shown as text, in its names and its members", async () => {
   await using store = await temporaryStore();
   const ids = [
     `<img src=x onerror="window.broken = true">`,
@@ -156,7 +156,7 @@ Deno.test("Hostile ids stay text in a group of events, in its names and in its m
   }
 });
 
-Deno.test("The events have a view of their own, filtered by kind and part of the id, as its address says", async () => {
+Deno.test("/?view=events filters by kind and part of the id, as in its address", async () => {
   await using store = await temporaryStore();
   const now = Date.now();
   const pumps = numberedIds(150, "Pump-");
@@ -200,7 +200,7 @@ Deno.test("The events have a view of their own, filtered by kind and part of the
   visitor.assertNoProblems();
 });
 
-Deno.test("FleetEvents goes on when the store was emptied, and reads no more than the newest of very many", async () => {
+Deno.test("FleetEvents continues after the store was emptied, and requests only the newest of very many events", async () => {
   await using store = await temporaryStore();
   const ids = numberedIds(4);
   const now = Date.now();

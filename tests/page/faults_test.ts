@@ -18,7 +18,7 @@ const UNAVAILABLE = "503 (Service Unavailable)";
 
 const stateOf = (page: Page, name: string) => page.locator("#connection", { hasText: name }).waitFor();
 
-Deno.test("While the store is lost the page says so and keeps what it has; then it goes on by itself", async () => {
+Deno.test("Overview: while the store is down a notice is shown and the figures stay; both recover without a reload", async () => {
   await using redis = await startRedis();
   const store = await openStore(redis, { commandTimeoutMs: 500 });
   try {
@@ -50,7 +50,7 @@ Deno.test("While the store is lost the page says so and keeps what it has; then 
   }
 });
 
-Deno.test("When the api is gone the page says so, and comes back with it", async () => {
+Deno.test("When the api is down the page shows a notice, and reconnects when it is back", async () => {
   await using store = await temporaryStore();
   await receive(store, [delta("pump", 3)]);
   const first = await startMonitor(store);
@@ -71,7 +71,7 @@ Deno.test("When the api is gone the page says so, and comes back with it", async
   visitor.assertNoProblems([REFUSED, UNAVAILABLE, "net::ERR_"]);
 });
 
-Deno.test("A device's view says when the store is lost, and goes on by itself", async () => {
+Deno.test("Device view: shows when the store is down, and recovers without a reload", async () => {
   await using redis = await startRedis({ appendonly: "yes" });
   const store = await openStore(redis, { commandTimeoutMs: 500 });
   try {
@@ -90,7 +90,7 @@ Deno.test("A device's view says when the store is lost, and goes on by itself", 
   }
 });
 
-Deno.test("The page is files from here with nothing inline, and is sent again only when it changed", async () => {
+Deno.test("GET / and /page/{file} have nothing inline or external, and answer 304 until they change", async () => {
   await using store = await temporaryStore();
   await using monitor = await startMonitor(store);
   const answer = await fetch(monitor.url);

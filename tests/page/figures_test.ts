@@ -64,7 +64,7 @@ function sendSteadily(store: Parameters<typeof receive>[0], clock: RunningClock)
   };
 }
 
-Deno.test("The fleet's chart shows the running period as a rate over the time that has passed, in each range", async () => {
+Deno.test("Fleet chart: the current period is a rate over its elapsed time, in each range", async () => {
   await using store = await temporaryStore();
   const clock = clockPastHour(20 * 60_000 + 35_000);
   const now = clock.unixMs;
@@ -101,7 +101,7 @@ Deno.test("The fleet's chart shows the running period as a rate over the time th
   visitor.assertNoProblems();
 });
 
-Deno.test("The fleet's chart is neither a drop nor a peak when a period has just begun", async () => {
+Deno.test("Fleet chart shows neither a drop nor a peak when a period has just begun", async () => {
   await using store = await temporaryStore();
   const clock = clockPastHour(1_000);
   const now = clock.unixMs;
@@ -122,7 +122,7 @@ Deno.test("The fleet's chart is neither a drop nor a peak when a period has just
   visitor.assertNoProblems();
 });
 
-Deno.test("The device's chart shows the running period as what came so far, and its rate", async () => {
+Deno.test("Device chart: the current period shows its count so far and its rate", async () => {
   await using store = await temporaryStore();
   const clock = clockPastHour(20 * 60_000 + 15_000);
   const now = clock.unixMs;
@@ -144,7 +144,7 @@ Deno.test("The device's chart shows the running period as what came so far, and 
   visitor.assertNoProblems();
 });
 
-Deno.test("A device that sends every five minutes shows that in place of a rate of 0, until it stops", async () => {
+Deno.test("A device that sends every five minutes shows its interval in place of a rate of 0, until it stops", async () => {
   await using store = await temporaryStore();
   const clock = new RunningClock();
   const now = clock.unixMs;
@@ -170,7 +170,7 @@ Deno.test("A device that sends every five minutes shows that in place of a rate 
   visitor.assertNoProblems();
 });
 
-Deno.test("The histories of 50 rows come with one request", async () => {
+Deno.test("Sparklines requests the histories of 50 rows with one request", async () => {
   await using store = await temporaryStore();
   const now = Date.now();
   const ids = [...numberedIds(48), "..", "a&b=c,d"];
@@ -192,7 +192,7 @@ Deno.test("The histories of 50 rows come with one request", async () => {
   visitor.assertNoProblems();
 });
 
-Deno.test("The scripts of the first view are 24 KiB compressed at most", async () => {
+Deno.test("The scripts of the first view are at most 24 KiB compressed", async () => {
   await using store = await temporaryStore();
   await using monitor = await startMonitor(store);
   const html = await (await fetch(monitor.url)).text();
@@ -205,7 +205,7 @@ Deno.test("The scripts of the first view are 24 KiB compressed at most", async (
   assert(bytes <= 24 * 1024, `they are ${bytes} bytes`);
 });
 
-Deno.test("formatRate(), formatShare() and formatPace() never round something to nothing, nor most to all", async () => {
+Deno.test("formatRate(), formatShare() and formatPace() never round a small value to 0 or a part to 100 %", async () => {
   const format = await import("../../src/page/format.js");
   const rates: [number | null, string][] = [[null, "–"], [0, "0"], [0.001, "0.001"], [0.017, "0.02"], [
     0.1,

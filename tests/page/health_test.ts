@@ -27,7 +27,7 @@ async function untilShown(page: Page, title: string, icon: string): Promise<void
   assertEquals(await page.locator("link[rel=icon]").getAttribute("href"), icon);
 }
 
-Deno.test("A fleet of which no device is online warns: words, share, colours, title and icon", async () => {
+Deno.test("No device online: warning in text, share, colours, title and icon", async () => {
   await using store = await temporaryStore();
   const ids = numberedIds(1_003);
   const now = Date.now();
@@ -72,7 +72,7 @@ Deno.test("A fleet of which no device is online warns: words, share, colours, ti
   visitor.assertNoProblems();
 });
 
-Deno.test("Without an ingest process the page warns, on every view, until there is one", async () => {
+Deno.test("No ingest process: warning on every view, until one reports", async () => {
   await using store = await temporaryStore();
   await receive(store, [delta("pump", 1)]);
   await using monitor = await startMonitor(store);
@@ -93,7 +93,7 @@ Deno.test("Without an ingest process the page warns, on every view, until there 
   visitor.assertNoProblems();
 });
 
-Deno.test("A store that is new and empty is no reason to warn", async () => {
+Deno.test("healthOf(): no warning for a new, empty store", async () => {
   await using store = await temporaryStore();
   await using monitor = await startMonitor(store);
   await using visitor = await visit(monitor.url);
@@ -105,7 +105,7 @@ Deno.test("A store that is new and empty is no reason to warn", async () => {
   visitor.assertNoProblems();
 });
 
-Deno.test("A stream that is cut warns while it is lost, and not after that", async () => {
+Deno.test("/live cut: warning while the connection is lost, and not after that", async () => {
   await using store = await temporaryStore();
   await receive(store, [delta("pump", 1)]);
   await reportIngest(store);
@@ -121,7 +121,7 @@ Deno.test("A stream that is cut warns while it is lost, and not after that", asy
   visitor.assertNoProblems(["net::ERR_", "503"]);
 });
 
-Deno.test("Title and icon warn while the page is not seen, too", async () => {
+Deno.test("Title and icon show warnings also while the page is hidden", async () => {
   await using store = await temporaryStore();
   await reportIngest(store);
   const sending = setInterval(() => receive(store, [delta("pump", 1)]), 500);

@@ -68,7 +68,7 @@ const views: readonly [string, string][] = [
 ];
 
 for (const devices of [50, 100_000]) {
-  Deno.test(`A day of ${devices} devices looks meant on every screen, and axe finds nothing`, async (t) => {
+  Deno.test(`Overview, device and events of ${devices} devices: no layout fault on any screen size, and axe finds nothing`, async (t) => {
     await using store = await temporaryStore();
     const ids = numberedIds(100_000).slice(0, devices);
     const now = Date.now();
@@ -118,7 +118,7 @@ for (const devices of [50, 100_000]) {
   });
 }
 
-Deno.test("axe finds nothing on the page while it warns, is empty, or asks a question", async () => {
+Deno.test("axe finds nothing on the page with a warning, without devices, and with the delete dialog", async () => {
   await using store = await temporaryStore();
   await using monitor = await startMonitor(store);
   await using visitor = await visit(monitor.url);
@@ -147,7 +147,7 @@ Deno.test("axe finds nothing on the page while it warns, is empty, or asks a que
   assertEquals(await violationsOn(page), []);
 });
 
-Deno.test("axe finds nothing on /docs but in what Swagger UI draws", async () => {
+Deno.test("axe finds nothing on /docs outside of Swagger UI's elements", async () => {
   await using store = await temporaryStore();
   await using monitor = await startMonitor(store);
   await using visitor = await visit(`${monitor.url}docs`);

@@ -23,7 +23,7 @@ const rowOf = (page: Page, deviceId: string) => page.locator("tbody tr", { hasTe
 
 const widestElement = `document.documentElement.scrollWidth - document.documentElement.clientWidth`;
 
-Deno.test("An empty fleet shows how to send the first packets, and the first device appears by itself", async () => {
+Deno.test("Empty fleet: shows how to send packets, and the first device appears without a reload", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using monitor = await startMonitor(store);
@@ -50,7 +50,7 @@ Deno.test("An empty fleet shows how to send the first packets, and the first dev
   visitor.assertNoProblems();
 });
 
-Deno.test("Figures and rows follow the devices without a reload", async () => {
+Deno.test("Figures and rows are updated without a reload", async () => {
   await using store = await temporaryStore();
   await receive(store, [delta("a", 1_000), delta("b", 5)]);
   await using monitor = await startMonitor(store);
@@ -72,7 +72,7 @@ Deno.test("Figures and rows follow the devices without a reload", async () => {
   visitor.assertNoProblems();
 });
 
-Deno.test("The chart is read with the arrow keys, for each of its ranges", async () => {
+Deno.test("Chart: the arrow keys move the readout, in each range", async () => {
   await using store = await temporaryStore();
   await receive(store, [delta("a", 120)]);
   await using monitor = await startMonitor(store);
@@ -93,7 +93,7 @@ Deno.test("The chart is read with the arrow keys, for each of its ranges", async
   visitor.assertNoProblems();
 });
 
-Deno.test("A device that is offline differs from the others by a word, and is counted", async () => {
+Deno.test("An offline device is marked in its row, and counted", async () => {
   await using store = await temporaryStore();
   await receive(store, [delta("quiet", 1)]);
   await using monitor = await startMonitor(store, { offlineAfterMs: 1_500 });
@@ -107,7 +107,7 @@ Deno.test("A device that is offline differs from the others by a word, and is co
   visitor.assertNoProblems();
 });
 
-Deno.test("Devices are found by part of the id and status, sorted, and turned page by page", async () => {
+Deno.test("Table: search by part of the id, filter by status, sort, and paging", async () => {
   await using store = await temporaryStore();
   const numbered = (i: number) => `pump-${String(i).padStart(3, "0")}`;
   await receive(store, Array.from({ length: 120 }, (_, i) => delta(numbered(i), i + 1)));
@@ -147,7 +147,7 @@ Deno.test("Devices are found by part of the id and status, sorted, and turned pa
   visitor.assertNoProblems();
 });
 
-Deno.test("A device's own view shows its figures, its history, and its payload in three forms", async () => {
+Deno.test("Device view: figures, history, and the payload in three forms", async () => {
   await using store = await temporaryStore();
   const payload = `{"serial":12345678901234567890,"text":"a {b}, \\"c\\"","list":[1,[]],"empty":{}}`;
   await receive(store, [delta("sensor 7/é", 42, Date.now() + 7_200_500, payload)]);
@@ -199,7 +199,7 @@ Deno.test("A device's own view shows its figures, its history, and its payload i
   visitor.assertNoProblems();
 });
 
-Deno.test("A device is deleted after a question, and not before", async () => {
+Deno.test("Device view: deletes the device only after confirmation", async () => {
   await using store = await temporaryStore();
   await receive(store, [delta("keep", 1), delta("drop", 1)]);
   await using monitor = await startMonitor(store);
@@ -222,7 +222,7 @@ Deno.test("A device is deleted after a question, and not before", async () => {
   visitor.assertNoProblems(["404"]);
 });
 
-Deno.test("Device ids and payloads are text, whatever they hold", async () => {
+Deno.test("Hostile device ids and payloads are shown as text", async () => {
   const hostile = [
     `<script>window.broken = true</script>`,
     `<img src=x onerror="window.broken = true">`,
@@ -272,7 +272,7 @@ Deno.test("Device ids and payloads are text, whatever they hold", async () => {
   visitor.assertNoProblems();
 });
 
-Deno.test("A fleet of 100,000 devices is one page of rows at a time", async () => {
+Deno.test("Table: shows one page of rows of 100,000 devices", async () => {
   await using store = await temporaryStore();
   for (let from = 0; from < 100_000; from += 5_000) {
     await receive(
@@ -296,7 +296,7 @@ Deno.test("A fleet of 100,000 devices is one page of rows at a time", async () =
 });
 
 for (const colorScheme of ["light", "dark"] as const) {
-  Deno.test(`On a phone in ${colorScheme} nothing is wider than the screen`, async () => {
+  Deno.test(`Phone, ${colorScheme}: nothing is wider than the screen`, async () => {
     await using store = await temporaryStore();
     await receive(store, [delta("W".repeat(128), 123_456_789_012, 1000, bytes("y").toString().repeat(500))]);
     await using monitor = await startMonitor(store);

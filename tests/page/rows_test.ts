@@ -30,7 +30,7 @@ async function dragOver(page: Page, element: Locator, width: number): Promise<vo
 /** Resolves when a click that navigates has done so: by a timer of the page that is over after its own. */
 const settle = (page: Page) => page.evaluate("new Promise((resolve) => setTimeout(resolve, 300))");
 
-Deno.test("A row's text is marked by dragging and by a double click, and neither leaves the page; a click does", async () => {
+Deno.test("Table rows: dragging and a double click select text and stay on the page; a click opens the device", async () => {
   await using store = await temporaryStore();
   await receive(store, [delta("boiler-room-pump", 1, 1000, "word1 word2"), delta("other", 2)]);
   await reportIngest(store);
@@ -67,7 +67,7 @@ Deno.test("A row's text is marked by dragging and by a double click, and neither
   visitor.assertNoProblems();
 });
 
-Deno.test("An id has a button that copies it and a tooltip with all of it, in the table, the device's view and the events", async () => {
+Deno.test("Table, device view and events: each id has a copy button and a tooltip with the whole id", async () => {
   const long = `plant/${"x".repeat(120)}`;
   const hostile = "evil\nrm -rf \u202e~";
   await using store = await temporaryStore();
@@ -108,7 +108,7 @@ Deno.test("An id has a button that copies it and a tooltip with all of it, in th
   visitor.assertNoProblems();
 });
 
-Deno.test("Ids are copied on pages that browsers do not trust with the clipboard, too", async () => {
+Deno.test("Copy buttons work on pages without the Clipboard API (plain http)", async () => {
   await using store = await temporaryStore();
   await receive(store, [delta("pump-7", 1)]);
   await reportIngest(store);
@@ -128,7 +128,7 @@ Deno.test("Ids are copied on pages that browsers do not trust with the clipboard
   assertEquals(await page.evaluate("document.activeElement.dataset.copy"), "pump-7");
 });
 
-Deno.test("The order of the rows waits while the pointer or the focus is in the table, and a note says so", async () => {
+Deno.test("Table: row order is held, with a note, while the pointer or the focus is in it", async () => {
   await using store = await temporaryStore();
   await receive(store, [delta("a", 30), delta("b", 20), delta("c", 10)]);
   await reportIngest(store);
@@ -158,7 +158,7 @@ Deno.test("The order of the rows waits while the pointer or the focus is in the 
   visitor.assertNoProblems();
 });
 
-Deno.test("A search finds any part of an id in any case, among 100,000 devices", async () => {
+Deno.test("Table search finds any part of an id in any case, among 100,000 devices", async () => {
   await using store = await temporaryStore();
   const ids = Array.from({ length: 100_000 }, (_, i) => `Hall-${i % 7}/sensor-${i}`);
   await receiveFor(store, ids, { fromMs: Date.now(), toMs: Date.now(), everyMs: 60_000, packets: 1 });

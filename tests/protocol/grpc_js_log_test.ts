@@ -22,7 +22,7 @@ function standardError(): Disposable & { readonly lines: unknown[] } {
 const note = "raw\tline";
 
 Deno.test({
-  name: "What grpc-js logs of a stranger's call is a debug line of ours, and not on standard error",
+  name: "redirectGrpcJsLog(): messages of grpc-js are debug lines of the log, and not on standard error",
   // grpc-js's keepalive timer outlives, by 30 s at the most, a session that ends before it was set up.
   sanitizeOps: false,
   sanitizeResources: false,
@@ -50,7 +50,7 @@ Deno.test({
   },
 });
 
-Deno.test("A client drops what grpc-js logs of a server's answer", async () => {
+Deno.test("redirectGrpcJsLog(): a client drops messages of grpc-js", async () => {
   using stderr = standardError();
   const server = createServer();
   const answered = Promise.withResolvers<void>();

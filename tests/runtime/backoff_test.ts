@@ -4,7 +4,7 @@ import { Backoff } from "../../src/runtime/backoff.ts";
 
 const failures = (backoff: Backoff, count: number) => Array.from({ length: count }, () => backoff.failed());
 
-Deno.test("Backoff.failed() doubles the wait up to its bound, and begins anew after a success", () => {
+Deno.test("Backoff.failed() doubles the wait up to its maximum, and starts again after a success", () => {
   const backoff = new Backoff({ firstMs: 10, maxMs: 65, random: () => 0 });
   assertEquals(failures(backoff, 6), [10, 20, 40, 65, 65, 65]);
   assertEquals(backoff.failures, 6);
@@ -13,12 +13,12 @@ Deno.test("Backoff.failed() doubles the wait up to its bound, and begins anew af
   assertEquals(failures(backoff, 3), [10, 20, 40]);
 });
 
-Deno.test("Backoff.failed() stays at its bound after any number of failures", () => {
+Deno.test("Backoff.failed() stays at its maximum after any number of failures", () => {
   const backoff = new Backoff({ firstMs: 10, maxMs: 1000, random: () => 0 });
   assertEquals(failures(backoff, 5000).at(-1), 1000);
 });
 
-Deno.test("Backoff.failed() takes as much of the wait from chance as jitter allows", () => {
+Deno.test("Backoff.failed() randomizes the part of the wait that jitter states", () => {
   const waits = (jitter: number | undefined, random: number) =>
     failures(
       new Backoff({
@@ -34,13 +34,13 @@ Deno.test("Backoff.failed() takes as much of the wait from chance as jitter allo
   assertEquals(waits(0, 0.5), [100, 200]);
 });
 
-Deno.test("Backoff.failed() differs from one to the next without a random of one's own", () => {
+Deno.test("Backoff.failed() differs from call to call without the random option", () => {
   const waits = Array.from({ length: 100 }, () => new Backoff({ firstMs: 1000, maxMs: 1000 }).failed());
   assert(waits.every((ms) => ms > 500 && ms <= 1000), String(waits));
   assert(new Set(waits).size > 50);
 });
 
-Deno.test("Backoff.wait() waits as long as it is told by the timer, and ends when aborted", async () => {
+Deno.test("Backoff.wait() waits for the timer, and ends when aborted", async () => {
   const waited: number[] = [];
   const timer = (ms: number) => {
     waited.push(ms);

@@ -49,7 +49,7 @@ async function httpStatus(port: number, path: string): Promise<number> {
   return response.status;
 }
 
-Deno.test("Devices beyond the file limit are refused; readers are served, and told; then it accepts again", async () => {
+Deno.test("Role all beyond the file limit: refuses devices, serves and informs readers, then accepts again", async () => {
   await using program = await Program.start([], {}, { shell });
   const http = Number((await program.line("api listening"))["port"]);
   const port = Number((await program.line("ingest listening"))["port"]);
@@ -78,7 +78,7 @@ Deno.test("Devices beyond the file limit are refused; readers are served, and to
   assertLess(lines.length, 5);
 });
 
-Deno.test("Connections above TALLY_MAX_CONNECTIONS are closed at once and counted, until others end", async () => {
+Deno.test("MAX_CONNECTIONS: connections above it are closed at once and counted, until others end", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store, maxConnections: 20 });
   await using early = new RawCall(ingest.port);
@@ -94,7 +94,7 @@ Deno.test("Connections above TALLY_MAX_CONNECTIONS are closed at once and counte
   assertEquals((await early.finish(framedPacket(packet()))).ack?.stored, 3);
 });
 
-Deno.test("Readers beyond the file limit: the api accepts again, and does not end", async () => {
+Deno.test("Role api beyond the file limit: keeps running, and accepts readers again", async () => {
   await using program = await Program.start(["--role", "api"], { TALLY_LIVE_MAX_CLIENTS: "5000" }, { shell });
   const port = Number((await program.line("api listening"))["port"]);
   {
@@ -106,7 +106,7 @@ Deno.test("Readers beyond the file limit: the api accepts again, and does not en
   assertEquals((await program.end()).code, 0);
 });
 
-Deno.test("Half requests beyond the file limit give way to readers", async () => {
+Deno.test("Role api beyond the file limit: incomplete requests are closed in favour of readers", async () => {
   await using program = await Program.start(["--role", "api"], {}, { shell });
   const port = Number((await program.line("api listening"))["port"]);
   using connections = new Connections();

@@ -27,7 +27,7 @@ class Output implements LineOutput {
   }
 }
 
-Deno.test("LineWriter.write() keeps the order, through partial writes", async () => {
+Deno.test("LineWriter.write() keeps the order of lines across partial writes", async () => {
   const output = new Output(), lines = new LineWriter(output);
   output.most = 7;
   output.room.resolve();
@@ -42,7 +42,7 @@ Deno.test("LineWriter.write() keeps the order, through partial writes", async ()
   assertEquals([output.text, lines.dropped], [expected, 0]);
 });
 
-Deno.test("LineWriter.write() begins anew in any turn after the last write", async () => {
+Deno.test("LineWriter.write() writes again in any turn after the last write", async () => {
   const output = new Output(), lines = new LineWriter(output);
   output.room.resolve();
   for (let turns = 0; turns < 12; turns++) {
@@ -54,7 +54,7 @@ Deno.test("LineWriter.write() begins anew in any turn after the last write", asy
   }
 });
 
-Deno.test("LineWriter writes whole lines, of 4096 bytes together at the most", async () => {
+Deno.test("LineWriter writes whole lines, at most 4096 bytes at a time", async () => {
   const output = new Output(), lines = new LineWriter(output);
   const long = `${"y".repeat(10_000)}\n`;
   for (let i = 0; i < 10; i++) lines.write(`${"x".repeat(999)}\n`);
@@ -65,7 +65,7 @@ Deno.test("LineWriter writes whole lines, of 4096 bytes together at the most", a
   assertEquals(output.writes.map(({ length }) => length), [1000, 4000, 4000, 1000, long.length, 5]);
 });
 
-Deno.test("LineWriter drops and counts what does not fit, and reports it when there is room", async () => {
+Deno.test("LineWriter drops and counts lines that do not fit, and reports them when there is room", async () => {
   const output = new Output();
   const lines = new LineWriter(output, {
     maxPendingBytes: 100,
@@ -81,7 +81,7 @@ Deno.test("LineWriter drops and counts what does not fit, and reports it when th
   assert(output.text.endsWith("77 dropped\nlater\n"), output.text);
 });
 
-Deno.test("LineWriter counts lines of an output that is closed as dropped, and does not report them to it", async () => {
+Deno.test("LineWriter counts lines for a closed output as dropped, and does not report them there", async () => {
   const output = new Output(), lines = new LineWriter(output, { onDropped: () => lines.write("again\n") });
   output.error = Object.assign(new Error("Broken pipe"), { code: "EPIPE" });
   output.room.resolve();
@@ -90,7 +90,7 @@ Deno.test("LineWriter counts lines of an output that is closed as dropped, and d
   assertEquals(lines.dropped, 3);
 });
 
-Deno.test("LineWriter repeats a write that a non-blocking output did not take", async () => {
+Deno.test("LineWriter repeats a write that a non-blocking output refused", async () => {
   const output = new Output(), lines = new LineWriter(output);
   output.error = Object.assign(new Error("try again"), { code: "EAGAIN" });
   output.room.resolve();
@@ -127,7 +127,7 @@ async function sendOne(port: number): Promise<number> {
 }
 
 for (const workers of [1, 2]) {
-  Deno.test(`A program whose log is not read takes packets, and ends on SIGTERM, with ${workers} workers`, async () => {
+  Deno.test(`Log that is not read: the program with ${workers} workers stores packets, and ends on SIGTERM`, async () => {
     const port = freePort();
     const permissions = workers > 1 ? "workers" : "ingest";
     await using program = await Program.start(
@@ -144,7 +144,7 @@ for (const workers of [1, 2]) {
   });
 }
 
-Deno.test("A program whose log is read late has written all lines that fit", async () => {
+Deno.test("Log that is read late: the program has written all lines that fit", async () => {
   const port = freePort();
   await using program = await Program.start(
     ["--role", "ingest"],
@@ -158,7 +158,7 @@ Deno.test("A program whose log is read late has written all lines that fit", asy
 /** Has the program load a module first. */
 const crash = `shift; set -- run --preload=tests/support/crashing.ts "$@"`;
 
-Deno.test("An error that nothing catches gets its log line, and ends the program with code 1", async () => {
+Deno.test("Uncaught error: is logged, and ends the program with code 1", async () => {
   await using program = await Program.start(["--role", "ingest"], {}, { shell: crash });
   await program.line("ingest listening");
   program.signal("SIGUSR2");
@@ -167,7 +167,7 @@ Deno.test("An error that nothing catches gets its log line, and ends the program
   assertEquals((await program.end()).code, 1);
 });
 
-Deno.test("An error that nothing catches ends the program also when its log is not read", async () => {
+Deno.test("Uncaught error: ends the program also when its log is not read", async () => {
   const port = freePort();
   const env = { TALLY_GRPC_PORT: String(port) };
   await using program = await Program.start(["--role", "ingest"], env, { shell: `${fillPipe}\n${crash}` });

@@ -21,7 +21,7 @@ function failure(): Error {
   return new Error("could not apply", { cause });
 }
 
-Deno.test("A JSON line has time, level, message, logger and the properties", () => {
+Deno.test("startLogging() json: a line has time, level, message, logger and properties", () => {
   const [line, ...rest] = linesOf({ level: "info", format: "json" }, (log) => {
     log.getChild("ingest").info("ingest listening", { host: "127.0.0.1", port: 50051 });
   });
@@ -38,14 +38,14 @@ Deno.test("A JSON line has time, level, message, logger and the properties", () 
   });
 });
 
-Deno.test("A text line has the same for people", () => {
+Deno.test("startLogging() text: a line has time, level, message, logger and properties", () => {
   const [line] = linesOf({ level: "info", format: "text" }, (log) => {
     log.getChild("api").warning("slow reader", { host: "::1", ms: 12 });
   });
   assertMatch(line!, /^\d\d:\d\d:\d\d\.\d{3} WARNING tally\.api: slow reader host="::1" ms=12\n$/);
 });
 
-Deno.test("A text line does not say twice what its message says", () => {
+Deno.test("startLogging() text: properties that the message contains are not repeated", () => {
   const [line] = linesOf(
     { level: "info", format: "text" },
     (log) => log.info("device {id} is new", { id: "a\nb" }),
@@ -53,7 +53,7 @@ Deno.test("A text line does not say twice what its message says", () => {
   assertMatch(line!, /tally: device "a\\nb" is new\n$/);
 });
 
-Deno.test("Lines below the level are left out", () => {
+Deno.test("startLogging() drops lines below the level", () => {
   const lines = linesOf({ level: "warning", format: "json" }, (log) => {
     log.debug("1");
     log.info("2");
@@ -63,7 +63,7 @@ Deno.test("Lines below the level are left out", () => {
   assertEquals(lines.map((line) => JSON.parse(line).message), ["3", "4"]);
 });
 
-Deno.test("An error is shown with its stack and its causes", () => {
+Deno.test("startLogging() writes an error with its stack and causes", () => {
   const [json] = linesOf(
     { level: "info", format: "json" },
     (log) => log.error("failed", { error: failure() }),
@@ -80,7 +80,7 @@ Deno.test("An error is shown with its stack and its causes", () => {
   assertMatch(text!, /failed n=1\nError: could not apply\n +at [^]*\ncaused by:\nError: refused\n +at /);
 });
 
-Deno.test("An error in the middle of a message is its own message", () => {
+Deno.test("startLogging() writes an error inside a message as the error's message", () => {
   const [line] = linesOf(
     { level: "info", format: "json" },
     (log) => log.error("failed: {error}", { error: failure() }),
@@ -89,7 +89,7 @@ Deno.test("An error in the middle of a message is its own message", () => {
 });
 
 for (const format of ["json", "text"] as const) {
-  Deno.test(`A payload does not get into a ${format} line, not even with a store's error`, () => {
+  Deno.test(`startLogging() ${format}: a payload is never written, not even within a store's error`, () => {
     const payload = new TextEncoder().encode("topsecret");
     const lines = linesOf({ level: "debug", format }, (log) => {
       log.info("got it", { payload });
@@ -104,7 +104,7 @@ for (const format of ["json", "text"] as const) {
     assert(lines[0]!.includes("<9 bytes>"), lines[0]);
   });
 
-  Deno.test(`Control sequences in an error do not reach the terminal as ${format}`, () => {
+  Deno.test(`startLogging() ${format}: control sequences in an error are escaped`, () => {
     const [line] = linesOf(
       { level: "info", format },
       (log) => log.error("failed", { error: new Error("\x1b[2J\x9b") }),

@@ -13,9 +13,9 @@ import { guardHttp2 } from "../../src/runtime/node_http2_guard.ts";
 import { framedPacket, packet, RawCall } from "../support/harness.ts";
 import { TallyProcess } from "../support/tally_process.ts";
 
-Deno.test("The guard finds what it guards", () => assertEquals(guardHttp2(), true));
+Deno.test("guardHttp2() finds the native sessions of node:http2", () => assertEquals(guardHttp2(), true));
 
-Deno.test("Connections that say goodbye leave the server running", async () => {
+Deno.test("guardHttp2(): the server survives clients that send GOAWAY", async () => {
   await withIngest(async ({ port }) => {
     for (let i = 0; i < 20; i++) {
       const session = connect(`http://127.0.0.1:${port}`);
@@ -26,7 +26,7 @@ Deno.test("Connections that say goodbye leave the server running", async () => {
   });
 });
 
-Deno.test("A connection that ends in an error leaves the server running", async () => {
+Deno.test("guardHttp2(): the server survives a connection error", async () => {
   await withIngest(async ({ port }) => {
     for (let i = 0; i < 20; i++) {
       const session = connect(`http://127.0.0.1:${port}`);
@@ -38,7 +38,7 @@ Deno.test("A connection that ends in an error leaves the server running", async 
   });
 });
 
-Deno.test("Calls that end together with their connection leave the server running", async () => {
+Deno.test("guardHttp2(): the server survives calls that end together with their connection", async () => {
   await withIngest(async ({ port }) => {
     for (let i = 0; i < 20; i++) {
       const call = new RawCall(port, "StreamPackets", { "telemetry-session": "" });

@@ -30,7 +30,7 @@ function test(name: string, body: (store: Store) => Promise<void>): void {
   });
 }
 
-test("a last seen ahead of the clock is corrected by the next packet", async (store) => {
+test("apply() corrects a last seen that is ahead of the clock", async (store) => {
   const now = Date.now();
   await store.apply({ ...batch(1, { devices: [delta("a", 1)] }), receivedAtMs: now + hour });
   assertEquals((await store.device("a"))?.lastSeenMs, now + hour);
@@ -42,7 +42,7 @@ test("a last seen ahead of the clock is corrected by the next packet", async (st
   assertEquals((await store.device("a"))?.lastSeenMs, now);
 });
 
-test("a silent device with a last seen ahead of the clock goes offline, and comes back", async (store) => {
+test("markOffline() marks a device whose last seen is ahead of the clock, and it comes back", async (store) => {
   const now = Date.now();
   await store.apply({ ...batch(1, { devices: [delta("a", 1), delta("b", 1)] }), receivedAtMs: now + hour });
   await store.apply({ ...batch(2, { devices: [delta("b", 1)] }), receivedAtMs: now });
@@ -56,7 +56,7 @@ test("a silent device with a last seen ahead of the clock goes offline, and come
   assertEquals((await store.device("a"))?.online, true);
 });
 
-test("a timestamp far ahead of its arrival gives way to the next packet", async (store) => {
+test("apply() replaces a timestamp far ahead of its arrival with that of the next packet", async (store) => {
   const now = Date.now();
   const latest = async () => {
     const state = await store.device("a");
@@ -78,7 +78,7 @@ test("a timestamp far ahead of its arrival gives way to the next packet", async 
   assertEquals(await latest(), [day, "later"]);
 });
 
-test("an instance whose report is ahead of the clock is not at work", async (store) => {
+test("instances() omits a report that is ahead of the clock", async (store) => {
   const now = Date.now();
   const report = { host: "h", ingestAddress: "a", worker: 0, instance: "dead", reportedMs: now + hour };
   // deno-lint-ignore no-explicit-any -- the rest of a report does not matter here
@@ -90,7 +90,7 @@ test("an instance whose report is ahead of the clock is not at work", async (sto
   assertEquals(await store.instances(now + hour), []);
 });
 
-test("trimFleetHistory() forgets what lies ahead, so that nothing is counted there twice", async (store) => {
+test("trimFleetHistory() removes periods ahead of the clock, so that none is counted twice", async (store) => {
   const now = Date.now() - Date.now() % (24 * hour) + 12 * hour + 30_000;
   let sequence = 0;
   const send = (receivedAtMs: number) =>
@@ -150,7 +150,7 @@ Deno.test("SqliteStore: sessions outlive a clock that jumps forward and back", (
     });
   }));
 
-Deno.test("ExpiryClock.at() goes on with what it is given, in small steps, and never back", () => {
+Deno.test("ExpiryClock.at() follows the given time in small steps, and never goes back", () => {
   const clock = new ExpiryClock(() => undefined);
   assertEquals(clock.at(1000), 1000);
   assertEquals(clock.at(1500), 1500);
@@ -168,13 +168,13 @@ Deno.test("ExpiryClock.at() goes on with what it is given, in small steps, and n
   assertEquals(clock.at(2100 + hour), 1700 + MAX_STEP_MS + hour);
 });
 
-Deno.test("ExpiryClock.at() begins where an earlier run has ended, or shortly after", () => {
+Deno.test("ExpiryClock.at() begins where an earlier run ended, or shortly after", () => {
   assertEquals(new ExpiryClock(() => 5000).at(5500), 5500);
   assertEquals(new ExpiryClock(() => 5000).at(4000), 5000);
   assertEquals(new ExpiryClock(() => 5000).at(5000 + 30 * day), 5000 + MAX_STEP_MS);
 });
 
-Deno.test("SqliteStore: sessions of a file from before are forgotten after a week of use", () =>
+Deno.test("SqliteStore: sessions of an old file expire after a week of use", () =>
   withFile(async (path) => {
     const now = Date.now();
     await withStore(path, async (store) => {

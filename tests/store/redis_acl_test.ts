@@ -10,17 +10,17 @@ import type { DeviceDelta } from "../../src/store/packets.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, now } from "../support/batches.ts";
-import { readmePermissions, type RedisServer, startRedis } from "../support/redis_server.ts";
+import { documentedPermissions, type RedisServer, startRedis } from "../support/redis_server.ts";
 import { openStore } from "../support/redis_store.ts";
 
-const permissions = await readmePermissions();
+const permissions = await documentedPermissions();
 
-/** The commands of the README's user but those of the connection itself. */
+/** The commands of OPERATIONS.md's user but those of the connection itself. */
 const COMMANDS = permissions.filter((word) => /^\+(?!(select|wait|info|client)\b)/.test(word)).map((word) =>
   word.slice(1)
 );
 
-/** A store of the README's user. */
+/** A store of OPERATIONS.md's user. */
 async function openAsUser(server: RedisServer): Promise<Store> {
   await server.call("ACL", "SETUSER", "tally", ...permissions, ">secret");
   const { port, dir, settings } = server;
@@ -50,7 +50,7 @@ async function refusedWithout(
 
 const WRITES = ["set", "hset", "hdel", "lpop", "ltrim", "rpush", "pexpire"];
 
-Deno.test("apply() as a user without one of its commands writes nothing, and all of it once it may", async () => {
+Deno.test("RedisStore.apply() as a user without one of its commands writes nothing, and all when permitted", async () => {
   await using server = await startRedis();
   const store = await openAsUser(server);
   try {
@@ -104,7 +104,7 @@ Deno.test("apply() as a user without one of its commands writes nothing, and all
   }
 });
 
-Deno.test("claimSession(), markOffline() and remove() write all or nothing too", async () => {
+Deno.test("RedisStore.claimSession(), markOffline() and remove() write all or nothing", async () => {
   await using server = await startRedis();
   const store = await openAsUser(server);
   try {

@@ -9,12 +9,12 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
 import { openRedisStore, type RedisStoreOptions } from "../../src/store/redis/redis_store.ts";
-import type { InstanceReport } from "../../src/store/instances.ts";
+import type { InstanceReport } from "../../src/metrics/ingest_metrics.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { Program } from "../support/program.ts";
-import { readmePermissions, RedisServer, startRedis } from "../support/redis_server.ts";
+import { documentedPermissions, RedisServer, startRedis } from "../support/redis_server.ts";
 import { untilStored } from "../support/redis_store.ts";
 import { until } from "../support/until.ts";
 
@@ -34,7 +34,7 @@ Deno.test("openRedisStore() refuses a database that the user may not select", as
   await store.ping();
 });
 
-Deno.test("The Redis store keeps to its database, also when the server comes back without it", async () => {
+Deno.test("RedisStore uses only its database, also when the server restarts without it", async () => {
   await using server = await startRedis();
   await using store = await open({ url: `${server.url}/7` });
   assertStringIncludes(store.description, "database 7");
@@ -69,7 +69,7 @@ Deno.test("openRedisStore() refuses a node of a cluster", async () => {
   await assertRejects(() => open({ url }), StoreError, "it is part of a Redis Cluster");
 });
 
-Deno.test("rediss:// with tlsCa trusts a certificate of that authority, and no other", async () => {
+Deno.test("openRedisStore() with tlsCa trusts certificates of that authority only", async () => {
   const dir = await Deno.makeTempDir({ prefix: "tally-tls-" });
   try {
     await makeCertificates(dir);
@@ -99,7 +99,7 @@ Deno.test("rediss:// with tlsCa trusts a certificate of that authority, and no o
   }
 });
 
-Deno.test("TALLY_REDIS_TLS_CA is read by the program, which names one that it cannot use", async () => {
+Deno.test("main reads REDIS_TLS_CA, and names a file that it cannot use", async () => {
   const data = new URL("../../data", import.meta.url).pathname;
   await Deno.mkdir(data, { recursive: true });
   const dir = await Deno.makeTempDir({ dir: data, prefix: "test-tls-" });
@@ -141,9 +141,9 @@ Deno.test("TALLY_REDIS_TLS_CA is read by the program, which names one that it ca
   }
 });
 
-Deno.test("A user with the permissions of the README can run every method of the store", async () => {
+Deno.test("RedisStore: a user with the permissions of OPERATIONS.md can call every method", async () => {
   await using server = await startRedis();
-  await server.call("ACL", "SETUSER", "tally", ...await readmePermissions(), ">secret");
+  await server.call("ACL", "SETUSER", "tally", ...await documentedPermissions(), ">secret");
   const url = `redis://tally:secret@127.0.0.1:${server.port}`;
   for (const ackAfter of [{ kind: "stored" }, { kind: "replicated", replicas: 1 }] as const) {
     await using store = await open({ url, ackAfter });
@@ -153,7 +153,7 @@ Deno.test("A user with the permissions of the README can run every method of the
   assertEquals(await server.call("ACL", "LOG"), []);
 });
 
-Deno.test("No other program's lines reach the log: of users without INFO, and of a password too many", async () => {
+Deno.test("RedisStore: no log line of ioredis appears, for users without INFO and a needless password", async () => {
   await using server = await startRedis();
   await server.call("ACL", "SETUSER", "u", "on", ">hunter2", "~*", "+@all", "-info", "-client", "-hello");
   for (const user of ["u:hunter2", "default:hunter2", ":hunter2"]) {
@@ -173,7 +173,7 @@ Deno.test("No other program's lines reach the log: of users without INFO, and of
   }
 });
 
-Deno.test("A wrong password is named in the log and in errors, without the password", async () => {
+Deno.test("RedisStore reports a wrong password in log and errors, without the password", async () => {
   await using server = await startRedis({ requirepass: "right" });
   const lines = await logged(async (log) => {
     for (const [user, found] of [[":hunter2@", "WRONGPASS"], ["", "NOAUTH"]]) {
@@ -193,7 +193,7 @@ Deno.test("A wrong password is named in the log and in errors, without the passw
   assertMatch(lines[0]!, /no connection to Redis.*WRONGPASS/);
 });
 
-Deno.test("A replica that takes no writes is logged once, and once when it does", async () => {
+Deno.test("RedisStore logs once that the server is read-only, and once that it accepts writes", async () => {
   await using server = await startRedis();
   const lines = await logged(async (log) => {
     await using store = await open({ url: server.url, log });
@@ -220,7 +220,7 @@ Deno.test("A replica that takes no writes is logged once, and once when it does"
   ]);
 });
 
-Deno.test("A connection that flaps does not fill the log", async () => {
+Deno.test("RedisStore: a flapping connection does not fill the log", async () => {
   await using server = await startRedis();
   const lines = await logged(async (log) => {
     await using store = await open({ url: server.url, log });
@@ -233,7 +233,7 @@ Deno.test("A connection that flaps does not fill the log", async () => {
   assert(lines.length <= 12, lines.join(""));
 });
 
-Deno.test("/fleet and Prometheus's /metrics report a policy that may evict for as long as it is set", async () => {
+Deno.test("GET /fleet and /metrics report an eviction policy while it is set", async () => {
   await using server = await startRedis({ maxmemory: "100mb", "maxmemory-policy": "allkeys-lru" });
   await using program = await Program.start([], { REDIS_URL: server.url });
   const { port } = await program.line("api listening");

@@ -12,7 +12,7 @@ import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { openStore, untilStored, withStore } from "../support/redis_store.ts";
 import { until } from "../support/until.ts";
 
-Deno.test("Scripts flushed between two calls are not missed", async () => {
+Deno.test("RedisStore loads its scripts again after SCRIPT FLUSH", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     for (let sequence = 1; sequence <= 3; sequence++) {
@@ -27,7 +27,7 @@ Deno.test("Scripts flushed between two calls are not missed", async () => {
   });
 });
 
-Deno.test("A connection killed in mid-flight rejects, and the same batch counts once", async () => {
+Deno.test("RedisStore.apply() rejects when the connection is killed, and the repeated batch counts once", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
@@ -43,7 +43,7 @@ Deno.test("A connection killed in mid-flight rejects, and the same batch counts 
   });
 });
 
-Deno.test("A silent Redis rejects in time, and a batch that ran unheard counts once", async () => {
+Deno.test("RedisStore.apply() rejects in time when Redis hangs, and the repeated batch counts once", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
@@ -68,7 +68,7 @@ Deno.test("A silent Redis rejects in time, and a batch that ran unheard counts o
   }, { commandTimeoutMs: 150 });
 });
 
-Deno.test("A Redis that was killed is found again with its data, by itself", async () => {
+Deno.test("RedisStore reconnects to a Redis that was killed and restarted", async () => {
   await using server = await startRedis({ appendonly: "yes", appendfsync: "always" });
   await withStore(server, async (store) => {
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
@@ -87,7 +87,7 @@ Deno.test("A Redis that was killed is found again with its data, by itself", asy
   });
 });
 
-Deno.test("A Redis that still loads its data rejects, and is used once it has", async () => {
+Deno.test("RedisStore rejects while Redis loads its data, and succeeds afterwards", async () => {
   await using server = await startRedis({
     save: "3600 1",
     "key-load-delay": "200",
@@ -110,7 +110,7 @@ Deno.test("A Redis that still loads its data rejects, and is used once it has", 
   });
 });
 
-Deno.test("A store may be opened before its Redis", async () => {
+Deno.test("openRedisStore() succeeds before Redis is started", async () => {
   await using server = await startRedis();
   await server.kill9();
   await withStore(server, async (store) => {
@@ -121,7 +121,7 @@ Deno.test("A store may be opened before its Redis", async () => {
   });
 });
 
-Deno.test("A store that is closed rejects, also while Redis is away", async () => {
+Deno.test("RedisStore.close(): later calls reject, also while Redis is down", async () => {
   await using server = await startRedis();
   const store = await openStore(server);
   await store.close();
@@ -135,7 +135,7 @@ Deno.test("A store that is closed rejects, also while Redis is away", async () =
   await without.close();
 });
 
-Deno.test("Out of memory applies nothing, and the same batch goes in when there is room", async () => {
+Deno.test("RedisStore.apply() out of memory writes nothing, and the repeated batch is applied when there is room", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const { epoch } = await store.claimSession("s", 0, now);
@@ -163,7 +163,7 @@ Deno.test("Out of memory applies nothing, and the same batch goes in when there 
   });
 });
 
-Deno.test("A read-only replica rejects, and serves once it is promoted", async () => {
+Deno.test("RedisStore rejects on a read-only replica, and succeeds once it is promoted", async () => {
   await using master = await startRedis(replicatesAtOnce);
   await using replica = await startRedis({ replicaof: `127.0.0.1 ${master.port}` });
   await until(
@@ -188,7 +188,7 @@ Deno.test("A read-only replica rejects, and serves once it is promoted", async (
   });
 });
 
-Deno.test("Replicated waits for a replica, and a batch that waited in vain counts once", async () => {
+Deno.test("ackAfter replicated: apply() waits for a replica, and a batch that timed out counts once", async () => {
   await using master = await startRedis(replicatesAtOnce);
   const ackAfter = { kind: "replicated", replicas: 1 } as const;
   await withStore(master, async (store) => {
@@ -216,7 +216,7 @@ Deno.test("Replicated waits for a replica, and a batch that waited in vain count
   }, { ackAfter, commandTimeoutMs: 400 });
 });
 
-Deno.test("claimSession() waits for the replica too, many claims in one step", async () => {
+Deno.test("ackAfter replicated: claimSession() waits for the replica, many claims in one WAIT", async () => {
   await using master = await startRedis(replicatesAtOnce);
   await using replica = await startRedis({ replicaof: `127.0.0.1 ${master.port}` });
   const ackAfter = { kind: "replicated", replicas: 1 } as const;
@@ -245,7 +245,7 @@ Deno.test("claimSession() waits for the replica too, many claims in one step", a
   }, { ackAfter, commandTimeoutMs: 400 });
 });
 
-Deno.test("A session key that Tally did not write refuses that claim only", async () => {
+Deno.test("RedisStore.claimSession() refuses a foreign session key, and no other claim", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     await server.call("SET", sessionKey("theirs"), "open");
@@ -260,7 +260,7 @@ Deno.test("A session key that Tally did not write refuses that claim only", asyn
   });
 });
 
-Deno.test("Synced waits for the append-only file, or is refused by a server that cannot", async () => {
+Deno.test("ackAfter synced: apply() waits for the append-only file; a server without one is refused", async () => {
   const ackAfter = { kind: "synced" } as const;
   await using server = await startRedis({ appendonly: "yes", appendfsync: "everysec" });
   const version = /redis_version:(\d+)\.(\d+)/.exec(String(await server.call("INFO", "server")));
@@ -286,7 +286,7 @@ Deno.test("Synced waits for the append-only file, or is refused by a server that
   await assertRejects(() => openStore(memory, { ackAfter }), StoreError, "found appendonly off");
 });
 
-Deno.test("A synced store opened before its Redis is refused as soon as it can be", async () => {
+Deno.test("ackAfter synced: a store opened before its Redis is refused at the first connection", async () => {
   await using server = await startRedis({ appendonly: "no" });
   await server.kill9();
   await withStore(server, async (store) => {

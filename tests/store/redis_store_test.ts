@@ -43,7 +43,7 @@ testStoreContract("Redis", async () => {
   };
 });
 
-Deno.test("Other programs read counts with HGETALL, and every other key says what it is", async () => {
+Deno.test("RedisStore layout: counts are a hash for HGETALL, and every key has a name and type of its own", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const { epoch } = await store.claimSession("s", 0, now);
@@ -76,7 +76,7 @@ Deno.test("Other programs read counts with HGETALL, and every other key says wha
   });
 });
 
-Deno.test("What a batch changed is told without asking for each device", async () => {
+Deno.test("RedisStore.changes() reads the changes of a batch without a command per device", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
@@ -88,7 +88,7 @@ Deno.test("What a batch changed is told without asking for each device", async (
   });
 });
 
-Deno.test("All keys lie in one slot of a cluster, whatever the ids hold", async () => {
+Deno.test("RedisStore: all keys are in one cluster slot, for any ids", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const id = "{a}{b}";
@@ -110,7 +110,7 @@ Deno.test("All keys lie in one slot of a cluster, whatever the ids hold", async 
   assertEquals(new Set(slots).size, 1);
 });
 
-Deno.test("Sessions and producers expire, and each use puts that off", async () => {
+Deno.test("RedisStore: sessions and producers expire, and each use extends them", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const week = 7 * 24 * 3_600_000;
@@ -133,7 +133,7 @@ Deno.test("Sessions and producers expire, and each use puts that off", async () 
   });
 });
 
-Deno.test("A device that only another program counted has a count and no times", async () => {
+Deno.test("RedisStore: a device counted only by another program has a count and no times", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     await server.call("HINCRBY", countsKey, "theirs", 4);
@@ -152,7 +152,7 @@ Deno.test("A device that only another program counted has a count and no times",
   });
 });
 
-Deno.test("Great counts are exact and written in plain decimal", async () => {
+Deno.test("RedisStore: large counts are exact and written in plain decimal", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const count = 2 ** 53 - 2;
@@ -165,7 +165,7 @@ Deno.test("Great counts are exact and written in plain decimal", async () => {
   });
 });
 
-Deno.test("A value Tally did not write stops the whole batch, and the message names it", async () => {
+Deno.test("RedisStore.apply() refuses the whole batch for a foreign value, and names it", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const both = batch(1, { devices: [delta("a", 1), delta("z", 1)] });
@@ -198,7 +198,7 @@ const writtenCounts: [value: string, count: number | undefined][] = [
   ["9".repeat(400), undefined],
 ];
 
-Deno.test("A count that is none is set aside and named once, and every other device goes on", async () => {
+Deno.test("RedisStore: an invalid count is set aside and logged once, and other devices are not affected", async () => {
   await using server = await startRedis();
   const warnings: string[] = [];
   const log = { ...getLogger(["tally", "test"]), info() {}, warn: recordInto(warnings) } as unknown as Logger;
@@ -241,7 +241,7 @@ Deno.test("A count that is none is set aside and named once, and every other dev
   }
 });
 
-Deno.test("ForeignCounts names a hundred devices, each once, and then says that there are more", () => {
+Deno.test("ForeignCounts logs a hundred devices, each once, and then that there are more", () => {
   const warnings: string[] = [];
   const foreign = new ForeignCounts("device_metrics", { warn: recordInto(warnings) });
   for (let i = 0; i < 1000; i++) foreign.found(`d${i % 500}`, "x".repeat(1000));
@@ -256,7 +256,7 @@ function recordInto(lines: string[]) {
   };
 }
 
-Deno.test("A key of another type stops the whole batch before anything is written", async () => {
+Deno.test("RedisStore.apply() refuses the whole batch for a key of another type, before it writes", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const at = (sequence: number, receivedAtMs: number, devices = [delta("a", 1), delta("z", 1)]) =>
@@ -302,7 +302,7 @@ function foreignValues(atMs: number): [key: string, command: string, ...args: st
   ];
 }
 
-Deno.test("A history holds 59 minutes and 23 hours that are over, and no more", async () => {
+Deno.test("RedisStore: a history holds 59 complete minutes and 23 complete hours, and no more", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     for (const [i, receivedAtMs] of talkEveryHourThenEveryMinute().entries()) {
@@ -312,7 +312,7 @@ Deno.test("A history holds 59 minutes and 23 hours that are over, and no more", 
   });
 });
 
-Deno.test("The fleet's history expires by itself, and an emptied Redis repeats no version or event", async () => {
+Deno.test("RedisStore: the fleet's history expires, and an emptied Redis repeats no version or event id", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const goOffline = async (sequence: number) => {
@@ -333,7 +333,7 @@ Deno.test("The fleet's history expires by itself, and an emptied Redis repeats n
   });
 });
 
-Deno.test("apply() notes that the store went back, also if no session of the batch shows it", async () => {
+Deno.test("RedisStore.apply() records that the store was restored, also if no session of the batch shows it", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
@@ -348,7 +348,7 @@ Deno.test("apply() notes that the store went back, also if no session of the bat
   });
 });
 
-Deno.test("What the version before has written is gone on with", async () => {
+Deno.test("RedisStore continues with data of the previous layout", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     // A version in milliseconds, an entry without one, a session with a small epoch, no lineage.
@@ -379,7 +379,7 @@ Deno.test("What the version before has written is gone on with", async () => {
   });
 });
 
-Deno.test("A device that HSCAN gives twice is given once", async () => {
+Deno.test("RedisStore.scan() yields a device once that HSCAN returns twice", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
     // A hash that shrinks while it is scanned shows some fields again.
@@ -398,7 +398,7 @@ Deno.test("A device that HSCAN gives twice is given once", async () => {
   });
 });
 
-Deno.test("Neither the description nor an error shows a password or a payload", async () => {
+Deno.test("RedisStore: neither description nor errors contain a password or a payload", async () => {
   await using server = await startRedis({ requirepass: "hush" });
   await withStore(server, async (store) => {
     assertEquals(store.description, `Redis at 127.0.0.1:${server.port}`);

@@ -22,7 +22,7 @@ import { untilStored } from "../support/redis_store.ts";
 
 const ackAfter = { kind: "stored" } as const;
 
-Deno.test("SqliteStore acknowledges nothing into a file that was deleted, and goes on with a new one", () =>
+Deno.test("SqliteStore.apply() rejects for a file that was deleted, and continues with a new one", () =>
   withFile(async (path) => {
     await using store = await openThreads(path);
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
@@ -39,7 +39,7 @@ Deno.test("SqliteStore acknowledges nothing into a file that was deleted, and go
     assertEquals(countsIn(path), { b: 2 });
   }));
 
-Deno.test("SqliteStore.ping() rejects when its folder is gone and cannot be made, and goes on when it can", () =>
+Deno.test("SqliteStore.ping() rejects while its folder is missing and cannot be created, and resolves afterwards", () =>
   withFile(async (file) => {
     const folder = `${file}-folder`, path = `${folder}/tally.db`;
     await using store = await openThreads(path);
@@ -54,7 +54,7 @@ Deno.test("SqliteStore.ping() rejects when its folder is gone and cannot be made
     assertEquals(countsIn(path), { b: 2 });
   }));
 
-Deno.test("SqliteStore goes on with the file that was put in the place of its own", () =>
+Deno.test("SqliteStore continues with a file of Tally that replaced its own", () =>
   withFile(async (path) => {
     const other = `${path}.other`;
     {
@@ -73,7 +73,7 @@ Deno.test("SqliteStore goes on with the file that was put in the place of its ow
     assertEquals(countsIn(path), { old: 7, b: 2 });
   }));
 
-Deno.test("SqliteStore refuses another program's file that was put in the place of its own", () =>
+Deno.test("SqliteStore refuses another program's file that replaced its own", () =>
   withFile(async (path) => {
     await using store = await openThreads(path);
     await store.ping();
@@ -84,7 +84,7 @@ Deno.test("SqliteStore refuses another program's file that was put in the place 
     assertEquals(await Deno.readFile(path), bytes);
   }));
 
-Deno.test("SqliteStore checks its file after the commit, so none that comes too late is acknowledged", () =>
+Deno.test("SqliteStore.apply() checks its file after the commit, so that no batch into a replaced file is acknowledged", () =>
   withFile(async (path) => {
     const store = await openSqliteStore({ path, ackAfter });
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
@@ -119,7 +119,7 @@ for (const end of ["-wal", "-shm"]) {
     }));
 }
 
-Deno.test("openSqliteStore() leaves another program's database as it is", () =>
+Deno.test("openSqliteStore() does not change another program's database", () =>
   withFile(async (path) => {
     const bytes = foreignFile(path);
     const error = await assertRejects(() => openSqliteStore({ path, ackAfter }), StoreError, path);
@@ -128,7 +128,7 @@ Deno.test("openSqliteStore() leaves another program's database as it is", () =>
     await assertRejects(() => Deno.stat(`${path}-wal`), Deno.errors.NotFound);
   }));
 
-Deno.test("openSqliteStore() leaves another program's database as it is, also one with a log to recover", () =>
+Deno.test("openSqliteStore() does not change another program's database with a WAL to recover", () =>
   withFile(async (path) => {
     const db = new DatabaseSync(`${path}.source`);
     db.exec("PRAGMA journal_mode = WAL; CREATE TABLE devices (name TEXT); INSERT INTO devices VALUES ('a')");
@@ -140,7 +140,7 @@ Deno.test("openSqliteStore() leaves another program's database as it is, also on
     assertEquals(await Deno.readFile(`${path}-wal`), log);
   }));
 
-Deno.test("openSqliteStore() leaves a database with another program's application id as it is", () =>
+Deno.test("openSqliteStore() does not change a database with another application id", () =>
   withFile(async (path) => {
     const db = new DatabaseSync(path);
     db.exec("PRAGMA application_id = 7");
@@ -150,7 +150,7 @@ Deno.test("openSqliteStore() leaves a database with another program's applicatio
     assertEquals(await Deno.readFile(path), bytes);
   }));
 
-Deno.test("openSqliteStore() takes Tally's files from before they were marked, and marks them", () =>
+Deno.test("openSqliteStore() accepts Tally's files without application id, and sets it", () =>
   withFile(async (path) => {
     {
       await using store = await openThreads(path);
@@ -166,7 +166,7 @@ Deno.test("openSqliteStore() takes Tally's files from before they were marked, a
     other.close();
   }));
 
-Deno.test("SqliteStore cuts a log that grew while a reader held an old state", () =>
+Deno.test("SqliteStore truncates a WAL that grew while a reader held an old snapshot", () =>
   withFile(async (path) => {
     await using store = await openThreads(path);
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
@@ -189,7 +189,7 @@ Deno.test("SqliteStore cuts a log that grew while a reader held an old state", (
     assertLess((await Deno.stat(`${path}-wal`)).size, 20 * 2 ** 20);
   }));
 
-Deno.test("openSqliteThreads() waits for a file that is locked at the start", () =>
+Deno.test("openSqliteThreads() waits for a file that is locked when it is opened", () =>
   withFile(async (path) => {
     const other = new DatabaseSync(path);
     other.exec("BEGIN EXCLUSIVE");

@@ -36,7 +36,7 @@ testStoreContract("SQLite in threads", async () => {
   };
 });
 
-Deno.test("In threads, failures are the store's own, and a call after one succeeds", () =>
+Deno.test("openSqliteThreads(): failures are StoreErrors, and later calls succeed", () =>
   withFile(async (path) => {
     const ackAfter = { kind: "stored" } as const;
     await Deno.mkdir(path);
@@ -59,7 +59,7 @@ Deno.test("In threads, failures are the store's own, and a call after one succee
     await assertRejects(() => countsOf(store), StoreError, "not open");
   }));
 
-Deno.test("In threads, closing leaves one file", () =>
+Deno.test("openSqliteThreads(): close() leaves one file", () =>
   withFile(async (path) => {
     const store = await openSqliteThreads({ path, ackAfter: { kind: "stored" } });
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
@@ -69,7 +69,7 @@ Deno.test("In threads, closing leaves one file", () =>
     assertEquals(files, [basename(path)]);
   }));
 
-Deno.test("What was stored is there when the file is opened again", () =>
+Deno.test("openSqliteStore() finds stored data when the file is opened again", () =>
   withFile(async (path) => {
     await withStore(path, async (store) => {
       const { epoch } = await store.claimSession("s", 0, now);
@@ -85,7 +85,7 @@ Deno.test("What was stored is there when the file is opened again", () =>
     });
   }));
 
-Deno.test("Synced syncs the file at every commit, stored leaves that to checkpoints", () =>
+Deno.test("ackAfter synced syncs the file at every commit; stored, at checkpoints", () =>
   withFile(async (path) => {
     const asked = async (ackAfter: AckAfter) => {
       const statements = await recorded(() => withStore(path, (store) => store.ping(), { ackAfter }));
@@ -95,13 +95,13 @@ Deno.test("Synced syncs the file at every commit, stored leaves that to checkpoi
     assertEquals(await asked({ kind: "stored" }), ["PRAGMA synchronous = NORMAL"]);
   }));
 
-Deno.test("Replicated is refused", () =>
+Deno.test("openSqliteStore() refuses ackAfter replicated", () =>
   withFile(async (path) => {
     const ackAfter = { kind: "replicated", replicas: 1 } as const;
     await assertRejects(() => openSqliteStore({ path, ackAfter }), StoreError, "needs Redis");
   }));
 
-Deno.test("A file that cannot be opened or is no database is refused by name", () =>
+Deno.test("openSqliteStore() names a file that cannot be opened or is not a database", () =>
   withFile(async (path) => {
     const ackAfter = { kind: "stored" } as const;
     await Deno.writeTextFile(
@@ -112,7 +112,7 @@ Deno.test("A file that cannot be opened or is no database is refused by name", (
     await assertRejects(() => openSqliteStore({ path: `${path}/inside.db`, ackAfter }), StoreError, path);
   }));
 
-Deno.test("A file with tables of another version is refused", () =>
+Deno.test("openSqliteStore() refuses a file of an unknown version", () =>
   withFile(async (path) => {
     const db = new DatabaseSync(path);
     db.exec("PRAGMA user_version = 4");
@@ -124,7 +124,7 @@ Deno.test("A file with tables of another version is refused", () =>
     );
   }));
 
-Deno.test("A lock held by another process rejects writers, keeps no one waiting, and lets readers read", () =>
+Deno.test("SqliteStore: a lock of another process rejects writers in time, and readers still read", () =>
   withFile((path) =>
     withStore(path, async (store) => {
       await store.apply(batch(1, { devices: [delta("a", 1)] }));
@@ -149,7 +149,7 @@ Deno.test("A lock held by another process rejects writers, keeps no one waiting,
     }, { lockTimeoutMs: 200 })
   ));
 
-Deno.test("A batch that fails in the middle leaves nothing behind", () =>
+Deno.test("SqliteStore.apply() writes nothing of a batch that fails in the middle", () =>
   withFile((path) =>
     withStore(path, async (store) => {
       const { epoch } = await store.claimSession("s", 0, now);
@@ -167,7 +167,7 @@ Deno.test("A batch that fails in the middle leaves nothing behind", () =>
     })
   ));
 
-Deno.test("Sessions and producers unused for a week are forgotten and removed", () =>
+Deno.test("SqliteStore removes sessions and producers that were unused for a week", () =>
   withFile((path) =>
     withStore(path, async (store) => {
       await store.claimSession("idle", 5, now);
@@ -202,7 +202,7 @@ Deno.test("Sessions and producers unused for a week are forgotten and removed", 
     })
   ));
 
-Deno.test("Histories are bounded, of each device and of the fleet", () =>
+Deno.test("SqliteStore: histories of devices and fleet are bounded", () =>
   withFile((path) =>
     withStore(path, async (store) => {
       for (const [i, receivedAtMs] of talkEveryHourThenEveryMinute().entries()) {
@@ -219,7 +219,7 @@ Deno.test("Histories are bounded, of each device and of the fleet", () =>
     })
   ));
 
-Deno.test("A count that is none is set aside and named once, in threads too", async () => {
+Deno.test("SqliteStore: an invalid count is set aside and logged once, in threads too", async () => {
   for (const open of [openSqliteStore, openSqliteThreads]) {
     await withFile(async (path) => {
       const warnings: string[] = [];
@@ -258,7 +258,7 @@ Deno.test("A count that is none is set aside and named once, in threads too", as
   }
 });
 
-Deno.test("apply() notes that the file went back, also if no session of the batch shows it", () =>
+Deno.test("SqliteStore.apply() records that the file was restored, also if no session of the batch shows it", () =>
   withFile((path) =>
     withStore(path, async (store) => {
       await store.apply(batch(1, { devices: [delta("a", 1)] }));
@@ -274,7 +274,7 @@ Deno.test("apply() notes that the file went back, also if no session of the batc
     })
   ));
 
-Deno.test("A file of the version before is given what it lacks, and keeps what it has", () =>
+Deno.test("openSqliteStore() migrates a file of the previous version, and keeps its data", () =>
   withFile(async (path) => {
     await withStore(path, (store) => store.apply(batch(1, { devices: [delta("a", 1)] })).then(() => {}));
     const before = new DatabaseSync(path);
@@ -291,7 +291,7 @@ Deno.test("A file of the version before is given what it lacks, and keeps what i
     });
   }));
 
-Deno.test("A store that is closed rejects", () =>
+Deno.test("SqliteStore.close(): later calls reject", () =>
   withFile(async (path) => {
     const store = await openSqliteStore({ path, ackAfter: { kind: "stored" } });
     await store.close();

@@ -67,7 +67,7 @@ class Clocks {
   }
 }
 
-Deno.test("StoreClock.now() is the store's time, whatever the machine's clock shows", async () => {
+Deno.test("StoreClock.now() is the store's time, for any time of the machine's clock", async () => {
   const clocks = new Clocks(true);
   clocks.machineWrongMs = -2 * 24 * 3_600_000;
   const clock = clocks.open();
@@ -109,7 +109,7 @@ for (const hasOwnClock of [true, false]) {
   }
 }
 
-Deno.test("StoreClock.now() runs on while the store does not answer, and is the store's when it does", async () => {
+Deno.test("StoreClock.now() advances while the store does not respond, and is the store's time afterwards", async () => {
   const clocks = new Clocks(true);
   clocks.machineWrongMs = 90_000;
   clocks.failure = new StoreError("away");
@@ -124,7 +124,7 @@ Deno.test("StoreClock.now() runs on while the store does not answer, and is the 
   assert(await clocks.run(clock, 600) <= 5);
 });
 
-Deno.test("StoreClock reports once that the clocks differ, and once that they agree", async () => {
+Deno.test("StoreClock logs once that the clocks differ, and once that they agree", async () => {
   const lines: string[] = [];
   const clocks = new Clocks(true);
   const log = startLogging({
@@ -151,7 +151,7 @@ Deno.test("StoreClock reports once that the clocks differ, and once that they ag
   assert(/90\d{3} ms ahead of the store's/.test(lines[0]!.replace(/[^\d a-z']/g, "")), lines[0]);
 });
 
-Deno.test("An ingest and an api whose clocks are 90 s apart call nobody offline, and accept what is right", async () => {
+Deno.test("Ingest and api with clocks 90 s apart: no device is offline, and valid timestamps are accepted", async () => {
   await using server = await startRedis();
   const store = await openStore(server);
   try {

@@ -149,10 +149,10 @@ function freePort(): number {
   return listener.addr.port;
 }
 
-/** The rules of the user that the README recommends, without a password: what `ACL SETUSER` takes. */
-export async function readmePermissions(): Promise<string[]> {
-  const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
-  const rules = /ACL SETUSER tally ([\s\S]*?)```/.exec(readme)?.[1];
-  if (rules === undefined) throw new Error("README.md has no ACL SETUSER tally");
+/** The rules of the user that OPERATIONS.md recommends, without a password: what `ACL SETUSER` takes. */
+export async function documentedPermissions(): Promise<string[]> {
+  const document = await Deno.readTextFile(new URL("../../.github/OPERATIONS.md", import.meta.url));
+  const rules = /ACL SETUSER tally ([\s\S]*?)```/.exec(document)?.[1];
+  if (rules === undefined) throw new Error("OPERATIONS.md has no ACL SETUSER tally");
   return rules.replaceAll("\\\n", " ").trim().split(/\s+/).map((word) => word.replaceAll("'", ""));
 }

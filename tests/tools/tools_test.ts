@@ -19,7 +19,7 @@ Deno.test("send sends ten packets of sensor-1 and prints the Ack", async () => {
   assert(device!.timestampMs >= startedAt && device!.timestampMs % 1000 === 0, "whole seconds");
 });
 
-Deno.test("send takes a device, a count, a rate, a payload and a session", async () => {
+Deno.test("send has flags for device, count, rate, payload and session", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const args = ["--target", `127.0.0.1:${ingest.port}`, "--device", "d", "--count", "3", "--session", "s"];
@@ -32,7 +32,7 @@ Deno.test("send takes a device, a count, a rate, a payload and a session", async
   assertEquals([device?.count, new TextDecoder().decode(device?.payload)], [6, "hello"]);
 });
 
-Deno.test("send says which packets were rejected and why, and ends with code 1", async () => {
+Deno.test("send prints which packets were rejected and why, and exits with 1", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using tool = new Tool("tools/send", ["--target", `127.0.0.1:${ingest.port}`, "--device", "a\tb"]);
@@ -41,7 +41,7 @@ Deno.test("send says which packets were rejected and why, and ends with code 1",
   assertEquals(tool.stderr, "10 packets rejected: DEVICE_ID_CONTROL_CHARACTER\n");
 });
 
-Deno.test("send without a server says what was tried and what to do, and keeps packets in a file", async () => {
+Deno.test("send without a server prints what was attempted and what to do, and keeps packets in a file", async () => {
   await using folder = await dataFolder();
   await using store = await temporaryStore();
   const gone = await startTestIngest({ store });
@@ -61,7 +61,7 @@ Deno.test("send without a server says what was tried and what to do, and keeps p
   assertEquals(await countsOf(store), { "sensor-1": 11 });
 });
 
-Deno.test("send gets 100,000 packets through a server with TALLY_MAX_MESSAGE=32KiB, and settles what does not fit", async () => {
+Deno.test("send stores 100,000 packets with MAX_MESSAGE=32KiB, and reports packets that do not fit", async () => {
   await using store = await temporaryStore();
   const options = { maxMessageBytes: 32 * 1024, maxPayloadBytes: 16 * 1024 };
   await using ingest = await startTestIngest({ store, ...options });
@@ -73,7 +73,7 @@ Deno.test("send gets 100,000 packets through a server with TALLY_MAX_MESSAGE=32K
   assertEquals(large.stderr, "2 packets rejected: MESSAGE_TOO_LARGE\n");
 });
 
-Deno.test("send goes on with a damaged file, and its exit code says that packets were lost", async () => {
+Deno.test("send continues with a damaged file, and its exit code reports that packets were lost", async () => {
   await using folder = await dataFolder();
   await using store = await temporaryStore();
   const gone = await startTestIngest({ store });
@@ -110,7 +110,7 @@ Deno.test("send goes on with a damaged file, and its exit code says that packets
   assertEquals([await well.end(), well.stderr], [0, ""]);
 });
 
-Deno.test("The tools name all wrong flags and end with code 2", async () => {
+Deno.test("send, simulate and health name all wrong flags, and exit with 2", async () => {
   for (const name of ["send", "simulate"]) {
     await using tool = new Tool(`tools/${name}`, ["--target", "nowhere", "--rate", "-1", "--colour", "red"]);
     assertEquals([await tool.end(), tool.stdout], [2, ""]);
@@ -123,7 +123,7 @@ Deno.test("The tools name all wrong flags and end with code 2", async () => {
   assertStringIncludes(both.stderr, "--session and --file");
 });
 
-Deno.test("The tools print their flags", async () => {
+Deno.test("send, simulate and health --help print their flags", async () => {
   for (const [name, flag] of [["send", "--rate"], ["simulate", "--rate"], ["health", "--timeout"]] as const) {
     await using tool = new Tool(`tools/${name}`, ["--help"]);
     assertEquals([await tool.end(), tool.stderr], [0, ""]);
@@ -132,7 +132,7 @@ Deno.test("The tools print their flags", async () => {
   }
 });
 
-Deno.test("simulate sends from its devices until Ctrl-C, and sums up", async () => {
+Deno.test("simulate sends from its devices until Ctrl-C, and prints a summary", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   const args = ["--target", `127.0.0.1:${ingest.port}`, "--devices", "20", "--rate", "20"];
@@ -151,7 +151,7 @@ Deno.test("simulate sends from its devices until Ctrl-C, and sums up", async () 
   assertEquals(Object.keys(reading), ["temperature", "humidity"]);
 });
 
-Deno.test("simulate without a server says so, and ends with code 1", async () => {
+Deno.test("simulate without a server reports it, and exits with 1", async () => {
   const args = ["--target", "127.0.0.1:1", "--devices", "2", "--rate", "100", "--duration", "1s"];
   await using tool = new Tool("tools/simulate", args);
   assertEquals(await tool.end(), 1);

@@ -9,28 +9,15 @@ import type { EventLog } from "../../alerts/event_log.ts";
 import type { Fleet } from "../../fleet/fleet.ts";
 import type { FleetReport } from "../schemas/fleet.ts";
 import { periodJson } from "../schemas/history.ts";
-import { instanceJson } from "../schemas/instance.ts";
+import { metricRow } from "../schemas/metric_table.ts";
 import type { WebhookFigures } from "../../alerts/webhook.ts";
 import { CLOCK_AHEAD_MS } from "../../store/devices.ts";
 import type { FleetHistory, Period } from "../../store/history.ts";
-import type { InstanceReport } from "../../store/instances.ts";
+import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
+import { ingestMetrics, type InstanceReport } from "../../metrics/ingest_metrics.ts";
 
 /** History, events and ingest processes are read at most this often: they have no news in between. */
 const READ_INTERVAL_MS = 1_000;
-
-/** What an api process has to report about itself. */
-export interface OwnFigures {
-  /** Readers' connections open. */
-  readonly connections: number;
-  /** How many may be open. */
-  readonly maxConnections: number;
-  /** Closed at once for want of room. */
-  readonly connectionsRefused: number;
-  /** Closed at a deadline, or to make room for another one. */
-  readonly connectionsCut: number;
-  /** Log lines dropped because their reader was too slow. */
-  readonly logLinesDropped: number;
-}
 
 /** What {@linkcode FleetReporter} needs. */
 export interface FleetReporterOptions {
@@ -43,7 +30,7 @@ export interface FleetReporterOptions {
   /** Has the events. */
   readonly eventLog: EventLog;
   /** This process's own figures. */
-  readonly ownFigures: () => OwnFigures;
+  readonly ownFigures: () => ApiReport;
   /** What is delivered to the webhook; undefined: there is none. */
   readonly webhook: WebhookFigures | undefined;
   /** Milliseconds on a clock that never goes back. */
@@ -102,8 +89,8 @@ export class FleetReporter {
         clock_ahead_ms: clockAheadMs,
       },
       webhook: webhook === undefined ? null : webhookJson(webhook),
-      instances: instances.map(instanceJson),
-      api: apiJson(ownFigures()),
+      instances: instances.map((report) => metricRow(ingestMetrics, report)),
+      api: metricRow(apiMetrics, ownFigures()),
       history: {
         until_ms: untilMs,
         seconds: history.seconds.map(periodJson),
@@ -152,14 +139,4 @@ function webhookJson(
   { delivered, setAside, gaps, failures, stopped }: WebhookFigures,
 ): NonNullable<FleetReport["webhook"]> {
   return { delivered, set_aside: setAside, gaps, failures, stopped };
-}
-
-function apiJson(figures: OwnFigures): FleetReport["api"] {
-  return {
-    connections: figures.connections,
-    max_connections: figures.maxConnections,
-    connections_refused: figures.connectionsRefused,
-    connections_cut: figures.connectionsCut,
-    log_lines_dropped: figures.logLinesDropped,
-  };
 }

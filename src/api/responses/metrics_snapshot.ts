@@ -12,10 +12,10 @@ import type { StoreHealth } from "../../store/store_clock.ts";
 import type { Store } from "../../store/store.ts";
 import type { DeviceCounts } from "../../fleet/device_index.ts";
 import type { Fleet } from "../../fleet/fleet.ts";
-import type { OwnFigures } from "./fleet_reporter.ts";
+import type { ApiReport } from "../../metrics/api_metrics.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "../http/negotiate.ts";
 import { type ApiProcess, formatProcess, formatPrometheus } from "./prometheus.ts";
-import type { InstanceReport } from "../../store/instances.ts";
+import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 
 /**
  * Bytes built in one go, about 2 ms of work, before other requests get their turn. A body that fits in one
@@ -62,7 +62,7 @@ export interface SnapshotContents {
   /** Likewise. */
   readonly process: () => ApiProcess;
   /** Likewise: what this process has to report about itself. */
-  readonly ownFigures: () => OwnFigures;
+  readonly ownFigures: () => ApiReport;
 }
 
 /** Every device at one moment, as bytes. */
@@ -120,7 +120,7 @@ export interface SnapshotsOptions {
   /** Asked for the ingest instances. */
   readonly store: Pick<Store, "instances">;
   /** See {@linkcode SnapshotContents}. */
-  readonly ownFigures: () => OwnFigures;
+  readonly ownFigures: () => ApiReport;
   /** What to report of the store and the clock. */
   readonly storeHealth: () => StoreHealth;
   /** Milliseconds on a clock that never goes back. */

@@ -8,17 +8,11 @@ import type { StoreHealth } from "../../store/store_clock.ts";
 import type { ProcessFigures } from "../../runtime/process_figures.ts";
 import { VERSION } from "../../runtime/version.ts";
 import type { DeviceCounts } from "../../fleet/device_index.ts";
-import type { OwnFigures } from "./fleet_reporter.ts";
+import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
+import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 import { formatInstances } from "./instance_metrics.ts";
-import {
-  CPU_SECONDS,
-  escapeLabelValue,
-  EVENT_LOOP_LAG,
-  family,
-  metric,
-  type MetricKind,
-} from "./prometheus_text.ts";
-import type { InstanceReport } from "../../store/instances.ts";
+import { formatTable } from "./metric_families.ts";
+import { CPU_SECONDS, escapeLabelValue, EVENT_LOOP_LAG, family, metric } from "./prometheus_text.ts";
 
 /** Media type of {@linkcode formatPrometheus}'s text; a scraper chooses its parser by it. */
 export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -76,7 +70,7 @@ export function* formatPrometheus(contents: PrometheusContents): Generator<strin
 }
 
 /** The metrics of the api's own process; `storeUp`: whether it can read the store. */
-export function formatProcess(process: ApiProcess, own: OwnFigures, storeUp: boolean): string {
+export function formatProcess(process: ApiProcess, own: ApiReport, storeUp: boolean): string {
   const { cpuSeconds, residentBytes, eventLoopLagMs, startedMs } = process;
   const versions = `version="${VERSION}",deno="${Deno.version.deno}"`;
   return [
@@ -88,9 +82,7 @@ export function formatProcess(process: ApiProcess, own: OwnFigures, storeUp: boo
     metric("process_cpu_seconds_total", "counter", CPU_SECONDS, [["", cpuSeconds]]),
     metric("process_resident_memory_bytes", "gauge", "Memory in use.", [["", residentBytes]]),
     metric("process_start_time_seconds", "gauge", "When it started, Unix time.", [["", startedMs / 1_000]]),
-    ...apiFamilies.map(([name, kind, help, read]) =>
-      metric(`tally_api_${name}`, kind, help, [["", read(own)]])
-    ),
+    ...formatTable("tally_api_", apiMetrics, [["", own]]),
   ].join("");
 }
 
@@ -106,27 +98,3 @@ function* formatStoreHealth({ evictionPolicy, clockAheadMs }: StoreHealth): Gene
     ["", clockAheadMs / 1_000],
   ]);
 }
-
-/** Of the api process that answers, with names after `tally_api_`. */
-const apiFamilies: readonly (readonly [string, MetricKind, string, (figures: OwnFigures) => number])[] = [
-  ["connections", "gauge", "Readers' connections open.", (figures) => figures.connections],
-  ["max_connections", "gauge", "Readers' connections that may be open.", (figures) => figures.maxConnections],
-  [
-    "connections_refused_total",
-    "counter",
-    "Connections closed at once for want of room.",
-    (figures) => figures.connectionsRefused,
-  ],
-  [
-    "connections_cut_total",
-    "counter",
-    "Connections closed at a deadline, or to make room for another one.",
-    (figures) => figures.connectionsCut,
-  ],
-  [
-    "log_lines_dropped_total",
-    "counter",
-    "Log lines dropped because their reader was too slow.",
-    (figures) => figures.logLinesDropped,
-  ],
-];

@@ -12,6 +12,7 @@ import addressJs from "../../page/address.js" with { type: "text" };
 import apiJs from "../../page/api.js" with { type: "text" };
 import chartJs from "../../page/chart.js" with { type: "text" };
 import connectionJs from "../../page/connection.js" with { type: "text" };
+import controlsCss from "../../page/controls.css" with { type: "text" };
 import deviceCss from "../../page/device.css" with { type: "text" };
 import deviceJs from "../../page/device.js" with { type: "text" };
 import domJs from "../../page/dom.js" with { type: "text" };
@@ -60,6 +61,7 @@ const texts: Readonly<Record<string, string>> = {
   "main.js": mainJs,
   "overview.js": overviewJs,
   "page.css": pageCss,
+  "controls.css": controlsCss,
   "sparklines.js": sparklinesJs,
   "table.css": tableCss,
   "table.js": tableJs,

@@ -7,17 +7,11 @@ import { z } from "@hono/zod-openapi";
 
 import { clockAhead, count, rate, unixMs } from "./fields.ts";
 import { periods, untilMs } from "./history.ts";
+import { apiMetrics } from "../../metrics/api_metrics.ts";
 import { Instance } from "./instance.ts";
+import { metricSchema } from "./metric_table.ts";
 
-const Api = z.object({
-  connections: count,
-  max_connections: count.openapi({ description: "Connections that may be open: HTTP_MAX_CONNECTIONS" }),
-  connections_refused: count.openapi({ description: "Connections closed at once for want of room" }),
-  connections_cut: count.openapi({
-    description: "Connections closed at a deadline, or to make room for another one",
-  }),
-  log_lines_dropped: count.openapi({ description: "Log lines dropped because their reader was too slow" }),
-}).openapi("Api");
+const Api = metricSchema(apiMetrics).openapi("Api");
 
 const figures = z.object({
   now_ms: unixMs.openapi({ description: "Server time, Unix milliseconds" }),

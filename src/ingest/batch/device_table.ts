@@ -1,34 +1,25 @@
 /**
- * Device ids, interned by their bytes: the same id of every packet leads to the same {@linkcode Device}
- * without making a string, and an id is checked once, when it is first seen.
+ * Device ids, interned by their bytes: the id of every packet leads to its {@linkcode Device} without making a string,
+ * and an id is checked once, when it is first seen.
  *
  * @module
  */
-import type { Delta } from "./queue.ts";
 import { RejectReason } from "../../protocol/reject_reason.ts";
+import { Device } from "./device_delta.ts";
 
 /** Longest device id, in bytes of UTF-8. */
 export const MAX_DEVICE_ID_BYTES = 128;
 
-/** One device of this process's table. */
-export class Device {
-  /** The delta that last collected a packet of this device; saves a map look-up per packet. */
-  delta: Delta | undefined;
-
-  /** `bytes` are the id in UTF-8, `hash` what the table finds it by. */
-  constructor(readonly id: string, readonly bytes: Uint8Array, readonly hash: number) {}
-}
-
 /**
- * A hash table from the bytes of valid ids to devices. Bounded: when it holds `maxDevices`, it is
- * emptied and fills again with the devices still talking, which costs each of them one look at its id.
+ * A hash table from the bytes of valid ids to devices. Bounded: when it holds `maxDevices`, it is emptied and fills
+ * again with the devices that still send, whose ids are checked once more.
  */
 export class DeviceTable {
   #slots: (Device | undefined)[];
   #mask: number;
   #size = 0;
 
-  /** An empty table that holds `maxDevices` at the most. */
+  /** An empty table of at most `maxDevices`. */
   constructor(readonly maxDevices: number) {
     this.#mask = 1023;
     this.#slots = new Array(this.#mask + 1);
@@ -39,7 +30,7 @@ export class DeviceTable {
     return this.#size;
   }
 
-  /** The device with the id `bytes[start, end)`, or why that is not a device id. */
+  /** The device with the id `bytes[start, end)`, or why it is not a valid id. */
   intern(bytes: Uint8Array, start: number, end: number): Device | RejectReason {
     const length = end - start;
     if (length === 0) return RejectReason.DEVICE_ID_EMPTY;
@@ -54,7 +45,7 @@ export class DeviceTable {
     return this.#add(bytes.slice(start, end), hash);
   }
 
-  /** Drawn at random: which ids share a slot is not the same on two servers, and not known outside. */
+  /** Random, so that nobody can choose ids that share a slot. */
   readonly #seed = crypto.getRandomValues(new Int32Array(1))[0]!;
 
   #add(bytes: Uint8Array, hash: number): Device | RejectReason {
@@ -95,7 +86,7 @@ const controlCharacter = /\p{Cc}/u;
 
 function sameBytes(expected: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
   if (expected.length !== length) return false;
-  // From the end: ids of a fleet are alike at the beginning.
+  // From the end: ids of a fleet have a common beginning.
   for (let i = length - 1; i >= 0; i--) if (expected[i] !== bytes[start + i]) return false;
   return true;
 }

@@ -1,5 +1,5 @@
 /**
- * Queue → store: applies one batch after the other, each exactly once, and tells the streams.
+ * Queue → store: applies one batch after the other, each exactly once, and settles it with its streams.
  *
  * @module
  */
@@ -15,24 +15,25 @@ import {
 import type { Store } from "../../store/store.ts";
 import { StoreError } from "../../store/store_error.ts";
 import type { IngestCounters } from "../counters.ts";
-import type { PacketBatch, PacketQueue } from "./queue.ts";
+import type { QueuedBatch } from "./batch.ts";
+import type { PacketQueue } from "./queue.ts";
 
 /** What a {@linkcode Writer} needs. */
 export interface WriterOptions {
-  /** What to write. */
+  /** Has the batches. */
   readonly queue: PacketQueue;
-  /** Where to. */
+  /** Receives them. */
   readonly store: Store;
-  /** Counts flushes. */
+  /** Its flushes are counted here. */
   readonly counters: IngestCounters;
-  /** Unique to this writer, for the store to recognise a batch it has seen. */
+  /** Unique to this writer, so that the store recognises a batch that it has applied already. */
   readonly producer: string;
   /** Server time, Unix milliseconds. */
   readonly now: () => number;
-  /** Told when the store fails and when it is back. */
+  /** Receives a line when the store fails, and when it is back. */
   readonly log: Logger;
-  /** Gives up the batch at hand and all after it: whoever sent them was not acknowledged. */
-  readonly abandon: AbortSignal;
+  /** Aborted: the current batch and all after it are given up; their senders have no Ack for them. */
+  readonly signal: AbortSignal;
   /** Waits between two attempts to apply a batch; default {@linkcode retryBackoff}. */
   readonly backoff?: Backoff;
 }
@@ -42,14 +43,14 @@ export function retryBackoff(): Backoff {
   return new Backoff({ firstMs: 25, maxMs: 1000 });
 }
 
-/** The only one who writes to the store for this process. */
+/** The only writer of packets to the store in this process. */
 export class Writer {
-  /** When the store began to fail, on `performance.now`'s clock, if it does not work now. */
+  /** When the store began to fail, on `performance.now`'s clock; undefined while it works. */
   failingSinceMs: number | undefined;
   #retrying = false;
   #sequence = 0;
   readonly #backoff: Backoff;
-  /** Of the batch applied last, and when its packets were received. */
+  /** Sequence of the batch applied last, and when its packets were received. */
   #applied = 0;
   #appliedAtMs = 0;
 
@@ -58,9 +59,9 @@ export class Writer {
     this.#backoff = options.backoff ?? retryBackoff();
   }
 
-  /** Works until the queue is closed and empty; then everything taken is stored, or `abandon` was given. */
+  /** Resolves when the queue is closed and all of it is stored, or when `signal` is aborted. */
   async run(): Promise<void> {
-    const { queue, counters, producer, now, abandon } = this.options;
+    const { queue, counters, producer, now, signal } = this.options;
     for await (const batch of queue) {
       this.#sequence++;
       const receivedAtMs = now();
@@ -68,16 +69,16 @@ export class Writer {
         const sequence = this.#sequence;
         const isRecent = Math.abs(receivedAtMs - this.#appliedAtMs) < PRODUCER_EXPIRY_MS / 2;
         const previous = isRecent ? this.#applied : 0;
-        const toStore = batch.toStore({ producer, sequence, previous, receivedAtMs });
-        if (toStore === undefined) break;
-        const fenced = await this.#apply(toStore);
-        if (abandon.aborted) return;
+        const storeBatch = batch.toStoreBatch({ producer, sequence, previous, receivedAtMs });
+        if (storeBatch === undefined) break;
+        const fenced = await this.#apply(storeBatch);
+        if (signal.aborted) return;
         if (fenced.length === 0) {
           this.#applied = sequence;
           this.#appliedAtMs = receivedAtMs;
           break;
         }
-        leaveOut(batch, new Map(fenced.map((found) => [found.session, found])));
+        fenceShares(batch, new Map(fenced.map((found) => [found.session, found])));
       }
       counters.flushes++;
       batch.settle();
@@ -85,8 +86,8 @@ export class Writer {
   }
 
   /**
-   * Records whether the store answers. While a batch is tried again only that batch can say that the store
-   * is back: a store may answer and still refuse it.
+   * Records whether the store answers. While a batch is retried, only its success counts as such: a store may answer a
+   * ping and still refuse the batch.
    */
   storeAnswered(error: unknown): void {
     const { log } = this.options;
@@ -102,9 +103,9 @@ export class Writer {
     }
   }
 
-  /** Applies until the store has answered; the same batch every time, so that it counts once. */
+  /** Retries until the store has answered; the same batch every time, so that it counts once. */
   async #apply(batch: StoreBatch): Promise<FencedSessions> {
-    const { store, counters, abandon } = this.options;
+    const { store, counters, signal } = this.options;
     for (;;) {
       try {
         const fenced = await store.apply(batch);
@@ -118,18 +119,18 @@ export class Writer {
         this.storeAnswered(error);
         counters.failedFlushes++;
       }
-      await this.#backoff.wait(this.#backoff.failed(), abandon);
-      if (abandon.aborted) return [];
+      await this.#backoff.wait(this.#backoff.failed(), signal);
+      if (signal.aborted) return [];
     }
   }
 }
 
-function leaveOut(batch: PacketBatch, fenced: ReadonlyMap<string, FencedSession>): void {
-  for (const section of batch.sections) {
-    const { claim } = section.owner;
+function fenceShares(batch: QueuedBatch, fenced: ReadonlyMap<string, FencedSession>): void {
+  for (const share of batch.shares) {
+    const { claim } = share.owner;
     const found = claim && fenced.get(claim.session);
-    if (found === undefined || section.fenced) continue;
-    section.fenced = true;
-    section.owner.fence(found);
+    if (found === undefined || share.fenced) continue;
+    share.fenced = true;
+    share.owner.fence(found);
   }
 }

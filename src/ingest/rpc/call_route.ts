@@ -1,6 +1,6 @@
 /**
- * Which calls are telemetry, which are grpc-js's, and which are refused at once: the same answers whichever path serves
- * telemetry.
+ * Which calls are telemetry, which are served by grpc-js, and which are refused at once: the same responses whichever
+ * path serves telemetry.
  *
  * @module
  */
@@ -9,6 +9,7 @@ import type { Route } from "../../http2/call_admission.ts";
 import type { MessageGuard, MessageRefusal } from "../../http2/bridged_call.ts";
 import type { Http2Counters } from "../../http2/counters.ts";
 import { ENHANCE_YOUR_CALM, INTERNAL_ERROR } from "../../http2/frames.ts";
+import type { PeerAddress } from "../../http2/grpc_js_bridge.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
 import { SERVICE_NAMES } from "../../protocol/telemetry_proto.ts";
@@ -16,29 +17,29 @@ import { trailersOnly, valueOf } from "./grpc_fields.ts";
 import { type HttpRefusal, RefusedRequests } from "./refused_requests.ts";
 import { type Encoding, unexpectedlyCompressed } from "./inflater.ts";
 import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
-import type { Ingest, StreamKind } from "../stream/device_stream.ts";
+import { CallContext, readMetadata } from "../stream/call_context.ts";
+import type { StreamKind } from "../stream/device_stream.ts";
+import type { IngestState } from "../stream/ingest_state.ts";
 
 /** A telemetry call, as its headers describe it. */
 export interface TelemetryCall {
   /** Which of the two. */
   readonly kind: StreamKind;
-  /** All that was sent. */
-  readonly headers: readonly HeaderField[];
+  /** Its peer and metadata. */
+  readonly context: CallContext;
   /** How its messages are compressed; undefined: not at all. */
   readonly encoding: Encoding | undefined;
   /** The deadline that the caller has set, ms from now. */
   readonly timeoutMs: number | undefined;
-  /** The connection, as an object of its own. */
-  readonly peer: object;
 }
 
 /** What {@linkcode routeCalls} needs. */
 export interface RouteOptions {
-  /** Counts of streams, and whether more are accepted. */
-  readonly ingest: Ingest;
+  /** The open streams, and whether more are accepted. */
+  readonly ingest: IngestState;
   /** Serves telemetry in this process. */
   readonly receive: (stream: Http2Stream, call: TelemetryCall) => void;
-  /** Whether it serves all telemetry, and not only what is compressed. */
+  /** True: it serves all telemetry; false: only compressed telemetry, since grpc-js serves the rest. */
   readonly fastPath: boolean;
   /** Memory for large messages. */
   readonly memory: MessageMemory;
@@ -51,7 +52,7 @@ const telemetryKinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((servic
   [`/${service}/StreamBatches`, "batches"],
 ]));
 
-/** Calls that grpc-js serves in any case. */
+/** Calls that grpc-js always serves. */
 const bridgedPaths = new Set(["Check", "List", "Watch"].map((method) => `/grpc.health.v1.Health/${method}`));
 
 /** Such calls open at once in the process: a watch for each load balancer, and some more. */
@@ -61,10 +62,10 @@ const MAX_BRIDGED_CALLS = 1000;
 export const MAX_BRIDGED_MESSAGE_BYTES = 4096;
 const MAX_COMPRESSED_BRIDGED_MESSAGE_BYTES = 128;
 
-/** grpc-timeout's units, ms. */
+/** Units of grpc-timeout, ms. */
 const TIMEOUT_UNITS_MS: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
-/** What a timer can wait; a deadline further away is none. */
+/** Longest delay of a timer; a later deadline is none. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 const notPost: HttpRefusal = {
@@ -77,8 +78,10 @@ const notGrpc: HttpRefusal = {
   text: "This port serves gRPC: use content-type application/grpc.\n",
 };
 
-/** Decides who serves a call; see {@linkcode Route}. */
-export function routeCalls(options: RouteOptions): (headers: readonly HeaderField[], peer: object) => Route {
+/** Returns the function that decides who serves a call; see {@linkcode Route}. */
+export function routeCalls(
+  options: RouteOptions,
+): (headers: readonly HeaderField[], peer: PeerAddress) => Route {
   const { ingest, receive, fastPath, memory, counters } = options;
   const refused = new RefusedRequests();
   return (headers, peer) => {
@@ -99,14 +102,15 @@ export function routeCalls(options: RouteOptions): (headers: readonly HeaderFiel
       if (!fastPath && encoding === undefined) {
         return { bridge: forwarded, guard: new PlainMessages(memory, peer) };
       }
-      return { handler: (stream) => receive(stream, { kind, headers, encoding, timeoutMs, peer }) };
+      const context = new CallContext(peer, readMetadata((key) => valueOf(headers, key)));
+      return { handler: (stream) => receive(stream, { kind, context, encoding, timeoutMs }) };
     } catch (error) {
       return { response: trailersOnly(error) };
     }
   };
 }
 
-/** Of what is not gRPC at all. */
+/** The response to a request that is not gRPC at all. */
 function httpRefusal(headers: readonly HeaderField[]): HttpRefusal | undefined {
   if (valueOf(headers, ":method") !== "POST") return notPost;
   // As gRPC has it: followed by nothing, or by a format or parameters.
@@ -144,8 +148,8 @@ function assertBridged(path: string, counters: Http2Counters): void {
   }
 }
 
-/** Before anything is made for the call. */
-function assertAccepted(ingest: Ingest): void {
+/** Throws while no more streams are accepted, before anything is made for the call. */
+function assertAccepted(ingest: IngestState): void {
   if (ingest.draining) throw new RequestError("UNAVAILABLE", "shutting down: connect again");
   const { maxStreams } = ingest.limits;
   if (ingest.streams.size < maxStreams) return;
@@ -157,7 +161,7 @@ function assertAccepted(ingest: Ingest): void {
 
 const tooLarge: MessageRefusal = {
   response: trailersOnly(
-    new RequestError("RESOURCE_EXHAUSTED", "a message that is larger than any of this service"),
+    new RequestError("RESOURCE_EXHAUSTED", "a message that is larger than any message of this service"),
   ),
   code: ENHANCE_YOUR_CALM,
 };
@@ -167,7 +171,7 @@ const compressedWithoutEncoding: MessageRefusal = {
   code: INTERNAL_ERROR,
 };
 
-/** For the calls that are grpc-js's in any case. */
+/** For the calls that grpc-js always serves. */
 class SmallMessages implements MessageGuard {
   begin(compressed: boolean, bytes: number): MessageRefusal | undefined {
     const maxBytes = compressed ? MAX_COMPRESSED_BRIDGED_MESSAGE_BYTES : MAX_BRIDGED_MESSAGE_BYTES;

@@ -4,27 +4,20 @@
  *
  * @module
  */
-import { RequestError } from "../../protocol/request_error.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
-import {
-  type Ack,
-  COMMITTED_KEY,
-  MAX_MESSAGE_KEY,
-  OFFSET_KEY,
-  SESSION_KEY,
-  streamPackets,
-} from "../../protocol/telemetry_proto.ts";
+import { type Ack, COMMITTED_KEY, MAX_MESSAGE_KEY, streamPackets } from "../../protocol/telemetry_proto.ts";
+import { type CallResponse, openStream } from "../stream/device_stream.ts";
+import type { IngestState } from "../stream/ingest_state.ts";
 import type { TelemetryCall } from "./call_route.ts";
-import { responseHeaders, statusFields, valueOf } from "./grpc_fields.ts";
-import { MessageReader, PREFIX_BYTES, type ReaderOptions } from "./message_reader.ts";
 import type { ClaimScheduler } from "./claim_scheduler.ts";
-import { DeviceStream, type Ingest, parseStreamHead, type StreamCall } from "../stream/device_stream.ts";
+import { responseHeaders, statusFields } from "./grpc_fields.ts";
+import { MessageReader, PREFIX_BYTES, type ReaderOptions } from "./message_reader.ts";
 
 /** What {@linkcode receiveTelemetry} needs. */
 export interface FastPathOptions extends ReaderOptions {
-  /** Where packets go. */
-  readonly ingest: Ingest;
+  /** What all streams share. */
+  readonly ingest: IngestState;
   /** When sessions are claimed. */
   readonly claims: ClaimScheduler;
 }
@@ -34,47 +27,32 @@ export function receiveTelemetry(
   options: FastPathOptions,
 ): (stream: Http2Stream, call: TelemetryCall) => void {
   const { ingest, claims, maxMessageBytes } = options;
-  return (http2Stream, { kind, headers, encoding, timeoutMs, peer }) => {
-    const call = new FastCall(http2Stream, maxMessageBytes);
-    let head;
-    try {
-      head = parseStreamHead(valueOf(headers, SESSION_KEY), valueOf(headers, OFFSET_KEY));
-    } catch (error) {
-      return call.end(error, 0);
-    }
-    ingest.counters.fastPathCalls++;
-    const stream = new DeviceStream(ingest, kind, head, call);
+  return (http2Stream, { kind, context, encoding, timeoutMs }) => {
+    const { peer } = context;
+    const response = new Http2Response(http2Stream, maxMessageBytes);
+    const stream = openStream(ingest, kind, context, response);
+    if (stream === undefined) return;
+    ingest.counters.fastPathStreams++;
     const reader = http2Stream.reader = new MessageReader(stream, http2Stream, encoding, peer, options);
-    if (timeoutMs !== undefined) call.expireAfter(timeoutMs, stream);
-    const { session } = head;
-    if (session === undefined) return reader.resume();
-    call.whenWell = () => claims.returned(peer);
-    const closed = () => http2Stream.closed || !stream.reading;
-    reader.whenBytes = claims.schedule(peer, closed, () => {
-      stream.claimSession(session).then(() => reader.resume());
+    if (timeoutMs !== undefined) {
+      context.expireAfter(timeoutMs);
+      context.signal.addEventListener("abort", () => stream.abort(context.signal.reason));
+    }
+    if (stream.start.session === undefined) return reader.resume();
+    response.onOk = () => claims.returned(peer);
+    reader.onFirstBytes = claims.schedule(peer, () => !stream.reading, () => {
+      stream.claimSession().then(() => reader.resume());
     });
   };
 }
 
-/** The device's end of an HTTP/2 stream. */
-class FastCall implements StreamCall {
+/** The response on an HTTP/2 stream. */
+class Http2Response implements CallResponse {
   /** Called when the call ends with OK. */
-  whenWell: (() => void) | undefined;
-  #over = false;
-  #deadline: ReturnType<typeof setTimeout> | undefined;
+  onOk: (() => void) | undefined;
+  #ended = false;
 
   constructor(readonly http2Stream: Http2Stream, readonly maxMessageBytes: number) {}
-
-  /** Ends the call when its deadline has passed. */
-  expireAfter(timeoutMs: number, stream: DeviceStream): void {
-    this.#deadline = setTimeout(() => {
-      stream.abandon(new RequestError("DEADLINE_EXCEEDED", "the deadline of the call has passed"));
-    }, timeoutMs);
-  }
-
-  cancelled(): void {
-    clearTimeout(this.#deadline);
-  }
 
   sendHeaders(committed: number | undefined): void {
     if (this.http2Stream.headersSent) return;
@@ -86,21 +64,20 @@ class FastCall implements StreamCall {
     this.http2Stream.sendHeaders(fields);
   }
 
-  sendAck(ack: Ack, whenWritable: () => void): boolean {
-    if (this.#over) return true;
+  sendAck(ack: Ack, onWritable: () => void): boolean {
+    if (this.#ended) return true;
     this.sendHeaders(undefined);
     const message = streamPackets.responseSerialize(ack);
     const framed = new Uint8Array(PREFIX_BYTES + message.length);
     new DataView(framed.buffer).setUint32(1, message.length);
     framed.set(message, PREFIX_BYTES);
-    return this.http2Stream.write(framed, whenWritable);
+    return this.http2Stream.write(framed, onWritable);
   }
 
   end(error: unknown, committed: number): void {
-    if (this.#over) return;
-    this.#over = true;
-    clearTimeout(this.#deadline);
-    if (error === undefined) this.whenWell?.();
+    if (this.#ended) return;
+    this.#ended = true;
+    if (error === undefined) this.onOk?.();
     const trailers: HeaderField[] = statusFields(error);
     if (error !== undefined) trailers.push([COMMITTED_KEY, String(committed)]);
     // Without headers, gRPC's "Trailers-Only": headers of their own would give the device its session.

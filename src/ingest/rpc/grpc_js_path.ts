@@ -1,6 +1,6 @@
 /**
- * The telemetry calls as plain grpc-js handlers, for calls that are not compressed when the fast path of
- * `fast_path.ts` is disabled.
+ * The telemetry calls as grpc-js handlers, for calls that are not compressed when the fast path of `fast_path.ts` is
+ * disabled.
  *
  * @module
  */
@@ -15,30 +15,31 @@ import {
 } from "@grpc/grpc-js";
 
 import { grpcStatus } from "../../protocol/request_error.ts";
+import type { PeerAddress } from "../../http2/grpc_js_bridge.ts";
 import {
   type Ack,
   COMMITTED_KEY,
   MAX_MESSAGE_KEY,
-  OFFSET_KEY,
   SERVICE_NAMES,
-  SESSION_KEY,
   streamBatches,
   streamPackets,
 } from "../../protocol/telemetry_proto.ts";
+import { CallContext, readMetadata } from "../stream/call_context.ts";
 import {
-  DeviceStream,
-  type Ingest,
-  parseStreamHead,
-  type StreamCall,
+  type CallResponse,
+  type DeviceStream,
+  openStream,
   type StreamKind,
 } from "../stream/device_stream.ts";
+import type { IngestState } from "../stream/ingest_state.ts";
 
 type ClientStreamingCall = ServerReadableStream<Uint8Array, Ack>;
 type BidiStreamingCall = ServerDuplexStream<Uint8Array, Ack>;
+type Call = ClientStreamingCall | BidiStreamingCall;
 type Callback = (error: object | null, ack?: Ack | null) => void;
 
-/** Adds the telemetry service, under each of its names; the server takes messages up to `maxMessageBytes`. */
-export function addTelemetryService(server: Server, ingest: Ingest, maxMessageBytes: number): void {
+/** Adds the telemetry service, under each of its names; the server accepts messages up to `maxMessageBytes`. */
+export function addTelemetryService(server: Server, ingest: IngestState, maxMessageBytes: number): void {
   // Messages stay bytes: DeviceStream reads them, as it does on the fast path.
   const requestDeserialize = (bytes: Uint8Array) => bytes;
   for (const name of SERVICE_NAMES) {
@@ -48,56 +49,73 @@ export function addTelemetryService(server: Server, ingest: Ingest, maxMessageBy
     } as unknown as ServiceDefinition;
     server.addService(service, {
       StreamPackets: (call: ClientStreamingCall, callback: Callback) =>
-        receive(call, "packets", new ClientStreaming(call, callback, maxMessageBytes), ingest),
+        receive(call, "packets", new ClientStreamingResponse(call, callback, maxMessageBytes), ingest),
       StreamBatches: (call: BidiStreamingCall) =>
-        receive(call, "batches", new BidiStreaming(call, maxMessageBytes), ingest),
+        receive(call, "batches", new BidiStreamingResponse(call, maxMessageBytes), ingest),
     });
   }
 }
 
 async function receive(
-  call: ClientStreamingCall | BidiStreamingCall,
+  call: Call,
   kind: StreamKind,
-  answer: StreamCall,
-  ingest: Ingest,
+  response: CallResponse,
+  ingest: IngestState,
 ): Promise<void> {
-  let head;
-  try {
-    head = parseStreamHead(metadataText(call.metadata, SESSION_KEY), metadataText(call.metadata, OFFSET_KEY));
-  } catch (error) {
-    return answer.end(error, 0);
-  }
-  ingest.counters.ordinaryPathCalls++;
-  const stream = new DeviceStream(ingest, kind, head, answer);
-  let waiting: Uint8Array | undefined, ended = false;
-  call.on("cancelled", () => {
-    ingest.queue.forget(goOn);
-    stream.cancelled();
-  });
-  const take = (message: Uint8Array) => {
+  const context = new CallContext(peerOf(call), readMetadata((key) => metadataText(call.metadata, key)));
+  const stream = openStream(ingest, kind, context, response);
+  if (stream === undefined) return;
+  ingest.counters.grpcJsStreams++;
+  const reader = new GrpcJsReader(call, stream);
+  call.on("cancelled", () => reader.close());
+  if (stream.start.session !== undefined) await stream.claimSession();
+  // Not `for await`: at its end it destroys the stream, and the response with it.
+  call.on("data", (message: Uint8Array) => reader.read(message));
+  call.on("end", () => reader.end());
+}
+
+/** Gives the messages of a call to its stream as long as the queue has room. */
+class GrpcJsReader {
+  /** A message that waits for room; the call is paused meanwhile. */
+  #waiting: Uint8Array | undefined;
+  #ended = false;
+  readonly #resume = () => {
+    const message = this.#waiting!;
+    this.#waiting = undefined;
+    this.read(message);
+    if (this.#waiting !== undefined) return;
+    if (this.#ended) this.stream.end();
+    else this.call.resume();
+  };
+
+  constructor(readonly call: Call, readonly stream: DeviceStream) {}
+
+  read(message: Uint8Array): void {
+    const { stream } = this, { queue, counters } = stream.ingest;
     if (!stream.reading) return;
-    if (!ingest.queue.full) return stream.message(message, 0, message.length);
-    ingest.counters.queueFull++;
-    waiting = message;
-    call.pause();
-    ingest.queue.whenRoom(goOn);
-  };
-  const goOn = () => {
-    const message = waiting!;
-    waiting = undefined;
-    take(message);
-    if (waiting !== undefined) return;
-    if (ended) stream.end();
-    else call.resume();
-  };
-  if (head.session !== undefined) await stream.claimSession(head.session);
-  // Not `for await`: at its end it destroys the stream, and with it the way back.
-  call.on("data", take);
-  call.on("end", () => {
-    ended = true;
-    // The end comes also while the last message waits.
-    if (waiting === undefined) stream.end();
-  });
+    if (!queue.full) return stream.message(message, 0, message.length);
+    counters.queueFull++;
+    this.#waiting = message;
+    this.call.pause();
+    queue.waitForRoom(this.#resume);
+  }
+
+  /** The device half-closed; the last message may still wait. */
+  end(): void {
+    this.#ended = true;
+    if (this.#waiting === undefined) this.stream.end();
+  }
+
+  close(): void {
+    this.stream.ingest.queue.cancelWait(this.#resume);
+    this.stream.cancelled();
+  }
+}
+
+/** grpc-js has the address as text, `address:port`. */
+function peerOf(call: Call): PeerAddress {
+  const [, remoteAddress, port] = /^(.*):(\d+)$/.exec(call.getPeer()) ?? [];
+  return { remoteAddress, remotePort: port === undefined ? undefined : Number(port) };
 }
 
 function metadataText(metadata: Metadata, key: string): string | undefined {
@@ -111,7 +129,7 @@ function committedMetadata(committed: number | undefined): Metadata {
   return metadata;
 }
 
-function openedMetadata(committed: number | undefined, maxMessageBytes: number): Metadata {
+function initialMetadata(committed: number | undefined, maxMessageBytes: number): Metadata {
   const metadata = committedMetadata(committed);
   if (committed !== undefined) metadata.set(MAX_MESSAGE_KEY, String(maxMessageBytes));
   return metadata;
@@ -120,21 +138,21 @@ function openedMetadata(committed: number | undefined, maxMessageBytes: number):
 type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
 /**
- * Keeps from grpc-js what would end the process: streams that were taken back before it sees them, which it
- * answers, and errors of streams that it answers at once, to which it does not listen. It hooks into
- * `grpc.Server` at a private method, so the version of grpc-js is pinned; `server_test.ts` has such streams.
+ * Keeps from grpc-js what would end the process: streams that were reset before it handles them, to which it responds,
+ * and errors of streams that it responds to at once, for which it has no listener. It hooks into `grpc.Server` at a
+ * private method, so the version of grpc-js is pinned; `server_test.ts` has such streams.
  */
 export function guardStreams(server: Server): void {
   const hooked = server as unknown as { _streamHandler: StreamHandler };
   const handle = hooked._streamHandler;
   hooked._streamHandler = function (interceptors, stream, headers) {
-    stream.on("error", () => {}); // "close" follows, and says all there is to do
+    stream.on("error", () => {}); // "close" follows, and does all there is to do
     if (!stream.destroyed && !stream.closed) handle.call(server, interceptors, stream, headers);
   };
 }
 
-/** `StreamPackets`: one Ack, with the end. */
-class ClientStreaming implements StreamCall {
+/** `StreamPackets`: one Ack, at the end. */
+class ClientStreamingResponse implements CallResponse {
   #ack: Ack | null = null;
 
   constructor(
@@ -144,7 +162,7 @@ class ClientStreaming implements StreamCall {
   ) {}
 
   sendHeaders(committed: number | undefined): void {
-    this.call.sendMetadata(openedMetadata(committed, this.maxMessageBytes));
+    this.call.sendMetadata(initialMetadata(committed, this.maxMessageBytes));
   }
 
   sendAck(ack: Ack): boolean {
@@ -158,17 +176,17 @@ class ClientStreaming implements StreamCall {
   }
 }
 
-/** `StreamBatches`: Acks as they come. */
-class BidiStreaming implements StreamCall {
+/** `StreamBatches`: Acks as packets are stored. */
+class BidiStreamingResponse implements CallResponse {
   constructor(readonly call: BidiStreamingCall, readonly maxMessageBytes: number) {}
 
   sendHeaders(committed: number | undefined): void {
-    this.call.sendMetadata(openedMetadata(committed, this.maxMessageBytes));
+    this.call.sendMetadata(initialMetadata(committed, this.maxMessageBytes));
   }
 
-  sendAck(ack: Ack, whenWritable: () => void): boolean {
+  sendAck(ack: Ack, onWritable: () => void): boolean {
     const writable = this.call.write(ack);
-    if (!writable) this.call.once("drain", whenWritable);
+    if (!writable) this.call.once("drain", onWritable);
     return writable;
   }
 

@@ -37,7 +37,7 @@ type Wait = "claim" | "room" | "memory" | "inflating" | undefined;
 /** Reads one stream; nothing before the first {@linkcode resume}. */
 export class MessageReader implements StreamReader, Inflating {
   /** Called when the first bytes come before the first {@linkcode resume}, and when the peer half-closes before it. */
-  whenBytes: (() => void) | undefined;
+  onFirstBytes: (() => void) | undefined;
   #wait: Wait = "claim";
   /** Made when something waits, and when a message is split; most streams never need them. */
   #waiting: WaitingBytes | undefined;
@@ -106,7 +106,7 @@ export class MessageReader implements StreamReader, Inflating {
   /** See {@linkcode StreamReader}: what waits is let go. */
   close(): void {
     this.#closed = true;
-    if (this.#resume !== undefined) this.stream.ingest.queue.forget(this.#resume);
+    if (this.#resume !== undefined) this.stream.ingest.queue.cancelWait(this.#resume);
     this.#cancelWait?.();
     this.#waiting = undefined;
     this.#release();
@@ -146,9 +146,9 @@ export class MessageReader implements StreamReader, Inflating {
   }
 
   #startClaim(): void {
-    if (this.whenBytes === undefined) return;
-    this.whenBytes();
-    this.whenBytes = undefined;
+    if (this.onFirstBytes === undefined) return;
+    this.onFirstBytes();
+    this.onFirstBytes = undefined;
   }
 
   #giveUp(error: RequestError): void {
@@ -166,7 +166,7 @@ export class MessageReader implements StreamReader, Inflating {
     const { queue, counters } = this.stream.ingest;
     this.#wait = "room";
     counters.queueFull++;
-    queue.whenRoom(this.#resume ??= () => this.resume());
+    queue.waitForRoom(this.#resume ??= () => this.resume());
   }
 
   /** Reads `bytes[at, end)` until it must wait; returns where it stopped. What is not wanted any more is skipped. */

@@ -1,84 +1,28 @@
 /**
- * What one device stream means, whichever path its bytes come by: packets are checked and put into the
- * queue, and the device is told what became of them once the store has them.
+ * One telemetry call, whichever path its bytes come by: packets are checked and added to the queue, and acknowledged
+ * once the store has them.
  *
  * @module
  */
-import { RequestError } from "../../protocol/request_error.ts";
-import { DEVICE_CLOCK_AHEAD_MS, type FencedSession } from "../../store/packets.ts";
-import type { Store } from "../../store/store.ts";
-import { type Ack, OFFSET_KEY, SESSION_KEY } from "../../protocol/telemetry_proto.ts";
-import type { IngestCounters } from "../counters.ts";
-import type { DeviceTable } from "../batch/device_table.ts";
-import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
-import type { PacketQueue, Section, SectionOwner } from "../batch/queue.ts";
 import { RejectReason } from "../../protocol/reject_reason.ts";
-import type { Reverts } from "./reverts.ts";
+import { RequestError } from "../../protocol/request_error.ts";
+import type { Ack } from "../../protocol/telemetry_proto.ts";
+import { DEVICE_CLOCK_AHEAD_MS, type FencedSession } from "../../store/packets.ts";
+import type { ShareOwner, StreamShare } from "../batch/batch.ts";
+import type { CallContext } from "./call_context.ts";
+import type { IngestState, OpenStream } from "./ingest_state.ts";
+import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
+import { parseSessionStart, type SessionStart } from "./session_start.ts";
+import { StreamProgress } from "./stream_progress.ts";
 
-/** The way back to the device; one implementation per path. Calls after the end are ignored. */
-export interface StreamCall {
+/** The response side of a call; one implementation per path. Calls after the end are ignored. */
+export interface CallResponse {
   /** Initial metadata, with `telemetry-committed` when the stream has a session. */
   sendHeaders(committed: number | undefined): void;
-  /** Sends an Ack. False: the device does not read; `whenWritable` is called when it does. */
-  sendAck(ack: Ack, whenWritable: () => void): boolean;
+  /** Sends an Ack. False: the device does not read; `onWritable` is called when it does. */
+  sendAck(ack: Ack, onWritable: () => void): boolean;
   /** Ends the call: OK, or the error; `committed` goes into the trailers of an error. */
   end(error: unknown, committed: number): void;
-  /** The peer cancelled the call, or is gone: no response is sent. */
-  cancelled?(): void;
-}
-
-/** What a device sends in the metadata. */
-export interface StreamHead {
-  /** The `telemetry-session`, if there is one. */
-  readonly session: string | undefined;
-  /** Index in the session of the stream's first packet; 0 without a session. */
-  readonly offset: number;
-}
-
-/** Reads the metadata; throws INVALID_ARGUMENT. */
-export function parseStreamHead(session: string | undefined, offset: string | undefined): StreamHead {
-  if (session === undefined) {
-    if (offset === undefined) return { session, offset: 0 };
-    throw new RequestError("INVALID_ARGUMENT", `${OFFSET_KEY} without ${SESSION_KEY}: send both or neither`);
-  }
-  if (!/^[\x21-\x7e]{1,128}$/.test(session)) {
-    throw new RequestError(
-      "INVALID_ARGUMENT",
-      `${SESSION_KEY} has ${session.length} characters or others than printable ASCII: use 1 to 128 without spaces`,
-    );
-  }
-  if (offset !== undefined && (!/^[0-9]{1,16}$/.test(offset) || !Number.isSafeInteger(Number(offset)))) {
-    throw new RequestError("INVALID_ARGUMENT", `${OFFSET_KEY} is not a whole number from 0 to 2^53 - 1`);
-  }
-  return { session, offset: Number(offset ?? 0) };
-}
-
-/** What all streams of a process share. */
-export interface Ingest {
-  /** Where packets go. */
-  readonly queue: PacketQueue;
-  /** Where sessions are claimed; packets reach it through the queue. */
-  readonly store: Store;
-  /** The devices whose packets are on their way. */
-  readonly devices: DeviceTable;
-  /** What was done so far. */
-  readonly counters: IngestCounters;
-  /** Counts and logs sessions of which the store holds less than before. */
-  readonly reverts: Reverts;
-  /** Every open stream. */
-  readonly streams: Set<DeviceStream>;
-  /** The stream that owns each session, as far as this process knows. */
-  readonly sessions: Map<string, DeviceStream>;
-  /** What a packet, and how many streams, may be. */
-  readonly limits: {
-    readonly maxPayloadBytes: number;
-    readonly maxClockAheadMs: number;
-    readonly maxStreams: number;
-  };
-  /** Server time, Unix milliseconds. */
-  readonly now: () => number;
-  /** The process is shutting down: no new streams. */
-  draining: boolean;
 }
 
 /** Which of the two calls of the service a stream is. */
@@ -87,71 +31,82 @@ export type StreamKind = "packets" | "batches";
 type State =
   /** Reading. */
   | "open"
-  /** The device, or an error, ended the reading; what was read is being stored. */
+  /** The device half-closed, or an error ended the reading; what was read is being stored. */
   | "ending"
   /** The call is over. */
   | "closed";
 
+/** Opens the stream of a call; undefined when its metadata is invalid: then the call has ended with the error. */
+export function openStream(
+  state: IngestState,
+  kind: StreamKind,
+  context: CallContext,
+  response: CallResponse,
+): DeviceStream | undefined {
+  let start;
+  try {
+    start = parseSessionStart(context.metadata);
+  } catch (error) {
+    response.end(error, 0);
+    return undefined;
+  }
+  return new DeviceStream(state, kind, start, context, response);
+}
+
 /** One call of a device. Give it messages while {@linkcode reading}, as long as the queue has room. */
-export class DeviceStream implements SectionOwner {
+export class DeviceStream implements ShareOwner, OpenStream {
   claim: { readonly session: string; readonly epoch: number } | undefined;
 
   #state: State = "open";
-  /** Why the call will end, when it does not end well. */
+  /** Why the call will end, unless it ends with OK. */
   #error: unknown;
-  /** Index of the next packet to come, and of the first that is not a duplicate. */
+  /** Index of the next packet, and of the first that is not a duplicate. */
   #position: number;
   #fresh = 0;
-  /** Where packets go in the queue's tail, and how many sections are not settled yet. */
-  #section: Section | undefined;
-  #sectionTail: unknown;
+  /** The share of the queue's tail, and how many shares are not settled yet. */
+  #share: StreamShare | undefined;
+  #shareTail: unknown;
   #unsettled = 0;
-  /** Settled so far: what an Ack says. */
-  #committed: number;
-  #stored = 0;
-  #duplicates = 0;
-  #rejected = 0;
-  readonly #rejections = new Map<RejectReason, number>();
-  /** For running Acks: there is something new to say, and the device has room for it. */
-  #news = false;
+  readonly #progress: StreamProgress;
+  /** For running Acks: something was settled since the last one, and the device has room for it. */
+  #ackDue = false;
   #writable = true;
 
-  /** Opens the stream; if the process takes no more streams, it ends at once. */
+  /** Opens the stream; if the process accepts no more streams, it ends at once. */
   constructor(
-    readonly ingest: Ingest,
+    readonly ingest: IngestState,
     readonly kind: StreamKind,
-    readonly head: StreamHead,
-    readonly call: StreamCall,
+    readonly start: SessionStart,
+    readonly context: CallContext,
+    readonly response: CallResponse,
   ) {
-    this.#position = this.#committed = head.offset;
+    this.#position = start.offset;
+    this.#progress = new StreamProgress(start.offset);
     ingest.counters.streams++;
     ingest.counters.openStreams++;
     ingest.streams.add(this);
+    const { maxStreams } = ingest.limits;
     if (ingest.draining) this.fail(new RequestError("UNAVAILABLE", "shutting down: connect again"));
-    else if (ingest.streams.size > ingest.limits.maxStreams) {
-      this.fail(
-        new RequestError(
-          "RESOURCE_EXHAUSTED",
-          `the limit of ${ingest.limits.maxStreams} open streams is reached: try again later`,
-        ),
-      );
+    else if (ingest.streams.size > maxStreams) {
+      const limit = `the limit of ${maxStreams} open streams is reached: try again later`;
+      this.fail(new RequestError("RESOURCE_EXHAUSTED", limit));
     }
   }
 
-  /** Whether messages are still wanted. When not, they are to be read and forgotten. */
+  /** Whether messages are still to be given to it. If not, they are to be read and discarded. */
   get reading(): boolean {
     return this.#state === "open";
   }
 
-  /** Claims the session; read nothing before it is done. Never rejects. */
-  async claimSession(session: string): Promise<void> {
+  /** Claims the session, if there is one; read nothing before it is done. Never rejects. */
+  async claimSession(): Promise<void> {
+    const { session, offset } = this.start;
     // A call that is refused must not take the session from the stream that has it.
-    if (!this.reading) return;
-    const { store, sessions, now } = this.ingest;
+    if (session === undefined || !this.reading) return;
+    const { store, sessions, reverts, now } = this.ingest;
     try {
-      const claim = await store.claimSession(session, this.head.offset, now());
-      const { epoch, committed, lost } = claim;
-      if (lost > 0) this.ingest.reverts.found(session, committed, committed - lost, lost);
+      const { epoch, committed, lost } = await store.claimSession(session, offset, now());
+      if (lost > 0) reverts.found(session, committed, committed - lost, lost);
       if (this.#state === "closed") return;
       const other = sessions.get(session);
       // Only if the store's clock went back together with its data, or the answers came in another order.
@@ -159,16 +114,16 @@ export class DeviceStream implements SectionOwner {
         throw new RequestError("UNAVAILABLE", "a stream of this session has a later claim: connect again");
       }
       this.claim = { session, epoch };
-      this.#fresh = this.#committed = committed;
+      this.#fresh = this.#progress.committed = committed;
       sessions.set(session, this);
       other?.fence();
-      this.call.sendHeaders(committed);
+      this.response.sendHeaders(committed);
     } catch (error) {
       this.fail(error);
     }
   }
 
-  /** Takes one message, `bytes[start, end)`; they must not change afterwards. Only while {@linkcode reading}. */
+  /** Reads one message, `bytes[start, end)`; they must not change afterwards. Only while {@linkcode reading}. */
   message(bytes: Uint8Array, start: number, end: number): void {
     const before = this.#position;
     try {
@@ -183,43 +138,39 @@ export class DeviceStream implements SectionOwner {
       }
     } catch (error) {
       if (!(error instanceof MalformedMessage)) throw error;
+      const message = this.kind === "packets" ? "Packet" : "PacketBatch";
       const where = `packet ${this.#position} of the stream: ${error.message}`;
-      this.fail(
-        new RequestError(
-          "INVALID_ARGUMENT",
-          `not a protobuf ${this.kind === "packets" ? "Packet" : "PacketBatch"}: ${where}`,
-        ),
-      );
+      this.fail(new RequestError("INVALID_ARGUMENT", `not a protobuf ${message}: ${where}`));
     }
     const packets = this.#position - before;
     this.ingest.counters.received += packets;
-    this.ingest.queue.added(packets, end - start);
+    this.ingest.queue.commit(packets, end - start);
   }
 
-  /** The device has sent all it wants to send. */
+  /** The device half-closed: it sends no more messages. */
   end(): void {
     if (this.#state === "open") this.#finish();
   }
 
-  /** Ends the reading for `error`; what was read is stored first, then the device is told. */
+  /** See {@linkcode OpenStream}. */
   fail(error: unknown): void {
     if (this.#state !== "open") return;
     this.#error = error;
     this.#finish();
   }
 
-  /** The device is gone: what was read is stored, nobody is told. */
+  /** The call was cancelled, or the device is gone: what was read is stored, no response is sent. */
   cancelled(): void {
-    this.call.cancelled?.();
     this.#close();
+    this.context.cancel();
   }
 
-  /** See {@linkcode SectionOwner}. */
+  /** See {@linkcode ShareOwner}. */
   fence(found?: FencedSession): void {
-    if (this.#section !== undefined && this.#sectionTail === this.ingest.queue.tail) {
-      this.#section.fenced = true;
+    if (this.#share !== undefined && this.#shareTail === this.ingest.queue.tail) {
+      this.#share.fenced = true;
     }
-    if (found?.kind === "reverted") this.#goBack(found);
+    if (found?.kind === "reverted") this.#revert(found);
     else {
       this.#error = new RequestError(
         "ABORTED",
@@ -229,108 +180,87 @@ export class DeviceStream implements SectionOwner {
     this.#endCall();
   }
 
-  /** Ends the call with `error` now, whatever is not settled: the device has to send it again. */
-  abandon(error: RequestError): void {
+  /** See {@linkcode OpenStream}. */
+  abort(error: RequestError): void {
     this.#error ??= error;
     this.#endCall();
   }
 
-  /** See {@linkcode SectionOwner}. */
-  settle(section: Section): void {
-    const { counters } = this.ingest;
-    this.#committed = Math.max(this.#committed, section.to);
-    this.#stored += section.stored;
-    this.#duplicates += section.duplicates;
-    counters.stored += section.stored;
-    counters.duplicates += section.duplicates;
-    for (const [reason, packets] of section.rejections ?? []) {
-      this.#rejected += packets;
-      this.#rejections.set(reason, (this.#rejections.get(reason) ?? 0) + packets);
-      counters.rejected.set(reason, counters.rejected.get(reason)! + packets);
-    }
+  /** See {@linkcode ShareOwner}. */
+  settle(share: StreamShare): void {
+    this.#progress.add(share, this.ingest.counters);
     this.#unsettled--;
-    this.#news = true;
+    this.#ackDue = true;
     if (this.#state === "ending" && this.#unsettled === 0) this.#endCall();
     else if (this.kind === "batches") this.#sendRunningAck();
-    this.#forgetSession();
+    this.#releaseSession();
   }
 
-  /** See {@linkcode SectionOwner}. */
-  leaveOut(section: Section): void {
+  /** See {@linkcode ShareOwner}. */
+  discard(share: StreamShare): void {
     this.#unsettled--;
-    this.ingest.counters.fenced += section.stored + section.duplicates;
-    for (const packets of section.rejections?.values() ?? []) this.ingest.counters.fenced += packets;
-    this.#forgetSession();
+    this.ingest.counters.fenced += share.stored + share.duplicates;
+    for (const packets of share.rejections?.values() ?? []) this.ingest.counters.fenced += packets;
+    this.#releaseSession();
   }
 
   #packet(bytes: Uint8Array): void {
     const { ingest } = this;
     const index = this.#position++;
-    const section = this.#openSection(index);
+    const share = this.#openShare(index);
     if (index < this.#fresh) {
-      section.duplicates++;
+      share.duplicates++;
       return;
     }
-    section.to = index + 1;
+    share.to = index + 1;
     const payloadBytes = packet.payloadEnd - packet.payloadStart;
-    if (payloadBytes > ingest.limits.maxPayloadBytes) return section.reject(RejectReason.PAYLOAD_TOO_LARGE);
+    if (payloadBytes > ingest.limits.maxPayloadBytes) return share.reject(RejectReason.PAYLOAD_TOO_LARGE);
     const now = ingest.now();
     let timestampMs = now;
     if (packet.timestamp !== 0) {
-      if (packet.timestamp < 0) return section.reject(RejectReason.TIMESTAMP_NEGATIVE);
+      if (packet.timestamp < 0) return share.reject(RejectReason.TIMESTAMP_NEGATIVE);
       timestampMs = unixMilliseconds(packet.timestamp);
       if (timestampMs > now + ingest.limits.maxClockAheadMs) {
-        return section.reject(RejectReason.TIMESTAMP_IN_FUTURE);
+        return share.reject(RejectReason.TIMESTAMP_IN_FUTURE);
       }
     }
     const device = ingest.devices.intern(bytes, packet.deviceIdStart, packet.deviceIdEnd);
-    if (typeof device === "number") return section.reject(device);
-    section.stored++;
+    if (typeof device === "number") return share.reject(device);
+    share.stored++;
     const { payloadStart, payloadEnd } = packet;
     const latestMs = now + DEVICE_CLOCK_AHEAD_MS;
-    section.group.delta(device).add(timestampMs, bytes, payloadStart, payloadEnd, latestMs);
+    share.group.delta(device).add(timestampMs, bytes, payloadStart, payloadEnd, latestMs);
   }
 
-  #openSection(index: number): Section {
+  #openShare(index: number): StreamShare {
     const { tail } = this.ingest.queue;
-    if (this.#sectionTail !== tail || this.#section === undefined) {
-      this.#section = tail.section(this, Math.max(index, this.#fresh));
-      this.#sectionTail = tail;
+    if (this.#shareTail !== tail || this.#share === undefined) {
+      this.#share = tail.share(this, Math.max(index, this.#fresh));
+      this.#shareTail = tail;
       this.#unsettled++;
     }
-    return this.#section;
+    return this.#share;
   }
 
   #sendRunningAck(): void {
-    if (!this.#news || !this.#writable || this.#state === "closed") return;
-    this.#news = false;
-    this.#writable = this.call.sendAck(this.#ack(), () => {
+    if (!this.#ackDue || !this.#writable || this.#state === "closed") return;
+    this.#ackDue = false;
+    this.#writable = this.response.sendAck(this.#progress.ack(), () => {
       this.#writable = true;
       this.#sendRunningAck();
     });
   }
 
-  #ack(): Ack {
-    return {
-      ok: true,
-      stored: this.#stored,
-      duplicates: this.#duplicates,
-      rejected: this.#rejected,
-      committed: this.#committed,
-      rejections: Array.from(this.#rejections, ([reason, packets]) => ({ reason, packets })),
-    };
-  }
-
-  /** The device goes on from what the store holds, in another call: packets from there on are not counted. */
-  #goBack({ session, committed }: FencedSession): void {
-    const before = this.#committed;
+  /** The device resumes in another call from what the store holds: packets from there on are not counted. */
+  #revert({ session, committed }: FencedSession): void {
+    const before = this.#progress.committed;
     if (committed < before) this.ingest.reverts.found(session, before, committed, 0);
     this.#error = new RequestError(
       "UNAVAILABLE",
       `the store went back: it holds ${committed} packets of this session and held ${before}: connect again`,
     );
-    this.#committed = committed;
-    this.#news = false; // What it would acknowledge may be gone.
+    this.#progress.committed = committed;
+    this.#ackDue = false; // What it would acknowledge may be gone.
   }
 
   #finish(): void {
@@ -341,30 +271,30 @@ export class DeviceStream implements SectionOwner {
   #endCall(): void {
     if (this.#state === "closed") return;
     this.#close();
-    // StreamPackets is answered once and only when all went well; StreamBatches says what it has not said.
-    const lastWord = this.kind === "batches"
-      ? this.#news || (this.#error === undefined && this.#position === this.head.offset)
+    // StreamPackets has one Ack, and only with OK; StreamBatches a final one for what no Ack covers yet.
+    const finalAck = this.kind === "batches"
+      ? this.#ackDue || (this.#error === undefined && this.#position === this.start.offset)
       : this.#error === undefined;
-    if (lastWord) this.call.sendAck(this.#ack(), () => {});
-    this.call.end(this.#error, this.#committed);
+    if (finalAck) this.response.sendAck(this.#progress.ack(), () => {});
+    this.response.end(this.#error, this.#progress.committed);
   }
 
   #close(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
-    const { ingest } = this;
-    ingest.counters.openStreams--;
-    ingest.streams.delete(this);
-    this.#forgetSession();
+    this.context.end();
+    this.ingest.counters.openStreams--;
+    this.ingest.streams.delete(this);
+    this.#releaseSession();
   }
 
-  /** Not before all is settled: a newer stream of the session must find what to leave out. */
-  #forgetSession(): void {
+  /** Not before all is settled: a newer stream of the session must find what to fence. */
+  #releaseSession(): void {
     if (this.#state !== "closed" || this.#unsettled > 0 || this.claim === undefined) return;
     const { sessions } = this.ingest;
     if (sessions.get(this.claim.session) === this) sessions.delete(this.claim.session);
   }
 }
 
-/** Streams take their messages one at a time, to the end, so one view serves them all. */
+/** Streams read their messages one at a time, to the end, so one view serves them all. */
 const packet = new PacketView();

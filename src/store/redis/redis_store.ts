@@ -79,7 +79,8 @@ import {
   HISTORY_MINUTES,
   HISTORY_SECONDS,
 } from "../history.ts";
-import { INSTANCE_EXPIRY_MS, type InstanceReport } from "../instances.ts";
+import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
+import { INSTANCE_EXPIRY_MS } from "../instances.ts";
 import {
   type AckAfter,
   type Batch,

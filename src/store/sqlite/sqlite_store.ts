@@ -53,7 +53,8 @@ import {
 } from "../devices.ts";
 import { type DeviceEvent, EVENTS_KEPT } from "../events.ts";
 import type { FleetHistory, History } from "../history.ts";
-import { INSTANCE_EXPIRY_MS, type InstanceReport } from "../instances.ts";
+import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
+import { INSTANCE_EXPIRY_MS } from "../instances.ts";
 import {
   type AckAfter,
   type Batch,

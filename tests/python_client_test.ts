@@ -6,28 +6,28 @@ import { TcpProxy } from "./support/tcp_proxy.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 
-/** The README's only Python program that knows sessions. */
+/** The only Python program of CLIENTS.md that uses sessions. */
 async function snippet(): Promise<string> {
-  const readme = await Deno.readTextFile(`${root}/README.md`);
-  const programs = Array.from(readme.matchAll(/```python\n([^]*?)```/g), ([, program]) => program!)
+  const document = await Deno.readTextFile(`${root}/.github/CLIENTS.md`);
+  const programs = Array.from(document.matchAll(/```python\n([^]*?)```/g), ([, program]) => program!)
     .filter((program) => program.includes("telemetry-session"));
-  assertEquals(programs.length, 1, "README.md shows one Python client with telemetry-session");
+  assertEquals(programs.length, 1, "CLIENTS.md has one Python client with telemetry-session");
   return programs[0]!;
 }
 
-/** The README's command that generates the client's code. */
+/** The command of CLIENTS.md that generates the client's code. */
 async function protocCommand(): Promise<string> {
-  const readme = await Deno.readTextFile(`${root}/README.md`);
-  const commands = Array.from(readme.matchAll(/```sh\n(protoc [^]*?)```/g), ([, command]) => command!);
-  assertEquals(commands.length, 1, "README.md has one protoc command");
+  const document = await Deno.readTextFile(`${root}/.github/CLIENTS.md`);
+  const commands = Array.from(document.matchAll(/```sh\n(protoc [^]*?)```/g), ([, command]) => command!);
+  assertEquals(commands.length, 1, "CLIENTS.md has one protoc command");
   return commands[0]!;
 }
 
-Deno.test("The README's Python client is below 40 lines", async () => {
+Deno.test("CLIENTS.md's Python client is below 40 lines", async () => {
   assertLess((await snippet()).trimEnd().split("\n").length, 40);
 });
 
-Deno.test("The README's protoc command and Python client count each packet once, over cut connections", async () => {
+Deno.test("CLIENTS.md's protoc command and Python client count each packet once, over cut connections", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using proxy = await TcpProxy.start(ingest);
@@ -48,7 +48,7 @@ Deno.test("The README's protoc command and Python client count each packet once,
   assertEquals(await countsOf(store), { "sensor-1": 20_000 });
 });
 
-Deno.test("The README's Python client sends again what a store that went back does not hold", async () => {
+Deno.test("CLIENTS.md's Python client sends again what a store that went back does not hold", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using proxy = await TcpProxy.start(ingest);

@@ -1,0 +1,56 @@
+/**
+ * What is known of a call besides its messages, whichever path serves it.
+ *
+ * @module
+ */
+import type { PeerAddress } from "../../http2/grpc_js_bridge.ts";
+import { RequestError } from "../../protocol/request_error.ts";
+import { OFFSET_KEY, SESSION_KEY } from "../../protocol/telemetry_proto.ts";
+
+/** The entries of a call's metadata that Tally reads. Others are not kept, because a peer may send many kilobytes. */
+export interface CallMetadata {
+  /** `telemetry-session` */
+  readonly session: string | undefined;
+  /** `telemetry-offset` */
+  readonly offset: string | undefined;
+}
+
+/** Picks them. `valueOf`: the value of an entry; of one that was sent several times, all values, separated by commas. */
+export function readMetadata(valueOf: (key: string) => string | undefined): CallMetadata {
+  return { session: valueOf(SESSION_KEY), offset: valueOf(OFFSET_KEY) };
+}
+
+/** One call of a peer. */
+export class CallContext {
+  #controller: AbortController | undefined;
+  #deadline: ReturnType<typeof setTimeout> | undefined;
+
+  /** `peer`: where the call comes from; on the fast path one object for all calls of a connection. */
+  constructor(readonly peer: PeerAddress, readonly metadata: CallMetadata) {}
+
+  /**
+   * Aborted when the call is cancelled, when its connection is gone, and when its deadline has passed: the reason is the
+   * error. Made when it is first used, because a signal with a listener costs 3 µs and 770 bytes (measured).
+   */
+  get signal(): AbortSignal {
+    return (this.#controller ??= new AbortController()).signal;
+  }
+
+  /** Aborts the signal with DEADLINE_EXCEEDED after so long, unless the call is over by then. */
+  expireAfter(timeoutMs: number): void {
+    this.#deadline = setTimeout(() => {
+      this.#controller?.abort(new RequestError("DEADLINE_EXCEEDED", "the deadline of the call has passed"));
+    }, timeoutMs);
+  }
+
+  /** The peer cancelled the call, or is gone. */
+  cancel(): void {
+    this.end();
+    this.#controller?.abort(new RequestError("ABORTED", "the call was cancelled"));
+  }
+
+  /** The call is over: its deadline does not count any more. */
+  end(): void {
+    clearTimeout(this.#deadline);
+  }
+}

@@ -1,0 +1,35 @@
+/**
+ * What the api process that answers reports of itself, in `/fleet` and in Prometheus's `/metrics`: one line for each
+ * value.
+ *
+ * @module
+ */
+import type { MetricTable, Report } from "./metric.ts";
+
+/** Names in Prometheus begin with `tally_api_`. Counters count from the start of the process. */
+export const apiMetrics = {
+  connections: { type: "count", prometheus: "connections", description: "Readers' connections open" },
+  maxConnections: {
+    type: "count",
+    prometheus: "max_connections",
+    description: "Readers' connections that may be open: HTTP_MAX_CONNECTIONS",
+  },
+  connectionsRefused: {
+    type: "count",
+    prometheus: "connections_refused_total",
+    description: "Connections closed at once for want of room",
+  },
+  connectionsCut: {
+    type: "count",
+    prometheus: "connections_cut_total",
+    description: "Connections closed at a deadline, or to make room for another one",
+  },
+  logLinesDropped: {
+    type: "count",
+    prometheus: "log_lines_dropped_total",
+    description: "Log lines dropped because their reader was too slow",
+  },
+} as const satisfies MetricTable;
+
+/** What an api process reports of itself. */
+export type ApiReport = Report<typeof apiMetrics>;

@@ -1,0 +1,142 @@
+/**
+ * What an ingest process reports once a second: one line for each value, from which its counters
+ * (`ingest/counters.ts`), its report in the store, `/fleet`, `/openapi.json` and Prometheus's `/metrics` follow.
+ *
+ * A new counter is a line of type `counter` here; count with `counters.name++` in the ingest.
+ *
+ * @module
+ */
+import type { CounterName, MetricTable, Report } from "./metric.ts";
+
+/** Names in Prometheus begin with `tally_ingest_`. Counters count from the start of the process. */
+export const ingestMetrics = {
+  instance: { type: "text", description: "Unique to the process" },
+  host: { type: "text", description: "Name of the machine" },
+  pid: { type: "integer", description: "Process id on the machine" },
+  worker: { type: "integer", description: "Number among the workers of one supervisor; 0: not a worker" },
+  version: { type: "text", absent: "unknown", description: "Version of Tally" },
+  startedMs: { type: "unixMs", prometheus: "start_time_seconds", description: "When it started" },
+  cpuSeconds: { type: "number", prometheus: "cpu_seconds_total", description: "Processor time used" },
+  residentBytes: { type: "count", prometheus: "resident_memory_bytes", description: "Memory in use" },
+  eventLoopLagMs: {
+    type: "number",
+    prometheus: "event_loop_lag_seconds",
+    description: "Greatest delay of a timer during the last minute",
+  },
+  reportedMs: { type: "unixMs", description: "When it reported last" },
+  rate: { type: "number", description: "Packets stored per second since the report before" },
+  streams: { type: "count", prometheus: "streams", description: "Device streams open" },
+  connections: { type: "count", prometheus: "connections", description: "Connections open" },
+  maxConnections: {
+    type: "count",
+    prometheus: "max_connections",
+    description: "Connections that may be open: MAX_CONNECTIONS",
+  },
+  accepting: {
+    type: "flag",
+    absent: true,
+    prometheus: "accepting",
+    description:
+      "Whether further connections are accepted: not without free file descriptors, and not in a drain",
+  },
+  queuePackets: {
+    type: "count",
+    prometheus: "queue_packets",
+    description: "Packets that wait for the store",
+  },
+  queueMaxPackets: {
+    type: "count",
+    prometheus: "queue_max_packets",
+    description: "Packets that may wait for the store: QUEUE_MAX_PACKETS",
+  },
+  received: {
+    type: "counter",
+    prometheus: "packets_received_total",
+    description: "Packets read from streams",
+  },
+  stored: {
+    type: "counter",
+    prometheus: "packets_stored_total",
+    description: "Packets counted by the store",
+  },
+  duplicates: {
+    type: "counter",
+    prometheus: "packets_duplicate_total",
+    description: "Packets that their session had already",
+  },
+  fenced: {
+    type: "counter",
+    prometheus: "packets_fenced_total",
+    description: "Packets left to the next stream of their session, which sends them again",
+  },
+  sessionsReverted: {
+    type: "counter",
+    prometheus: "sessions_reverted_total",
+    description:
+      "Times the store was found to hold less of a session than before: it was emptied or put back",
+  },
+  packetsLost: {
+    type: "counter",
+    prometheus: "packets_lost_total",
+    description: "Acknowledged packets that the store did not hold any more when their session was claimed",
+  },
+  rejected: {
+    type: "countsByReason",
+    prometheus: "packets_rejected_total",
+    description: "Packets rejected, by reason",
+  },
+  queueFull: {
+    type: "counter",
+    prometheus: "queue_full_total",
+    description: "Times a stream had to wait for room in the queue",
+  },
+  failedFlushes: {
+    type: "counter",
+    prometheus: "failed_flushes_total",
+    description: "Attempts to store a batch that failed and were repeated",
+  },
+  connectionsCut: {
+    type: "count",
+    prometheus: "connections_cut_total",
+    description:
+      "Connections closed for protocol errors, exceeded limits, too little progress or keepalive timeout",
+  },
+  connectionsRefused: {
+    type: "counter",
+    prometheus: "connections_refused_total",
+    description:
+      "Connections closed at once because as many as allowed were open, or file descriptors were short",
+  },
+  callsRefused: {
+    type: "count",
+    prometheus: "calls_refused_total",
+    description: "Calls refused for limits of their connection",
+  },
+  streamsReset: {
+    type: "count",
+    prometheus: "streams_reset_total",
+    description: "Streams reset because of what the device sent on them",
+  },
+  logLinesDropped: {
+    type: "count",
+    prometheus: "log_lines_dropped_total",
+    description: "Log lines dropped because their reader was too slow",
+  },
+  clockAheadMs: {
+    type: "integer",
+    prometheus: "clock_ahead_seconds",
+    description: "How far its machine's clock is ahead of the store's, to the second; negative: slow",
+  },
+  fastPath: {
+    type: "flag",
+    prometheus: "fast_path",
+    description: "Whether the fast path serves telemetry, and not grpc-js",
+  },
+  ingestAddress: { type: "text", description: "Address and port on which devices connect" },
+} as const satisfies MetricTable;
+
+/** What an ingest process reports of itself. */
+export type InstanceReport = Report<typeof ingestMetrics>;
+
+/** The counters of an ingest process. */
+export type IngestCounterName = CounterName<typeof ingestMetrics>;
