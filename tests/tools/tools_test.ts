@@ -61,7 +61,7 @@ Deno.test("send without a server prints what was attempted and what to do, and k
   assertEquals(await countsOf(store), { "sensor-1": 11 });
 });
 
-Deno.test("send stores 100,000 packets with MAX_MESSAGE=32KiB, and reports packets that do not fit", async () => {
+Deno.test("send stores 100,000 packets with TALLY_MAX_MESSAGE=32KiB, and reports packets that do not fit", async () => {
   await using store = await temporaryStore();
   const options = { maxMessageBytes: 32 * 1024, maxPayloadBytes: 16 * 1024 };
   await using ingest = await startTestIngest({ store, ...options });

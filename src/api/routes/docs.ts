@@ -116,7 +116,7 @@ function openApiDocument(app: OpenAPIHono): z.infer<typeof OpenApiDocument> {
         `Real-time telemetry for device fleets. Times are Unix milliseconds, rates packets per second.
 
 There is no authentication yet: any client that reaches this port may read everything and remove devices. The
-host of a request must be an IP address, localhost, HTTP_HOST or one of HTTP_ALLOWED_HOSTS; others get 403.
+host of a request must be an IP address, localhost, TALLY_HTTP_HOST or one of TALLY_HTTP_ALLOWED_HOSTS; others get 403.
 
 HEAD is answered wherever GET is. Every answer that is not 2xx or 304 is JSON: Error.`,
     },

@@ -13,7 +13,9 @@ export type Device = z.infer<typeof Device>;
 /** @internal */
 export const Device = z.object({
   device_id: z.string(),
-  status: deviceStatus.openapi({ description: "online: heard from within OFFLINE_AFTER, by server time" }),
+  status: deviceStatus.openapi({
+    description: "online: heard from within TALLY_OFFLINE_AFTER, by server time",
+  }),
   count: count.openapi({ description: "Packets stored since it was first seen" }),
   rate_10s: rate.nullable().openapi({
     description: "Packets per second over the last ten seconds; null while the api is younger than that",

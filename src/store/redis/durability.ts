@@ -1,5 +1,5 @@
 /**
- * Makes sure that a write to Redis is as safe as `ACK_AFTER` requires.
+ * Makes sure that a write to Redis is as safe as `TALLY_ACK_AFTER` requires.
  *
  * @module
  */
