@@ -29,7 +29,7 @@ export interface JournalContents {
   readonly damaged: readonly (readonly [number, number])[];
   /** Length of the last record, when it was cut short, and of zeros at the end. */
   readonly tornBytes: number;
-  /** The file's salt; undefined when records cannot be appended, but the file is to be written anew. */
+  /** The file's salt; undefined when records cannot be appended, but the file must be rewritten. */
   readonly salt: number | undefined;
 }
 
