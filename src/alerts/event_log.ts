@@ -1,6 +1,6 @@
 /**
- * The events the store keeps, in memory: each is read from the store once, however many readers ask, and
- * those of one device are found without the store.
+ * The events the store keeps, in memory: each is read from the store once for all requests, and those of one device
+ * are found without the store.
  *
  * @module
  */
@@ -23,21 +23,21 @@ export class EventLog {
     this.#store = store;
   }
 
-  /** Id of the newest event, 0 if there is none; await {@linkcode fresh} first. */
+  /** Id of the newest event, 0 if there is none; await {@linkcode refresh} first. */
   get newestId(): number {
     return this.#events.at(-1)?.id ?? 0;
   }
 
   /** Resolves when every event stored before this call is here. Rejects as the store does. */
-  fresh(): Promise<void> {
+  refresh(): Promise<void> {
     if (this.#reading === undefined) {
       this.#reading = this.#read().finally(() => this.#reading = undefined);
       return this.#reading;
     }
-    // The reading under way may have missed the newest: who asks now shares the one after it.
+    // The read in progress may have missed the newest: callers from now on share the one after it.
     this.#next ??= this.#reading.catch(() => {}).then(() => {
       this.#next = undefined;
-      return this.fresh();
+      return this.refresh();
     });
     return this.#next;
   }
@@ -63,13 +63,13 @@ export class EventLog {
 
   async #read(): Promise<void> {
     const last = this.#events.at(-1);
-    // Asked for once more, the newest one shows whether the store still goes on from it: it does not when it
-    // was emptied or put back to an earlier state, or has had more events since than it keeps.
-    const [again, ...news] = last === undefined ? [] : await this.#store.events(last.id - 1, PAGE_EVENTS);
-    const goesOn = last !== undefined && again !== undefined && isSame(last, again);
-    if (goesOn && news.length === 0) return;
-    const events = goesOn ? [...this.#events, ...news] : [];
-    let isMore = !goesOn || news.length === PAGE_EVENTS - 1;
+    // Read once more, the newest event shows whether the store continues from it: it does not when it was emptied or
+    // put back to an earlier state, or has had more events since than it keeps.
+    const [again, ...newer] = last === undefined ? [] : await this.#store.events(last.id - 1, PAGE_EVENTS);
+    const continues = last !== undefined && again !== undefined && isSame(last, again);
+    if (continues && newer.length === 0) return;
+    const events = continues ? [...this.#events, ...newer] : [];
+    let isMore = !continues || newer.length === PAGE_EVENTS - 1;
     while (isMore) {
       const page = await this.#store.events(events.at(-1)?.id ?? 0, PAGE_EVENTS);
       events.push(...page);

@@ -1,11 +1,10 @@
 /**
- * Delivers the events of devices that go offline or come back to another server, by the rules of Standard
- * Webhooks.
+ * Delivers the events of devices that go offline or come back to another server (Standard Webhooks).
  *
  * Every event is delivered at least once and in order, by one api at a time. A delivery that fails is tried
- * again, with the same `webhook-id` as long as this process lives; each event has an id of its own, by which
- * its receiver can recognise one it had already. An event that the receiver refuses is set aside after
- * {@linkcode MAX_REFUSALS} attempts. When the store has dropped events before they were delivered, a notice of
+ * again, with the same `webhook-id` as long as this process lives; each event has an id of its own, by which its
+ * receiver detects duplicates. An event that the receiver refuses is set aside after {@linkcode MAX_REFUSALS}
+ * attempts. When the store has dropped events before they were delivered, a notice of
  * the gap is delivered in their place.
  *
  * @see https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
@@ -14,10 +13,10 @@
 import type { Logger } from "@logtape/logtape";
 
 import type { Backoff } from "../runtime/backoff.ts";
-import type { Store } from "../store/store.ts";
-import { eventJson } from "./event_json.ts";
 import { type DeviceEvent, EVENTS_KEPT } from "../store/events.ts";
+import type { Store } from "../store/store.ts";
 import { StoreError } from "../store/store_error.ts";
+import { eventJson } from "./event_json.ts";
 import { post, reasonOf, type Webhook } from "./webhook_request.ts";
 
 export type { Webhook };
@@ -30,12 +29,12 @@ export interface DeliveryOptions extends Webhook {
   readonly now: () => number;
   /** Unix milliseconds. */
   readonly unixNow: () => number;
-  /** New events are looked for this often. */
+  /** How often new events are searched for. */
   readonly watchIntervalMs: number;
   /** Waits between attempts. */
   readonly backoff: Backoff;
   /** Counts what becomes of events. */
-  readonly figures: WebhookFigures;
+  readonly counters: WebhookCounters;
   /** Logs when delivering begins to fail, when it succeeds again, and events that are not delivered. */
   readonly log: Logger;
   /** Ends the delivery. */
@@ -43,7 +42,7 @@ export interface DeliveryOptions extends Webhook {
 }
 
 /** What one api has delivered since it started. */
-export class WebhookFigures {
+export class WebhookCounters {
   /** Events that the receiver has accepted. */
   delivered = 0;
   /** Events that the receiver has refused for good. */
@@ -52,11 +51,11 @@ export class WebhookFigures {
   gaps = 0;
   /** Attempts that failed in a row. */
   failures = 0;
-  /** The receiver answered 410: nothing more is delivered before this process is started again. */
+  /** The receiver responded with 410: nothing more is delivered before this process is started again. */
   stopped = false;
 }
 
-/** Wait after a first failure, unless told otherwise, and the longest wait without a `Retry-After`. */
+/** Default wait after a first failure, and the longest wait without a `Retry-After`. */
 export const FIRST_RETRY_MS = 1_000, MAX_RETRY_MS = 5 * 60_000;
 
 /** Events of one delivery, at most. */
@@ -68,7 +67,7 @@ export const MAX_REFUSALS = 5;
 /** Longer than an attempt: another api takes over when the one that delivers has died. */
 const CLAIM_MS = 15_000;
 
-/** A delivery on its way. */
+/** A delivery in progress. */
 interface Delivery {
   /** Delivered up to this event, when the receiver has accepted it. */
   readonly lastEventId: number;
@@ -78,7 +77,7 @@ interface Delivery {
   readonly body: string;
 }
 
-/** Delivers events until `signal` is aborted, or the receiver wants no more. */
+/** Delivers events until `signal` is aborted, or the receiver responds with 410. */
 export async function deliverEvents(options: DeliveryOptions): Promise<void> {
   const { store, unixNow, watchIntervalMs, backoff, signal } = options;
   const owner = crypto.randomUUID();
@@ -86,14 +85,14 @@ export async function deliverEvents(options: DeliveryOptions): Promise<void> {
   while (!signal.aborted) {
     let waitMs = watchIntervalMs;
     try {
-      // Also while waiting for the next attempt, so that no other api begins anew with it.
+      // Also while waiting for the next attempt, so that no other api takes over and starts again.
       waitMs = Math.min(waitMs, await deliverer.step(await store.claimDelivery(owner, CLAIM_MS, unixNow())));
     } catch (error) {
       if (signal.aborted) break;
-      // Fleet logs that the store cannot be reached.
+      // FleetCache logs an outage of the store.
       if (!(error instanceof StoreError)) waitMs = Math.min(waitMs, deliverer.failed(reasonOf(error)));
     }
-    if (options.figures.stopped) break;
+    if (options.counters.stopped) break;
     await backoff.wait(waitMs, signal);
   }
   // So that another api need not wait until the claim expires.
@@ -131,7 +130,7 @@ class Deliverer {
     if (outcome.kind === "accepted") return await this.#accepted(this.#delivery);
     if (outcome.kind === "refused") return await this.#refused(this.#delivery, outcome.reason);
     if (outcome.kind === "failed") return this.failed(outcome.reason, outcome.retryAfterMs);
-    this.#options.figures.stopped = true;
+    this.#options.counters.stopped = true;
     this.#options.log.error(
       "The webhook answered 410 Gone: no more events are delivered to it; set another URL, or start again",
     );
@@ -167,18 +166,18 @@ class Deliverer {
   }
 
   async #accepted({ events }: Delivery): Promise<number> {
-    const { backoff, figures, log } = this.#options;
+    const { backoff, counters, log } = this.#options;
     if (backoff.failures > 0) {
       log.info("Events are delivered to the webhook again", { failures: backoff.failures });
     }
     backoff.succeeded();
-    figures.failures = 0;
-    figures.delivered += events.length;
+    counters.failures = 0;
+    counters.delivered += events.length;
     return await this.#finish();
   }
 
   async #refused({ events, id }: Delivery, reason: string): Promise<number> {
-    const { figures, log } = this.#options;
+    const { counters, log } = this.#options;
     if (events.length > 1) {
       // One of them may be the reason.
       this.#singles = events.length;
@@ -187,7 +186,7 @@ class Deliverer {
     }
     if (++this.#refusals < MAX_REFUSALS) return this.failed(reason);
     const [event] = events;
-    if (event !== undefined) figures.setAside++;
+    if (event !== undefined) counters.setAside++;
     log.error("The webhook refused {what} {refusals} times, and it is left out: {reason}", {
       what: event === undefined ? `the notice ${id}` : `event ${event.id}`,
       ...event === undefined ? {} : { kind: event.kind, deviceId: event.deviceId },
@@ -199,22 +198,22 @@ class Deliverer {
 
   /** Counts a failure; returns the wait before the next attempt. */
   failed(reason: string, retryAfterMs = 0): number {
-    const { backoff, figures, log, now } = this.#options;
+    const { backoff, counters, log, now } = this.#options;
     if (backoff.failures === 0) {
       log.warn("An event could not be delivered to the webhook, trying again: {reason}", { reason });
     }
     const retryMs = Math.max(backoff.failed(), retryAfterMs);
-    figures.failures = backoff.failures;
+    counters.failures = backoff.failures;
     this.#nextAttemptAtMs = now() + retryMs;
     return retryMs;
   }
 
-  /** The delivery is done with: the next one follows. */
+  /** Ends the delivery; the next one follows. */
   async #finish(): Promise<number> {
-    const { store, unixNow, figures, log } = this.#options;
+    const { store, unixNow, counters, log } = this.#options;
     const { lastEventId, events, id } = this.#delivery!;
     if (events.length === 0) {
-      figures.gaps++;
+      counters.gaps++;
       log.error("Events were dropped before the webhook accepted them; its receiver was sent {id}", { id });
     }
     this.#refusals = 0;

@@ -1,5 +1,5 @@
 /**
- * One attempt to deliver to a webhook, signed as Standard Webhooks says, and what its receiver answered.
+ * One attempt to deliver to a webhook, signed by Standard Webhooks, and its outcome.
  *
  * @module
  */
@@ -17,9 +17,9 @@ export interface Webhook {
 export type Outcome =
   /** The receiver has it. */
   | { readonly kind: "accepted" }
-  /** The receiver does not want this body; it may accept others. */
+  /** The receiver refuses this body; it may accept others. */
   | { readonly kind: "refused"; readonly reason: string }
-  /** 410: the receiver wants nothing any more. */
+  /** 410: nothing more is to be delivered. */
   | { readonly kind: "gone" }
   /** It may succeed later; not before `retryAfterMs`, if the receiver states that. */
   | { readonly kind: "failed"; readonly reason: string; readonly retryAfterMs: number };
@@ -65,7 +65,7 @@ export async function post(
         "webhook-timestamp": String(timestamp),
         "webhook-signature": `v1,${signature}`,
       },
-      // Followed, it could lead to where the operator never meant it to.
+      // A redirect could lead to a server that the operator has not configured.
       redirect: "manual",
       signal: AbortSignal.any([signal, timeout]),
     });
@@ -86,7 +86,7 @@ function outcomeOf({ ok, status, headers }: Response, unixNowMs: number): Outcom
   return { kind: "failed", reason, retryAfterMs: retryAfterMs(headers.get("retry-after"), unixNowMs) };
 }
 
-/** The wait that a `Retry-After` header asks for, as seconds or as a date; 0 if it is neither. */
+/** The wait in a `Retry-After` header, as seconds or as a date; 0 if it is neither. */
 export function retryAfterMs(header: string | null, unixNowMs: number): number {
   if (header === null) return 0;
   const ms = /^\s*\d+\s*$/.test(header) ? Number(header) * 1_000 : Date.parse(header) - unixNowMs;

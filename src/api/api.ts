@@ -5,24 +5,29 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import { EventLog } from "../alerts/event_log.ts";
+import { WATCH_INTERVAL_MS, watchForOffline } from "../alerts/offline_watch.ts";
+import {
+  deliverEvents,
+  FIRST_RETRY_MS,
+  MAX_RETRY_MS,
+  type Webhook,
+  WebhookCounters,
+} from "../alerts/webhook.ts";
+import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
+import { ListCache } from "../fleet/list_cache.ts";
+import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
+import { RequestError } from "../protocol/request_error.ts";
 import { Backoff } from "../runtime/backoff.ts";
-import type { StoreHealth } from "../store/store_clock.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
-import { httpStatus, RequestError } from "../protocol/request_error.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
+import type { StoreHealth } from "../store/store_clock.ts";
 import { createApp } from "./app.ts";
-import { EventLog } from "../alerts/event_log.ts";
-import { EventStreams } from "./http/event_streams.ts";
-import { EventFeed, WATCH_INTERVAL_MS, watchForSilence } from "../alerts/offline_watch.ts";
-import { Fleet, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet.ts";
-import { FleetReporter } from "./responses/fleet_reporter.ts";
 import { AllowedHosts } from "./http/hosts.ts";
 import { HttpServer, servesConnections } from "./http/http_server.ts";
-import { Listening, TICK_INTERVAL_MS } from "../fleet/listening.ts";
-import { Live } from "./routes/live.ts";
-import { Orders } from "../fleet/listing.ts";
 import { PlainHttpServer } from "./http/plain_http_server.ts";
+import { errorResponse } from "./http/problem.ts";
 import {
   type Handler,
   HttpCounters,
@@ -30,26 +35,23 @@ import {
   type HttpServerOptions,
   type ReaderServer,
 } from "./http/reader_server.ts";
+import { SseBroadcaster } from "./http/sse_broadcaster.ts";
+import { EventStream } from "./responses/event_stream.ts";
+import { FleetReporter } from "./responses/fleet_reporter.ts";
+import { LiveUpdates } from "./responses/live_updates.ts";
 import { Snapshots } from "./responses/metrics_snapshot.ts";
-import {
-  deliverEvents,
-  FIRST_RETRY_MS,
-  MAX_RETRY_MS,
-  type Webhook,
-  WebhookFigures,
-} from "../alerts/webhook.ts";
 
 /** 40 MB, a million devices' counts, at 5 Mbit/s. */
 export const READ_TIMEOUT_MS = 60_000;
 
-/** What the api asks of the store. */
+/** What the api uses of the store. */
 export type ApiStore = Omit<
   Store,
   "status" | "trimFleetHistory" | "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close"
 >;
 
 /** What the api needs. */
-export interface ApiOptions extends Omit<HttpLimits, "answerTimeoutMs"> {
+export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   /** Address to bind, for example `127.0.0.1`. */
   readonly host: string;
   /** TCP port; 0 takes a free one. */
@@ -58,7 +60,7 @@ export interface ApiOptions extends Omit<HttpLimits, "answerTimeoutMs"> {
   readonly allowedHosts?: readonly string[] | undefined;
   /** Remains the caller's to close, after the api. */
   readonly store: ApiStore;
-  /** A device silent for longer is offline. */
+  /** A device that sends nothing for longer is offline. */
   readonly offlineAfterMs: number;
   /** Devices with series of their own in the Prometheus form of `/metrics`, at most. */
   readonly prometheusMaxDevices: number;
@@ -66,13 +68,13 @@ export interface ApiOptions extends Omit<HttpLimits, "answerTimeoutMs"> {
   readonly liveMaxClients: number;
   /** File descriptors that connections leave to the rest of the process; default: none. */
   readonly reserve?: DescriptorReserve;
-  /** Why this process should be given no traffic, besides what the api itself knows; default: nothing. */
+  /** Why this process should get no traffic, besides what the api checks itself; default: no reason. */
   readonly notReady?: () => string | undefined;
   /** Log lines that this process has dropped so far; default: none. */
   readonly logLinesDropped?: () => number;
-  /** Told of devices that fall silent or come back; undefined: nobody is. */
+  /** Receives the events of devices that go offline or come back; undefined: there is none. */
   readonly webhook?: Webhook | undefined;
-  /** Told when reading the store begins to fail or succeeds again, and of errors nobody foresaw. */
+  /** Receives a line when reading the store begins to fail or succeeds again, and unexpected errors. */
   readonly log: Logger;
   /** Milliseconds on a clock that never goes back; default `performance.now`. */
   readonly now?: () => number;
@@ -80,21 +82,21 @@ export interface ApiOptions extends Omit<HttpLimits, "answerTimeoutMs"> {
   readonly unixNow?: () => number;
   /** What to report of the store and the machine's clock; default nothing. */
   readonly storeHealth?: () => StoreHealth;
-  /** Devices fall silent only while an ingest reports, also before the first one was seen; default false. */
+  /** Devices go offline only while an ingest reports, also before the first one was seen; default false. */
   readonly ingestRequired?: boolean;
-  /** How old the devices may be that a reader gets; default {@linkcode MAX_AGE_MS}. */
+  /** Greatest age of the devices in a response; default {@linkcode MAX_AGE_MS}. */
   readonly maxAgeMs?: number;
-  /** How long after a reader the devices are kept fresh for the next one; default {@linkcode WARM_FOR_MS}. */
+  /** How long after a request the devices are kept fresh for the next one; default {@linkcode WARM_FOR_MS}. */
   readonly warmForMs?: number;
-  /** A reader that takes longer than this for one body is cut off; default {@linkcode READ_TIMEOUT_MS}. */
+  /** A body that a client has not read after this time is cut off; default {@linkcode READ_TIMEOUT_MS}. */
   readonly readTimeoutMs?: number;
-  /** Silent devices, and new events, are looked for this often; default {@linkcode WATCH_INTERVAL_MS}. */
+  /** How often offline devices, and new events, are searched for; default {@linkcode WATCH_INTERVAL_MS}. */
   readonly watchIntervalMs?: number;
   /** Wait after a first failure of the webhook; default {@linkcode FIRST_RETRY_MS}. */
   readonly webhookRetryMs?: number;
-  /** A stream that has nothing to say sends a comment this often; default 15 s. */
+  /** An idle stream sends a comment this often; default 15 s. */
   readonly heartbeatMs?: number;
-  /** A reader of a stream that takes nothing for so long is cut off; default 10 s. */
+  /** A client that reads nothing of a stream for so long is cut off; default 10 s. */
   readonly slowClientMs?: number;
 }
 
@@ -105,7 +107,7 @@ export interface RunningApi {
   /** The port it is bound to. */
   readonly port: number;
   /**
-   * Answers new requests with 503, lets those under way finish for at most `graceMs`, then closes every
+   * Responds to new requests with 503, lets those in progress finish for at most `graceMs`, then closes every
    * connection. Resolves within `graceMs`, give or take a turn of the event loop, when the port is free.
    */
   close(graceMs: number): Promise<void>;
@@ -117,115 +119,118 @@ export function startApi(options: ApiOptions): Promise<RunningApi> {
 }
 
 function start(options: ApiOptions): RunningApi {
-  const { store, log, offlineAfterMs, prometheusMaxDevices, liveMaxClients } = options;
-  const { now = () => performance.now(), unixNow = Date.now } = options;
-  const { maxAgeMs = MAX_AGE_MS, warmForMs = WARM_FOR_MS, watchIntervalMs = WATCH_INTERVAL_MS } = options;
-  const { readTimeoutMs = READ_TIMEOUT_MS } = options;
-  const { storeHealth = () => ({ clockAheadMs: 0, evictionPolicy: undefined }) } = options;
-  const listening = new Listening({
-    offlineAfterMs,
-    now,
-    unixNow,
-    ingestRequired: options.ingestRequired ?? false,
-  });
-  const fleet = new Fleet({ store, now, unixNow, maxAgeMs, warmForMs, offlineAfterMs, listening, log });
-  const eventLog = new EventLog(store);
-  const counters = new HttpCounters();
-  const { maxConnections, notReady = () => undefined, logLinesDropped = () => 0 } = options;
-  const ownFigures = () => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
-  const webhook = options.webhook && new WebhookFigures();
-  const figures = new FleetReporter({
-    fleet,
-    store,
-    storeHealth,
-    eventLog,
-    ownFigures,
-    webhook,
-    now,
-    unixNow,
-    offlineAfterMs,
-  });
-  const streams = new EventStreams({ ...options, maxClients: liveMaxClients });
-  const live = new Live({ fleet, figures, store, streams, now, unixNow });
-  const eventFeed = new EventFeed(eventLog, streams, watchIntervalMs);
-  const startedMs = unixNow();
+  const settings = withDefaults(options);
   const process = new ProcessMonitor(() => performance.now());
+  const counters = new HttpCounters();
+  const state = createState(settings, counters, process);
   const app = createApp({
-    store,
-    fleet,
-    figures,
-    live,
-    eventLog,
-    eventFeed,
-    orders: new Orders(fleet.index, now, unixNow),
-    snapshots: new Snapshots({
-      fleet,
-      store,
-      storeHealth,
-      now,
-      unixNow,
-      prometheusMaxDevices,
-      process: () => ({ ...process.figures, startedMs }),
-      ownFigures,
-    }),
-    unixNow,
-    log,
-    notReady,
+    ...settings,
+    ...state,
     allowedHosts: new AllowedHosts(options.host, options.allowedHosts ?? []),
-    readTimeoutMs,
   });
-
   let closing = false;
   const handler: Handler = (request, connection) =>
     closing
-      ? answerError(new RequestError("UNAVAILABLE", "the api is shutting down: try again"))
+      ? lastResponse(request, new RequestError("UNAVAILABLE", "the api is shutting down: try again"))
       : app.fetch(request, connection);
-  const server = (() => {
-    try {
-      return serve({ ...options, answerTimeoutMs: readTimeoutMs }, counters, handler);
-    } catch (error) {
-      process.close();
-      throw error;
-    }
-  })();
-
-  const watching = new AbortController();
-  const { signal } = watching;
-  const ticking = setInterval(() => listening.tick(), TICK_INTERVAL_MS);
-  const watched = watchForSilence({
-    fleet,
-    store,
-    listening,
-    unixNow,
-    offlineAfterMs,
-    watchIntervalMs,
-    log,
-    signal,
-  });
-  const backoff = new Backoff({ firstMs: options.webhookRetryMs ?? FIRST_RETRY_MS, maxMs: MAX_RETRY_MS });
-  const delivered = options.webhook && webhook && deliverEvents({
-    ...options.webhook,
-    ...{ store, now, unixNow, watchIntervalMs, backoff, figures: webhook, log, signal },
-  });
+  let server: ReaderServer;
+  try {
+    server = serve({ ...options, responseTimeoutMs: settings.readTimeoutMs }, counters, handler);
+  } catch (error) {
+    process.close();
+    throw error;
+  }
+  const background = startBackground(settings, state);
 
   return {
     host: server.address.hostname,
     port: server.address.port,
     async close(graceMs) {
       closing = true;
-      // Streams have no end of their own that could be waited for.
-      streams.close();
-      live.close();
-      eventFeed.close();
-      watching.abort();
+      // Streams have no end of their own that could be awaited.
+      state.broadcaster.close();
+      state.live.close();
+      state.eventStream.close();
       process.close();
-      clearInterval(ticking);
+      background.abort();
       const deadline = Promise.withResolvers<void>();
       const timer = setTimeout(deadline.resolve, graceMs);
       await Promise.race([server.idle(), deadline.promise]);
       await server.close(deadline.promise);
-      await Promise.race([Promise.all([watched, delivered, fleet.close()]), deadline.promise]);
+      await Promise.race([Promise.all([background.ended, state.fleet.close()]), deadline.promise]);
       clearTimeout(timer);
+    },
+  };
+}
+
+function withDefaults(options: ApiOptions) {
+  return {
+    ...options,
+    now: options.now ?? (() => performance.now()),
+    unixNow: options.unixNow ?? Date.now,
+    maxAgeMs: options.maxAgeMs ?? MAX_AGE_MS,
+    warmForMs: options.warmForMs ?? WARM_FOR_MS,
+    watchIntervalMs: options.watchIntervalMs ?? WATCH_INTERVAL_MS,
+    readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS,
+    ingestRequired: options.ingestRequired ?? false,
+    notReady: options.notReady ?? (() => undefined),
+    logLinesDropped: options.logLinesDropped ?? (() => 0),
+    storeHealth: options.storeHealth ?? (() => ({ clockAheadMs: 0, evictionPolicy: undefined })),
+  };
+}
+
+type Settings = ReturnType<typeof withDefaults>;
+
+/** What the api holds in memory for all requests. */
+function createState(settings: Settings, counters: HttpCounters, process: ProcessMonitor) {
+  const { store, now, unixNow, maxConnections, logLinesDropped } = settings;
+  const startedMs = unixNow();
+  const observedTime = new ObservedTime(settings);
+  const fleet = new FleetCache({ ...settings, observedTime });
+  const eventLog = new EventLog(store);
+  const apiReport = () => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
+  const webhookCounters = settings.webhook && new WebhookCounters();
+  const reporter = new FleetReporter({ ...settings, fleet, eventLog, apiReport, webhookCounters });
+  const broadcaster = new SseBroadcaster({ ...settings, maxClients: settings.liveMaxClients });
+  return {
+    observedTime,
+    fleet,
+    eventLog,
+    webhookCounters,
+    reporter,
+    broadcaster,
+    live: new LiveUpdates({ fleet, reporter, store, broadcaster, now, unixNow }),
+    eventStream: new EventStream(eventLog, broadcaster, settings.watchIntervalMs),
+    lists: new ListCache(fleet.index, now, unixNow),
+    snapshots: new Snapshots({
+      ...settings,
+      fleet,
+      process: () => ({ ...process.figures, startedMs }),
+      apiReport,
+    }),
+  };
+}
+
+/** Watches for offline devices and delivers their events, until `abort`; `ended`: both have ended. */
+function startBackground(settings: Settings, state: ReturnType<typeof createState>) {
+  const { webhook, webhookRetryMs = FIRST_RETRY_MS } = settings;
+  const { observedTime, fleet, webhookCounters } = state;
+  const aborting = new AbortController();
+  const { signal } = aborting;
+  const ticking = setInterval(() => observedTime.tick(), TICK_INTERVAL_MS);
+  const watched = watchForOffline({ ...settings, fleet, observedTime, signal });
+  const delivered = webhook && webhookCounters && deliverEvents({
+    ...settings,
+    ...webhook,
+    backoff: new Backoff({ firstMs: webhookRetryMs, maxMs: MAX_RETRY_MS }),
+    counters: webhookCounters,
+    signal,
+  });
+  return {
+    ended: Promise.all([watched, delivered]),
+    abort() {
+      aborting.abort();
+      clearInterval(ticking);
     },
   };
 }
@@ -237,10 +242,10 @@ function serve(
   handler: Handler,
 ): ReaderServer {
   const { host, port, log } = options;
-  // Hono answers for the routes' failures; this is for what fails around it.
+  // Hono responds to errors in the routes; this is for errors around it.
   const onError = (error: unknown) => {
     log.error("Answering an HTTP request failed", { error });
-    return answerError(error);
+    return lastResponse(undefined, error);
   };
   try {
     const all = { ...options, onError };
@@ -253,7 +258,9 @@ function serve(
   }
 }
 
-function answerError(error: unknown): Response {
-  const { status, message } = httpStatus(error);
-  return Response.json({ error: message }, { status, headers: { connection: "close" } });
+/** The connection is closed after it. */
+function lastResponse(request: Request | undefined, error: unknown): Response {
+  const response = errorResponse(request, error);
+  response.headers.set("connection", "close");
+  return response;
 }

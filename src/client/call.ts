@@ -3,21 +3,23 @@
  *
  * @module
  */
-import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject } from "@grpc/grpc-js";
-
-import { redirectGrpcJsLog } from "../protocol/grpc_js_log.ts";
-import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import {
-  type Ack,
-  COMMITTED_KEY,
-  MAX_MESSAGE_KEY,
-  OFFSET_KEY,
-  SESSION_KEY,
-  streamBatches,
-} from "../protocol/telemetry_proto.ts";
+  Client,
+  type ClientDuplexStream,
+  credentials,
+  Metadata,
+  setLogger,
+  type StatusObject,
+} from "@grpc/grpc-js";
+
+import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
+import { guardHttp2 } from "../runtime/node_http2_guard.ts";
+import type { Ack } from "../protocol/messages.ts";
+import { COMMITTED_KEY, MAX_MESSAGE_KEY, OFFSET_KEY, SESSION_KEY } from "../protocol/metadata_keys.ts";
+import { streamBatches } from "../protocol/telemetry_proto.ts";
 
 // A call reports its errors by its status; an ingest in the same process sets its own log afterwards.
-redirectGrpcJsLog();
+setLogger(grpcJsLogger());
 
 /** Where to connect, and when a connection counts as dead. */
 export interface ChannelSettings {

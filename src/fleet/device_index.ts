@@ -1,5 +1,5 @@
 /**
- * What the api knows of every device, in columns: a million devices are a few arrays, not a million objects.
+ * Every device in memory, in columns: a million devices are a few arrays, not a million objects.
  *
  * @module
  */
@@ -20,7 +20,7 @@ const MIN_WINDOW_MS = 1_000;
 export interface DeviceView {
   /** 1 to 128 bytes of UTF-8. */
   readonly deviceId: string;
-  /** Heard from within `offlineAfterMs`. */
+  /** Last seen within `offlineAfterMs`. */
   readonly online: boolean;
   /** Packets counted since it was first seen. */
   readonly count: number;
@@ -62,7 +62,7 @@ export interface DeviceCounts {
 export interface FleetTotals {
   /** Devices known. */
   readonly devices: number;
-  /** Heard from within `offlineAfterMs`. */
+  /** Last seen within `offlineAfterMs`. */
   readonly online: number;
   /** Packets counted. */
   readonly count: number;
@@ -72,7 +72,7 @@ export interface FleetTotals {
 
 /** Every device by a slot number that is its own until it is removed. */
 export class DeviceIndex {
-  readonly #silentBeforeMs: (nowMs: number) => number;
+  readonly #offlineBeforeMs: (nowMs: number) => number;
   #cutoff: { readonly nowMs: number; readonly beforeMs: number } | undefined;
   readonly #slots = new Map<string, number>();
   readonly #freeSlots: number[] = [];
@@ -101,14 +101,14 @@ export class DeviceIndex {
   #sorted: SortedDevices | undefined;
 
   /**
-   * `offlineAfterMs`: a device silent for longer is offline; `silentBeforeMs`: one that was last seen before,
-   * where not all time counts.
+   * `offlineAfterMs`: a device that sends nothing for longer is offline; `offlineBeforeMs`: one last seen before
+   * this is, where not all time counts.
    */
   constructor(
     offlineAfterMs: number,
-    silentBeforeMs: (nowMs: number) => number = (nowMs) => nowMs - offlineAfterMs,
+    offlineBeforeMs: (nowMs: number) => number = (nowMs) => nowMs - offlineAfterMs,
   ) {
-    this.#silentBeforeMs = silentBeforeMs;
+    this.#offlineBeforeMs = offlineBeforeMs;
   }
 
   /** Devices known. */
@@ -126,14 +126,14 @@ export class DeviceIndex {
     return this.#count[slot]!;
   }
 
-  /** When the device in `slot` was last heard from. */
+  /** When the device in `slot` was last seen, Unix milliseconds. */
   lastSeenAt(slot: number): number {
     return this.#lastSeenMs[slot]!;
   }
 
-  /** Whether the device in `slot` was heard from within `offlineAfterMs`. */
+  /** Whether the device in `slot` was last seen within `offlineAfterMs`. */
   onlineAt(slot: number, nowMs: number): boolean {
-    if (this.#cutoff?.nowMs !== nowMs) this.#cutoff = { nowMs, beforeMs: this.#silentBeforeMs(nowMs) };
+    if (this.#cutoff?.nowMs !== nowMs) this.#cutoff = { nowMs, beforeMs: this.#offlineBeforeMs(nowMs) };
     return this.#lastSeenMs[slot]! >= this.#cutoff!.beforeMs;
   }
 
@@ -168,15 +168,15 @@ export class DeviceIndex {
     return { devices: this.#slots.size, online, count, firstSeenMs: this.#oldestFirstSeenMs };
   }
 
-  /** Devices that are offline, and of which the store does not know it. */
-  fallenSilent(nowMs: number): string[] {
-    const fallen: string[] = [];
+  /** Devices that are offline, and that the store still has as online. */
+  newlyOffline(nowMs: number): string[] {
+    const offline: string[] = [];
     for (const [deviceId, slot] of this.#slots) {
-      // One that only another program counted was never heard: it did not fall silent.
-      const known = this.#storedOnline[slot] === 1 && this.#lastSeenMs[slot]! > 0;
-      if (known && !this.onlineAt(slot, nowMs)) fallen.push(deviceId);
+      // A device that only another program counted was never online.
+      const wasOnline = this.#storedOnline[slot] === 1 && this.#lastSeenMs[slot]! > 0;
+      if (wasOnline && !this.onlineAt(slot, nowMs)) offline.push(deviceId);
     }
-    return fallen;
+    return offline;
   }
 
   /** Every device, by id; shared, never to be changed. */
@@ -203,9 +203,9 @@ export class DeviceIndex {
   }
 
   /**
-   * Takes over what the store says. `round`: of the reading it comes from, see {@linkcode sweep}. Packets
-   * more than before are counted as of the device's last seen; those of a device that is found before the
-   * first sweep are older than the index.
+   * Updates a device to what the store has. `round`: of the read it comes from, see {@linkcode sweep}. Packets more
+   * than before count as of the device's last seen; those of a device that is found before the first sweep are older
+   * than the index.
    */
   set(summary: DeviceSummary, round: number, nowMs: number): void {
     const { deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online } = summary;
@@ -246,12 +246,12 @@ export class DeviceIndex {
     this.#round[slot] = round;
   }
 
-  /** Takes over what was counted of devices that were removed before the index knew any. */
+  /** Adds what was counted of devices that were removed before the index was filled. */
   addRemoved(packets: number): void {
     this.#packetsEver += packets;
   }
 
-  /** Forgets a device. */
+  /** Removes a device. */
   delete(deviceId: string): void {
     const slot = this.#slots.get(deviceId);
     if (slot === undefined) return;
@@ -262,7 +262,7 @@ export class DeviceIndex {
     this.#sorted = undefined;
   }
 
-  /** Forgets the devices that were last set before `round`: a reading of the whole store did not find them. */
+  /** Removes the devices that were last set before `round`: a read of the whole store did not find them. */
   sweep(round: number, nowMs: number): void {
     this.#completeSinceMs ??= nowMs;
     for (const [deviceId, slot] of this.#slots) if (this.#round[slot]! < round) this.delete(deviceId);
@@ -283,7 +283,7 @@ export class DeviceIndex {
   /**
    * Packets per second over a window that ends now, and begins no earlier than the device's first packet or
    * than the index was complete. It is not a whole number of buckets: of the oldest one's packets the share
-   * that lies in the window is taken, as if they had come evenly while they could.
+   * that lies in the window counts, as if they had come evenly while they could.
    */
   #rate(slot: number, nowMs: number, windowMs: number): number {
     this.#turnTo(nowMs);

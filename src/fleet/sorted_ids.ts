@@ -1,5 +1,6 @@
 /**
- * Device ids in order, while devices come and go: sorted as they come, so that nobody waits for a sort of all.
+ * Device ids in order, while devices come and go: sorted as they are added, so that no request waits for a
+ * sort of all.
  *
  * @module
  */
@@ -9,7 +10,7 @@ const RUN_IDS = 1_000;
 
 /** Ids by UTF-16 code units. */
 export class SortedIds {
-  /** Each sorted, and at least twice as long as the one behind it. */
+  /** Each sorted, and at least twice as long as the one after it. */
   #runs: (readonly string[])[] = [];
   #unsorted: string[] = [];
   #removed = false;

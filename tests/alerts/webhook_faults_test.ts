@@ -10,7 +10,7 @@ import {
   FIRST_RETRY_MS,
   MAX_REFUSALS,
   MAX_RETRY_MS,
-  WebhookFigures,
+  WebhookCounters,
 } from "../../src/alerts/webhook.ts";
 import { MAX_RETRY_AFTER_MS, reasonOf, retryAfterMs } from "../../src/alerts/webhook_request.ts";
 import { Backoff } from "../../src/runtime/backoff.ts";
@@ -88,7 +88,7 @@ function startDelivery(store: Store, url: string) {
     waits.push(failed());
     return waits.at(-1)!;
   };
-  const figures = new WebhookFigures();
+  const counters = new WebhookCounters();
   const done = deliverEvents({
     url,
     secret,
@@ -104,13 +104,13 @@ function startDelivery(store: Store, url: string) {
     unixNow: Date.now,
     watchIntervalMs: 5,
     backoff,
-    figures,
+    counters,
     log: { info: logged, warn: logged, error: logged } as never,
     signal: stop.signal,
   });
   return {
     clock,
-    figures,
+    counters,
     lines,
     waits,
     done,
@@ -141,7 +141,7 @@ Deno.test("deliverEvents() follows no redirect, even to a server that would acce
     assert(delivery.lines[0]!.endsWith(`it answered ${status}`), delivery.lines[0]);
     receiver.answer = () => new Response(null, { status: 204 });
     delivery.clock.ms += MAX_RETRY_MS;
-    await until(() => delivery.figures.delivered === 1, "it is delivered where it should be");
+    await until(() => delivery.counters.delivered === 1, "it is delivered where it should be");
     assertEquals(receiver.devices.at(-1), `d${status}`);
   }
   assertEquals(elsewhere.bodies, []);
@@ -168,18 +168,18 @@ Deno.test("deliverEvents() waits longer after each failure, and never less than 
   ]);
   await until(() => waits.length === 12, "attempt 12");
   receiver.answer = () => new Response(null, { status: 204 });
-  assertEquals(delivery.figures.failures, 12);
+  assertEquals(delivery.counters.failures, 12);
   clock.ms += 300_000;
   await until(() => receiver.devices.length === 1, "it is delivered");
   await until(
     () => delivery.lines.some((line) => line.includes("delivered to the webhook again")),
     "it is logged",
   );
-  assertEquals(delivery.figures.failures, 0);
+  assertEquals(delivery.counters.failures, 0);
   receiver.answer = () => new Response(null, { status: 500 });
   await addEvents(store, ["b"]);
   await until(() => waits.length === 13, "the next one fails");
-  assertEquals([waits.at(-1), delivery.figures.failures], [1000, 1]);
+  assertEquals([waits.at(-1), delivery.counters.failures], [1000, 1]);
 });
 
 Deno.test("deliverEvents() obeys Retry-After", async () => {
@@ -197,7 +197,7 @@ Deno.test("deliverEvents() obeys Retry-After", async () => {
     assertEquals(receiver.devices.length, index);
     delivery.clock.ms += 2000;
     // Stopped before it knows that, it would be delivered again.
-    await until(() => delivery.figures.delivered === 1, "it is delivered");
+    await until(() => delivery.counters.delivered === 1, "it is delivered");
     assertEquals(receiver.devices.length, index + 1);
   }
 });
@@ -228,7 +228,7 @@ Deno.test("deliverEvents() skips an event that is refused repeatedly, and delive
   const isPoison = ({ data }: Body) => data.events?.some(({ device_id }) => device_id === "d7") ?? false;
   receiver.answer = (body) => new Response(null, { status: isPoison(body) ? 400 : 204 });
   await using delivery = startDelivery(store, receiver.url);
-  const { clock, waits, figures, lines } = delivery;
+  const { clock, waits, counters, lines } = delivery;
   await delivery.idle();
   await addEvents(store, ids(20));
   for (let refusal = 1; refusal < MAX_REFUSALS; refusal++) {
@@ -237,10 +237,10 @@ Deno.test("deliverEvents() skips an event that is refused repeatedly, and delive
     assertEquals(receiver.devices, ids(7));
     clock.ms += MAX_RETRY_MS;
   }
-  await until(() => figures.delivered === 19, "the others are delivered");
+  await until(() => counters.delivered === 19, "the others are delivered");
   assertEquals(receiver.devices, ids(20).filter((id) => id !== "d7"));
   assertEquals(receiver.bodies.filter(isPoison).length, MAX_REFUSALS + 1); // once with all others
-  assertEquals([figures.setAside, figures.delivered], [1, 19]);
+  assertEquals([counters.setAside, counters.delivered], [1, 19]);
   const [line] = lines.filter((line) => line.includes("left out"));
   assert(/refused event \d+ 5 times, and it is left out: it answered 400/.test(line ?? ""), lines.join("\n"));
   // The next one has as many attempts.
@@ -251,14 +251,14 @@ Deno.test("deliverEvents() skips an event that is refused repeatedly, and delive
   await until(
     () => {
       clock.ms += MAX_RETRY_MS;
-      return figures.setAside === 2;
+      return counters.setAside === 2;
     },
     "the second is set aside",
   );
   assertEquals(receiver.bodies.filter(isSecondPoison).length, MAX_REFUSALS);
   // From there on in batches again.
   await addEvents(store, ids(50, 100));
-  await until(() => figures.delivered === 69, "the next ones are delivered");
+  await until(() => counters.delivered === 69, "the next ones are delivered");
   assertEquals(receiver.accepted.at(-1)!.data.events?.length, 50);
 });
 
@@ -283,7 +283,7 @@ Deno.test("deliverEvents() keeps retrying when a status concerns the receiver an
     },
     "it is delivered",
   );
-  assertEquals(delivery.figures.setAside, 0);
+  assertEquals(delivery.counters.setAside, 0);
 });
 
 Deno.test("deliverEvents() skips events that another api has delivered meanwhile", async () => {
@@ -332,7 +332,7 @@ Deno.test("deliverEvents() counts store failures and its own end not as failures
   await arrived.promise;
   await delivery[Symbol.asyncDispose]();
   answered.resolve(new Response());
-  assertEquals([delivery.lines, delivery.waits, delivery.figures.failures], [[], [], 0]);
+  assertEquals([delivery.lines, delivery.waits, delivery.counters.failures], [[], [], 0]);
 });
 
 Deno.test("deliverEvents() stops for good at 410, logs it, and releases its claim", async () => {
@@ -347,9 +347,9 @@ Deno.test("deliverEvents() stops for good at 410, logs it, and releases its clai
   );
   await addEvents(store, ["a"]);
   // Each of the two finds out for itself.
-  await until(() => delivery.figures.stopped, "it has stopped");
+  await until(() => delivery.counters.stopped, "it has stopped");
   await delivery.done;
-  assert(delivery.figures.stopped && delivery.lines[0]!.includes("410 Gone"), delivery.lines[0]);
+  assert(delivery.counters.stopped && delivery.lines[0]!.includes("410 Gone"), delivery.lines[0]);
   const webhook = async () => (await (await fetch(`${api.url}/fleet`)).json()).webhook;
   await until(async () => (await webhook()).stopped, "the other has stopped");
   assertEquals(await webhook(), { delivered: 0, set_aside: 0, gaps: 0, failures: 0, stopped: true });
@@ -379,13 +379,13 @@ Deno.test("deliverEvents() sends a notice in place of events that the store drop
   await addEvents(store, ids(12_000, 100_000));
   receiver.answer = () => new Response(null, { status: 204 });
   delivery.clock.ms += MAX_RETRY_MS;
-  await until(() => delivery.figures.delivered === 10_051, "all that was kept is delivered");
+  await until(() => delivery.counters.delivered === 10_051, "all that was kept is delivered");
   const first = covered(receiver.accepted)[0]!;
   assertEquals(covered(receiver.accepted), Array.from({ length: 12_051 }, (_, index) => first + index));
   const notices = receiver.accepted.filter(({ type }) => type === "device.status.gap");
   assertEquals(notices.length, 1);
   assertEquals(notices[0]!.data.last_id! - notices[0]!.data.first_id! + 1, 2000);
-  assertEquals([delivery.figures.gaps, delivery.figures.delivered], [1, 10_051]);
+  assertEquals([delivery.counters.gaps, delivery.counters.delivered], [1, 10_051]);
   assert(delivery.lines.some((line) => line.includes("were dropped before")), delivery.lines.join("\n"));
 });
 
@@ -395,11 +395,11 @@ Deno.test("deliverEvents() sends a notice also when nothing was delivered before
   await store.claimDelivery("an earlier api", 1, 0);
   await addEvents(store, ids(10_500));
   await using delivery = startDelivery(store, receiver.url);
-  await until(() => delivery.figures.delivered === 10_000, "all that was kept is delivered");
+  await until(() => delivery.counters.delivered === 10_000, "all that was kept is delivered");
   const [notice, next] = receiver.accepted;
   assertEquals([notice!.type, notice!.data.first_id], ["device.status.gap", null]);
   assertEquals(notice!.data.last_id, next!.data.events![0]!.id - 1);
-  assertEquals(delivery.figures.gaps, 1);
+  assertEquals(delivery.counters.gaps, 1);
 });
 
 Deno.test("deliverEvents() sends no notice for the first event of a new store", async () => {
@@ -412,9 +412,9 @@ Deno.test("deliverEvents() sends no notice for the first event of a new store", 
     await addEvents(store, ["a"]);
     await until(() => receiver.accepted.length === 1, "it is delivered");
     await addEvents(store, ["b"]);
-    await until(() => delivery.figures.delivered === 2, "the next one too");
+    await until(() => delivery.counters.delivered === 2, "the next one too");
     assertEquals(receiver.devices, ["a", "b"]);
-    assertEquals([delivery.figures.gaps, delivery.lines], [0, []]);
+    assertEquals([delivery.counters.gaps, delivery.lines], [0, []]);
   } finally {
     await store.close();
   }

@@ -121,7 +121,7 @@ Deno.test("EventLog equals the store's events, also after the store was emptied,
         });
       }
       stored = stored.slice(-EVENTS_KEPT);
-      await Promise.all([log.fresh(), log.fresh()]);
+      await Promise.all([log.refresh(), log.refresh()]);
       assertEquals(log.list(0, EVENTS_KEPT), stored);
       assertEquals(log.newestId, stored.at(-1)?.id ?? 0);
       const after = random.int(0, log.newestId);
@@ -131,7 +131,7 @@ Deno.test("EventLog equals the store's events, also after the store was emptied,
       assertEquals(log.list(undefined, limit, "1"), own.slice(-limit));
     }
     const before = read;
-    for (let i = 0; i < 10; i++) await log.fresh();
+    for (let i = 0; i < 10; i++) await log.refresh();
     assert(read - before <= 10, "events are read again although nothing is new");
   });
 });
@@ -147,10 +147,10 @@ Deno.test("EventLog: a request during a read gets the events stored before it", 
       return page;
     },
   });
-  const first = log.fresh();
+  const first = log.refresh();
   stored.push({ id: 1, kind: "offline", deviceId: "a", atMs: 1, lastSeenMs: 0 });
-  const second = log.fresh();
-  const third = log.fresh();
+  const second = log.refresh();
+  const third = log.refresh();
   gates[0]!.resolve();
   await first;
   assertEquals(log.newestId, 0);

@@ -45,7 +45,7 @@ const defaults = {
   port: 0,
   maxConnections: 100,
   maxConnectionsPerAddress: 100,
-  answerTimeoutMs: 60_000,
+  responseTimeoutMs: 60_000,
   onError: () => new Response(null, { status: 500 }),
 };
 
@@ -57,7 +57,7 @@ function serve(options: Partial<HttpServerOptions> = {}): Served {
       port: 0,
       maxConnections: 100,
       maxConnectionsPerAddress: 100,
-      answerTimeoutMs: 60_000,
+      responseTimeoutMs: 60_000,
       onError: () => new Response(null, { status: 500 }),
       log: getLogger(["tally", "test"]),
       ...options,
@@ -186,8 +186,8 @@ Deno.test("HttpServer at maxConnectionsPerAddress serves other addresses", async
   await until(() => a.closed !== b.closed, "one of the idle ones gave way");
 });
 
-Deno.test("HttpServer closes a connection whose response is not read, or whose body is not received, after answerTimeoutMs", async () => {
-  await using server = serve({ answerTimeoutMs: 200, idleTimeoutMs: 400 });
+Deno.test("HttpServer closes a connection whose response is not read, or whose body is not received, after responseTimeoutMs", async () => {
+  await using server = serve({ responseTimeoutMs: 200, idleTimeoutMs: 400 });
   using stuck = new Reader(server.port).ask("/chunks");
   stuck.socket.pause();
   // The engine takes a body of one piece as sent when it has it: then this is an idle connection.
@@ -203,7 +203,7 @@ Deno.test("HttpServer closes a connection whose response is not read, or whose b
 });
 
 Deno.test("HttpServer keeps an event stream open, and closes the connection when its source cancels it", async () => {
-  await using server = serve({ headTimeoutMs: 50, idleTimeoutMs: 50, answerTimeoutMs: 50 });
+  await using server = serve({ headTimeoutMs: 50, idleTimeoutMs: 50, responseTimeoutMs: 50 });
   using events = new Reader(server.port).ask("/events");
   await until(() => server.routes.source !== undefined, "it is open");
   // Closed by the same check of deadlines, which are past for the older event stream too.

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
-import { EventStreams } from "../../src/api/http/event_streams.ts";
+import { SseBroadcaster } from "../../src/api/http/sse_broadcaster.ts";
 import type { Store } from "../../src/store/store.ts";
 import { openEvents } from "../support/event_reader.ts";
 import { temporaryStore } from "../support/harness.ts";
@@ -121,7 +121,7 @@ Deno.test("HEAD /live does not count as an open stream", async () => {
 });
 
 Deno.test("GET /live: a client that does not read is disconnected, and costs one event of memory", async () => {
-  const streams = new EventStreams({ maxClients: 10, slowClientMs: 100 });
+  const streams = new SseBroadcaster({ maxClients: 10, slowClientMs: 100 });
   let made = 0;
   const event = `data: ${"x".repeat(1_000_000)}\n\n`;
   const server = Deno.serve(

@@ -169,7 +169,8 @@ Deno.test("/openapi.json describes the response to each request made from it, va
         .map(([name, values]): [string, string] => [name, random.pick(values)]);
       const response = await fetch(url, { method: method.toUpperCase(), headers });
       const type = response.headers.get("content-type")?.split(";")[0] ?? "";
-      const body = type === "application/json" ? await response.json() : await response.body?.cancel();
+      const isJson = type === "application/json" || type === "application/problem+json";
+      const body = isJson ? await response.json() : await response.body?.cancel();
       const what = `${method} ${url} with ${JSON.stringify(headers)} got ${response.status} ${type}`;
       assert(response.status < 500, what);
       // "." and ".." never arrive, so that what does is another path.
@@ -180,7 +181,7 @@ Deno.test("/openapi.json describes the response to each request made from it, va
       const content = described.content?.[type];
       assert((described.content === undefined) === (type === ""), what);
       assert(type === "" || content !== undefined, what);
-      if (type !== "application/json" || content === undefined) continue;
+      if (!isJson || content === undefined) continue;
       if (!parsers.has(content)) parsers.set(content, parserOf(document, content.schema));
       const { error } = parsers.get(content)!.safeParse(body);
       assert(error === undefined, `${what}, whose body is not as described: ${error?.message}`);

@@ -1,5 +1,5 @@
 /**
- * Files that browsers load from us: made ready at the first request, then kept.
+ * Files that browsers load from the api: read and compressed at the first request, then kept.
  *
  * @module
  */
@@ -9,7 +9,8 @@ import { gzip } from "node:zlib";
 
 import type { Context } from "@hono/hono";
 
-import { chooseEncoding, matchesEtag } from "./negotiate.ts";
+import { notModified } from "./conditional.ts";
+import { chooseEncoding } from "./negotiate.ts";
 
 /** A file, in the encodings it is served in. */
 export class Asset {
@@ -25,15 +26,15 @@ export class Asset {
     this.#load = load;
   }
 
-  /** The answer to a GET or HEAD. */
+  /** The response to a GET or HEAD. */
   async respond(c: Context): Promise<Response> {
     const { plain, zipped, etag } = await (this.#ready ??= this.#prepare());
     const isZipped = chooseEncoding(c.req.header("Accept-Encoding")) === "gzip";
     const tag = isZipped ? `"${etag}-gzip"` : `"${etag}"`;
     c.header("Cache-Control", "no-cache");
     c.header("Vary", "Accept-Encoding");
-    c.header("ETag", tag);
-    if (matchesEtag(c.req.header("If-None-Match"), tag)) return c.body(null, 304);
+    const unchanged = notModified(c, tag);
+    if (unchanged !== undefined) return unchanged;
     c.header("Content-Type", this.#contentType);
     if (isZipped) c.header("Content-Encoding", "gzip");
     return c.body(isZipped ? zipped : plain);

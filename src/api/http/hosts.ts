@@ -6,13 +6,13 @@
  */
 import { RequestError } from "../../protocol/request_error.ts";
 
-/** Decides by the `Host` header whether a request is served. */
+/** Checks the `Host` header of requests. */
 export class AllowedHosts {
   readonly #names: ReadonlySet<string>;
   readonly #suffixes: readonly string[];
   readonly #any: boolean;
   /** The last host allowed: most requests have the same. */
-  #servedLast: string | undefined;
+  #allowedLast: string | undefined;
 
   /**
    * Besides IP addresses, and `localhost` and its subdomains, which no public DNS resolves: `bound`, the address
@@ -27,12 +27,12 @@ export class AllowedHosts {
 
   /** Throws {@linkcode RequestError} unless `host`, a name or address with or without a port, is allowed. */
   check(host: string): void {
-    if (this.#any || host === this.#servedLast) return;
+    if (this.#any || host === this.#allowedLast) return;
     const name = hostName(host);
     const isServed = name !== undefined &&
       (isAddress(name) || this.#names.has(name) || this.#suffixes.some((suffix) => name.endsWith(suffix)));
     if (isServed) {
-      this.#servedLast = host;
+      this.#allowedLast = host;
       return;
     }
     throw new RequestError(
@@ -43,13 +43,13 @@ export class AllowedHosts {
   }
 }
 
-/** In lower case and without port and final dot; undefined where it is none. */
+/** The name in lower case, without port and final dot; undefined where `host` is not valid. */
 function hostName(host: string): string | undefined {
   if (!/^[^\s/\\?#@]+$/.test(host)) return undefined;
   return URL.parse(`http://${host}/`)?.hostname.replace(/\.$/, "");
 }
 
-/** `name` as a URL has it: there, every way to write an IPv4 address is four decimal numbers. */
+/** `name`: as a URL has it, where every notation of an IPv4 address becomes four decimal numbers. */
 function isAddress(name: string): boolean {
   return name.startsWith("[") || /^\d+\.\d+\.\d+\.\d+$/.test(name);
 }

@@ -1,13 +1,12 @@
 /**
- * The readers' port: HTTP by `Deno.serve`'s own engine, connection by connection, so that each has a deadline
- * and all of them a bound.
+ * The readers' port: HTTP by `Deno.serve`'s own engine, connection by connection, so that each has deadlines and
+ * their number a limit.
  *
- * `Deno.serve` accepts by itself, without a bound, waits for ever for the rest of a request, and ends with an
- * error when the process has no file descriptors left. Its engine also serves a single connection that the
- * program has accepted; `Deno[Deno.internal]` has that function, and nothing public does. A proxy in front of
- * `Deno.serve` needs nothing internal, but was measured to take 40 % of the answers per second with 1,000
- * devices, and 60 % with 100,000. Where a later Deno has the function no more, `Deno.serve` serves: see
- * `plain_http_server.ts`.
+ * `Deno.serve` accepts by itself, without a limit, waits for ever for the rest of a request, and ends with an error
+ * when the process has no file descriptors left. Its engine also serves a single connection that the program has
+ * accepted; `Deno[Deno.internal]` has that function, and nothing public does. A proxy in front of `Deno.serve` needs
+ * nothing internal, but was measured to cost 40 % of the responses per second with 1,000 devices, and 60 % with
+ * 100,000. Where a later Deno lacks the function, `Deno.serve` serves: see `plain_http_server.ts`.
  *
  * @module
  */
@@ -23,13 +22,13 @@ import type {
   ReaderServer,
 } from "./reader_server.ts";
 
-/** Node's is 60 s for a whole head, nginx's as well; a browser and a proxy send it in one packet. */
+/** Node's and nginx's is 60 s; a browser and a proxy send a head in one packet. */
 const HEAD_TIMEOUT_MS = 10_000;
 
-/** nginx keeps idle connections to a server for 60 s: it should be the one that closes them. */
+/** nginx keeps idle connections to a server for 60 s: it should close them first. */
 const IDLE_TIMEOUT_MS = 75_000;
 
-/** How often deadlines are looked at. */
+/** How often deadlines are checked. */
 const CHECK_INTERVAL_MS = 1000;
 
 /** Wait after a failed accept. */
@@ -41,7 +40,7 @@ const FREED_PER_FAILURE = 16;
 /** Time without a refused connection after which the log reports that readers are accepted again. */
 const QUIET_MS = 3000;
 
-/** Connections accepted between two looks at the file descriptors. */
+/** Connections accepted between two checks of the file descriptors. */
 const ACCEPTED_PER_CHECK = 64;
 
 const BACKLOG = 4096;
@@ -54,8 +53,8 @@ interface Connection extends ReaderConnection {
   requests: number;
   /** An event stream is being sent. */
   streaming: boolean;
-  answered: boolean;
-  /** When it was accepted, its latest request came, or its latest answer ended. */
+  responded: boolean;
+  /** When it was accepted, its latest request came, or its latest response ended. */
   sinceMs: number;
 }
 
@@ -85,8 +84,8 @@ export class HttpServer implements ReaderServer {
   readonly #handler: Handler;
   readonly #listener: Deno.TcpListener;
   readonly #connections = new Set<Connection>();
-  /** Those without a request under way, in the order in which they began to wait. */
-  readonly #waiting = new Set<Connection>();
+  /** Those without a request in progress, idle longest first. */
+  readonly #idleConnections = new Set<Connection>();
   readonly #perAddress = new Map<string, number>();
   readonly #closing = new AbortController();
   readonly #checking: ReturnType<typeof setInterval>;
@@ -95,7 +94,7 @@ export class HttpServer implements ReaderServer {
   #acceptedSinceCheck = 0;
   /** Too few file descriptors are free. */
   #short = false;
-  /** When a connection was refused last, while the log says so. */
+  /** When a connection was refused last; undefined once the log has reported the end of it. */
   #limitedAtMs: number | undefined;
   #closed: Promise<void> | undefined;
   #idle: PromiseWithResolvers<void> | undefined;
@@ -108,8 +107,8 @@ export class HttpServer implements ReaderServer {
     const { host: hostname, port } = options;
     this.#listener = Deno.listen({ hostname, port, tcpBacklog: BACKLOG });
     this.address = this.#listener.addr;
-    const { headTimeoutMs = HEAD_TIMEOUT_MS, idleTimeoutMs = IDLE_TIMEOUT_MS, answerTimeoutMs } = options;
-    const shortestMs = Math.min(headTimeoutMs, idleTimeoutMs, answerTimeoutMs);
+    const { headTimeoutMs = HEAD_TIMEOUT_MS, idleTimeoutMs = IDLE_TIMEOUT_MS, responseTimeoutMs } = options;
+    const shortestMs = Math.min(headTimeoutMs, idleTimeoutMs, responseTimeoutMs);
     this.#checking = setInterval(
       () => this.#checkDeadlines(performance.now(), headTimeoutMs, idleTimeoutMs),
       Math.min(CHECK_INTERVAL_MS, shortestMs / 4),
@@ -145,11 +144,11 @@ export class HttpServer implements ReaderServer {
     const { signal } = this.#closing;
     while (!signal.aborted) {
       try {
-        await this.#take(await this.#listener.accept());
+        await this.#serve(await this.#listener.accept());
       } catch (error) {
         if (signal.aborted) return;
         if (isExhausted(error)) this.#exhausted();
-        else this.#options.log.debug("accepting a reader failed", { error }); // it was gone already
+        else this.#options.log.debug("accepting a reader failed", { error }); // it had disconnected
         await pause(ACCEPT_RETRY_MS, undefined, { signal }).catch(() => {}); // aborted
       }
     }
@@ -162,8 +161,8 @@ export class HttpServer implements ReaderServer {
     this.#short = reserve.count() < reserve.descriptors;
   }
 
-  /** Devices may have taken too many in a burst, and close them just now. */
-  async #descriptorsCome(): Promise<boolean> {
+  /** Waits a moment: devices may have used too many in a burst, and close them just now. */
+  async #awaitDescriptors(): Promise<boolean> {
     await pause(ACCEPT_RETRY_MS, undefined, { signal: this.#closing.signal }).catch(() => {}); // aborted
     this.#checkDescriptors();
     return !this.#short && this.#connections.size < this.#options.maxConnections;
@@ -172,10 +171,10 @@ export class HttpServer implements ReaderServer {
   /** Frees descriptors; done after each accept that failed for want of them. */
   #exhausted(): void {
     this.#limited("no file descriptors are left");
-    for (const connection of [...this.#waiting].slice(0, FREED_PER_FAILURE)) this.#cutOff(connection);
+    for (const connection of [...this.#idleConnections].slice(0, FREED_PER_FAILURE)) this.#cutOff(connection);
   }
 
-  async #take(accepted: Deno.TcpConn): Promise<void> {
+  async #serve(accepted: Deno.TcpConn): Promise<void> {
     if (++this.#acceptedSinceCheck >= ACCEPTED_PER_CHECK) this.#checkDescriptors();
     const address = networkOf(accepted.remoteAddr.hostname);
     const hasRoom = await this.#makeRoom(address);
@@ -186,21 +185,22 @@ export class HttpServer implements ReaderServer {
     }
     const cut = new AbortController();
     const { onError } = this.#options;
-    const serve = (request: Request, info: Deno.ServeHandlerInfo) => this.#answer(connection, request, info);
+    const handle = (request: Request, info: Deno.ServeHandlerInfo) =>
+      this.#respond(connection, request, info);
     const connection: Connection = {
       eventStream: (source) => this.#eventStream(connection, source),
-      server: serveConnection!(accepted, cut.signal, serve, onError, () => {}),
-      ...{ cut, address, requests: 0, streaming: false, answered: false, sinceMs: performance.now() },
+      server: serveConnection!(accepted, cut.signal, handle, onError, () => {}),
+      ...{ cut, address, requests: 0, streaming: false, responded: false, sinceMs: performance.now() },
     };
     this.#connections.add(connection);
     this.#counters.connections++;
-    this.#waiting.add(connection);
+    this.#idleConnections.add(connection);
     this.#perAddress.set(address, (this.#perAddress.get(address) ?? 0) + 1);
-    connection.server.finished.catch(() => connection.server.shutdown()) // gives its resource back
+    connection.server.finished.catch(() => connection.server.shutdown()) // releases its resource
       .catch(() => {}).then(() => this.#remove(connection));
   }
 
-  #answer(
+  #respond(
     connection: Connection,
     request: Request,
     info: Deno.ServeHandlerInfo,
@@ -208,13 +208,15 @@ export class HttpServer implements ReaderServer {
     this.#requests++;
     connection.requests++;
     connection.sinceMs = performance.now();
-    this.#waiting.delete(connection);
+    this.#idleConnections.delete(connection);
     const completed = () => {
       connection.requests--;
       connection.streaming = false;
-      connection.answered = true;
+      connection.responded = true;
       connection.sinceMs = performance.now();
-      if (connection.requests === 0 && this.#connections.has(connection)) this.#waiting.add(connection);
+      if (connection.requests === 0 && this.#connections.has(connection)) {
+        this.#idleConnections.add(connection);
+      }
       if (--this.#requests === 0) this.#idle?.resolve();
     };
     info.completed.then(completed, completed);
@@ -226,18 +228,18 @@ export class HttpServer implements ReaderServer {
     return watched(source, (failed) => {
       connection.streaming = false;
       connection.sinceMs = performance.now();
-      // The engine may wait for a reader that takes nothing, and notices no error meanwhile.
+      // While the engine waits for a reader that reads nothing, it does not detect the error.
       if (failed && this.#connections.has(connection)) this.#cutOff(connection);
     });
   }
 
-  /** Whether one more connection of `address` may be open, after another one was closed for it if need be. */
+  /** Whether one more connection of `address` may be open; closes an idle one for it if need be. */
   async #makeRoom(address: string): Promise<boolean> {
     const { maxConnections, maxConnectionsPerAddress } = this.#options;
     const ofOneAddress = (this.#perAddress.get(address) ?? 0) >= maxConnectionsPerAddress;
     if (!ofOneAddress && !this.#short && this.#connections.size < maxConnections) return true;
-    const replaced = this.#waiting.values().find((waiting) => !ofOneAddress || waiting.address === address);
-    if (replaced === undefined) return !ofOneAddress && this.#short && await this.#descriptorsCome();
+    const replaced = this.#idleConnections.values().find((idle) => !ofOneAddress || idle.address === address);
+    if (replaced === undefined) return !ofOneAddress && this.#short && await this.#awaitDescriptors();
     this.#cutOff(replaced);
     // Its descriptor is closed a turn later; in a flood many turns' worth of them would be open.
     const over = new AbortController();
@@ -271,7 +273,7 @@ export class HttpServer implements ReaderServer {
   #remove(connection: Connection): void {
     if (!this.#connections.delete(connection)) return;
     this.#counters.connections--;
-    this.#waiting.delete(connection);
+    this.#idleConnections.delete(connection);
     const left = this.#perAddress.get(connection.address)! - 1;
     if (left > 0) this.#perAddress.set(connection.address, left);
     else this.#perAddress.delete(connection.address);
@@ -279,21 +281,21 @@ export class HttpServer implements ReaderServer {
 
   #checkDeadlines(nowMs: number, headTimeoutMs: number, idleTimeoutMs: number): void {
     this.#checkDescriptors();
-    const { answerTimeoutMs, log } = this.#options;
+    const { responseTimeoutMs, log } = this.#options;
     if (this.#limitedAtMs !== undefined && nowMs - this.#limitedAtMs > QUIET_MS) {
       this.#limitedAtMs = undefined;
       log.info("readers are accepted again", { connectionsRefused: this.#counters.connectionsRefused });
     }
     for (const connection of this.#connections) {
-      const { requests, streaming, answered, sinceMs } = connection;
+      const { requests, streaming, responded, sinceMs } = connection;
       if (streaming) continue;
-      const allowedMs = requests > 0 ? answerTimeoutMs : answered ? idleTimeoutMs : headTimeoutMs;
+      const allowedMs = requests > 0 ? responseTimeoutMs : responded ? idleTimeoutMs : headTimeoutMs;
       if (nowMs - sinceMs >= allowedMs) this.#cutOff(connection);
     }
   }
 }
 
-/** The same stream; `ended` is called when its source closes or fails, whether or not anything reads. */
+/** The same stream; `ended` is called when its source closes or fails, even if it is not read. */
 function watched(source: ReadableStream<Uint8Array>, ended: (failed: boolean) => void) {
   const reader = source.getReader();
   reader.closed.then(() => ended(false), () => ended(true));

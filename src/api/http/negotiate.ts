@@ -1,5 +1,5 @@
 /**
- * What a reader can take, read from its request headers.
+ * Content negotiation: what a client accepts, from its request headers.
  *
  * @module
  */
@@ -12,11 +12,11 @@ export type Form = "json" | "prometheus";
 export type Encoding = "identity" | "gzip";
 
 /**
- * Prometheus text when `Accept` asks for `text/plain` or OpenMetrics more than for JSON, else JSON: also when
- * the header is absent, nonsense, a browser's, or would take both equally. A reader that takes neither gets
- * JSON too, which HTTP allows and which says more than a 406.
+ * Prometheus text when `Accept` prefers `text/plain` or OpenMetrics to JSON, else JSON: also when the header is
+ * absent, invalid, a browser's, or accepts both equally. A client that accepts neither gets JSON too, which HTTP
+ * allows and which is more use than a 406.
  *
- * OpenMetrics readers are given the older text, which each of them reads too; its content type says so.
+ * OpenMetrics clients get the older text, which they all parse; its content type is the older one's.
  */
 export function chooseForm(accept: string | undefined): Form {
   const ranges = parseAccept(accept ?? "");
@@ -37,14 +37,18 @@ export function chooseEncoding(acceptEncoding: string | undefined): Encoding {
   return gzip > 0 && gzip >= quality(ranges, ["identity"]) ? "gzip" : "identity";
 }
 
-/** True if `If-None-Match` names `etag`, by weak comparison (RFC 9110, 13.1.2), or is `*`. */
-export function matchesEtag(ifNoneMatch: string | undefined, etag: string): boolean {
-  if (ifNoneMatch === undefined) return false;
-  const opaque = (tag: string) => tag.trim().replace(/^W\//, "");
-  return ifNoneMatch.split(",").map(opaque).some((tag) => tag === opaque(etag) || tag === "*");
+/**
+ * Whether a problem should be labelled `application/json`: `Accept` prefers that to `application/problem+json`, as it
+ * does when it has neither the latter nor a wildcard.
+ */
+export function prefersPlainJson(accept: string | undefined): boolean {
+  const ranges = parseAccept(accept ?? "");
+  const others = ["application/*", "*/*"];
+  return quality(ranges, ["application/json", ...others]) >
+    quality(ranges, ["application/problem+json", ...others]);
 }
 
-/** The greatest q-value given to the first of `names`, the most specific first, that is there; 0 if none is. */
+/** The greatest q-value of the first of `names`, the most specific first, that `ranges` have; 0 if none. */
 function quality(ranges: readonly Accept[], names: readonly string[]): number {
   for (const name of names) {
     const named = ranges.filter((range) => range.type.toLowerCase() === name);

@@ -1,5 +1,5 @@
 /**
- * Which readers count as one.
+ * Which addresses share the limit of connections per address.
  *
  * @module
  */

@@ -1,12 +1,12 @@
 /**
  * The readers' port in a Deno that cannot serve a single connection, see `http_server.ts`: `Deno.serve` as
- * it is, without bounds and deadlines.
+ * it is, without limits and deadlines.
  *
  * @module
  */
 import type { Handler, HttpServerOptions, ReaderServer } from "./reader_server.ts";
 
-/** Wait before `Deno.serve` is started again after it ended, for want of file descriptors most likely. */
+/** Wait before `Deno.serve` is started again after it ended, most likely because no file descriptors were free. */
 const RESTART_MS = 1000;
 
 /** A server that listens. */

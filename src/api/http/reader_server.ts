@@ -1,5 +1,5 @@
 /**
- * What serves readers is given, and what it does; see `http_server.ts`.
+ * The server of the readers' port: its options, and what it does; see `http_server.ts`.
  *
  * @module
  */
@@ -7,21 +7,21 @@ import type { Logger } from "@logtape/logtape";
 
 import type { DescriptorReserve } from "../../runtime/descriptors.ts";
 
-/** Bounds of the readers' connections. */
+/** Limits of the readers' connections. */
 export interface HttpLimits {
   /**
-   * Connections open at once. A further one takes the place of the one that has waited longest without a
-   * request under way; if there is none, it is closed.
+   * Connections open at once. For a further one, the connection that has been idle longest is closed; if none is
+   * idle, the further one is.
    */
   readonly maxConnections: number;
   /** The same for one address; of IPv6, for one /64 network. */
   readonly maxConnectionsPerAddress: number;
   /** Time for the whole head of a connection's first request; default 10 s. */
   readonly headTimeoutMs?: number;
-  /** Time between an answer and the whole head of the next request; default 75 s, above what proxies keep. */
+  /** Time between a response and the whole head of the next request; default 75 s, above what proxies keep. */
   readonly idleTimeoutMs?: number;
-  /** Time for a request's body, its answer and the reading of it; event streams have no such end. */
-  readonly answerTimeoutMs: number;
+  /** Time for a request's body, its response and the reading of it; event streams have no such limit. */
+  readonly responseTimeoutMs: number;
 }
 
 /** How an {@linkcode HttpServer} is bound. */
@@ -30,15 +30,15 @@ export interface HttpServerOptions extends HttpLimits {
   readonly host: string;
   /** TCP port; 0 takes a free one. */
   readonly port: number;
-  /** With fewer file descriptors free than these, a further connection has to take another's place; default: none. */
+  /** With fewer file descriptors free than these, another connection is closed for a further one; default: none. */
   readonly reserve?: DescriptorReserve | undefined;
-  /** Answers what the handler failed to answer. */
+  /** The response where the handler failed. */
   readonly onError: (error: unknown) => Response;
   /** Receives a line when a limit is reached, and when there is room again. */
   readonly log: Logger;
 }
 
-/** What became of the connections since the process started. */
+/** Counts the connections since the process started. */
 export class HttpCounters {
   /** Open now. */
   connections = 0;
@@ -48,16 +48,16 @@ export class HttpCounters {
   connectionsCut = 0;
 }
 
-/** A port of readers at work. */
+/** A readers' port that serves. */
 export interface ReaderServer {
   /** Address bound. */
   readonly address: Deno.NetAddr;
-  /** Resolves when no request is under way. */
+  /** Resolves when no request is in progress. */
   idle(): Promise<void>;
   /**
-   * Stops listening and closes every connection: at once where a request is under way; the others when their
-   * readers have taken the last answers, or when `deadline` resolves: from then on those are left to the end of
-   * the process, because the engine cannot be stopped once it was asked to wait.
+   * Stops listening and closes every connection: at once where a request is in progress; the others when their
+   * readers have read the last responses, or when `deadline` resolves: from then on those last until the end of the
+   * process, because the engine cannot be stopped once it shuts down gracefully.
    */
   close(deadline: Promise<void>): Promise<void>;
 }
@@ -65,11 +65,11 @@ export interface ReaderServer {
 /** The connection by which a request came. */
 export interface ReaderConnection {
   /**
-   * The body of an answer that has no end of its own: it may last, and when `source` fails its connection is
-   * closed, also while the reader takes nothing.
+   * The body of a response that has no end of its own: no deadline applies, and when `source` fails its connection is
+   * closed, also while the reader reads nothing.
    */
   eventStream(source: ReadableStream<Uint8Array>): ReadableStream<Uint8Array>;
 }
 
-/** Answers one request. */
+/** Responds to one request. */
 export type Handler = (request: Request, connection: ReaderConnection) => Response | Promise<Response>;

@@ -1,28 +1,28 @@
 /**
- * The fleet at a glance: sums, rates, history, and the ingest processes.
+ * `/fleet`: sums, rates, history, and the ingest processes.
  *
  * @module
  */
-import type { StoreHealth } from "../../store/store_clock.ts";
-import type { Store } from "../../store/store.ts";
 import type { EventLog } from "../../alerts/event_log.ts";
-import type { Fleet } from "../../fleet/fleet.ts";
-import type { FleetReport } from "../schemas/fleet.ts";
-import { periodJson } from "../schemas/history.ts";
-import { metricRow } from "../schemas/metric_table.ts";
-import type { WebhookFigures } from "../../alerts/webhook.ts";
-import { CLOCK_AHEAD_MS } from "../../store/devices.ts";
-import type { FleetHistory, Period } from "../../store/history.ts";
+import type { WebhookCounters } from "../../alerts/webhook.ts";
+import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
 import { ingestMetrics, type InstanceReport } from "../../metrics/ingest_metrics.ts";
+import { CLOCK_AHEAD_MS } from "../../store/devices.ts";
+import type { FleetHistory, Period } from "../../store/history.ts";
+import type { Store } from "../../store/store.ts";
+import type { StoreHealth } from "../../store/store_clock.ts";
+import type { FleetReport } from "../schemas/fleet.ts";
+import { metricRow } from "../schemas/metric_table.ts";
+import { periodJson } from "./history_json.ts";
 
-/** History, events and ingest processes are read at most this often: they have no news in between. */
+/** History, events and ingest processes are read at most this often: they change once a second. */
 const READ_INTERVAL_MS = 1_000;
 
 /** What {@linkcode FleetReporter} needs. */
 export interface FleetReporterOptions {
   /** Has the devices. */
-  readonly fleet: Fleet;
+  readonly fleet: FleetCache;
   /** Has the rest. */
   readonly store: Pick<Store, "description" | "fleetHistory" | "instances">;
   /** What to report of the store and the clock. */
@@ -30,9 +30,9 @@ export interface FleetReporterOptions {
   /** Has the events. */
   readonly eventLog: EventLog;
   /** This process's own figures. */
-  readonly ownFigures: () => ApiReport;
+  readonly apiReport: () => ApiReport;
   /** What is delivered to the webhook; undefined: there is none. */
-  readonly webhook: WebhookFigures | undefined;
+  readonly webhookCounters: WebhookCounters | undefined;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
   /** Unix milliseconds. */
@@ -50,7 +50,7 @@ interface Rest {
   readonly lastEventId: number;
 }
 
-/** Reads once for all that ask. */
+/** Makes the report; one read of the store serves all requests. */
 export class FleetReporter {
   readonly #options: FleetReporterOptions;
   #rest: { readAtMs: number; read: Promise<Rest> } | undefined;
@@ -60,12 +60,12 @@ export class FleetReporter {
     this.#options = options;
   }
 
-  /** Sums as fresh as {@linkcode Fleet.fresh} says, the rest a second old at most. Rejects as the store does. */
-  async current(): Promise<FleetReport> {
-    const { fleet, store, storeHealth, ownFigures, unixNow, offlineAfterMs, webhook } = this.#options;
+  /** Sums as fresh as {@linkcode FleetCache} has them, the rest a second old at most. Rejects as the store does. */
+  async report(): Promise<FleetReport> {
+    const { fleet, store, storeHealth, apiReport, unixNow, offlineAfterMs, webhookCounters } = this.#options;
     const [{ history, untilMs, instances, lastEventId }] = await Promise.all([
       this.#readRest(),
-      fleet.fresh(),
+      fleet.refresh({ keepWarm: true }),
     ]);
     const nowMs = unixNow();
     const { clockAheadMs, evictionPolicy } = storeHealth();
@@ -88,9 +88,9 @@ export class FleetReporter {
         eviction_policy: evictionPolicy ?? null,
         clock_ahead_ms: clockAheadMs,
       },
-      webhook: webhook === undefined ? null : webhookJson(webhook),
+      webhook: webhookCounters === undefined ? null : webhookJson(webhookCounters),
       instances: instances.map((report) => metricRow(ingestMetrics, report)),
-      api: metricRow(apiMetrics, ownFigures()),
+      api: metricRow(apiMetrics, apiReport()),
       history: {
         until_ms: untilMs,
         seconds: history.seconds.map(periodJson),
@@ -110,7 +110,7 @@ export class FleetReporter {
           const [history, instances] = await Promise.all([
             store.fleetHistory(untilMs),
             store.instances(untilMs),
-            eventLog.fresh(),
+            eventLog.refresh(),
           ]);
           return { history, untilMs, instances, lastEventId: eventLog.newestId };
         } catch (error) {
@@ -136,7 +136,7 @@ function rateOver(seconds: readonly Period[], windowSeconds: number, firstSeenMs
 }
 
 function webhookJson(
-  { delivered, setAside, gaps, failures, stopped }: WebhookFigures,
+  { delivered, setAside, gaps, failures, stopped }: WebhookCounters,
 ): NonNullable<FleetReport["webhook"]> {
   return { delivered, set_aside: setAside, gaps, failures, stopped };
 }

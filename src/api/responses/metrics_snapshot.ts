@@ -1,6 +1,6 @@
 /**
- * One picture of every device's count, shared by all readers: a thousand readers cost the store and the
- * processor no more than one.
+ * Snapshots of every device's count, shared by all requests: a thousand readers cost the store and the processor no
+ * more than one.
  *
  * @module
  */
@@ -8,38 +8,38 @@ import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { createGzip } from "node:zlib";
 
-import type { StoreHealth } from "../../store/store_clock.ts";
-import type { Store } from "../../store/store.ts";
 import type { DeviceCounts } from "../../fleet/device_index.ts";
-import type { Fleet } from "../../fleet/fleet.ts";
+import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import type { ApiReport } from "../../metrics/api_metrics.ts";
+import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
+import type { Store } from "../../store/store.ts";
+import type { StoreHealth } from "../../store/store_clock.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "../http/negotiate.ts";
 import { type ApiProcess, formatProcess, formatPrometheus } from "./prometheus.ts";
-import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 
 /**
  * Bytes built in one go, about 2 ms of work, before other requests get their turn. A body that fits in one
- * such chunk (3,000 devices) is answered without a stream, which is 1.7 times as fast for 40 KB; above it,
+ * such chunk (3,000 devices) is sent without a stream, which is 1.7 times as fast for 40 KB; above it,
  * streaming costs nothing.
  */
 const CHUNK_BYTES = 128 * 1_024;
 
-/** Devices formatted before the size of the text is looked at. */
+/** Devices formatted before the size of the text is checked. */
 const DEVICES_PER_PIECE = 100;
 
 /**
- * A snapshot is used this many times as long as its bodies took to build, though newer counts be there, so that
- * readers of a large fleet keep the processor busy a tenth of the time.
+ * A snapshot is used this many times as long as its bodies took to build, even if newer counts have been read, so
+ * that readers of a large fleet keep the processor busy a tenth of the time.
  */
 const REUSE_PER_BUILDING = 10;
 
-/** A snapshot's bytes in one form and encoding. Shared: never to be changed. */
+/** A snapshot's bytes in one form and encoding. Shared: never modify. */
 export interface SnapshotBody {
   /** The bytes; one chunk when they are few. */
   readonly chunks: readonly Uint8Array<ArrayBuffer>[];
   /** Of all chunks together. */
   readonly byteLength: number;
-  /** gzip may have been asked for and not be worth it. */
+  /** "identity" also where gzip was requested and is not worth it. */
   readonly encoding: Encoding;
   /** Strong entity tag, quotes included: equal tags, equal bytes. */
   readonly etag: string;
@@ -47,7 +47,7 @@ export interface SnapshotBody {
 
 /** Every device at one moment. */
 export interface SnapshotContents {
-  /** When reading it from the store began, on the clock of {@linkcode Fleet}. */
+  /** When reading it from the store began, on the clock of {@linkcode FleetCache}. */
   readonly takenAtMs: number;
   /** Every device's count. */
   readonly devices: DeviceCounts;
@@ -55,14 +55,14 @@ export interface SnapshotContents {
   readonly online: number;
   /** Devices with series of their own in the Prometheus form, at most. */
   readonly prometheusMaxDevices: number;
-  /** What was known of the store and the clock. */
+  /** State of the store and the clock. */
   readonly storeHealth: StoreHealth;
-  /** Asked when the Prometheus form is. */
+  /** Called for the Prometheus form. */
   readonly instances: () => Promise<readonly InstanceReport[]>;
-  /** Likewise. */
+  /** Called for the Prometheus form. */
   readonly process: () => ApiProcess;
-  /** Likewise: what this process has to report about itself. */
-  readonly ownFigures: () => ApiReport;
+  /** Called for the Prometheus form: what this process reports of itself. */
+  readonly apiReport: () => ApiReport;
 }
 
 /** Every device at one moment, as bytes. */
@@ -71,7 +71,7 @@ export class Snapshot {
   readonly #bodies = new Map<string, Promise<SnapshotBody>>();
   #buildingMs = 0;
 
-  /** Keeps `contents`, which nobody may change any more; `now` tells what building a body takes. */
+  /** Keeps `contents`, which must not change any more; `now`: milliseconds, to measure how long bodies take. */
   constructor(contents: SnapshotContents, readonly now: () => number) {
     this.#contents = contents;
   }
@@ -103,12 +103,12 @@ export class Snapshot {
   }
 
   async #encode(form: Form): Promise<SnapshotBody> {
-    const { devices, instances, process, ownFigures, ...rest } = this.#contents;
+    const { devices, instances, process, apiReport, ...rest } = this.#contents;
     if (form === "json") return await encode(formatJson(devices));
     const contents = { ...rest, devices, instances: await instances() };
     return await encode(function* () {
       yield* formatPrometheus(contents);
-      yield formatProcess(process(), ownFigures(), true);
+      yield formatProcess(process(), apiReport(), true);
     }());
   }
 }
@@ -116,11 +116,11 @@ export class Snapshot {
 /** What {@linkcode Snapshots} needs. */
 export interface SnapshotsOptions {
   /** Where the devices are. */
-  readonly fleet: Fleet;
-  /** Asked for the ingest instances. */
+  readonly fleet: FleetCache;
+  /** Has the reports of ingest processes. */
   readonly store: Pick<Store, "instances">;
   /** See {@linkcode SnapshotContents}. */
-  readonly ownFigures: () => ApiReport;
+  readonly apiReport: () => ApiReport;
   /** What to report of the store and the clock. */
   readonly storeHealth: () => StoreHealth;
   /** Milliseconds on a clock that never goes back. */
@@ -133,7 +133,7 @@ export interface SnapshotsOptions {
   readonly process: () => ApiProcess;
 }
 
-/** Snapshots of the fleet, one for all that ask between two readings of the store, or for longer. */
+/** Snapshots of the fleet, one for all requests between two reads of the store, or for longer. */
 export class Snapshots {
   readonly #options: SnapshotsOptions;
   #latest: Snapshot | undefined;
@@ -143,11 +143,11 @@ export class Snapshots {
     this.#options = options;
   }
 
-  /** As fresh as {@linkcode Fleet.fresh} says. Rejects as the store does; an older one is never given instead. */
+  /** Its counts were read at most `maxAgeMs` before this call. Rejects as the store does, never falls back to an older one. */
   async current(): Promise<Snapshot> {
-    const { fleet, store, storeHealth, now, unixNow, prometheusMaxDevices, process, ownFigures } =
+    const { fleet, store, storeHealth, now, unixNow, prometheusMaxDevices, process, apiReport } =
       this.#options;
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
     const latest = this.#latest;
     if (latest !== undefined) {
       const reuseMs = Math.min(latest.buildingMs * REUSE_PER_BUILDING, fleet.maxAgeMs);
@@ -161,23 +161,23 @@ export class Snapshots {
       storeHealth: storeHealth(),
       instances: () => store.instances(unixNow()),
       process,
-      ownFigures,
+      apiReport,
     };
     return this.#latest = new Snapshot(contents, now);
   }
 
   /** The Prometheus form while the store cannot be read: of the api's own process only. */
   withoutStore(): string {
-    return formatProcess(this.#options.process(), this.#options.ownFigures(), false);
+    return formatProcess(this.#options.process(), this.#options.apiReport(), false);
   }
 
-  /** How long ago the snapshot's reading began, whole milliseconds. */
+  /** How long ago the read of the snapshot began, whole milliseconds. */
   ageMs(snapshot: Snapshot): number {
     return Math.round(this.#options.now() - snapshot.takenAtMs);
   }
 }
 
-/** The text in chunks; between them it is other requests' turn. */
+/** The text in chunks; between them other requests are served. */
 async function encode(pieces: Iterable<string>): Promise<SnapshotBody> {
   const encoder = new TextEncoder();
   const hash = createHash("sha256");
@@ -205,7 +205,7 @@ async function encode(pieces: Iterable<string>): Promise<SnapshotBody> {
   };
 }
 
-/** What stands before the count of each device, by the list of devices, which stays the same until one comes or goes. */
+/** The JSON before each device's count, by the list of ids, which stays the same until a device is added or removed. */
 const jsonHeads = new WeakMap<readonly string[], string[]>();
 
 /** `[{"device_id":"sensor-1","count":10}]`; with the heads kept, 100,000 devices take 14 to 17 ms, without 22 to 24. */
@@ -235,7 +235,7 @@ async function compress(body: SnapshotBody): Promise<SnapshotBody> {
   gzip.on("end", resolve).on("error", reject);
   for (const chunk of body.chunks) {
     gzip.write(chunk);
-    // zlib runs on this thread: between chunks it is other requests' turn.
+    // zlib runs on this thread: other requests are served between chunks.
     await setImmediate();
   }
   gzip.end();

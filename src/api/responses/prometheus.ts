@@ -4,12 +4,12 @@
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  * @module
  */
-import type { StoreHealth } from "../../store/store_clock.ts";
-import type { ProcessFigures } from "../../runtime/process_figures.ts";
-import { VERSION } from "../../runtime/version.ts";
 import type { DeviceCounts } from "../../fleet/device_index.ts";
 import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
 import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
+import type { ProcessFigures } from "../../runtime/process_figures.ts";
+import { VERSION } from "../../runtime/version.ts";
+import type { StoreHealth } from "../../store/store_clock.ts";
 import { formatInstances } from "./instance_metrics.ts";
 import { formatTable } from "./metric_families.ts";
 import { CPU_SECONDS, escapeLabelValue, EVENT_LOOP_LAG, family, metric } from "./prometheus_text.ts";

@@ -6,9 +6,9 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
 import { VERSION } from "../../runtime/version.ts";
-import { answerJson } from "../http/answers.ts";
 import { Asset } from "../http/assets.ts";
-import { Problem } from "../schemas/problem.ts";
+import { jsonResponse } from "../http/json_response.ts";
+import { problem, unchanged } from "../http/openapi.ts";
 
 const html = "text/html; charset=utf-8";
 const css = "text/css; charset=utf-8";
@@ -57,7 +57,7 @@ const docsRoute = createRoute({
   summary: "This document as a page",
   responses: {
     200: { description: "The page", content: { "text/html": { schema: z.string() } } },
-    304: { description: "It is that of `If-None-Match`" },
+    304: unchanged,
   },
 });
 
@@ -73,8 +73,8 @@ const fileRoute = createRoute({
       description: "The file",
       content: { "text/javascript": { schema: z.string() }, "text/css": { schema: z.string() } },
     },
-    304: { description: "It is that of `If-None-Match`" },
-    404: { description: "There is no such file", content: { "application/json": { schema: Problem } } },
+    304: unchanged,
+    404: problem("There is no such file"),
   },
 });
 
@@ -91,7 +91,7 @@ const openApiRoute = createRoute({
       description: "OpenAPI 3.1",
       content: { "application/json": { schema: OpenApiDocument } },
     },
-    304: { description: "It is that of `If-None-Match`" },
+    304: unchanged,
   },
 });
 
@@ -100,9 +100,9 @@ export function addDocs(app: OpenAPIHono): void {
   let document: z.infer<typeof OpenApiDocument> | undefined;
   app.openapi(docsRoute, (c) => page.respond(c));
   app.openapi(fileRoute, (c) => files[c.req.valid("param").file].respond(c), (result, c) => {
-    if (!result.success) return c.json({ error: `there is nothing at ${c.req.path}` }, 404);
+    if (!result.success) return c.notFound();
   });
-  app.openapi(openApiRoute, (c) => answerJson(c, document ??= openApiDocument(app)));
+  app.openapi(openApiRoute, (c) => jsonResponse(c, document ??= openApiDocument(app)));
 }
 
 function openApiDocument(app: OpenAPIHono): z.infer<typeof OpenApiDocument> {
@@ -118,7 +118,9 @@ function openApiDocument(app: OpenAPIHono): z.infer<typeof OpenApiDocument> {
 There is no authentication yet: any client that reaches this port may read everything and remove devices. The
 host of a request must be an IP address, localhost, TALLY_HTTP_HOST or one of TALLY_HTTP_ALLOWED_HOSTS; others get 403.
 
-HEAD is answered wherever GET is. Every answer that is not 2xx or 304 is JSON: Error.`,
+HEAD is supported wherever GET is. Every response that is neither 2xx nor 304 has problem details (RFC 9457): Error. Its
+media type is application/problem+json, or application/json where Accept has that and neither the former nor a
+wildcard.`,
     },
     servers: [{ url: "/", description: "The api that serves this document" }],
     security: [],
@@ -127,7 +129,8 @@ HEAD is answered wherever GET is. Every answer that is not 2xx or 304 is JSON: E
   for (const path of Object.values(document.paths ?? {})) {
     for (const operation of [path.get, path.delete]) {
       if (operation === undefined || operation.tags?.includes("Health")) continue;
-      const content = { "application/json": { schema: { $ref: "#/components/schemas/Error" } } };
+      const body = { schema: { $ref: "#/components/schemas/Error" } };
+      const content = { "application/problem+json": body, "application/json": body };
       operation.responses ??= {};
       operation.responses["403"] ??= { description: "The Host of the request is not allowed", content };
     }
@@ -139,7 +142,7 @@ const tags = [
   { name: "Fleet", description: "All devices together, and the ingest processes" },
   { name: "Devices", description: "One device, or several" },
   { name: "Events", description: "Devices that go offline or come back" },
-  { name: "Health", description: "For orchestrators and load balancers; answered under any host name" },
+  { name: "Health", description: "For orchestrators and load balancers; served under any host name" },
   { name: "Page", description: "The monitor page, for people" },
   { name: "Documentation", description: "This document" },
 ];

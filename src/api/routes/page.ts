@@ -7,7 +7,7 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
 import { Asset } from "../http/assets.ts";
-import { Problem } from "../schemas/problem.ts";
+import { problem, unchanged } from "../http/openapi.ts";
 import addressJs from "../../page/address.js" with { type: "text" };
 import apiJs from "../../page/api.js" with { type: "text" };
 import chartJs from "../../page/chart.js" with { type: "text" };
@@ -91,7 +91,7 @@ const indexRoute = createRoute({
   summary: "The monitor, for people",
   responses: {
     200: { description: "The page", content: { "text/html": { schema: z.string() } } },
-    304: { description: "It is that of `If-None-Match`" },
+    304: unchanged,
   },
 });
 
@@ -111,8 +111,8 @@ const fileRoute = createRoute({
         "image/svg+xml": { schema: z.string() },
       },
     },
-    304: { description: "It is that of `If-None-Match`" },
-    404: { description: "There is no such file", content: { "application/json": { schema: Problem } } },
+    304: unchanged,
+    404: problem("There is no such file"),
   },
 });
 
@@ -121,6 +121,6 @@ export function addPage(app: OpenAPIHono): void {
   app.openapi(indexRoute, (c) => index.respond(c));
   app.openapi(fileRoute, (c) => {
     const file = files.get(c.req.valid("param").file);
-    return file === undefined ? c.json({ error: `there is nothing at ${c.req.path}` }, 404) : file.respond(c);
+    return file === undefined ? c.notFound() : file.respond(c);
   });
 }

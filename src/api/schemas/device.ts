@@ -5,7 +5,9 @@
  */
 import { z } from "@hono/zod-openapi";
 
+import { SORT_KEYS } from "../../fleet/list_cache.ts";
 import { count, deviceStatus, rate, unixMs } from "./fields.ts";
+import { choice, deviceId, integer, limit, query, text } from "./parameters.ts";
 
 /** A device as readers get it. Times are Unix milliseconds, rates packets per second. */
 export type Device = z.infer<typeof Device>;
@@ -14,7 +16,7 @@ export type Device = z.infer<typeof Device>;
 export const Device = z.object({
   device_id: z.string(),
   status: deviceStatus.openapi({
-    description: "online: heard from within TALLY_OFFLINE_AFTER, by server time",
+    description: "online: its latest packet came within TALLY_OFFLINE_AFTER, by server time",
   }),
   count: count.openapi({ description: "Packets stored since it was first seen" }),
   rate_10s: rate.nullable().openapi({
@@ -46,7 +48,7 @@ export const Device = z.object({
     bytes: count.openapi({ description: "Length of the whole payload" }),
     text: z.string().nullable().openapi({ description: "The payload, where it is valid UTF-8" }),
     base64: z.string().nullable().openapi({ description: "The payload, where it is not" }),
-    truncated: z.boolean().openapi({ description: "Only the beginning is here: ask for the device alone" }),
+    truncated: z.boolean().openapi({ description: "Only the beginning: /devices/{id} has the whole" }),
   }),
 }).openapi("Device");
 
@@ -57,5 +59,41 @@ export type DeviceList = z.infer<typeof DeviceList>;
 export const DeviceList = z.object({
   devices: z.array(Device),
   total: count.openapi({ description: "Devices of all pages" }),
-  next_cursor: z.string().nullable().openapi({ description: "Asks for the next page; null on the last one" }),
+  next_cursor: z.string().nullable().openapi({
+    description: "`cursor` of the next page; null on the last one",
+  }),
 }).openapi("DeviceList");
+
+/**
+ * Path parameters of one device.
+ * @internal
+ */
+export const DevicePath = z.strictObject({
+  id: deviceId.openapi({ param: { name: "id", in: "path" } }),
+});
+
+/**
+ * The same as a query.
+ * @internal
+ */
+export const DeviceQuery = query({ id: deviceId });
+
+/**
+ * Which devices to list.
+ * @internal
+ */
+export const ListParameters = query({
+  status: choice(["online", "offline"]).optional(),
+  prefix: text(128, "Beginning of the ids").default(""),
+  search: text(128, "Any part of the ids, in any case").default(""),
+  sort: choice(SORT_KEYS).default("id").openapi({
+    description: "rate: over the last ten seconds. Devices with equal keys are ordered by id.",
+  }),
+  order: choice(["asc", "desc"]).default("asc"),
+  limit,
+  cursor: text(1_000, "next_cursor of the page before").optional(),
+  offset: integer(0, 10_000_000, {
+    default: 0,
+    description: "Devices before the page, where there is no cursor: to begin in the middle",
+  }).default(0),
+});

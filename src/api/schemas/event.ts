@@ -5,7 +5,9 @@
  */
 import { z } from "@hono/zod-openapi";
 
+import { EVENTS_KEPT } from "../../store/events.ts";
 import { count, deviceStatus, unixMs } from "./fields.ts";
+import { deviceId, integer, limit, query } from "./parameters.ts";
 
 /** A device went offline or came back. */
 export type DeviceEvent = z.infer<typeof DeviceEvent>;
@@ -27,3 +29,21 @@ export const DeviceEventList = z.object({
   events: z.array(DeviceEvent),
   next: count.openapi({ description: "`after` of the next page; the same again when nothing is new" }),
 }).openapi("DeviceEventList");
+
+/**
+ * Which events to list.
+ * @internal
+ */
+export const EventParameters = query({
+  after: integer(0, 10 ** 15 - 1, {
+    description: `Events after this id, oldest first; without it the newest. ${EVENTS_KEPT} are kept.`,
+  }).optional(),
+  before: integer(0, 10 ** 15 - 1, {
+    description: "Events before this id, the newest of them: the page before the one that begins with it",
+  }).optional(),
+  device: deviceId.optional().openapi({ description: "Of this device only" }),
+  limit,
+});
+
+/** @internal */
+export const EventStreamBody = z.string().openapi({ description: "Server-Sent Events" });

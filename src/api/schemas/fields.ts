@@ -22,5 +22,6 @@ export const deviceStatus = z.enum(["online", "offline"]);
 
 /** @internal */
 export const clockAhead = z.int().openapi({
-  description: "How far the clock of its machine is ahead of the store's, in whole seconds; negative: behind",
+  description:
+    "How far the clock of its machine is ahead of the store's, in whole seconds; negative: it lags",
 });

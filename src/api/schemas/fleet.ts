@@ -5,9 +5,9 @@
  */
 import { z } from "@hono/zod-openapi";
 
+import { apiMetrics } from "../../metrics/api_metrics.ts";
 import { clockAhead, count, rate, unixMs } from "./fields.ts";
 import { periods, untilMs } from "./history.ts";
-import { apiMetrics } from "../../metrics/api_metrics.ts";
 import { Instance } from "./instance.ts";
 import { metricSchema } from "./metric_table.ts";
 
@@ -40,10 +40,12 @@ const figures = z.object({
     set_aside: count.openapi({ description: "Events its receiver has refused for good" }),
     gaps: count.openapi({ description: "Notices of events that were dropped before they were delivered" }),
     failures: count.openapi({ description: "Attempts that failed in a row" }),
-    stopped: z.boolean().openapi({ description: "Its receiver answered 410: nothing more is delivered" }),
+    stopped: z.boolean().openapi({
+      description: "Its receiver responded with 410: nothing more is delivered",
+    }),
   }).nullable().openapi({ description: "Of this api process, since it started; null: there is no webhook" }),
   instances: z.array(Instance),
-  api: Api.openapi({ description: "The api process that answers" }),
+  api: Api.openapi({ description: "The api process that responds" }),
 });
 
 /** The fleet with its history. */

@@ -6,18 +6,13 @@
 import { z } from "@hono/zod-openapi";
 
 import { count, unixMs } from "./fields.ts";
-import type { Period as StoredPeriod } from "../../store/history.ts";
+import { deviceIds, query } from "./parameters.ts";
 
 /** Packets stored in one second, minute or hour. */
 export type Period = z.infer<typeof Period>;
 
 /** @internal */
 export const Period = z.object({ start_ms: unixMs, packets: count }).openapi("Period");
-
-/** A period of the store as JSON. */
-export function periodJson({ startMs, packets }: StoredPeriod): Period {
-  return { start_ms: startMs, packets };
-}
 
 /** @internal */
 export const periods = (description: string) => z.array(Period).openapi({ description });
@@ -58,3 +53,9 @@ export const DeviceHistories = z.object({
     }),
   ).openapi({ description: "In the order of the request; without devices that are not known" }),
 }).openapi("DeviceHistories");
+
+/**
+ * Whose histories to show.
+ * @internal
+ */
+export const HistoriesParameters = query({ devices: deviceIds("Ids of the devices") });

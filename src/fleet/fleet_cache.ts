@@ -1,6 +1,6 @@
 /**
- * Keeps the index of all devices as fresh as its readers need: one reading of the store at a time, and of
- * what changed only, however many readers there are.
+ * Keeps the index of all devices as fresh as its callers need: one read of the store at a time, and of what
+ * changed only, however many callers there are.
  *
  * @module
  */
@@ -9,38 +9,37 @@ import type { Logger } from "@logtape/logtape";
 import { type DeviceSummary, MAX_IDS_PER_CALL } from "../store/devices.ts";
 import type { Store } from "../store/store.ts";
 import { DeviceIndex } from "./device_index.ts";
-import type { Listening } from "./listening.ts";
+import type { ObservedTime } from "./observed_time.ts";
 
-/** No reader is given what was read from the store earlier than this before it asked. */
+/** No request is answered with what was read from the store earlier than this before it came. */
 export const MAX_AGE_MS = 250;
 
-/** A reading is used at least this long, or a small fleet would be read again for every request. */
+/** A read is used at least this long, or a small fleet would be read again for every request. */
 const MIN_REUSE_MS = 25;
 
-/** It is used this many times as long as it took before a reader has the store read again. */
+/** It is used this many times as long as it took before a request has the store read again. */
 const REUSE_PER_READ = 4;
 
 /**
- * For so long after a reader the index is kept fresh for the next one, who then need not wait: a Prometheus
- * server asks once a minute unless told otherwise. With Redis it costs little but round trips, for the watch
- * over silent devices reads the same changes once a second in any case.
+ * For so long after a request the index is kept fresh for the next one, which then need not wait: a Prometheus
+ * server scrapes once a minute by default. With Redis it costs little but round trips, for the offline watch reads
+ * the same changes once a second in any case.
  */
 export const WARM_FOR_MS = 90_000;
 
 /**
- * Calls of {@linkcode MAX_IDS_PER_CALL} devices that wait for the store together: 10 ms of Redis' time. One
- * after the other, each would wait for a batch of ingest's before it.
+ * Calls of {@linkcode MAX_IDS_PER_CALL} devices that wait for the store together: 10 ms of Redis' time. One after
+ * the other, each would wait for a batch of an ingest before it.
  */
 const CALLS_AT_ONCE = 4;
 
 /**
- * What other programs write into the counts does not show among the changes: the whole store is read this
- * often besides, 0.26 s of Redis' time for 100,000 devices, in pages of a thousand.
+ * What other programs write into the counts is not among the changes: the whole store is read this often besides, 0.26 s of Redis' time for 100,000 devices, in pages of a thousand.
  */
 const RESCAN_INTERVAL_MS = 60_000;
 
-/** What {@linkcode Fleet} needs. */
-export interface FleetOptions {
+/** What {@linkcode FleetCache} needs. */
+export interface FleetCacheOptions {
   /** Where the devices are read. */
   readonly store: Pick<Store, "changes" | "summaries" | "scan" | "removedPackets">;
   /** Milliseconds on a clock that never goes back. */
@@ -51,49 +50,49 @@ export interface FleetOptions {
   readonly maxAgeMs: number;
   /** See {@linkcode WARM_FOR_MS}. */
   readonly warmForMs: number;
-  /** A device silent for longer is offline. */
+  /** A device that sends nothing for longer is offline. */
   readonly offlineAfterMs: number;
   /** Which time counts for that; default all. */
-  readonly listening?: Listening;
-  /** Told when reading begins to fail and when it succeeds again. */
+  readonly observedTime?: ObservedTime;
+  /** Receives a line when reading begins to fail and when it succeeds again. */
   readonly log: Logger;
 }
 
-/** All devices, read from the store when somebody asks, and for a while behind that. */
-export class Fleet {
-  /** What was read; await {@linkcode fresh} first. */
+/** All devices in memory, read from the store for each request, and for a while after it. */
+export class FleetCache {
+  /** What was read; await {@linkcode refresh} first. */
   readonly index: DeviceIndex;
-  readonly #options: FleetOptions;
+  readonly #options: FleetCacheOptions;
   #version: number | undefined;
   #rounds = 0;
   #scannedAtMs = -Infinity;
   #rescan: Promise<void> | undefined;
   #failing = false;
-  #readableSinceMs: number | undefined;
+  #storeUpSinceMs: number | undefined;
   #latest: { takenAtMs: number; tookMs: number; reuseMs: number } | undefined;
   #loaded = false;
   #reading: { startedAtMs: number; done: Promise<void> } | undefined;
   #next: Promise<void> | undefined;
-  #readerAtMs = -Infinity;
+  #requestedAtMs = -Infinity;
   #warmTimer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
   /** Reads nothing yet. */
-  constructor(options: FleetOptions) {
+  constructor(options: FleetCacheOptions) {
     this.#options = options;
-    const { listening } = options;
+    const { observedTime } = options;
     this.index = new DeviceIndex(
       options.offlineAfterMs,
-      listening && ((nowMs) => listening.silentBeforeMs(nowMs)),
+      observedTime && ((nowMs) => observedTime.offlineBeforeMs(nowMs)),
     );
   }
 
-  /** When the latest reading began, on the clock that never goes back. */
+  /** When the latest read began, on the clock that never goes back. */
   get takenAtMs(): number {
     return this.#latest?.takenAtMs ?? -Infinity;
   }
 
-  /** See {@linkcode FleetOptions}. */
+  /** See {@linkcode FleetCacheOptions}. */
   get maxAgeMs(): number {
     return this.#options.maxAgeMs;
   }
@@ -104,60 +103,56 @@ export class Fleet {
   }
 
   /** How long the store could be read without a failure in between. */
-  get readableForMs(): number {
-    return this.#readableSinceMs === undefined ? 0 : this.#options.now() - this.#readableSinceMs;
+  get storeUpForMs(): number {
+    return this.#storeUpSinceMs === undefined ? 0 : this.#options.now() - this.#storeUpSinceMs;
   }
 
   /**
-   * Resolves when the index holds everything stored until `maxAgeMs` before this call. Rejects as the
-   * store does; the index is then as it was, and too old. For readers: others come, so it is kept fresh.
+   * Resolves when the index holds everything stored until `maxAgeMs` before this call. Rejects as the store does;
+   * the index is then as it was, and too old. `keepWarm`: extends the warm period, in which the index is kept fresh
+   * for the next request; false for background callers.
    */
-  fresh(): Promise<void> {
-    this.#readerAtMs = this.#options.now();
-    return this.caughtUp();
-  }
-
-  /** As {@linkcode fresh}, for one who is no reader: nothing is kept fresh for the next time. */
-  caughtUp(): Promise<void> {
+  refresh({ keepWarm }: { readonly keepWarm: boolean }): Promise<void> {
     const { now, maxAgeMs } = this.#options;
     const nowMs = now();
+    if (keepWarm) this.#requestedAtMs = nowMs;
     const reading = this.#reading;
     const ageMs = nowMs - this.takenAtMs;
     if (ageMs <= maxAgeMs) {
-      // Good enough for this reader, who need not wait for what the next one gets.
-      if (reading === undefined && ageMs > this.#latest!.reuseMs) this.#readBehind();
+      // Fresh enough for this caller, who need not wait for what the next one gets.
+      if (reading === undefined && ageMs > this.#latest!.reuseMs) this.#readInBackground();
       return Promise.resolve();
     }
     if (reading === undefined) return this.#read(nowMs);
     if (nowMs - reading.startedAtMs <= maxAgeMs) return reading.done;
-    // The reading under way began too long ago for this reader, who shares the one after it.
+    // The read in progress began too long ago for this caller, who shares the one after it.
     this.#next ??= reading.done.then(() => {}, () => {}).then(() => {
       this.#next = undefined;
-      return this.caughtUp();
+      return this.refresh({ keepWarm: false });
     });
     return this.#next;
   }
 
   /**
-   * Resolves when the index has caught up with the store for the first time, so that readers need no longer
-   * wait for that: about 2 s with 100,000 devices in Redis, 1 s in SQLite, while 10,000 packets a second come in.
+   * Resolves when the index has caught up with the store for the first time, so that requests need no longer wait
+   * for that: about 2 s with 100,000 devices in Redis, 1 s in SQLite, while 10,000 packets a second come in.
    * Rejects as the store does.
    */
   async loaded(): Promise<void> {
-    // What changed during a long first reading takes a second one, and what changed during that a short third.
-    for (let readings = 1; !this.#loaded; readings++) {
-      await this.fresh();
-      this.#loaded = this.#latest!.tookMs <= this.#options.maxAgeMs || readings === 3;
+    // What changed during a long first read takes a second one, and what changed during that a short third.
+    for (let reads = 1; !this.#loaded; reads++) {
+      await this.refresh({ keepWarm: true });
+      this.#loaded = this.#latest!.tookMs <= this.#options.maxAgeMs || reads === 3;
     }
   }
 
-  /** Takes over what was read of one device besides; undefined: the store does not have it. */
-  take(deviceId: string, summary: DeviceSummary | undefined): void {
+  /** Updates one device that was read besides; undefined: the store does not have it. */
+  update(deviceId: string, summary: DeviceSummary | undefined): void {
     if (summary === undefined) this.index.delete(deviceId);
     else this.index.set(summary, this.#rounds, this.#options.unixNow());
   }
 
-  /** Reads no more unless asked; resolves when no reading is under way. */
+  /** Stops reading in the background; resolves when no read is in progress. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#warmTimer);
@@ -193,14 +188,14 @@ export class Fleet {
         const tookMs = now() - startedAtMs;
         const reuseMs = Math.min(Math.max(MIN_REUSE_MS, tookMs * REUSE_PER_READ), maxAgeMs);
         this.#latest = { takenAtMs: startedAtMs, tookMs, reuseMs };
-        this.#readableSinceMs ??= now();
+        this.#storeUpSinceMs ??= now();
         if (this.#failing) log.info("The store can be read again");
         this.#failing = false;
         this.#keepWarm(this.#latest);
       } catch (error) {
         if (!this.#failing) log.warn("The store cannot be read; readers get errors until it can", { error });
         this.#failing = true;
-        this.#readableSinceMs = undefined;
+        this.#storeUpSinceMs = undefined;
         throw error;
       } finally {
         this.#reading = undefined;
@@ -211,23 +206,23 @@ export class Fleet {
     return done;
   }
 
-  /** Nobody waits for it. That it failed is in the log, and told to those who then have to wait. */
-  #readBehind(): void {
+  /** No caller waits for it. A failure is logged, and rejects the callers that have to wait next. */
+  #readInBackground(): void {
     this.#read(this.#options.now()).catch(() => {});
   }
 
-  /** Sees to it that the next reading is there before `latest` is too old, by the time that one took. */
+  /** Schedules the next read so that it ends before `latest` is too old, by the time that one took. */
   #keepWarm(latest: { takenAtMs: number; tookMs: number }): void {
     const { now, maxAgeMs, warmForMs } = this.#options;
     clearTimeout(this.#warmTimer);
-    if (this.#closed || now() - this.#readerAtMs >= warmForMs) return;
+    if (this.#closed || now() - this.#requestedAtMs >= warmForMs) return;
     const { takenAtMs, tookMs } = latest;
     // Twice the time, as the next one may take longer; but a slow store is kept busy half of the time at most.
     const dueAtMs = takenAtMs + Math.max(maxAgeMs - 2 * tookMs, 2 * tookMs);
     this.#warmTimer = setTimeout(() => {
-      if (this.#reading !== undefined) return; // Begins anew behind it.
+      if (this.#reading !== undefined) return; // It schedules the next one.
       if (now() < dueAtMs) this.#keepWarm(latest);
-      else this.#readBehind();
+      else this.#readInBackground();
     }, Math.max(0, dueAtMs - now()));
   }
 
@@ -237,31 +232,31 @@ export class Fleet {
       await this.#rescan?.catch(() => {});
       this.#version = await this.#scan(version);
     } else {
-      await this.#takeChanges(devices);
+      await this.#update(devices);
       this.#version = version;
-      if (this.#options.now() - this.#scannedAtMs > RESCAN_INTERVAL_MS) this.#rescanBehind();
+      if (this.#options.now() - this.#scannedAtMs > RESCAN_INTERVAL_MS) this.#rescanInBackground();
     }
   }
 
-  async #takeChanges(devices: ReadonlyMap<string, DeviceSummary | undefined>): Promise<void> {
-    const toAsk: string[] = [];
+  async #update(devices: ReadonlyMap<string, DeviceSummary | undefined>): Promise<void> {
+    const unread: string[] = [];
     const nowMs = this.#options.unixNow();
     for (const [deviceId, summary] of devices) {
-      if (summary === undefined) toAsk.push(deviceId);
+      if (summary === undefined) unread.push(deviceId);
       else this.index.set(summary, this.#rounds, nowMs);
     }
-    await this.#reread(toAsk);
+    await this.#reread(unread);
   }
 
-  /** Beside the readers, who need not wait for it; one that fails is tried again at the next reading. */
-  #rescanBehind(): void {
+  /** No caller waits for it; one that fails is tried again at the next read. */
+  #rescanInBackground(): void {
     this.#rescan ??= this.#scan().then(() => {}, () => {}).finally(() => this.#rescan = undefined);
   }
 
   /**
-   * Reads the whole store, and meanwhile what changed since `version`: while ingest takes all it can, each
-   * page waits for a batch, and behind the last one no change since the first would be kept any more.
-   * Resolves to the version the index has reached.
+   * Reads the whole store, and meanwhile what changed since `version`: while an ingest stores all it can, each page
+   * waits for a batch, and after the last one no change since the first would be kept any more. Resolves to the
+   * version the index has reached.
    */
   async #scan(version?: number): Promise<number | undefined> {
     const { store, now, unixNow } = this.#options;
@@ -273,14 +268,14 @@ export class Fleet {
       if (version === undefined || now() - followedAtMs < this.#options.maxAgeMs) continue;
       followedAtMs = now();
       const changes = await store.changes(version);
-      if (changes.devices === "all") continue; // The next reading finds the same.
-      await this.#takeChanges(changes.devices);
+      if (changes.devices === "all") continue; // The next read finds the same.
+      await this.#update(changes.devices);
       version = changes.version;
     }
     // Once, and after the devices: a device removed in between is counted twice rather than not at all.
     if (this.#scannedAtMs === -Infinity) this.index.addRemoved(await store.removedPackets());
     this.index.sweep(round, unixNow());
-    this.index.sorted(); // Here nobody waits for it.
+    this.index.sorted(); // No caller waits for it here.
     this.#scannedAtMs = startedAtMs;
     return version;
   }

@@ -1,36 +1,39 @@
 /**
- * Server-Sent Events, pulled: a client's next event is made when it has taken the one before, so that a
- * slow client costs the memory of one event, and is dropped when it takes none for too long.
+ * Server-Sent Events, pulled: a client's next event is made when it has read the one before, so that a slow client
+ * costs the memory of one event, and is dropped when it reads none for too long.
  *
  * @see https://html.spec.whatwg.org/multipage/server-sent-events.html
  * @module
  */
-import { RequestError } from "../../protocol/request_error.ts";
+import type { Context } from "@hono/hono";
 
-/** Proxies close connections that say nothing for a minute or half of one. */
+import { RequestError } from "../../protocol/request_error.ts";
+import type { ReaderConnection } from "./reader_server.ts";
+
+/** Proxies close connections that are idle for a minute or half of one. */
 const HEARTBEAT_MS = 15_000;
 
-/** What is in the buffers on the way takes longer than this only on a line that is dead. */
+/** Buffers on the way empty within this time unless the connection is dead. */
 const SLOW_CLIENT_MS = 10_000;
 
 /** Browsers connect again after so long, spread by their own delays. */
 const RETRY_MS = 2_000;
 
-/** Makes what is sent next; may wait for it, until `signal` is aborted. */
+/** Makes the text to send next; may wait for it, until `signal` is aborted. */
 export type NextEvent = (signal: AbortSignal) => Promise<string>;
 
 /** How many streams there may be, and how long they wait. */
-export interface EventStreamsOptions {
+export interface SseOptions {
   /** Further ones are refused. */
   readonly maxClients: number;
-  /** A stream that has nothing to say sends a comment this often; 15 s by default. */
+  /** An idle stream sends a comment this often; 15 s by default. */
   readonly heartbeatMs?: number;
-  /** A client that has not taken an event after this time is dropped; 10 s by default. */
+  /** A client that has not read an event after this time is dropped; 10 s by default. */
   readonly slowClientMs?: number;
 }
 
 /** All streams that are open. */
-export class EventStreams {
+export class SseBroadcaster {
   readonly #maxClients: number;
   readonly #heartbeatMs: number;
   readonly #slowClientMs: number;
@@ -38,9 +41,7 @@ export class EventStreams {
   #closed = false;
 
   /** None is open yet. */
-  constructor(
-    { maxClients, heartbeatMs = HEARTBEAT_MS, slowClientMs = SLOW_CLIENT_MS }: EventStreamsOptions,
-  ) {
+  constructor({ maxClients, heartbeatMs = HEARTBEAT_MS, slowClientMs = SLOW_CLIENT_MS }: SseOptions) {
     this.#maxClients = maxClients;
     this.#heartbeatMs = heartbeatMs;
     this.#slowClientMs = slowClientMs;
@@ -62,14 +63,14 @@ export class EventStreams {
     }
   }
 
-  /** A body that sends what `next` makes, until its reader leaves, is too slow, or {@linkcode close}. */
+  /** A body that sends what `next` makes, until its client disconnects, is too slow, or {@linkcode close}. */
   open(next: NextEvent): ReadableStream<Uint8Array> {
     this.checkRoom();
     const encoder = new TextEncoder();
     const ended = Promise.withResolvers<undefined>();
     const abort = new AbortController();
     let slowTimer: ReturnType<typeof setTimeout> | undefined;
-    let coming: Promise<string> | undefined;
+    let pending: Promise<string> | undefined;
     const end = (last: () => void) => {
       if (abort.signal.aborted) return;
       clearTimeout(slowTimer);
@@ -79,27 +80,27 @@ export class EventStreams {
       last();
     };
     let close = () => {};
-    const handOver = (controller: ReadableStreamDefaultController<Uint8Array>, text: string) => {
-      const tooSlow = new Error(`the client took no event in ${this.#slowClientMs} ms`);
+    const send = (controller: ReadableStreamDefaultController<Uint8Array>, text: string) => {
+      const tooSlow = new Error(`the client read no event in ${this.#slowClientMs} ms`);
       slowTimer = setTimeout(() => end(() => controller.error(tooSlow)), this.#slowClientMs);
-      // Last: a client that is found to be gone ends the stream from within this call.
+      // Last: where the client has disconnected, this call ends the stream.
       controller.enqueue(encoder.encode(text));
     };
     return new ReadableStream<Uint8Array>({
       start: (controller) => {
         close = () => end(() => controller.close());
         this.#ends.add(close);
-        handOver(controller, `retry: ${RETRY_MS}\n\n`);
+        send(controller, `retry: ${RETRY_MS}\n\n`);
       },
       pull: async (controller) => {
         clearTimeout(slowTimer);
-        // One that a heartbeat overtook is still to come.
-        coming ??= next(abort.signal);
+        // After a heartbeat the event that it overtook is still pending.
+        pending ??= next(abort.signal);
         try {
-          const text = await within(this.#heartbeatMs, coming, ended.promise);
+          const text = await within(this.#heartbeatMs, pending, ended.promise);
           if (abort.signal.aborted) return;
-          if (text !== undefined) coming = undefined;
-          handOver(controller, text ?? ": nothing new\n\n");
+          if (text !== undefined) pending = undefined;
+          send(controller, text ?? ": nothing new\n\n");
         } catch (error) {
           end(() => controller.error(error));
         }
@@ -118,6 +119,17 @@ export class EventStreams {
 /** One event; `data` becomes JSON. */
 export function formatEvent(event: string, data: unknown, id?: number): string {
   return `event: ${event}\n${id === undefined ? "" : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
+}
+
+/** The response with the stream that `open` returns; a HEAD opens none. */
+export function sseResponse(c: Context, open: () => ReadableStream<Uint8Array>): Response {
+  c.header("Content-Type", "text/event-stream");
+  c.header("Cache-Control", "no-store");
+  // nginx would buffer a few KiB of events otherwise.
+  c.header("X-Accel-Buffering", "no");
+  if (c.req.raw.method === "HEAD") return c.body(null);
+  const connection: ReaderConnection = c.env;
+  return c.body(connection.eventStream(open()));
 }
 
 /** What `work` resolves to; undefined if that takes longer than `timeoutMs`, or than `ended`. */

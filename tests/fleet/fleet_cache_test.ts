@@ -6,7 +6,7 @@
 import { assertEquals, assertLessOrEqual } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
-import { Fleet, type FleetOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet.ts";
+import { FleetCache, type FleetCacheOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet_cache.ts";
 import { Snapshots } from "../../src/api/responses/metrics_snapshot.ts";
 import type { Changes, DeviceSummary } from "../../src/store/devices.ts";
 import { ListedStore } from "../support/listed_store.ts";
@@ -15,10 +15,10 @@ import { until } from "../support/until.ts";
 
 /** A fleet that reads no more when the test is over. */
 async function withFleet(
-  options: Pick<FleetOptions, "store" | "now" | "unixNow"> & Partial<FleetOptions>,
-  body: (fleet: Fleet) => Promise<void>,
+  options: Pick<FleetCacheOptions, "store" | "now" | "unixNow"> & Partial<FleetCacheOptions>,
+  body: (fleet: FleetCache) => Promise<void>,
 ): Promise<void> {
-  const fleet = new Fleet({
+  const fleet = new FleetCache({
     maxAgeMs: MAX_AGE_MS,
     warmForMs: WARM_FOR_MS,
     offlineAfterMs: 60_000,
@@ -36,36 +36,36 @@ async function withFleet(
 async function tenReads(maxAgeMs: number): Promise<void> {
   const store = new ListedStore();
   await withFleet({ store, ...new RunningClock().options, maxAgeMs }, async (fleet) => {
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
     await until(() => store.reads >= 10, "the other store was read ten times");
   });
 }
 
-Deno.test("Fleet.refresh() does not wait for the store while the last read is younger than maxAgeMs", async () => {
+Deno.test("FleetCache.refresh() does not wait for the store while the last read is younger than maxAgeMs", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new TestClock();
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
     const gate = Promise.withResolvers<void>();
     store.gate = gate.promise;
     clock.pass(MAX_AGE_MS);
-    await fleet.fresh(); // Resolves although the store does not answer.
+    await fleet.refresh({ keepWarm: true }); // Resolves although the store does not answer.
     await until(() => store.reads === 2, "the next reading is under way");
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
     store.devices = [{ deviceId: "a", count: 2 }];
     clock.pass(1);
-    const late = fleet.fresh();
+    const late = fleet.refresh({ keepWarm: true });
     gate.resolve();
     await late;
     assertEquals([store.reads, fleet.index.totals(clock.unixMs).count], [2, 2]);
   });
 });
 
-Deno.test("Fleet.refresh({ keepWarm }) repeats reads in the background until warmForMs after the last call", async () => {
+Deno.test("FleetCache.refresh({ keepWarm }) repeats reads in the background until warmForMs after the last call", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new RunningClock();
   await withFleet({ store, ...clock.options, maxAgeMs: 20 }, async (fleet) => {
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
     await until(() => store.reads >= 5, "the store was read five times for one reader");
     clock.pass(WARM_FOR_MS);
     const { reads } = store;
@@ -74,41 +74,44 @@ Deno.test("Fleet.refresh({ keepWarm }) repeats reads in the background until war
   });
 });
 
-Deno.test("Fleet.close() ends the background reads", async () => {
+Deno.test("FleetCache.close() ends the background reads", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
-  await withFleet({ store, ...new RunningClock().options, maxAgeMs: 20 }, (fleet) => fleet.fresh());
+  await withFleet(
+    { store, ...new RunningClock().options, maxAgeMs: 20 },
+    (fleet) => fleet.refresh({ keepWarm: true }),
+  );
   const { reads } = store;
   await tenReads(20);
   assertEquals(store.reads, reads);
 });
 
-Deno.test("Fleet.refresh() without keepWarm is not repeated in the background", async () => {
+Deno.test("FleetCache.refresh() without keepWarm is not repeated in the background", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new RunningClock();
   await withFleet({ store, ...clock.options, maxAgeMs: 20 }, async (fleet) => {
-    await fleet.caughtUp();
+    await fleet.refresh({ keepWarm: false });
     await tenReads(20);
     assertEquals(store.reads, 1);
   });
 });
 
-Deno.test("Fleet.refresh() rejects when a background read failed and the last read is too old", async () => {
+Deno.test("FleetCache.refresh() rejects when a background read failed and the last read is too old", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new TestClock();
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
     store.failure = new Error("gone");
     clock.pass(MAX_AGE_MS);
-    await fleet.fresh();
-    await until(() => fleet.readableForMs === 0, "the reading behind has failed");
+    await fleet.refresh({ keepWarm: true });
+    await until(() => fleet.storeUpForMs === 0, "the read in the background has failed");
     clock.pass(1);
-    assertEquals(await fleet.fresh().catch((error) => error.message), "gone");
+    assertEquals(await fleet.refresh({ keepWarm: true }).catch((error) => error.message), "gone");
     store.failure = undefined;
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
   });
 });
 
-Deno.test("Fleet.refresh() applies changes that were made during a long scan", async () => {
+Deno.test("FleetCache.refresh() applies changes that were made during a long scan", async () => {
   const clock = new TestClock();
   const device = (deviceId: string, count: number): DeviceSummary => {
     return { deviceId, count, firstSeenMs: 1, lastSeenMs: 1, timestampMs: 1, online: true };
@@ -133,8 +136,8 @@ Deno.test("Fleet.refresh() applies changes that were made during a long scan", a
     removedPackets: () => Promise.resolve(0),
   };
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
-    await fleet.fresh();
-    await fleet.fresh();
+    await fleet.refresh({ keepWarm: true });
+    await fleet.refresh({ keepWarm: true });
     assertEquals(asked, [undefined, 10, 11, 12]);
     assertEquals(fleet.index.countAt(fleet.index.slotOf("a")!), 13);
   });
@@ -155,7 +158,7 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
       store: { instances },
       prometheusMaxDevices: 10,
       process: () => ({ startedMs: 0, cpuSeconds: 0, residentBytes: 0, eventLoopLagMs: 0 }),
-      ownFigures: () => ({
+      apiReport: () => ({
         connections: 0,
         maxConnections: 0,
         connectionsRefused: 0,
@@ -171,7 +174,7 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
       await first.body("prometheus", "identity");
       clock.pass(afterMs);
       const { takenAtMs } = fleet;
-      await fleet.caughtUp(); // Begins the next reading.
+      await fleet.refresh({ keepWarm: false }); // Begins the next reading.
       await until(() => fleet.takenAtMs > takenAtMs, "newer counts are there");
       return await snapshots.current() === first;
     };

@@ -1,33 +1,34 @@
 /**
- * The time in which packets could have been received and seen: no device is offline for being silent in any other.
+ * The time in which packets could have been received and read: only in it does a device that sends nothing become
+ * offline.
  *
- * Left out is time in which no ingest process reported, as when it was paused, killed or cut off from the store;
+ * Excluded are the time in which no ingest process reported, as when it was paused, killed or cut off from the store;
  * in which this process did not run itself; and what a jump of the clock adds.
  *
  * @module
  */
 
-/** Ingest processes report once a second; between two reports that are further apart none listened. */
+/** Ingest processes report once a second; a longer time between two reports is a gap. */
 const REPORT_GRACE_MS = 3_000;
 
-/** After a time away, packets that wait in sockets are read, and devices connect again. */
+/** After a gap, packets that wait in sockets are read, and devices connect again. */
 const CATCH_UP_MS = 5_000;
 
-/** This process was paused when nothing ran for so long; {@linkcode Listening.tick} is called far more often. */
+/** This process was paused when nothing ran for so long; {@linkcode ObservedTime.tick} is called far more often. */
 const PAUSE_MS = 2_000;
 
 /** The clock jumped when it and the monotonic one differ by more. */
 const JUMP_MS = 1_000;
 
-/** Kept at most; the oldest are forgotten first. */
+/** Gaps kept at most; the oldest are dropped first. */
 const MAX_GAPS = 1_000;
 
-/** How often {@linkcode Listening.tick} is to be called. */
+/** How often {@linkcode ObservedTime.tick} is to be called. */
 export const TICK_INTERVAL_MS = 500;
 
-/** What {@linkcode Listening} needs. */
-export interface ListeningOptions {
-  /** A device silent for longer is offline. */
+/** What {@linkcode ObservedTime} needs. */
+export interface ObservedTimeOptions {
+  /** A device that sends nothing for longer is offline. */
   readonly offlineAfterMs: number;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
@@ -37,35 +38,35 @@ export interface ListeningOptions {
   readonly ingestRequired: boolean;
 }
 
-/** A time in which nobody listened, Unix milliseconds. */
+/** A time that does not count, Unix milliseconds. */
 interface Gap {
   readonly fromMs: number;
   readonly toMs: number;
 }
 
-/** See the module. */
-export class Listening {
-  readonly #options: ListeningOptions;
+/** Keeps the gaps in the time observed. */
+export class ObservedTime {
+  readonly #options: ObservedTimeOptions;
   /** Oldest first. */
   #gaps: Gap[] = [];
-  /** Until when an ingest is known to have listened; undefined: that does not matter. */
+  /** When an ingest reported last; undefined: time counts without one. */
   #reportedMs: number | undefined;
   #tick: { readonly realMs: number; readonly nowMs: number; readonly unixMs: number };
 
-  /** Time before this counts as listened to. */
-  constructor(options: ListeningOptions) {
+  /** Time before this counts as observed. */
+  constructor(options: ObservedTimeOptions) {
     this.#options = options;
     this.#tick = this.#clocks();
     if (options.ingestRequired) this.#reportedMs = this.#tick.unixMs;
   }
 
-  /** Notices pauses of this process and jumps of the clock. */
+  /** Detects pauses of this process and jumps of the clock. */
   tick(): void {
     const before = this.#tick, after = this.#tick = this.#clocks();
     const ranMs = after.realMs - before.realMs;
     const jumpMs = after.unixMs - before.unixMs - (after.nowMs - before.nowMs);
     if (jumpMs < -JUMP_MS) {
-      // What is known lies in the future now.
+      // All gaps lie in the future now.
       this.#gaps = [];
       if (this.#reportedMs !== undefined) this.#reportedMs = Math.min(this.#reportedMs, after.unixMs);
     } else if (ranMs > PAUSE_MS || jumpMs > JUMP_MS) this.#add(before.unixMs, after.unixMs + CATCH_UP_MS);
@@ -79,22 +80,22 @@ export class Listening {
     this.#reportedMs = Math.max(last ?? newestMs, newestMs);
   }
 
-  /** A device last seen before this has been silent for longer than `offlineAfterMs` of listening. */
-  silentBeforeMs(nowMs: number): number {
+  /** A device last seen before this has sent nothing for longer than `offlineAfterMs` of observed time. */
+  offlineBeforeMs(nowMs: number): number {
     this.tick();
     let leftMs = this.#options.offlineAfterMs, atMs = nowMs;
     const reportedMs = this.#reportedMs;
-    // Whether somebody listens since the newest report, only the next one shows.
+    // Only the next report shows whether the time since the newest one counts.
     if (reportedMs !== undefined) atMs = Math.min(nowMs, reportedMs);
     for (let i = this.#gaps.length - 1; i >= 0; i--) {
       const { fromMs, toMs } = this.#gaps[i]!;
-      const listenedMs = Math.max(0, atMs - toMs);
-      if (listenedMs >= leftMs) {
-        // Whatever is older has no bearing any more: this only ever moves on.
+      const observedMs = Math.max(0, atMs - toMs);
+      if (observedMs >= leftMs) {
+        // Older gaps have no effect any more: the result only grows.
         this.#gaps.splice(0, i + 1);
         break;
       }
-      leftMs -= listenedMs;
+      leftMs -= observedMs;
       atMs = Math.min(atMs, fromMs);
     }
     return atMs - leftMs;

@@ -1,31 +1,31 @@
 /**
- * Devices as readers get them: what the index has, and the payload from the store.
+ * Devices as JSON: what the index has, and the payload from the store.
  *
  * @module
  */
 import { Buffer, isUtf8 } from "node:buffer";
 
-import type { Store } from "../../store/store.ts";
 import type { DeviceView } from "../../fleet/device_index.ts";
-import type { Device } from "../schemas/device.ts";
-import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";
 import type { PayloadPreview } from "../../store/devices.ts";
+import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";
+import type { Store } from "../../store/store.ts";
+import type { Device } from "../schemas/device.ts";
 
 /** Bytes of a payload in a list: some lines on a screen. */
 export const PREVIEW_BYTES = 200;
 
-/** Rows in the order of `views`, with previews of the payloads. Rejects as the store does. */
-export async function deviceRows(
+/** In the order of `views`, with previews of the payloads. Rejects as the store does. */
+export async function deviceListJson(
   store: Pick<Store, "payloads">,
   views: readonly DeviceView[],
 ): Promise<Device[]> {
   if (views.length === 0) return [];
   const payloads = await store.payloads(views.map(({ deviceId }) => deviceId), PREVIEW_BYTES);
-  return views.map((view) => deviceRow(view, payloads.get(view.deviceId) ?? noPayload));
+  return views.map((view) => deviceJson(view, payloads.get(view.deviceId) ?? noPayload));
 }
 
-/** One row. */
-export function deviceRow(view: DeviceView, payload: PayloadPreview): Device {
+/** One device, with its payload or the beginning of it. */
+export function deviceJson(view: DeviceView, payload: PayloadPreview): Device {
   return {
     device_id: view.deviceId,
     status: view.online ? "online" : "offline",

@@ -7,7 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { DeviceIndex } from "../../src/fleet/device_index.ts";
-import { Listening } from "../../src/fleet/listening.ts";
+import { ObservedTime } from "../../src/fleet/observed_time.ts";
 import { TelemetryClient } from "../../src/client/client.ts";
 import type { DeviceEvent } from "../../src/store/events.ts";
 import { startTestApi, TestClock } from "../support/test_api.ts";
@@ -18,74 +18,74 @@ import { until } from "../support/until.ts";
 
 const offlineAfterMs = 10_000;
 
-function listeningOn(clock: TestClock, ingestRequired = false): Listening {
-  return new Listening({ offlineAfterMs, ingestRequired, ...clock.options });
+function observedTimeOn(clock: TestClock, ingestRequired = false): ObservedTime {
+  return new ObservedTime({ offlineAfterMs, ingestRequired, ...clock.options });
 }
 
 /** Lets time pass while an ingest reports once a second. */
-function passReported(clock: TestClock, listening: Listening, seconds: number): void {
+function passReported(clock: TestClock, observedTime: ObservedTime, seconds: number): void {
   for (let i = 0; i < seconds; i++) {
     clock.pass(1000);
-    listening.reported(clock.unixMs);
+    observedTime.reported(clock.unixMs);
   }
 }
 
-Deno.test("Listening.silentBeforeMs() counts all time while ingests report, or when none is required", () => {
+Deno.test("ObservedTime.offlineBeforeMs() counts all time while ingests report, or when none is required", () => {
   const clock = new TestClock();
-  const without = listeningOn(clock), reporting = listeningOn(clock, true);
+  const without = observedTimeOn(clock), reporting = observedTimeOn(clock, true);
   passReported(clock, reporting, 60);
-  assertEquals(without.silentBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
-  assertEquals(reporting.silentBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
-  assertEquals(reporting.silentBeforeMs(clock.unixMs + 2_000), clock.unixMs - offlineAfterMs);
+  assertEquals(without.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
+  assertEquals(reporting.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
+  assertEquals(reporting.offlineBeforeMs(clock.unixMs + 2_000), clock.unixMs - offlineAfterMs);
 });
 
-Deno.test("Listening.silentBeforeMs() excludes the time in which no ingest reported", () => {
+Deno.test("ObservedTime.offlineBeforeMs() excludes the time in which no ingest reported", () => {
   const clock = new TestClock();
-  const listening = listeningOn(clock);
-  passReported(clock, listening, 20);
+  const observedTime = observedTimeOn(clock);
+  passReported(clock, observedTime, 20);
   const pausedMs = clock.unixMs;
   clock.pass(15_000);
-  assertEquals(listening.silentBeforeMs(clock.unixMs), pausedMs - offlineAfterMs);
-  listening.reported(clock.unixMs);
-  assertEquals(listening.silentBeforeMs(clock.unixMs), pausedMs - offlineAfterMs);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs), pausedMs - offlineAfterMs);
+  observedTime.reported(clock.unixMs);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs), pausedMs - offlineAfterMs);
   // Five seconds to catch up count for nobody either.
-  passReported(clock, listening, 5);
-  assertEquals(listening.silentBeforeMs(clock.unixMs), pausedMs - offlineAfterMs);
-  passReported(clock, listening, 4);
-  assertEquals(listening.silentBeforeMs(clock.unixMs), pausedMs - offlineAfterMs + 4_000);
-  passReported(clock, listening, 6);
-  assertEquals(listening.silentBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
+  passReported(clock, observedTime, 5);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs), pausedMs - offlineAfterMs);
+  passReported(clock, observedTime, 4);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs), pausedMs - offlineAfterMs + 4_000);
+  passReported(clock, observedTime, 6);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
 });
 
-Deno.test("Listening.silentBeforeMs() does not advance before the first ingest reports, if one is required", () => {
+Deno.test("ObservedTime.offlineBeforeMs() does not advance before the first ingest reports, if one is required", () => {
   const clock = new TestClock();
   const startedMs = clock.unixMs;
-  const listening = listeningOn(clock, true);
+  const observedTime = observedTimeOn(clock, true);
   clock.pass(3_600_000);
-  assertEquals(listening.silentBeforeMs(clock.unixMs), startedMs - offlineAfterMs);
-  passReported(clock, listening, 16);
-  assertEquals(listening.silentBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs), startedMs - offlineAfterMs);
+  passReported(clock, observedTime, 16);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
 });
 
-Deno.test("Listening.silentBeforeMs() adds up many short absences", () => {
+Deno.test("ObservedTime.offlineBeforeMs() adds up many short absences", () => {
   const clock = new TestClock();
-  const listening = listeningOn(clock);
-  passReported(clock, listening, 20);
+  const observedTime = observedTimeOn(clock);
+  passReported(clock, observedTime, 20);
   const beforeMs = clock.unixMs;
   for (let i = 0; i < 3000; i++) {
     clock.pass(4_000);
-    passReported(clock, listening, 1);
+    passReported(clock, observedTime, 1);
   }
   // Nothing but times away and those to catch up after each.
-  assertEquals(listening.silentBeforeMs(clock.unixMs), beforeMs - offlineAfterMs);
-  passReported(clock, listening, 20);
-  assertEquals(listening.silentBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs), beforeMs - offlineAfterMs);
+  passReported(clock, observedTime, 20);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
 });
 
-Deno.test("Listening.silentBeforeMs() excludes a forward jump of the clock, and is correct after one back", () => {
+Deno.test("ObservedTime.offlineBeforeMs() excludes a forward jump of the clock, and is correct after one back", () => {
   const clock = new TestClock();
   let jumpMs = 0;
-  const listening = new Listening({
+  const observedTime = new ObservedTime({
     offlineAfterMs,
     ingestRequired: false,
     now: clock.options.now,
@@ -93,28 +93,28 @@ Deno.test("Listening.silentBeforeMs() excludes a forward jump of the clock, and 
   });
   const beforeMs = clock.unixMs;
   jumpMs = 3_600_000;
-  assertEquals(listening.silentBeforeMs(clock.unixMs + jumpMs), beforeMs - offlineAfterMs);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs + jumpMs), beforeMs - offlineAfterMs);
   clock.pass(60_000);
-  assertEquals(listening.silentBeforeMs(clock.unixMs + jumpMs), clock.unixMs + jumpMs - offlineAfterMs);
-  listening.reported(clock.unixMs + jumpMs);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs + jumpMs), clock.unixMs + jumpMs - offlineAfterMs);
+  observedTime.reported(clock.unixMs + jumpMs);
   jumpMs = 0;
-  assertEquals(listening.silentBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
-  passReported(clock, listening, 60);
-  assertEquals(listening.silentBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
+  passReported(clock, observedTime, 60);
+  assertEquals(observedTime.offlineBeforeMs(clock.unixMs), clock.unixMs - offlineAfterMs);
 });
 
-Deno.test("Listening excludes a pause of its own process", async () => {
-  const listening = new Listening({
+Deno.test("ObservedTime excludes a pause of its own process", async () => {
+  const observedTime = new ObservedTime({
     offlineAfterMs: 1_000,
     ingestRequired: false,
     now: () => performance.now(),
     unixNow: Date.now,
   });
   const beforeMs = Date.now();
-  listening.tick();
+  observedTime.tick();
   // Nothing runs meanwhile, as in a process that is stopped.
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_500);
-  assert(listening.silentBeforeMs(Date.now()) <= beforeMs - 900);
+  assert(observedTime.offlineBeforeMs(Date.now()) <= beforeMs - 900);
   await delay(0);
 });
 
@@ -145,7 +145,7 @@ Deno.test("DeviceIndex: after the clock was set back no device stays online for 
   }
   const active = index.viewAt(index.slotOf("active")!, nowMs);
   assertEquals([active.online, index.viewAt(index.slotOf("silent")!, nowMs).online], [true, false]);
-  assertEquals(index.fallenSilent(nowMs), ["silent"]);
+  assertEquals(index.newlyOffline(nowMs), ["silent"]);
   assert(active.lastSeenMs <= nowMs);
   assert(Math.abs(active.rate10s! - 20) <= 2, `${active.rate10s}`);
   assert(Math.abs(active.rate1m - 20) <= 2, `${active.rate1m}`);

@@ -1,10 +1,10 @@
 /**
  * Lists of devices: which ones, in which order, and page by page while they change.
  *
- * The first page fixes the order of all pages, so that walking them gives each device once although counts
- * and times move; what the pages show of a device is as fresh as the page. An order that is no longer kept
- * (its reader took too long, or asks another api process) goes on behind the last device's key instead:
- * then one that moved meanwhile can come twice or not at all.
+ * The first page fixes the order of all pages, so that walking them gives each device once although counts and times
+ * move; what the pages show of a device is as fresh as the page. A ranking that is no longer kept (its client took
+ * too long, or requests the next page of another api process) continues after the last device's key instead: then a
+ * device that moved meanwhile can come twice or not at all.
  *
  * @module
  */
@@ -30,26 +30,27 @@ export interface ListQuery {
   readonly order: "asc" | "desc";
 }
 
-/** One page. */
-export interface Page {
-  /** Slots in the index, at most as many as asked for. */
+/** A page of a list. */
+export interface ListPage {
+  /** Slots in the index, at most the limit. */
   readonly slots: readonly number[];
   /** Devices of all pages. */
   readonly total: number;
-  /** Asks for the page after this; undefined behind the last one. */
+  /** Requests the page after this; undefined on the last one. */
   readonly nextCursor: string | undefined;
 }
 
-/** Orders kept: 0.4 MB each for 100,000 devices. */
-const MAX_ORDERS = 16;
+/** Rankings kept: 0.4 MB each for 100,000 devices. */
+const MAX_RANKINGS = 16;
 
-/** One that nobody asked for this long is given up. */
-const ORDER_EXPIRY_MS = 60_000;
+/** A ranking unused for so long is dropped. */
+const RANKING_EXPIRY_MS = 60_000;
 
-/** First pages asked for within this time share an order. */
+/** First pages requested within this time share a ranking. */
 const SHARED_FOR_MS = 250;
 
-interface Order extends Ranking {
+/** A ranking that is kept for the pages to come. */
+interface DeviceRanking extends Ranking {
   readonly name: string;
   readonly query: string;
   readonly madeAtMs: number;
@@ -60,26 +61,26 @@ interface Order extends Ranking {
 interface Ranking {
   /** Every device, by id. */
   readonly ids: readonly string[];
-  /** The positions in `ids` of the devices asked for, in the order asked for. */
+  /** The positions in `ids` of the devices of the list, in its order. */
   readonly ranks: Uint32Array;
 }
 
 /** Where the next page begins. */
-interface Cursor {
+interface ListCursor {
   readonly name: string;
   readonly position: number;
-  /** Key and id of the last device given. */
+  /** Key and id of the last device of the page before. */
   readonly key: number;
   readonly deviceId: string;
 }
 
-/** Pages of an index's devices. */
-export class Orders {
+/** Lists of an index's devices, kept for their next pages. */
+export class ListCache {
   readonly #index: DeviceIndex;
   readonly #now: () => number;
   readonly #unixNow: () => number;
   /** The least recently used first. */
-  #orders: Order[] = [];
+  #rankings: DeviceRanking[] = [];
 
   /** `now`: milliseconds on a clock that never goes back; `unixNow`: Unix milliseconds. */
   constructor(index: DeviceIndex, now: () => number, unixNow: () => number) {
@@ -92,16 +93,16 @@ export class Orders {
    * The page after `cursor`; without one, the page after the first `offset` devices. Throws
    * {@linkcode RequestError} for a cursor that is none.
    */
-  page(query: ListQuery, limit: number, cursor: string | undefined, offset = 0): Page {
+  page(query: ListQuery, limit: number, cursor: string | undefined, offset = 0): ListPage {
     const after = cursor === undefined ? undefined : decodeCursor(cursor);
-    const order = this.#order(query, after);
+    const ranking = this.#ranking(query, after);
     const slots: number[] = [];
     let position = after === undefined
       ? offset
-      : order.name === after.name
+      : ranking.name === after.name
       ? after.position
-      : this.#positionBehind(query, order, after);
-    const { ids, ranks } = order;
+      : this.#positionAfter(query, ranking, after);
+    const { ids, ranks } = ranking;
     let deviceId = "";
     for (; position < ranks.length && slots.length < limit; position++) {
       const slot = this.#index.slotOf(ids[ranks[position]!]!);
@@ -114,7 +115,7 @@ export class Orders {
       slots,
       total: ranks.length,
       nextCursor: last === undefined || position >= ranks.length ? undefined : encodeCursor({
-        name: order.name,
+        name: ranking.name,
         position,
         key: keyOf(this.#index, query, last, this.#unixNow()),
         deviceId,
@@ -122,27 +123,29 @@ export class Orders {
     };
   }
 
-  #order(query: ListQuery, after: Cursor | undefined): Order {
+  #ranking(query: ListQuery, after: ListCursor | undefined): DeviceRanking {
     const nowMs = this.#now();
-    const asked = JSON.stringify(query);
-    this.#orders = this.#orders.filter(({ usedAtMs }) => nowMs - usedAtMs <= ORDER_EXPIRY_MS);
-    const shared = (order: Order) => nowMs - order.madeAtMs <= SHARED_FOR_MS;
-    let order = this.#orders.find((order) =>
-      order.query === asked && (after === undefined ? shared(order) : order.name === after.name)
+    const queryText = JSON.stringify(query);
+    this.#rankings = this.#rankings.filter(({ usedAtMs }) => nowMs - usedAtMs <= RANKING_EXPIRY_MS);
+    const isShared = (ranking: DeviceRanking) => nowMs - ranking.madeAtMs <= SHARED_FOR_MS;
+    let ranking = this.#rankings.find((ranking) =>
+      ranking.query === queryText && (after === undefined ? isShared(ranking) : ranking.name === after.name)
     );
-    if (order === undefined) {
-      const ranking = ranked(this.#index, query, this.#unixNow());
-      order = { ...ranking, name: crypto.randomUUID(), query: asked, madeAtMs: nowMs, usedAtMs: nowMs };
+    if (ranking === undefined) {
+      ranking = {
+        ...ranked(this.#index, query, this.#unixNow()),
+        ...{ name: crypto.randomUUID(), query: queryText, madeAtMs: nowMs, usedAtMs: nowMs },
+      };
     } else {
-      this.#orders.splice(this.#orders.indexOf(order), 1);
+      this.#rankings.splice(this.#rankings.indexOf(ranking), 1);
     }
-    order.usedAtMs = nowMs;
-    this.#orders.push(order);
-    if (this.#orders.length > MAX_ORDERS) this.#orders.shift();
-    return order;
+    ranking.usedAtMs = nowMs;
+    this.#rankings.push(ranking);
+    if (this.#rankings.length > MAX_RANKINGS) this.#rankings.shift();
+    return ranking;
   }
 
-  #positionBehind(query: ListQuery, { ids, ranks }: Order, after: Cursor): number {
+  #positionAfter(query: ListQuery, { ids, ranks }: DeviceRanking, after: ListCursor): number {
     const unixNowMs = this.#unixNow();
     const sign = query.order === "asc" ? 1 : -1;
     let [low, high] = [0, ranks.length];
@@ -151,10 +154,10 @@ export class Orders {
       const deviceId = ids[ranks[middle]!]!;
       const key = keyOf(this.#index, query, this.#index.slotOf(deviceId)!, unixNowMs);
       const idSign = query.sort === "id" ? sign : 1;
-      const behind = key === after.key
+      const isAfter = key === after.key
         ? idSign * (deviceId > after.deviceId ? 1 : -1) > 0 && deviceId !== after.deviceId
         : sign * (key - after.key) > 0;
-      if (behind) high = middle;
+      if (isAfter) high = middle;
       else low = middle + 1;
     }
     return low;
@@ -178,7 +181,7 @@ function keyOf(index: DeviceIndex, { sort }: ListQuery, slot: number, nowMs: num
 
 function ranked(index: DeviceIndex, query: ListQuery, nowMs: number): Ranking {
   const { ids, slots } = index.sorted();
-  const ranks = ranksAsked(index, query, nowMs);
+  const ranks = matchingRanks(index, query, nowMs);
   if (query.sort === "id") return { ids, ranks: query.order === "asc" ? ranks : ranks.reverse() };
 
   const keys = new Float64Array(ranks.length);
@@ -187,8 +190,12 @@ function ranked(index: DeviceIndex, query: ListQuery, nowMs: number): Ranking {
   return { ids, ranks: ranksByKey(keys).map((i) => ranks[i]!) };
 }
 
-/** The positions, among all devices by id, of those that `query` asks for. */
-function ranksAsked(index: DeviceIndex, { prefix, search, status }: ListQuery, nowMs: number): Uint32Array {
+/** The positions, among all devices by id, of those that match `query`. */
+function matchingRanks(
+  index: DeviceIndex,
+  { prefix, search, status }: ListQuery,
+  nowMs: number,
+): Uint32Array {
   const { ids, slots } = index.sorted();
   const part = search.toLowerCase();
   const ranks = new Uint32Array(ids.length);
@@ -237,11 +244,11 @@ function ranksByKey(keys: Float64Array): Uint32Array {
   return ranks;
 }
 
-function encodeCursor({ name, position, key, deviceId }: Cursor): string {
+function encodeCursor({ name, position, key, deviceId }: ListCursor): string {
   return Buffer.from(JSON.stringify([name, position, key, deviceId])).toString("base64url");
 }
 
-function decodeCursor(text: string): Cursor {
+function decodeCursor(text: string): ListCursor {
   try {
     const [name, position, key, deviceId] = JSON.parse(Buffer.from(text, "base64url").toString());
     if (
@@ -249,10 +256,10 @@ function decodeCursor(text: string): Cursor {
       typeof key === "number" && typeof deviceId === "string"
     ) return { name, position, key, deviceId };
   } catch {
-    // Told below.
+    // Not JSON: reported below.
   }
   throw new RequestError(
     "INVALID_ARGUMENT",
-    "the cursor is not one this api gave: take next_cursor of the page before, or none for the first page",
+    "Cannot use the cursor: expected next_cursor of the page before, or no cursor for the first page",
   );
 }

@@ -1,12 +1,11 @@
 /**
- * The bodies of streams.
+ * `/live`: what its events hold.
  *
  * @module
  */
 import { z } from "@hono/zod-openapi";
 
-/** @internal */
-export const SseBody = z.string().openapi({ description: "Server-Sent Events" });
+import { deviceIds, query } from "./parameters.ts";
 
 /** Keywords of JSON Schema 2020-12 that the types of OpenAPI 3.0 lack. */
 const liveContent: object = {
@@ -36,3 +35,9 @@ export const LiveBody = z.string().openapi({
   description: "Server-Sent Events; `contentSchema` is that of the data of each",
   ...liveContent,
 });
+
+/**
+ * Which devices to show besides the fleet.
+ * @internal
+ */
+export const LiveParameters = query({ devices: deviceIds("Ids of the devices to show").default([]) });

@@ -1,0 +1,44 @@
+/**
+ * `/histories`: the packets of several devices over time.
+ *
+ * @module
+ */
+import { createRoute, type OpenAPIHono } from "@hono/zod-openapi";
+
+import type { Store } from "../../store/store.ts";
+import { jsonResponse } from "../http/json_response.ts";
+import { invalid, json, unavailable, unchanged } from "../http/openapi.ts";
+import { historiesJson } from "../responses/history_json.ts";
+import { DeviceHistories, HistoriesParameters } from "../schemas/history.ts";
+
+/** What the route needs. */
+export interface HistoriesOptions {
+  /** Has the histories. */
+  readonly store: Pick<Store, "history">;
+  /** Unix milliseconds. */
+  readonly unixNow: () => number;
+}
+
+const historiesRoute = createRoute({
+  method: "get",
+  path: "/histories",
+  operationId: "getHistories",
+  tags: ["Devices"],
+  summary: "Show the packets of several devices over time",
+  request: { query: HistoriesParameters },
+  responses: {
+    200: json(DeviceHistories, "The histories"),
+    304: unchanged,
+    400: invalid,
+    503: unavailable,
+  },
+});
+
+/** Adds the route. */
+export function addHistories(app: OpenAPIHono, { store, unixNow }: HistoriesOptions): void {
+  app.openapi(historiesRoute, async (c) => {
+    const { devices } = c.req.valid("query");
+    const histories = await historiesJson(store, [...new Set(devices)], unixNow());
+    return jsonResponse<DeviceHistories>(c, { histories });
+  });
+}
