@@ -224,7 +224,7 @@ Deno.test("GET /metrics is complete for 100,000 devices, in each form and encodi
   }, { prometheusMaxDevices: 100_000 });
 });
 
-Deno.test("GET /metrics, Prometheus form: omits the last devices by id above PROMETHEUS_MAX_DEVICES, and reports how many", async () => {
+Deno.test("GET /metrics, Prometheus form: omits the last devices by id above TALLY_PROMETHEUS_MAX_DEVICES, and reports how many", async () => {
   const devices = ["b", "a", "c"].map((deviceId) => ({ deviceId, count: 1 }));
   await withApi(new ListedStore(devices), async (api) => {
     const { text } = await ask(api, "/metrics", { accept: "text/plain" });
@@ -419,7 +419,7 @@ Deno.test("Every response has headers against content sniffing and framing", asy
   });
 });
 
-Deno.test("AllowedHosts: requests for an address, localhost, the bound name and HTTP_ALLOWED_HOSTS only", async () => {
+Deno.test("AllowedHosts: requests for an address, localhost, the bound name and TALLY_HTTP_ALLOWED_HOSTS only", async () => {
   await withApi(new ListedStore(sensor), async (api) => {
     const statusFor = async (host: string, path = "/metrics") => (await ask(api, path, { host })).status;
     const served = [
@@ -475,7 +475,7 @@ Deno.test("AllowedHosts: requests for an address, localhost, the bound name and 
     assertEquals(
       JSON.parse((await ask(api, "/metrics", { host: "evil.test" })).text).error,
       'Cannot serve the host "evil.test": found a name that is not allowed; ' +
-        "use an IP address or localhost, or list the name in HTTP_ALLOWED_HOSTS",
+        "use an IP address or localhost, or list the name in TALLY_HTTP_ALLOWED_HOSTS",
     );
     assertMatch(
       await sendRaw(api, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.test\r\n\r\n"),

@@ -89,7 +89,7 @@ Deno.test("GET /live sends comments while there are no events", async () => {
   for (let i = 0; i < 3; i++) assertEquals((await events.next())?.name, "comment");
 });
 
-Deno.test("GET /live: at most LIVE_MAX_CLIENTS streams are open; one that ends makes room", async () => {
+Deno.test("GET /live: at most TALLY_LIVE_MAX_CLIENTS streams are open; one that ends makes room", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store, { liveMaxClients: 2 });
   await using _live = await openEvents(`${api.url}/live`);

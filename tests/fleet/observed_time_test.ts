@@ -180,7 +180,7 @@ Deno.test("GET /devices shows how far a device's clock is ahead, and the last ar
 });
 
 for (const [name, roles] of [["ingest", ["ingest"]], ["whole Tally", ["ingest", "api"]]] as const) {
-  Deno.test(`No device goes offline while the ${name} is paused for longer than OFFLINE_AFTER`, async () => {
+  Deno.test(`No device goes offline while the ${name} is paused for longer than TALLY_OFFLINE_AFTER`, async () => {
     await using server = await startRedis();
     const settings = { REDIS_URL: server.url, TALLY_OFFLINE_AFTER: "3s" };
     const processes = {
