@@ -8,7 +8,7 @@ import { dirname, relative, resolve } from "node:path";
 import { type Config, configuredRedis, configuredWorkers, settings } from "./config.ts";
 
 /** Folders that the permission sets of the roles in `deno.json` allow to read, and to write. */
-const READABLE = ["data", "proto", "src/store"], WRITABLE = ["data"];
+const READABLE = ["data", "src"], WRITABLE = ["data"];
 
 /**
  * Throws when the permissions of the task do not include the files of the settings, with the command that

@@ -5,7 +5,7 @@ import { startRedis } from "./support/redis_server.ts";
 import { dataFolder, Tool } from "./support/tool.ts";
 import { until } from "./support/until.ts";
 
-Deno.test("demo shows counts moving, says where, and stops on Ctrl-C", async () => {
+Deno.test("demo prints changing counts and the page's address, and stops on Ctrl-C", async () => {
   await using folder = await dataFolder();
   const env = { TALLY_DB: `${folder.path}/tally.db`, TALLY_GRPC_PORT: "0", TALLY_HTTP_PORT: "0" };
   await using tool = new Tool("demo", [], "ingest", env);
@@ -37,7 +37,7 @@ function totalsOf(line: string): { sent: number; sum: number; text: string } {
   return { sent: number(sent), sum: rest.reduce((sum, digits) => sum + number(digits), 0), text };
 }
 
-Deno.test("demo's last line accounts for every packet after an outage of the store", async () => {
+Deno.test("demo's last line accounts for every packet after a store outage", async () => {
   await using redis = await startRedis({ appendonly: "yes", appendfsync: "always" });
   const env = {
     REDIS_URL: redis.url,

@@ -49,9 +49,7 @@ async function brokenReferences(path: string, text = sourceText(path)): Promise<
 /** Tasks and variables in the text of a document that `deno.json` and `config.ts` do not have. */
 function unknownNames(path: string, text = sourceText(path)): string[] {
   const { tasks } = JSON.parse(sourceText("deno.json"));
-  const declared = Object.values(settings).flatMap(({ env }) => env ?? []);
-  // The documents have the names with the prefix already; to be deleted when config.ts has them too.
-  const variables = new Set([...declared, ...declared.map((name) => `TALLY_${name}`)]);
+  const variables = new Set(Object.values(settings).flatMap(({ env }) => env ?? []));
   const unknownTasks = Array.from(text.matchAll(/deno(?:@[\d.]+)? task ([\w-]+)/g), ([, task]) => task!)
     .filter((task) => !(task in tasks));
   const unknownVariables = Array.from(text.matchAll(/\b(?:TALLY|REDIS)_[A-Z_]+\b/g), ([name]) => name)

@@ -5,21 +5,16 @@
 import { assertEquals } from "@std/assert";
 
 import { below, type Import, importCycles, loadedWith, readImports } from "./support/import_graph.ts";
-import { sourceFiles } from "./support/source_files.ts";
+import { sourceFiles, sourceText } from "./support/source_files.ts";
 
 /**
  * Imports that break the rule at present, as `from -> to`.
  * Each is deleted with the change that makes it superfluous.
  */
 const exceptions: readonly string[] = [
-  // The codes of errors know grpc-js and the store's error.
-  "protocol/request_error.ts -> npm:@grpc/grpc-js",
-  "protocol/request_error.ts -> store/store.ts",
   // What keeps faults of grpc-js from a process is in the server's folders.
   "client/call.ts -> http2/node_http2_guard.ts",
   "client/call.ts -> ingest/rpc/grpc_js_log.ts",
-  // A cycle.
-  "ingest/batch/device_table.ts -> ingest/batch/queue.ts",
 ];
 
 /** A row of the table of folders. */
@@ -164,6 +159,14 @@ Deno.test("no files of src import each other in a circle, types included", () =>
   assertEquals(importCycles(imports), []);
   const { from, to } = imports.find(({ to }) => to.endsWith(".ts"))!;
   assertEquals(importCycles(withImport(to, from, true)).length, 1);
+});
+
+Deno.test("Deno.args, Deno.env, Deno.exit and signals are used by entry points only", () => {
+  const uses = (text: string) => /\bDeno\.(args|env|exit|addSignalListener)\b/.test(text);
+  const entryPoint = /^src\/((main|demo|runtime\/stop_signal)\.ts$|tools\/)/;
+  const files = sourceFiles(["ts"]).filter((file) => uses(sourceText(file)));
+  assertEquals(files.filter((file) => !entryPoint.test(file)), []);
+  assertEquals(files.includes("src/main.ts"), true);
 });
 
 Deno.test("neither the api nor main.ts loads grpc-js, which the api does not use", () => {

@@ -23,11 +23,11 @@ async function protocCommand(): Promise<string> {
   return commands[0]!;
 }
 
-Deno.test("CLIENTS.md's Python client is below 40 lines", async () => {
+Deno.test("CLIENTS.md: the Python client is below 40 lines", async () => {
   assertLess((await snippet()).trimEnd().split("\n").length, 40);
 });
 
-Deno.test("CLIENTS.md's protoc command and Python client count each packet once, over cut connections", async () => {
+Deno.test("CLIENTS.md: protoc command and Python client store each packet once over cut connections", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using proxy = await TcpProxy.start(ingest);
@@ -48,7 +48,7 @@ Deno.test("CLIENTS.md's protoc command and Python client count each packet once,
   assertEquals(await countsOf(store), { "sensor-1": 20_000 });
 });
 
-Deno.test("CLIENTS.md's Python client sends again what a store that went back does not hold", async () => {
+Deno.test("CLIENTS.md: the Python client resends packets that a restored store lacks", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using proxy = await TcpProxy.start(ingest);

@@ -9,14 +9,9 @@ const MAX_MEDIAN_LINES = 120;
 
 /** Files, and functions as `file name()`, that are too long at present; deleted when they are split. */
 const exceptions: readonly string[] = [
-  "src/ingest/stream/device_stream.ts",
   "src/page/index.html",
-  "src/page/page.css",
   "src/store/redis/redis_store.ts",
   "src/store/sqlite/sqlite_store.ts",
-  "src/store/store.ts",
-  "src/ingest/ingest.ts startIngest()",
-  "src/page/chart.js draw()",
   "src/store/sqlite/tables.ts createTables()",
   "src/workers.ts startWorkers()",
 ];

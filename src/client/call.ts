@@ -7,14 +7,9 @@ import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObje
 
 import { redirectGrpcJsLog } from "../ingest/rpc/grpc_js_log.ts";
 import { guardHttp2 } from "../http2/node_http2_guard.ts";
-import {
-  type Ack,
-  COMMITTED_KEY,
-  MAX_MESSAGE_KEY,
-  OFFSET_KEY,
-  SESSION_KEY,
-  streamBatches,
-} from "../protocol/telemetry_proto.ts";
+import type { Ack } from "../protocol/messages.ts";
+import { COMMITTED_KEY, MAX_MESSAGE_KEY, OFFSET_KEY, SESSION_KEY } from "../protocol/metadata_keys.ts";
+import { streamBatches } from "../protocol/telemetry_proto.ts";
 
 // What went wrong with a call comes with its status; an ingest in the same process sets its log afterwards.
 redirectGrpcJsLog();

@@ -15,7 +15,7 @@
  */
 import { setImmediate } from "node:timers";
 
-import type { Ack, Packet } from "../protocol/telemetry_proto.ts";
+import type { Ack, Packet } from "../protocol/messages.ts";
 import { sessionShared, TelemetryClientError } from "./client_error.ts";
 import { type ResolvedOptions, resolveOptions, type TelemetryClientOptions } from "./client_options.ts";
 import { type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";

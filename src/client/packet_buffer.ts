@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Packet } from "../protocol/telemetry_proto.ts";
+import type { Packet } from "../protocol/messages.ts";
 
 /** Bytes of a segment: what one message carries, unless a single packet is larger. */
 const SEGMENT_BYTES = 64 * 1024;

@@ -4,7 +4,7 @@
  * @module
  */
 import { RejectReason } from "../protocol/reject_reason.ts";
-import type { Ack } from "../protocol/telemetry_proto.ts";
+import type { Ack } from "../protocol/messages.ts";
 import { Omission, type OmittedRange } from "./packet_buffer.ts";
 
 /** Packets rejected for one reason. */

@@ -8,6 +8,7 @@ import {
   CONTINUATION,
   DATA,
   END_HEADERS,
+  END_STREAM,
   ENHANCE_YOUR_CALM,
   FRAME_HEADER_BYTES,
   FRAME_SIZE_ERROR,
@@ -25,7 +26,6 @@ import {
 } from "./frames.ts";
 import { HeaderBlock } from "./header_block.ts";
 import type { ConnectionLimits } from "./limits.ts";
-import { END_STREAM } from "../../tests/http2/raw_connection.ts";
 
 /** Receives DATA and HEADERS; exceptions propagate to the caller of {@linkcode FrameReader.read}. */
 export interface StreamFrameHandler {

@@ -18,6 +18,7 @@ import {
   CONTINUATION,
   DATA,
   END_HEADERS,
+  END_STREAM,
   frame,
   FRAME_HEADER_BYTES,
   GOAWAY,
@@ -42,7 +43,6 @@ import { HeaderDecoder } from "./hpack/decoder.ts";
 import { encodeHeaders } from "./hpack/encoder.ts";
 import type { HeaderField } from "./hpack/tables.ts";
 import type { Http2Stream } from "./stream.ts";
-import { END_STREAM } from "../../tests/http2/raw_connection.ts";
 
 /** Passes an in-memory connection to grpc-js's server. */
 export type Inject = (socket: Duplex) => void;

@@ -4,10 +4,17 @@
  * @module
  */
 import { ReceiveWindow } from "./flow_control.ts";
-import { DATA, frame, MAX_FRAME_BYTES, MAX_WINDOW_BYTES, NO_ERROR, PROTOCOL_ERROR } from "./frames.ts";
+import {
+  DATA,
+  END_STREAM,
+  frame,
+  MAX_FRAME_BYTES,
+  MAX_WINDOW_BYTES,
+  NO_ERROR,
+  PROTOCOL_ERROR,
+} from "./frames.ts";
 import type { HeaderField } from "./hpack/tables.ts";
 import type { ConnectionLimits } from "./limits.ts";
-import { END_STREAM } from "../../tests/http2/raw_connection.ts";
 
 /** The part of a connection that its streams use. */
 export interface StreamHost {

@@ -10,6 +10,7 @@ import { ReceiveWindow } from "./flow_control.ts";
 import type { FrameWriter } from "./frame_writer.ts";
 import {
   END_HEADERS,
+  END_STREAM,
   FLOW_CONTROL_ERROR,
   frame,
   HEADERS,
@@ -25,7 +26,6 @@ import type { HeaderField } from "./hpack/tables.ts";
 import type { ConnectionLimits } from "./limits.ts";
 import type { PeerSettings } from "./peer_settings.ts";
 import type { Http2Stream, StreamHost } from "./stream.ts";
-import { END_STREAM } from "../../tests/http2/raw_connection.ts";
 
 /** The part of a connection that its stream table uses. */
 export interface TableHost {

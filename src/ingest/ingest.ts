@@ -25,7 +25,7 @@ import { Writer } from "./batch/writer.ts";
 export interface IngestOptions {
   /** Address to listen on. */
   readonly host: string;
-  /** Port to listen on; 0 takes a free one. */
+  /** Port to listen on; 0: any free port. */
   readonly port: number;
   /** Other processes may listen on the port too. */
   readonly reusePort: boolean;
@@ -51,7 +51,7 @@ export interface IngestOptions {
   readonly logLinesDropped?: () => number;
   /** How long the store may fail before the health service reports NOT_SERVING. */
   readonly storeGraceMs: number;
-  /** Longest time a drain may take. */
+  /** Deadline of a drain. */
   readonly drainTimeoutMs: number;
   /** Name of the machine, for the api to show. */
   readonly hostName: string;
@@ -145,23 +145,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   });
 
   async function drain(): Promise<boolean> {
-    ingest.draining = true;
-    let inTime = true;
-    const error = new RequestError("UNAVAILABLE", "shutting down: connect again");
-    const deadline = setTimeout(() => {
-      inTime = false;
-      aborted.abort();
-      for (const stream of [...ingest.streams]) stream.abort(error);
-      server.destroy();
-    }, options.drainTimeoutMs);
-    server.setServing(false);
-    const closed = server.close();
-    for (const stream of [...ingest.streams]) stream.fail(error);
-    queue.close();
-    await finished;
-    await closed;
-    await server.closed();
-    clearTimeout(deadline);
+    const inTime = await drainServer(ingest, server, finished, aborted, options.drainTimeoutMs);
     monitor.close();
     ingest.reverts.close();
     await Promise.all([stopWatching(), stopReporting()]);
@@ -203,7 +187,38 @@ function createState(options: IngestOptions): IngestState {
   };
 }
 
-/** The current part of the process's report. */
+/**
+ * Ends all streams, then the writer and the server. At the deadline what is left is aborted, the writer's batch too, and
+ * the result is false.
+ */
+async function drainServer(
+  ingest: IngestState,
+  server: TelemetryServer,
+  writerFinished: Promise<void>,
+  aborted: AbortController,
+  timeoutMs: number,
+): Promise<boolean> {
+  ingest.draining = true;
+  let inTime = true;
+  const error = new RequestError("UNAVAILABLE", "shutting down: connect again");
+  const deadline = setTimeout(() => {
+    inTime = false;
+    aborted.abort();
+    for (const stream of [...ingest.streams]) stream.abort(error);
+    server.destroy();
+  }, timeoutMs);
+  server.setServing(false);
+  const closed = server.close();
+  for (const stream of [...ingest.streams]) stream.fail(error);
+  ingest.queue.close();
+  await writerFinished;
+  await closed;
+  await server.closed();
+  clearTimeout(deadline);
+  return inTime;
+}
+
+/** The process's report. */
 function reportOf(
   { queue, counters, draining }: IngestState,
   server: TelemetryServer,

@@ -1,5 +1,5 @@
 /**
- * The gRPC server: binds, limits what a connection may do, answers health checks, shuts down.
+ * The gRPC server: binds, wires the listener, the connections and both paths together, and shuts down.
  *
  * @module
  */
@@ -40,12 +40,12 @@ const bridgedTelemetryLimits: ConnectionLimits = {
   bridgedCallsPerSecond: 10_000,
 };
 
-/** How long a device may take to close its connection when all calls have ended. */
-const HANG_UP_MS = 1000;
+/** Time for a device to close its connection after all calls have ended. */
+const CLOSE_GRACE_MS = 1000;
 
 /** A listening gRPC server. */
 export class TelemetryServer {
-  // Accepts, and not grpc-js, which can neither share a port nor set a backlog.
+  // Not grpc-js's own, which can neither share a port nor set a backlog.
   #listener!: DeviceListener;
   readonly #connections = new Map<Http2Connection, Socket>();
   readonly #server: Server;
@@ -59,7 +59,7 @@ export class TelemetryServer {
     const { fastPath, maxMessageBytes } = options;
     this.#server = new Server({
       "grpc.max_receive_message_length": fastPath ? MAX_BRIDGED_MESSAGE_BYTES : maxMessageBytes,
-      // Its bookkeeping per message is of no use here, and the fast path does not feed it.
+      // Its bookkeeping per message is not used here, and does not see the fast path.
       "grpc.enable_channelz": 0,
     });
     addTelemetryService(this.#server, ingest, options.maxMessageBytes);
@@ -88,7 +88,7 @@ export class TelemetryServer {
     };
   }
 
-  /** Binds and serves; rejects when the address cannot be had. */
+  /** Binds and serves; rejects when it cannot listen on the address. */
   static async start(ingest: IngestState, options: ServerOptions): Promise<TelemetryServer> {
     const server = new TelemetryServer(ingest, options);
     try {
@@ -120,12 +120,12 @@ export class TelemetryServer {
     return this.#listener.accepting;
   }
 
-  /** What `grpc.health.v1.Health` says, of the server as a whole and of each service. */
+  /** Sets what `grpc.health.v1.Health` reports, of the server as a whole and of each service. */
   setServing(serving: boolean): void {
     this.#health.setServing(serving);
   }
 
-  /** Stops listening, tells the devices to go elsewhere (GOAWAY); resolves when every call has ended. */
+  /** Stops listening and sends GOAWAY on every connection; resolves when every call has ended. */
   async close(): Promise<void> {
     clearInterval(this.#checking);
     this.#health.close();
@@ -134,13 +134,13 @@ export class TelemetryServer {
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
   }
 
-  /** Resolves when every device, having heard all, has hung up; those who have not after a second are cut off. */
+  /** Resolves when every connection is closed by its peer; those still open after a second are destroyed. */
   async closed(): Promise<void> {
-    const cut = setTimeout(() => this.destroy(), HANG_UP_MS);
+    const timer = setTimeout(() => this.destroy(), CLOSE_GRACE_MS);
     await Promise.all(
       Array.from(this.#connections.values(), (socket) => new Promise((close) => socket.once("close", close))),
     );
-    clearTimeout(cut);
+    clearTimeout(timer);
   }
 
   #accept(socket: Socket): void {
@@ -149,7 +149,7 @@ export class TelemetryServer {
     socket.once("close", () => this.#connections.delete(connection));
   }
 
-  /** Cuts all connections. */
+  /** Destroys all connections. */
   destroy(): void {
     for (const socket of this.#connections.values()) socket.destroy();
   }

@@ -6,7 +6,7 @@
  */
 // @ts-check
 /// <reference lib="dom" />
-/** @import { DeviceEvent, EventList } from "./shapes.ts" */
+/** @import { DeviceEvent, DeviceEventList } from "./shapes.ts" */
 import { request } from "./api.js";
 
 /** Enough for the overview of a fleet with few events; 26 KB. */
@@ -117,7 +117,7 @@ export class FleetEvents {
 export async function readEvents(query) {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) parameters.set(name, String(value));
-  /** @type {EventList} */
+  /** @type {DeviceEventList} */
   const { events } = await request(`/events?${parameters}`);
   return events;
 }

@@ -1,5 +1,5 @@
 /**
- * The api's JSON as the page reads it: types only, never served.
+ * Types of the api's JSON, for checking the page's scripts. This file is not served.
  *
  * @module
  */
@@ -8,31 +8,31 @@ import type * as event from "../api/schemas/event.ts";
 import type * as fleet from "../api/schemas/fleet.ts";
 import type * as history from "../api/schemas/history.ts";
 
-/** A device of `/devices`, `/devices/{id}` and `/live`. */
+/** A device, as in `/devices`, `/devices/{id}` and `/live`. */
 export type DeviceRow = device.Device;
 
-/** A payload, or its beginning. */
+/** A payload; only its beginning when `truncated` is set. */
 export type Payload = DeviceRow["payload"];
 
-/** `/devices`. */
-export type DevicePage = device.DeviceList;
+/** Response of `/devices`. */
+export type DeviceList = device.DeviceList;
 
-/** `/devices/{id}/history`. */
+/** Response of `/devices/{id}/history`. */
 export type DeviceHistory = history.DeviceHistory;
 
-/** `/histories`. */
+/** Response of `/histories`. */
 export type DeviceHistories = history.DeviceHistories;
 
-/** `/events`. */
-export type EventList = event.DeviceEventList;
+/** Response of `/events`. */
+export type DeviceEventList = event.DeviceEventList;
 
-/** A device went silent or came back. */
-export type DeviceEvent = EventList["events"][number];
+/** A device went offline or came back online. */
+export type DeviceEvent = DeviceEventList["events"][number];
 
-/** `/fleet`. */
+/** Response of `/fleet`. */
 export type FleetReport = fleet.FleetReport;
 
-/** The fleet's figures, as both have them. */
+/** The fleet's figures that `/fleet` and the frames of `/live` have in common. */
 export type FleetFigures = Omit<FleetReport, "history">;
 
 /** A `fleet` frame of `/live`. */

@@ -5,7 +5,7 @@
  */
 // @ts-check
 /// <reference lib="dom" />
-/** @import { DevicePage, DeviceRow } from "./shapes.ts" */
+/** @import { DeviceList, DeviceRow } from "./shapes.ts" */
 import { changeAddress, entryState, readAddress } from "./address.js";
 import { ApiError, request } from "./api.js";
 import {
@@ -131,7 +131,7 @@ export class DeviceTable {
     if (cursor !== undefined) query.set("cursor", cursor);
     else if (this.#page > 1) query.set("offset", String((this.#page - 1) * ROWS));
     try {
-      /** @type {DevicePage} */
+      /** @type {DeviceList} */
       const page = await request(`/devices?${query}`, { signal: loading.signal });
       this.#show(page, announce);
     } catch (error) {
@@ -180,7 +180,7 @@ export class DeviceTable {
   }
 
   /**
-   * @param {DevicePage} page
+   * @param {DeviceList} page
    * @param {boolean} announce
    */
   #show({ devices, total, next_cursor }, announce) {

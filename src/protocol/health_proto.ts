@@ -1,19 +1,13 @@
 /**
- * `proto/health.proto`, gRPC's standard health service, as grpc-js wants it.
+ * `proto/health.proto`, gRPC's standard health service, as grpc-js takes it.
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
+import healthProto from "../../proto/health.proto" with { type: "text" };
+import { type MethodDefinition, type ServiceDefinition, serviceDefinition } from "./service_definition.ts";
 
-import type { MethodDefinition } from "@grpc/grpc-js";
-import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
-
-const file = fileURLToPath(new URL("../../proto/health.proto", import.meta.url));
-
-/** With defaults: a request for the server as a whole is an empty message. */
-export const healthService: ServiceDefinition = loadSync(file, {
-  defaults: true,
-})["grpc.health.v1.Health"] as ServiceDefinition;
+/** Its methods: Check, List, Watch. A request for the server as a whole is an empty message. */
+export const healthService: ServiceDefinition = serviceDefinition(healthProto, "grpc.health.v1.Health");
 
 /** The service to check; empty: the server as a whole. */
 export interface HealthRequest {
@@ -25,6 +19,12 @@ export interface HealthRequest {
 export interface HealthResponse {
   /** One of {@linkcode ServingStatus}. */
   readonly status: number;
+}
+
+/** The status of every service. */
+export interface HealthListResponse {
+  /** By the full name of the service; under the empty name, the server as a whole. */
+  readonly statuses: Readonly<Record<string, HealthResponse>>;
 }
 
 /** `HealthCheckResponse.ServingStatus`. */

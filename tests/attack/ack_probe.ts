@@ -6,15 +6,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
-import {
-  DATA,
-  END_STREAM,
-  frame,
-  HEADERS,
-  preface,
-  RawConnection,
-  requestHeaders,
-} from "../http2/raw_connection.ts";
+import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
+import { DATA, END_STREAM, HEADERS } from "../support/http2_numbers.ts";
 import { BATCHES_PATH } from "./attacker.ts";
 import { messageFrame } from "./frames.ts";
 

@@ -6,12 +6,11 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
-
 import { writeBenchmarks } from "../bench/benchmarks_file.ts";
 import { describeMachine, machineFacts } from "../bench/machine.ts";
 import { LoadProcesses } from "../bench/measure.ts";
 import { markdownTable, textTable, wrapped } from "../bench/table.ts";
+import { type FlagValues, integerOf, outputOf, patternOf, readArguments } from "../support/arguments.ts";
 import { attacks } from "./attacks.ts";
 import { type AttackResult, type AttackRun, measureAttack } from "./measure_attack.ts";
 import { resultCells } from "./report.ts";
@@ -29,19 +28,21 @@ attacker's own over loopback, beside honest clients of another process.
   --markdown    The table in Markdown.
   --write       Writes it to .github/BENCHMARKS.md: all attacks, so without --only and --quick.`;
 
+const flags = {
+  seconds: { type: "string" },
+  quick: { type: "boolean", default: false },
+  only: { type: "string", default: "" },
+  rate: { type: "string", default: "50000" },
+  markdown: { type: "boolean", default: false },
+  write: { type: "boolean", default: false },
+} as const;
+
 /** Least share of their rate that honest clients are to keep. */
 const GOAL = 0.8;
 
 async function main(): Promise<number> {
-  const given = readArguments();
-  if (typeof given === "string") {
-    console.error(`${given}\n\n${usage}`);
-    return 2;
-  }
-  if (given.help) {
-    console.log(usage);
-    return 0;
-  }
+  const given = readArguments(usage, flags, argumentsOf);
+  if (typeof given === "number") return given;
   const chosen = attacks.filter(({ name }) => given.only.test(name));
   if (chosen.length === 0) {
     console.error("no attack matches --only");
@@ -91,40 +92,17 @@ function progressLine(result: AttackResult): string {
   return `${name}: ${cells.map((cell, i) => `${head[i]} ${cell}`).join("; ")}`;
 }
 
-function readArguments() {
-  try {
-    const { values } = parseArgs({
-      args: Deno.args,
-      options: {
-        help: { type: "boolean", short: "h", default: false },
-        seconds: { type: "string" },
-        quick: { type: "boolean", default: false },
-        only: { type: "string", default: "" },
-        rate: { type: "string", default: "50000" },
-        markdown: { type: "boolean", default: false },
-        write: { type: "boolean", default: false },
-      },
-    });
-    const whole = (name: string, text: string, max: number) => {
-      const value = Number(text);
-      if (/^[1-9]\d*$/.test(text) && value <= max) return value;
-      throw new Error(`--${name}: found "${text}"; allowed: 1 to ${max}`);
-    };
-    if (values.markdown && values.write) throw new Error("found --markdown and --write; give one of them");
-    if (values.write && (values.only !== "" || values.quick)) {
-      throw new Error("--write takes all attacks: leave out --only and --quick, or use --markdown");
-    }
-    return {
-      help: values.help,
-      quick: values.quick,
-      seconds: whole("seconds", values.seconds ?? (values.quick ? "2" : "10"), 600),
-      rate: whole("rate", values.rate, 1_000_000),
-      only: new RegExp(values.only, "i"),
-      output: values.write ? "write" : values.markdown ? "markdown" : "text",
-    };
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+function argumentsOf(values: FlagValues<typeof flags>) {
+  if (values.write && (values.only !== "" || values.quick)) {
+    throw new Error("--write takes all attacks: leave out --only and --quick, or use --markdown");
   }
+  return {
+    quick: values.quick,
+    seconds: integerOf("seconds", values.seconds ?? (values.quick ? "2" : "10"), 1, 600),
+    rate: integerOf("rate", values.rate, 1, 1_000_000),
+    only: patternOf(values.only),
+    output: outputOf(values, ["markdown", "write"]),
+  };
 }
 
 if (import.meta.main) Deno.exit(await main());

@@ -4,17 +4,19 @@
  *
  * @module
  */
+import { frame, FrameReader, joined, readHeaders } from "../support/http2_frames.ts";
 import {
-  DEFAULT_WINDOW_BYTES,
-  Flag,
-  frame,
-  FrameReader,
-  FrameType,
-  joined,
+  DATA,
+  END_STREAM,
+  GOAWAY,
+  HEADERS,
+  INITIAL_WINDOW_BYTES,
+  INITIAL_WINDOW_SIZE,
   MAX_FRAME_BYTES,
-  readHeaders,
-  Setting,
-} from "../bench/http2.ts";
+  RST_STREAM,
+  SETTINGS,
+  WINDOW_UPDATE,
+} from "../support/http2_numbers.ts";
 import type { Attacker } from "./attacker.ts";
 
 const READ_BUFFER_BYTES = 65_536;
@@ -30,8 +32,8 @@ export class AttackConnection implements Disposable {
   /** Resolves when nothing more will be received. */
   readonly #reading: Promise<void>;
   readonly #frames = new FrameReader();
-  #windowBytes = DEFAULT_WINDOW_BYTES;
-  #initialWindowBytes = DEFAULT_WINDOW_BYTES;
+  #windowBytes = INITIAL_WINDOW_BYTES;
+  #initialWindowBytes = INITIAL_WINDOW_BYTES;
   /** What may be sent on streams that were given more or have used some. */
   readonly #streamWindows = new Map<number, number>();
   #roomChanged = Promise.withResolvers<void>();
@@ -88,7 +90,7 @@ export class AttackConnection implements Disposable {
       this.use(streamId, length);
       const isLast = length === left;
       const part = bytes.subarray(at, at + length);
-      if (!await this.send(frame(FrameType.DATA, isLast ? flags : 0, streamId, part))) return false;
+      if (!await this.send(frame(DATA, isLast ? flags : 0, streamId, part))) return false;
       if (isLast) return true;
       at += length;
     }
@@ -136,26 +138,26 @@ export class AttackConnection implements Disposable {
     const { attacker } = this;
     const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
     switch (type) {
-      case FrameType.GOAWAY:
+      case GOAWAY:
         return count(attacker.goaway, String(view.getUint32(4)));
-      case FrameType.RST_STREAM:
+      case RST_STREAM:
         count(attacker.resets, String(view.getUint32(0)));
         return this.#ended(streamId, "reset");
-      case FrameType.HEADERS: {
-        if ((flags & Flag.END_STREAM) === 0) return;
+      case HEADERS: {
+        if ((flags & END_STREAM) === 0) return;
         const status = readHeaders(payload).get("grpc-status") ?? "none";
         count(attacker.statuses, status);
         return this.#ended(streamId, status);
       }
-      case FrameType.SETTINGS:
+      case SETTINGS:
         for (let at = 0; at + 6 <= payload.length; at += 6) {
-          if (view.getUint16(at) !== Setting.INITIAL_WINDOW_SIZE) continue;
+          if (view.getUint16(at) !== INITIAL_WINDOW_SIZE) continue;
           const more = view.getUint32(at + 2) - this.#initialWindowBytes;
           for (const stream of this.#streamWindows.keys()) this.#widen(stream, more);
           this.#initialWindowBytes += more;
         }
         return this.#wake();
-      case FrameType.WINDOW_UPDATE:
+      case WINDOW_UPDATE:
         if (streamId === 0) this.#windowBytes += view.getUint32(0);
         else this.#widen(streamId, view.getUint32(0));
         return this.#wake();

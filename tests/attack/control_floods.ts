@@ -3,17 +3,17 @@
  *
  * @module
  */
-import { joined, settings, windowUpdate } from "../bench/http2.ts";
+import { requestHeaders, uint32 } from "../http2/raw_connection.ts";
+import { frame, joined, settings, windowUpdate } from "../support/http2_frames.ts";
 import {
   CANCEL,
-  frame,
+  INITIAL_WINDOW_BYTES,
+  INITIAL_WINDOW_SIZE,
   PING,
   PRIORITY,
-  requestHeaders,
   RST_STREAM,
   SETTINGS,
-  uint32,
-} from "../http2/raw_connection.ts";
+} from "../support/http2_numbers.ts";
 import { type Attack, BATCHES_PATH, PACKETS_PATH } from "./attacker.ts";
 import { openCalls, repeated, streamIds, volley } from "./frames.ts";
 
@@ -24,8 +24,6 @@ const STREAMS = 1000;
 function fullSettings(entry: (index: number) => readonly [identifier: number, value: number]): Uint8Array {
   return settings(...Array.from({ length: 2730 }, (_, i) => entry(i)));
 }
-
-const INITIAL_WINDOW_SIZE = 4;
 
 const emptySettings = frame(SETTINGS, 0, 0);
 const ping = frame(PING, 0, 0, new Uint8Array(8));
@@ -68,7 +66,10 @@ export const controlFloods: readonly Attack[] = [
     run: (attacker) =>
       attacker.repeat(async (connection) => {
         await openCalls(connection, BATCHES_PATH, STREAMS);
-        const change = joined(settings([INITIAL_WINDOW_SIZE, 1]), settings([INITIAL_WINDOW_SIZE, 65_535]));
+        const change = joined(
+          settings([INITIAL_WINDOW_SIZE, 1]),
+          settings([INITIAL_WINDOW_SIZE, INITIAL_WINDOW_BYTES]),
+        );
         await connection.flood(volley(change));
       }),
   },

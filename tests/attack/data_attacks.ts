@@ -6,18 +6,18 @@
 import { gzipSync } from "node:zlib";
 
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
-import { FRAME_HEADER_BYTES, joined, Setting, settings, windowUpdate } from "../bench/http2.ts";
+import { headerBlock, preface, requestHeaders } from "../http2/raw_connection.ts";
+import { frame, joined, settings, windowUpdate } from "../support/http2_frames.ts";
 import {
   CONTINUATION,
   DATA,
   END_STREAM,
-  frame,
-  headerBlock,
+  FRAME_HEADER_BYTES,
   HEADERS,
+  INITIAL_WINDOW_SIZE,
+  MAX_WINDOW_BYTES,
   PADDED,
-  preface,
-  requestHeaders,
-} from "../http2/raw_connection.ts";
+} from "../support/http2_numbers.ts";
 import type { AttackConnection } from "./attack_connection.ts";
 import { type Attack, type Attacker, BATCHES_PATH, MAY_BE_COUNTED, PACKETS_PATH } from "./attacker.ts";
 import { messageFrame, openCalls, streamIds, volley, widestWindow } from "./frames.ts";
@@ -84,7 +84,7 @@ async function halfMessages(
 /** CVE-2019-9511: answers that may leave one byte at a time, on many streams. */
 async function dribble(attacker: Attacker, connection: AttackConnection): Promise<void> {
   const ids = streamIds(1000), batch = batchOf(1, () => `${MAY_BE_COUNTED}dribble`);
-  await connection.send(settings([Setting.INITIAL_WINDOW_SIZE, 0]));
+  await connection.send(settings([INITIAL_WINDOW_SIZE, 0]));
   await openCalls(connection, BATCHES_PATH, ids.length);
   attacker.validPackets += ids.length;
   await connection.send(...ids.map((id) => messageFrame(id, batch)));
@@ -97,7 +97,7 @@ async function unreadAnswers(attacker: Attacker): Promise<void> {
     using connection = await attacker.connect({ reads: false });
     if (connection === undefined) continue;
     const ids = streamIds(100), batch = batchOf(1, () => `${MAY_BE_COUNTED}unread`);
-    await connection.send(settings([Setting.INITIAL_WINDOW_SIZE, 2 ** 31 - 1]), widestWindow);
+    await connection.send(settings([INITIAL_WINDOW_SIZE, MAX_WINDOW_BYTES]), widestWindow);
     await openCalls(connection, BATCHES_PATH, ids.length);
     // What the first window takes; of more it would be told by what it does not read.
     for (let round = 0; round < 20 && connection.open; round++) {

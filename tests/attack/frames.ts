@@ -3,14 +3,14 @@
  *
  * @module
  */
-import {
-  DEFAULT_WINDOW_BYTES,
-  FRAME_HEADER_BYTES,
-  FrameType,
-  windowUpdate,
-  writeFrameHeader,
-} from "../bench/http2.ts";
 import { requestHeaders } from "../http2/raw_connection.ts";
+import { windowUpdate, writeFrameHeader } from "../support/http2_frames.ts";
+import {
+  DATA,
+  FRAME_HEADER_BYTES,
+  INITIAL_WINDOW_BYTES,
+  MAX_WINDOW_BYTES,
+} from "../support/http2_numbers.ts";
 import type { AttackConnection } from "./attack_connection.ts";
 
 /** `bytes` again and again, `times` times. */
@@ -39,7 +39,7 @@ export function streamIds(count: number, first = 1): number[] {
 }
 
 /** Opens the connection's window for what is received as far as it goes. */
-export const widestWindow: Uint8Array = windowUpdate(0, 2 ** 31 - 1 - DEFAULT_WINDOW_BYTES);
+export const widestWindow: Uint8Array = windowUpdate(0, MAX_WINDOW_BYTES - INITIAL_WINDOW_BYTES);
 
 /** DATA of one gRPC message, uncompressed unless told, in one frame. */
 export function messageFrame(
@@ -48,7 +48,7 @@ export function messageFrame(
   { flags = 0, compressed = false } = {},
 ): Uint8Array {
   const bytes = new Uint8Array(FRAME_HEADER_BYTES + 5 + message.length);
-  writeFrameHeader(bytes, 0, 5 + message.length, FrameType.DATA, flags, streamId);
+  writeFrameHeader(bytes, 0, 5 + message.length, DATA, flags, streamId);
   bytes[FRAME_HEADER_BYTES] = compressed ? 1 : 0;
   new DataView(bytes.buffer).setUint32(FRAME_HEADER_BYTES + 1, message.length);
   bytes.set(message, FRAME_HEADER_BYTES + 5);

@@ -3,33 +3,30 @@
  *
  * @module
  */
-import { joined } from "../bench/http2.ts";
-import { INDEXING, literal } from "../http2/hpack_senders.ts";
+import { headerBlock, uint32 } from "../http2/raw_connection.ts";
+import { frame, joined } from "../support/http2_frames.ts";
 import {
   CANCEL,
   CONTINUATION,
   END_HEADERS,
   END_STREAM,
-  frame,
-  headerBlock,
   HEADERS,
+  MAX_FRAME_BYTES,
   RST_STREAM,
-  uint32,
-} from "../http2/raw_connection.ts";
+} from "../support/http2_numbers.ts";
+import { INDEXING, literal } from "../http2/hpack_senders.ts";
 import { type Attack, PACKETS_PATH } from "./attacker.ts";
 import { streamIds, volley } from "./frames.ts";
 
-/** Largest payload of a frame, and a block that two of them hold. */
-const FRAME_BYTES = 16_384;
-
+/** Larger than one frame. */
 const largeBlock = headerBlock(PACKETS_PATH, { "x-large": "y".repeat(16_000) });
 
 /** A block in HEADERS and as many CONTINUATION frames as it needs. */
 function blockFrames(streamId: number, block: Uint8Array | readonly number[], flags = 0): Uint8Array[] {
   const bytes = Uint8Array.from(block), frames: Uint8Array[] = [];
-  for (let at = 0; at < bytes.length; at += FRAME_BYTES) {
-    const part = bytes.subarray(at, at + FRAME_BYTES);
-    const last = at + FRAME_BYTES >= bytes.length ? END_HEADERS : 0;
+  for (let at = 0; at < bytes.length; at += MAX_FRAME_BYTES) {
+    const part = bytes.subarray(at, at + MAX_FRAME_BYTES);
+    const last = at + MAX_FRAME_BYTES >= bytes.length ? END_HEADERS : 0;
     frames.push(
       at === 0 ? frame(HEADERS, last | flags, streamId, part) : frame(CONTINUATION, last, streamId, part),
     );

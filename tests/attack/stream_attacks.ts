@@ -6,20 +6,18 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
-import { joined, windowUpdate } from "../bench/http2.ts";
+import { headerBlock, requestHeaders, uint32 } from "../http2/raw_connection.ts";
+import { frame, joined, windowUpdate } from "../support/http2_frames.ts";
 import {
   CANCEL,
   DATA,
   END_HEADERS,
   END_STREAM,
-  frame,
-  headerBlock,
   HEADERS,
+  MAX_WINDOW_BYTES,
   PRIORITY,
-  requestHeaders,
   RST_STREAM,
-  uint32,
-} from "../http2/raw_connection.ts";
+} from "../support/http2_numbers.ts";
 import {
   type Attack,
   type Attacker,
@@ -77,7 +75,7 @@ const provokedResets = ([
   ]],
   ["a window above 2^31 - 1", (id, session) => [
     requestHeaders(id, PACKETS_PATH, sessionHeaders(session)),
-    windowUpdate(id, 2 ** 31 - 1),
+    windowUpdate(id, MAX_WINDOW_BYTES),
   ]],
   ["PRIORITY on itself", (id, session) => [
     requestHeaders(id, PACKETS_PATH, sessionHeaders(session)),

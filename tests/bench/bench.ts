@@ -6,8 +6,7 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
-
+import { type FlagValues, integerOf, outputOf, patternOf, readArguments } from "../support/arguments.ts";
 import { writeBenchmarks } from "./benchmarks_file.ts";
 import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
 import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
@@ -29,6 +28,16 @@ exactly what was sent. Each figure is the median of the runs, with the least and
   --markdown    The tables in Markdown.
   --write       Writes them to .github/BENCHMARKS.md: all rows, so without --only and --quick.`;
 
+const flags = {
+  runs: { type: "string" },
+  quick: { type: "boolean", default: false },
+  only: { type: "string", default: "" },
+  workers: { type: "string", default: String(navigator.hardwareConcurrency) },
+  json: { type: "boolean", default: false },
+  markdown: { type: "boolean", default: false },
+  write: { type: "boolean", default: false },
+} as const;
+
 const plans: readonly SectionPlan[] = [
   throughput,
   devices,
@@ -40,15 +49,8 @@ const plans: readonly SectionPlan[] = [
 ];
 
 async function main(): Promise<number> {
-  const given = readArguments();
-  if (typeof given === "string") {
-    console.error(`${given}\n\n${usage}`);
-    return 2;
-  }
-  if (given.help) {
-    console.log(usage);
-    return 0;
-  }
+  const given = readArguments(usage, flags, argumentsOf);
+  if (typeof given === "number") return given;
   const machine = await machineFacts();
   if (machine.redis === undefined) {
     progress(
@@ -126,41 +128,17 @@ function progress(text: string): void {
   console.error(text);
 }
 
-function readArguments() {
-  try {
-    const { values } = parseArgs({
-      args: Deno.args,
-      options: {
-        help: { type: "boolean", short: "h", default: false },
-        runs: { type: "string" },
-        quick: { type: "boolean", default: false },
-        only: { type: "string", default: "" },
-        workers: { type: "string", default: String(navigator.hardwareConcurrency) },
-        json: { type: "boolean", default: false },
-        markdown: { type: "boolean", default: false },
-        write: { type: "boolean", default: false },
-      },
-    });
-    const whole = (name: string, text: string) => {
-      if (!/^[1-9]\d{0,2}$/.test(text)) throw new Error(`--${name}: found "${text}"; allowed: 1 to 999`);
-      return Number(text);
-    };
-    const outputs = (["json", "markdown", "write"] as const).filter((output) => values[output]);
-    if (outputs.length > 1) throw new Error(`found --${outputs.join(" and --")}; give one of them`);
-    if (values.write && (values.only !== "" || values.quick)) {
-      throw new Error("--write takes all rows: leave out --only and --quick, or use --markdown");
-    }
-    return {
-      help: values.help,
-      quick: values.quick,
-      runs: whole("runs", values.runs ?? (values.quick ? "1" : "5")),
-      workers: whole("workers", values.workers),
-      only: new RegExp(values.only, "i"),
-      output: outputs[0] ?? "text",
-    };
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+function argumentsOf(values: FlagValues<typeof flags>) {
+  if (values.write && (values.only !== "" || values.quick)) {
+    throw new Error("--write takes all rows: leave out --only and --quick, or use --markdown");
   }
+  return {
+    quick: values.quick,
+    runs: integerOf("runs", values.runs ?? (values.quick ? "1" : "5"), 1, 999),
+    workers: integerOf("workers", values.workers, 1, 999),
+    only: patternOf(values.only),
+    output: outputOf(values, ["json", "markdown", "write"]),
+  };
 }
 
 function withMedians({ title, rows }: Section) {

@@ -1,21 +1,21 @@
 /** The load generator says what it should, and a wrong count is told. Nothing here looks at speed. */
 import { assert, assertEquals, assertGreaterOrEqual, assertMatch } from "@std/assert";
 
-import { type Packet, streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import type { Packet } from "../../src/protocol/messages.ts";
+import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
+import { frame, FrameReader, headerBlock, joined, settings, windowUpdate } from "../support/http2_frames.ts";
 import {
-  Flag,
-  frame,
-  FrameReader,
-  FrameType,
-  headerBlock,
-  joined,
-  PREFACE,
-  Setting,
-  settings,
-  windowUpdate,
-} from "./http2.ts";
+  ACK,
+  CLIENT_PREFACE,
+  DATA,
+  END_HEADERS,
+  END_STREAM,
+  HEADERS,
+  INITIAL_WINDOW_SIZE,
+  PING,
+} from "../support/http2_numbers.ts";
 import { LoadConnection, type PacketSource } from "./load_connection.ts";
 import { Ledger, LoadProcesses, usualLoad } from "./measure.ts";
 import { deviceId, type PacketRing, packetRing } from "./packet_ring.ts";
@@ -68,20 +68,20 @@ Deno.test("LoadConnection keeps to the call's windows, also when the peer reduce
   const connection = await opening;
   let received = 0, pongs = 0, ended = false;
   const reading = readFrames(peer, (type, flags, payload) => {
-    if (type === FrameType.DATA) received += payload.length;
-    if (type === FrameType.PING && flags & Flag.ACK) pongs++;
-    if (type === FrameType.DATA && flags & Flag.END_STREAM) ended = true;
+    if (type === DATA) received += payload.length;
+    if (type === PING && flags & ACK) pongs++;
+    if (type === DATA && flags & END_STREAM) ended = true;
   });
   const send = (...frames: Uint8Array[]) => peer.write(joined(...frames));
   const ping = async () => {
     const before = pongs;
-    await send(frame(FrameType.PING, 0, 0, new Uint8Array(8)));
+    await send(frame(PING, 0, 0, new Uint8Array(8)));
     await until(() => pongs > before, "the ping is answered");
   };
 
   await send(
-    settings([Setting.INITIAL_WINDOW_SIZE, 100]),
-    frame(FrameType.PING, Flag.ACK, 0, new Uint8Array(8)),
+    settings([INITIAL_WINDOW_SIZE, 100]),
+    frame(PING, ACK, 0, new Uint8Array(8)),
   );
   await connection.opened;
   source.open = true;
@@ -98,7 +98,7 @@ Deno.test("LoadConnection keeps to the call's windows, also when the peer reduce
   assertEquals(received, 4400);
 
   await send(
-    frame(FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, 1, headerBlock({ "grpc-status": "0" })),
+    frame(HEADERS, END_HEADERS | END_STREAM, 1, headerBlock({ "grpc-status": "0" })),
   );
   await connection.done;
   assertEquals(connection.streams[0]!.outcome, { failure: "grpc-status 0 without an Ack" });
@@ -203,7 +203,7 @@ function sourceOf(count: number): PacketSource & { open: boolean } {
 function dataFrames({ bytes, frameAt }: PacketRing): Uint8Array[] {
   const payloads: Uint8Array[] = [], at = [0];
   new FrameReader().read(bytes, (type, flags, streamId, payload) => {
-    assertEquals([type, flags, streamId], [FrameType.DATA, 0, 1]);
+    assertEquals([type, flags, streamId], [DATA, 0, 1]);
     payloads.push(payload.slice());
     at.push(at.at(-1)! + 9 + payload.length);
   });
@@ -232,7 +232,7 @@ async function readFrames(
   onFrame: (type: number, flags: number, payload: Uint8Array) => void,
 ): Promise<void> {
   const frames = new FrameReader(), buffer = new Uint8Array(65_536);
-  let preface = PREFACE.length;
+  let preface = CLIENT_PREFACE.length;
   for (let length; (length = await connection.read(buffer)) !== null;) {
     const skipped = Math.min(preface, length);
     preface -= skipped;

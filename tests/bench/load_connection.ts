@@ -4,23 +4,35 @@
  *
  * @module
  */
-import { type Ack, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import type { Ack } from "../../src/protocol/messages.ts";
+import { streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import {
-  DEFAULT_WINDOW_BYTES,
-  Flag,
   frame,
-  FRAME_HEADER_BYTES,
   FrameReader,
-  FrameType,
   headerBlock,
   joined,
-  PREFACE,
   readHeaders,
-  Setting,
   settings,
   windowUpdate,
   writeStreamId,
-} from "./http2.ts";
+} from "../support/http2_frames.ts";
+import {
+  ACK,
+  CLIENT_PREFACE,
+  DATA,
+  END_HEADERS,
+  END_STREAM,
+  FRAME_HEADER_BYTES,
+  GOAWAY,
+  HEADER_TABLE_SIZE,
+  HEADERS,
+  INITIAL_WINDOW_BYTES,
+  INITIAL_WINDOW_SIZE,
+  PING,
+  RST_STREAM,
+  SETTINGS,
+  WINDOW_UPDATE,
+} from "../support/http2_numbers.ts";
 import type { PacketRing } from "./packet_ring.ts";
 
 /** Frames `[from, to)` of the ring: whole groups, to be sent on one stream. */
@@ -77,8 +89,8 @@ export class LoadConnection {
   /** Frames to be sent before any DATA. */
   #control: Uint8Array[] = [];
   #wake = Promise.withResolvers<void>();
-  #window = DEFAULT_WINDOW_BYTES;
-  #streamWindow = DEFAULT_WINDOW_BYTES;
+  #window = INITIAL_WINDOW_BYTES;
+  #streamWindow = INITIAL_WINDOW_BYTES;
   #open: number;
   #turn = 0;
   #closed = false;
@@ -100,11 +112,11 @@ export class LoadConnection {
       te: "trailers",
     });
     this.#control.push(joined(
-      PREFACE,
-      settings([Setting.HEADER_TABLE_SIZE, 0], [Setting.INITIAL_WINDOW_SIZE, RECEIVE_WINDOW_BYTES]),
+      CLIENT_PREFACE,
+      settings([HEADER_TABLE_SIZE, 0], [INITIAL_WINDOW_SIZE, RECEIVE_WINDOW_BYTES]),
       windowUpdate(0, RECEIVE_WINDOW_BYTES),
-      ...this.streams.map(({ id }) => frame(FrameType.HEADERS, Flag.END_HEADERS, id, block)),
-      frame(FrameType.PING, 0, 0, new Uint8Array(8)),
+      ...this.streams.map(({ id }) => frame(HEADERS, END_HEADERS, id, block)),
+      frame(PING, 0, 0, new Uint8Array(8)),
     ));
     for (const stream of this.streams) stream.window = this.#streamWindow;
   }
@@ -178,7 +190,7 @@ export class LoadConnection {
       if (span === "wait") return undefined;
       if (span === "end") {
         stream.ended = true;
-        return frame(FrameType.DATA, Flag.END_STREAM, stream.id);
+        return frame(DATA, END_STREAM, stream.id);
       }
       stream.from = span.from;
       stream.to = span.to;
@@ -221,31 +233,31 @@ export class LoadConnection {
     const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
     const stream = streamId === 0 ? undefined : this.streams[(streamId - 1) / 2];
     switch (type) {
-      case FrameType.WINDOW_UPDATE:
+      case WINDOW_UPDATE:
         if (stream === undefined) this.#window += view.getUint32(0);
         else stream.window += view.getUint32(0);
         return this.wake();
-      case FrameType.SETTINGS:
-        if (flags & Flag.ACK) return;
+      case SETTINGS:
+        if (flags & ACK) return;
         for (let at = 0; at < payload.length; at += 6) {
-          if (view.getUint16(at) === Setting.INITIAL_WINDOW_SIZE) this.#resizeWindows(view.getUint32(at + 2));
+          if (view.getUint16(at) === INITIAL_WINDOW_SIZE) this.#resizeWindows(view.getUint32(at + 2));
         }
-        this.#control.push(frame(FrameType.SETTINGS, Flag.ACK, 0));
+        this.#control.push(frame(SETTINGS, ACK, 0));
         return;
-      case FrameType.PING:
-        if (flags & Flag.ACK) this.#opened.resolve();
-        else this.#control.push(frame(FrameType.PING, Flag.ACK, 0, payload.slice()));
+      case PING:
+        if (flags & ACK) this.#opened.resolve();
+        else this.#control.push(frame(PING, ACK, 0, payload.slice()));
         return;
-      case FrameType.DATA:
+      case DATA:
         if (stream !== undefined) takeAnswer(stream, payload);
         return;
-      case FrameType.HEADERS:
-        if (stream !== undefined && flags & Flag.END_STREAM) this.#end(stream, outcomeOf(stream, payload));
+      case HEADERS:
+        if (stream !== undefined && flags & END_STREAM) this.#end(stream, outcomeOf(stream, payload));
         return;
-      case FrameType.RST_STREAM:
+      case RST_STREAM:
         if (stream !== undefined) this.#end(stream, { failure: `RST_STREAM with code ${view.getUint32(0)}` });
         return;
-      case FrameType.GOAWAY:
+      case GOAWAY:
         throw new Error(`GOAWAY with code ${view.getUint32(4)}`);
     }
   }

@@ -5,7 +5,8 @@
  * @module
  */
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
-import { FRAME_HEADER_BYTES, FrameType, MAX_FRAME_BYTES, writeFrameHeader } from "./http2.ts";
+import { writeFrameHeader } from "../support/http2_frames.ts";
+import { DATA, FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from "../support/http2_numbers.ts";
 
 /** Which packets, and how they travel. */
 export interface PacketRingOptions {
@@ -85,7 +86,7 @@ export function packetRing(options: PacketRingOptions, nowMs: number): PacketRin
     }
     for (let from = 0; from < groupBytes; from += MAX_FRAME_BYTES) {
       const part = body.subarray(from, from + MAX_FRAME_BYTES);
-      writeFrameHeader(bytes, at, part.length, FrameType.DATA, 0, 1);
+      writeFrameHeader(bytes, at, part.length, DATA, 0, 1);
       bytes.set(part, at + FRAME_HEADER_BYTES);
       at += FRAME_HEADER_BYTES + part.length;
       frameAt[++frame] = at;

@@ -5,37 +5,35 @@
  * @module
  */
 import { answer, say } from "./child.ts";
+import { frame, headerBlock, joined, settings, windowUpdate } from "../support/http2_frames.ts";
 import {
-  Flag,
-  frame,
+  ACK,
+  DATA,
+  END_HEADERS,
+  END_STREAM,
   FRAME_HEADER_BYTES,
-  FrameType,
-  headerBlock,
-  joined,
-  Setting,
-  settings,
-  windowUpdate,
-} from "./http2.ts";
-
-/** The largest window there is. */
-const WINDOW_BYTES = 2 ** 31 - 1;
-const DEFAULT_WINDOW_BYTES = 65_535;
+  HEADERS,
+  INITIAL_WINDOW_BYTES,
+  INITIAL_WINDOW_SIZE,
+  MAX_WINDOW_BYTES,
+  PING,
+} from "../support/http2_numbers.ts";
 
 /** More of the connection's window is given when this much was read. */
 const RENEW_BYTES = 2 ** 29;
 
 const hello = joined(
-  settings([Setting.INITIAL_WINDOW_SIZE, WINDOW_BYTES]),
-  windowUpdate(0, WINDOW_BYTES - DEFAULT_WINDOW_BYTES),
-  frame(FrameType.PING, Flag.ACK, 0, new Uint8Array(8)),
+  settings([INITIAL_WINDOW_SIZE, MAX_WINDOW_BYTES]),
+  windowUpdate(0, MAX_WINDOW_BYTES - INITIAL_WINDOW_BYTES),
+  frame(PING, ACK, 0, new Uint8Array(8)),
 );
 const answerOk = joined(
-  frame(FrameType.HEADERS, Flag.END_HEADERS, 1, headerBlock({ ":status": "200" })),
-  frame(FrameType.DATA, 0, 1, Uint8Array.of(0, 0, 0, 0, 2, 8, 1)), // Ack { ok: true }
-  frame(FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, 1, headerBlock({ "grpc-status": "0" })),
+  frame(HEADERS, END_HEADERS, 1, headerBlock({ ":status": "200" })),
+  frame(DATA, 0, 1, Uint8Array.of(0, 0, 0, 0, 2, 8, 1)), // Ack { ok: true }
+  frame(HEADERS, END_HEADERS | END_STREAM, 1, headerBlock({ "grpc-status": "0" })),
 );
 /** The client's last frame. */
-const end = frame(FrameType.DATA, Flag.END_STREAM, 1).join();
+const end = frame(DATA, END_STREAM, 1).join();
 
 async function serve(connection: Deno.TcpConn): Promise<void> {
   const buffer = new Uint8Array(2 ** 16);

@@ -6,8 +6,7 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
-
+import { type FlagValues, integerOf, readArguments } from "../support/arguments.ts";
 import { describeResult, isExact } from "./report.ts";
 import { type ChaosResult, runChaos } from "./run.ts";
 
@@ -20,12 +19,15 @@ what was sent is compared with what was counted.
   --workers N   Processes of each ingest that take packets, and die one by one too; 1 unless given.
   --seed N      Picks the same faults in the same order as an earlier run; drawn and printed unless given.`;
 
+const flags = {
+  minutes: { type: "string", default: "10" },
+  workers: { type: "string", default: "1" },
+  seed: { type: "string", default: String(crypto.getRandomValues(new Uint32Array(1))[0]) },
+} as const;
+
 async function main(): Promise<number> {
-  const given = readArguments();
-  if (given === undefined) {
-    console.error(usage);
-    return 2;
-  }
+  const given = readArguments(usage, flags, argumentsOf);
+  if (typeof given === "number") return given;
   const { seed } = given;
   const interrupted = new AbortController();
   const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -49,26 +51,16 @@ async function main(): Promise<number> {
   return isExact(result) ? 0 : 1;
 }
 
-function readArguments(): { seed: number; durationMs: number; workers: number } | undefined {
-  try {
-    const { values } = parseArgs({
-      args: Deno.args,
-      options: {
-        minutes: { type: "string", default: "10" },
-        workers: { type: "string", default: "1" },
-        seed: { type: "string" },
-      },
-    });
-    const minutes = Number(values.minutes), workers = Number(values.workers);
-    const seed = values.seed === undefined
-      ? crypto.getRandomValues(new Uint32Array(1))[0]!
-      : Number(values.seed);
-    if (!(minutes > 0 && minutes <= 24 * 60) || !Number.isSafeInteger(seed)) return undefined;
-    if (!Number.isInteger(workers) || workers < 1 || workers > 64) return undefined;
-    return { seed, durationMs: minutes * 60_000, workers };
-  } catch {
-    return undefined; // an unknown flag
+function argumentsOf(values: FlagValues<typeof flags>) {
+  const minutes = Number(values.minutes);
+  if (!(minutes > 0 && minutes <= 24 * 60)) {
+    throw new Error(`--minutes: found "${values.minutes}"; expected a number above 0, up to 1440`);
   }
+  return {
+    seed: integerOf("seed", values.seed, 0, Number.MAX_SAFE_INTEGER),
+    durationMs: minutes * 60_000,
+    workers: integerOf("workers", values.workers, 1, 64),
+  };
 }
 
 if (import.meta.main) Deno.exit(await main());

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Packet } from "../../src/protocol/telemetry_proto.ts";
+import type { Packet } from "../../src/protocol/messages.ts";
 
 /** Devices that one client speaks for. */
 const DEVICES = 5;

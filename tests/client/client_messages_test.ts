@@ -7,7 +7,8 @@ import { Metadata, Server, ServerCredentials, type ServerDuplexStream, status } 
 import { assert, assertEquals, assertGreater } from "@std/assert";
 
 import { TelemetryClient, type TelemetryClientOptions } from "../../src/client/client.ts";
-import { type Ack, type Packet, streamBatches } from "../../src/protocol/telemetry_proto.ts";
+import type { Ack, Packet } from "../../src/protocol/messages.ts";
+import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
 import { countsOf, packet, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 

@@ -37,7 +37,7 @@ async function reopened(path: string): Promise<Recovered & { session: string }> 
 const unharmed = { tornBytes: 0, damage: undefined, unknownPackets: 0 };
 
 for (const sync of [false, true]) {
-  Deno.test(`Journal.open() restores what append() wrote, ${sync ? "with" : "without"} syncs`, async () => {
+  Deno.test(`Journal.open() restores what appendPackets() wrote, ${sync ? "with" : "without"} syncs`, async () => {
     await using file = await temporaryPath();
     const { journal, recovered } = await Journal.open(file.path, { sync });
     assertEquals(recovered, { ...unharmed, batches: [], settled: 0 });
@@ -92,7 +92,7 @@ Deno.test("Journal.open() removes any number of zeros at the end, and continues"
   }
 });
 
-Deno.test("Journal.append() after a torn end: the record is found by the next open()", async () => {
+Deno.test("Journal.appendPackets() after a torn end: the record is found by the next open()", async () => {
   await using file = await temporaryPath();
   const { journal } = await Journal.open(file.path, { sync: false });
   await journal.appendPackets(0, batch("a"));

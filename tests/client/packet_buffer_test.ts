@@ -8,7 +8,7 @@ import {
   PacketBuffer,
   within,
 } from "../../src/client/packet_buffer.ts";
-import type { Packet } from "../../src/protocol/telemetry_proto.ts";
+import type { Packet } from "../../src/protocol/messages.ts";
 import { forSeeds, type Random } from "../support/random.ts";
 
 const proto = await protobuf.load(new URL("../../proto/telemetry.proto", import.meta.url).pathname);
@@ -40,7 +40,7 @@ function add(buffer: PacketBuffer, packet: Packet): void {
   buffer.add(encoded);
 }
 
-Deno.test("PacketBuffer.take() returns the packets added, as protobufjs decodes them, in any order of take() and forget()", () =>
+Deno.test("Cursor.take() returns the packets added, as protobufjs decodes them, for any calls of take() and forget()", () =>
   forSeeds(60, (random) => {
     const first = random.int(0, 1000);
     const buffer = new PacketBuffer(first);

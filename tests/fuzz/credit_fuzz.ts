@@ -4,19 +4,18 @@
  *
  * @module
  */
-import { DEFAULT_WINDOW_BYTES, FrameReader, joined, MAX_FRAME_BYTES } from "../bench/http2.ts";
+import { preface, requestHeaders, uint32 } from "../http2/raw_connection.ts";
+import { frame, FrameReader, joined } from "../support/http2_frames.ts";
 import {
   CANCEL,
   DATA,
   END_STREAM,
-  frame,
+  INITIAL_WINDOW_BYTES,
+  MAX_FRAME_BYTES,
   PADDED,
-  preface,
-  requestHeaders,
   RST_STREAM,
-  uint32,
   WINDOW_UPDATE,
-} from "../http2/raw_connection.ts";
+} from "../support/http2_numbers.ts";
 import type { Random } from "../support/random.ts";
 import { type EngineStream, MemorySocket, startEngine, type StreamEvents } from "./engine.ts";
 import { turn } from "./engine_fuzz.ts";
@@ -75,7 +74,7 @@ class CreditClient {
   readonly #frames = new FrameReader();
   readonly #stubs: GrpcJsStub[] = [];
   readonly #handled = new Map<number, BufferingCall>();
-  #room = DEFAULT_WINDOW_BYTES;
+  #room = INITIAL_WINDOW_BYTES;
   /** Of the call at hand. */
   #callId = 0;
   #callRoom = 0;
@@ -100,7 +99,7 @@ class CreditClient {
   async call(id: number): Promise<boolean> {
     const { habits } = this;
     this.#callId = id;
-    this.#callRoom = DEFAULT_WINDOW_BYTES;
+    this.#callRoom = INITIAL_WINDOW_BYTES;
     this.#callOver = false;
     this.#socket.deliver(requestHeaders(id, habits.isNative ? NATIVE_PATH : BRIDGED_PATH));
     // Of padding there is more than of data, or its credit would not be missed.

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { DEFAULT_WINDOW_BYTES } from "../bench/http2.ts";
+import { INITIAL_WINDOW_BYTES } from "../support/http2_numbers.ts";
 import type { Random } from "../support/random.ts";
 import { type Engine, MemorySocket, startEngine } from "./engine.ts";
 import { type FrameSequence, frameSequence, NATIVE_PATH, randomChunks } from "./frame_sequences.ts";
@@ -147,7 +147,7 @@ function checkValid(input: FrameSequence, { broken, replies, native, socket }: C
     broken.push(`${replies.pingAcks} of ${input.pings} PINGs were answered`);
   }
   for (const [id, bytes] of replies.dataBytes) {
-    const window = id === 0 ? DEFAULT_WINDOW_BYTES : input.initialWindowBytes;
+    const window = id === 0 ? INITIAL_WINDOW_BYTES : input.initialWindowBytes;
     const most = window + (input.windowUpdates.get(id) ?? 0);
     if (bytes > most) {
       broken.push(`${bytes} bytes of DATA on stream ${id}, whose window is ${most} at the most`);

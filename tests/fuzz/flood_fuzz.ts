@@ -5,33 +5,32 @@
  */
 import { performance } from "node:perf_hooks";
 
-import { joined } from "../bench/http2.ts";
+import { headerBlock, preface, requestHeaders, uint32 } from "../http2/raw_connection.ts";
+import { frame, joined } from "../support/http2_frames.ts";
 import {
+  ACK,
   CANCEL,
   CONTINUATION,
   DATA,
   END_HEADERS,
   END_STREAM,
-  frame,
-  headerBlock,
   HEADERS,
+  INITIAL_WINDOW_BYTES,
+  INITIAL_WINDOW_SIZE,
+  MAX_FRAME_BYTES,
   PADDED,
   PING,
-  preface,
   PRIORITY,
-  requestHeaders,
   RST_STREAM,
   SETTINGS,
-  uint32,
   WINDOW_UPDATE,
-} from "../http2/raw_connection.ts";
+} from "../support/http2_numbers.ts";
 import { type Random, seededRandom } from "../support/random.ts";
 import { type EngineStream, MemorySocket, startEngine, type StreamEvents } from "./engine.ts";
 import { MAX_UNSENT_BYTES, REPLIES_PER_BYTE, turn } from "./engine_fuzz.ts";
 import { BRIDGED_PATH, NATIVE_PATH } from "./frame_sequences.ts";
 import type { FuzzTarget } from "./fuzz_run.ts";
 import { GrpcJsStub } from "./grpc_js_stub.ts";
-import { ACK } from "../../src/http2/frames.ts";
 
 /** Bytes of a flood, and of the chunks it comes in: as the system gives them. */
 const FLOOD_BYTES = 256 * 1024, CHUNK_BYTES = 64 * 1024;
@@ -62,9 +61,16 @@ const request = headerBlock(NATIVE_PATH);
 
 const floods: Readonly<Record<string, Flood>> = {
   "empty SETTINGS": () => frame(SETTINGS, 0, 0),
-  "INITIAL_WINDOW_SIZE": (i) => frame(SETTINGS, 0, 0, setting(4, 65_535 - i % 2)),
+  "INITIAL_WINDOW_SIZE": (i) =>
+    frame(SETTINGS, 0, 0, setting(INITIAL_WINDOW_SIZE, INITIAL_WINDOW_BYTES - i % 2)),
   "many INITIAL_WINDOW_SIZE": (i) =>
-    frame(SETTINGS, 0, 0, Array.from({ length: 2700 }, (_, j) => setting(4, 65_535 - (i + j) % 2)).flat()),
+    frame(
+      SETTINGS,
+      0,
+      0,
+      Array.from({ length: 2700 }, (_, j) => setting(INITIAL_WINDOW_SIZE, INITIAL_WINDOW_BYTES - (i + j) % 2))
+        .flat(),
+    ),
   "SETTINGS acks": () => frame(SETTINGS, ACK, 0),
   "PING": () => frame(PING, 0, 0, eightBytes),
   "PING acks": () => frame(PING, ACK, 0, eightBytes),
@@ -76,7 +82,7 @@ const floods: Readonly<Record<string, Flood>> = {
   "DATA of one byte": (i, calls) => frame(DATA, 0, callId(i, calls), [1]),
   "DATA of padding": (i, calls) => frame(DATA, PADDED, callId(i, calls), [0]),
   "DATA of closed streams": (i) => frame(DATA, 0, 1, [i & 255]),
-  "DATA in full frames": (i, calls) => frame(DATA, 0, callId(i, calls), new Uint8Array(16_384)),
+  "DATA in full frames": (i, calls) => frame(DATA, 0, callId(i, calls), new Uint8Array(MAX_FRAME_BYTES)),
   "unknown frames": () => frame(0xee, 0, 0),
   "empty CONTINUATION": (i, calls) =>
     i === 0 ? frame(HEADERS, 0, newId(0, calls), request) : frame(CONTINUATION, 0, newId(0, calls)),

@@ -4,29 +4,29 @@
  *
  * @module
  */
-import { joined } from "../bench/http2.ts";
-import { literal, ModelSender } from "../http2/hpack_senders.ts";
+import { headerBlock, preface, uint32 } from "../http2/raw_connection.ts";
+import { frame, joined } from "../support/http2_frames.ts";
 import {
+  ACK,
   CONTINUATION,
   DATA,
   END_HEADERS,
   END_STREAM,
-  frame,
   GOAWAY,
-  headerBlock,
+  HAS_PRIORITY,
   HEADERS,
+  INITIAL_WINDOW_BYTES,
+  MAX_WINDOW_BYTES,
   PADDED,
   PING,
-  preface,
   PRIORITY,
   PUSH_PROMISE,
   RST_STREAM,
   SETTINGS,
-  uint32,
   WINDOW_UPDATE,
-} from "../http2/raw_connection.ts";
+} from "../support/http2_numbers.ts";
+import { literal, ModelSender } from "../http2/hpack_senders.ts";
 import type { Random } from "../support/random.ts";
-import { ACK } from "../../src/http2/frames.ts";
 
 /** Paths of calls that the fuzzer's handler serves, and of those that its grpc-js does. */
 export const NATIVE_PATH = "/native/Call", BRIDGED_PATH = "/bridged/Call";
@@ -45,11 +45,6 @@ export interface FrameSequence {
   readonly initialWindowBytes: number;
   readonly windowUpdates: ReadonlyMap<number, number>;
 }
-
-const HAS_PRIORITY = 32;
-
-/** DATA that may be sent without a WINDOW_UPDATE of the server's. */
-const WINDOW_BYTES = 65_535;
 
 /** `x-t: 1` */
 const trailerBlock = literal(0, "x-t", "1");
@@ -94,14 +89,14 @@ class RandomClient {
   readonly windowUpdates = new Map<number, number>();
   settings = 1;
   pings = 0;
-  initialWindowBytes = WINDOW_BYTES;
+  initialWindowBytes = INITIAL_WINDOW_BYTES;
   /** Calls whose client side is open. */
   readonly #open: number[] = [];
   /** Calls whose client side is not, by END_STREAM or RST_STREAM. */
   readonly #over: number[] = [];
   readonly #hpack: ModelSender;
   #nextId = 1;
-  #roomBytes = WINDOW_BYTES;
+  #roomBytes = INITIAL_WINDOW_BYTES;
 
   constructor(readonly random: Random) {
     this.#hpack = new ModelSender(random);
@@ -151,7 +146,8 @@ class RandomClient {
       () => this.#push(frame(CONTINUATION, random.pick([0, END_HEADERS]), id, some)),
       () => this.#push(frame(PRIORITY, 0, id, [...uint32(id), 1])),
       () => this.#push(frame(RST_STREAM, 0, id, uint32(random.int(0, 20)))),
-      () => this.#push(frame(WINDOW_UPDATE, 0, id, uint32(random.pick([0, 1, 2 ** 31 - 1, 2 ** 32 - 1])))),
+      () =>
+        this.#push(frame(WINDOW_UPDATE, 0, id, uint32(random.pick([0, 1, MAX_WINDOW_BYTES, 2 ** 32 - 1])))),
       () => this.#push(frame(SETTINGS, random.pick([0, ACK]), random.pick([0, 0, id]), some)),
       () => this.#push(frame(SETTINGS, 0, 0, [0, random.int(0, 8), ...random.bytes(4)])),
       () => this.#push(frame(PING, 0, random.pick([0, id]), some)),
@@ -173,7 +169,7 @@ class RandomClient {
       () => this.#headers(id, headerBlock(NATIVE_PATH), flags),
       () => this.#headers(id, trailerBlock, END_STREAM),
       () => this.#push(frame(RST_STREAM, 0, id, uint32(8))),
-      () => this.#push(frame(WINDOW_UPDATE, 0, id, uint32(random.pick([0, 1, 2 ** 31 - 1])))),
+      () => this.#push(frame(WINDOW_UPDATE, 0, id, uint32(random.pick([0, 1, MAX_WINDOW_BYTES])))),
       () => this.#push(frame(PRIORITY, 0, id, [...uint32(random.pick([0, id])), 1])),
     ])();
   }

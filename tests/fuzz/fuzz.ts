@@ -5,8 +5,7 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
-
+import { type FlagValues, integerOf, patternOf, readArguments } from "../support/arguments.ts";
 import { creditFuzz } from "./credit_fuzz.ts";
 import { engineFuzz } from "./engine_fuzz.ts";
 import { floodFuzz } from "./flood_fuzz.ts";
@@ -23,18 +22,19 @@ Each case is made of its seed, one more than that of the case before. What fails
   --seed N      Seed of the first case; random unless given.
   --only REGEX  Only targets whose names match.`;
 
+const MAX_NUMBER = 9_999_999_999;
+
+const flags = {
+  cases: { type: "string", default: "1000000" },
+  seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 30)) },
+  only: { type: "string", default: "" },
+} as const;
+
 const targets = [engineFuzz, floodFuzz, creditFuzz, hpackFuzz, packetFuzz];
 
 async function main(): Promise<number> {
-  const given = readArguments();
-  if (typeof given === "string") {
-    console.error(`${given}\n\n${usage}`);
-    return 2;
-  }
-  if (given.help) {
-    console.log(usage);
-    return 0;
-  }
+  const given = readArguments(usage, flags, argumentsOf);
+  if (typeof given === "number") return given;
   const chosen = targets.filter(({ name }) => given.only.test(name));
   if (chosen.length === 0) {
     console.error(`no target matches --only; there are ${targets.map(({ name }) => name).join(", ")}`);
@@ -55,30 +55,12 @@ async function main(): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-function readArguments() {
-  try {
-    const { values } = parseArgs({
-      args: Deno.args,
-      options: {
-        help: { type: "boolean", short: "h", default: false },
-        cases: { type: "string", default: "1000000" },
-        seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 30)) },
-        only: { type: "string", default: "" },
-      },
-    });
-    const whole = (name: string, text: string) => {
-      if (!/^\d{1,10}$/.test(text)) throw new Error(`--${name}: found "${text}"; allowed: a whole number`);
-      return Number(text);
-    };
-    return {
-      help: values.help,
-      cases: Math.max(1, whole("cases", values.cases)),
-      seed: whole("seed", values.seed),
-      only: new RegExp(values.only, "i"),
-    };
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
+function argumentsOf(values: FlagValues<typeof flags>) {
+  return {
+    cases: integerOf("cases", values.cases, 1, MAX_NUMBER),
+    seed: integerOf("seed", values.seed, 0, MAX_NUMBER),
+    only: patternOf(values.only),
+  };
 }
 
 if (import.meta.main) Deno.exit(await main());

@@ -7,28 +7,26 @@
 import { Buffer } from "node:buffer";
 import type { Duplex } from "node:stream";
 
-import { DEFAULT_WINDOW_BYTES, FrameReader, headerBlock, windowUpdate } from "../bench/http2.ts";
+import { uint32 } from "../http2/raw_connection.ts";
+import { frame, FrameReader, headerBlock, windowUpdate } from "../support/http2_frames.ts";
 import {
+  ACK,
+  CLIENT_PREFACE,
   CONTINUATION,
   DATA,
   END_HEADERS,
   END_STREAM,
-  frame,
   GOAWAY,
   HEADERS,
+  INITIAL_WINDOW_BYTES,
   PING,
-  preface,
   PRIORITY,
   RST_STREAM,
   SETTINGS,
-  uint32,
   WINDOW_UPDATE,
-} from "../http2/raw_connection.ts";
+} from "../support/http2_numbers.ts";
 import type { Random } from "../support/random.ts";
 import { type OnBroken, RESPONSE_OVERHEAD_BYTES } from "./native_calls.ts";
-import { ACK } from "../../src/http2/frames.ts";
-
-const PREFACE_BYTES = 24;
 
 const responseHeaders = headerBlock({ ":status": "200", "content-type": "application/grpc" });
 const trailers = headerBlock({ "grpc-status": "0" });
@@ -40,7 +38,7 @@ export class GrpcJsStub {
   readonly #frames = new FrameReader();
   /** Calls that this side has not ended. */
   readonly #calls = new Map<number, { ended: boolean; responded: boolean }>();
-  #prefaceLeft = PREFACE_BYTES;
+  #prefaceLeft = CLIENT_PREFACE.length;
   #settled = false;
   #lastId = 0;
   #unreadBytes = 0;
@@ -81,9 +79,10 @@ export class GrpcJsStub {
   }
 
   #receive(chunk: Uint8Array): void {
-    const skipped = Math.min(this.#prefaceLeft, chunk.length), done = PREFACE_BYTES - this.#prefaceLeft;
+    const skipped = Math.min(this.#prefaceLeft, chunk.length),
+      done = CLIENT_PREFACE.length - this.#prefaceLeft;
     for (let i = 0; i < skipped; i++) {
-      if (chunk[i] !== preface[done + i]) this.onBroken("grpc-js was given no preface");
+      if (chunk[i] !== CLIENT_PREFACE[done + i]) this.onBroken("grpc-js was given no preface");
     }
     this.#prefaceLeft -= skipped;
     if (skipped < chunk.length) {
@@ -104,7 +103,7 @@ export class GrpcJsStub {
       case DATA: {
         const call = this.#calls.get(id);
         this.#unreadBytes += payload.length;
-        if (this.#unreadBytes > DEFAULT_WINDOW_BYTES) {
+        if (this.#unreadBytes > INITIAL_WINDOW_BYTES) {
           this.onBroken(`grpc-js was given ${this.#unreadBytes} bytes above its window`);
         }
         if (id > this.#lastId) this.onBroken(`grpc-js was given DATA of stream ${id}, which is idle`);

@@ -3,19 +3,22 @@
  *
  * @module
  */
-import { FRAME_HEADER_BYTES, FrameReader, MAX_FRAME_BYTES } from "../bench/http2.ts";
+import { FrameReader } from "../support/http2_frames.ts";
 import {
+  ACK,
   DATA,
   END_STREAM,
+  FRAME_HEADER_BYTES,
   GOAWAY,
   HEADERS,
+  MAX_FRAME_BYTES,
+  MAX_WINDOW_BYTES,
   PING,
   RST_STREAM,
   SETTINGS,
   WINDOW_UPDATE,
-} from "../http2/raw_connection.ts";
+} from "../support/http2_numbers.ts";
 import type { OnBroken } from "./native_calls.ts";
-import { ACK } from "../../src/http2/frames.ts";
 
 /** The payloads that a type of fixed length has. */
 const payloadBytes = new Map<number, number>([[RST_STREAM, 4], [PING, 8], [WINDOW_UPDATE, 4]]);
@@ -78,7 +81,7 @@ export class ReplyChecker {
         this.goaway = view.getUint32(4);
         return;
       case WINDOW_UPDATE:
-        if (view.getUint32(0) === 0 || view.getUint32(0) > 2 ** 31 - 1) {
+        if (view.getUint32(0) === 0 || view.getUint32(0) > MAX_WINDOW_BYTES) {
           onBroken("a WINDOW_UPDATE of 0, or above");
         }
         return;

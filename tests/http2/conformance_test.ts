@@ -8,8 +8,12 @@ import { assert, assertEquals } from "@std/assert";
 
 import { framedPacket, packet, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
+import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
 import {
+  ACK,
   CANCEL,
+  CLIENT_PREFACE,
   COMPRESSION_ERROR,
   CONTINUATION,
   DATA,
@@ -17,30 +21,24 @@ import {
   END_STREAM,
   ENHANCE_YOUR_CALM,
   FLOW_CONTROL_ERROR,
-  frame,
   FRAME_SIZE_ERROR,
   GOAWAY,
-  headerBlock,
+  HAS_PRIORITY,
   HEADERS,
   PADDED,
   PING,
-  preface,
   PRIORITY,
   PROTOCOL_ERROR,
   PUSH_PROMISE,
-  RawConnection,
   REFUSED_STREAM,
-  requestHeaders,
   RST_STREAM,
   SETTINGS,
   STREAM_CLOSED,
-  uint32,
   WINDOW_UPDATE,
-} from "./raw_connection.ts";
-import { ACK } from "../../src/http2/frames.ts";
+} from "../support/http2_numbers.ts";
 
 const path = "/TelemetryIngest/StreamPackets";
-const HAS_PRIORITY = 32, WITHOUT_SETTINGS = preface.subarray(0, 24);
+const WITHOUT_SETTINGS = CLIENT_PREFACE;
 const text = (value: string) => [...new TextEncoder().encode(value)];
 
 /** What must happen: GOAWAY with a code and the end; RST_STREAM with a code, and the connection goes on; or nothing. */

@@ -14,6 +14,8 @@ import {
 import { forSeeds, type Random } from "../support/random.ts";
 import { until } from "../support/until.ts";
 import { gated } from "../ingest/gated_store.ts";
+import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
 import {
   CANCEL,
   COMPRESSION_ERROR,
@@ -22,24 +24,18 @@ import {
   END_HEADERS,
   END_STREAM,
   FLOW_CONTROL_ERROR,
-  frame,
   FRAME_SIZE_ERROR,
   GOAWAY,
-  headerBlock,
   HEADERS,
   NO_ERROR,
   PADDED,
   PING,
-  preface,
   PROTOCOL_ERROR,
   PUSH_PROMISE,
-  RawConnection,
-  requestHeaders,
   RST_STREAM,
   SETTINGS,
-  uint32,
   WINDOW_UPDATE,
-} from "./raw_connection.ts";
+} from "../support/http2_numbers.ts";
 
 const path = "/TelemetryIngest/StreamPackets";
 

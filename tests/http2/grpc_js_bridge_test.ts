@@ -25,27 +25,29 @@ import { until } from "../support/until.ts";
 import { connectionOptions } from "./connection_options.ts";
 import { gated } from "../ingest/gated_store.ts";
 import {
+  framesOf,
+  type HeardFrame,
+  preface,
+  RawConnection,
+  requestHeaders,
+  uint32,
+} from "./raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
+import {
+  ACK,
   CANCEL,
   DATA,
   END_HEADERS,
   END_STREAM,
-  frame,
-  framesOf,
   GOAWAY,
   HEADERS,
-  type HeardFrame,
   INTERNAL_ERROR,
   NO_ERROR,
   PING,
-  preface,
-  RawConnection,
-  requestHeaders,
   RST_STREAM,
   SETTINGS,
-  uint32,
   WINDOW_UPDATE,
-} from "./raw_connection.ts";
-import { ACK } from "../../src/http2/frames.ts";
+} from "../support/http2_numbers.ts";
 
 const gzip = { "grpc-encoding": "gzip" };
 

@@ -17,7 +17,9 @@ import { HeaderBlockError, type HeaderField } from "../../src/http2/hpack/tables
 import { forSeeds, type Random } from "../support/random.ts";
 import { until } from "../support/until.ts";
 import { blocksOfClient, INDEXING, latin1, literal, ModelSender, PLAIN, sizeOf } from "./hpack_senders.ts";
-import { END_HEADERS, END_STREAM, frame, HEADERS, preface, RawConnection } from "./raw_connection.ts";
+import { preface, RawConnection } from "./raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
+import { END_HEADERS, END_STREAM, HEADERS } from "../support/http2_numbers.ts";
 
 const noLimit = 2 ** 30;
 

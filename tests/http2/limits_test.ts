@@ -8,7 +8,7 @@ import { assertEquals, assertLessOrEqual, assertThrows } from "@std/assert";
 
 import { AbuseBudget } from "../../src/http2/abuse_budget.ts";
 import { Http2Connection } from "../../src/http2/connection.ts";
-import { ACK, Http2Error } from "../../src/http2/frames.ts";
+import { Http2Error } from "../../src/http2/frames.ts";
 import { FrameWriter } from "../../src/http2/frame_writer.ts";
 import { connectionOptions } from "./connection_options.ts";
 import { defaultLimits } from "../../src/http2/limits.ts";
@@ -22,29 +22,26 @@ import {
 } from "../support/harness.ts";
 import { forSeeds } from "../support/random.ts";
 import { until } from "../support/until.ts";
+import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
 import {
+  ACK,
   CANCEL,
   CONTINUATION,
   DATA,
   END_HEADERS,
   END_STREAM,
   ENHANCE_YOUR_CALM,
-  frame,
   GOAWAY,
-  headerBlock,
   HEADERS,
   PADDED,
   PING,
-  preface,
   PRIORITY,
-  RawConnection,
   REFUSED_STREAM,
-  requestHeaders,
   RST_STREAM,
   SETTINGS,
-  uint32,
   WINDOW_UPDATE,
-} from "./raw_connection.ts";
+} from "../support/http2_numbers.ts";
 
 const path = "/TelemetryIngest/StreamBatches";
 

@@ -5,49 +5,18 @@
  */
 import { connect, type Socket } from "node:net";
 
-/** Frame types and flags of RFC 9113. */
-export const DATA = 0,
-  HEADERS = 1,
-  PRIORITY = 2,
-  RST_STREAM = 3,
-  SETTINGS = 4,
-  PUSH_PROMISE = 5,
-  PING = 6,
-  GOAWAY = 7,
-  WINDOW_UPDATE = 8,
-  CONTINUATION = 9;
-export const END_STREAM = 1, ACK = 1, END_HEADERS = 4, PADDED = 8;
+import { frame } from "../support/http2_frames.ts";
+import {
+  CLIENT_PREFACE,
+  END_HEADERS,
+  FRAME_HEADER_BYTES,
+  HEADERS,
+  SETTINGS,
+} from "../support/http2_numbers.ts";
 
-/** Error codes of RFC 9113. */
-export const NO_ERROR = 0,
-  PROTOCOL_ERROR = 1,
-  INTERNAL_ERROR = 2,
-  FLOW_CONTROL_ERROR = 3,
-  STREAM_CLOSED = 5,
-  FRAME_SIZE_ERROR = 6,
-  REFUSED_STREAM = 7,
-  CANCEL = 8,
-  COMPRESSION_ERROR = 9,
-  ENHANCE_YOUR_CALM = 11;
-
-/** One frame. */
-export function frame(
-  type: number,
-  flags: number,
-  stream: number,
-  payload: ArrayLike<number> = [],
-): Uint8Array {
-  const bytes = new Uint8Array(9 + payload.length);
-  new DataView(bytes.buffer).setUint32(0, payload.length << 8 | type);
-  bytes[4] = flags;
-  new DataView(bytes.buffer).setUint32(5, stream);
-  bytes.set(payload, 9);
-  return bytes;
-}
-
-/** What a connection begins with. */
+/** The client's preface and empty SETTINGS, with which a connection begins. */
 export const preface = new Uint8Array([
-  ...new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+  ...CLIENT_PREFACE,
   ...frame(SETTINGS, 0, 0),
 ]);
 
@@ -92,10 +61,14 @@ export interface HeardFrame {
 /** The frames that `bytes` begin with, and what is left. */
 export function framesOf(bytes: Buffer): { frames: HeardFrame[]; rest: Buffer } {
   const frames: HeardFrame[] = [];
-  for (let length; bytes.length >= 9 && bytes.length >= 9 + (length = bytes.readUIntBE(0, 3));) {
-    const payload = new Uint8Array(bytes.subarray(9, 9 + length));
+  for (
+    let length;
+    bytes.length >= FRAME_HEADER_BYTES &&
+    bytes.length >= FRAME_HEADER_BYTES + (length = bytes.readUIntBE(0, 3));
+  ) {
+    const payload = new Uint8Array(bytes.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + length));
     frames.push({ type: bytes[3]!, flags: bytes[4]!, stream: bytes.readUInt32BE(5), payload });
-    bytes = bytes.subarray(9 + length);
+    bytes = bytes.subarray(FRAME_HEADER_BYTES + length);
   }
   return { frames, rest: bytes };
 }

@@ -30,7 +30,7 @@ for (const fastPath of [true, false]) {
     const ends = calls.map((call) => call.finish(...Array.from({ length: packets / 20 }, () => message)));
     const { counters } = ingest;
     await until(() => counters.queueFull >= streams, "every stream waits for room");
-    // One batch on its way to the store and one in the queue, each with one message over the bound.
+    // One batch in flight to the store and one in the queue, each with one message over the bound.
     assertLessOrEqual(counters.received, 2 * (100 + 20));
     assertEquals(counters.stored, 0);
     gate.open();
@@ -61,7 +61,7 @@ for (const fastPath of [true, false]) {
           gate.passOne();
           await until(() => gate.arrived > arrived || slow.acks.length >= turn, "the next batch comes");
         }
-        // What is on its way, in the queue, and before it in the line; of 400 batches that the flood takes.
+        // What is in flight, in the queue, and ahead of it among the waiters; of the 400 batches of the flood.
         assertLessOrEqual(gate.passed - before, 10);
         before = gate.passed;
       }

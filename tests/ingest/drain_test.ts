@@ -99,7 +99,7 @@ Deno.test("SIGTERM with the store down: ingest exits with 1 at the deadline", as
     assertEquals(await call.committed, "0");
     redis.pause();
     await call.send(framedBatch([packet()]));
-    // A store that does not answer is noticed after TALLY_STORE_TIMEOUT: the packet is there long before.
+    // A store that does not answer is noticed after TALLY_STORE_TIMEOUT: the packet is stored long before.
     await until(() => ingest.output.some((line) => line.includes("store fails")), "the store fails");
     ingest.kill("SIGTERM");
     assertEquals((await call.end).acks, []);
@@ -135,7 +135,7 @@ Deno.test("Rolling restart of two ingests under load: no packet is lost or count
       const before = sent;
       await until(() => sent > before + 1000, "packets flow");
       const old = ingests[index]!;
-      ingests[index] = ingests[1 - index]!; // as a load balancer that hears NOT_SERVING
+      ingests[index] = ingests[1 - index]!; // as a load balancer does on NOT_SERVING
       old.kill("SIGTERM");
       assertEquals((await old.ended).code, 0, old.output.join("\n"));
       ingests[index] = await startIngest(redis);

@@ -1,5 +1,5 @@
 /**
- * A store whose writes wait, or fail, on command; all else is the real store's. A real one does neither at
+ * A store whose writes wait, or fail, on command; all other methods are the real store's. A real one does neither at
  * the moment a test needs it.
  *
  * @module
@@ -7,22 +7,22 @@
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 
-/** How {@linkcode gated} is told what to do; open again when it goes out of scope. */
+/** Controls a {@linkcode gated} store; open again when it goes out of scope. */
 export interface Gate extends Disposable {
-  /** Batches that have come, and that have been let through. */
+  /** Batches received, and batches applied. */
   readonly arrived: number;
   readonly passed: number;
   /** From now on batches wait. */
   hold(): void;
-  /** Lets one batch through: the one that waits, or the next to come. */
+  /** Applies one batch: the one that waits, or the next one. */
   passOne(): void;
   /** From now on batches are refused; the store itself still answers. */
   refuse(): void;
-  /** Lets all through, from now on too. */
+  /** Applies all batches from now on. */
   open(): void;
 }
 
-/** `store` behind a gate, which is open at first. */
+/** `store` with a gate, which is open at first. */
 export function gated(store: Store): { store: Store; gate: Gate } {
   let state: "open" | "held" | "refusing" = "open";
   let arrived = 0, passed = 0, tickets = 0;

@@ -6,7 +6,9 @@ import { assertEquals } from "@std/assert";
 import { TelemetryClient } from "../../src/client/client.ts";
 import { redirectGrpcJsLog } from "../../src/ingest/rpc/grpc_js_log.ts";
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
-import { frame, preface, RawConnection, requestHeaders, RST_STREAM } from "../http2/raw_connection.ts";
+import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
+import { RST_STREAM } from "../support/http2_numbers.ts";
 import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
@@ -33,10 +35,10 @@ Deno.test({
     const log = startLogging({ level: "debug", format: "json", write: (line) => lines.push(line) });
     try {
       await using ingest = await startTestIngest({ store, log });
-      using stranger = new RawConnection(ingest.port);
-      await stranger.send(preface, requestHeaders(1, "/grpc.health.v1.Health/Check", { "x-note": note }));
+      using connection = new RawConnection(ingest.port);
+      await connection.send(preface, requestHeaders(1, "/grpc.health.v1.Health/Check", { "x-note": note }));
       await until(() => lines.some((line) => line.includes("grpc-js")), "it is in the log");
-      await stranger.send(frame(RST_STREAM, 0, 1, [0, 0, 0, 8]));
+      await connection.send(frame(RST_STREAM, 0, 1, [0, 0, 0, 8]));
     } finally {
       stopLogging();
       redirectGrpcJsLog();

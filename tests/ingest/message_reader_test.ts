@@ -1,5 +1,5 @@
 /**
- * Messages that are large, compressed, or do not come to their end: what they may hold of the process.
+ * Messages that are large, compressed or incomplete: how much memory they may hold.
  */
 import { gzipSync } from "node:zlib";
 
@@ -18,19 +18,9 @@ import {
   startTestIngest,
   temporaryStore,
 } from "../support/harness.ts";
-import {
-  CANCEL,
-  CONTINUATION,
-  DATA,
-  END_STREAM,
-  frame,
-  headerBlock,
-  HEADERS,
-  preface,
-  RawConnection,
-  requestHeaders,
-  RST_STREAM,
-} from "../http2/raw_connection.ts";
+import { headerBlock, preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
+import { CANCEL, CONTINUATION, DATA, END_STREAM, HEADERS, RST_STREAM } from "../support/http2_numbers.ts";
 import { until } from "../support/until.ts";
 
 const path = "/TelemetryIngest/StreamBatches";

@@ -61,8 +61,8 @@ Deno.test("Redis paused under load: the queue stays bounded, health is NOT_SERVI
     () => clients.every(({ totals }) => totals.pending >= maxBufferedPackets),
     "devices are held up",
   );
-  await until(async () => await health.check() === "NOT_SERVING", "health tells of it");
-  await until(async () => await ready() === 503, "the api tells of it");
+  await until(async () => await health.check() === "NOT_SERVING", "health reports it");
+  await until(async () => await ready() === 503, "the api reports it");
   const { received, stored, fenced, queueFull } = ingest.counters;
   // Two batches; a message of a client, 64 KiB with 130 bytes a packet, may be over each bound.
   assertLessOrEqual(received - stored - fenced, 2 * (queueMaxPackets + 64 * 1024 / 130));
@@ -100,7 +100,7 @@ Deno.test("Redis paused while devices send 256 MiB: memory of ingest stays bound
     redis.pause();
     const calls = Array.from({ length: streams }, () => new RawCall(ingest.port));
     const ends = calls.map((call) => call.finish(...Array.from({ length: chunksPerStream }, () => chunk)));
-    // All devices are held up when ingest responds to many health checks in a row and reads none of their bytes meanwhile.
+    // All devices are blocked while ingest responds to many health checks in a row and reads none of their bytes meanwhile.
     using health = new HealthClient(ingest.port);
     for (let last = -1, unchanged = 0; unchanged < 200; unchanged++) {
       await health.check();
@@ -156,7 +156,7 @@ Deno.test("Store that responds but refuses batches: health is NOT_SERVING", asyn
   gate.refuse();
   await using call = new RawCall(ingest.port);
   const end = call.finish(framedPacket(packet()));
-  await until(async () => await health.check() === "NOT_SERVING", "health tells of it");
+  await until(async () => await health.check() === "NOT_SERVING", "health reports it");
   gate.open();
   assertEquals((await end).ack?.stored, 1);
   await until(async () => await health.check() === "SERVING", "it serves again");
@@ -179,7 +179,7 @@ const healthService = loadSync(fileURLToPath(new URL("../../proto/health.proto",
   defaults: true,
 })["grpc.health.v1.Health"] as ServiceDefinition;
 
-/** Asks as a load balancer does. */
+/** Health checks, as a load balancer sends them. */
 class HealthClient implements Disposable {
   readonly #client: Client;
 

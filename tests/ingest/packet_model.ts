@@ -6,7 +6,7 @@
 import protobuf from "protobufjs";
 
 import { PacketView, readPacket } from "../../src/ingest/stream/packet.ts";
-import type { Packet } from "../../src/protocol/telemetry_proto.ts";
+import type { Packet } from "../../src/protocol/messages.ts";
 import type { Random } from "../support/random.ts";
 
 /** A packet as it was read. */
@@ -35,7 +35,7 @@ export function readWithProtobufjs(bytes: Uint8Array): ReadPacket {
   const reader = protobuf.Reader.create(bytes);
   const packet = { deviceId: "", timestamp: 0, payload: "" };
   while (reader.pos < reader.len) {
-    // Not `uint32()`, which takes a number of six to nine bytes for one of ten.
+    // Not `uint32()`, which reads a number of six to nine bytes as one of ten.
     const tag = Number(reader.uint64());
     if (tag < 8 || tag > 0xffff_ffff) throw new Error(`${tag} is no tag`);
     if (tag === 10) packet.deviceId = latin1(reader.bytes());

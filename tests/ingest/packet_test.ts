@@ -41,7 +41,7 @@ Deno.test("readPacket() equals protobufjs for mutated packets, or both refuse th
     const ours = outcome(() => read(cut)), theirs = outcome(() => readWithProtobufjs(cut));
     if (ours === "malformed") refused++;
     else accepted++;
-    // protobufjs is laxer: it takes tags beyond 32 bits, varints of any last byte and unmatched groups.
+    // protobufjs is laxer: it accepts tags beyond 32 bits, varints of any last byte and unmatched groups.
     if (ours !== "malformed") assertEquals(ours, theirs);
   }).then(() => assert(accepted > 1000 && refused > 1000, `${accepted} accepted, ${refused} refused`));
 });

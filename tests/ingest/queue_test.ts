@@ -154,13 +154,13 @@ Deno.test("PacketQueue.waitForRoom() is FIFO, and every stream gets room", () =>
     };
     for (let id = 0; id < streams; id++) send(id, 5);
     for await (const _ of queue) {
-      // The queue's owner only has to take.
+      // The batches need no other handling.
     }
     assertEquals(left, 0);
     assertEquals(resumed, waited);
   }));
 
-Deno.test("PacketBatch coalesces packets of one device into one DeviceDelta, over all streams without a session", () => {
+Deno.test("QueuedBatch coalesces packets of one device into one QueuedDelta, over all streams without a session", () => {
   const batch = new QueuedBatch();
   const a = device("a");
   const [first, second] = [batch.share(new Owner(), 0), batch.share(new Owner(), 0)];
@@ -182,7 +182,7 @@ Deno.test("PacketBatch coalesces packets of one device into one DeviceDelta, ove
   assertEquals([stored.producer, stored.sequence, stored.receivedAtMs, stored.sessions], ["p", 1, 99, []]);
 });
 
-Deno.test("DeviceDelta.add() keeps the payload of the greatest timestamp, the last received among equals", () => {
+Deno.test("QueuedDelta.add() keeps the payload of the greatest timestamp, the last received among equals", () => {
   const batch = new QueuedBatch();
   const a = device("a");
   const { group } = batch.share(new Owner(), 0);
@@ -200,7 +200,7 @@ Deno.test("DeviceDelta.add() keeps the payload of the greatest timestamp, the la
   assertEquals(batch.toStoreBatch(about)?.devices.map(({ packets }) => packets), [5]);
 });
 
-Deno.test("DeviceDelta.merge() keeps the payload of the greatest timestamp, that of the later group among equals", () => {
+Deno.test("QueuedDelta.merge() keeps the payload of the greatest timestamp, that of the later group among equals", () => {
   const a = device("a");
   const merged = (...timestamps: number[]) => {
     const batch = new QueuedBatch();
@@ -252,7 +252,7 @@ Deno.test("PacketQueue.waitForRoom() is FIFO, also for streams that arrive later
   await batches.next();
 });
 
-Deno.test("PacketBatch.toStoreBatch() leaves out fenced sessions, and only these", () => {
+Deno.test("QueuedBatch.toStoreBatch() leaves out fenced sessions, and only these", () => {
   const batch = new QueuedBatch();
   const owners = ["s1", "s2"].map((session) => new Owner({ session, epoch: 3 }));
   const shares = [...owners, new Owner()].map((owner) => batch.share(owner, 10));
@@ -271,7 +271,7 @@ Deno.test("PacketBatch.toStoreBatch() leaves out fenced sessions, and only these
   assertEquals(a.delta, undefined);
 });
 
-Deno.test("PacketBatch.toStoreBatch() is empty when all packets were rejected, fenced or duplicates", () => {
+Deno.test("QueuedBatch.toStoreBatch() is empty when all packets were rejected, fenced or duplicates", () => {
   const batch = new QueuedBatch();
   batch.share(new Owner(), 0).reject(1);
   const again = batch.share(new Owner({ session: "r", epoch: 1 }), 7);

@@ -13,9 +13,9 @@ Deno.test("startReporting() writes the ingest's report, and removes it when it d
   await using call = new RawCall(ingest.port);
   await open.send(framedPacket(packet()));
   await call.finish(framedPacket(packet("a")), framedPacket(packet("")));
-  using stranger = new RawConnection(ingest.port);
-  await stranger.send(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
-  await stranger.closed;
+  using notHttp2 = new RawConnection(ingest.port);
+  await notHttp2.send(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
+  await notHttp2.closed;
   const reports = () => store.instances(Date.now());
   await until(async () => (await reports())[0]?.received === 3, "it reported");
   const [report] = await reports();

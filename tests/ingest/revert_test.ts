@@ -60,7 +60,7 @@ for (const [what, prepare] of Object.entries(losses)) {
     const send = async (from: number, to: number) => {
       for (let index = from; index < to; index++) {
         await Promise.all(clients.map((client, i) => client.send(packet(`device-${i}`))));
-        // So that it goes over several batches, and acknowledgements are under way at any time.
+        // So that it goes over several batches, and Acks are in flight at any time.
         if (index % 50 === 0) await new Promise((resolve) => setTimeout(resolve));
       }
     };
@@ -114,7 +114,7 @@ for (const method of ["StreamPackets", "StreamBatches"]) {
       method === "StreamPackets"
         ? Array.from({ length: packets }, () => framedPacket(packet()))
         : [framedBatch(Array.from({ length: packets }, () => packet()))];
-    // Not when Redis has them: until its reply is here, they are sent again when it is back.
+    // Not when Redis has them: without its reply, they are sent again when it is back.
     const counted = (packets: number) =>
       until(() => ingest.counters.stored === packets, `${packets} packets are stored`);
 
@@ -155,7 +155,7 @@ test("DeviceStream: an evicted session loses nothing, as the stream has its offs
   await call.send(framedPacket(packet()));
   const end = await call.end;
   assertEquals([end.code, end.committed], [status.UNAVAILABLE, "2"]);
-  // Also for a device that has not been told: the session is known again.
+  // Also for a device without an Ack: the session is known again.
   await using again = RawCall.session(ingest.port, "s", 0);
   assertEquals(await again.committed, "2");
   const { ack } = await again.finish(framedPacket(packet()), framedPacket(packet()), framedPacket(packet()));

@@ -12,17 +12,9 @@ import {
   temporaryStore,
 } from "../support/harness.ts";
 import { until } from "../support/until.ts";
-import {
-  DATA,
-  frame,
-  GOAWAY,
-  PING,
-  preface,
-  RawConnection,
-  requestHeaders,
-  RST_STREAM,
-} from "../http2/raw_connection.ts";
-import { ACK } from "../../src/http2/frames.ts";
+import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
+import { frame } from "../support/http2_frames.ts";
+import { ACK, DATA, GOAWAY, PING, RST_STREAM } from "../support/http2_numbers.ts";
 
 /** Sends `bytes` to the port and resolves when the server has closed the connection, to what it said. */
 function say(port: number, bytes: string | Uint8Array): Promise<Uint8Array> {

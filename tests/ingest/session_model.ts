@@ -31,7 +31,7 @@ interface State {
   readonly applied: Map<string, number>;
 }
 
-/** The store's contract in memory. Every call waits until the test decides what becomes of it. */
+/** The store's contract in memory. Every call waits until the test decides its fate. */
 export class ModelStore {
   #state: State = { counts: new Map(), sessions: new Map(), settled: new Map(), applied: new Map() };
   /** Rises with every claim, and does not go back with the data. */
@@ -41,11 +41,11 @@ export class ModelStore {
   readonly highest = new Map<string, number>();
   /** The epoch of the latest claim of each session. */
   readonly latestEpoch = new Map<string, number>();
-  /** What it reported to hold of sessions that had gone back: `<session> <committed>`. */
+  /** The offsets that it reported of reverted sessions: `<session> <committed>`. */
   readonly reported = new Set<string>();
   /** Times it was put back to an earlier state. */
   reverts = 0;
-  /** Calls that wait: `run` does what was asked and returns the answer. */
+  /** Calls that wait: `run` carries out the call and returns its result. */
   readonly calls: {
     run: () => unknown;
     resolve: (value: unknown) => void;
@@ -103,7 +103,7 @@ export class ModelStore {
         return [{ session, kind, committed }];
       });
       if (fenced.length > 0) return fenced;
-      // What is added must be what the sessions advance by, whoever put the batch together.
+      // What is added must be what the sessions advance by.
       const expected = new Map<string, number>();
       for (const { session, from, to } of sessions) {
         for (const [id, packets] of contents(session, from, to)) {

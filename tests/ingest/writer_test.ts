@@ -17,7 +17,7 @@ const owner: ShareOwner = {
   fence: () => {},
 };
 
-/** Runs a writer over batches, each of which the store fails to apply so many times; how long it waited. */
+/** Runs a writer over batches, each of which the store fails to apply so many times; returns its waits. */
 async function waitsAfter(failures: readonly number[]) {
   const queue = new PacketQueue({
     maxPackets: 1,
@@ -28,7 +28,7 @@ async function waitsAfter(failures: readonly number[]) {
   });
   const waits: number[] = [], applied: number[] = [];
   let left = failures[0]!;
-  // A real store cannot be told how often to fail.
+  // A real store cannot fail a given number of times.
   const store = {
     apply: ({ sequence }: Batch) => {
       if (left-- > 0) return Promise.reject(new StoreError("the test refuses it"));

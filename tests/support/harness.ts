@@ -13,7 +13,8 @@ import { getLogger } from "@logtape/logtape";
 import { type IngestOptions, type RunningIngest, startIngest } from "../../src/ingest/ingest.ts";
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
 import type { Store } from "../../src/store/store.ts";
-import { type Ack, type Packet, streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import type { Ack, Packet } from "../../src/protocol/messages.ts";
+import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 
 /** Settings as in production, but a free port. */
 export const ingestDefaults = {

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { httpStatus } from "../../protocol/request_error.ts";
 import type { Problem } from "../schemas/problem.ts";
 import { prefersPlainJson } from "./negotiate.ts";
+import { httpStatus } from "./http_status.ts";
 
 /** Statuses of failed requests. */
 export type ProblemStatus = ReturnType<typeof httpStatus>["status"] | 405;

@@ -61,7 +61,7 @@ export class StreamShare {
   }
 }
 
-/** The stream that a share comes from. */
+/** The stream that contributed a share. */
 export interface ShareOwner {
   /** Its session, if it has one, and the epoch under which it owns it. */
   readonly claim: { readonly session: string; readonly epoch: number } | undefined;
@@ -79,7 +79,7 @@ export class QueuedBatch {
   readonly shares: StreamShare[] = [];
   /** Packets received, whatever becomes of them. */
   packets = 0;
-  /** Bytes of the messages they came in. */
+  /** Bytes of the messages that contained them. */
   bytes = 0;
   /** Devices of each group; one that is in several counts for each. */
   deltas = 0;
@@ -105,7 +105,7 @@ export class QueuedBatch {
     }
   }
 
-  /** What the store shall apply, without the fenced shares; undefined when that is nothing. */
+  /** The batch for the store, without the fenced shares; undefined when it is empty. */
   toStoreBatch(about: Omit<StoreBatch, "devices" | "sessions">): StoreBatch | undefined {
     const sessions: SessionAdvance[] = [];
     const groups = new Set<FencingGroup>();

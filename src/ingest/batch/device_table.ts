@@ -45,7 +45,7 @@ export class DeviceTable {
     return this.#add(bytes.slice(start, end), hash);
   }
 
-  /** Random, so that nobody can choose ids that share a slot. */
+  /** Random, so that a client cannot choose ids that share a slot. */
   readonly #seed = crypto.getRandomValues(new Int32Array(1))[0]!;
 
   #add(bytes: Uint8Array, hash: number): Device | RejectReason {

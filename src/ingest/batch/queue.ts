@@ -1,12 +1,12 @@
 /**
  * The bounded queue between the streams and the writer.
  *
- * Streams add packets to the batch at its tail; the writer takes whole batches: `for await (const batch of queue)`. A
+ * Streams add packets to the batch at its tail; the writer removes whole batches: `for await (const batch of queue)`. A
  * batch is due `flushIntervalMs` after its first packet, or as soon as it is large. The writer works on one batch at a
  * time, so at most two are in memory.
  *
  * When the queue is {@linkcode PacketQueue.full}, a stream stops reading, HTTP/2 flow control applies backpressure to
- * its device, and the stream goes on when there is room again, in FIFO order. Nothing is dropped. One message may
+ * its device, and the stream resumes when there is room again, in FIFO order. Nothing is dropped. One message may
  * exceed the bounds, so that a message larger than the queue can pass.
  *
  * @module

@@ -32,7 +32,7 @@ export interface WriterOptions {
   readonly now: () => number;
   /** Receives a line when the store fails, and when it is back. */
   readonly log: Logger;
-  /** Aborted: the current batch and all after it are given up; their senders have no Ack for them. */
+  /** When aborted, the current batch and all later ones are dropped; their senders have no Ack for them. */
   readonly signal: AbortSignal;
   /** Waits between two attempts to apply a batch; default {@linkcode retryBackoff}. */
   readonly backoff?: Backoff;

@@ -1,12 +1,12 @@
 /**
- * The device port: accepts TCP connections, as many as allowed, and goes on when the process had no file
- * descriptors for a while.
+ * The device port: accepts TCP connections up to a limit, and recovers when the process had no file descriptors for a
+ * while.
  *
  * `node:net` of Deno 2.9.6 loses a listener that meets EMFILE: its accept loop ends without an error and without
- * asking to be woken (`uv_compat/tcp.rs`). Calling `listen` of the listener's handle again makes it look for
- * connections again, and changes nothing else; so that is done once a second. Some descriptors are kept free for
- * the rest of the process; but `node:net` accepts all that wait before this code is called for the first of them,
- * and files are opened elsewhere too, so EMFILE can still occur.
+ * registering a waker (`uv_compat/tcp.rs`). Calling `listen` of the listener's handle again restarts the loop and
+ * changes nothing else; so that is done once a second. Some descriptors are reserved for the rest of the process; but
+ * `node:net` accepts all pending connections before this code is called for the first of them, and files are opened
+ * elsewhere too, so EMFILE can still occur.
  *
  * @module
  */
@@ -20,7 +20,7 @@ import type { DescriptorReserve } from "../../runtime/descriptors.ts";
 export interface ListenerOptions {
   /** Address to listen on. */
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0: any free port. */
   readonly port: number;
   /** Other processes that set it too may listen on the same port; the system deals out connections. */
   readonly reusePort: boolean;
@@ -33,22 +33,22 @@ export interface ListenerOptions {
 }
 
 /**
- * Connections that may wait to be accepted: a fleet that reconnects all together. The system caps it
+ * Connections that may wait to be accepted: a fleet that reconnects at once. The system caps it
  * (Linux: net.core.somaxconn, 4,096 since 5.4); the usual 511 makes the rest of 5,000 try again after
  * one second and more.
  */
 const BACKLOG = 4096;
 
-/** How often the listener is made to look for connections, and file descriptors are looked for. */
+/** How often the accept loop is restarted, and free file descriptors are counted. */
 const CHECK_INTERVAL_MS = 1000;
 
-/** Connections accepted between two looks at the file descriptors: a burst may take as many too many. */
+/** Connections accepted between two counts of the file descriptors: a burst may exceed the reserve by as many. */
 const ACCEPTED_PER_CHECK = 512;
 
 /** Time without a refused connection after which the log reports that connections are accepted again. */
 const QUIET_MS = 3000;
 
-/** The connections open, in the order in which they were accepted: whoever takes them keeps this. */
+/** The open connections, in the order in which they were accepted; the owner of the connections keeps it. */
 export type Connections = Pick<ReadonlyMap<unknown, Socket>, "size" | "values">;
 
 /** A listening socket. */
@@ -63,7 +63,7 @@ export class DeviceListener {
   #acceptedSinceCheck = 0;
   /** Too few file descriptors are free. */
   #short = false;
-  /** When a connection was refused last, while the log says so. */
+  /** When a connection was refused last; undefined after the log reported that connections are accepted again. */
   #limitedAtMs: number | undefined;
 
   private constructor(
@@ -75,13 +75,13 @@ export class DeviceListener {
     this.#options = options;
     this.#counters = counters;
     this.#connections = connections;
-    this.#server = createServer({ noDelay: true }, (socket) => this.#take(socket, accept));
+    this.#server = createServer({ noDelay: true }, (socket) => this.#admit(socket, accept));
     this.#checking = setInterval(() => this.check(), CHECK_INTERVAL_MS);
   }
 
   /**
-   * Binds, and gives each connection within the bound to `accept`, which adds it to `connections`; rejects when
-   * the address cannot be had.
+   * Binds, and passes each connection within the limits to `accept`, which adds it to `connections`; rejects when it
+   * cannot listen on the address.
    */
   static async listen(
     options: ListenerOptions,
@@ -110,7 +110,7 @@ export class DeviceListener {
     this.#server.close();
   }
 
-  /** Looks for file descriptors, and for connections that wait; done once a second. */
+  /** Counts free file descriptors and restarts the accept loop; called once a second. */
   check(): void {
     this.#checkDescriptors();
     this.#checkRoom();
@@ -124,7 +124,7 @@ export class DeviceListener {
     const free = reserve.count();
     this.#short = free < reserve.descriptors;
     if (this.#short) this.#limited();
-    // A burst has taken what others need, the store's next connection for one: the latest have to go again.
+    // A burst has used descriptors that others need, for example the store's next connection: the latest are closed.
     if (free < reserve.descriptors / 2) this.#closeLatest(reserve.descriptors - free);
   }
 
@@ -135,7 +135,7 @@ export class DeviceListener {
     }
   }
 
-  #take(socket: Socket, accept: (socket: Socket) => void): void {
+  #admit(socket: Socket, accept: (socket: Socket) => void): void {
     if (++this.#acceptedSinceCheck >= ACCEPTED_PER_CHECK) this.#checkDescriptors();
     if (this.#short || this.#connections.size >= this.#options.maxConnections) return this.#refuse(socket);
     accept(socket);
@@ -175,7 +175,7 @@ function acceptAgain(server: Server): void {
 
 function bind(server: Server, { host, port, reusePort }: ListenerOptions): Promise<number> {
   return new Promise((resolve, reject) => {
-    // Stays: an error of a listener that nobody takes would end the process.
+    // Never removed: an error event without a listener would end the process.
     server.on("error", (error) => {
       const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
       reject(new Error(`could not listen on ${address}: ${error.message}`, { cause: error }));

@@ -78,7 +78,7 @@ const notGrpc: HttpRefusal = {
   text: "This port serves gRPC: use content-type application/grpc.\n",
 };
 
-/** Returns the function that decides who serves a call; see {@linkcode Route}. */
+/** Returns the function that chooses the {@linkcode Route} of a call. */
 export function routeCalls(
   options: RouteOptions,
 ): (headers: readonly HeaderField[], peer: PeerAddress) => Route {

@@ -1,20 +1,20 @@
 /**
- * When sessions are claimed: not for calls that are over before they began, and not faster than a device needs.
+ * When sessions are claimed: not for calls that are reset at once, and not faster than a device needs.
  *
  * @module
  */
 import { TokenBucket } from "../../http2/token_bucket.ts";
 
 /**
- * Claims of one connection: a gateway's thousand streams at once, and thirty a second after that. A call that ends well
- * does not count, so that this bounds claims that lead to nothing.
+ * Claims of one connection: a gateway's thousand streams at once, and thirty a second after that. A call that ends with
+ * OK does not count, so that this bounds claims without effect.
  */
 const CLAIM_BURST = 1000, CLAIMS_PER_SECOND = 30;
 
 /** How long a claim beyond that waits before it is tried again. */
 const RETRY_MS = 100;
 
-/** How long a call without a message must stay open: clients may wait for the answer to the claim before they send. */
+/** How long a call without a message must stay open: clients may wait for the initial metadata before they send. */
 const MESSAGE_WAIT_MS = 5;
 
 /** The claims of a process. */
@@ -26,8 +26,8 @@ export class ClaimScheduler {
 
   /**
    * Calls `claim` unless `closed` returns true then: a call that is reset at once claims nothing. It is called in a
-   * later turn of the event loop, when what came with the first message is read; without a message a little later.
-   * Returns what to call when the message comes.
+   * later turn of the event loop, when what arrived with the first message is read; without a message a little later.
+   * Returns the function to call when the message arrives.
    */
   schedule(connection: object, closed: () => boolean, claim: () => void): () => void {
     let timer: ReturnType<typeof setTimeout> | undefined = setTimeout(() => attempt(), MESSAGE_WAIT_MS);
@@ -45,8 +45,8 @@ export class ClaimScheduler {
     };
   }
 
-  /** A call with a claim ended well. */
-  returned(connection: object): void {
+  /** Returns the claim of a call that ended with OK. */
+  giveBack(connection: object): void {
     this.#bucketOf(connection).give(1);
   }
 

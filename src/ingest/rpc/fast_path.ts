@@ -6,7 +6,9 @@
  */
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
-import { type Ack, COMMITTED_KEY, MAX_MESSAGE_KEY, streamPackets } from "../../protocol/telemetry_proto.ts";
+import type { Ack } from "../../protocol/messages.ts";
+import { COMMITTED_KEY, MAX_MESSAGE_KEY } from "../../protocol/metadata_keys.ts";
+import { streamPackets } from "../../protocol/telemetry_proto.ts";
 import { type CallResponse, openStream } from "../stream/device_stream.ts";
 import type { IngestState } from "../stream/ingest_state.ts";
 import type { TelemetryCall } from "./call_route.ts";
@@ -39,7 +41,7 @@ export function receiveTelemetry(
       context.signal.addEventListener("abort", () => stream.abort(context.signal.reason));
     }
     if (stream.start.session === undefined) return reader.resume();
-    response.onOk = () => claims.returned(peer);
+    response.onOk = () => claims.giveBack(peer);
     reader.onFirstBytes = claims.schedule(peer, () => !stream.reading, () => {
       stream.claimSession().then(() => reader.resume());
     });
@@ -80,7 +82,7 @@ class Http2Response implements CallResponse {
     if (error === undefined) this.onOk?.();
     const trailers: HeaderField[] = statusFields(error);
     if (error !== undefined) trailers.push([COMMITTED_KEY, String(committed)]);
-    // Without headers, gRPC's "Trailers-Only": headers of their own would give the device its session.
+    // Without headers sent, gRPC's "Trailers-Only": initial metadata would signal that the session is claimed.
     if (this.http2Stream.headersSent) this.http2Stream.end(trailers);
     else this.http2Stream.sendHeaders([...responseHeaders, ...trailers], true);
   }

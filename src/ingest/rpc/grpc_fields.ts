@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { grpcStatus } from "../../protocol/request_error.ts";
+import { grpcStatus } from "./grpc_status.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 
-/** The value of a header; of one that came several times, all of them. */
+/** The value of a header; of one that was sent several times, all values, separated by commas. */
 export function valueOf(headers: readonly HeaderField[], name: string): string | undefined {
   let value: string | undefined;
   for (const [key, next] of headers) {
@@ -15,7 +15,7 @@ export function valueOf(headers: readonly HeaderField[], name: string): string |
   return value;
 }
 
-/** With which a response begins. */
+/** The headers of every response. */
 export const responseHeaders: readonly HeaderField[] = [
   [":status", "200"],
   ["content-type", "application/grpc+proto"],

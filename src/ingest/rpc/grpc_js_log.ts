@@ -1,5 +1,5 @@
 /**
- * What grpc-js logs: by itself, raw lines on standard error that may hold what a peer has sent.
+ * The log of grpc-js: by default, raw lines on standard error that may contain what a peer has sent.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { Logger } from "@logtape/logtape";
 /** Characters kept of one line: a peer chooses its length. */
 const MAX_LENGTH = 500;
 
-/** Gives grpc-js's lines to `log`, as debug lines: a peer chooses their number too. Without a log they are dropped. */
+/** Redirects grpc-js's lines to `log`, as debug lines: a peer controls their number too. Without a log they are dropped. */
 export function redirectGrpcJsLog(log?: Logger): void {
   const write = (...parts: unknown[]) => {
     log?.debug("grpc-js: {text}", { text: parts.map(String).join(" ").slice(0, MAX_LENGTH) });

@@ -14,17 +14,11 @@ import {
   type ServiceDefinition,
 } from "@grpc/grpc-js";
 
-import { grpcStatus } from "../../protocol/request_error.ts";
-import type { PeerAddress } from "../../http2/grpc_js_bridge.ts";
-import {
-  type Ack,
-  COMMITTED_KEY,
-  MAX_MESSAGE_KEY,
-  SERVICE_NAMES,
-  streamBatches,
-  streamPackets,
-} from "../../protocol/telemetry_proto.ts";
-import { CallContext, readMetadata } from "../stream/call_context.ts";
+import { SERVICE_NAMES, streamBatches, streamPackets } from "../../protocol/telemetry_proto.ts";
+import { CallContext, type Peer, readMetadata } from "../stream/call_context.ts";
+import { grpcStatus } from "./grpc_status.ts";
+import type { Ack } from "../../protocol/messages.ts";
+import { COMMITTED_KEY, MAX_MESSAGE_KEY } from "../../protocol/metadata_keys.ts";
 import {
   type CallResponse,
   type DeviceStream,
@@ -74,7 +68,7 @@ async function receive(
   call.on("end", () => reader.end());
 }
 
-/** Gives the messages of a call to its stream as long as the queue has room. */
+/** Passes the messages of a call to its stream as long as the queue has room. */
 class GrpcJsReader {
   /** A message that waits for room; the call is paused meanwhile. */
   #waiting: Uint8Array | undefined;
@@ -113,7 +107,7 @@ class GrpcJsReader {
 }
 
 /** grpc-js has the address as text, `address:port`. */
-function peerOf(call: Call): PeerAddress {
+function peerOf(call: Call): Peer {
   const [, remoteAddress, port] = /^(.*):(\d+)$/.exec(call.getPeer()) ?? [];
   return { remoteAddress, remotePort: port === undefined ? undefined : Number(port) };
 }

@@ -2,13 +2,11 @@
  * gRPC's standard health service, for load balancers and orchestrators.
  *
  * Our own, because the library for it reads a file of its own package when loaded, which no permission
- * set can name, tells watchers of changes that are none, and never ends a watch, so that an orderly
+ * set can name, notifies watchers without a change, and never ends a watch, so that an orderly
  * shutdown would wait for every watcher.
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
-
 import {
   type sendUnaryData,
   type Server,
@@ -16,29 +14,16 @@ import {
   type ServerWritableStream,
   status,
 } from "@grpc/grpc-js";
-import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
 
-const file = fileURLToPath(new URL("../../../proto/health.proto", import.meta.url));
+import {
+  type HealthListResponse,
+  type HealthRequest,
+  type HealthResponse,
+  healthService,
+  ServingStatus,
+} from "../../protocol/health_proto.ts";
 
-// With defaults: who asks for the server as a whole sends an empty message.
-const definition = loadSync(file, { defaults: true })["grpc.health.v1.Health"] as ServiceDefinition;
-
-/** The numbers of `HealthCheckResponse.ServingStatus`. */
-const SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3;
-
-interface Request {
-  readonly service: string;
-}
-
-interface Response {
-  readonly status: number;
-}
-
-interface ListResponse {
-  readonly statuses: Readonly<Record<string, Response>>;
-}
-
-type Watch = ServerWritableStream<Request, Response>;
+type Watch = ServerWritableStream<HealthRequest, HealthResponse>;
 
 /** What the health service answers for a server and the services it was made with. */
 export class Health {
@@ -54,15 +39,15 @@ export class Health {
 
   /** Adds the service to `server`. */
   addTo(server: Server): void {
-    server.addService(definition, {
+    server.addService(healthService, {
       Check: (
-        { request: { service } }: ServerUnaryCall<Request, Response>,
-        answer: sendUnaryData<Response>,
+        { request: { service } }: ServerUnaryCall<HealthRequest, HealthResponse>,
+        answer: sendUnaryData<HealthResponse>,
       ) => {
         if (this.#names.has(service)) answer(null, { status: this.#status(service) });
         else answer({ code: status.NOT_FOUND, details: `no service is named ${JSON.stringify(service)}` });
       },
-      List: (_: unknown, answer: sendUnaryData<ListResponse>) => {
+      List: (_: unknown, answer: sendUnaryData<HealthListResponse>) => {
         const statuses = Object.fromEntries(
           Array.from(this.#names, (name) => [name, { status: this.#status(name) }]),
         );
@@ -78,7 +63,7 @@ export class Health {
     });
   }
 
-  /** Sets the status of all services; watchers hear of it if it changed. */
+  /** Sets the status of all services; watchers are notified if it changed. */
   setServing(serving: boolean): void {
     if (serving === this.#serving) return;
     this.#serving = serving;
@@ -93,7 +78,7 @@ export class Health {
   }
 
   #status(service: string): number {
-    if (!this.#names.has(service)) return SERVICE_UNKNOWN;
-    return this.#serving ? SERVING : NOT_SERVING;
+    if (!this.#names.has(service)) return ServingStatus.SERVICE_UNKNOWN;
+    return this.#serving ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
   }
 }

@@ -25,11 +25,11 @@ const SMALL_BYTES = 65_536;
  */
 const PACED_BYTES = 32 * 2 ** 20, PLAIN_RATIO = 64;
 
-/** Who wants a message inflated. */
+/** The stream of a compressed message. */
 export interface Inflating {
-  /** Takes turns with others. */
+  /** Connections take turns. */
   readonly connection: object;
-  /** Nobody waits for the result any more. */
+  /** The result is not needed any more. */
   readonly closed: boolean;
   /** Receives the inflated message, or the error with which its stream ends. */
   inflated(result: Uint8Array | RequestError): void;
@@ -41,7 +41,7 @@ interface Job {
   readonly stream: Inflating;
 }
 
-/** How long it takes until the pace is looked at again. */
+/** Delay until the pace is checked again. */
 const RETRY_MS = 20;
 
 /** The inflater of a process. */
@@ -59,7 +59,7 @@ export class Inflater {
   }
 
   /**
-   * Inflates a message: returns it, or the error with which its stream ends; undefined where `stream` receives either
+   * Inflates a message: returns it, or the error with which its stream ends; undefined when `stream` receives either
    * later.
    */
   inflate(stream: Inflating, encoding: Encoding, bytes: Uint8Array): Uint8Array | RequestError | undefined {
@@ -92,7 +92,7 @@ export class Inflater {
       return;
     }
     const [connection, jobs] = job, { encoding, bytes, stream } = jobs.shift()!;
-    // To the end of the line, or out of it.
+    // Re-queued at the tail while it has more jobs.
     this.#jobs.delete(connection);
     if (jobs.length > 0) this.#jobs.set(connection, jobs);
     this.#busy = true;
@@ -143,7 +143,7 @@ function isTooLarge(error: unknown): boolean {
   return (error as { code?: unknown } | undefined)?.code === "ERR_BUFFER_TOO_LARGE";
 }
 
-/** For a call with a message that is compressed although its headers name no encoding. */
+/** The error of a call with a message that is compressed although its headers name no encoding. */
 export function unexpectedlyCompressed(): RequestError {
   return new RequestError("INTERNAL", "a compressed message, but grpc-encoding is not set");
 }

@@ -1,8 +1,8 @@
 /**
  * Memory for large messages that are incomplete: bounded per connection and for the process.
  *
- * A message is given its memory before its bytes are kept. Without room its stream waits, first come, first served, and
- * flow control holds the sender; where too many wait already, the stream ends with RESOURCE_EXHAUSTED.
+ * Memory for a message is reserved before its bytes are kept. Without room its stream waits, in FIFO order, and flow
+ * control applies backpressure to the sender; when too many wait already, the stream ends with RESOURCE_EXHAUSTED.
  *
  * @module
  */
@@ -52,7 +52,7 @@ export class MessageMemory {
     return this.#bytes;
   }
 
-  /** Whether streams wait: those that hold memory should be quick. */
+  /** Whether streams wait for memory. */
   get contended(): boolean {
     return this.#waiters.size > 0;
   }
@@ -68,7 +68,7 @@ export class MessageMemory {
     return true;
   }
 
-  /** Returns memory, and hands it to those that wait. */
+  /** Releases memory, and reserves it for streams that wait. */
   release(connection: object, bytes: number): void {
     this.#accountOf(connection).bytes -= bytes;
     this.#bytes -= bytes;
@@ -81,8 +81,8 @@ export class MessageMemory {
   }
 
   /**
-   * Calls `resume` once the memory is reserved. Returns how to give up the wait; undefined: too many streams wait
-   * already.
+   * Calls `resume` once the memory is reserved. Returns the function that cancels the wait; undefined: too many
+   * streams wait already.
    */
   wait(connection: object, bytes: number, resume: () => void): (() => void) | undefined {
     const account = this.#accountOf(connection);
@@ -104,7 +104,7 @@ export class MessageMemory {
   }
 }
 
-/** For a call that finds no memory. */
+/** The error of a call that finds no memory. */
 export function tooManyLargeMessages(): RequestError {
   const found = "too many large messages are incomplete at once";
   return new RequestError("RESOURCE_EXHAUSTED", `${found}: send smaller ones, or fewer at a time`);

@@ -1,6 +1,6 @@
 /**
- * Finds the messages in a telemetry stream's DATA where they lie, and gives them to a {@linkcode DeviceStream} as long
- * as the queue has room.
+ * Finds the messages in a telemetry stream's DATA without copying them, and passes them to a {@linkcode DeviceStream} as
+ * long as the queue has room.
  *
  * @module
  */
@@ -25,7 +25,7 @@ export interface ReaderOptions {
 /** Bytes before each message: one for "compressed", four for the length, big-endian. */
 export const PREFIX_BYTES = 5;
 
-/** Ticks that a large message may take to come while others wait for its memory: 30 to 40 s. */
+/** Ticks in which a large message must be complete while others wait for its memory: 30 to 40 s. */
 const CONTENDED_TICKS = 3;
 
 /** Work units of inflating a small message; see `ConnectionLimits.workPerTurn`. */
@@ -36,7 +36,7 @@ type Wait = "claim" | "room" | "memory" | "inflating" | undefined;
 
 /** Reads one stream; nothing before the first {@linkcode resume}. */
 export class MessageReader implements StreamReader, Inflating {
-  /** Called when the first bytes come before the first {@linkcode resume}, and when the peer half-closes before it. */
+  /** Called when the first bytes arrive, or the peer half-closes, before the first {@linkcode resume}. */
   onFirstBytes: (() => void) | undefined;
   #wait: Wait = "claim";
   /** Made when something waits, and when a message is split; most streams never need them. */
@@ -60,7 +60,7 @@ export class MessageReader implements StreamReader, Inflating {
   /** Made when the stream first waits for room. */
   #resume: (() => void) | undefined;
 
-  /** `connection`: takes its share of what connections share. */
+  /** `connection`: on its account the reader uses what connections share. */
   constructor(
     readonly stream: DeviceStream,
     readonly http2Stream: Http2Stream,
@@ -103,7 +103,7 @@ export class MessageReader implements StreamReader, Inflating {
     this.stream.end();
   }
 
-  /** See {@linkcode StreamReader}: what waits is let go. */
+  /** See {@linkcode StreamReader}: what waits is discarded. */
   close(): void {
     this.#closed = true;
     if (this.#resume !== undefined) this.stream.ingest.queue.cancelWait(this.#resume);
@@ -119,7 +119,7 @@ export class MessageReader implements StreamReader, Inflating {
     const { memory } = this.options;
     this.#ticks++;
     if (this.#stalls?.tick(this.#incomplete ? this.#messages : undefined, minProgressBytes)) {
-      const found = `less than ${minProgressBytes} bytes of a message came in ten seconds`;
+      const found = `less than ${minProgressBytes} bytes of a message arrived in ten seconds`;
       this.#giveUp(new RequestError("UNAVAILABLE", `${found}: connect again`));
     } else if (this.#reservedBytes > 0 && this.#ticks > CONTENDED_TICKS && memory.contended) {
       this.#giveUp(tooManyLargeMessages());
@@ -169,7 +169,7 @@ export class MessageReader implements StreamReader, Inflating {
     queue.waitForRoom(this.#resume ??= () => this.resume());
   }
 
-  /** Reads `bytes[at, end)` until it must wait; returns where it stopped. What is not wanted any more is skipped. */
+  /** Reads `bytes[at, end)` until it must wait; returns the end offset of what it read. Once the stream does not read any more, the rest is skipped. */
   #parse(bytes: Uint8Array, at: number, end: number): number {
     const { stream } = this;
     const { queue } = stream.ingest;

@@ -1,5 +1,5 @@
 /**
- * Requests that are HTTP and not gRPC: each gets a status and a line of text, when it has ended.
+ * Requests that are HTTP and not gRPC: each gets a status and a line of text when the peer has half-closed.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import type { Route } from "../../http2/call_admission.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 import type { Http2Stream, StreamReader } from "../../http2/stream.ts";
 
-/** The answer to such a request. */
+/** The response to such a request. */
 export interface HttpRefusal {
   /** HTTP status. */
   readonly status: string;
@@ -17,7 +17,7 @@ export interface HttpRefusal {
   readonly more?: readonly HeaderField[];
 }
 
-/** Requests that may be open at once, in the process; those above are answered before they end, and without text. */
+/** Requests that may be open at once, in the process; those above get their response at once, and without text. */
 const MAX_OPEN = 1000;
 
 const encoder = new TextEncoder();
@@ -26,7 +26,7 @@ const encoder = new TextEncoder();
 export class RefusedRequests {
   #open = 0;
 
-  /** Who serves a request: nobody, in one way or the other. */
+  /** The route of a refused request. */
   route({ status, text, more = [] }: HttpRefusal): Route {
     if (this.#open >= MAX_OPEN) return { response: [[":status", status], ...more] };
     const fields: HeaderField[] = [[":status", status], ["content-type", "text/plain"], ...more];
@@ -49,7 +49,7 @@ class RefusedRequest implements StreamReader {
     readonly closed: () => void,
   ) {}
 
-  /** What comes is discarded. */
+  /** DATA is discarded. */
   read(): void {}
 
   end(): void {
@@ -63,7 +63,7 @@ class RefusedRequest implements StreamReader {
     this.closed();
   }
 
-  /** It does not end. */
+  /** The peer does not half-close in time. */
   tick(): void {
     this.end();
   }

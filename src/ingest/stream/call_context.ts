@@ -1,11 +1,18 @@
 /**
- * What is known of a call besides its messages, whichever path serves it.
+ * What a call has besides its messages, whichever path serves it.
  *
  * @module
  */
-import type { PeerAddress } from "../../http2/grpc_js_bridge.ts";
 import { RequestError } from "../../protocol/request_error.ts";
-import { OFFSET_KEY, SESSION_KEY } from "../../protocol/telemetry_proto.ts";
+import { OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
+
+/** Where a call comes from. */
+export interface Peer {
+  /** IP address, where it is known. */
+  readonly remoteAddress?: string | undefined;
+  /** TCP port, where it is known. */
+  readonly remotePort?: number | undefined;
+}
 
 /** The entries of a call's metadata that Tally reads. Others are not kept, because a peer may send many kilobytes. */
 export interface CallMetadata {
@@ -25,8 +32,8 @@ export class CallContext {
   #controller: AbortController | undefined;
   #deadline: ReturnType<typeof setTimeout> | undefined;
 
-  /** `peer`: where the call comes from; on the fast path one object for all calls of a connection. */
-  constructor(readonly peer: PeerAddress, readonly metadata: CallMetadata) {}
+  /** `peer`: on the fast path one object for all calls of a connection. */
+  constructor(readonly peer: Peer, readonly metadata: CallMetadata) {}
 
   /**
    * Aborted when the call is cancelled, when its connection is gone, and when its deadline has passed: the reason is the
@@ -49,7 +56,7 @@ export class CallContext {
     this.#controller?.abort(new RequestError("ABORTED", "the call was cancelled"));
   }
 
-  /** The call is over: its deadline does not count any more. */
+  /** The call is over: its deadline is cancelled. */
   end(): void {
     clearTimeout(this.#deadline);
   }

@@ -1,12 +1,12 @@
 /**
- * One telemetry call, whichever path its bytes come by: packets are checked and added to the queue, and acknowledged
+ * One telemetry call, whichever path serves it: packets are checked and added to the queue, and acknowledged
  * once the store has them.
  *
  * @module
  */
 import { RejectReason } from "../../protocol/reject_reason.ts";
 import { RequestError } from "../../protocol/request_error.ts";
-import type { Ack } from "../../protocol/telemetry_proto.ts";
+import type { Ack } from "../../protocol/messages.ts";
 import { DEVICE_CLOCK_AHEAD_MS, type FencedSession } from "../../store/packets.ts";
 import type { ShareOwner, StreamShare } from "../batch/batch.ts";
 import type { CallContext } from "./call_context.ts";
@@ -53,7 +53,7 @@ export function openStream(
   return new DeviceStream(state, kind, start, context, response);
 }
 
-/** One call of a device. Give it messages while {@linkcode reading}, as long as the queue has room. */
+/** One call of a device. Pass it messages while {@linkcode reading}, as long as the queue has room. */
 export class DeviceStream implements ShareOwner, OpenStream {
   claim: { readonly session: string; readonly epoch: number } | undefined;
 
@@ -93,7 +93,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
     }
   }
 
-  /** Whether messages are still to be given to it. If not, they are to be read and discarded. */
+  /** Whether messages are still to be passed to it. If not, they are to be discarded. */
   get reading(): boolean {
     return this.#state === "open";
   }
@@ -109,7 +109,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
       if (lost > 0) reverts.found(session, committed, committed - lost, lost);
       if (this.#state === "closed") return;
       const other = sessions.get(session);
-      // Only if the store's clock went back together with its data, or the answers came in another order.
+      // Only if the store's clock went back together with its data, or the replies arrived in another order.
       if (other?.claim !== undefined && other.claim.epoch > epoch) {
         throw new RequestError("UNAVAILABLE", "a stream of this session has a later claim: connect again");
       }

@@ -10,19 +10,19 @@
 
 /** The bytes are not the protobuf message they should be. */
 export class MalformedMessage extends Error {
-  /** Tells it from other errors. */
+  /** The name of the class. */
   override readonly name = "MalformedMessage";
 }
 
-/** Where a packet's fields lie in the bytes it was read from. Reused from packet to packet. */
+/** Offsets of a packet's fields in the bytes it was read from. Reused from packet to packet. */
 export class PacketView {
   /** First byte of `device_id`. */
   deviceIdStart = 0;
-  /** Behind its last byte. */
+  /** Its end offset (exclusive). */
   deviceIdEnd = 0;
   /** First byte of `payload`. */
   payloadStart = 0;
-  /** Behind its last byte. */
+  /** Its end offset (exclusive). */
   payloadEnd = 0;
   /** As sent, in whatever unit; exact up to 2^53, within 1,024 above. */
   timestamp = 0;
@@ -67,7 +67,7 @@ export function readPacket(bytes: Uint8Array, start: number, end: number, packet
 
 /**
  * Calls `onPacket(start, end)` for each packet of the `PacketBatch` in `bytes[start, end)`; throws
- * {@linkcode MalformedMessage} when it comes to a malformed place, after the packets before it.
+ * {@linkcode MalformedMessage} at the first malformed byte, after the packets before it.
  */
 export function readBatch(
   bytes: Uint8Array,
@@ -92,7 +92,7 @@ export function readBatch(
 }
 
 /**
- * Where the reader stands. A module's variable and not a returned value, because a tuple per field
+ * Offset of the next byte to read. A module's variable and not a returned value, because a tuple per field
  * would be an object per field.
  */
 let position = 0;

@@ -7,7 +7,7 @@ import type { Logger } from "@logtape/logtape";
 
 import type { IngestCounters } from "../counters.ts";
 
-/** One line at once; those that follow are summed up this long. */
+/** One line at once; later ones are summed up for so long. */
 const SUM_UP_MS = 10_000;
 
 /** Of one ingest process. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { RequestError } from "../../protocol/request_error.ts";
-import { OFFSET_KEY, SESSION_KEY } from "../../protocol/telemetry_proto.ts";
+import { OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
 import type { CallMetadata } from "./call_context.ts";
 
 /** Where a stream begins. */

@@ -4,7 +4,7 @@
  * @module
  */
 import type { RejectReason } from "../../protocol/reject_reason.ts";
-import type { Ack } from "../../protocol/telemetry_proto.ts";
+import type { Ack } from "../../protocol/messages.ts";
 import type { StreamShare } from "../batch/batch.ts";
 import type { IngestCounters } from "../counters.ts";
 

@@ -1,38 +1,12 @@
 /**
- * HTTP/2 as far as a gRPC client needs it, by hand: frames out of bytes and back (RFC 9113), headers without
- * a dynamic table (RFC 7541). For load, where a library's cost per message would hide what is measured.
+ * Writes and reads HTTP/2 frames (RFC 9113), and header blocks without a dynamic table (RFC 7541), as far as a gRPC
+ * client needs them: for frames that no library sends, and for load, where a library's cost per message would hide what
+ * is measured.
  *
  * @module
  */
 
-/** Type of a frame. */
-export const FrameType = {
-  DATA: 0,
-  HEADERS: 1,
-  RST_STREAM: 3,
-  SETTINGS: 4,
-  PING: 6,
-  GOAWAY: 7,
-  WINDOW_UPDATE: 8,
-} as const;
-
-/** Flags of a frame; ACK is of SETTINGS and PING. */
-export const Flag = { ACK: 1, END_STREAM: 1, END_HEADERS: 4 } as const;
-
-/** Settings that are sent or heeded. */
-export const Setting = { HEADER_TABLE_SIZE: 1, INITIAL_WINDOW_SIZE: 4 } as const;
-
-/** Bytes before each frame's payload. */
-export const FRAME_HEADER_BYTES = 9;
-
-/** Longest payload a peer takes that says nothing else. */
-export const MAX_FRAME_BYTES = 16_384;
-
-/** Window of a connection and of a stream until a peer says otherwise. */
-export const DEFAULT_WINDOW_BYTES = 65_535;
-
-/** What a client says first. */
-export const PREFACE: Uint8Array = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+import { FRAME_HEADER_BYTES, SETTINGS, WINDOW_UPDATE } from "./http2_numbers.ts";
 
 /** Writes a frame's header to `bytes` at `at`. */
 export function writeFrameHeader(
@@ -51,7 +25,7 @@ export function writeFrameHeader(
   writeStreamId(bytes, at, streamId);
 }
 
-/** Gives the frame whose header is at `at` to another stream. */
+/** Changes the stream id of the frame whose header is at `at`. */
 export function writeStreamId(bytes: Uint8Array, at: number, streamId: number): void {
   bytes[at + 5] = streamId >>> 24;
   bytes[at + 6] = streamId >> 16;
@@ -59,12 +33,12 @@ export function writeStreamId(bytes: Uint8Array, at: number, streamId: number): 
   bytes[at + 8] = streamId;
 }
 
-/** A frame. */
+/** One frame. */
 export function frame(
   type: number,
   flags: number,
   streamId: number,
-  payload: Uint8Array = new Uint8Array(0),
+  payload: ArrayLike<number> = [],
 ): Uint8Array {
   const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
   writeFrameHeader(bytes, 0, payload.length, type, flags, streamId);
@@ -79,17 +53,17 @@ export function settings(...entries: (readonly [identifier: number, value: numbe
     payload.setUint16(6 * index, identifier);
     payload.setUint32(6 * index + 2, value);
   });
-  return frame(FrameType.SETTINGS, 0, 0, new Uint8Array(payload.buffer));
+  return frame(SETTINGS, 0, 0, new Uint8Array(payload.buffer));
 }
 
 /** A WINDOW_UPDATE frame; stream 0 is the connection. */
 export function windowUpdate(streamId: number, bytes: number): Uint8Array {
   const payload = new DataView(new ArrayBuffer(4));
   payload.setUint32(0, bytes);
-  return frame(FrameType.WINDOW_UPDATE, 0, streamId, new Uint8Array(payload.buffer));
+  return frame(WINDOW_UPDATE, 0, streamId, new Uint8Array(payload.buffer));
 }
 
-/** A block of headers, each a literal that no table keeps. Values are ASCII of at most 126 bytes. */
+/** A header block of literals without indexing. Values are ASCII of at most 126 bytes. */
 export function headerBlock(headers: Readonly<Record<string, string>>): Uint8Array {
   const encoder = new TextEncoder();
   return joined(
@@ -104,7 +78,7 @@ export function headerBlock(headers: Readonly<Record<string, string>>): Uint8Arr
   );
 }
 
-/** The headers of a block that have names of their own: `grpc-status` has, `:status` stands in a table. */
+/** The headers of a block with literal names, such as `grpc-status`; indexed names, such as `:status`, are skipped. */
 export function readHeaders(block: Uint8Array): Map<string, string> {
   const headers = new Map<string, string>();
   let at = 0;
@@ -173,14 +147,14 @@ function huffmanDecoded(bytes: Uint8Array): string {
   return text;
 }
 
-/** Told of each frame; the payload is only lent. */
+/** Called with each frame; the payload is valid during the call only. */
 export type OnFrame = (type: number, flags: number, streamId: number, payload: Uint8Array) => void;
 
 /** Finds the frames in what a connection receives. */
 export class FrameReader {
   #rest: Uint8Array = new Uint8Array(0);
 
-  /** Takes the next bytes. */
+  /** Reads the next bytes. */
   read(chunk: Uint8Array, onFrame: OnFrame): void {
     const bytes = this.#rest.length === 0 ? chunk : joined(this.#rest, chunk);
     let at = 0;
@@ -196,7 +170,7 @@ export class FrameReader {
   }
 }
 
-/** All of them, one behind the other. */
+/** `parts`, concatenated. */
 export function joined(...parts: readonly Uint8Array[]): Uint8Array {
   const bytes = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
   let at = 0;

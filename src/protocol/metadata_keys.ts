@@ -1,0 +1,17 @@
+/**
+ * Metadata entries that make a stream part of a session; `proto/telemetry.proto` describes them.
+ *
+ * @module
+ */
+
+/** Request: name of the session. */
+export const SESSION_KEY = "telemetry-session";
+
+/** Request: index, in the session, of the stream's first packet; 0 without it. */
+export const OFFSET_KEY = "telemetry-offset";
+
+/** Response, and trailers of a call that ends early: packets of the session that are settled. */
+export const COMMITTED_KEY = "telemetry-committed";
+
+/** Response: the largest message that the server accepts, in bytes. */
+export const MAX_MESSAGE_KEY = "telemetry-max-message";

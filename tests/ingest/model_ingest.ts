@@ -1,0 +1,73 @@
+/**
+ * An ingest process for the session model: real queue, writer and state, without a server.
+ *
+ * @module
+ */
+import { RequestError } from "../../src/protocol/request_error.ts";
+import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
+import { PacketQueue } from "../../src/ingest/batch/queue.ts";
+import { Writer } from "../../src/ingest/batch/writer.ts";
+import { createCounters } from "../../src/ingest/counters.ts";
+import type { IngestState } from "../../src/ingest/stream/ingest_state.ts";
+import { Reverts } from "../../src/ingest/stream/reverts.ts";
+import type { Store } from "../../src/store/store.ts";
+import type { ModelStore } from "./session_model.ts";
+import { ingestDefaults } from "../support/harness.ts";
+import type { Random } from "../support/random.ts";
+
+/** An ingest without its server. */
+export class ModelIngest {
+  readonly ingest: IngestState;
+  readonly #aborted = new AbortController();
+  readonly #finished: Promise<void>;
+
+  constructor(store: ModelStore, random: Random) {
+    const { log, now, ...limits } = ingestDefaults;
+    const queue = new PacketQueue({
+      maxPackets: random.int(1, 20),
+      maxBytes: 2000,
+      maxDevices: 50,
+      dueDevices: 10,
+      flushIntervalMs: 1,
+    });
+    const counters = createCounters();
+    this.ingest = {
+      queue,
+      store: store as unknown as Store,
+      devices: new DeviceTable(100),
+      counters,
+      reverts: new Reverts(counters, log),
+      streams: new Set(),
+      sessions: new Map(),
+      limits,
+      now,
+      draining: false,
+    };
+    const producer = crypto.randomUUID();
+    this.#finished = new Writer({
+      queue,
+      store: store as unknown as Store,
+      counters,
+      producer,
+      now,
+      log,
+      signal: this.#aborted.signal,
+    }).run();
+  }
+
+  /** As `ingest.ts` does. */
+  drain(): Promise<void> {
+    this.ingest.draining = true;
+    for (const stream of [...this.ingest.streams]) stream.fail(new Error("draining"));
+    this.ingest.queue.close();
+    return this.#finished.then(() => this.ingest.reverts.close());
+  }
+
+  /** As the drain's deadline does, or the end of the process: no response is sent any more. */
+  abort(): Promise<void> {
+    this.#aborted.abort();
+    const gone = new RequestError("UNAVAILABLE", "shutting down");
+    for (const stream of [...this.ingest.streams]) stream.abort(gone);
+    return this.drain();
+  }
+}
