@@ -36,6 +36,7 @@ Deno.test("A failed request gets problem details: type, title, status, detail, i
     const { status: actual, type, headers, body } = await failure(api.url + path, init);
     assertEquals([actual, type], [status, "application/problem+json"], path);
     assertEquals(headers.get("cache-control"), "no-store", path);
+    assertEquals(headers.get("x-content-type-options"), "nosniff", path);
     assertEquals(headers.get("retry-after"), status === 503 ? "1" : null, path);
     assertMatch(String(body.detail), detail);
     assertEquals(body, {
