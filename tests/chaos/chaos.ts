@@ -9,14 +9,15 @@
 import { parseArgs } from "node:util";
 
 import { describeResult, isExact } from "./report.ts";
-import { type ChaosResult, runChaos } from "./run.ts";
+import { type ChaosOptions, runChaos } from "./run.ts";
 
-const usage = `Usage: deno task chaos [--minutes M] [--workers N] [--seed N]
+const usage = `Usage: deno task chaos [--minutes M] [--store redis|sqlite] [--workers N] [--seed N]
 
-Real Redis, two ingests, an api, and clients that know what they sent, while things fail; at the end,
+A real store, two ingests, an api, and clients that know what they sent, while things fail; at the end,
 what was sent is compared with what was counted.
 
   --minutes M   How long things fail; 10 unless given, fractions are allowed.
+  --store S     Where packets are counted; unless given, half of the time on Redis, then half on SQLite.
   --workers N   Processes of each ingest that take packets, and die one by one too; 1 unless given.
   --seed N      Picks the same faults in the same order as an earlier run; drawn and printed unless given.`;
 
@@ -37,24 +38,35 @@ async function main(): Promise<number> {
     });
   }
   console.log(`seed ${seed}: the same faults again with --seed ${seed}\n`);
-  let result: ChaosResult;
-  try {
-    result = await runChaos({ ...given, signal: interrupted.signal, progress: console.log });
-  } catch (error) {
-    if (exitCode === undefined) console.error(`seed ${seed}: the run failed`, error);
-    return exitCode ?? 1;
+  let areExact = true;
+  for (const store of given.stores) {
+    console.log(`On ${store === "redis" ? "Redis" : "SQLite"}:`);
+    try {
+      const { workers, durationMs } = given, { signal } = interrupted;
+      const result = await runChaos({ store, seed, workers, durationMs, signal, progress: console.log });
+      if (exitCode !== undefined) return exitCode;
+      console.log(`\n${describeResult(result)} (seed ${seed}, ${store})\n`);
+      areExact &&= isExact(result);
+    } catch (error) {
+      if (exitCode === undefined) console.error(`seed ${seed}: the run on ${store} failed`, error);
+      return exitCode ?? 1;
+    }
   }
-  if (exitCode !== undefined) return exitCode;
-  console.log(`\n${describeResult(result)} (seed ${seed})`);
-  return isExact(result) ? 0 : 1;
+  return areExact ? 0 : 1;
 }
 
-function readArguments(): { seed: number; durationMs: number; workers: number } | undefined {
+/** What is asked for; `durationMs` is for each store. */
+interface Arguments extends Pick<ChaosOptions, "seed" | "durationMs" | "workers"> {
+  readonly stores: readonly ChaosOptions["store"][];
+}
+
+function readArguments(): Arguments | undefined {
   try {
     const { values } = parseArgs({
       args: Deno.args,
       options: {
         minutes: { type: "string", default: "10" },
+        store: { type: "string" },
         workers: { type: "string", default: "1" },
         seed: { type: "string" },
       },
@@ -65,7 +77,11 @@ function readArguments(): { seed: number; durationMs: number; workers: number } 
       : Number(values.seed);
     if (!(minutes > 0 && minutes <= 24 * 60) || !Number.isSafeInteger(seed)) return undefined;
     if (!Number.isInteger(workers) || workers < 1 || workers > 64) return undefined;
-    return { seed, durationMs: minutes * 60_000, workers };
+    const stores = (["redis", "sqlite"] as const).filter((store) =>
+      values.store === undefined || values.store === store
+    );
+    if (stores.length === 0) return undefined;
+    return { seed, durationMs: minutes * 60_000 / stores.length, workers, stores };
   } catch {
     return undefined; // an unknown flag
   }

@@ -4,16 +4,22 @@ import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { describeResult, isExact } from "./report.ts";
 import { runChaos } from "./run.ts";
 
-Deno.test("Nothing is lost and nothing counted twice in 45 seconds of faults of every kind", async () => {
-  const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
-  const { signal } = new AbortController();
-  const result = await runChaos({ seed, durationMs: 45_000, workers: 1, signal, progress() {} });
-  const report = `seed ${seed}\n${describeResult(result)}`;
-  assert(isExact(result), report);
-  const kinds = [...result.faults.values()].filter((times) => times > 0);
-  assertGreaterOrEqual(kinds.length, 8, report);
-  for (const row of result.comparison.rows) assertGreaterOrEqual(row.acknowledged, 1000, report);
-});
+for (
+  const { store, seconds } of [{ store: "redis", seconds: 25 }, { store: "sqlite", seconds: 20 }] as const
+) {
+  Deno.test(`Nothing is lost and nothing counted twice in ${seconds} seconds of faults on ${store}`, async () => {
+    const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
+    const { signal } = new AbortController();
+    const options = { store, seed, durationMs: seconds * 1000, workers: 1, signal, progress() {} };
+    const result = await runChaos(options);
+    const report = `seed ${seed}\n${describeResult(result)}`;
+    assert(isExact(result), report);
+    assertEquals(result.leftOut, []);
+    const kinds = [...result.faults.values()].filter((times) => times > 0);
+    assertGreaterOrEqual(kinds.length, 8, report);
+    for (const row of result.comparison.rows) assertGreaterOrEqual(row.acknowledged, 500, report);
+  });
+}
 
 // The clients' channels are closed, but grpc-js keeps a timer and an interval of its subchannel pool for up to 30 s.
 const sanitizers = { sanitizeOps: false, sanitizeResources: false };
@@ -21,7 +27,14 @@ const sanitizers = { sanitizeOps: false, sanitizeResources: false };
 Deno.test("A run that is interrupted leaves no process behind and reports it", sanitizers, async () => {
   const interrupted = new AbortController();
   const { signal } = interrupted;
-  const running = runChaos({ seed: 1, durationMs: 60_000, workers: 2, signal, progress() {} });
+  const running = runChaos({
+    store: "sqlite",
+    seed: 1,
+    durationMs: 60_000,
+    workers: 2,
+    signal,
+    progress() {},
+  });
   setTimeout(() => interrupted.abort(), 3000);
   const error = await running.then(() => undefined, (error) => error);
   assertEquals(error, signal.reason);

@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { countsKey } from "../../src/store/keys.ts";
-import type { RedisServer } from "../redis_server.ts";
 import type { ChaosClient, Expectation } from "./devices.ts";
 import type { StoreLosses } from "./store_losses.ts";
+import type { StorePlace } from "./store_place.ts";
 
 /** What clients of one kind have to show. */
 export interface Row {
@@ -19,7 +18,7 @@ export interface Row {
   /** Known to the clients to be stored or rejected. */
   acknowledged: number;
   counted: number;
-  /** Missing, because the store itself lost it. */
+  /** Missing, because the store itself lost it, or a gateway's file. */
   gone: number;
   lost: number;
   double: number;
@@ -28,18 +27,18 @@ export interface Row {
 /** What was found at the end. */
 export interface Comparison {
   readonly rows: readonly Row[];
-  /** One line for each device that is not as it must be, in Redis or in the api's answer. */
+  /** One line for each device that is not as it must be, in the store or in the api's answer. */
   readonly differences: readonly string[];
 }
 
-/** Compares what `clients` know with what Redis holds and with what the api says. */
+/** Compares what `clients` know with what the store holds and with what the api says. */
 export async function compare(
   clients: readonly ChaosClient[],
-  redis: RedisServer,
+  store: StorePlace,
   apiPort: number,
   losses: StoreLosses,
 ): Promise<Comparison> {
-  const counts = numbers(pairs(await redis.call("HGETALL", countsKey) as string[]));
+  const counts = await store.counts();
   const rows = new Map<string, Row>();
   const differences: string[] = [];
   const shown = await apiCounts(apiPort);
@@ -77,7 +76,7 @@ export async function compare(
       row.double += double;
       const { sent, acknowledged, gone: { least, most } } = expected;
       const about = `${deviceId}: sent ${sent}, acknowledged ${acknowledged}` +
-        (most > 0 ? `, ${least} to ${most} gone with the store` : "");
+        (most > 0 ? `, ${least} to ${most} may be gone with the store or a file` : "");
       if (lost + double > 0) differences.push(`${about}, counted ${counted}`);
       if ((shown.get(deviceId) ?? 0) !== counted) {
         differences.push(`${about}, counted ${counted}, but the api says ${shown.get(deviceId)}`);
@@ -90,6 +89,9 @@ export async function compare(
   }
   for (const [deviceId, count] of [...counts, ...shown]) {
     if (!known.has(deviceId)) differences.push(`${deviceId}: counted ${count}, but nobody sent it`);
+  }
+  for (const { kind, device_id: deviceId, at_ms } of await apiEvents(apiPort)) {
+    if (kind === "offline") differences.push(`${deviceId}: called offline at ${at_ms}, but it never was`);
   }
   return { rows: [...rows.values()], differences };
 }
@@ -136,12 +138,9 @@ async function apiTimestamps(port: number): Promise<Map<string, number>> {
   return timestamps;
 }
 
-function pairs(list: readonly string[]): Map<string, string> {
-  return new Map(
-    Array.from({ length: list.length / 2 }, (_, index) => [list[2 * index]!, list[2 * index + 1]!]),
-  );
-}
-
-function numbers(texts: ReadonlyMap<string, string>): Map<string, number> {
-  return new Map(Array.from(texts, ([key, text]) => [key, Number(text)]));
+/** The newest events. */
+async function apiEvents(port: number): Promise<{ kind: string; device_id: string; at_ms: number }[]> {
+  const response = await fetch(`http://127.0.0.1:${port}/events?limit=1000`);
+  const { events } = await response.json();
+  return events;
 }

@@ -10,12 +10,19 @@ export function isExact({ comparison, violations }: ChaosResult): boolean {
   return comparison.differences.length === 0 && violations.length === 0;
 }
 
+/** Share of the valid packets that the store has at the end: those whose counting the comparison shows. */
+export function checkedPercent({ comparison: { rows } }: ChaosResult): number {
+  const counted = rows.reduce((total, row) => total + row.counted, 0);
+  const valid = rows.reduce((total, row) => total + row.sent - row.invalid, 0);
+  return Math.round(100 * counted / valid);
+}
+
 /** Lines of differences that are shown. */
 const SHOWN_DIFFERENCES = 50;
 
 /** Tables of the faults and of what was sent and counted; then what is wrong. */
 export function describeResult(result: ChaosResult): string {
-  const { faults, comparison: { rows, differences }, violations } = result;
+  const { faults, leftOut, comparison: { rows, differences }, violations } = result;
   const columns = [
     "clients",
     "devices",
@@ -37,12 +44,14 @@ export function describeResult(result: ChaosResult): string {
       ...rows.map((row) => [row.kind, ...columns.map((column) => row[column])]),
       ["together", ...columns.map(sum)],
     ]),
+    ...leftOut.map((what) => `left out: ${what}`),
     ...violations.map((what) => `WRONG  ${what}`),
     ...differences.slice(0, SHOWN_DIFFERENCES).map((line) => `WRONG  ${line}`),
     ...(differences.length > SHOWN_DIFFERENCES
       ? [`       and ${differences.length - SHOWN_DIFFERENCES} devices more`]
       : []),
-    `${sum("gone")} gone with the store, ${sum("lost")} lost by Tally, ${sum("double")} double${
+    `${checkedPercent(result)} % of the valid packets are there at the end, each checked to be counted once`,
+    `${sum("gone")} gone with the store or a file, ${sum("lost")} lost by Tally, ${sum("double")} double${
       isExact(result) ? "" : ": NOT EXACT"
     }`,
   ].join("\n");

@@ -4,9 +4,8 @@
  *
  * @module
  */
-import { countsKey, sessionKey } from "../../src/store/keys.ts";
-import type { RedisServer } from "../redis_server.ts";
 import type { SessionClient } from "./devices.ts";
+import type { StorePlace } from "./store_place.ts";
 
 /** What the store holds at one moment. */
 interface StoreState {
@@ -31,15 +30,15 @@ export class StoreLosses {
 
   /** Runs `change`, which takes data from the store while nobody else writes to it. */
   async record(
-    redis: RedisServer,
+    store: StorePlace,
     clients: readonly SessionClient[],
     change: () => Promise<unknown>,
   ): Promise<void> {
     const sessions = clients.map(({ session, settled }) => ({ session, settled }));
     const names = sessions.map(({ session }) => session);
-    const before = await readState(redis, names);
+    const before = await readState(store, names);
     await change();
-    const after = await readState(redis, names);
+    const after = await readState(store, names);
     for (const { session, settled } of sessions) {
       const lost = { from: after.committed.get(session)!, to: before.committed.get(session)!, settled };
       this.#ofSessions.set(session, [...this.#ofSessions.get(session) ?? [], lost]);
@@ -68,11 +67,6 @@ export class StoreLosses {
   }
 }
 
-async function readState(redis: RedisServer, sessions: readonly string[]): Promise<StoreState> {
-  const found = await redis.call("MGET", ...sessions.map(sessionKey)) as (string | null)[];
-  const list = await redis.call("HGETALL", countsKey) as string[];
-  const counts = new Map<string, number>();
-  for (let i = 0; i < list.length; i += 2) counts.set(list[i]!, Number(list[i + 1]));
-  const committed = new Map(sessions.map((session, i) => [session, Number(found[i]?.split(" ")[1] ?? 0)]));
-  return { counts, committed };
+async function readState(store: StorePlace, sessions: readonly string[]): Promise<StoreState> {
+  return { counts: await store.counts(), committed: await store.committed(sessions) };
 }
