@@ -11,7 +11,8 @@ import { parseArgs } from "node:util";
 import { describeResult, isExact } from "./report.ts";
 import { type ChaosOptions, runChaos } from "./run.ts";
 
-const usage = `Usage: deno task chaos [--minutes M] [--store redis|sqlite] [--workers N] [--seed N]
+const usage =
+  `Usage: deno task chaos [--minutes M] [--store redis|sqlite] [--workers N] [--seed N] [--only TEXT]
 
 A real store, two ingests, an api, and clients that know what they sent, while things fail; at the end,
 what was sent is compared with what was counted.
@@ -19,7 +20,8 @@ what was sent is compared with what was counted.
   --minutes M   How long things fail; 10 unless given, fractions are allowed.
   --store S     Where packets are counted; unless given, half of the time on Redis, then half on SQLite.
   --workers N   Processes of each ingest that take packets, and die one by one too; 1 unless given.
-  --seed N      Picks the same faults in the same order as an earlier run; drawn and printed unless given.`;
+  --seed N      Picks the same faults in the same order as an earlier run; drawn and printed unless given.
+  --only TEXT   Only the kinds of faults whose name contains it.`;
 
 async function main(): Promise<number> {
   const given = readArguments();
@@ -42,8 +44,8 @@ async function main(): Promise<number> {
   for (const store of given.stores) {
     console.log(`On ${store === "redis" ? "Redis" : "SQLite"}:`);
     try {
-      const { workers, durationMs } = given, { signal } = interrupted;
-      const result = await runChaos({ store, seed, workers, durationMs, signal, progress: console.log });
+      const { signal } = interrupted;
+      const result = await runChaos({ ...given, store, signal, progress: console.log });
       if (exitCode !== undefined) return exitCode;
       console.log(`\n${describeResult(result)} (seed ${seed}, ${store})\n`);
       areExact &&= isExact(result);
@@ -56,7 +58,7 @@ async function main(): Promise<number> {
 }
 
 /** What is asked for; `durationMs` is for each store. */
-interface Arguments extends Pick<ChaosOptions, "seed" | "durationMs" | "workers"> {
+interface Arguments extends Pick<ChaosOptions, "seed" | "durationMs" | "workers" | "only"> {
   readonly stores: readonly ChaosOptions["store"][];
 }
 
@@ -69,6 +71,7 @@ function readArguments(): Arguments | undefined {
         store: { type: "string" },
         workers: { type: "string", default: "1" },
         seed: { type: "string" },
+        only: { type: "string", default: "" },
       },
     });
     const minutes = Number(values.minutes), workers = Number(values.workers);
@@ -81,7 +84,7 @@ function readArguments(): Arguments | undefined {
       values.store === undefined || values.store === store
     );
     if (stores.length === 0) return undefined;
-    return { seed, durationMs: minutes * 60_000 / stores.length, workers, stores };
+    return { seed, durationMs: minutes * 60_000 / stores.length, workers, only: values.only, stores };
   } catch {
     return undefined; // an unknown flag
   }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ChaosClient, Expectation } from "./devices.ts";
+import { type ChaosClient, difference } from "./devices.ts";
 import type { StoreLosses } from "./store_losses.ts";
 import type { StorePlace } from "./store_place.ts";
 
@@ -27,6 +27,8 @@ export interface Row {
 /** What was found at the end. */
 export interface Comparison {
   readonly rows: readonly Row[];
+  /** Packets of sessions that were compared with the store before it lost them. */
+  readonly comparedBefore: number;
   /** One line for each device that is not as it must be, in the store or in the api's answer. */
   readonly differences: readonly string[];
 }
@@ -40,7 +42,7 @@ export async function compare(
 ): Promise<Comparison> {
   const counts = await store.counts();
   const rows = new Map<string, Row>();
-  const differences: string[] = [];
+  const differences = [...losses.differences];
   const shown = await apiCounts(apiPort);
   const timestamps = await apiTimestamps(apiPort);
   const known = new Set<string>();
@@ -93,20 +95,7 @@ export async function compare(
   for (const { kind, device_id: deviceId, at_ms } of await apiEvents(apiPort)) {
     if (kind === "offline") differences.push(`${deviceId}: called offline at ${at_ms}, but it never was`);
   }
-  return { rows: [...rows.values()], differences };
-}
-
-/**
- * A device whose calls all ended well must have what it sent, without what the store itself lost; where one did
- * not, it may have been stored.
- */
-function difference({ sent, acknowledged, uncertain, gone }: Expectation, counted: number) {
-  const missing = Math.max(0, (uncertain ? acknowledged : sent) - counted);
-  return {
-    gone: Math.min(missing, gone.most),
-    lost: Math.max(0, missing - gone.most),
-    double: Math.max(0, counted - (sent - gone.least)),
-  };
+  return { rows: [...rows.values()], comparedBefore: losses.comparedPackets, differences };
 }
 
 /** The api may answer with what it read a moment ago: asks until that was after this call. */

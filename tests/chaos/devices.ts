@@ -26,6 +26,19 @@ export interface Expectation {
   readonly timestampMs?: number;
 }
 
+/**
+ * A device whose calls all ended well must have what it sent, without what the store itself lost; where one did
+ * not, it may have been stored.
+ */
+export function difference({ sent, acknowledged, uncertain, gone }: Expectation, counted: number) {
+  const missing = Math.max(0, (uncertain ? acknowledged : sent) - counted);
+  return {
+    gone: Math.min(missing, gone.most),
+    lost: Math.max(0, missing - gone.most),
+    double: Math.max(0, counted - (sent - gone.least)),
+  };
+}
+
 /** What all clients have in common. */
 export interface ChaosClient {
   readonly kind: string;
@@ -107,7 +120,7 @@ export class HandWrittenDevice implements SessionClient {
   }
 
   expectations(losses: StoreLosses): Expectation[] {
-    return expectations(this, losses);
+    return expectations(this, this.sent, losses);
   }
 
   /** Sends from the first packet it does not know to be settled. */
@@ -212,9 +225,10 @@ export async function intrude(client: SessionClient, port: number, random: Rando
   return committed !== undefined;
 }
 
-/** What must be found about the devices of `client`. */
+/** What must be found about the devices of a client, of whose packets `sent` were sent, or settled so far. */
 export function expectations(
-  { name, session, sent, settled, forgets, lostInFile }: SessionClient,
+  { name, session, settled, forgets, lostInFile }: SessionClient,
+  sent: number,
   losses: StoreLosses,
 ): Expectation[] {
   const acknowledged = scriptedDevices(name, settled);

@@ -6,7 +6,7 @@
 
 /** Finds libfaketime; undefined: it is not installed. Debian has one folder per architecture. */
 export async function findFaketime(): Promise<string | undefined> {
-  const folders = [];
+  const folders = ["/usr/lib/faketime"];
   try {
     for await (const { name } of Deno.readDir("/usr/lib")) folders.push(`/usr/lib/${name}/faketime`);
   } catch (error) {

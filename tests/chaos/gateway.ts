@@ -96,7 +96,7 @@ export class Gateway implements SessionClient {
   }
 
   expectations(losses: StoreLosses): Expectation[] {
-    return expectations(this, losses);
+    return expectations(this, this.sent, losses);
   }
 
   async #send(ends: AbortSignal): Promise<void> {

@@ -46,7 +46,8 @@ export async function injectFaults(
       if (elapsedMs() < EMPTIES_STORE_UNTIL * durationMs) deck.push(...shuffled(emptying, random));
       deck.push(...shuffled(faults.filter(({ emptiesStore }) => !emptiesStore), random));
     }
-    const fault = deck.shift()!;
+    const fault = deck.shift();
+    if (fault === undefined) continue;
     const fate = seededRandom(random.int(0, 2 ** 31));
     const healed = fault.inject(fate).then((done) => {
       if (done) injected.set(fault.name, injected.get(fault.name)! + 1);

@@ -10,11 +10,11 @@ export function isExact({ comparison, violations }: ChaosResult): boolean {
   return comparison.differences.length === 0 && violations.length === 0;
 }
 
-/** Share of the valid packets that the store has at the end: those whose counting the comparison shows. */
-export function checkedPercent({ comparison: { rows } }: ChaosResult): number {
+/** Shares of the valid packets that the comparison covers, in percent: at the end, and before the store lost them. */
+export function comparedShares({ comparison: { rows, comparedBefore } }: ChaosResult) {
   const counted = rows.reduce((total, row) => total + row.counted, 0);
   const valid = rows.reduce((total, row) => total + row.sent - row.invalid, 0);
-  return Math.round(100 * counted / valid);
+  return { atEnd: Math.round(100 * counted / valid), before: Math.round(100 * comparedBefore / valid) };
 }
 
 /** Lines of differences that are shown. */
@@ -34,6 +34,7 @@ export function describeResult(result: ChaosResult): string {
     "lost",
     "double",
   ] as const;
+  const { atEnd, before } = comparedShares(result);
   const sum = (column: typeof columns[number]) => rows.reduce((total, row) => total + row[column], 0);
   const injected = [...faults.values()].filter((times) => times > 0);
   const total = injected.reduce((total, times) => total + times, 0);
@@ -50,7 +51,8 @@ export function describeResult(result: ChaosResult): string {
     ...(differences.length > SHOWN_DIFFERENCES
       ? [`       and ${differences.length - SHOWN_DIFFERENCES} devices more`]
       : []),
-    `${checkedPercent(result)} % of the valid packets are there at the end, each checked to be counted once`,
+    `${atEnd} % of the valid packets are in the store at the end and were compared there, ` +
+    `a further ${before} % before the store lost them`,
     `${sum("gone")} gone with the store or a file, ${sum("lost")} lost by Tally, ${sum("double")} double${
       isExact(result) ? "" : ": NOT EXACT"
     }`,

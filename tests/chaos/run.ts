@@ -33,6 +33,8 @@ export interface ChaosOptions {
   readonly durationMs: number;
   /** Processes of each of the two ingests that take packets, on one port. */
   readonly workers: number;
+  /** Only kinds of faults whose name contains it. */
+  readonly only: string;
   /** Ends the run at once. */
   readonly signal: AbortSignal;
   /** Told now and then how far it is. */
@@ -95,7 +97,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     violated,
     signal,
   });
-  const injected = await injectFaults(allFaults(scene, store), {
+  const injected = await injectFaults(chosenFaults(scene, store, options.only), {
     random,
     durationMs,
     signal: AbortSignal.any([signal, failed.signal]),
@@ -114,19 +116,24 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   return { faults: injected, leftOut: leftOut(faketime), comparison, violations };
 }
 
-function allFaults(scene: Scene, store: StorePlace): Fault[] {
+function chosenFaults(scene: Scene, store: StorePlace, only: string): Fault[] {
   const ofStore = store instanceof RedisPlace
     ? redisFaults(store, scene)
     : store instanceof SqlitePlace
     ? sqliteFaults(store, scene)
     : [];
-  return [...commonFaults(scene, store), ...ofStore];
+  const all = [...commonFaults(scene, store), ...ofStore];
+  const chosen = all.filter(({ name }) => name.includes(only));
+  if (chosen.length > 0) return chosen;
+  throw new Error(
+    `no kind of fault is called "${only}"; there are ${all.map(({ name }) => name).join(", ")}`,
+  );
 }
 
 function leftOut(faketime: string | undefined): string[] {
   return [
     ...(faketime === undefined
-      ? ["jumps of clocks: libfaketime is not installed (Debian: apt-get install faketime)"]
+      ? ["jumps of clocks: libfaketime is not installed (Debian: apt-get install libfaketime)"]
       : []),
     ...(FullPipes.isPossible ? [] : ["logs that nobody reads: only Linux lets others write to them"]),
   ];

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { SessionClient } from "./devices.ts";
+import { difference, expectations, type SessionClient } from "./devices.ts";
 import type { StorePlace } from "./store_place.ts";
 
 /** What the store holds at one moment. */
@@ -27,6 +27,10 @@ interface LostPackets {
 export class StoreLosses {
   readonly #ofSessions = new Map<string, LostPackets[]>();
   readonly #ofDevices = new Map<string, number>();
+  /** Packets that were lost after they had been found to be counted. */
+  comparedPackets = 0;
+  /** What was not as it had to be when the store was about to lose it. */
+  readonly differences: string[] = [];
 
   /** Runs `change`, which takes data from the store while nobody else writes to it. */
   async record(
@@ -37,6 +41,7 @@ export class StoreLosses {
     const sessions = clients.map(({ session, settled }) => ({ session, settled }));
     const names = sessions.map(({ session }) => session);
     const before = await readState(store, names);
+    const compared = new Set(clients.flatMap((client) => this.#compare(client, before)));
     await change();
     const after = await readState(store, names);
     for (const { session, settled } of sessions) {
@@ -45,8 +50,25 @@ export class StoreLosses {
     }
     for (const [deviceId, count] of before.counts) {
       const lost = count - (after.counts.get(deviceId) ?? 0);
-      if (lost > 0) this.#ofDevices.set(deviceId, (this.#ofDevices.get(deviceId) ?? 0) + lost);
+      if (lost <= 0) continue;
+      this.#ofDevices.set(deviceId, (this.#ofDevices.get(deviceId) ?? 0) + lost);
+      if (compared.has(deviceId)) this.comparedPackets += lost;
     }
+  }
+
+  /** A session's offset and the counts of its devices move in one step: they agree at any moment. Returns the devices. */
+  #compare(client: SessionClient, { counts, committed }: StoreState): string[] {
+    const settled = committed.get(client.session)!;
+    return expectations(client, settled, this).map((expected) => {
+      const { deviceId, sent } = expected, counted = counts.get(deviceId) ?? 0;
+      const { lost, double } = difference(expected, counted);
+      if (lost + double > 0) {
+        this.differences.push(
+          `${deviceId}: ${sent} of its packets were settled, ${counted} counted when the store was to lose data`,
+        );
+      }
+      return deviceId;
+    });
   }
 
   /** Whether the store held and lost packet number `index` of a session, at any time. */
