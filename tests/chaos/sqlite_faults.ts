@@ -18,10 +18,10 @@ export function sqliteFaults(place: SqlitePlace, scene: Scene): Fault[] {
       "read the SQLite file for long",
       always,
       (random) =>
-        place.hold("BEGIN; SELECT count(*) FROM devices", () => scene.pause(random.int(1000, 6000))),
+        place.hold("BEGIN; SELECT count(*) FROM sqlite_schema", () => scene.pause(random.int(1000, 6000))),
     ),
     scene.ofData("put back an older copy of the SQLite file", async (random) => {
-      const copy = await scene.lock.alone(() => Promise.resolve(place.copy()));
+      const copy = await scene.lock.alone(() => place.copy());
       if (await scene.pause(random.int(MIN_AGE_MS, MAX_AGE_MS))) {
         await scene.loseDataAlone(() => place.replace(copy));
       }

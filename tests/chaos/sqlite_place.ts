@@ -11,6 +11,8 @@ const dataFolder = fileURLToPath(new URL("../../data", import.meta.url));
 /** After that a process that was sent SIGSTOP does nothing more. */
 const STOPPED_AFTER_MS = 100;
 
+const RETRY_MS = 10;
+
 /** Longer than a store method waits for a lock: some fail. */
 const INTERRUPTION_MS = 1500;
 
@@ -76,9 +78,12 @@ export class SqlitePlace implements StorePlace {
 
   /** Another program begins a transaction on the file, and ends it when `body` is done. */
   async hold(begin: string, body: () => Promise<unknown>): Promise<void> {
-    const db = new DatabaseSync(this.path, { timeout: 5000 });
+    const db = new DatabaseSync(this.path, { timeout: 0 });
     try {
-      db.exec(begin);
+      await whenUnlocked(() => {
+        if (db.isTransaction) db.exec("ROLLBACK");
+        db.exec(begin);
+      });
       await body();
       db.exec("ROLLBACK");
     } finally {
@@ -87,11 +92,14 @@ export class SqlitePlace implements StorePlace {
   }
 
   /** Writes the present state to a file of its own, beside the database; returns its path. */
-  copy(): string {
-    const copy = `${this.folder}/copy-${crypto.randomUUID()}.db`;
-    const db = new DatabaseSync(this.path, { timeout: 5000 });
+  async copy(): Promise<string> {
+    let copy = "";
+    const db = new DatabaseSync(this.path, { timeout: 0 });
     try {
-      db.exec(`VACUUM INTO '${copy}'`);
+      await whenUnlocked(() => {
+        copy = `${this.folder}/copy-${crypto.randomUUID()}.db`;
+        db.exec(`VACUUM INTO '${copy}'`);
+      });
     } finally {
       db.close();
     }
@@ -114,13 +122,7 @@ export class SqlitePlace implements StorePlace {
   }
 
   #canBeRead(): boolean {
-    try {
-      this.#read("SELECT session AS name, committed AS packets FROM sessions");
-      return true;
-    } catch (error) {
-      if (/is locked/.test(String(error))) return false;
-      throw error;
-    }
+    return unlessLocked(() => this.#read("SELECT session AS name, committed AS packets FROM sessions"));
   }
 
   /** A file that is missing or empty has no rows. */
@@ -135,6 +137,22 @@ export class SqlitePlace implements StorePlace {
     } finally {
       db.close();
     }
+  }
+}
+
+/** Tries `work` until nobody has the file locked. It may not wait in SQLite, which would stop the clients too. */
+async function whenUnlocked(work: () => void): Promise<void> {
+  while (!unlessLocked(work)) await delay(RETRY_MS);
+}
+
+/** False: the file was locked. */
+function unlessLocked(work: () => void): boolean {
+  try {
+    work();
+    return true;
+  } catch (error) {
+    if (/is locked/.test(String(error))) return false;
+    throw error;
   }
 }
 
