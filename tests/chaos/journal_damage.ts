@@ -25,7 +25,7 @@ export type JournalDamageKind = "cut short" | "zeros at the end" | "one flipped 
 
 /** Record kinds, and where things are in a record; see `journal_format.ts`. */
 const SESSION = 1, PACKETS = 2;
-const MAGIC_BYTES = 16, HEAD_BYTES = 33;
+const MARKER = 0xf14a726e, MAGIC_BYTES = 16, HEAD_BYTES = 33;
 
 interface FileRecord extends IndexRange {
   readonly kind: number;
@@ -99,6 +99,7 @@ function recordsOf(bytes: Uint8Array): FileRecord[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const records: FileRecord[] = [];
   for (let at = MAGIC_BYTES; at + HEAD_BYTES <= bytes.length;) {
+    if (view.getUint32(at) !== MARKER) throw new Error(`a gateway's file has no record at byte ${at}`);
     const from = Number(view.getBigUint64(at + 13)), end = at + HEAD_BYTES + view.getUint32(at + 9);
     records.push({ kind: bytes[at + 8]!, start: at, end, from, to: from + view.getUint32(at + 21) });
     at = end;

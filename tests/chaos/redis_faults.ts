@@ -6,7 +6,7 @@ import type { Fault, Scene } from "./scene.ts";
 const OCCASION_MS = 10_000;
 
 /** How old a state is that Redis is put back to. */
-const MIN_AGE_MS = 4000, MAX_AGE_MS = 10_000;
+const MIN_AGE_MS = 2000, MAX_AGE_MS = 6000;
 
 /** What Tally's scripts run: the user lacks one after the other. */
 const COMMANDS = [

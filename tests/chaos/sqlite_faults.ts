@@ -3,7 +3,7 @@ import type { Fault, Scene } from "./scene.ts";
 import type { SqlitePlace } from "./sqlite_place.ts";
 
 /** How old a copy is that is put in the file's place. */
-const MIN_AGE_MS = 4000, MAX_AGE_MS = 10_000;
+const MIN_AGE_MS = 2000, MAX_AGE_MS = 6000;
 
 /** All kinds of faults of the SQLite file. */
 export function sqliteFaults(place: SqlitePlace, scene: Scene): Fault[] {
