@@ -94,8 +94,10 @@ export class SqlitePlace implements StorePlace {
   /** Keeps the present state in a file of its own, beside the database; returns its path. */
   async copy(): Promise<string> {
     const copy = `${this.folder}/copy-${crypto.randomUUID()}.db`;
+    while (!isThere(this.path)) await delay(RETRY_MS); // Tally is about to make it.
     await this.withoutTally(async () => {
-      for (const end of ["", "-wal"]) await Deno.copyFile(this.path + end, copy + end);
+      await Deno.copyFile(this.path, copy);
+      if (isThere(`${this.path}-wal`)) await Deno.copyFile(`${this.path}-wal`, `${copy}-wal`);
     });
     const db = new DatabaseSync(copy);
     db.exec("PRAGMA journal_mode = DELETE"); // what the log has goes into the file
