@@ -49,6 +49,7 @@ export async function compare(
 
   for (const client of clients) {
     const { kind } = client;
+    const isSession = "session" in client;
     const none = {
       clients: 0,
       devices: 0,
@@ -83,6 +84,9 @@ export async function compare(
       if ((shown.get(deviceId) ?? 0) !== counted) {
         differences.push(`${about}, counted ${counted}, but the api says ${shown.get(deviceId)}`);
       }
+      if (isSession && await wasOffline(apiPort, deviceId)) {
+        differences.push(`${deviceId}: was called offline`);
+      }
       const timestampMs = timestamps.get(deviceId);
       if (expected.timestampMs !== undefined && timestampMs !== expected.timestampMs) {
         differences.push(`${about}, the latest at ${expected.timestampMs}; its record says ${timestampMs}`);
@@ -91,9 +95,6 @@ export async function compare(
   }
   for (const [deviceId, count] of [...counts, ...shown]) {
     if (!known.has(deviceId)) differences.push(`${deviceId}: counted ${count}, but nobody sent it`);
-  }
-  for (const { kind, device_id: deviceId, at_ms } of await apiEvents(apiPort)) {
-    if (kind === "offline") differences.push(`${deviceId}: called offline at ${at_ms}, but it never was`);
   }
   return { rows: [...rows.values()], comparedBefore: losses.comparedPackets, differences };
 }
@@ -127,9 +128,9 @@ async function apiTimestamps(port: number): Promise<Map<string, number>> {
   return timestamps;
 }
 
-/** The newest events. */
-async function apiEvents(port: number): Promise<{ kind: string; device_id: string; at_ms: number }[]> {
-  const response = await fetch(`http://127.0.0.1:${port}/events?limit=1000`);
-  const { events } = await response.json();
-  return events;
+/** Whether the api has an event that says so. */
+async function wasOffline(port: number, deviceId: string): Promise<boolean> {
+  const response = await fetch(`http://127.0.0.1:${port}/events?limit=1000&device=${deviceId}`);
+  const { events }: { events: { kind: string }[] } = await response.json();
+  return events.some(({ kind }) => kind === "offline");
 }

@@ -57,8 +57,11 @@ const GATEWAYS = 4, HAND_WRITTEN = 4, ANONYMOUS = 4;
 
 const INGESTS = 2;
 
-/** Longer than a session's client is ever silent, and shorter than a clock jumps: nobody may be called offline. */
-const OFFLINE_AFTER = "20m";
+/**
+ * No client of a session is silent for so long while an ingest and the store work: none may be called offline. Less,
+ * and it could be; more, and the api, which waits as long after each failure of the store, would call nobody offline.
+ */
+const OFFLINE_AFTER = "20s";
 
 /** How long clients may take to settle all when nothing fails any more. */
 const SETTLE_TIMEOUT_MS = 60_000;
