@@ -24,6 +24,21 @@ export interface Row {
   double: number;
 }
 
+const EMPTY_ROW = {
+  clients: 0,
+  devices: 0,
+  sent: 0,
+  invalid: 0,
+  acknowledged: 0,
+  counted: 0,
+  gone: 0,
+  lost: 0,
+  double: 0,
+};
+
+/** A device that was last seen so shortly before the clients ended, or later, may be offline since. */
+const LAST_PACKETS_MS = 5000;
+
 /** What was found at the end. */
 export interface Comparison {
   readonly rows: readonly Row[];
@@ -33,12 +48,16 @@ export interface Comparison {
   readonly differences: readonly string[];
 }
 
-/** Compares what `clients` know with what the store holds and with what the api says. */
+/**
+ * Compares what `clients` know with what the store holds and with what the api says. They sent nothing new from
+ * `endedAtMs` on, Unix milliseconds.
+ */
 export async function compare(
   clients: readonly ChaosClient[],
   store: StorePlace,
   apiPort: number,
   losses: StoreLosses,
+  endedAtMs: number,
 ): Promise<Comparison> {
   const counts = await store.counts();
   const rows = new Map<string, Row>();
@@ -50,18 +69,7 @@ export async function compare(
   for (const client of clients) {
     const { kind } = client;
     const isSession = "session" in client;
-    const none = {
-      clients: 0,
-      devices: 0,
-      sent: 0,
-      invalid: 0,
-      acknowledged: 0,
-      counted: 0,
-      gone: 0,
-      lost: 0,
-      double: 0,
-    };
-    const row = rows.get(kind) ?? { kind, ...none };
+    const row = rows.get(kind) ?? { kind, ...EMPTY_ROW };
     rows.set(kind, row);
     row.clients++;
     row.sent += client.sent;
@@ -84,7 +92,7 @@ export async function compare(
       if ((shown.get(deviceId) ?? 0) !== counted) {
         differences.push(`${about}, counted ${counted}, but the api says ${shown.get(deviceId)}`);
       }
-      if (isSession && await wasOffline(apiPort, deviceId)) {
+      if (isSession && await wasOffline(apiPort, deviceId, endedAtMs - LAST_PACKETS_MS)) {
         differences.push(`${deviceId}: was called offline`);
       }
       const timestampMs = timestamps.get(deviceId);
@@ -128,9 +136,9 @@ async function apiTimestamps(port: number): Promise<Map<string, number>> {
   return timestamps;
 }
 
-/** Whether the api has an event that says so. */
-async function wasOffline(port: number, deviceId: string): Promise<boolean> {
+/** Whether the api called a device offline that was last seen before this. */
+async function wasOffline(port: number, deviceId: string, lastSeenBeforeMs: number): Promise<boolean> {
   const response = await fetch(`http://127.0.0.1:${port}/events?limit=1000&device=${deviceId}`);
-  const { events }: { events: { kind: string }[] } = await response.json();
-  return events.some(({ kind }) => kind === "offline");
+  const { events }: { events: { kind: string; last_seen_ms: number }[] } = await response.json();
+  return events.some((event) => event.kind === "offline" && event.last_seen_ms < lastSeenBeforeMs);
 }

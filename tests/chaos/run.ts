@@ -109,10 +109,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
       options.progress(`${text}, ${all.reduce((sum, { sent }) => sum + sent, 0)} packets sent`),
   });
   signal.throwIfAborted();
+  const endedAtMs = Date.now();
   if (!await within(SETTLE_TIMEOUT_MS, clients.end(), signal) && !signal.aborted) {
     violated(`some clients had not settled all ${SETTLE_TIMEOUT_MS} ms after the last fault`);
   }
-  const comparison = await compare(all, store, tally.api.port, losses).catch((error) => {
+  const comparison = await compare(all, store, tally.api.port, losses, endedAtMs).catch((error) => {
     throw new Error(["could not compare", ...violations].join("\n"), { cause: error });
   });
   await Promise.all(tally.ingests.map((ingest) => ingest.state === "up" && ingest.terminate()));
