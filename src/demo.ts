@@ -9,6 +9,7 @@
  */
 import { type Config, configuredRedis } from "./config.ts";
 import { type ReadConfig, readConfig, warnOfFormerNames } from "./read_config.ts";
+import { formatAddress } from "./runtime/address.ts";
 import { logFailure, logFormatOf, startLogging } from "./runtime/log.ts";
 import { stopSignal } from "./runtime/stop_signal.ts";
 import { type Listener, startTally } from "./tally.ts";
@@ -97,12 +98,12 @@ function welcome(ingest: Listener, api: Listener, config: Config): string {
 
   The counts are kept${
     isOwnFile ? ` in ${DATABASE_PATH}, apart from those of deno task start` : ""
-  }: start the demo again, and they go on.
+  }: start the demo again, and they continue.
 `;
 }
 
 /** Where a program on this machine reaches what listens on all addresses. */
 function reachable({ host, port }: Listener): string {
   const name = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
-  return `${name.includes(":") ? `[${name}]` : name}:${port}`;
+  return formatAddress(name, port);
 }

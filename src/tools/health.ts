@@ -1,18 +1,19 @@
 /**
- * `deno task health`: checks the health of an ingest, for example from a container's health check.
+ * `deno task health`: requests the health of an ingest, for a container's health check for example.
  *
- * Exit codes: 0 when it serves, 1 when not or when it does not answer, 2 for wrong flags.
+ * Exit codes: 0 when it reports SERVING, 1 for another status or without a response, 2 for wrong flags.
  *
  * @module
  */
 import { Client, credentials } from "@grpc/grpc-js";
 
 import { checkHealth, type HealthResponse, ServingStatus } from "../protocol/health_proto.ts";
+import { messageOf } from "../runtime/error_text.ts";
 import { duration, type Values } from "../runtime/settings.ts";
 import { readFlags, targetFlag } from "./command_line.ts";
 
-const usage =
-  `Checks the health of an ingest (grpc.health.v1), prints its status, and exits with 0 when it serves.
+const usage = `Requests the health of an ingest (grpc.health.v1), prints its status, and exits
+with 0 for SERVING.
 
 Usage: deno task health [flags]`;
 
@@ -22,7 +23,7 @@ const flags = {
     default: "3s",
     min: "10ms",
     max: "1h",
-    help: "How long the answer may take.",
+    help: "Time for the response.",
   }),
 } as const;
 
@@ -44,7 +45,7 @@ async function check({ target, timeout }: Values<typeof flags>): Promise<number>
     console.log(ServingStatus[status] ?? `status ${status}`);
     return status === ServingStatus.SERVING ? 0 : 1;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     console.error(`Cannot check the health of ${target}: found ${reason}`);
     return 1;
   } finally {

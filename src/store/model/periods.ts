@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { MAX_VARINT_BYTES, readVarint, varintEnd, writeVarint } from "../../protocol/varint.ts";
 import { HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "../history.ts";
 import { type StructLayout, structLayout } from "./struct.ts";
 import type { FleetHistory, History, Period } from "../history.ts";
@@ -79,31 +80,17 @@ export function encodeHistory({ minutes, hours }: ClosedPeriods): Uint8Array {
   return bytes.subarray(0, end);
 }
 
-/** Of a whole number that is exact, below 2^53. */
-const MAX_VARINT_BYTES = 8;
-
 /** Writes `values` from `at` on; returns their end offset. */
 function writeVarints(bytes: Uint8Array, at: number, values: readonly number[]): number {
-  for (let value of values) {
-    // Not by shifting, which has 32 bits only.
-    for (; value >= 0x80; value = Math.floor(value / 0x80)) bytes[at++] = 0x80 + value % 0x80;
-    bytes[at++] = value;
-  }
+  for (const value of values) at = writeVarint(bytes, at, value);
   return at;
 }
 
 /** Decodes what {@linkcode encodeHistory} returned. */
 export function decodeHistory(bytes: Uint8Array): ClosedPeriods {
   const packets: number[] = [];
-  let value = 0, scale = 1;
-  for (let i = historyHead.bytes; i < bytes.length; i++) {
-    const byte = bytes[i]!;
-    value += byte % 0x80 * scale;
-    scale *= 0x80;
-    if (byte >= 0x80) continue;
-    packets.push(value);
-    value = 0;
-    scale = 1;
+  for (let at = historyHead.bytes, end; (end = varintEnd(bytes, at)) !== undefined; at = end) {
+    packets.push(readVarint(bytes, at, end));
   }
   const minutes = bytes[historyHead.offsets.minutes];
   return { minutes: packets.slice(0, minutes), hours: packets.slice(minutes) };

@@ -11,6 +11,10 @@ import type { Buffer } from "node:buffer";
 import type { Logger } from "@logtape/logtape";
 import { Redis, ReplyError } from "ioredis";
 
+import { formatAddress } from "../../runtime/address.ts";
+import { Backoff } from "../../runtime/backoff.ts";
+import { messageOf } from "../../runtime/error_text.ts";
+import { withTimeout } from "../../runtime/timeout.ts";
 import { probeKey } from "./keys.ts";
 import { parseInfo } from "./server_info.ts";
 import { StoreError } from "../store_error.ts";
@@ -38,8 +42,8 @@ export function evalCommand(script: string, keys: readonly string[], args: reado
 /** How long a connection that is closed may take to send what was written to it. */
 const DISCONNECT_TIMEOUT_MS = 100;
 
-/** First and longest wait before the connection is made again; each wait is a random part, half at least. */
-const FIRST_RETRY_MS = 25, LAST_RETRY_MS = 1000;
+/** Bounds of the waits before the connection is made again. */
+const FIRST_RETRY_MS = 50, MAX_RETRY_MS = 1000;
 
 /** A connection that flaps logs so many lines at once, and one more each time this has passed. */
 const LINES_AT_ONCE = 6, LINE_INTERVAL_MS = 10_000;
@@ -70,10 +74,10 @@ export class Connection {
   readonly #log: Logger;
   readonly #target: Target;
   readonly #firstOutcome = Promise.withResolvers<void>();
+  readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS });
   /** Authenticated, and the database selected. */
   #usable = false;
   #connections = 0;
-  #failures = 0;
   #lastError: Error | undefined;
   #logged: "connected" | "lost" | undefined;
   #lines = LINES_AT_ONCE;
@@ -106,14 +110,12 @@ export class Connection {
       // A connection without replies is closed: what is written to it would pile up.
       socketTimeout: commandTimeoutMs,
       disconnectTimeout: DISCONNECT_TIMEOUT_MS,
-      retryStrategy: () =>
-        Math.min(FIRST_RETRY_MS * 2 ** Math.min(++this.#failures, 16), LAST_RETRY_MS) *
-        (0.5 + Math.random() / 2),
+      retryStrategy: () => this.#backoff.failed(),
       // After a failover the old master is a replica: connect anew, without resending.
       reconnectOnError: (error: Error) => error.message.startsWith("READONLY") && this.#leavesReplica(),
     };
     const { database } = this.#target;
-    this.address = `${host}:${port}` + (database > 0 ? ` database ${database}` : "");
+    this.address = formatAddress(host, port) + (database > 0 ? ` database ${database}` : "");
     const redis = this.#redis = new Redis(options);
     redis.on("error", (error) => this.#lost(error));
     redis.on("close", () => {
@@ -125,9 +127,7 @@ export class Connection {
 
   /** Resolves when the first attempt to connect has succeeded or failed, or after `timeoutMs`. */
   async firstAttempt(timeoutMs: number): Promise<void> {
-    const timer = setTimeout(this.#firstOutcome.resolve, timeoutMs);
-    await this.#firstOutcome.promise;
-    clearTimeout(timer);
+    await withTimeout(timeoutMs, this.#firstOutcome.promise, () => {});
   }
 
   /** Sets up a new connection. All commands are sent in one tick; nothing else is sent before they succeed. */
@@ -183,7 +183,7 @@ export class Connection {
 
   #connected(): void {
     this.#usable = true;
-    this.#failures = 0;
+    this.#backoff.succeeded();
     this.#lastError = undefined;
     this.#report("connected");
   }
@@ -311,10 +311,6 @@ function parseTarget(redisUrl: RedisUrl): Target {
     database: Number(url.pathname.slice(1)),
     tls: url.protocol === "rediss:",
   };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** ioredis puts a failed command's arguments on the error: payloads, which must not reach a log. */

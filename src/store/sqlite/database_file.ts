@@ -11,6 +11,7 @@ import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 
+import { messageOf } from "../../runtime/error_text.ts";
 import { StoreError } from "../store_error.ts";
 
 /** Names the file in messages. */
@@ -188,6 +189,5 @@ export function isTransient(error: unknown): boolean {
 
 /** The error to throw when `attempt` failed; it completes "could not …". */
 export function failure(attempt: string, file: string, error: unknown): StoreError {
-  const found = error instanceof Error ? error.message : String(error);
-  return new StoreError(`could not ${attempt} SQLite file ${file}: ${found}`, { cause: error });
+  return new StoreError(`could not ${attempt} SQLite file ${file}: ${messageOf(error)}`, { cause: error });
 }
