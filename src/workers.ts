@@ -11,6 +11,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import { Backoff } from "./runtime/backoff.ts";
+import { messageOf } from "./runtime/error_text.ts";
 
 /** The commands and the times of workers. */
 export interface WorkersOptions {
@@ -210,7 +211,7 @@ class Supervisor {
       this.#processes.set(index, process);
       return await process.end();
     } catch (error) {
-      return { code: 1, signal: null, reason: error instanceof Error ? error.message : String(error) };
+      return { code: 1, signal: null, reason: messageOf(error) };
     } finally {
       this.#processes.delete(index);
     }

@@ -16,6 +16,7 @@
 import { setImmediate } from "node:timers";
 
 import type { Ack, Packet } from "../protocol/messages.ts";
+import { messageOf } from "../runtime/error_text.ts";
 import { sessionShared, TelemetryClientError } from "./client_error.ts";
 import { type ResolvedOptions, resolveOptions, type TelemetryClientOptions } from "./client_options.ts";
 import { type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";
@@ -312,9 +313,8 @@ export class TelemetryClient implements AsyncDisposable {
   }
 
   #writingFailed(error: unknown): Error {
-    const reason = error instanceof Error ? error.message : String(error);
     const failure = new TelemetryClientError(
-      `Cannot write packets to the file: found ${reason}; check its disk`,
+      `Cannot write packets to the file: found ${messageOf(error)}; check its disk`,
     );
     this.#fail(failure);
     return failure;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isSessionName, SESSION_NAME_RULE } from "../protocol/field_limits.ts";
 import type { TelemetryClientError } from "./client_error.ts";
 import type { Rejection } from "./totals.ts";
 
@@ -78,9 +79,9 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
     );
   }
   if (fileSync && file === undefined) throw new TypeError("Cannot use fileSync without file: set file too");
-  if (session !== undefined && !/^[\x21-\x7e]{1,128}$/.test(session)) {
+  if (session !== undefined && !isSessionName(session)) {
     throw new TypeError(
-      `Cannot use session ${JSON.stringify(session)}: use 1 to 128 printable ASCII characters without spaces`,
+      `Cannot use session ${JSON.stringify(session)}: use ${SESSION_NAME_RULE}`,
     );
   }
   if (!isTarget(rest.target)) {
