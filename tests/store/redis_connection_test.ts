@@ -129,7 +129,7 @@ Deno.test("main reads TALLY_REDIS_TLS_CA, and names a file that it cannot use", 
       const [file, reason] of [
         [`${dir}/none.crt`, "Cannot read TALLY_REDIS_TLS_CA"],
         [`${dir}/redis.key`, "found no certificate in"],
-        ["/etc/hostname", "--allow-read=data,src,/etc/hostname"],
+        ["/etc/hostname", "--allow-read=./data,./src,/etc/hostname"],
       ] as const
     ) {
       await using program = await Program.start([], { ...env, TALLY_REDIS_TLS_CA: file });
