@@ -9,6 +9,7 @@
  */
 import { type Config, configuredRedis } from "./config.ts";
 import { type ReadConfig, readConfig, warnOfFormerNames } from "./read_config.ts";
+import { formatAddress } from "./runtime/address.ts";
 import { logFailure, logFormatOf, startLogging } from "./runtime/log.ts";
 import { stopSignal } from "./runtime/stop_signal.ts";
 import { type Listener, startTally } from "./tally.ts";
@@ -104,5 +105,5 @@ function welcome(ingest: Listener, api: Listener, config: Config): string {
 /** Where a program on this machine reaches what listens on all addresses. */
 function reachable({ host, port }: Listener): string {
   const name = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
-  return `${name.includes(":") ? `[${name}]` : name}:${port}`;
+  return formatAddress(name, port);
 }

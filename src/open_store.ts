@@ -7,6 +7,7 @@ import type { Logger } from "@logtape/logtape";
 
 import { type Config, configuredRedis } from "./config.ts";
 import { assertFilesAllowed } from "./file_permissions.ts";
+import { messageOf } from "./runtime/error_text.ts";
 import { openRedisStore } from "./store/redis/redis_store.ts";
 import { openSqliteThreads } from "./store/sqlite/threads.ts";
 import type { Store } from "./store/store.ts";
@@ -42,8 +43,7 @@ async function readTlsCa(path: string): Promise<string> {
     const pem = await Deno.readTextFile(path);
     if (pem.includes("-----BEGIN CERTIFICATE-----")) return pem;
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`Cannot read TALLY_REDIS_TLS_CA: ${reason}`, { cause });
+    throw new Error(`Cannot read TALLY_REDIS_TLS_CA: ${messageOf(cause)}`, { cause });
   }
   throw new Error(`Cannot use TALLY_REDIS_TLS_CA: found no certificate in ${path}; expected a PEM file`);
 }

@@ -12,6 +12,7 @@ import { type Config, configuredWebhook, configuredWorkers } from "./config.ts";
 import { startIngestWorkers } from "./ingest_workers.ts";
 import { openStore } from "./open_store.ts";
 import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
+import { withTimeout } from "./runtime/timeout.ts";
 import { StoreClock } from "./store/store_clock.ts";
 import type { Store } from "./store/store.ts";
 
@@ -83,7 +84,10 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
     ingest,
     api,
     finished: ingest?.finished ?? new Promise(() => {}),
-    stop: () => within(config.drainTimeoutMs, started.disposeAsync(), tooLate(config)),
+    stop: () =>
+      withTimeout(config.drainTimeoutMs, started.disposeAsync(), () => {
+        throw new Error(tooLate(config));
+      }),
   };
 }
 
@@ -186,14 +190,4 @@ async function drain(ingest: Ingest, config: Config): Promise<void> {
 function tooLate({ drainTimeoutMs }: Config): string {
   return `could not stop within ${drainTimeoutMs} ms: packets not stored by then were not acknowledged, ` +
     "and devices send them again; TALLY_DRAIN_TIMEOUT allows more time";
-}
-
-async function within(timeoutMs: number, work: Promise<void>, tooLate: string): Promise<void> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(tooLate)), timeoutMs);
-  try {
-    await Promise.race([work, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -11,6 +11,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import { Backoff } from "./runtime/backoff.ts";
+import { messageOf } from "./runtime/error_text.ts";
 
 /** What the workers are and how long they may take. */
 export interface WorkersOptions {
@@ -154,7 +155,7 @@ export function startWorkers(options: WorkersOptions): RunningWorkers {
       processes.set(index, process);
       return await process.end();
     } catch (error) {
-      return { code: 1, signal: null, reason: error instanceof Error ? error.message : String(error) };
+      return { code: 1, signal: null, reason: messageOf(error) };
     } finally {
       processes.delete(index);
     }

@@ -53,7 +53,6 @@ const exceptions: readonly string[] = [
   "src/page",
   "src/protocol",
   "src/runtime",
-  "src/store",
   "src/tools",
   "src/workers.ts",
   "tests/demo_test.ts",

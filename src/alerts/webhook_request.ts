@@ -5,6 +5,8 @@
  */
 import { createHmac } from "node:crypto";
 
+import { messageOf } from "../runtime/error_text.ts";
+
 /** Where events are delivered. */
 export interface Webhook {
   /** An http or https URL. */
@@ -97,7 +99,7 @@ export function retryAfterMs(header: string | null, unixNowMs: number): number {
 export function reasonOf(error: unknown): string {
   const messages = [];
   for (let cause = error; cause !== undefined && messages.length < 5;) {
-    messages.push(cause instanceof Error ? cause.message : String(cause));
+    messages.push(messageOf(cause));
     cause = cause instanceof Error ? cause.cause : undefined;
   }
   return messages.join(": ").replace(

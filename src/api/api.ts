@@ -20,6 +20,7 @@ import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
 import { RequestError } from "../protocol/request_error.ts";
 import { Backoff } from "../runtime/backoff.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
+import { messageOf } from "../runtime/error_text.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
 import type { StoreHealth } from "../store/store_clock.ts";
@@ -251,10 +252,12 @@ function serve(
     const all = { ...options, onError };
     return servesConnections ? new HttpServer(all, counters, handler) : new PlainHttpServer(all, handler);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`cannot serve HTTP on ${host} port ${port}: ${reason}; choose another address or port`, {
-      cause,
-    });
+    throw new Error(
+      `cannot serve HTTP on ${host} port ${port}: ${messageOf(cause)}; choose another address or port`,
+      {
+        cause,
+      },
+    );
   }
 }
 

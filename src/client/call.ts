@@ -5,8 +5,8 @@
  */
 import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject } from "@grpc/grpc-js";
 
-import { redirectGrpcJsLog } from "../ingest/rpc/grpc_js_log.ts";
-import { guardHttp2 } from "../http2/node_http2_guard.ts";
+import { redirectGrpcJsLog } from "../runtime/grpc_js_log.ts";
+import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import type { Ack } from "../protocol/messages.ts";
 import { COMMITTED_KEY, MAX_MESSAGE_KEY, OFFSET_KEY, SESSION_KEY } from "../protocol/metadata_keys.ts";
 import { streamBatches } from "../protocol/telemetry_proto.ts";

@@ -16,6 +16,7 @@
 import { setImmediate } from "node:timers";
 
 import type { Ack, Packet } from "../protocol/messages.ts";
+import { messageOf } from "../runtime/error_text.ts";
 import { sessionShared, TelemetryClientError } from "./client_error.ts";
 import { type ResolvedOptions, resolveOptions, type TelemetryClientOptions } from "./client_options.ts";
 import { type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";
@@ -307,9 +308,8 @@ export class TelemetryClient implements AsyncDisposable {
   }
 
   #savingFailed(error: unknown): Error {
-    const reason = error instanceof Error ? error.message : String(error);
     const failure = new TelemetryClientError(
-      `could not keep packets in the file: ${reason}; see to its disk`,
+      `could not keep packets in the file: ${messageOf(error)}; see to its disk`,
     );
     this.#fail(failure);
     return failure;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isSessionName, SESSION_NAME_RULE } from "../protocol/field_limits.ts";
 import type { TelemetryClientError } from "./client_error.ts";
 import type { Rejection } from "./totals.ts";
 
@@ -76,9 +77,9 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
     throw new TypeError("session and file are both set: a file has a session of its own; leave one out");
   }
   if (fileSync && file === undefined) throw new TypeError("fileSync is set without file: set file too");
-  if (session !== undefined && !/^[\x21-\x7e]{1,128}$/.test(session)) {
+  if (session !== undefined && !isSessionName(session)) {
     throw new TypeError(
-      `session is ${JSON.stringify(session)}: use 1 to 128 printable ASCII characters without spaces`,
+      `session is ${JSON.stringify(session)}: use ${SESSION_NAME_RULE}`,
     );
   }
   if (!isTarget(rest.target)) {

@@ -11,6 +11,7 @@
  */
 import { basename, dirname } from "node:path";
 
+import { messageOf } from "../runtime/error_text.ts";
 import { type JournalContents, readJournal } from "./journal_contents.ts";
 import {
   encodeRecord,
@@ -292,10 +293,6 @@ async function readAll(file: Deno.FsFile): Promise<Uint8Array> {
 
 async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** Makes a rename survive a power cut. */

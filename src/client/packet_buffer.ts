@@ -4,7 +4,9 @@
  *
  * @module
  */
+import { MAX_DEVICE_ID_BYTES } from "../protocol/field_limits.ts";
 import type { Packet } from "../protocol/messages.ts";
+import { readVarint, varintEnd, varintSize, writeVarint } from "../protocol/varint.ts";
 
 /** Bytes of a segment: what one message carries, unless a single packet is larger. */
 const SEGMENT_BYTES = 64 * 1024;
@@ -232,7 +234,7 @@ const textEncoder = new TextEncoder();
 export class EncodedPacket {
   /** Bytes of the packet as an entry of a `PacketBatch`. */
   size = 0;
-  #deviceId = new Uint8Array(3 * 128);
+  #deviceId = new Uint8Array(3 * MAX_DEVICE_ID_BYTES);
   #deviceIdLength = 0;
   #timestamp = 0;
   #payload: Uint8Array = new Uint8Array(0);
@@ -284,27 +286,6 @@ function encodeText(text: string, into: Uint8Array): number {
   return text.length;
 }
 
-/** Of a whole number below 2^53; negative ones are written as the 64 bits of their two's complement. */
-function varintSize(value: number): number {
-  if (value < 0) return 10;
-  let size = 1;
-  for (; value >= 0x80; value = Math.floor(value / 0x80)) size++;
-  return size;
-}
-
-function writeVarint(bytes: Uint8Array, at: number, value: number): number {
-  if (value < 0) {
-    let rest = BigInt.asUintN(64, BigInt(value));
-    for (; rest >= 0x80n; rest >>= 7n) bytes[at++] = Number(rest & 0x7fn) | 0x80;
-    bytes[at++] = Number(rest);
-    return at;
-  }
-  for (; value >= 2 ** 31; value = Math.floor(value / 0x80)) bytes[at++] = value % 0x80 | 0x80;
-  for (; value >= 0x80; value >>>= 7) bytes[at++] = value & 0x7f | 0x80;
-  bytes[at++] = value;
-  return at;
-}
-
 /**
  * Packets in a `PacketBatch`; `onOmitted` is called with the place of each that is left out. Throws a
  * RangeError for other bytes.
@@ -323,17 +304,12 @@ export function countPackets(
 
 /** Where the packet at `at` ends; throws a RangeError if there is none. */
 export function afterPacket(bytes: Uint8Array, at: number): number {
-  const key = bytes[at++];
-  let length = 0, byte: number | undefined, shift = 1;
-  do {
-    byte = bytes[at++];
-    length += (byte! & 0x7f) * shift;
-    shift *= 0x80;
-  } while (byte !== undefined && byte >= 0x80);
-  if (key !== BATCH_PACKETS || !(at + length <= bytes.length)) {
+  const start = varintEnd(bytes, at + 1);
+  const end = start === undefined ? NaN : start + readVarint(bytes, at + 1, start);
+  if (bytes[at] !== BATCH_PACKETS || !(end <= bytes.length)) {
     throw new RangeError(`no packet ends in the ${bytes.length} bytes given`);
   }
-  return at + length;
+  return end;
 }
 
 function kind(value: unknown): string {

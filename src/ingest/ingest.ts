@@ -5,6 +5,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import { formatAddress } from "../runtime/address.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { RequestError } from "../protocol/request_error.ts";
 import type { ConnectionLimits } from "../http2/limits.ts";
@@ -230,7 +231,7 @@ function reportOf(
     host: options.hostName,
     pid: options.pid,
     worker: options.worker,
-    ingestAddress: `${host.includes(":") ? `[${host}]` : host}:${server.port}`,
+    ingestAddress: formatAddress(host, server.port),
     fastPath,
     version: VERSION,
     reportedMs: options.now(),

@@ -7,10 +7,10 @@ import type { Socket } from "node:net";
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
-import { redirectGrpcJsLog } from "./rpc/grpc_js_log.ts";
+import { redirectGrpcJsLog } from "../runtime/grpc_js_log.ts";
 import { type ConnectionOptions, Http2Connection } from "../http2/connection.ts";
 import { type ConnectionLimits, defaultLimits } from "../http2/limits.ts";
-import { guardHttp2 } from "../http2/node_http2_guard.ts";
+import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import { TurnScheduler } from "../http2/turn_scheduler.ts";
 import { SERVICE_NAMES } from "../protocol/telemetry_proto.ts";
 import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./rpc/call_route.ts";

@@ -6,6 +6,8 @@
 import { Buffer } from "node:buffer";
 import { setTimeout as pause } from "node:timers/promises";
 
+import { withTimeout } from "./timeout.ts";
+
 /** Bytes of lines that may wait for the reader; further lines are dropped and counted. */
 const MAX_PENDING_BYTES = 1 << 20;
 
@@ -71,12 +73,7 @@ export class LineWriter {
   /** Resolves when every line was written, or after `timeoutMs`. */
   async flush(timeoutMs: number): Promise<void> {
     if (this.#writing === undefined) return;
-    const late = new AbortController();
-    await Promise.race([
-      this.#writing,
-      pause(timeoutMs, undefined, { signal: late.signal }).catch(() => {}), // aborted
-    ]);
-    late.abort();
+    await withTimeout(timeoutMs, this.#writing, () => {});
   }
 
   #drop(lines: number): void {

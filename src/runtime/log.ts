@@ -20,6 +20,8 @@ import {
   sanitizeControlSequences,
 } from "@logtape/logtape";
 
+import { messageOf } from "./error_text.ts";
+
 /** Which lines are written, how, and where to. */
 export interface LogOptions {
   /** Least severe level written. */
@@ -51,7 +53,7 @@ export function logFormatOf(configured: "auto" | "json" | "text", isTerminal: bo
 
 /** Logs an error that ends the program: its message, and at debug level its stack. */
 export function logFailure(log: Logger, error: unknown): void {
-  log.error("failed", { reason: error instanceof Error ? error.message : String(error) });
+  log.error("failed", { reason: messageOf(error) });
   log.debug("failed", { error });
 }
 

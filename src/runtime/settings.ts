@@ -5,6 +5,8 @@
  *
  * @module
  */
+import { formatAddress } from "./address.ts";
+import { parseDuration, parseSize, parseWholeNumber } from "./quantity.ts";
 
 /** One setting: where its text comes from, what is allowed, and what it is for. */
 export interface Setting<Value> {
@@ -76,14 +78,11 @@ export interface Bounds {
   readonly max: string;
 }
 
-const durationUnits = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
-const sizeUnits = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
-
 /** A length of time such as `500ms`, `60s`, `5m`, `24h`; the value is in milliseconds. */
 export function duration(name: string, about: Description & Bounds): Setting<number> {
   return custom(name, about, {
     allowed: `a duration from ${about.min} to ${about.max}, as in 500ms, 60s, 5m, 24h`,
-    parse: within(about, (text) => quantity(text, durationUnits)),
+    parse: within(about, parseDuration),
   });
 }
 
@@ -91,7 +90,7 @@ export function duration(name: string, about: Description & Bounds): Setting<num
 export function size(name: string, about: Description & Bounds): Setting<number> {
   return custom(name, about, {
     allowed: `a size from ${about.min} to ${about.max}, as in 512B, 64KiB, 16MiB, 1GiB`,
-    parse: within(about, (text) => quantity(text, sizeUnits)),
+    parse: within(about, parseSize),
   });
 }
 
@@ -99,7 +98,7 @@ export function size(name: string, about: Description & Bounds): Setting<number>
 export function integer(name: string, about: Description & Bounds): Setting<number> {
   return custom(name, about, {
     allowed: `a whole number from ${about.min} to ${about.max}`,
-    parse: within(about, wholeNumber),
+    parse: within(about, parseWholeNumber),
   });
 }
 
@@ -116,7 +115,7 @@ export function integerOrAuto(name: string, about: Description & Bounds): Settin
 export function port(name: string, about: Description): Setting<number> {
   return custom(name, about, {
     allowed: "a port from 0 to 65535, where 0 takes a free one",
-    parse: within({ min: "0", max: "65535" }, wholeNumber),
+    parse: within({ min: "0", max: "65535" }, parseWholeNumber),
   });
 }
 
@@ -186,17 +185,6 @@ function within(bounds: Bounds, read: (text: string) => number | undefined) {
   };
 }
 
-function quantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
-  const [, digits, unit] = /^(\d+)([A-Za-z]+)$/.exec(text) ?? [];
-  if (digits === undefined || unit === undefined || !Object.hasOwn(units, unit)) return undefined;
-  return Number(digits) * units[unit]!;
-}
-
-function wholeNumber(text: string): number | undefined {
-  return /^\d+$/.test(text) ? Number(text) : undefined;
-}
-
 function isHost(text: string): boolean {
-  const inUrl = text.includes(":") ? `http://[${text}]/` : `http://${text}/`;
-  return /^[\w.:-]+$/.test(text) && URL.canParse(inUrl);
+  return /^[\w.:-]+$/.test(text) && URL.canParse(`http://${formatAddress(text, 80)}/`);
 }

@@ -8,6 +8,7 @@
 import { Client, credentials } from "@grpc/grpc-js";
 
 import { checkHealth, type HealthResponse, ServingStatus } from "../protocol/health_proto.ts";
+import { messageOf } from "../runtime/error_text.ts";
 import { duration, type Values } from "../runtime/settings.ts";
 import { readFlags, targetFlag } from "./command_line.ts";
 
@@ -44,7 +45,7 @@ async function check({ target, timeout }: Values<typeof flags>): Promise<number>
     console.log(ServingStatus[status] ?? `status ${status}`);
     return status === ServingStatus.SERVING ? 0 : 1;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     console.error(`Cannot check the health of ${target}: found ${reason}`);
     return 1;
   } finally {

@@ -9,6 +9,8 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
+import { isSessionName, SESSION_NAME_RULE } from "../protocol/field_limits.ts";
+import { messageOf } from "../runtime/error_text.ts";
 import { custom, duration, integer, optional, path, type Values } from "../runtime/settings.ts";
 import { type Recovery, TelemetryClient, type Totals } from "../client/client.ts";
 import { formatted, packets, rateFlag, readFlags, targetFlag } from "./command_line.ts";
@@ -41,8 +43,8 @@ const flags = {
     default: "",
     help: "Session to go on with; by default a new one. Not together with --file.",
   }, {
-    allowed: "1 to 128 printable ASCII characters without spaces",
-    parse: (text) => /^[\x21-\x7e]{1,128}$/.test(text) ? text : undefined,
+    allowed: SESSION_NAME_RULE,
+    parse: (text) => isSessionName(text) ? text : undefined,
   })),
   file: optional(path("--file", {
     default: "",
@@ -69,7 +71,7 @@ async function main(args: readonly string[]): Promise<number> {
   try {
     return await send(options);
   } catch (error) {
-    console.error(error instanceof Error ? error.message : String(error));
+    console.error(messageOf(error));
     return 1;
   }
 }

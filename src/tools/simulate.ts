@@ -8,6 +8,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
+import { messageOf } from "../runtime/error_text.ts";
 import { custom, duration, integer, optional, type Values } from "../runtime/settings.ts";
 import { stopSignal } from "../runtime/stop_signal.ts";
 import { formatted, rateFlag, readFlags, targetFlag } from "./command_line.ts";
@@ -88,7 +89,7 @@ async function main(args: readonly string[]): Promise<number> {
   try {
     return await simulate(options);
   } catch (error) {
-    console.error(error instanceof Error ? error.message : String(error));
+    console.error(messageOf(error));
     return 1;
   }
 }

@@ -8,7 +8,9 @@ import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import type { Store } from "../../src/store/store.ts";
 import { advance, batch, bytes, countsOf, delta, now, pagesOf } from "../support/batches.ts";
 import { forSeeds } from "../support/random.ts";
+import type { StoreLocation } from "../support/store_location.ts";
 import { StoreModel } from "./store_model.ts";
+import { testKills } from "./store_kill_contract.ts";
 import { testReverts } from "./store_revert_contract.ts";
 import { testMonitoring } from "./store_monitor_contract.ts";
 
@@ -16,6 +18,8 @@ import { testMonitoring } from "./store_monitor_contract.ts";
 export interface StorePlace extends AsyncDisposable {
   /** Opens one more store on the same data. */
   open(): Promise<Store>;
+  /** The same for processes of their own. */
+  readonly location: StoreLocation;
   /** Keeps the data as it is now, all stores being closed; the function it resolves to puts it back. */
   snapshot(): Promise<() => Promise<void>>;
 }
@@ -384,6 +388,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
 
   testMonitoring(test);
   testReverts(kind, makePlace);
+  testKills(kind, makePlace);
 
   test(
     "claimSession() and apply() equal a model for any order of claims, batches and repeats",

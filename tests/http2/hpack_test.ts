@@ -10,7 +10,7 @@ import type { AddressInfo } from "node:net";
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
-import { guardHttp2 } from "../../src/http2/node_http2_guard.ts";
+import { guardHttp2 } from "../../src/runtime/node_http2_guard.ts";
 import { HeaderDecoder } from "../../src/http2/hpack/decoder.ts";
 import { encodeHeaders } from "../../src/http2/hpack/encoder.ts";
 import { HeaderBlockError, type HeaderField } from "../../src/http2/hpack/tables.ts";

@@ -7,8 +7,9 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { getLogger } from "@logtape/logtape";
 
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
-import { openRedisStore, type RedisStoreOptions } from "../../src/store/redis/redis_store.ts";
 import type { InstanceReport } from "../../src/metrics/ingest_metrics.ts";
+import type { RedisStoreOptions } from "../../src/store/redis/redis_client.ts";
+import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";

@@ -16,6 +16,7 @@ import {
   fleetKey,
   historiesKey,
   instancesKey,
+  layoutKey,
   lineageKey,
   payloadsKey,
   probeKey,
@@ -37,6 +38,7 @@ import { talkEveryHourThenEveryMinute } from "../contracts/store_monitor_contrac
 testStoreContract("Redis", async () => {
   const server = await startRedis();
   return {
+    location: { kind: "redis", url: server.url },
     open: () => openStore(server),
     snapshot: () => server.snapshot(),
     [Symbol.asyncDispose]: () => server.stop(),
@@ -102,7 +104,7 @@ Deno.test("RedisStore: all keys are in one cluster slot, for any ids", async () 
   const keys = [
     ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, eventsKey],
     ...[deliveredKey, deliveryOwnerKey, instancesKey, fleetKey("second", 1), fleetKey("hour", now)],
-    ...[probeKey, producerKey("{x}"), sessionKey("a}{b"), sessionKey("{}")],
+    ...[layoutKey, probeKey, producerKey("{x}"), sessionKey("a}{b"), sessionKey("{}")],
     ...await server.call("KEYS", "*") as string[],
   ];
   await using cluster = await startRedis({ "cluster-enabled": "yes" });
@@ -345,37 +347,6 @@ Deno.test("RedisStore.apply() records that the store was restored, also if no se
     assertMatch(String(await server.call("GET", lineageKey)), /^1700000000000 \d{13}$/);
     assertEquals((await store.claimSession("gone", 5, now)).lost, 5);
     assertEquals(await countsOf(store), { a: 3 });
-  });
-});
-
-Deno.test("RedisStore continues with data of the previous layout", async () => {
-  await using server = await startRedis();
-  await withStore(server, async (store) => {
-    // A version in milliseconds, an entry without one, a session with a small epoch, no lineage.
-    const entry = "struct.pack('>I2B', 1, 0) .. string.char(1) .. 'a'";
-    await server.call("EVAL", `redis.call('RPUSH', KEYS[1], ${entry})`, 1, changesKey);
-    await server.call("SET", versionKey, "1700000000001 37");
-    await server.call("HSET", countsKey, "a", 5);
-    await server.call("SET", sessionKey("s"), "3 5");
-    await server.call("SET", deliveredKey, "0");
-    const { version } = await store.changes();
-    assertEquals(version, 1700000000001);
-    assertEquals((await store.changes(version)).devices, new Map());
-    assertEquals((await store.changes(version - 1)).devices, "all");
-    assertEquals((await store.claimSession("unknown", 5, now)).lost, 0, "it may have expired");
-
-    const old = batch(1, { devices: [delta("a", 1)], sessions: [advance("s", 3, 5, 6)] });
-    assertEquals(await store.apply(old), []);
-    assertEquals((await store.changes(version)).devices, "all");
-    const later = await store.changes();
-    const { epoch, committed } = await store.claimSession("s", 6, now);
-    assertEquals([epoch > 1700000000000, committed], [true, 6]);
-    assertEquals(await store.apply(batch(2, { devices: [delta("b", 1)] })), []);
-    const { devices } = await store.changes(later.version);
-    assertEquals(devices === "all" || [...devices.keys()], ["b"]);
-    await store.markOffline(["a"], now + 1, now + 1);
-    assertEquals((await store.events(0, 5)).map(({ id }) => id), [1]);
-    assertEquals(await countsOf(store), { a: 6, b: 1 });
   });
 });
 

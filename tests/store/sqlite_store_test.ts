@@ -16,25 +16,21 @@ import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
 import { talkEveryHourThenEveryMinute } from "../contracts/store_monitor_contract.ts";
+import { openStoreAt } from "../support/store_location.ts";
 import { until } from "../support/until.ts";
 
-testStoreContract("SQLite", async () => {
-  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
-  return {
-    open: () => openSqliteStore({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
-    snapshot: () => copyOf(`${dir}/data/tally.db`),
-    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
-  };
-});
-
-testStoreContract("SQLite in threads", async () => {
-  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
-  return {
-    open: () => openSqliteThreads({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
-    snapshot: () => copyOf(`${dir}/data/tally.db`),
-    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
-  };
-});
+for (const [title, kind] of [["SQLite", "sqlite"], ["SQLite in threads", "sqlite-threads"]] as const) {
+  testStoreContract(title, async () => {
+    const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
+    const location = { kind, path: `${dir}/data/tally.db` };
+    return {
+      location,
+      open: () => openStoreAt(location),
+      snapshot: () => copyOf(location.path),
+      [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
+    };
+  });
+}
 
 Deno.test("openSqliteThreads(): failures are StoreErrors, and later calls succeed", () =>
   withFile(async (path) => {
@@ -110,18 +106,6 @@ Deno.test("openSqliteStore() names a file that cannot be opened or is not a data
     );
     await assertRejects(() => openSqliteStore({ path, ackAfter, lockTimeoutMs: 1 }), StoreError, path);
     await assertRejects(() => openSqliteStore({ path: `${path}/inside.db`, ackAfter }), StoreError, path);
-  }));
-
-Deno.test("openSqliteStore() refuses a file of an unknown version", () =>
-  withFile(async (path) => {
-    const db = new DatabaseSync(path);
-    db.exec("PRAGMA user_version = 4");
-    db.close();
-    await assertRejects(
-      () => openSqliteStore({ path, ackAfter: { kind: "stored" } }),
-      StoreError,
-      "it has schema version 4, this program knows 3",
-    );
   }));
 
 Deno.test("SqliteStore: a lock of another process rejects writers in time, and readers still read", () =>
@@ -273,23 +257,6 @@ Deno.test("SqliteStore.apply() records that the file was restored, also if no se
       assertEquals(await countsOf(store), { a: 3 });
     })
   ));
-
-Deno.test("openSqliteStore() migrates a file of the previous version, and keeps its data", () =>
-  withFile(async (path) => {
-    await withStore(path, (store) => store.apply(batch(1, { devices: [delta("a", 1)] })).then(() => {}));
-    const before = new DatabaseSync(path);
-    before.exec("DROP TABLE lineage; DROP TABLE set_aside; PRAGMA user_version = 2");
-    before.exec("UPDATE changes SET version = 1");
-    before.close();
-    await withStore(path, async (store) => {
-      assertEquals(await countsOf(store), { a: 1 });
-      // It is not known how old the data is: the session may have expired.
-      assertEquals((await store.claimSession("s", 5, now)).lost, 0);
-      const { version } = await store.changes();
-      assertEquals(await store.apply(batch(2, { devices: [delta("a", 1)] })), []);
-      assertEquals((await store.changes(version)).devices, new Map([["a", undefined]]));
-    });
-  }));
 
 Deno.test("SqliteStore.close(): later calls reject", () =>
   withFile(async (path) => {

@@ -8,6 +8,7 @@
 import type { Context } from "@hono/hono";
 
 import { RequestError } from "../../protocol/request_error.ts";
+import { withTimeout } from "../../runtime/timeout.ts";
 import type { ReaderConnection } from "./reader_server.ts";
 
 /** Proxies close connections that are idle for a minute or half of one. */
@@ -97,7 +98,11 @@ export class SseBroadcaster {
         // After a heartbeat the event that it overtook is still pending.
         pending ??= next(abort.signal);
         try {
-          const text = await within(this.#heartbeatMs, pending, ended.promise);
+          const text = await withTimeout(
+            this.#heartbeatMs,
+            Promise.race([pending, ended.promise]),
+            () => undefined,
+          );
           if (abort.signal.aborted) return;
           if (text !== undefined) pending = undefined;
           send(controller, text ?? ": nothing new\n\n");
@@ -130,19 +135,4 @@ export function sseResponse(c: Context, open: () => ReadableStream<Uint8Array>):
   if (c.req.raw.method === "HEAD") return c.body(null);
   const connection: ReaderConnection = c.env;
   return c.body(connection.eventStream(open()));
-}
-
-/** What `work` resolves to; undefined if that takes longer than `timeoutMs`, or than `ended`. */
-async function within<T>(
-  timeoutMs: number,
-  work: Promise<T>,
-  ended: Promise<undefined>,
-): Promise<T | undefined> {
-  const late = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => late.resolve(undefined), timeoutMs);
-  try {
-    return await Promise.race([work, late.promise, ended]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -6,6 +6,7 @@
 import type { Context } from "@hono/hono";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
+import { withTimeout } from "../../runtime/timeout.ts";
 import { StoreError } from "../../store/store_error.ts";
 import { notModified } from "../http/conditional.ts";
 import { chooseEncoding, chooseForm } from "../http/negotiate.ts";
@@ -86,16 +87,9 @@ const MAX_SCRAPE_TIMEOUT_S = 3_600;
 async function beforeScrapeTimeout<T>(c: Context, work: Promise<T>): Promise<T> {
   const seconds = Number(c.req.header("X-Prometheus-Scrape-Timeout-Seconds"));
   if (!(seconds > 0 && seconds <= MAX_SCRAPE_TIMEOUT_S)) return await work;
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new StoreError(`Cannot read the store within ${seconds} s, the timeout of the scrape`)),
-    seconds * SCRAPE_SHARE * 1_000,
-  );
-  try {
-    return await Promise.race([work, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return await withTimeout(seconds * SCRAPE_SHARE * 1_000, work, () => {
+    throw new StoreError(`Cannot read the store within ${seconds} s, the timeout of the scrape`);
+  });
 }
 
 /** One chunk is sent at once; more are enqueued as the client reads. */

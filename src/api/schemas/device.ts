@@ -5,6 +5,7 @@
  */
 import { z } from "@hono/zod-openapi";
 
+import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { SORT_KEYS } from "../../fleet/list_cache.ts";
 import { count, deviceStatus, rate, unixMs } from "./fields.ts";
 import { choice, deviceId, integer, limit, query, text } from "./parameters.ts";
@@ -84,8 +85,8 @@ export const DeviceQuery = query({ id: deviceId });
  */
 export const ListParameters = query({
   status: choice(["online", "offline"]).optional(),
-  prefix: text(128, "Beginning of the ids").default(""),
-  search: text(128, "Any part of the ids, in any case").default(""),
+  prefix: text(MAX_DEVICE_ID_BYTES, "Beginning of the ids").default(""),
+  search: text(MAX_DEVICE_ID_BYTES, "Any part of the ids, in any case").default(""),
   sort: choice(SORT_KEYS).default("id").openapi({
     description: "rate: over the last ten seconds. Devices with equal keys are ordered by id.",
   }),

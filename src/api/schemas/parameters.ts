@@ -6,16 +6,21 @@
  */
 import { z } from "@hono/zod-openapi";
 
+import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
+
 /** Devices that one request may name. */
 export const MAX_NAMED_DEVICES = 200;
 
-const DEVICE_ID_BYTES = 128;
-const idExpected = `expected an id of 1 to ${DEVICE_ID_BYTES} bytes of UTF-8`;
+const idExpected = `expected an id of 1 to ${MAX_DEVICE_ID_BYTES} bytes of UTF-8`;
 
 /** @internal */
 export const deviceId = z.string({ error: idExpected }).min(1, idExpected)
-  .refine((id) => new TextEncoder().encode(id).length <= DEVICE_ID_BYTES, { error: idExpected })
-  .openapi({ description: "1 to 128 bytes of UTF-8", maxLength: DEVICE_ID_BYTES, example: "sensor-1" });
+  .refine((id) => new TextEncoder().encode(id).length <= MAX_DEVICE_ID_BYTES, { error: idExpected })
+  .openapi({
+    description: `1 to ${MAX_DEVICE_ID_BYTES} bytes of UTF-8`,
+    maxLength: MAX_DEVICE_ID_BYTES,
+    example: "sensor-1",
+  });
 
 /**
  * Ids, each a parameter of its own.
@@ -27,7 +32,7 @@ export function deviceIds(description: string) {
     error: expected,
   }).openapi({
     type: "array",
-    items: { type: "string", minLength: 1, maxLength: DEVICE_ID_BYTES },
+    items: { type: "string", minLength: 1, maxLength: MAX_DEVICE_ID_BYTES },
     maxItems: MAX_NAMED_DEVICES,
     description: `${description}, each a parameter of its own: devices=a&devices=b`,
   });

@@ -4,11 +4,9 @@
  *
  * @module
  */
+import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { RejectReason } from "../../protocol/reject_reason.ts";
 import { Device } from "./device_delta.ts";
-
-/** Longest device id, in bytes of UTF-8. */
-export const MAX_DEVICE_ID_BYTES = 128;
 
 /**
  * A hash table from the bytes of valid ids to devices. Bounded: when it holds `maxDevices`, it is emptied and fills

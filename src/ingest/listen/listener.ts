@@ -14,6 +14,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 
 import type { Logger } from "@logtape/logtape";
 
+import { formatAddress } from "../../runtime/address.ts";
 import type { DescriptorReserve } from "../../runtime/descriptors.ts";
 
 /** Where a {@linkcode DeviceListener} listens, and its bounds. */
@@ -177,8 +178,9 @@ function bind(server: Server, { host, port, reusePort }: ListenerOptions): Promi
   return new Promise((resolve, reject) => {
     // Never removed: an error event without a listener would end the process.
     server.on("error", (error) => {
-      const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-      reject(new Error(`could not listen on ${address}: ${error.message}`, { cause: error }));
+      reject(
+        new Error(`could not listen on ${formatAddress(host, port)}: ${error.message}`, { cause: error }),
+      );
     });
     server.listen({ host, port, reusePort, backlog: BACKLOG }, () => {
       resolve((server.address() as AddressInfo).port);

@@ -161,6 +161,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
 
   /** The call was cancelled, or the device is gone: what was read is stored, no response is sent. */
   cancelled(): void {
+    if (this.#state === "closed") return;
     this.#close();
     this.context.cancel();
   }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isSessionName, SESSION_NAME_RULE } from "../../protocol/field_limits.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import { OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
 import type { CallMetadata } from "./call_context.ts";
@@ -21,10 +22,10 @@ export function parseSessionStart({ session, offset }: CallMetadata): SessionSta
     if (offset === undefined) return { session, offset: 0 };
     throw new RequestError("INVALID_ARGUMENT", `${OFFSET_KEY} without ${SESSION_KEY}: send both or neither`);
   }
-  if (!/^[\x21-\x7e]{1,128}$/.test(session)) {
+  if (!isSessionName(session)) {
     throw new RequestError(
       "INVALID_ARGUMENT",
-      `${SESSION_KEY} has ${session.length} characters or others than printable ASCII: use 1 to 128 without spaces`,
+      `${SESSION_KEY} has ${session.length} characters or others than printable ASCII: use ${SESSION_NAME_RULE}`,
     );
   }
   if (offset !== undefined && (!/^[0-9]{1,16}$/.test(offset) || !Number.isSafeInteger(Number(offset)))) {

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { assertEquals } from "@std/assert";
 
 import { TelemetryClient } from "../../src/client/client.ts";
-import { redirectGrpcJsLog } from "../../src/ingest/rpc/grpc_js_log.ts";
+import { redirectGrpcJsLog } from "../../src/runtime/grpc_js_log.ts";
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
 import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";

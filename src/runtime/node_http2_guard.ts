@@ -5,7 +5,7 @@
  * continues with the freed memory: the process dies of SIGSEGV or SIGABRT sooner or later
  * (https://github.com/denoland/deno/issues/36788). GOAWAY on a connection without open calls has this effect, and every
  * gRPC client sends it when it closes. Deno intends to wait until nghttp2 has returned; this module does.
- * `tests/http2/node_http2_guard_test.ts` fails when the module is no longer needed.
+ * `tests/runtime/node_http2_guard_test.ts` fails when the module is no longer needed.
  *
  * @module
  */

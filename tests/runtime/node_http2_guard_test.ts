@@ -9,7 +9,7 @@ import { connect } from "node:http2";
 
 import { assertEquals } from "@std/assert";
 
-import { guardHttp2 } from "../../src/http2/node_http2_guard.ts";
+import { guardHttp2 } from "../../src/runtime/node_http2_guard.ts";
 import { framedPacket, packet, RawCall } from "../support/harness.ts";
 import { TallyProcess } from "../support/tally_process.ts";
 
