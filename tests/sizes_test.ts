@@ -10,7 +10,6 @@ const MAX_MEDIAN_LINES = 120;
 /** Files, and functions as `file name()`, that are too long at present; deleted when they are split. */
 const exceptions: readonly string[] = [
   "src/page/index.html",
-  "src/workers.ts startWorkers()",
 ];
 
 /** Something of `src` and its length. */

@@ -99,7 +99,7 @@ Deno.test("openRedisStore() with tlsCa trusts certificates of that authority onl
   }
 });
 
-Deno.test("main reads REDIS_TLS_CA, and names a file that it cannot use", async () => {
+Deno.test("main reads TALLY_REDIS_TLS_CA, and names a file that it cannot use", async () => {
   const data = new URL("../../data", import.meta.url).pathname;
   await Deno.mkdir(data, { recursive: true });
   const dir = await Deno.makeTempDir({ dir: data, prefix: "test-tls-" });
