@@ -52,7 +52,7 @@ function fileLength(file: string): Length {
 
 function tooLong(lengths: readonly Length[], max: number): string[] {
   return lengths
-    .filter(({ name, lines }) => lines > max)
+    .filter(({ lines }) => lines > max)
     .map(({ name, lines }) => `${name}: ${lines} lines`);
 }
 
