@@ -150,6 +150,20 @@ Deno.test("openSqliteStore() does not change a database with another application
     assertEquals(await Deno.readFile(path), bytes);
   }));
 
+Deno.test({
+  name: "openSqliteStore() keeps the locks that other stores of its process have on the file",
+  ignore: Deno.build.os !== "linux",
+  fn: () =>
+    withFile(async (path) => {
+      await using first = await openThreads(path);
+      await first.ping();
+      await using second = await openThreads(path);
+      await second.ping();
+      const inode = Deno.statSync(path).ino;
+      assert(Deno.readTextFileSync("/proc/locks").includes(`:${inode} `), "no lock on the file");
+    }),
+});
+
 Deno.test("openSqliteStore() accepts Tally's files without application id, and sets it", () =>
   withFile(async (path) => {
     {

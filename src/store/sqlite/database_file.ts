@@ -6,10 +6,12 @@
  *
  * @module
  */
+import { statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
 
 import { messageOf } from "../../runtime/error_text.ts";
 import { StoreError } from "../store_error.ts";
@@ -63,22 +65,27 @@ function assertTally(file: string): void {
   );
 }
 
-/** Of the header as it stands in the file; Tally's for a file that is missing or empty. */
+/**
+ * Of the header as it stands in the file; Tally's for a file that is missing or empty; undefined if it has none.
+ * Read by SQLite: closing the file in any other way would drop the locks that other threads of this process hold
+ * on it, by the rules of POSIX. As an immutable file it is not locked, and no log is made beside it.
+ */
 function applicationIdOf(file: string): number | undefined {
-  const header = new Uint8Array(HEADER_BYTES);
+  const size = statSync(file, { throwIfNoEntry: false })?.size;
+  if (size === undefined || size === 0) return APPLICATION_ID;
+  const url = pathToFileURL(file);
+  url.search = "?immutable=1";
   try {
-    using opened = Deno.openSync(file);
-    const length = opened.readSync(header) ?? 0;
-    if (length === 0) return APPLICATION_ID;
-    return length < HEADER_BYTES ? undefined : new DataView(header.buffer).getUint32(APPLICATION_ID_AT);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return APPLICATION_ID;
-    throw error;
+    const db = new DatabaseSync(url, { readOnly: true });
+    try {
+      return db.prepare("PRAGMA application_id").get()?.["application_id"] as number | undefined;
+    } finally {
+      db.close();
+    }
+  } catch {
+    return undefined; // Not a database.
   }
 }
-
-/** @see https://www.sqlite.org/fileformat2.html#the_database_header */
-const HEADER_BYTES = 100, APPLICATION_ID_AT = 68;
 
 function hasColumns(db: DatabaseSync): boolean {
   try {
