@@ -98,7 +98,7 @@ function welcome(ingest: Listener, api: Listener, config: Config): string {
 
   The counts are kept${
     isOwnFile ? ` in ${DATABASE_PATH}, apart from those of deno task start` : ""
-  }: start the demo again, and they go on.
+  }: start the demo again, and they continue.
 `;
 }
 

@@ -5,10 +5,11 @@
  */
 import { dirname, relative, resolve } from "node:path";
 
+import project from "../deno.json" with { type: "json" };
 import { type Config, configuredRedis, configuredWorkers, settings } from "./config.ts";
 
-/** Folders that the permission sets of the roles in `deno.json` allow to read, and to write. */
-const READABLE = ["data", "src"], WRITABLE = ["data"];
+/** The folders of the permission sets; they are those of every role. */
+const { read: readable, write: writable } = project.permissions.ingest;
 
 /**
  * Throws when the permissions of the task do not include the files of the settings, with the command that
@@ -40,8 +41,8 @@ export function fileFlags(config: Config): string[] {
   if (![...folders, ...files].some(isOutside)) return [];
   const list = (paths: readonly string[]) => paths.map((path) => path.replaceAll(",", ",,")).join(",");
   return [
-    `--allow-read=${list([...READABLE, ...folders, ...files])}`,
-    `--allow-write=${list([...WRITABLE, ...folders])}`,
+    `--allow-read=${list([...readable, ...folders, ...files])}`,
+    `--allow-write=${list([...writable, ...folders])}`,
   ];
 }
 

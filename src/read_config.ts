@@ -8,9 +8,8 @@ import type { Logger } from "@logtape/logtape";
 import { type Config, settings } from "./config.ts";
 import { crossChecks } from "./config_checks.ts";
 import { formerNames } from "./former_names.ts";
-import { commonSettingsMarkdown } from "./runtime/settings_text.ts";
 import { ConfigError, parseSettings, type RenamedVariable } from "./runtime/settings_parser.ts";
-import { settingsHelp, settingsMarkdown } from "./runtime/settings_text.ts";
+import { commonSettingsMarkdown, settingsHelp, settingsMarkdown } from "./runtime/settings_text.ts";
 
 /** The settings, and what to warn of once there is a log. */
 export interface ReadConfig {
@@ -89,6 +88,8 @@ export function configurationPage(): string {
 Each setting is an environment variable and a flag (\`TALLY_GRPC_PORT\` and \`--grpc-port\`); a flag takes
 precedence, an empty variable counts as not set. Wrong values are refused at the start, all at once.
 \`deno task start --help\` prints the same.
+
+The names that variables had without \`TALLY_\` (\`GRPC_PORT\`) are read for one release, with a warning.
 
 ${settingsMarkdown(settings)}`;
 }

@@ -45,7 +45,7 @@ export interface RunningTally {
   readonly ingest: Listener | undefined;
   /** Address for readers; undefined without the api role. */
   readonly api: Listener | undefined;
-  /** Rejects if a role cannot go on. */
+  /** Rejects if a role cannot continue. */
   readonly finished: Promise<void>;
   /**
    * Stops in the order of the data, so that every packet read is stored: ingest drains, then the api closes,

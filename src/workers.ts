@@ -1,10 +1,10 @@
 /**
- * Several ingest processes on one port: this process, their supervisor, starts them, starts again what dies or
- * hangs, and stops them together. It takes no packets itself, so nothing is lost with it or with a worker:
- * whatever a worker had not stored it had not acknowledged.
+ * Several ingest processes on one port: this process, their supervisor, starts them, restarts those that die or
+ * hang, and stops them together. It receives no packets itself, so nothing is lost with it or with a worker: a
+ * worker acknowledges only packets that are stored.
  *
- * A worker writes a zero byte to its standard error once a second, from its event loop. One that does not is
- * killed: connections that it has accepted are not served, and the system deals it new ones.
+ * A worker writes a zero byte, a heartbeat, to its standard error once a second, from its event loop. A worker
+ * without heartbeats is killed: its connections are not served, and the system assigns it new ones.
  *
  * @module
  */
@@ -13,22 +13,22 @@ import type { Logger } from "@logtape/logtape";
 import { Backoff } from "./runtime/backoff.ts";
 import { messageOf } from "./runtime/error_text.ts";
 
-/** What the workers are and how long they may take. */
+/** The commands and the times of workers. */
 export interface WorkersOptions {
   /** How many workers. */
   readonly count: number;
   /**
-   * How worker `index`, from 1, is started. With its standard input piped: a worker stops when that ends, and so
-   * it does when this process is killed. With its standard error piped: see {@linkcode startHeartbeat}.
+   * The command of worker `index`, from 1. Its standard input is piped: a worker stops at its end, which is also
+   * how it notices that this process was killed. Its standard error is piped: see {@linkcode startHeartbeat}.
    */
   readonly command: (index: number) => Deno.Command;
   /** Time to stop, the workers' own deadline included, before they are killed. */
   readonly stopTimeoutMs: number;
   /** Logs workers that end or hang. */
   readonly log: Logger;
-  /** Where the workers' standard error goes, heartbeats left out. */
+  /** Receives the workers' standard error, without heartbeats. */
   readonly writeError: (bytes: Uint8Array) => void;
-  /** Waits before one worker is started again; default {@linkcode restartBackoff}. */
+  /** Back-off before a worker is restarted; default {@linkcode restartBackoff}. */
   readonly backoff?: () => Backoff;
   /** Default {@linkcode HEARTBEAT_INTERVAL_MS}. */
   readonly heartbeatIntervalMs?: number;
@@ -36,30 +36,30 @@ export interface WorkersOptions {
   readonly upAfterMs?: number;
 }
 
-/** Workers at work. */
+/** Running workers. */
 export interface RunningWorkers {
-  /** Rejects when a worker cannot even start: with wrong settings, say, or a port that is taken. */
+  /** Rejects when a worker cannot start, with wrong settings or a port in use for example. */
   readonly finished: Promise<void>;
-  /** Drains all of them; false if one could not do so in time. */
+  /** Drains all of them; false if one did not drain in time. */
   drain(): Promise<boolean>;
 }
 
-/** A worker that ends sooner than this was not up: it is started again later and later, or given up. */
+/** A worker that ends sooner has failed to start: it is restarted with back-off, or not at all. */
 export const UP_AFTER_MS = 5000;
 
 /** Time between two heartbeats. */
 export const HEARTBEAT_INTERVAL_MS = 1000;
 
 /**
- * Heartbeats that may be missing: nothing a worker does keeps its event loop from turning for seconds. A worker
- * that starts may have to be compiled first.
+ * Heartbeats that may be missing: no work of a worker blocks its event loop for seconds. At the start its code
+ * may have to be compiled first.
  */
 const MISSING_HEARTBEATS = 10, MISSING_FIRST_HEARTBEATS = 60;
 
-/** How long what a worker wrote to its standard error is waited for when it has ended. */
-const LAST_WORDS_MS = 1000;
+/** Time to read the standard error of a worker that has ended. */
+const LAST_OUTPUT_MS = 1000;
 
-/** Wait before a worker that was up is started again, and the longest wait of one that does not come up. */
+/** Back-off before a worker is restarted. */
 export function restartBackoff(): Backoff {
   return new Backoff({ firstMs: 100, maxMs: 10_000 });
 }
@@ -79,12 +79,12 @@ class WorkerProcess {
     this.#read = this.#readError(writeError);
   }
 
-  /** Resolves to how it ended, when it has and its last words have been passed on. */
+  /** Resolves to its status when it has ended and its standard error was passed on. */
   async end(): Promise<Deno.CommandStatus> {
     const status = await this.#child.status;
     await this.stop();
-    // A process that it has started may keep the pipe open.
-    const timer = setTimeout(() => this.#readEnd.abort(), LAST_WORDS_MS);
+    // A process that it started may keep the pipe open.
+    const timer = setTimeout(() => this.#readEnd.abort(), LAST_OUTPUT_MS);
     await this.#read;
     clearTimeout(timer);
     return status;
@@ -96,16 +96,16 @@ class WorkerProcess {
   }
 
   /**
-   * Called once per interval; returns whether the worker hangs. Intervals are counted, and not time: this
-   * process may itself have been paused, and the heartbeats of that time wait to be read.
+   * Called once per interval; returns whether the worker hangs. It counts intervals, not time: this process may
+   * have been paused itself, with heartbeats of that time still unread.
    */
   tick(): boolean {
     return ++this.#missing > this.#allowed && !this.#killed;
   }
 
-  /** Ends its input: a worker stops then. */
+  /** Ends its input, at which a worker stops. */
   async stop(): Promise<void> {
-    await this.#child.stdin.close().catch(() => {}); // done before, or it has ended by itself
+    await this.#child.stdin.close().catch(() => {}); // closed before, or the process has ended
   }
 
   kill(): void {
@@ -113,7 +113,7 @@ class WorkerProcess {
     try {
       this.#child.kill("SIGKILL");
     } catch {
-      // It has ended by itself.
+      // It has ended already.
     }
   }
 
@@ -135,43 +135,60 @@ class WorkerProcess {
 
 /** Starts `count` workers. */
 export function startWorkers(options: WorkersOptions): RunningWorkers {
-  const {
-    count,
-    command,
-    stopTimeoutMs,
-    log,
-    backoff: makeBackoff = restartBackoff,
-    upAfterMs = UP_AFTER_MS,
-  } = options;
-  const stopping = new AbortController();
-  const failure = Promise.withResolvers<void>();
-  const processes = new Map<number, WorkerProcess>();
-  let killedLate = false;
+  const supervisor = new Supervisor(options);
+  return { finished: supervisor.finished, drain: () => supervisor.drain() };
+}
 
-  /** Runs a process of worker `index` to its end; returns how it ended. */
-  async function run(index: number): Promise<{ code: number; signal: Deno.Signal | null; reason?: string }> {
-    try {
-      const process = new WorkerProcess(command(index), options.writeError);
-      processes.set(index, process);
-      return await process.end();
-    } catch (error) {
-      return { code: 1, signal: null, reason: messageOf(error) };
-    } finally {
-      processes.delete(index);
-    }
+/** Keeps workers running until they are drained. */
+class Supervisor {
+  readonly #options: WorkersOptions;
+  readonly #stopping = new AbortController();
+  readonly #failure = Promise.withResolvers<void>();
+  readonly #processes = new Map<number, WorkerProcess>();
+  readonly #kept: readonly Promise<boolean>[];
+  readonly #ticking: ReturnType<typeof setInterval>;
+  readonly #heartbeatIntervalMs: number;
+  /** Workers were killed because they did not drain in time. */
+  #killedLate = false;
+
+  constructor(options: WorkersOptions) {
+    this.#options = options;
+    this.#heartbeatIntervalMs = options.heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS;
+    this.#ticking = setInterval(() => this.#killHanging(), this.#heartbeatIntervalMs);
+    this.#kept = Array.from({ length: options.count }, (_, index) => this.#keep(index + 1));
   }
 
-  async function keep(index: number): Promise<boolean> {
+  get finished(): Promise<void> {
+    return this.#failure.promise;
+  }
+
+  async drain(): Promise<boolean> {
+    clearInterval(this.#ticking);
+    this.#stopping.abort();
+    await Promise.all(Array.from(this.#processes.values(), (process) => process.stop()));
+    const timer = setTimeout(() => {
+      this.#killedLate = true;
+      for (const process of this.#processes.values()) process.kill();
+    }, this.#options.stopTimeoutMs);
+    const drained = await Promise.all(this.#kept);
+    clearTimeout(timer);
+    return drained.every((isDrained) => isDrained);
+  }
+
+  /** Runs worker `index`, again after each end, until the workers are drained; returns whether it was. */
+  async #keep(index: number): Promise<boolean> {
+    const { log, backoff: makeBackoff = restartBackoff, upAfterMs = UP_AFTER_MS } = this.#options;
+    const { signal: stopSignal } = this.#stopping;
     const backoff = makeBackoff();
     for (let starts = 1;; starts++) {
       const startedAtMs = performance.now();
-      const { code, signal, reason } = await run(index);
-      // A worker that was killed by others owes nobody anything: what it had not stored is sent again.
-      if (stopping.signal.aborted) return code === 0 || (signal !== null && !killedLate);
+      const { code, signal, reason } = await this.#run(index);
+      // A worker that others killed is no failure: devices send again what it had not stored.
+      if (stopSignal.aborted) return code === 0 || (signal !== null && !this.#killedLate);
       const upMs = Math.round(performance.now() - startedAtMs);
       if (starts === 1 && upMs < upAfterMs && signal === null) {
         const why = reason ?? "see its log line";
-        failure.reject(
+        this.#failure.reject(
           new Error(`worker ${index} ended with code ${code} as soon as it was started; ${why}`),
         );
         return false;
@@ -182,37 +199,32 @@ export function startWorkers(options: WorkersOptions): RunningWorkers {
         ...{ worker: index, code, signal, upMs, restartMs },
         ...reason === undefined ? {} : { reason },
       });
-      await backoff.wait(restartMs, stopping.signal);
-      if (stopping.signal.aborted) return true;
+      await backoff.wait(restartMs, stopSignal);
+      if (stopSignal.aborted) return true;
     }
   }
 
-  const { heartbeatIntervalMs = HEARTBEAT_INTERVAL_MS } = options;
-  const ticking = setInterval(() => {
-    for (const [index, process] of processes) {
+  /** Runs a process of worker `index` until it ends; returns its status. */
+  async #run(index: number): Promise<{ code: number; signal: Deno.Signal | null; reason?: string }> {
+    try {
+      const process = new WorkerProcess(this.#options.command(index), this.#options.writeError);
+      this.#processes.set(index, process);
+      return await process.end();
+    } catch (error) {
+      return { code: 1, signal: null, reason: messageOf(error) };
+    } finally {
+      this.#processes.delete(index);
+    }
+  }
+
+  #killHanging(): void {
+    for (const [index, process] of this.#processes) {
       if (!process.tick()) continue;
-      const silentMs = process.missing * heartbeatIntervalMs;
-      log.error("worker hangs, killing it", { worker: index, silentMs });
+      const silentMs = process.missing * this.#heartbeatIntervalMs;
+      this.#options.log.error("worker hangs, killing it", { worker: index, silentMs });
       process.kill();
     }
-  }, heartbeatIntervalMs);
-
-  const kept = Array.from({ length: count }, (_, index) => keep(index + 1));
-  return {
-    finished: failure.promise,
-    async drain() {
-      clearInterval(ticking);
-      stopping.abort();
-      await Promise.all(Array.from(processes.values(), (process) => process.stop()));
-      const timer = setTimeout(() => {
-        killedLate = true;
-        for (const process of processes.values()) process.kill();
-      }, stopTimeoutMs);
-      const ended = await Promise.all(kept);
-      clearTimeout(timer);
-      return ended.every((well) => well);
-    },
-  };
+  }
 }
 
 /** Writes heartbeats to `output`, a worker's standard error, as long as the process lives. */
@@ -221,7 +233,7 @@ export function startHeartbeat(output: { write(bytes: Uint8Array): Promise<numbe
   const beat = () => {
     if (isWriting) return;
     isWriting = true;
-    // Nobody reads it any more when the supervisor has died, which the end of the input shows.
+    // It fails when the supervisor is gone, which the end of the input shows.
     output.write(new Uint8Array(1)).catch(() => {}).finally(() => isWriting = false);
   };
   beat();

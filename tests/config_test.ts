@@ -474,3 +474,9 @@ Deno.test("deno.json: the roles may read the variables of Tally under all their 
     assertEquals(permissions[role].env, { allow: names, ignore: true }, role);
   }
 });
+
+Deno.test("deno.json: the roles may use the same folders, as the flags for other files state", async () => {
+  const { permissions } = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
+  const folders = ["ingest", "workers", "api"].map((role) => permissions[role]);
+  for (const { read, write } of folders) assertEquals([read, write], [["./data", "./src"], ["./data"]]);
+});

@@ -59,6 +59,12 @@ const needs: readonly Need[] = [
     brew: ["brew install --cask chromium"],
   },
   {
+    name: "libfaketime, to set the clock of one process; only Linux has it where chaos looks",
+    probe: ["sh", "-c", "test $(uname) != Linux || ls /usr/lib/*/faketime/libfaketimeMT.so.1"],
+    apt: ["libfaketime"],
+    brew: [],
+  },
+  {
     name: "prometheus, to read what it is given, and promtool, to check that and the alerts",
     probe: ["sh", "-c", "prometheus --version && promtool --version"],
     apt: [],

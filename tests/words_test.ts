@@ -47,18 +47,6 @@ const rules: readonly (readonly [pattern: RegExp, instead: string, example: stri
   [/\bis believed\b/, "is accepted", "An unknown session is believed."],
 ];
 
-/** Folders and files that still have such words; each is deleted when its own have gone. */
-const exceptions: readonly string[] = [
-  "src/client",
-  "src/page",
-  "src/protocol",
-  "src/runtime",
-  "src/store",
-  "src/tools",
-  "src/workers.ts",
-  "tests/demo_test.ts",
-];
-
 /** A line of a file. */
 interface Line {
   /** `path:number`. */
@@ -86,26 +74,18 @@ function breaches(lines: readonly Line[]): string[] {
   );
 }
 
-function isException(path: string): boolean {
-  return exceptions.some((exception) => path === exception || path.startsWith(`${exception}/`));
-}
-
-function files(extensions: readonly string[], folder: string): string[] {
-  return sourceFiles(extensions, folder).filter((path) => !isException(path));
-}
-
 Deno.test("src, proto and the documents use the words of the field", () => {
   const paths = [
-    ...files(["ts", "js", "css", "html", "lua", "md"], "src"),
-    ...files(["proto"], "proto"),
-    ...files(["md", "yml"], ".github"),
-    ...["README.md", "CHANGELOG.md", "compose.yaml", "deno.json"].filter((path) => !isException(path)),
+    ...sourceFiles(["ts", "js", "css", "html", "lua", "md"], "src"),
+    ...sourceFiles(["proto"], "proto"),
+    ...sourceFiles(["md", "yml"], ".github"),
+    ...["README.md", "CHANGELOG.md", "compose.yaml", "deno.json"],
   ];
   assertEquals(breaches(paths.flatMap(linesOf)), []);
 });
 
 Deno.test("titles of tests use the words of the field", () => {
-  assertEquals(breaches(files(["ts"], "tests").flatMap(titlesOf)), []);
+  assertEquals(breaches(sourceFiles(["ts"], "tests").flatMap(titlesOf)), []);
   const all = sourceFiles(["ts"], "tests").flatMap(titlesOf);
   assert(all.length > 400, `only ${all.length} titles were found`);
 });

@@ -39,7 +39,7 @@ function alive(pid: unknown): boolean {
   return new Deno.Command("ps", { args: ["-p", String(pid)], stdout: "null" }).outputSync().success;
 }
 
-Deno.test("INGEST_WORKERS=2: both workers serve one port, and stop together", async () => {
+Deno.test("TALLY_INGEST_WORKERS=2: both workers serve one port, and stop together", async () => {
   await using running = await startProgram();
   const { program, store, workers, port } = running;
   assertEquals(workers.map((line) => line["port"]), [port, port]);

@@ -29,7 +29,7 @@ export interface OfflineWatchOptions {
   readonly clock: Clock;
   /** A device that sends nothing for longer is offline. */
   readonly offlineAfterMs: number;
-  /** See {@linkcode WATCH_INTERVAL_MS}. */
+  /** How often offline devices are searched for; {@linkcode WATCH_INTERVAL_MS} in production. */
   readonly watchIntervalMs: number;
   /** Receives unexpected errors. */
   readonly log: Logger;

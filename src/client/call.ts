@@ -1,54 +1,61 @@
 /**
- * One call of `StreamBatches`, seen from the device.
+ * The device side of one call of `StreamBatches`.
  *
  * @module
  */
-import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject } from "@grpc/grpc-js";
+import {
+  Client,
+  type ClientDuplexStream,
+  credentials,
+  Metadata,
+  setLogger,
+  type StatusObject,
+} from "@grpc/grpc-js";
 
-import { redirectGrpcJsLog } from "../runtime/grpc_js_log.ts";
+import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import type { Ack } from "../protocol/messages.ts";
 import { COMMITTED_KEY, MAX_MESSAGE_KEY, OFFSET_KEY, SESSION_KEY } from "../protocol/metadata_keys.ts";
 import { streamBatches } from "../protocol/telemetry_proto.ts";
 
-// What went wrong with a call comes with its status; an ingest in the same process sets its log afterwards.
-redirectGrpcJsLog();
+// A call reports its errors by its status; an ingest in the same process sets its own log afterwards.
+setLogger(grpcJsLogger());
 
-/** Where to connect and how to notice that nobody is there any more. */
+/** Where to connect, and when a connection counts as dead. */
 export interface ChannelSettings {
   /** Host and port. */
   readonly target: string;
-  /** A connection on which nothing arrives for this long is asked for a sign of life. */
+  /** Idle time after which a keepalive PING is sent: GRPC_ARG_KEEPALIVE_TIME_MS of gRPC. */
   readonly keepaliveTimeMs: number;
-  /** How long the sign of life may take. */
+  /** Time for the reply to it: GRPC_ARG_KEEPALIVE_TIMEOUT_MS of gRPC. */
   readonly keepaliveTimeoutMs: number;
 }
 
-/** What happens to a call, in this order: `opened`, then `acked` and `writable` in turns, then `ended`. */
+/** The events of a call, in this order: `opened`, then `acked` and `writable` in any order, then `ended`. */
 export interface CallEvents {
   /**
-   * The server has given the session to this call; `committed` packets of it are settled. It accepts messages
-   * up to `maxMessageBytes`, if it states that.
+   * The call owns the session, of which `committed` packets are settled. The server accepts messages up to
+   * `maxMessageBytes`, if it sends a limit.
    */
   opened(committed: number, maxMessageBytes: number | undefined): void;
-  /** What has become of the call's packets so far. */
+  /** An Ack: the results of all packets of the call so far. */
   acked(ack: Ack): void;
   /** There is room again after a {@linkcode DeviceCall.write} that returned false. */
   writable(): void;
-  /** The call is over; `committed` if the server said it with the status. */
+  /** The call has ended; `committed` if the status came with it. */
   ended(status: StatusObject, committed: number | undefined): void;
 }
 
 /**
- * A channel with a connection of its own: one that failed is thrown away, so that nothing of it, neither a
- * half-dead socket nor a back-off of gRPC's own, meets the next attempt.
+ * A channel with a connection of its own: after a failure it is discarded, so that neither a half-open socket
+ * nor gRPC's own back-off affects the next attempt.
  */
 export function openChannel(settings: ChannelSettings): Client {
   guardHttp2();
   return new Client(settings.target, credentials.createInsecure(), {
     "grpc.keepalive_time_ms": settings.keepaliveTimeMs,
     "grpc.keepalive_timeout_ms": settings.keepaliveTimeoutMs,
-    // Pings while a call is open, and one always is, are enough; servers may take others for abuse.
+    // A call is always open. Servers may treat PINGs without a call as abuse.
     "grpc.keepalive_permit_without_calls": 0,
     "grpc.use_local_subchannel_pool": 1,
     "grpc.enable_retries": 0,
@@ -56,10 +63,10 @@ export function openChannel(settings: ChannelSettings): Client {
   });
 }
 
-/** A call under way. After {@linkcode DeviceCall.cancel} there are no events. */
+/** An open call. After {@linkcode DeviceCall.cancel} there are no events. */
 export class DeviceCall {
   readonly #stream: ClientDuplexStream<Uint8Array, Ack>;
-  #over = false;
+  #ended = false;
 
   /** Starts the call; the first packet written will be number `offset` of the session. */
   constructor(channel: Client, session: string, offset: number, events: CallEvents) {
@@ -73,27 +80,27 @@ export class DeviceCall {
       streamBatches.responseDeserialize,
       metadata,
     );
-    const unlessOver = <Arguments extends unknown[]>(handler: (...values: Arguments) => void) =>
+    const unlessEnded = <Arguments extends unknown[]>(handler: (...values: Arguments) => void) =>
     (
       ...values: Arguments
     ) => {
-      if (!this.#over) handler(...values);
+      if (!this.#ended) handler(...values);
     };
     stream.on(
       "metadata",
-      unlessOver((metadata: Metadata) => {
+      unlessEnded((metadata: Metadata) => {
         const committed = numberIn(metadata, COMMITTED_KEY);
-        // If not, the call is about to fail.
+        // Otherwise the call is about to fail.
         if (committed !== undefined) events.opened(committed, numberIn(metadata, MAX_MESSAGE_KEY));
       }),
     );
-    stream.on("data", unlessOver((ack: Ack) => events.acked(ack)));
-    stream.on("drain", unlessOver(() => events.writable()));
-    stream.on("error", () => {}); // "status" says the same
+    stream.on("data", unlessEnded((ack: Ack) => events.acked(ack)));
+    stream.on("drain", unlessEnded(() => events.writable()));
+    stream.on("error", () => {}); // reported by "status"
     stream.on(
       "status",
-      unlessOver((status: StatusObject) => {
-        this.#over = true;
+      unlessEnded((status: StatusObject) => {
+        this.#ended = true;
         events.ended(status, numberIn(status.metadata, COMMITTED_KEY));
       }),
     );
@@ -104,14 +111,14 @@ export class DeviceCall {
     return this.#stream.write(bytes);
   }
 
-  /** Says that no more packets come; the server ends the call when it has settled all. */
+  /** Half-closes the call: the server ends it when all packets are settled. */
   end(): void {
     this.#stream.end();
   }
 
-  /** Ends the call at once. */
+  /** Cancels the call. */
   cancel(): void {
-    this.#over = true;
+    this.#ended = true;
     this.#stream.cancel();
   }
 }

@@ -1,15 +1,15 @@
 /**
- * Sends packets to Tally so that each is counted once, whatever happens to the network, to Tally or, with
- * a file, to this process.
+ * Sends packets to Tally so that each is counted once, through failures of the network, of Tally and, with
+ * a file, of this process.
  *
  * ```ts
  * const client = await TelemetryClient.open({ target: "localhost:50051" });
  * await client.send({ device_id: "sensor-1", timestamp: Date.now(), payload: new Uint8Array([1, 2, 3]) });
- * const totals = await client.close(); // all is stored, or refused: totals.rejected
+ * const totals = await client.close(); // each packet is stored, or rejected: totals.rejected
  * ```
  *
- * A client keeps every packet until Tally says that it is settled: stored, or rejected for a reason. When
- * a connection ends, the client makes another and goes on from the first packet that is not settled.
+ * A client keeps every packet until it is settled: Tally has stored it, or rejected it for a reason. When a
+ * connection ends, the client opens another and continues with the first packet that is not settled.
  *
  * @module
  */
@@ -20,18 +20,18 @@ import { messageOf } from "../runtime/error_text.ts";
 import { sessionShared, TelemetryClientError } from "./client_error.ts";
 import { type ResolvedOptions, resolveOptions, type TelemetryClientOptions } from "./client_options.ts";
 import { type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";
-import { Link } from "./connection_loop.ts";
+import { ConnectionLoop } from "./connection_loop.ts";
 import { Outgoing } from "./outgoing.ts";
 import { EncodedPacket, PacketBuffer } from "./packet_buffer.ts";
-import { Saver } from "./journal_writer.ts";
+import { JournalWriter } from "./journal_writer.ts";
 import { AckCounter, type Rejection, type Totals } from "./totals.ts";
 
 export { TelemetryClientError };
 export type { Damage, Packet, Recovery, Rejection, TelemetryClientOptions, Totals };
 
 /**
- * Tally's message limit is 4 MiB unless its operator has set another; a packet needs one message. Larger
- * ones are refused here, because no reconnecting would ever get them through.
+ * Tally's message limit is 4 MiB unless its operator has set another, and a packet must fit in one message.
+ * Larger ones are refused here: no retry would succeed.
  */
 const MAX_PACKET_BYTES = 4 * 1024 * 1024 - 1024;
 
@@ -40,12 +40,12 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** A device's, or a gateway's, way to Tally. See the module's example. */
+/** Sends the packets of a device, or of a gateway's devices. See the module's example. */
 export class TelemetryClient implements AsyncDisposable {
   /** The session's name; see {@linkcode TelemetryClientOptions.session}. */
   readonly session: string;
 
-  /** What the file held when it was opened; nothing without a file. */
+  /** The contents of the file when it was opened; empty without a file. */
   readonly recovered: Recovery;
 
   readonly #options: ResolvedOptions;
@@ -54,21 +54,21 @@ export class TelemetryClient implements AsyncDisposable {
   readonly #sends: (Waiting & { readonly bytes: Uint8Array })[] = [];
   readonly #flushes: (Waiting & { readonly index: number })[] = [];
 
-  readonly #link: Link;
-  readonly #saver: Saver | undefined;
-  readonly #over = Promise.withResolvers<void>();
+  readonly #connection: ConnectionLoop;
+  readonly #journalWriter: JournalWriter | undefined;
+  readonly #closed = Promise.withResolvers<void>();
   #closing = false;
   #shutDownBegun = false;
   #failure: Error | undefined;
 
   /**
-   * An index in the session is the buffer's index plus this; known from the first answer on. Not zero
-   * when the session has packets that this client knows nothing of.
+   * An index in the session is the buffer's index plus this; known from the first response on. Not zero
+   * when earlier packets of the session are not in this client's buffer.
    */
   #origin = 0;
   #originKnown = false;
   readonly #outgoing: Outgoing;
-  /** The packet after all that were ever written. */
+  /** Index after the last packet that was ever written. */
   #sentEnd: number;
   #writable = true;
   #pumpScheduled = false;
@@ -76,8 +76,8 @@ export class TelemetryClient implements AsyncDisposable {
   readonly #counter = new AckCounter();
 
   /**
-   * Opens the file, if there is one, and begins to connect; it does not wait for Tally, and packets may
-   * be sent at once. Rejects if an option is wrong or the file cannot be used.
+   * Opens the file, if there is one, and starts to connect. It does not wait for Tally: packets may be sent at
+   * once. Rejects if an option is wrong or the file cannot be used.
    */
   static async open(options: TelemetryClientOptions): Promise<TelemetryClient> {
     const resolved = resolveOptions(options);
@@ -111,10 +111,15 @@ export class TelemetryClient implements AsyncDisposable {
     this.#sentEnd = buffer.end; // an earlier process may have sent what the file holds
     this.#outgoing = new Outgoing(buffer);
     if (journal !== undefined) {
-      const onError = (error: unknown) => this.#savingFailed(error);
-      this.#saver = new Saver({ journal, buffer, onSaved: () => this.#schedulePump(), onError });
+      const onError = (error: unknown) => this.#writingFailed(error);
+      this.#journalWriter = new JournalWriter({
+        journal,
+        buffer,
+        onWritten: () => this.#schedulePump(),
+        onError,
+      });
     }
-    this.#link = new Link(options, session, journal !== undefined, {
+    this.#connection = new ConnectionLoop(options, session, journal !== undefined, {
       nextOffset: () => this.#buffer.start + this.#origin,
       awaitsAck: () => this.#outgoing.index > this.#buffer.start,
       opened: (offset, committed, maxMessageBytes) => this.#opened(offset, committed, maxMessageBytes),
@@ -127,17 +132,17 @@ export class TelemetryClient implements AsyncDisposable {
       failed: (error) => this.#fail(error),
       finished: () => this.#shutDown(),
     });
-    this.#link.connect();
+    this.#connection.connect();
   }
 
-  /** What became of the packets so far. */
+  /** The results of the packets so far. */
   get totals(): Totals {
-    const { stored, rejected, unreported, rejections } = this.#counter;
+    const { stored, rejected, settledUnknown, rejections } = this.#counter;
     return {
       accepted: this.#buffer.end - this.#firstIndex,
       stored,
       rejected,
-      unreported,
+      settledUnknown,
       pending: this.#buffer.packets,
       rejections,
       committed: this.#buffer.start + this.#origin,
@@ -145,21 +150,21 @@ export class TelemetryClient implements AsyncDisposable {
   }
 
   /**
-   * Takes a packet to be sent; resolves when it is in the buffer, and in the file if there is one. While
-   * the buffer is full it waits, in the order of the calls: await it before making more packets.
+   * Accepts a packet to be sent; resolves when it is in the buffer, and in the file if there is one. While the
+   * buffer is full it waits, in the order of the calls: await it before producing more packets.
    *
-   * Rejects with a `TypeError` or `RangeError` for what no packet can hold, and with the client's error
-   * when it was closed or has failed for good. Whether a packet keeps the rules of `proto/telemetry.proto`
-   * is for Tally to say: see {@linkcode TelemetryClientOptions.onRejected}.
+   * Rejects with a `TypeError` or `RangeError` for values that no packet can have, and with the client's error
+   * when it is closed or has failed for good. The rules of `proto/telemetry.proto` are checked by Tally: see
+   * {@linkcode TelemetryClientOptions.onRejected}.
    */
   send(packet: Packet): Promise<void> {
     try {
       if (this.#failure !== undefined) throw this.#failure;
-      if (this.#closing) throw new TelemetryClientError("cannot send a packet: the client is closed");
+      if (this.#closing) throw new TelemetryClientError("Cannot send a packet: the client is closed");
       this.#encoded.set(packet);
       const limit = Math.min(MAX_PACKET_BYTES, this.#options.maxBufferedBytes);
       if (this.#encoded.size > limit) {
-        throw new RangeError(`cannot send a packet of ${this.#encoded.size} bytes: the limit is ${limit}`);
+        throw new RangeError(`Cannot send a packet of ${this.#encoded.size} bytes: the limit is ${limit}`);
       }
     } catch (error) {
       return Promise.reject(error);
@@ -174,8 +179,8 @@ export class TelemetryClient implements AsyncDisposable {
   }
 
   /**
-   * Resolves when every packet given to {@linkcode send} so far is settled; waits for Tally as long as it
-   * takes. Rejects when the client fails for good or is aborted before.
+   * Resolves when every packet passed to {@linkcode send} so far is settled; waits without a time limit.
+   * Rejects when the client fails for good or is aborted before.
    */
   async flush(): Promise<Totals> {
     const index = this.#buffer.end + this.#sends.length;
@@ -188,26 +193,26 @@ export class TelemetryClient implements AsyncDisposable {
 
   /**
    * Flushes, ends the connection and closes the file; further packets are refused. Rejects as
-   * {@linkcode flush} does. To wait no longer, call {@linkcode abort}.
+   * {@linkcode flush} does. {@linkcode abort} ends the wait.
    */
   async close(): Promise<Totals> {
     this.#closing = true;
     const totals = await this.flush();
-    if (!this.#shutDownBegun) this.#link.end();
-    await this.#over.promise;
+    if (!this.#shutDownBegun) this.#connection.end();
+    await this.#closed.promise;
     return totals;
   }
 
   /**
-   * Ends the connection and closes the file at once, whatever is not settled; a file still has it. What
-   * waits in `send`, `flush` or `close` rejects with `reason`. Without effect when the client is over.
+   * Ends the connection and closes the file at once. Packets that are not settled remain in the file.
+   * Pending calls of `send`, `flush` and `close` reject with `reason`. Without effect on a closed client.
    */
   async abort(reason: Error = new TelemetryClientError("the client was aborted")): Promise<void> {
     this.#fail(reason);
-    await this.#over.promise;
+    await this.#closed.promise;
   }
 
-  /** For `await using`: {@linkcode abort}. Call {@linkcode close} before, where packets are to arrive. */
+  /** For `await using`: {@linkcode abort}. Call {@linkcode close} before, so that packets arrive. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.abort();
   }
@@ -218,14 +223,14 @@ export class TelemetryClient implements AsyncDisposable {
     this.#originKnown = true;
     const index = committed - this.#origin;
     if (index > this.#sentEnd) return this.#fail(sessionShared(this.session));
-    this.#settleUnreported(index);
-    if (moved) this.#saver?.renumbered(this.#origin);
-    // This call's first packet would have to be number `offset`: another one begins where it should.
-    if (committed > offset) return this.#link.restart();
+    this.#settleUnknown(index);
+    if (moved) this.#journalWriter?.renumbered(this.#origin);
+    // The first packet of this call would be number `offset`: a new call starts at the right one.
+    if (committed > offset) return this.#connection.restart();
     this.#counter.newCall();
     this.#outgoing.restart(maxMessageBytes);
     this.#writable = true;
-    if (this.#buffer.packets === 0) this.#link.succeeded();
+    if (this.#buffer.packets === 0) this.#connection.succeeded();
     this.#pump();
     this.#options.onConnected();
   }
@@ -241,14 +246,14 @@ export class TelemetryClient implements AsyncDisposable {
   #ended(committed = 0, exhausted: boolean): void {
     if (exhausted) this.#outgoing.refused();
     const index = committed - this.#origin;
-    if (this.#originKnown && index <= this.#sentEnd) this.#settleUnreported(index);
+    if (this.#originKnown && index <= this.#sentEnd) this.#settleUnknown(index);
   }
 
-  /** The packets before `index` are settled, but no Ack tells how. */
-  #settleUnreported(index: number): void {
+  /** The packets before `index` are settled, with unknown results: no Ack has come. */
+  #settleUnknown(index: number): void {
     if (index <= this.#buffer.start) return;
     const omitted = this.#outgoing.settle(this.#buffer.start, index);
-    const rejections = this.#counter.addUnreported(index - this.#buffer.start, omitted);
+    const rejections = this.#counter.addSettledUnknown(index - this.#buffer.start, omitted);
     this.#settle(index);
     for (const rejection of rejections) this.#options.onRejected(rejection);
   }
@@ -259,14 +264,14 @@ export class TelemetryClient implements AsyncDisposable {
   }
 
   #accepted(): Promise<void> {
-    if (this.#saver !== undefined) return this.#saver.added();
+    if (this.#journalWriter !== undefined) return this.#journalWriter.added();
     this.#schedulePump();
     return DONE;
   }
 
-  /** Not at once: packets sent in one turn of the event loop go in one message. */
+  /** Delayed to the end of the turn: packets sent in one turn of the event loop share a message. */
   #schedulePump(): void {
-    if (this.#pumpScheduled || !this.#link.connected || !this.#writable) return;
+    if (this.#pumpScheduled || !this.#connection.connected || !this.#writable) return;
     this.#pumpScheduled = true;
     setImmediate(() => {
       this.#pumpScheduled = false;
@@ -275,29 +280,29 @@ export class TelemetryClient implements AsyncDisposable {
   }
 
   #pump(): void {
-    if (!this.#link.connected) return;
+    if (!this.#connection.connected) return;
     const nothingSent = this.#outgoing.index === this.#buffer.start;
     while (this.#writable) {
-      const bytes = this.#outgoing.next(this.#saver?.saved);
+      const bytes = this.#outgoing.next(this.#journalWriter?.written);
       if (bytes === undefined) break;
-      this.#writable = this.#link.write(bytes);
+      this.#writable = this.#connection.write(bytes);
     }
     this.#sentEnd = Math.max(this.#sentEnd, this.#outgoing.index);
-    if (nothingSent && this.#outgoing.index > this.#buffer.start) this.#link.progress();
+    if (nothingSent && this.#outgoing.index > this.#buffer.start) this.#connection.progress();
   }
 
   /** The packets before `index` are settled. */
   #settle(index: number): void {
     if (index <= this.#buffer.start) return;
-    this.#buffer.forget(index);
-    this.#link.succeeded();
+    this.#buffer.discardBefore(index);
+    this.#connection.succeeded();
     while (this.#sends.length > 0 && this.#hasRoom(this.#sends[0]!.bytes.length)) {
       const { bytes, resolve, reject } = this.#sends.shift()!;
       this.#buffer.addBatch(bytes);
       this.#accepted().then(resolve, reject);
     }
     while (this.#flushes.length > 0 && this.#flushes[0]!.index <= index) this.#flushes.shift()!.resolve();
-    this.#saver?.settled();
+    this.#journalWriter?.settled();
   }
 
   #fail(error: Error): void {
@@ -307,9 +312,9 @@ export class TelemetryClient implements AsyncDisposable {
     for (const { reject } of [...this.#sends.splice(0), ...this.#flushes.splice(0)]) reject(error);
   }
 
-  #savingFailed(error: unknown): Error {
+  #writingFailed(error: unknown): Error {
     const failure = new TelemetryClientError(
-      `could not keep packets in the file: ${messageOf(error)}; see to its disk`,
+      `Cannot write packets to the file: found ${messageOf(error)}; check its disk`,
     );
     this.#fail(failure);
     return failure;
@@ -318,9 +323,11 @@ export class TelemetryClient implements AsyncDisposable {
   #shutDown(): void {
     if (this.#shutDownBegun) return;
     this.#shutDownBegun = true;
-    this.#link.close();
-    const closed = this.#saver?.close(this.#failure ?? new TelemetryClientError("the client is closed"));
-    Promise.resolve(closed).then(this.#over.resolve);
+    this.#connection.close();
+    const closed = this.#journalWriter?.close(
+      this.#failure ?? new TelemetryClientError("the client is closed"),
+    );
+    Promise.resolve(closed).then(this.#closed.resolve);
   }
 }
 

@@ -5,21 +5,21 @@
  */
 import { status, type StatusObject } from "@grpc/grpc-js";
 
-/** Given to `onDisconnected`, and to what waits for a client that has failed for good. */
+/** Passed to `onDisconnected`; the pending calls of a client that has failed for good reject with it. */
 export class TelemetryClientError extends Error {
-  /** Tells it from other errors where `instanceof` cannot. */
+  /** Identifies it where `instanceof` cannot. */
   override readonly name = "TelemetryClientError";
   /** gRPC's status, such as `UNAVAILABLE`, if the error came with one. */
   readonly code: string | undefined;
 
-  /** `message` says what was attempted, what was found and what to do. */
+  /** `message`: what was attempted, what was found, what to do. */
   constructor(message: string, code?: string) {
     super(message);
     this.code = code;
   }
 }
 
-/** Statuses after which another attempt would end the same way. */
+/** Statuses of requests that fail again when they are repeated. */
 const FINAL_STATUSES: ReadonlySet<status> = new Set([
   status.INVALID_ARGUMENT,
   status.FAILED_PRECONDITION,
@@ -28,21 +28,21 @@ const FINAL_STATUSES: ReadonlySet<status> = new Set([
   status.PERMISSION_DENIED,
 ]);
 
-/** Whether another attempt would end the same way. */
+/** Whether another attempt would fail in the same way. */
 export function isFinal({ code }: StatusObject): boolean {
   return FINAL_STATUSES.has(code);
 }
 
-/** A call to `target` ended, well or not, before the client wanted it. */
+/** A call to `target` ended, with any status, before the client ended it. */
 export function callEnded(target: string, { code, details }: StatusObject): TelemetryClientError {
-  const reason = details.replace(/\. Resolution note: .*$/, ""); // of grpc-js, and mostly empty
+  const reason = details.replace(/\. Resolution note: .*$/, ""); // added by grpc-js, and mostly empty
   return new TelemetryClientError(
     `the stream to ${target} ended: ${status[code]}${reason && `: ${reason}`}`,
     status[code],
   );
 }
 
-/** Two clients work on one session, and would take each other's packets for their own. */
+/** Two clients use one session: the packets of one would count as those of the other. */
 export function sessionShared(session: string): TelemetryClientError {
   return new TelemetryClientError(
     `another client uses session ${session}: stop one of them, or give each a session of its own`,

@@ -1,5 +1,5 @@
 /**
- * A client's way to Tally: one call after the other, with pauses between those that fail.
+ * The connection of a client: one call after the other, with a back-off after each that fails.
  *
  * @module
  */
@@ -11,76 +11,75 @@ import { DeviceCall, openChannel } from "./call.ts";
 import { callEnded, isFinal, sessionShared, TelemetryClientError } from "./client_error.ts";
 import type { ResolvedOptions } from "./client_options.ts";
 
-/** What a {@linkcode Link} asks and tells its client. No call but the current one is heard of. */
-export interface LinkEvents {
+/** What a {@linkcode ConnectionLoop} reads from its client and reports to it; of the current call only. */
+export interface ConnectionEvents {
   /** Index in the session of the first packet that is not settled: where a call begins. */
   nextOffset(): number;
   /** Packets were written that are not settled. */
   awaitsAck(): boolean;
   /**
-   * The call that begins at `offset` may write, or is to be replaced: {@linkcode Link.restart}. The server
-   * accepts messages up to `maxMessageBytes`, if it states that.
+   * The call that begins at `offset` may write, or is to be replaced: {@linkcode ConnectionLoop.restart}.
+   * The server accepts messages up to `maxMessageBytes`, if it sends a limit.
    */
   opened(offset: number, committed: number, maxMessageBytes: number | undefined): void;
   /** An Ack of the call has come. */
   acked(ack: Ack): void;
-  /** There is room again after a {@linkcode Link.write} that returned false. */
+  /** There is room again after a {@linkcode ConnectionLoop.write} that returned false. */
   writable(): void;
   /**
-   * The call has ended; `committed` if the server said it with the status. `exhausted`: for something that
-   * was written, which is too large or too much for the server or for a proxy before it.
+   * The call has ended; `committed` if the status came with it. `exhausted`: a written message exceeds a limit
+   * of the server, or of a proxy before it.
    */
   ended(committed: number | undefined, exhausted: boolean): void;
-  /** The link is given up for good. */
+  /** The loop has ended for good. */
   failed(error: TelemetryClientError): void;
-  /** All that {@linkcode Link.end} waits for is done. */
+  /** {@linkcode ConnectionLoop.end} is complete. */
   finished(): void;
 }
 
 /**
- * A call that got no answer may still claim the session on the server, late, and so end the call after it
- * with ABORTED. Longer than any server takes over a claim.
+ * A call without a response may still claim the session on the server, late, which ends the next call with
+ * ABORTED. Longer than any server takes for a claim.
  */
 const LATE_CLAIM_MS = 60_000;
 
 type State =
-  /** Waiting to connect again. */
-  | "paused"
-  /** A call has been started and not answered. */
+  /** The back-off before the next call. */
+  | "waiting"
+  /** A call has started; no response yet. */
   | "connecting"
   /** Packets may be written. */
   | "connected"
-  /** The server has been told that no more packets come. */
+  /** The call is half-closed: no more packets. */
   | "ending"
   /** Closed or failed. */
   | "closed";
 
-/** See the module. */
-export class Link {
+/** Keeps a call of the session open until it is ended, or fails for good. */
+export class ConnectionLoop {
   readonly #options: ResolvedOptions;
   readonly #session: string;
-  readonly #events: LinkEvents;
-  #state: State = "paused";
+  readonly #events: ConnectionEvents;
+  #state: State = "waiting";
   #channel: Client | undefined;
   #call: DeviceCall | undefined;
   readonly #backoff: Backoff;
-  /** In a row. */
+  /** Calls in a row that were replaced at once. */
   #restarts = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
-  /** When a call of this session last ended without an answer. */
+  /** When a call of this session last ended without a response. */
   #unansweredAtMs: number;
 
   /**
-   * Nothing is done before {@linkcode connect}. `hasPast`: an earlier process used the session, and may
-   * have left a call without an answer.
-   * `random`: from 0 to below 1, for the waits between attempts.
+   * Does nothing before {@linkcode connect}. `resumed`: an earlier process used the session, and may have
+   * left a call without a response. `random`: from 0 to below 1, for the jitter of the back-off.
    */
   constructor(
     options: ResolvedOptions,
     session: string,
-    hasPast: boolean,
-    events: LinkEvents,
+    resumed: boolean,
+    events: ConnectionEvents,
     random: () => number = Math.random,
   ) {
     this.#backoff = new Backoff({
@@ -92,7 +91,7 @@ export class Link {
     this.#options = options;
     this.#session = session;
     this.#events = events;
-    this.#unansweredAtMs = hasPast ? performance.now() : -Infinity;
+    this.#unansweredAtMs = resumed ? performance.now() : -Infinity;
   }
 
   /** Whether packets may be written. */
@@ -118,21 +117,23 @@ export class Link {
     this.progress();
   }
 
-  /** Replaces the call by one that begins at another offset; not at once if that was done just before. */
+  /** Replaces the call by one at another offset; with a back-off from the second time in a row on. */
   restart(): void {
     this.#call!.cancel();
     if (this.#restarts++ === 0) this.connect();
-    else this.retry(new TelemetryClientError(`the session moved on while ${this.#options.target} answered`));
+    else {this.retry(
+        new TelemetryClientError(`the session advanced before ${this.#options.target} responded`),
+      );}
   }
 
-  /** Packets have been settled, or there were none to settle: the next failure is the first. */
+  /** Packets were settled, or none were pending: resets the back-off. */
   succeeded(): void {
     this.#backoff.succeeded();
     this.#restarts = 0;
     this.progress();
   }
 
-  /** Something was done or begun: the call is given up if it stays the last for too long. */
+  /** Restarts the timeout after which a call without progress is closed. */
   progress(): void {
     const { stallTimeoutMs, target } = this.#options;
     clearTimeout(this.#stallTimer);
@@ -144,12 +145,12 @@ export class Link {
     }, stallTimeoutMs);
   }
 
-  /** Sends a `PacketBatch`; false: wait for {@linkcode LinkEvents.writable}. Only while {@linkcode connected}. */
+  /** Sends a `PacketBatch`; false: wait for {@linkcode ConnectionEvents.writable}. Only while {@linkcode connected}. */
   write(bytes: Uint8Array): boolean {
     return this.#call!.write(bytes);
   }
 
-  /** Ends in good order: tells the server, if it is there, that no more packets come. */
+  /** Ends gracefully: half-closes the call, if it is open. */
   end(): void {
     if (this.#state === "connected") {
       this.#state = "ending";
@@ -158,17 +159,17 @@ export class Link {
     } else if (this.#state !== "ending") this.#finish();
   }
 
-  /** Ends at once, without an event. */
+  /** Closes at once, without an event. */
   close(): void {
     this.#disconnect();
     this.#state = "closed";
   }
 
-  /** Ends the call and starts another after a pause. */
+  /** Ends the call and starts another after a back-off. */
   retry(error: TelemetryClientError): void {
     if (this.#state === "connecting") this.#unansweredAtMs = performance.now();
     this.#disconnect();
-    this.#state = "paused";
+    this.#state = "waiting";
     const delayMs = this.#backoff.failed();
     this.#retryTimer = setTimeout(() => this.connect(), delayMs);
     this.#options.onDisconnected(error, delayMs);
@@ -178,8 +179,8 @@ export class Link {
     if (this.#state !== "connecting") return this.#events.acked(ack);
     this.#events.failed(
       new TelemetryClientError(
-        `${this.#options.target} acknowledges without telemetry-committed: it knows no sessions, or ` +
-          `something on the way removes metadata`,
+        `${this.#options.target} sent an Ack without telemetry-committed: it has no sessions, or a proxy ` +
+          "removes metadata",
       ),
     );
   }

@@ -1,11 +1,10 @@
 /**
- * A file that keeps the packets a device has not been told are settled, so that they are sent after the
- * process died: appended to, never changed in the middle. `journal_format.ts` has its bytes.
+ * A file that keeps packets until they are known to be settled, so that they are sent after a crash of the
+ * process. It is append-only. `journal_format.ts` describes its bytes.
  *
- * A record that is cut short ends the file: the process died while writing it, before anyone was told that
- * its packets were kept. What is damaged otherwise is set aside in a file beside it, and the journal goes on
- * with what can be read. What has been settled is thrown away by writing a new file beside the old one and
- * giving it the old one's name.
+ * A truncated record at the end is cut off: the process died while writing it, before a `send` of its packets
+ * resolved. Other damaged bytes are moved to a file beside it, and the journal continues with what can be read.
+ * Settled packets are removed by writing a new file and renaming it to the old one's name.
  *
  * @module
  */
@@ -28,20 +27,20 @@ export interface Damage {
   readonly bytes: number;
   /** The file in which they were set aside. */
   readonly file: string;
-  /** They may have held packets of which nothing else in the journal tells. */
+  /** They may have held packets that nothing else in the journal shows. */
   readonly maybeMore: boolean;
 }
 
-/** What a journal held when it was opened. */
+/** The contents of a journal when it was opened. */
 export interface Recovered {
   /**
-   * The packets that were not settled, oldest first and without a gap, as `PacketBatch`es: others stand in
-   * for those that could not be read, see `Omission`.
+   * The packets that were not settled, oldest first and without a gap, as `PacketBatch`es, with placeholders
+   * for those that could not be read: see `Omission`.
    */
   readonly batches: readonly JournalBatch[];
   /** Packets below this index are settled; the first batch begins there. */
   readonly settled: number;
-  /** Length of the torn end that was cut off; 0 after an orderly end. */
+  /** Length of the truncated record that was cut off; 0 after a graceful end. */
   readonly tornBytes: number;
   /** Undefined if every byte could be read. */
   readonly damage: Damage | undefined;
@@ -49,14 +48,14 @@ export interface Recovered {
   readonly unknownPackets: number;
 }
 
-/** What a client found in its file. */
+/** What a client recovered from its file. */
 export interface Recovery {
   /** Packets that were not settled; they are sent first. */
   readonly packets: number;
-  /** Bytes at the end of the file that made no whole record and were cut off: a write the process died in. */
+  /** Bytes of a truncated record at the end, which was cut off: the process died while writing it. */
   readonly tornBytes: number;
   /**
-   * Packets that could not be read. Those that Tally turns out to have stored are not lost; the others end as
+   * Packets that could not be read. Those that Tally has stored are not lost; the others are counted as
    * rejected, `DAMAGED_IN_FILE`.
    */
   readonly lostPackets: number;
@@ -64,7 +63,7 @@ export interface Recovery {
   readonly damage: Damage | undefined;
 }
 
-/** What was recovered, by the packets in `buffer`. */
+/** What was recovered, from the packets in `buffer`. */
 export function recoveryOf(buffer: PacketBuffer, recovered: Recovered | undefined): Recovery {
   const omitted = buffer.omitted.reduce((sum, { from, to }) => sum + to - from, 0);
   return {
@@ -78,12 +77,12 @@ export function recoveryOf(buffer: PacketBuffer, recovered: Recovered | undefine
 /** A file below this size is not worth rewriting. */
 const MIN_REWRITE_BYTES = 1024 * 1024;
 
-/** An open journal; no other process can open it meanwhile. One call at a time. */
+/** An open journal, locked for this process. One call at a time. */
 export class Journal {
   readonly #path: string;
   readonly #sync: boolean;
   #file: Deno.FsFile;
-  /** Of the open file: every one has another. */
+  /** Salt of the open file. */
   #salt = 0;
   #size = 0;
   /** Bytes appended since the session was last named. */
@@ -102,8 +101,8 @@ export class Journal {
    * Opens the journal at `path`, or makes one for a new session. With `sync`, what was written survives a
    * power cut, not only the end of the process.
    *
-   * The file's folder is made if it is missing. Rejects if the file cannot be opened, is in use, or is
-   * something else than a journal. A damaged one is opened with what can be read of it.
+   * Creates the file's folder if it is missing. Rejects if the file cannot be opened, is in use, or is not a
+   * journal. A damaged one is opened with what can be read of it.
    */
   static async open(
     path: string,
@@ -114,7 +113,7 @@ export class Journal {
       const file = await openLocked(path);
       return await Journal.#read(path, sync, file);
     } catch (error) {
-      throw new Error(`could not open the journal ${path}: ${messageOf(error)}`, { cause: error });
+      throw new Error(`Cannot open the journal ${path}: ${messageOf(error)}`, { cause: error });
     }
   }
 
@@ -127,14 +126,14 @@ export class Journal {
       const bytes = await readAll(file);
       const contents = bytes.length === 0 ? undefined : readJournal(bytes);
       if (contents === undefined && bytes.length > 0) {
-        throw new Error("it is no journal of this version; use another file");
+        throw new Error("found no journal of a known version; use another file");
       }
       const session = contents?.session ?? crypto.randomUUID();
       const journal = new Journal(path, sync, file, session);
       const recovered = contents === undefined
         ? { batches: [], settled: 0, tornBytes: 0, damage: undefined, unknownPackets: 0 }
         : await recover(path, bytes, contents);
-      await journal.#goOn(bytes.length, contents?.salt, recovered);
+      await journal.#resume(bytes.length, contents?.salt, recovered);
       return { journal, recovered };
     } catch (error) {
       file.close();
@@ -142,8 +141,8 @@ export class Journal {
     }
   }
 
-  /** Appends to the file as it is, or, without its salt, to a new one. */
-  async #goOn(size: number, salt: number | undefined, recovered: Recovered): Promise<void> {
+  /** Continues the file, or rewrites it if its salt is unknown. */
+  async #resume(size: number, salt: number | undefined, recovered: Recovered): Promise<void> {
     const { settled, batches, tornBytes } = recovered;
     if (salt === undefined) return await this.rewrite(settled, batches);
     this.#salt = salt;
@@ -161,30 +160,30 @@ export class Journal {
     this.#end = Math.max(this.#end, first + packets);
   }
 
-  /** To be called before what was appended is relied upon: syncs the disk if that was asked for. */
+  /** Makes appended records durable: with `sync`, syncs the disk. */
   async flush(): Promise<void> {
     if (this.#sync) await this.#file.syncData();
   }
 
-  /** Notes that the packets below `index` are settled. Losing the note is harmless: the server knows too. */
+  /** Records that the packets below `index` are settled. Its loss is harmless: the server sends it again. */
   async appendSettled(index: number): Promise<void> {
     await this.#append(RecordKind.SETTLED, index, Math.max(0, this.#end - index));
     this.#settled = index;
     this.#end = Math.max(this.#end, index);
   }
 
-  /** Whether most of the file is of no use any more, when `liveBytes` of packets are not settled. */
+  /** Whether most of the file is settled packets; `liveBytes` of packets are not. */
   shouldRewrite(liveBytes: number): boolean {
     return this.#size > Math.max(MIN_REWRITE_BYTES, 2 * liveBytes);
   }
 
-  /** Replaces the file by one that holds only these packets, in one step. */
+  /** Replaces the file atomically by one with only these packets. */
   async rewrite(settled: number, batches: readonly JournalBatch[]): Promise<void> {
     const temporaryPath = `${this.#path}.new`;
     const old = this.#file;
     const file = await Deno.open(temporaryPath, { write: true, read: true, create: true, truncate: true });
     try {
-      // Locked before it has the name: nobody can come between.
+      // Locked before the rename: no other process can open it in between.
       await file.tryLock(true);
       this.#file = file;
       this.#size = 0;
@@ -204,7 +203,7 @@ export class Journal {
     old.close();
   }
 
-  /** Closes the file and lets others open it. */
+  /** Closes and unlocks the file. */
   close(): void {
     this.#file.close();
   }
@@ -229,7 +228,7 @@ export class Journal {
   }
 }
 
-/** Sets aside what is damaged, and returns the rest. */
+/** Moves damaged bytes to a file of their own, and returns the rest. */
 async function recover(path: string, bytes: Uint8Array, contents: JournalContents): Promise<Recovered> {
   const { session, settled, batches, tornBytes, damaged, unknownPackets, maybeMore } = contents;
   if (damaged.length === 0) return { batches, settled, tornBytes, damage: undefined, unknownPackets: 0 };
@@ -266,9 +265,9 @@ async function openLocked(path: string): Promise<Deno.FsFile> {
     const file = await Deno.open(path, { read: true, write: true, create: true });
     try {
       if (!await file.tryLock(true)) {
-        throw new Error("another process has it open; use another file");
+        throw new Error("found it open in another process; use another file");
       }
-      // The owner before us may have put a new file in this one's place while we came for the lock.
+      // The previous owner may have replaced the file before this process got the lock.
       const [{ ino: opened }, { ino: named }] = await Promise.all([file.stat(), Deno.stat(path)]);
       if (opened === named) return file;
     } catch (error) {

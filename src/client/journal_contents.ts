@@ -1,40 +1,39 @@
 /**
- * What the bytes of a journal hold: each packet once, in order, and others in the place of those that cannot
- * be read.
+ * The contents of a journal: each packet once, in order, with placeholders for those that cannot be read.
  *
  * @module
  */
 import { type Found, type JournalBatch, MAGIC, scan, startsWith } from "./journal_format.ts";
 import { hasFirstRecord1, MAGIC_1, scan1 } from "./journal_version_1.ts";
-import { afterPacket, Omission, omittedPackets } from "./packet_buffer.ts";
+import { Omission, omittedPackets, packetEnd } from "./packet_buffer.ts";
 
-/** Packets for which others stand in at one place, at most: an index further ahead is taken for damage. */
+/** Largest gap that is filled with placeholders; an index further ahead counts as damage. */
 const MAX_GAP_PACKETS = 1 << 24;
 
-/** Packets of one `PacketBatch` that stands in for others. */
+/** Placeholders in one `PacketBatch`. */
 const OMITTED_BATCH_PACKETS = 16_384;
 
-/** What the bytes of a journal hold. */
+/** The contents of a journal. */
 export interface JournalContents {
   /** Undefined when no record that names it can be read: packets of an unknown session cannot be sent. */
   readonly session: string | undefined;
   /** Packets below this index are settled. */
   readonly settled: number;
-  /** From `settled` on, without a gap: others stand in for packets that cannot be read. */
+  /** From `settled` on, without a gap: placeholders replace packets that cannot be read. */
   readonly batches: readonly JournalBatch[];
   /** Packets that are not settled, of a session that is unknown. */
   readonly unknownPackets: number;
-  /** Bytes that cannot be read may have held packets of which no index tells. */
+  /** Bytes that cannot be read may have held packets that no index shows. */
   readonly maybeMore: boolean;
   /** Bytes that cannot be read: from (inclusive) and to (exclusive). */
   readonly damaged: readonly (readonly [number, number])[];
   /** Length of the last record, when it was cut short, and of zeros at the end. */
   readonly tornBytes: number;
-  /** The file's salt; undefined when records cannot be appended, but the file is to be written anew. */
+  /** The file's salt; undefined when records cannot be appended, but the file must be rewritten. */
   readonly salt: number | undefined;
 }
 
-/** Reads a journal of either version, whatever has become of it; undefined if the bytes are something else. */
+/** Reads a journal of either version, damaged or not; undefined if the bytes are not a journal. */
 export function readJournal(bytes: Uint8Array): JournalContents | undefined {
   if (startsWith(bytes, MAGIC)) return contents(bytes, scan(bytes));
   if (startsWith(bytes, MAGIC_1)) {
@@ -50,7 +49,7 @@ export function readJournal(bytes: Uint8Array): JournalContents | undefined {
   return startsWith(MAGIC, written) || startsWith(MAGIC_1, written) ? contents(bytes, found) : undefined;
 }
 
-/** Puts what was found in order: each packet once, and others where some are missing. */
+/** Sorts the packets that were found: each once, with placeholders where some are missing. */
 function contents(bytes: Uint8Array, found: Found): JournalContents {
   const { session, salt, tornAt, end } = found;
   const packets = found.packets.toSorted((a, b) => a.first - b.first);
@@ -71,7 +70,7 @@ function contents(bytes: Uint8Array, found: Found): JournalContents {
     const batchEnd = batch.first + batch.packets;
     if (batchEnd <= next || !fillUpTo(batch.first)) continue;
     let at = 0;
-    for (let index = batch.first; index < next; index++) at = afterPacket(batch.bytes, at);
+    for (let index = batch.first; index < next; index++) at = packetEnd(batch.bytes, at);
     batches.push({ first: next, bytes: batch.bytes.subarray(at) });
     next = batchEnd;
   }

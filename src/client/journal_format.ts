@@ -18,8 +18,8 @@
  *   2  packets  body: a `PacketBatch` of so many packets, whose first has the index
  *   3  settled  no body; the packets below the index are settled, and the file has so many from there on
  *
- * A reader that finds no record where one should be looks for the next marker. What lay between is named by
- * the indexes of the records that are left.
+ * A reader that finds no record where one should be searches for the next marker. The indexes of the remaining
+ * records show which packets are missing.
  *
  * Version 1 had neither marker nor head: four bytes of the body's length and four of its CRC-32, then the
  * body: its kind, for the kinds 2 and 3 eight bytes of index, and the content. `journal_version_1.ts` reads it.
@@ -43,11 +43,11 @@ export enum RecordKind {
   SESSION = 1,
   /** Has packets. */
   PACKETS = 2,
-  /** Tells which packets are settled. */
+  /** Has the index below which packets are settled. */
   SETTLED = 3,
 }
 
-/** The session's id is lost only with the whole file: it is repeated after so many bytes, a disk's block. */
+/** Bytes between two records with the session's id, so that only loss of the whole file loses it: a disk's block. */
 export const SESSION_INTERVAL_BYTES = 4096;
 
 /** Packets whose indexes begin at `first`. */
@@ -58,7 +58,7 @@ export interface JournalBatch {
   readonly bytes: Uint8Array;
 }
 
-/** A record, ready to be written. */
+/** Encodes a record. */
 export function encodeRecord(
   salt: number,
   kind: RecordKind,
@@ -86,11 +86,11 @@ export interface Packets extends JournalBatch {
   readonly packets: number;
 }
 
-/** What was found by going through a file. */
+/** The result of a scan of a file. */
 export interface Found {
   /** As its first record names it. */
   session: string | undefined;
-  /** Packets below this index are settled; undefined if no record says so. */
+  /** Packets below this index are settled; undefined without such a record. */
   settled: number | undefined;
   /** In the order of the file. */
   readonly packets: Packets[];
@@ -106,7 +106,7 @@ export interface Found {
   salt: number | undefined;
 }
 
-/** Of a file that has not been looked at. */
+/** The result before the scan. */
 export function nothingFound(bytes: Uint8Array): Found {
   return {
     session: undefined,
@@ -127,7 +127,7 @@ interface Head {
   readonly packets: number;
   readonly bodyCrc: number;
   readonly bodyStart: number;
-  /** Where the record ends; it may be behind the end of the file. */
+  /** End offset of the record; it may exceed the file. */
   readonly end: number;
 }
 
@@ -145,14 +145,14 @@ function readHead(bytes: Uint8Array, view: DataView, at: number): Head | undefin
   };
 }
 
-/** Whether the body is what was written. */
+/** Whether the checksum of the body is right. */
 function isWhole(bytes: Uint8Array, { kind, packets, bodyCrc, bodyStart, end }: Head): boolean {
   if (end > bytes.length) return false;
   const body = bytes.subarray(bodyStart, end);
   return crc32(body) === bodyCrc && (kind !== RecordKind.PACKETS || packetsIn(body) === packets);
 }
 
-/** Goes through a file of version 2. */
+/** Scans a file of version 2. */
 export function scan(bytes: Uint8Array): Found {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -179,14 +179,14 @@ export function scan(bytes: Uint8Array): Found {
   return found;
 }
 
-/** Tells what lies after the last record, at `lastEnd`: a write that was cut short, or damage. */
+/** Classifies the bytes after the last record, at `lastEnd`: a truncated write, or damage. */
 function endOfScan(found: Found, bytes: Uint8Array, lastEnd: number, broken: readonly Head[]): void {
   let explainedTo = lastEnd, tornAt: number | undefined;
   for (const { kind, index, packets, bodyStart, end } of broken) {
     const isTorn = end > bytes.length && bodyStart > lastEnd;
     if (isTorn) tornAt ??= bodyStart - HEAD_BYTES;
     else explainedTo = Math.max(explainedTo, Math.min(end, bytes.length));
-    // Whoever appended packets that were cut short was not told that they are kept.
+    // The `send` of packets in a truncated record has not resolved.
     const counts = kind === RecordKind.PACKETS && isTorn ? 0 : packets;
     found.end = Math.max(found.end, index + counts);
   }
@@ -203,7 +203,7 @@ function endOfScan(found: Found, bytes: Uint8Array, lastEnd: number, broken: rea
   if (lastEnd < tornAt) found.damaged.push([lastEnd, tornAt]);
 }
 
-/** `isExplained`: there is no damage before the record, or what was there is known. */
+/** `isExplained`: there is no damage before the record, or its contents are known. */
 function addRecord(found: Found, head: Head, bytes: Uint8Array, isExplained: boolean): void {
   const { kind, index, packets, bodyStart, end } = head;
   // Records are appended in order: packets that were before this one and are lost show as a gap. Damage without a
@@ -219,7 +219,7 @@ function addRecord(found: Found, head: Head, bytes: Uint8Array, isExplained: boo
   if (kind === RecordKind.SESSION) found.session ??= new TextDecoder().decode(bytes.subarray(bodyStart, end));
 }
 
-/** That of the first record, or, if the file's beginning is damaged, of most. */
+/** The salt of the first record, or, if the start of the file is damaged, of most records. */
 function findSalt(bytes: Uint8Array, view: DataView): number | undefined {
   const first = readHead(bytes, view, MAGIC.length);
   if (first !== undefined && isWhole(bytes, first)) return first.salt;
@@ -234,7 +234,7 @@ function findSalt(bytes: Uint8Array, view: DataView): number | undefined {
   return [...records].sort(([, a], [, b]) => b - a)[0]?.[0];
 }
 
-/** Packets in a `PacketBatch`; undefined if it is none. */
+/** Number of packets in a `PacketBatch`; undefined for other bytes. */
 export function packetsIn(bytes: Uint8Array): number | undefined {
   try {
     return countPackets(bytes);

@@ -1,5 +1,5 @@
 /**
- * Reads journals of version 1, which `journal_format.ts` describes, whatever has become of them.
+ * Reads journals of version 1, which `journal_format.ts` describes, damaged or not.
  *
  * @module
  */
@@ -17,7 +17,7 @@ export function hasFirstRecord1(bytes: Uint8Array): boolean {
   return record1(bytes, MAGIC_1.length)?.kind === RecordKind.SESSION;
 }
 
-/** Goes through a file. */
+/** Scans a file. */
 export function scan1(bytes: Uint8Array): Found {
   const found = nothingFound(bytes);
   let lastEnd = MAGIC_1.length, isExplained = true;

@@ -1,28 +1,28 @@
 /**
- * Keeps a journal in step with the buffer: writes what was added, and what was settled, one write at a
- * time; what comes during a write goes into the next, all of it together.
+ * Writes to a journal which packets were added to the buffer, and which are settled. One write at a time: all
+ * that comes during a write is coalesced into the next.
  *
  * @module
  */
 import type { Journal } from "./journal.ts";
 import type { Cursor, PacketBuffer } from "./packet_buffer.ts";
 
-/** What a {@linkcode Saver} works for. */
-export interface SaverOptions {
+/** What a {@linkcode JournalWriter} reads and writes. */
+export interface JournalWriterOptions {
   /** Where to write. */
   readonly journal: Journal;
-  /** What to write. All that it holds at first is in the journal. */
+  /** The packets. Those that it has at the start are in the journal already. */
   readonly buffer: PacketBuffer;
-  /** Called when {@linkcode Saver.saved} has moved. */
-  readonly onSaved: () => void;
-  /** Called when writing failed, which ends it; returns what those who wait for it are told. */
+  /** Called when {@linkcode JournalWriter.written} has moved. */
+  readonly onWritten: () => void;
+  /** Called when a write failed, which ends the writer; pending calls reject with the result. */
   readonly onError: (error: unknown) => Error;
 }
 
 /** Writes a buffer's packets to a journal. */
-export class Saver {
-  readonly #options: SaverOptions;
-  #saved: Cursor;
+export class JournalWriter {
+  readonly #options: JournalWriterOptions;
+  #written: Cursor;
   /** Resolved when the next write is done. */
   #next: PromiseWithResolvers<void> | undefined;
   #settledDue = false;
@@ -31,40 +31,40 @@ export class Saver {
   /** An index in the session is the buffer's index plus this. */
   #origin = 0;
 
-  /** Nothing is written before it is asked for. */
-  constructor(options: SaverOptions) {
+  /** Writes nothing before a call of a method. */
+  constructor(options: JournalWriterOptions) {
     this.#options = options;
-    this.#saved = options.buffer.cursor();
-    while (this.#saved.take() !== undefined);
+    this.#written = options.buffer.cursor();
+    while (this.#written.take() !== undefined);
   }
 
-  /** The packets before it are in the file. Not to be moved. */
-  get saved(): Cursor {
-    return this.#saved;
+  /** The packets before this cursor are in the file. Do not move it. */
+  get written(): Cursor {
+    return this.#written;
   }
 
-  /** Packets were added; resolves when they are in the file, rejects if that cannot be done. */
+  /** Writes packets that were added; resolves when they are in the file. */
   added(): Promise<void> {
     const { promise } = this.#next ??= Promise.withResolvers();
     this.#write();
     return promise;
   }
 
-  /** Packets were settled. */
+  /** Writes which packets are settled. */
   settled(): void {
     this.#settledDue = true;
     this.#write();
   }
 
-  /** The buffer's packets have got other indexes in the session: the file is written anew. */
+  /** Rewrites the file: the buffer's packets have new indexes in the session. */
   renumbered(origin: number): void {
     this.#origin = origin;
-    this.#saved = this.#options.buffer.cursor();
+    this.#written = this.#options.buffer.cursor();
     this.#rewriteDue = true;
     this.#write();
   }
 
-  /** Ends the writing, after the write under way, and closes the file; what waits for a write rejects. */
+  /** Closes the file after the current write; pending calls reject. */
   async close(reason: Error): Promise<void> {
     this.#next?.reject(reason);
     this.#next = undefined;
@@ -78,27 +78,27 @@ export class Saver {
   }
 
   async #writeAll(): Promise<void> {
-    const { journal, buffer, onSaved, onError } = this.#options;
+    const { journal, buffer, onWritten, onError } = this.#options;
     let next;
     try {
       while (this.#next !== undefined || this.#settledDue || this.#rewriteDue) {
         next = this.#next;
         this.#next = undefined;
-        let saved;
+        let written;
         do {
           const settled = buffer.start + this.#origin;
           if (this.#rewriteDue || journal.shouldRewrite(buffer.bytes)) {
             this.#rewriteDue = false;
-            await journal.rewrite(settled, this.#batches(buffer.cursor(), this.#saved));
+            await journal.rewrite(settled, this.#batches(buffer.cursor(), this.#written));
           } else if (this.#settledDue) await journal.appendSettled(settled);
           this.#settledDue = false;
-          saved = this.#saved.copy();
-          for (const { first, bytes } of this.#batches(saved)) await journal.appendPackets(first, bytes);
+          written = this.#written.copy();
+          for (const { first, bytes } of this.#batches(written)) await journal.appendPackets(first, bytes);
           await journal.flush();
         } while (this.#rewriteDue);
-        this.#saved = saved;
+        this.#written = written;
         next?.resolve();
-        onSaved();
+        onWritten();
       }
     } catch (error) {
       const failure = onError(error);

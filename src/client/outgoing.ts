@@ -1,6 +1,6 @@
 /**
- * What a client writes next: messages that the server accepts, and what stands in for a packet that none of
- * them can hold.
+ * The messages of a client, in order: no larger than the server accepts, with a placeholder for a packet that
+ * does not fit in one.
  *
  * @module
  */
@@ -9,24 +9,24 @@ import {
   Omission,
   omittedPackets,
   type OmittedRange,
+  overlap,
   type PacketBuffer,
-  within,
 } from "./packet_buffer.ts";
 
 /** The packets of a buffer as one call after the other sends them. */
 export class Outgoing {
   readonly #buffer: PacketBuffer;
   #unsent: Cursor;
-  /** Packets written, and not settled, that others stand in for. */
+  /** Placeholders written and not settled. */
   #omitted: readonly OmittedRange[] = [];
-  /** Largest message that the server accepts, as far as it states that. */
+  /** Largest message that the server accepts, if it sends a limit. */
   #maxMessageBytes = Infinity;
-  /** Largest message to try: less than the server's when something on the way has refused larger ones. */
+  /** Largest message to try: below the server's limit when a proxy has refused larger ones. */
   #triedBytes = Infinity;
   #largestWritten = 0;
   #wasRefused = false;
 
-  /** Begins with the oldest packet of `buffer`. */
+  /** Starts at the oldest packet of `buffer`. */
   constructor(buffer: PacketBuffer) {
     this.#buffer = buffer;
     this.#unsent = buffer.cursor();
@@ -39,7 +39,7 @@ export class Outgoing {
 
   /** A call begins, with the oldest packet of the buffer; its server accepts messages up to `maxMessageBytes`. */
   restart(maxMessageBytes: number): void {
-    // What was refused once may be accepted now; if not, it costs a call.
+    // A message that was refused once may be accepted now; if not, it costs one call.
     if (!this.#wasRefused) this.#triedBytes *= 2;
     this.#wasRefused = false;
     this.#maxMessageBytes = maxMessageBytes;
@@ -56,24 +56,24 @@ export class Outgoing {
     const isTooLarge = bytes.length > this.#maxMessageBytes;
     const omitted = isTooLarge
       ? [{ from, to: this.index, reason: Omission.MESSAGE_TOO_LARGE }]
-      : within(this.#buffer.omitted, from, this.index);
+      : overlap(this.#buffer.omitted, from, this.index);
     if (omitted.length > 0) this.#omitted = [...this.#omitted, ...omitted];
     const message = isTooLarge ? omittedPackets(1, Omission.MESSAGE_TOO_LARGE) : bytes;
     this.#largestWritten = Math.max(this.#largestWritten, message.length);
     return message;
   }
 
-  /** A message was too large, or too much, for the server or something before it: the next ones are smaller. */
+  /** A message exceeded a limit of the server, or of a proxy before it: the next ones are smaller. */
   refused(): void {
     if (this.#largestWritten === 0) return;
     this.#wasRefused = true;
     this.#triedBytes = Math.floor(this.#largestWritten / 2);
   }
 
-  /** Packets from `from` to `to`, of those written on this call, that others stood in for; they are settled. */
+  /** The packets from `from` to `to` are settled; returns those of them that were sent as placeholders. */
   settle(from: number, to: number): OmittedRange[] {
-    const settled = within(this.#omitted, from, to);
-    if (this.#omitted.length > 0) this.#omitted = within(this.#omitted, to, Infinity);
+    const settled = overlap(this.#omitted, from, to);
+    if (this.#omitted.length > 0) this.#omitted = overlap(this.#omitted, to, Infinity);
     return settled;
   }
 }

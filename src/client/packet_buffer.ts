@@ -1,6 +1,6 @@
 /**
- * The packets a device has not been told are settled, kept as the bytes they are sent as: any run of them
- * is a `PacketBatch` of the proto, so sending again, or writing to a file, encodes nothing again.
+ * The packets of a client that are not known to be settled, encoded: any run of them is a `PacketBatch` of the
+ * proto, so that sending them again, or writing them to a file, encodes nothing again.
  *
  * @module
  */
@@ -16,14 +16,14 @@ const BATCH_PACKETS = 1 << 3 | 2;
 const PACKET_DEVICE_ID = 1 << 3 | 2, PACKET_TIMESTAMP = 2 << 3, PACKET_PAYLOAD = 3 << 3 | 2;
 
 /**
- * A field of `Packet` that the proto does not have: its value says why a packet is left out. See
+ * A field number that `Packet` of the proto does not use: why a packet is left out. See
  * {@linkcode Omission}.
  */
 const OMISSION = 15 << 3;
 
 /**
  * Why a packet is left out of the session. Its index must be settled all the same, or no later packet could
- * be: an entry without a device_id stands in for it, which Tally rejects.
+ * be: a placeholder is sent, an entry without a device_id, which Tally rejects.
  */
 export enum Omission {
   /** The file that held it was damaged. */
@@ -32,7 +32,7 @@ export enum Omission {
   MESSAGE_TOO_LARGE = 2,
 }
 
-/** Bytes of an entry that stands in for a packet. */
+/** Bytes of a placeholder. */
 const OMITTED_BYTES = 4;
 
 /** Packets left out for one reason: those with the indexes `from` (inclusive) to `to` (exclusive). */
@@ -45,7 +45,7 @@ export interface OmittedRange {
   readonly reason: Omission;
 }
 
-/** Packets one after the other; filled from the front, never changed where it is filled. */
+/** Encoded packets; append-only: bytes below `filled` never change. */
 interface Segment {
   readonly bytes: Uint8Array<ArrayBuffer>;
   filled: number;
@@ -54,9 +54,9 @@ interface Segment {
   next: Segment | undefined;
 }
 
-/** Packets in the order they were added, each under an index: the next one is one higher. */
+/** Packets in the order they were added, with consecutive indexes. */
 export class PacketBuffer {
-  /** Index of the oldest packet kept, and of the next to come. */
+  /** Index of the oldest packet kept, and of the next one. */
   #start: number;
   #end: number;
   #bytes = 0;
@@ -103,7 +103,7 @@ export class PacketBuffer {
     return this.#omitted;
   }
 
-  /** Adds packets that a {@linkcode Cursor} took from a buffer before; throws a RangeError if they are none. */
+  /** Adds packets that {@linkcode Cursor.take} returned before; throws a RangeError for other bytes. */
   addBatch(bytes: Uint8Array): void {
     const packets = countPackets(bytes, (index, reason) => {
       const last = this.#omitted.at(-1), from = this.#end + index;
@@ -116,8 +116,8 @@ export class PacketBuffer {
     this.#added(packets, bytes.length);
   }
 
-  /** Forgets the packets before `index`, at most all. */
-  forget(index: number): void {
+  /** Discards the packets before `index`, at most all. */
+  discardBefore(index: number): void {
     while (this.#head.next !== undefined && this.#head.end <= index) {
       this.#bytes -= this.#head.filled - this.#headOffset;
       this.#start = this.#head.end;
@@ -125,12 +125,12 @@ export class PacketBuffer {
       this.#headOffset = 0;
     }
     while (this.#start < index && this.#start < this.#end) {
-      const next = afterPacket(this.#head.bytes, this.#headOffset);
+      const next = packetEnd(this.#head.bytes, this.#headOffset);
       this.#bytes -= next - this.#headOffset;
       this.#headOffset = next;
       this.#start++;
     }
-    if (this.#omitted.length > 0) this.#omitted = within(this.#omitted, this.#start, Infinity);
+    if (this.#omitted.length > 0) this.#omitted = overlap(this.#omitted, this.#start, Infinity);
   }
 
   /** A cursor at the oldest packet kept. */
@@ -154,7 +154,7 @@ export class PacketBuffer {
   }
 }
 
-/** A place in a {@linkcode PacketBuffer}. Forgetting packets it has not passed leaves it where it is. */
+/** A position in a {@linkcode PacketBuffer}; discarding packets does not move it. */
 export class Cursor {
   #segment: Segment;
   #offset: number;
@@ -167,19 +167,19 @@ export class Cursor {
     this.#index = index;
   }
 
-  /** Index of the next packet to be taken. */
+  /** Index of the next packet. */
   get index(): number {
     return this.#index;
   }
 
-  /** Another cursor at the same place. */
+  /** Another cursor at the same position. */
   copy(): Cursor {
     return new Cursor(this.#segment, this.#offset, this.#index);
   }
 
   /**
-   * Moves over the next packets, at most up to `limit`, and returns their bytes, which never change: at
-   * most 64 KiB and `maxBytes`, or one packet that is larger. Undefined if there are none.
+   * Advances over the next packets, at most to `limit`, and returns their bytes, which never change: at most
+   * 64 KiB and `maxBytes`, or one packet that is larger. Undefined if there are none.
    */
   take(limit?: Cursor, maxBytes = Infinity): Uint8Array<ArrayBuffer> | undefined {
     if (this.#index === limit?.index) return undefined;
@@ -198,13 +198,13 @@ export class Cursor {
     return this.#segment.bytes.subarray(start, this.#offset);
   }
 
-  /** Moves over one packet, and over those after it that end at or before `endOffset`. */
+  /** Advances over one packet, and over those after it that end at or before `endOffset`. */
   #takeSome(endOffset: number): void {
     const { bytes } = this.#segment;
-    this.#offset = afterPacket(bytes, this.#offset);
+    this.#offset = packetEnd(bytes, this.#offset);
     this.#index++;
     while (this.#offset < endOffset) {
-      const next = afterPacket(bytes, this.#offset);
+      const next = packetEnd(bytes, this.#offset);
       if (next > endOffset) return;
       this.#offset = next;
       this.#index++;
@@ -213,13 +213,13 @@ export class Cursor {
 }
 
 /** The part of `ranges` from index `from` (inclusive) to `to` (exclusive). */
-export function within(ranges: readonly OmittedRange[], from: number, to: number): OmittedRange[] {
+export function overlap(ranges: readonly OmittedRange[], from: number, to: number): OmittedRange[] {
   return ranges
     .filter((range) => range.to > from && range.from < to)
     .map((range) => ({ ...range, from: Math.max(range.from, from), to: Math.min(range.to, to) }));
 }
 
-/** A `PacketBatch` that stands in for `packets` packets. */
+/** A `PacketBatch` of placeholders for `packets` packets. */
 export function omittedPackets(packets: number, reason: Omission): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(packets * OMITTED_BYTES);
   for (let at = 0; at < bytes.length; at += OMITTED_BYTES) {
@@ -230,7 +230,7 @@ export function omittedPackets(packets: number, reason: Omission): Uint8Array<Ar
 
 const textEncoder = new TextEncoder();
 
-/** A packet about to be added; one object serves them all, filled by {@linkcode EncodedPacket.set}. */
+/** A packet before it is added; one object is reused for all, see {@linkcode EncodedPacket.set}. */
 export class EncodedPacket {
   /** Bytes of the packet as an entry of a `PacketBatch`. */
   size = 0;
@@ -240,13 +240,13 @@ export class EncodedPacket {
   #payload: Uint8Array = new Uint8Array(0);
   #contentSize = 0;
 
-  /** Measures `packet`; throws a TypeError for what no packet can hold. */
+  /** Measures `packet`; throws a TypeError for values that no packet can have. */
   set({ device_id, timestamp, payload }: Packet): void {
     if (
       typeof device_id !== "string" || !Number.isSafeInteger(timestamp) || !(payload instanceof Uint8Array)
     ) {
       throw new TypeError(
-        `cannot send a packet with device_id ${kind(device_id)}, timestamp ${kind(timestamp)}, ` +
+        `Cannot send a packet with device_id ${kind(device_id)}, timestamp ${kind(timestamp)}, ` +
           `payload ${kind(payload)}: a string, a whole number below 2^53 and a Uint8Array are needed`,
       );
     }
@@ -260,7 +260,7 @@ export class EncodedPacket {
     this.size = 1 + varintSize(this.#contentSize) + this.#contentSize;
   }
 
-  /** Writes {@linkcode size} bytes; returns where they end. */
+  /** Writes {@linkcode size} bytes at `at`; returns their end offset. */
   write(bytes: Uint8Array, at: number): number {
     bytes[at++] = BATCH_PACKETS;
     at = writeVarint(bytes, at, this.#contentSize);
@@ -276,7 +276,7 @@ export class EncodedPacket {
   }
 }
 
-/** Device ids are short and mostly ASCII: a loop beats the call of an encoder. */
+/** Device ids are short and mostly ASCII: a loop is faster than a call of the encoder. */
 function encodeText(text: string, into: Uint8Array): number {
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
@@ -287,7 +287,7 @@ function encodeText(text: string, into: Uint8Array): number {
 }
 
 /**
- * Packets in a `PacketBatch`; `onOmitted` is called with the place of each that is left out. Throws a
+ * Number of packets in a `PacketBatch`; `onOmitted` is called with the index of each placeholder. Throws a
  * RangeError for other bytes.
  */
 export function countPackets(
@@ -296,18 +296,18 @@ export function countPackets(
 ): number {
   let packets = 0;
   for (let at = 0, next; at < bytes.length; at = next, packets++) {
-    next = afterPacket(bytes, at);
+    next = packetEnd(bytes, at);
     if (next - at === OMITTED_BYTES && bytes[at + 2] === OMISSION) onOmitted(packets, bytes[at + 3]!);
   }
   return packets;
 }
 
-/** Where the packet at `at` ends; throws a RangeError if there is none. */
-export function afterPacket(bytes: Uint8Array, at: number): number {
+/** End offset of the packet at `at`; throws a RangeError if there is none. */
+export function packetEnd(bytes: Uint8Array, at: number): number {
   const start = varintEnd(bytes, at + 1);
   const end = start === undefined ? NaN : start + readVarint(bytes, at + 1, start);
   if (bytes[at] !== BATCH_PACKETS || !(end <= bytes.length)) {
-    throw new RangeError(`no packet ends in the ${bytes.length} bytes given`);
+    throw new RangeError(`Cannot read a packet: found no end of it in ${bytes.length} bytes`);
   }
   return end;
 }

@@ -1,5 +1,5 @@
 /**
- * What became of a client's packets, over all its calls.
+ * The results of a client's packets, over all its calls.
  *
  * @module
  */
@@ -18,19 +18,19 @@ export interface Rejection {
   readonly packets: number;
 }
 
-/** What became of a client's packets, over all its connections. */
+/** The results of a client's packets, over all its connections. */
 export interface Totals {
-  /** Given to `send`, or found in the file; each is one of the four below. */
+  /** Passed to `send`, or found in the file; the sum of the four below. */
   readonly accepted: number;
   /** Counted. */
   readonly stored: number;
   /** Refused for one of {@linkcode rejections}; never sent again. */
   readonly rejected: number;
   /**
-   * Stored or rejected, but the Ack that told which was lost with a connection: on reconnecting, Tally
-   * says only how many packets it has settled.
+   * Stored or rejected, but the Ack with the result was lost with a connection: on reconnecting, Tally sends
+   * only how many packets are settled.
    */
-  readonly unreported: number;
+  readonly settledUnknown: number;
   /** Not settled yet. */
   readonly pending: number;
   /** The rejected packets by reason. */
@@ -39,16 +39,16 @@ export interface Totals {
   readonly committed: number;
 }
 
-/** Adds up what the Acks of one call after the other say. */
+/** Sums the Acks of one call after the other. */
 export class AckCounter {
   /** See {@linkcode Totals}. */
   stored = 0;
   /** See {@linkcode Totals}. */
   rejected = 0;
   /** See {@linkcode Totals}. */
-  unreported = 0;
+  settledUnknown = 0;
   readonly #rejections = new Map<string, number>();
-  /** The last Ack of the call: each says what became of all packets of its call. */
+  /** The last Ack of the call: each has the results of all packets of its call. */
   #last: Ack | undefined;
 
   /** See {@linkcode Totals}. */
@@ -61,29 +61,29 @@ export class AckCounter {
     this.#last = undefined;
   }
 
-  /** Counts what is new in `ack`; of it, `omitted` were left out. Returns the rejections among it. */
+  /** Adds what is new in `ack`; of it, `omitted` were sent as placeholders. Returns the new rejections. */
   add(ack: Ack, omitted: readonly OmittedRange[]): Rejection[] {
     const last = this.#last;
     this.#last = ack;
     this.stored += ack.stored - (last?.stored ?? 0);
     const added = this.#addOmitted(omitted);
-    // What stands in for a packet has no device_id, and is rejected for that.
-    const standIns = countOf(omitted);
-    this.rejected += ack.rejected - (last?.rejected ?? 0) - standIns;
+    // A placeholder has no device_id, and is rejected for that.
+    const placeholders = countOf(omitted);
+    this.rejected += ack.rejected - (last?.rejected ?? 0) - placeholders;
     for (const { reason: code, packets } of ack.rejections) {
       let count = packets - (last?.rejections.find(({ reason }) => reason === code)?.packets ?? 0);
-      if (code === RejectReason.DEVICE_ID_EMPTY) count -= standIns;
+      if (code === RejectReason.DEVICE_ID_EMPTY) count -= placeholders;
       if (count > 0) added.push(this.#reject(RejectReason[code] ?? `REASON_${code}`, count));
     }
     return added;
   }
 
   /**
-   * Counts packets that are settled without an Ack that tells how; of them, `omitted` were left out. Returns
-   * the rejections among them.
+   * Adds packets that are settled without an Ack; of them, `omitted` were sent as placeholders. Returns the
+   * rejections among them.
    */
-  addUnreported(packets: number, omitted: readonly OmittedRange[]): Rejection[] {
-    this.unreported += packets - countOf(omitted);
+  addSettledUnknown(packets: number, omitted: readonly OmittedRange[]): Rejection[] {
+    this.settledUnknown += packets - countOf(omitted);
     return this.#addOmitted(omitted);
   }
 

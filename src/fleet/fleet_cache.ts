@@ -45,9 +45,9 @@ export interface FleetCacheOptions {
   readonly store: Pick<Store, "changes" | "summaries" | "scan" | "removedPackets">;
   /** The time: of packets, and to measure durations. */
   readonly clock: Clock;
-  /** See {@linkcode MAX_AGE_MS}. */
+  /** Greatest age of the index for a request; {@linkcode MAX_AGE_MS} in production. */
   readonly maxAgeMs: number;
-  /** See {@linkcode WARM_FOR_MS}. */
+  /** How long after a request the index is kept fresh; {@linkcode WARM_FOR_MS} in production. */
   readonly warmForMs: number;
   /** A device that sends nothing for longer is offline. */
   readonly offlineAfterMs: number;
@@ -91,7 +91,7 @@ export class FleetCache {
     return this.#latest?.takenAtMs ?? -Infinity;
   }
 
-  /** See {@linkcode FleetCacheOptions}. */
+  /** Greatest age of the index for a request. */
   get maxAgeMs(): number {
     return this.#options.maxAgeMs;
   }

@@ -5,9 +5,9 @@
  */
 import type { Socket } from "node:net";
 
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { Server, ServerCredentials, setLogger } from "@grpc/grpc-js";
 
-import { redirectGrpcJsLog } from "../runtime/grpc_js_log.ts";
+import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { type ConnectionOptions, Http2Connection } from "../http2/connection.ts";
 import { type ConnectionLimits, defaultLimits } from "../http2/limits.ts";
 import { guardHttp2 } from "../runtime/node_http2_guard.ts";
@@ -55,7 +55,7 @@ export class TelemetryServer {
 
   private constructor(ingest: IngestState, options: ServerOptions) {
     guardHttp2();
-    redirectGrpcJsLog(options.log);
+    setLogger(grpcJsLogger(options.log));
     const { fastPath, maxMessageBytes } = options;
     this.#server = new Server({
       "grpc.max_receive_message_length": fastPath ? MAX_BRIDGED_MESSAGE_BYTES : maxMessageBytes,

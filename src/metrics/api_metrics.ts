@@ -12,7 +12,7 @@ export const apiMetrics = {
   maxConnections: {
     type: "count",
     prometheus: "max_connections",
-    description: "Readers' connections that may be open: HTTP_MAX_CONNECTIONS",
+    description: "Readers' connections that may be open: TALLY_HTTP_MAX_CONNECTIONS",
   },
   connectionsRefused: {
     type: "count",

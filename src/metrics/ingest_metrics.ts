@@ -30,7 +30,7 @@ export const ingestMetrics = {
   maxConnections: {
     type: "count",
     prometheus: "max_connections",
-    description: "Connections that may be open: MAX_CONNECTIONS",
+    description: "Connections that may be open: TALLY_MAX_CONNECTIONS",
   },
   accepting: {
     type: "flag",
@@ -47,7 +47,7 @@ export const ingestMetrics = {
   queueMaxPackets: {
     type: "count",
     prometheus: "queue_max_packets",
-    description: "Packets that may wait for the store: QUEUE_MAX_PACKETS",
+    description: "Packets that may wait for the store: TALLY_QUEUE_MAX_PACKETS",
   },
   received: {
     type: "counter",

@@ -30,7 +30,7 @@ const HISTORY_REFRESH_MS = 10_000;
 /** Frames have only the beginning of a long payload; the whole is requested at most this often. */
 const PAYLOAD_REFRESH_MS = 2_000;
 const EVENTS_SHOWN = 20;
-/** Nobody reads more than this, and it would be slow to lay out. */
+/** More than this is not readable, and slow to lay out. */
 const MAX_SHOWN_BYTES = 64 * 1024;
 
 /**

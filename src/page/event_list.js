@@ -13,7 +13,7 @@ import { formatAgo, formatCount, formatDate, formatDuration, formatMoment, visib
 
 /** Names in the line of a group. */
 const NAMES = 3;
-/** Names in an open group: nobody reads more, and they would be slow to lay out. */
+/** Names in an open group: more are not readable, and slow to lay out. */
 const MEMBERS_SHOWN = 100;
 
 /**

@@ -25,7 +25,7 @@ export function countDescriptors(atMost: number): number {
   return opened.length;
 }
 
-/** Whether `error` says that there are no file descriptors left, for this process or for the system. */
+/** Whether `error` means that no file descriptors are left, for this process or for the system. */
 export function isExhausted(error: unknown): boolean {
   const code = (error as { code?: unknown } | undefined)?.code;
   return code === "EMFILE" || code === "ENFILE";

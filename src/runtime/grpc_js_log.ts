@@ -1,18 +1,20 @@
 /**
- * The log of grpc-js: by default, raw lines on standard error that may contain what a peer has sent.
+ * Log lines of grpc-js: by default raw lines on standard error, with text that a peer has sent.
  *
  * @module
  */
-import { setLogger } from "@grpc/grpc-js";
 import type { Logger } from "@logtape/logtape";
 
 /** Characters kept of one line: a peer chooses its length. */
 const MAX_LENGTH = 500;
 
-/** Redirects grpc-js's lines to `log`, as debug lines: a peer controls their number too. Without a log they are dropped. */
-export function redirectGrpcJsLog(log?: Logger): void {
+/**
+ * For `setLogger()` of grpc-js: writes its lines to `log`, at debug level, as a peer chooses their number too.
+ * Without a log they are dropped.
+ */
+export function grpcJsLogger(log?: Logger): Pick<Console, "error" | "info" | "debug"> {
   const write = (...parts: unknown[]) => {
     log?.debug("grpc-js: {text}", { text: parts.map(String).join(" ").slice(0, MAX_LENGTH) });
   };
-  setLogger({ error: write, info: write, debug: write });
+  return { error: write, info: write, debug: write };
 }

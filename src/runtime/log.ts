@@ -97,7 +97,7 @@ function loggedError({ name, message, stack, cause }: Error): LoggedError {
   return { name, message, stack, ...(cause === undefined ? {} : { cause: loggable(cause) }) };
 }
 
-/** What the message does not say yet: values behind it; errors below it, each cause under what it caused. */
+/** Properties that the message lacks: values after it; errors below it, each cause under what it caused. */
 function propertiesText({ properties, rawMessage }: LogRecord): string {
   return Object.entries(properties)
     .filter(([key, value]) => isLoggedError(value) || !rawMessage.includes(`{${key}}`))

@@ -87,7 +87,7 @@ export function parseSettings<Table extends SettingTable>(
   const result = { values, source } as ParseResult<Table>;
   problems.push(...crossChecks(result));
   if (problems.length > 0) throw new ConfigError(problems);
-  // The loop above gave every key its own setting's value, which is what the type says.
+  // The loop above gave every key its own setting's value, as the type requires.
   return { values: values as Values<Table>, renamed };
 }
 

@@ -35,6 +35,6 @@ export interface Store
   /** What the store reports of itself, its clock at the moment of the call. */
   status(): Promise<StoreStatus>;
 
-  /** Releases connections and files. Calls under way may reject. */
+  /** Releases connections and files. Calls in flight may reject. */
   close(): Promise<void>;
 }

@@ -3,7 +3,7 @@
  *
  * Times that different processes write and compare, such as when a device was last seen, must come from one
  * clock. It is Redis' own, measured once a second, and the machine's with SQLite, whose processes share one
- * machine. In between it runs on the monotonic clock, so a machine whose clock is wrong or set does no harm;
+ * machine. In between it runs on the monotonic clock, so that a machine's clock may be wrong or set;
  * a jump of the store's own clock is followed only once it has lasted.
  *
  * @module
@@ -13,7 +13,7 @@ import type { Logger } from "@logtape/logtape";
 import type { Clock } from "../runtime/clock.ts";
 import type { Store } from "./store.ts";
 
-/** The store's clock is measured this often. */
+/** Time between measurements of the store's clock. */
 const MEASURE_INTERVAL_MS = 1000;
 
 /** A jump that is over sooner is not followed: clocks are set wrong and right again. */
@@ -22,7 +22,7 @@ const FOLLOW_AFTER_MS = 10_000;
 /** Smaller differences are no jump: the clock is corrected at once. */
 const JUMP_MS = 250;
 
-/** A measurement that took longer says too little. */
+/** A measurement that took longer is too inexact. */
 const MAX_ROUND_TRIP_MS = 1000;
 
 /** A machine's clock that differs by more is reported. */
@@ -30,7 +30,7 @@ const DIFFERENCE_MS = 2000;
 
 /** What {@linkcode StoreClock} needs. */
 export interface StoreClockOptions {
-  /** Whose clock it is. */
+  /** The store whose clock it is. */
   readonly store: Pick<Store, "status" | "trimFleetHistory">;
   /** The machine's clock. */
   readonly clock: Clock;

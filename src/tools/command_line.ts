@@ -1,5 +1,5 @@
 /**
- * What the command-line tools for devices share: flags, and how they end.
+ * Shared by the command-line tools: flags, exit codes, and the form of numbers.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
- * `deno task health`: checks the health of an ingest, for example from a container's health check.
+ * `deno task health`: requests the health of an ingest, for a container's health check for example.
  *
- * Exit codes: 0 when it serves, 1 when not or when it does not answer, 2 for wrong flags.
+ * Exit codes: 0 when it reports SERVING, 1 for another status or without a response, 2 for wrong flags.
  *
  * @module
  */
@@ -12,8 +12,8 @@ import { messageOf } from "../runtime/error_text.ts";
 import { duration, type Values } from "../runtime/settings.ts";
 import { readFlags, targetFlag } from "./command_line.ts";
 
-const usage =
-  `Checks the health of an ingest (grpc.health.v1), prints its status, and exits with 0 when it serves.
+const usage = `Requests the health of an ingest (grpc.health.v1), prints its status, and exits
+with 0 for SERVING.
 
 Usage: deno task health [flags]`;
 
@@ -23,7 +23,7 @@ const flags = {
     default: "3s",
     min: "10ms",
     max: "1h",
-    help: "How long the answer may take.",
+    help: "Time for the response.",
   }),
 } as const;
 

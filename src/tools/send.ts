@@ -1,8 +1,7 @@
 /**
- * `deno task send`: sends packets from one device, waits until they are stored, and prints what became
- * of them.
+ * `deno task send`: sends packets from one device, waits until they are stored, and prints the Ack.
  *
- * Exit codes: 0 when every packet was stored, 1 when not or, after damage to the file, perhaps not, 2 for
+ * Exit codes: 0 when every packet was stored, 1 when not, or when damage to the file leaves it open, 2 for
  * wrong flags, 129, 130 or 143 after a signal.
  *
  * @module
@@ -15,7 +14,7 @@ import { custom, duration, integer, optional, path, type Values } from "../runti
 import { type Recovery, TelemetryClient, type Totals } from "../client/client.ts";
 import { formatted, packets, rateFlag, readFlags, targetFlag } from "./command_line.ts";
 
-const usage = `Sends packets from one device to Tally and prints what became of them.
+const usage = `Sends packets from one device to Tally and prints the Ack.
 
 Usage: deno task send [flags]`;
 
@@ -32,7 +31,7 @@ const flags = {
   }),
   rate: optional(rateFlag("--rate", {
     default: "",
-    help: "Packets per second; by default as fast as they are taken.",
+    help: "Packets per second; by default as fast as Tally reads them.",
   })),
   target: targetFlag,
   payload: custom("--payload", {
@@ -41,31 +40,31 @@ const flags = {
   }, { allowed: "any text", parse: (text) => text }),
   session: optional(custom("--session", {
     default: "",
-    help: "Session to go on with; by default a new one. Not together with --file.",
+    help: "Session to continue; by default a new one. Not together with --file.",
   }, {
     allowed: SESSION_NAME_RULE,
     parse: (text) => isSessionName(text) ? text : undefined,
   })),
   file: optional(path("--file", {
     default: "",
-    help: "File that keeps packets until they are stored: run again with it after a failure, and what was " +
-      "left is sent first, each packet once. As the task is set up, a path below data/.",
+    help: "File that keeps packets until they are stored. The next run with it sends the rest first. " +
+      "The task may use paths below data/.",
   })),
   timeout: duration("--timeout", {
     default: "30s",
     min: "100ms",
     max: "24h",
-    help: "How long to wait while nothing is acknowledged.",
+    help: "Time without an Ack after which it stops.",
   }),
 } as const;
 
-/** Progress is shown, and a lack of it noticed, this often. */
+/** Intervals of printing the progress, and of checking that there is any. */
 const PROGRESS_INTERVAL_MS = 1000, CHECK_INTERVAL_MS = 100;
 
 async function main(args: readonly string[]): Promise<number> {
   const options = readFlags(usage, flags, args, ({ source: { session, file } }) => {
     if (session === undefined || file === undefined) return [];
-    return [`${session} and ${file}: a file has a session of its own; leave one out`];
+    return [`${session} and ${file}: a file has a session of its own; set one of them`];
   });
   if (typeof options === "number") return options;
   try {
@@ -77,32 +76,32 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 async function send(options: Values<typeof flags>): Promise<number> {
-  let trouble: string | undefined;
+  let lastError: string | undefined;
   await using client = await TelemetryClient.open({
     target: options.target,
     ...options.session === undefined ? {} : { session: options.session },
     ...options.file === undefined ? {} : { file: options.file },
-    onConnected: () => trouble = undefined,
-    onDisconnected: (error) => trouble = error.message,
+    onConnected: () => lastError = undefined,
+    onDisconnected: (error) => lastError = error.message,
   });
   const { recovered } = client;
   for (const line of recoveryLines(recovered, options.file)) console.error(line);
   const total = client.totals.accepted + options.count;
   const progress = () => {
     const { accepted, pending } = client.totals;
-    const why = trouble === undefined ? "" : `; not connected: ${trouble}`;
+    const why = lastError === undefined ? "" : `; not connected: ${lastError}`;
     return `${formatted(accepted)} of ${packets(total)} sent, ${
       formatted(accepted - pending)
     } acknowledged${why}`;
   };
   const giveUp = () => {
     const kept = options.file === undefined
-      ? "they were not stored, or it is not known"
+      ? "they are not stored, or their Ack was lost"
       : `they are kept in ${options.file}: send with the same --file again`;
     return `Nothing was acknowledged for ${options.timeout / 1000} s by ${options.target}` +
-      `${trouble === undefined ? "" : `; the last attempt: ${trouble}`}.\n` +
+      `${lastError === undefined ? "" : `; the last attempt: ${lastError}`}.\n` +
       `${packets(client.totals.pending)} not acknowledged; ${kept}.\n` +
-      `Start Tally with "deno task start", or say where it is with --target.`;
+      `Start Tally with "deno task start", or set its address with --target.`;
   };
   const stopWatching = watch(client, options.timeout, progress, giveUp);
   try {
@@ -114,7 +113,7 @@ async function send(options: Values<typeof flags>): Promise<number> {
   }
 }
 
-/** What to say of packets that an earlier run left in `file`. */
+/** Describes the packets that an earlier run left in `file`. */
 function recoveryLines({ packets: kept, tornBytes, lostPackets, damage }: Recovery, file = ""): string[] {
   const lines = [];
   if (damage !== undefined) {
@@ -145,7 +144,7 @@ async function sendPackets(client: TelemetryClient, options: Values<typeof flags
   }
 }
 
-/** Shows progress, and aborts when there is none for `timeoutMs`; returns how to stop that. */
+/** Prints the progress, and aborts when there is none for `timeoutMs`; returns a function that ends it. */
 function watch(
   client: TelemetryClient,
   timeoutMs: number,
@@ -170,14 +169,14 @@ function watch(
   return () => clearInterval(timer);
 }
 
-/** Prints the totals as the last Ack has them; returns the exit code. */
-function report({ stored, rejected, unreported, rejections, committed }: Totals): number {
+/** Prints the totals as an Ack; returns the exit code. */
+function report({ stored, rejected, settledUnknown, rejections, committed }: Totals): number {
   console.log(
     `Ack: stored ${formatted(stored)}, rejected ${formatted(rejected)}, committed ${formatted(committed)}`,
   );
-  if (unreported > 0) {
+  if (settledUnknown > 0) {
     console.log(
-      `${packets(unreported)} more settled, before a connection was lost with the Ack that said how`,
+      `${packets(settledUnknown)} more settled; their Ack was lost with a connection`,
     );
   }
   for (const { reason, packets: count } of rejections) console.error(`${packets(count)} rejected: ${reason}`);

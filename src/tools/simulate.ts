@@ -14,7 +14,7 @@ import { stopSignal } from "../runtime/stop_signal.ts";
 import { formatted, rateFlag, readFlags, targetFlag } from "./command_line.ts";
 import { Simulator, totalsText } from "./simulator.ts";
 
-const usage = `Sends temperature and humidity of many simulated devices to Tally. Ctrl-C ends it.
+const usage = `Sends temperature and humidity of simulated devices to Tally, until Ctrl-C.
 
 Usage: deno task simulate [flags]`;
 
@@ -27,12 +27,12 @@ const flags = {
   }),
   rate: rateFlag("--rate", {
     default: "1",
-    help: "Packets per second and device, on average; the devices differ.",
+    help: "Packets per second of each device, on average; devices differ.",
   }),
   target: targetFlag,
   prefix: custom("--prefix", {
     default: "sim-",
-    help: "What the devices' ids begin with.",
+    help: "Prefix of the devices' ids.",
   }, {
     allowed: "1 to 100 letters, digits, - and _",
     parse: (text) => /^[\w-]{1,100}$/.test(text) ? text : undefined,
@@ -47,7 +47,7 @@ const flags = {
 
 const PROGRESS_INTERVAL_MS = 10_000;
 
-/** How long the end may wait for what is not acknowledged yet. */
+/** How long the end may wait for packets that are not acknowledged yet. */
 const STOP_TIMEOUT_MS = 3_000;
 
 async function simulate(options: Values<typeof flags>): Promise<number> {

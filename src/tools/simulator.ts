@@ -1,6 +1,6 @@
 /**
- * Simulated devices: each measures temperature and humidity, a random walk, at a pace of its own, and
- * goes silent now and then. They share a few connections, as devices behind gateways do.
+ * Simulated devices: each sends temperature and humidity, a random walk, at a rate of its own, and is silent
+ * at times. They share a few connections, as devices of gateways do.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { TelemetryClient, type TelemetryClientError } from "../client/client.ts";
 import { formatted, packets } from "./command_line.ts";
 
-/** How many devices, and where they send. */
+/** How many devices, and where they send to. */
 export interface SimulatorOptions {
   /** Host and port of an ingest. */
   readonly target: string;
@@ -17,13 +17,13 @@ export interface SimulatorOptions {
   readonly devices: number;
   /** Packets per second and device, on average while it is not silent. */
   readonly ratePerDevice: number;
-  /** What the devices' ids begin with. */
+  /** Prefix of the devices' ids. */
   readonly prefix: string;
   /** Unix milliseconds. */
   readonly now: () => number;
   /** From 0 to below 1. */
   readonly random: () => number;
-  /** Called when a connection is there, and when one is lost. */
+  /** Called when a connection is open, and with an error when one is lost. */
   readonly onConnection: (error: TelemetryClientError | undefined) => void;
 }
 
@@ -31,32 +31,34 @@ export interface SimulatorOptions {
 export interface SimulatorTotals {
   /** Packets sent. */
   readonly sent: number;
-  /** Packets known to be counted. */
+  /** Packets that an Ack reports as stored. */
   readonly stored: number;
-  /** Packets refused. */
+  /** Packets rejected. */
   readonly rejected: number;
-  /** Settled while a connection was lost, so that it is not known how. */
-  readonly unreported: number;
+  /** Packets settled whose Ack was lost with a connection. */
+  readonly settledUnknown: number;
   /** Packets not acknowledged. */
   readonly pending: number;
   /** Devices that are silent at the moment. */
   readonly silent: number;
 }
 
-/** What has become of the packets, in a line: those sent are the sum of the others. */
-export function totalsText({ sent, stored, rejected, unreported, pending, silent }: SimulatorTotals): string {
+/** The totals in a line: the packets sent are the sum of the others. */
+export function totalsText(
+  { sent, stored, rejected, settledUnknown, pending, silent }: SimulatorTotals,
+): string {
   return `${packets(sent)} sent, ${formatted(stored)} stored, ${formatted(rejected)} rejected, ` +
-    (unreported === 0 ? "" : `${formatted(unreported)} settled without an Ack, `) +
+    (settledUnknown === 0 ? "" : `${formatted(settledUnknown)} settled without an Ack, `) +
     `${formatted(pending)} not acknowledged; ${formatted(silent)} devices silent`;
 }
 
 /** Devices that share one connection. */
 const DEVICES_PER_CONNECTION = 2000;
 
-/** Devices are looked at this often. */
+/** Interval of sending the packets that are due. */
 const TICK_MS = 50;
 
-/** Devices differ in pace by up to this factor from the average. */
+/** Rates of devices differ by up to this factor from the average. */
 const PACE_SPREAD = 4;
 
 /** One packet in this many is the last before a silence, of so many milliseconds. */
@@ -72,7 +74,7 @@ interface Device {
   humidity: number;
 }
 
-/** Devices at work. */
+/** Running simulated devices. */
 export class Simulator {
   readonly #options: SimulatorOptions;
   readonly #clients: readonly TelemetryClient[];
@@ -85,7 +87,7 @@ export class Simulator {
     this.#clients = clients;
     this.#devices = makeDevices(options, clients);
     this.#run = this.#sendUntilStopped();
-    this.#run.catch(() => {}); // for whoever waits for `finished` or `stop`
+    this.#run.catch(() => {}); // handled by callers of `finished` or `stop`
   }
 
   /** Starts the devices; does not wait for connections. Rejects if the target is malformed. */
@@ -104,25 +106,25 @@ export class Simulator {
     return new Simulator(options, clients);
   }
 
-  /** Rejects if the devices cannot go on: Tally refuses them for good. */
+  /** Rejects if the devices cannot continue: Tally refuses them for good. */
   get finished(): Promise<void> {
     return this.#run;
   }
 
-  /** What has become of the packets. */
+  /** The totals so far. */
   get totals(): SimulatorTotals {
-    const totals = { sent: 0, stored: 0, rejected: 0, unreported: 0, pending: 0 };
-    for (const { totals: { accepted, stored, rejected, unreported, pending } } of this.#clients) {
+    const totals = { sent: 0, stored: 0, rejected: 0, settledUnknown: 0, pending: 0 };
+    for (const { totals: { accepted, stored, rejected, settledUnknown, pending } } of this.#clients) {
       totals.sent += accepted;
       totals.stored += stored;
       totals.rejected += rejected;
-      totals.unreported += unreported;
+      totals.settledUnknown += settledUnknown;
       totals.pending += pending;
     }
     return { ...totals, silent: this.#devices.filter((device) => device.silent).length };
   }
 
-  /** Ends the devices, and the connections when all is acknowledged or `timeoutMs` have passed. */
+  /** Stops the devices, and the connections when all is acknowledged or after `timeoutMs`. */
   async stop(timeoutMs: number): Promise<SimulatorTotals> {
     this.#stop.abort();
     const abort = () => Promise.all(this.#clients.map((client) => client.abort()));
@@ -136,7 +138,7 @@ export class Simulator {
     while (!this.#stop.signal.aborted) {
       const nowMs = this.#options.now();
       const due = this.#devices.filter((device) => device.nextAtMs <= nowMs);
-      // When the connections take no more, the devices wait, and are late from then on.
+      // Under backpressure the devices wait, and are late from then on.
       await Promise.all(due.map((device) => this.#send(device, nowMs)));
       await delay(TICK_MS, undefined, { signal: this.#stop.signal }).catch(() => {});
     }

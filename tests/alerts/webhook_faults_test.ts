@@ -1,5 +1,5 @@
 /**
- * The webhook's receivers that refuse, redirect, ask for patience, or are away too long.
+ * Receivers of the webhook that refuse, redirect, send Retry-After, or are down too long.
  *
  * @module
  */
@@ -36,7 +36,7 @@ interface Body {
   };
 }
 
-/** A receiver that answers as it is told; each request it got. */
+/** A receiver that responds as the test sets; keeps each request. */
 class Receiver implements AsyncDisposable {
   readonly bodies: Body[] = [];
   readonly accepted: Body[] = [];
@@ -342,7 +342,7 @@ Deno.test("deliverEvents() stops for good at 410, logs it, and releases its clai
   await using api = await startTestApi(store, { webhook: { url: receiver.url, secret }, watchIntervalMs: 5 });
   await using delivery = startDelivery(store, receiver.url);
   await until(
-    async () => await store.claimDelivery("nobody", 1, nowMs) === undefined,
+    async () => await store.claimDelivery("another", 1, nowMs) === undefined,
     "one of them delivers",
   );
   await addEvents(store, ["a"]);

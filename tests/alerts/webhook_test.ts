@@ -25,7 +25,7 @@ interface Received {
   }[];
 }
 
-/** A server that checks each signature, and answers as `answer` says. */
+/** A server that checks each signature, and responds as `answer` does. */
 class Receiver implements AsyncDisposable {
   readonly received: Received[] = [];
   answer: () => Response | Promise<Response> = () => new Response(null, { status: 204 });
@@ -40,7 +40,7 @@ class Receiver implements AsyncDisposable {
       if (request.headers.get("webhook-signature") !== `v1,${expected}`) {
         return new Response("forged", { status: 400 });
       }
-      if (new URL(request.url).pathname !== "/hook") throw new Error(`asked for ${request.url}`);
+      if (new URL(request.url).pathname !== "/hook") throw new Error(`got a request for ${request.url}`);
       this.received.push({ id, deviceEvents: JSON.parse(body).data.events });
       return await this.answer();
     });
@@ -113,7 +113,7 @@ Deno.test("deliverEvents(): of two apis one delivers, and the other continues wh
       // A hundred at most in one delivery.
       assert(receiver.received.every(({ deviceEvents }) => deviceEvents.length <= 100));
       await until(
-        async () => (await store.claimDelivery("nobody", 1, clock.unixMs)) === undefined,
+        async () => (await store.claimDelivery("another", 1, clock.unixMs)) === undefined,
         "one is at it",
       );
     }
@@ -149,7 +149,7 @@ Deno.test("deliverEvents() logs an unreachable webhook once, without its URL, an
     });
     await until(async () => (await (await fetch(`${api.url}/fleet`)).json()).online === 1, "a is online");
     clock.pass(61_000);
-    await until(() => lines.length > 0, "it is told");
+    await until(() => lines.length > 0, "the log has a line");
     assertEquals(lines.length, 1);
     assert(lines[0]!.includes("could not be delivered") && !lines[0]!.includes("hunter2"), lines[0]);
     assertEquals((await (await fetch(`${api.url}/devices/a`)).json()).status, "offline");

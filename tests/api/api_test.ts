@@ -26,7 +26,7 @@ import { until } from "../support/until.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { addPackets, startTestApi, TestClock } from "../support/test_api.ts";
 
-/** A monotonic clock that stands still until told, so that a snapshot's age is what the test says. */
+/** A monotonic clock that the test moves, and with it the age of a snapshot. */
 class StillClock {
   ms = 0;
   /** The clocks, for the api's options. */
@@ -50,7 +50,7 @@ interface Answer {
 }
 
 /** One request on a connection of its own, with no header but `Host` and those given. */
-function ask(
+function send(
   api: RunningApi,
   path: string,
   headers: Record<string, string> = {},
@@ -69,9 +69,9 @@ function ask(
   return promise;
 }
 
-/** The server has taken the requests under way when it has answered one that came after them. */
-async function taken(api: RunningApi): Promise<void> {
-  await ask(api, "/healthz");
+/** The server has received the requests in progress when it has responded to one that came after them. */
+async function received(api: RunningApi): Promise<void> {
+  await send(api, "/healthz");
 }
 
 /** Sends bytes as they are and reads what comes until the server closes. */
@@ -105,7 +105,7 @@ const sensor = [{ deviceId: "sensor-1", count: 10 }];
 
 Deno.test("GET /metrics equals the reference's response", async () => {
   await withApi(new ListedStore(sensor), async (api) => {
-    const { status, headers, text } = await ask(api, "/metrics");
+    const { status, headers, text } = await send(api, "/metrics");
     assertEquals(status, 200);
     assertEquals(headers["content-type"], "application/json");
     assertEquals(text, '[{"device_id":"sensor-1","count":10}]');
@@ -115,8 +115,8 @@ Deno.test("GET /metrics equals the reference's response", async () => {
 
 Deno.test("GET /metrics without devices: an empty list, and an empty Prometheus family", async () => {
   await withApi(new ListedStore(), async (api) => {
-    assertEquals((await ask(api, "/metrics")).text, "[]");
-    const { text } = await ask(api, "/metrics", { accept: "text/plain" });
+    assertEquals((await send(api, "/metrics")).text, "[]");
+    const { text } = await send(api, "/metrics", { accept: "text/plain" });
     assertStringIncludes(text, "# TYPE tally_device_packets_total counter\n# HELP");
   });
 });
@@ -132,7 +132,7 @@ Deno.test("GET /metrics sends the text format to a Prometheus server", async () 
   ];
   await withApi(new ListedStore(sensor), async (api) => {
     for (const accept of accepts) {
-      const { status, headers, text } = await ask(api, "/metrics", { accept });
+      const { status, headers, text } = await send(api, "/metrics", { accept });
       assertEquals(status, 200, accept);
       assertEquals(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8", accept);
       assertStringIncludes(
@@ -160,7 +160,7 @@ Deno.test("GET /metrics sends JSON to browsers, curl, fetch, and for an invalid 
   ];
   await withApi(new ListedStore(sensor), async (api) => {
     for (const accept of accepts) {
-      const { status, headers } = await ask(api, "/metrics", { accept });
+      const { status, headers } = await send(api, "/metrics", { accept });
       assertEquals([status, headers["content-type"]], [200, "application/json"], accept);
     }
     const response = await fetch(`http://${api.host}:${api.port}/metrics`);
@@ -184,14 +184,14 @@ Deno.test("GET /metrics escapes hostile device ids in both formats", async () =>
   ];
   const devices = ids.sort().map((deviceId, index) => ({ deviceId, count: index + 1 }));
   await withApi(new ListedStore(devices), async (api) => {
-    const json = await ask(api, "/metrics");
+    const json = await send(api, "/metrics");
     assertEquals(
       JSON.parse(json.text),
       devices.map(({ deviceId, count }) => ({ device_id: deviceId, count })),
     );
     assertEquals(json.headers["x-content-type-options"], "nosniff");
 
-    const { text } = await ask(api, "/metrics", { accept: "text/plain" });
+    const { text } = await send(api, "/metrics", { accept: "text/plain" });
     const lines = text.split("\n").filter((line) => line.startsWith("tally_device_packets_total{"));
     const samples = lines.map((line) => {
       const [, label, count] = /^tally_device_packets_total\{device_id="((?:[^"\\]|\\[\\"n])*)"\} (\d+)$/
@@ -208,28 +208,28 @@ Deno.test("GET /metrics is complete for 100,000 devices, in each form and encodi
     (_, i) => ({ deviceId: `sensor-${100_000 + i}`, count: i + 1 }),
   );
   await withApi(new ListedStore(devices), async (api) => {
-    const plain = await ask(api, "/metrics");
+    const plain = await send(api, "/metrics");
     assertEquals(plain.headers["content-length"], String(plain.bytes.length));
     assertEquals(
       JSON.parse(plain.text),
       devices.map(({ deviceId, count }) => ({ device_id: deviceId, count })),
     );
 
-    const zipped = await ask(api, "/metrics", { "accept-encoding": "gzip" });
+    const zipped = await send(api, "/metrics", { "accept-encoding": "gzip" });
     assertEquals(zipped.headers["content-encoding"], "gzip");
     assertLess(zipped.bytes.length, plain.bytes.length / 3);
     assertEquals(gunzipSync(zipped.bytes).toString(), plain.text);
 
-    const prometheus = await ask(api, "/metrics", { accept: "text/plain" });
+    const prometheus = await send(api, "/metrics", { accept: "text/plain" });
     const lines = prometheus.text.split("\n");
     assertEquals(lines[2 + 99_999], 'tally_device_packets_total{device_id="sensor-199999"} 100000');
   }, { prometheusMaxDevices: 100_000 });
 });
 
-Deno.test("GET /metrics, Prometheus form: omits the last devices by id above PROMETHEUS_MAX_DEVICES, and reports how many", async () => {
+Deno.test("GET /metrics, Prometheus form: omits the last devices by id above TALLY_PROMETHEUS_MAX_DEVICES, and reports how many", async () => {
   const devices = ["b", "a", "c"].map((deviceId) => ({ deviceId, count: 1 }));
   await withApi(new ListedStore(devices), async (api) => {
-    const { text } = await ask(api, "/metrics", { accept: "text/plain" });
+    const { text } = await send(api, "/metrics", { accept: "text/plain" });
     const samples = text.split("\n").filter((line) => /^tally_device(s_omitted|_packets_total)\b/.test(line));
     assertEquals(samples, [
       'tally_device_packets_total{device_id="a"} 1',
@@ -243,19 +243,19 @@ Deno.test("GET /metrics uses gzip when the reader accepts it and the body is lar
   const many = Array.from({ length: 1_000 }, (_, i) => ({ deviceId: `sensor-${i}`, count: i }));
   await withApi(new ListedStore(many), async (api) => {
     const encoding = async (accepted: string) =>
-      (await ask(api, "/metrics", { "accept-encoding": accepted })).headers["content-encoding"];
+      (await send(api, "/metrics", { "accept-encoding": accepted })).headers["content-encoding"];
     assertEquals(await encoding("gzip"), "gzip");
     assertEquals(await encoding("gzip, deflate, br, zstd"), "gzip");
     assertEquals(await encoding("*"), "gzip");
     assertEquals(await encoding("gzip;q=0"), undefined);
     assertEquals(await encoding("br"), undefined);
     assertEquals(await encoding("gzip;q=0.5, identity"), undefined);
-    assertEquals((await ask(api, "/metrics")).headers["content-encoding"], undefined);
-    assertEquals((await ask(api, "/metrics")).headers["vary"], "Accept, Accept-Encoding");
+    assertEquals((await send(api, "/metrics")).headers["content-encoding"], undefined);
+    assertEquals((await send(api, "/metrics")).headers["vary"], "Accept, Accept-Encoding");
   });
   await withApi(new ListedStore(sensor), async (api) => {
     assertEquals(
-      (await ask(api, "/metrics", { "accept-encoding": "gzip" })).headers["content-encoding"],
+      (await send(api, "/metrics", { "accept-encoding": "gzip" })).headers["content-encoding"],
       undefined,
     );
   });
@@ -270,24 +270,24 @@ Deno.test("GET /metrics answers 304 for a known ETag until the counts change", a
     const forms = [{}, { "accept-encoding": "gzip" }];
     const etags: string[] = [];
     for (const form of forms) {
-      const { headers } = await ask(api, "/metrics", form);
+      const { headers } = await send(api, "/metrics", form);
       const etag = String(headers["etag"]);
       assertMatch(etag, /^"[\w-]+"$/);
       etags.push(etag);
       clock.ms += 1_000; // a new snapshot with the same counts
       for (const condition of [etag, `W/${etag}`, `"other", ${etag}`, "*"]) {
-        const again = await ask(api, "/metrics", { ...form, "if-none-match": condition });
+        const again = await send(api, "/metrics", { ...form, "if-none-match": condition });
         assertEquals([again.status, again.text, again.headers["etag"]], [304, "", etag], condition);
       }
-      assertEquals((await ask(api, "/metrics", { ...form, "if-none-match": '"other"' })).status, 200);
+      assertEquals((await send(api, "/metrics", { ...form, "if-none-match": '"other"' })).status, 200);
     }
     assertEquals(new Set(etags).size, forms.length, "each encoding has a tag of its own");
     // In Prometheus' form the process has its figures, which are never the same.
-    assertEquals((await ask(api, "/metrics", { accept: "text/plain" })).headers["etag"], undefined);
+    assertEquals((await send(api, "/metrics", { accept: "text/plain" })).headers["etag"], undefined);
 
     store.devices = [{ deviceId: "sensor-1", count: 2 }];
     clock.ms += 1_000;
-    const changed = await ask(api, "/metrics", { "if-none-match": etags[0]! });
+    const changed = await send(api, "/metrics", { "if-none-match": etags[0]! });
     assertEquals(changed.status, 200);
     assertNotEquals(changed.headers["etag"], etags[0]);
   }, { ...clock.options, warmForMs: 0 });
@@ -314,8 +314,8 @@ Deno.test("HEAD answers as GET on every route, with the body's content-length", 
     ];
     for (const path of paths) {
       for (const headers of [{}, { "accept-encoding": "gzip" }]) {
-        const get = await ask(api, path, headers);
-        const head = await ask(api, path, headers, "HEAD");
+        const get = await send(api, path, headers);
+        const head = await send(api, path, headers, "HEAD");
         const about = ({ status, headers }: Answer) => [status, headers["content-type"], headers["etag"]];
         assertEquals(about(head), about(get), path);
         assertEquals(
@@ -327,12 +327,12 @@ Deno.test("HEAD answers as GET on every route, with the body's content-length", 
       }
     }
     for (const path of ["/live", "/events"]) {
-      const head = await ask(api, path, { accept: "text/event-stream" }, "HEAD");
+      const head = await send(api, path, { accept: "text/event-stream" }, "HEAD");
       assertEquals([head.status, head.headers["content-type"]], [200, "text/event-stream"]);
       assertEquals(head.headers["content-length"], undefined, `${path} has no length`);
     }
-    const { headers: { etag } } = await ask(api, "/devices");
-    assertEquals((await ask(api, "/devices", { "if-none-match": String(etag) }, "HEAD")).status, 304);
+    const { headers: { etag } } = await send(api, "/devices");
+    assertEquals((await send(api, "/devices", { "if-none-match": String(etag) }, "HEAD")).status, 304);
   }, { clock: { ...systemClock, unixMs: () => 1_700_000_000_000 } });
 });
 
@@ -346,8 +346,8 @@ Deno.test("GET /devices, /fleet and /histories are compressed, and answer 304 wh
   const query = ids.map((id) => `devices=${id}`).join("&");
   const paths = ["/devices", "/devices/sensor-1/history", "/fleet", `/histories?${query}`, "/events"];
   for (const path of paths) {
-    const plain = await ask(api, path);
-    const zipped = await ask(api, path, { "accept-encoding": "gzip, br" });
+    const plain = await send(api, path);
+    const zipped = await send(api, path, { "accept-encoding": "gzip, br" });
     assertEquals(gunzipIfNeeded(zipped), plain.text, path);
     const isSmall = plain.bytes.length < 1_024;
     assertEquals(zipped.headers["content-encoding"], isSmall ? undefined : "gzip", path);
@@ -358,17 +358,17 @@ Deno.test("GET /devices, /fleet and /histories are compressed, and answer 304 wh
     assertMatch(etag, /^W\/"[\w-]{22}"$/, path);
     for (const condition of [etag, etag.slice(2), `"x", ${etag}`, "*"]) {
       clock.pass(1);
-      const again = await ask(api, path, { "if-none-match": condition });
+      const again = await send(api, path, { "if-none-match": condition });
       assertEquals([again.status, again.text, again.headers["etag"]], [304, "", etag], path);
     }
-    assertEquals((await ask(api, path, { "if-none-match": 'W/"x"' })).status, 200, path);
+    assertEquals((await send(api, path, { "if-none-match": 'W/"x"' })).status, 200, path);
   }
-  const etags = await Promise.all(paths.map(async (path) => (await ask(api, path)).headers["etag"]));
+  const etags = await Promise.all(paths.map(async (path) => (await send(api, path)).headers["etag"]));
   await addPackets(store, { "sensor-1": 1 }, { receivedAtMs: clock.unixMs });
   clock.pass(1_000);
-  await ask(api, "/fleet");
+  await send(api, "/fleet");
   for (const [i, path] of paths.entries()) {
-    const { status } = await ask(api, path, { "if-none-match": String(etags[i]) });
+    const { status } = await send(api, path, { "if-none-match": String(etags[i]) });
     assertEquals(status, path === "/events" ? 304 : 200, path);
   }
 });
@@ -380,13 +380,13 @@ function gunzipIfNeeded({ headers, bytes }: Answer): string {
 Deno.test("GET /healthz is 200 while the process runs, GET /readyz while the store responds", async () => {
   const store = new ListedStore();
   await withApi(store, async (api) => {
-    store.failure = new StoreError("asked redis://secret-host to answer: connection refused");
-    assertEquals((await ask(api, "/healthz")).text, '{"status":"ok"}');
-    const notReady = await ask(api, "/readyz");
+    store.failure = new StoreError("PING redis://secret-host: connection refused");
+    assertEquals((await send(api, "/healthz")).text, '{"status":"ok"}');
+    const notReady = await send(api, "/readyz");
     assertEquals(notReady.status, 503);
     assertEquals(JSON.parse(notReady.text).error, "the store is unreachable: try again");
     store.failure = undefined;
-    const ready = await ask(api, "/readyz");
+    const ready = await send(api, "/readyz");
     assertEquals([ready.status, ready.text], [200, '{"status":"ok"}']);
   });
 });
@@ -396,15 +396,15 @@ Deno.test("GET /readyz is 503 until all devices were read once, GET /healthz is 
   const first = Promise.withResolvers<void>(), later = Promise.withResolvers<void>();
   store.gate = first.promise;
   await withApi(store, async (api) => {
-    let answered = false;
-    const ready = ask(api, "/readyz").finally(() => answered = true);
+    let responded = false;
+    const ready = send(api, "/readyz").finally(() => responded = true);
     await until(() => store.reads > 0, "the devices are read");
-    for (let i = 0; i < 3; i++) assertEquals((await ask(api, "/healthz")).status, 200);
-    assertEquals(answered, false);
+    for (let i = 0; i < 3; i++) assertEquals((await send(api, "/healthz")).status, 200);
+    assertEquals(responded, false);
     store.gate = later.promise;
     first.resolve();
     assertEquals((await ready).status, 200);
-    assertEquals((await ask(api, "/readyz")).status, 200);
+    assertEquals((await send(api, "/readyz")).status, 200);
     later.resolve();
   }, { clock: new StillClock().options.clock });
 });
@@ -413,7 +413,7 @@ Deno.test("Every response has headers against content sniffing and framing", asy
   const store = new ListedStore(sensor);
   await withApi(store, async (api) => {
     for (const path of ["/metrics", "/healthz", "/nothing"]) {
-      const { headers } = await ask(api, path);
+      const { headers } = await send(api, path);
       assertEquals(headers["x-content-type-options"], "nosniff", path);
       assertEquals(headers["x-frame-options"], "DENY", path);
       assertStringIncludes(String(headers["content-security-policy"]), "default-src 'none'", path);
@@ -421,9 +421,9 @@ Deno.test("Every response has headers against content sniffing and framing", asy
   });
 });
 
-Deno.test("AllowedHosts: requests for an address, localhost, the bound name and HTTP_ALLOWED_HOSTS only", async () => {
+Deno.test("AllowedHosts: requests for an address, localhost, the bound name and TALLY_HTTP_ALLOWED_HOSTS only", async () => {
   await withApi(new ListedStore(sensor), async (api) => {
-    const statusFor = async (host: string, path = "/metrics") => (await ask(api, path, { host })).status;
+    const statusFor = async (host: string, path = "/metrics") => (await send(api, path, { host })).status;
     const served = [
       "127.0.0.1",
       "127.0.0.1:8000",
@@ -470,14 +470,14 @@ Deno.test("AllowedHosts: requests for an address, localhost, the bound name and 
       if (!/^[\w.:-]+$/.test(host)) continue;
       for (const path of ["/healthz", "/readyz"]) assertEquals(await statusFor(host, path), 200, host);
       assertEquals(
-        (await ask(api, "/devices/sensor-1", { host, origin: `http://${host}` }, "DELETE")).status,
+        (await send(api, "/devices/sensor-1", { host, origin: `http://${host}` }, "DELETE")).status,
         403,
       );
     }
     assertEquals(
-      JSON.parse((await ask(api, "/metrics", { host: "evil.test" })).text).error,
+      JSON.parse((await send(api, "/metrics", { host: "evil.test" })).text).error,
       'Cannot serve the host "evil.test": found a name that is not allowed; ' +
-        "use an IP address or localhost, or list the name in HTTP_ALLOWED_HOSTS",
+        "use an IP address or localhost, or list the name in TALLY_HTTP_ALLOWED_HOSTS",
     );
     assertMatch(
       await sendRaw(api, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.test\r\n\r\n"),
@@ -491,11 +491,13 @@ Deno.test("AllowedHosts: requests for an address, localhost, the bound name and 
   }, { allowedHosts: ["tally.example.com", "*.fleet.example"] });
 
   await withApi(new ListedStore(sensor), async (api) => {
-    for (const host of ["evil.test", "a b"]) assertEquals((await ask(api, "/metrics", { host })).status, 200);
+    for (const host of ["evil.test", "a b"]) {
+      assertEquals((await send(api, "/metrics", { host })).status, 200);
+    }
   }, { allowedHosts: ["*"] });
   // The name it was bound to.
   await withApi(new ListedStore(sensor), async (api) => {
-    assertEquals((await ask(api, "/metrics", { host: "localhost" })).status, 200);
+    assertEquals((await send(api, "/metrics", { host: "localhost" })).status, 200);
   }, { host: "localhost" });
 });
 
@@ -503,14 +505,14 @@ Deno.test("GET /metrics is 503 at once when the store fails, never old counts, a
   const store = new ListedStore(sensor);
   const clock = new StillClock();
   await withApi(store, async (api) => {
-    assertEquals((await ask(api, "/metrics")).status, 200);
+    assertEquals((await send(api, "/metrics")).status, 200);
     store.failure = new StoreError("reading counts: connection lost");
     clock.ms += 251;
-    const down = await ask(api, "/metrics");
+    const down = await send(api, "/metrics");
     assertEquals([down.status, down.headers["retry-after"]], [503, "1"]);
     assertEquals(JSON.parse(down.text).error, "the store is unreachable: try again");
     store.failure = undefined;
-    assertEquals((await ask(api, "/metrics")).text, '[{"device_id":"sensor-1","count":10}]');
+    assertEquals((await send(api, "/metrics")).text, '[{"device_id":"sensor-1","count":10}]');
   }, { ...clock.options, warmForMs: 0 });
 });
 
@@ -519,8 +521,8 @@ Deno.test("GET /metrics: concurrent readers share one read of the store", async 
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
   await withApi(store, async (api) => {
-    const readers = Array.from({ length: 20 }, () => ask(api, "/metrics"));
-    await taken(api);
+    const readers = Array.from({ length: 20 }, () => send(api, "/metrics"));
+    await received(api);
     gate.resolve();
     for (const { status } of await Promise.all(readers)) assertEquals(status, 200);
     assertEquals(store.reads, 1);
@@ -534,17 +536,17 @@ Deno.test("GET /metrics: counts are at most 250 ms older than the request, and A
   const clock = new StillClock();
   await withApi(store, async (api) => {
     // Reading takes 100 ms, so the snapshot may be used for as long as the limit allows.
-    const first = ask(api, "/metrics");
-    await taken(api);
+    const first = send(api, "/metrics");
+    await received(api);
     clock.ms = 100;
     gate.resolve();
     assertEquals((await first).headers["tally-snapshot-age-ms"], "100");
 
     clock.ms = 250;
-    assertEquals((await ask(api, "/metrics")).headers["tally-snapshot-age-ms"], "250");
+    assertEquals((await send(api, "/metrics")).headers["tally-snapshot-age-ms"], "250");
     assertEquals(store.reads, 1);
     clock.ms = 251;
-    assertEquals((await ask(api, "/metrics")).headers["tally-snapshot-age-ms"], "0");
+    assertEquals((await send(api, "/metrics")).headers["tally-snapshot-age-ms"], "0");
     assertEquals(store.reads, 2);
   }, { ...clock.options, warmForMs: 0 });
 });
@@ -555,11 +557,11 @@ Deno.test("GET /metrics: a request late in a slow read of the store gets the nex
   store.gate = gate.promise;
   const clock = new StillClock();
   await withApi(store, async (api) => {
-    const early = ask(api, "/metrics");
-    await taken(api);
+    const early = send(api, "/metrics");
+    await received(api);
     clock.ms = 251;
-    const late = [ask(api, "/metrics"), ask(api, "/metrics")];
-    await taken(api);
+    const late = [send(api, "/metrics"), send(api, "/metrics")];
+    await received(api);
     gate.resolve();
     assertEquals((await early).headers["tally-snapshot-age-ms"], "251");
     for (const answer of late) assertEquals((await answer).headers["tally-snapshot-age-ms"], "0");
@@ -590,7 +592,7 @@ Deno.test("HttpServer: invalid bytes on the HTTP port do not affect other reader
       const answer = await sendRaw(api, bytes);
       assert(!/^HTTP\/1.1 5/.test(answer), `${bytes.slice(0, 60)} was answered ${answer.slice(0, 60)}`);
     }
-    assertEquals((await ask(api, "/metrics")).text, '[{"device_id":"sensor-1","count":10}]');
+    assertEquals((await send(api, "/metrics")).text, '[{"device_id":"sensor-1","count":10}]');
   });
 });
 
@@ -599,8 +601,8 @@ Deno.test("RunningApi.close() completes a running request and frees the port", a
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
   const api = await startTestApi(store);
-  const running = ask(api, "/metrics");
-  await taken(api);
+  const running = send(api, "/metrics");
+  await received(api);
   const closed = api.close(60_000);
   gate.resolve();
   assertEquals((await running).text, '[{"device_id":"sensor-1","count":10}]');
@@ -613,8 +615,8 @@ Deno.test("RunningApi.close() closes connections that do not finish in time", as
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
   const api = await startTestApi(store);
-  const hanging = ask(api, "/metrics").then(() => "answered", () => "cut off");
-  await taken(api);
+  const hanging = send(api, "/metrics").then(() => "complete", () => "cut off");
+  await received(api);
   await api.close(10);
   assertEquals(await hanging, "cut off");
   gate.resolve();
@@ -622,9 +624,9 @@ Deno.test("RunningApi.close() closes connections that do not finish in time", as
 
 Deno.test("RunningApi.close() does not wait for idle connections", async () => {
   const api = await startTestApi(new ListedStore());
-  using silent = await Deno.connect({ hostname: api.host, port: api.port });
+  using idle = await Deno.connect({ hostname: api.host, port: api.port });
   await api.close(60_000);
-  assertEquals(await silent.read(new Uint8Array(1)), null);
+  assertEquals(await idle.read(new Uint8Array(1)), null);
 });
 
 Deno.test("HttpServer closes the connection of a reader that takes too long to send a body", async () => {
@@ -634,8 +636,8 @@ Deno.test("HttpServer closes the connection of a reader that takes too long to s
   );
   await withApi(new ListedStore(devices), async (api) => {
     // 13 MB do not pass in the millisecond allowed here.
-    assertEquals(await ask(api, "/metrics").then(() => "whole", () => "cut off"), "cut off");
-    assertEquals((await ask(api, "/healthz")).status, 200);
+    assertEquals(await send(api, "/metrics").then(() => "whole", () => "cut off"), "cut off");
+    assertEquals((await send(api, "/healthz")).status, 200);
   }, { readTimeoutMs: 1 });
 });
 

@@ -15,7 +15,7 @@ import { startRedis } from "../support/redis_server.ts";
 import { openStore } from "../support/redis_store.ts";
 import { addPackets, startTestApi, TestClock } from "../support/test_api.ts";
 
-/** Each device falls silent, then comes back. */
+/** Each device goes offline, then comes back. */
 async function silence(store: Store, clock: TestClock, deviceIds: readonly string[]): Promise<void> {
   clock.pass(60_001);
   await store.markOffline(deviceIds, clock.unixMs - 60_000, clock.unixMs);

@@ -93,8 +93,8 @@ class Reader implements Disposable {
     return this;
   }
 
-  /** Asks for `path`. */
-  ask(path: string): this {
+  /** Sends a GET of `path`. */
+  get(path: string): this {
     return this.send(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
   }
 
@@ -109,10 +109,10 @@ class Reader implements Disposable {
 
 Deno.test("HttpServer closes a connection whose request head is incomplete after headTimeoutMs", async () => {
   await using server = serve({ headTimeoutMs: 100 });
-  using silent = new Reader(server.port), half = new Reader(server.port).send("GET / HTTP/1.1\r\nHo");
+  using unused = new Reader(server.port), half = new Reader(server.port).send("GET / HTTP/1.1\r\nHo");
   using slow = new Reader(server.port);
   const trickle = setInterval(() => slow.send("GET /".charAt(0)), 20);
-  await until(() => silent.closed && half.closed && slow.closed, "all are closed");
+  await until(() => unused.closed && half.closed && slow.closed, "all are closed");
   clearInterval(trickle);
   await until(() => server.counters.connections === 0, "they are forgotten");
   assertEquals(server.counters, Object.assign(new HttpCounters(), { connectionsCut: 3 }));
@@ -120,14 +120,14 @@ Deno.test("HttpServer closes a connection whose request head is incomplete after
 
 Deno.test("HttpServer closes an idle connection after idleTimeoutMs, also one with half of a second request", async () => {
   await using server = serve({ headTimeoutMs: 10, idleTimeoutMs: 300 });
-  using idle = new Reader(server.port).ask("/a"), half = new Reader(server.port).ask("/a");
+  using idle = new Reader(server.port).get("/a"), half = new Reader(server.port).get("/a");
   await idle.answered("answer to /a");
   await half.answered("answer to /a");
   half.send("GET /b HTTP/1.1\r\n");
   // The head of a first request has a shorter timeout, which does not count here.
-  using silent = new Reader(server.port);
-  await until(() => silent.closed, "a connection without a request is closed");
-  idle.ask("/c");
+  using unused = new Reader(server.port);
+  await until(() => unused.closed, "a connection without a request is closed");
+  idle.get("/c");
   await idle.answered("answer to /c");
   await until(() => idle.closed && half.closed, "both are closed");
 });
@@ -140,58 +140,58 @@ Deno.test("HttpServer answers pipelined requests in order, and keeps the connect
   );
   await reader.answered("answer to /3");
   assertEquals(reader.text.match(/answer to \/\d/g), ["answer to /1", "answer to /2", "answer to /3"]);
-  reader.ask("/4");
+  reader.get("/4");
   await reader.answered("answer to /4");
   assertEquals(server.counters, Object.assign(new HttpCounters(), { connections: 1 }));
 });
 
 Deno.test("HttpServer at maxConnections replaces the connection that is idle longest, and none with a request in progress", async () => {
   await using server = serve({ maxConnections: 3 });
-  using held = new Reader(server.port).ask("/held"), events = new Reader(server.port).ask("/events");
+  using held = new Reader(server.port).get("/held"), events = new Reader(server.port).get("/events");
   await until(
     () => server.routes.source !== undefined && server.routes.holding === 1,
-    "both requests are under way",
+    "both requests are in progress",
   );
   using half = new Reader(server.port).send("GET");
   await until(() => server.counters.connections === 3, "all are accepted");
-  using next = new Reader(server.port).ask("/next");
+  using next = new Reader(server.port).get("/next");
   await next.answered("answer to /next");
   assert(half.closed && !held.closed && !events.closed);
-  using other = new Reader(server.port).ask("/held");
+  using other = new Reader(server.port).get("/held");
   await until(() => next.closed, "the idle one gives way");
-  using refused = new Reader(server.port).ask("/refused");
+  using refused = new Reader(server.port).get("/refused");
   await until(() => refused.closed, "it is refused");
   assertEquals([server.counters.connectionsRefused, server.counters.connectionsCut], [1, 2]);
   server.routes.held.resolve();
   await held.answered("answer to /held");
   await other.answered("answer to /held");
-  using last = new Reader(server.port).ask("/last");
+  using last = new Reader(server.port).get("/last");
   await last.answered("answer to /last");
 });
 
 Deno.test("HttpServer at maxConnectionsPerAddress serves other addresses", async () => {
   await using server = serve({ maxConnectionsPerAddress: 2 });
-  using a = new Reader(server.port).ask("/held"), b = new Reader(server.port).ask("/held");
-  await until(() => server.routes.holding === 2, "both are under way");
-  using c = new Reader(server.port).ask("/c");
+  using a = new Reader(server.port).get("/held"), b = new Reader(server.port).get("/held");
+  await until(() => server.routes.holding === 2, "both are in progress");
+  using c = new Reader(server.port).get("/c");
   await until(() => c.closed, "the third is refused");
-  using other = new Reader(server.port, "127.0.0.2").ask("/other");
+  using other = new Reader(server.port, "127.0.0.2").get("/other");
   await other.answered("answer to /other");
   assertEquals(server.counters.connectionsRefused, 1);
   server.routes.held.resolve();
   await a.answered("answer to /held");
   await b.answered("answer to /held");
-  using d = new Reader(server.port).ask("/d");
+  using d = new Reader(server.port).get("/d");
   await d.answered("answer to /d");
   await until(() => a.closed !== b.closed, "one of the idle ones gave way");
 });
 
 Deno.test("HttpServer closes a connection whose response is not read, or whose body is not received, after responseTimeoutMs", async () => {
   await using server = serve({ responseTimeoutMs: 200, idleTimeoutMs: 400 });
-  using stuck = new Reader(server.port).ask("/chunks");
+  using stuck = new Reader(server.port).get("/chunks");
   stuck.socket.pause();
   // The engine takes a body of one piece as sent when it has it: then this is an idle connection.
-  using handedOver = new Reader(server.port).ask("/large");
+  using handedOver = new Reader(server.port).get("/large");
   handedOver.socket.pause();
   using half = new Reader(server.port).send(
     "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345",
@@ -204,11 +204,11 @@ Deno.test("HttpServer closes a connection whose response is not read, or whose b
 
 Deno.test("HttpServer keeps an event stream open, and closes the connection when its source cancels it", async () => {
   await using server = serve({ headTimeoutMs: 50, idleTimeoutMs: 50, responseTimeoutMs: 50 });
-  using events = new Reader(server.port).ask("/events");
+  using events = new Reader(server.port).get("/events");
   await until(() => server.routes.source !== undefined, "it is open");
   // Closed by the same check of deadlines, which are past for the older event stream too.
-  using silent = new Reader(server.port);
-  await until(() => silent.closed, "a connection without a request is closed");
+  using unused = new Reader(server.port);
+  await until(() => unused.closed, "a connection without a request is closed");
   server.routes.source!.enqueue(new TextEncoder().encode("data: 1\n\n"));
   await events.answered("data: 1");
   events.socket.pause();
@@ -223,7 +223,7 @@ Deno.test("HttpServer keeps an event stream open, and closes the connection when
 
 Deno.test("HttpServer.close() closes idle connections, cuts unfinished ones, and frees the port", async () => {
   const server = serve();
-  using idle = new Reader(server.port).ask("/a"), held = new Reader(server.port).ask("/held");
+  using idle = new Reader(server.port).get("/a"), held = new Reader(server.port).get("/held");
   using half = new Reader(server.port).send("GET / HT");
   await idle.answered("answer to /a");
   await until(() => server.counters.connections === 3, "all are open");
@@ -239,7 +239,7 @@ Deno.test("HttpServer serves a reader beside 3,000 incomplete requests", async (
   for (let i = 0; i < 3000; i++) {
     attackers.push(new Reader(server.port).send("GET / HTTP/1.1\r\nHost: half"));
     if (i % 300 !== 0) continue;
-    using reader = new Reader(server.port).ask(`/healthz${i}`);
+    using reader = new Reader(server.port).get(`/healthz${i}`);
     await reader.answered(`answer to /healthz${i}`);
   }
   await until(() => attackers.filter(({ closed }) => !closed).length <= 150, "the oldest were closed");
@@ -252,9 +252,9 @@ Deno.test("PlainHttpServer serves requests, and closes within its deadline", asy
   const routes = new Routes();
   const server = new PlainHttpServer({ ...defaults, log: getLogger(["tally", "test"]) }, routes.handler);
   const { port } = server.address;
-  using idle = new Reader(port).ask("/a"), held = new Reader(port).ask("/held");
+  using idle = new Reader(port).get("/a"), held = new Reader(port).get("/held");
   await idle.answered("answer to /a");
-  await until(() => routes.holding === 1, "it is under way");
+  await until(() => routes.holding === 1, "it is in progress");
   const deadline = server.idle();
   routes.held.resolve();
   await deadline;

@@ -1,5 +1,5 @@
 /**
- * Streams of Server-Sent Events: what changes live, and who fell silent.
+ * Streams of Server-Sent Events: the fleet as it changes, and devices that went offline.
  *
  * @module
  */
@@ -70,7 +70,7 @@ Deno.test("GET /live sends an event when the store is down and when it is back",
       ok: false,
       message: "the store is unreachable: try again",
     });
-    // Another client is told at once; both are kept with comments.
+    // Another client gets the event at once; comments keep both streams open.
     await using late = await openEvents(`${api.url}/live`);
     assertEquals((await late.nextOf("store")).data.ok, false);
     await events.nextOf("comment");
@@ -89,7 +89,7 @@ Deno.test("GET /live sends comments while there are no events", async () => {
   for (let i = 0; i < 3; i++) assertEquals((await events.next())?.name, "comment");
 });
 
-Deno.test("GET /live: at most LIVE_MAX_CLIENTS streams are open; one that ends makes room", async () => {
+Deno.test("GET /live: at most TALLY_LIVE_MAX_CLIENTS streams are open; one that ends makes room", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store, { liveMaxClients: 2 });
   await using _live = await openEvents(`${api.url}/live`);
@@ -204,7 +204,7 @@ Deno.test("GET /events: with two apis each device goes offline once and comes ba
     const later = await (await fetch(`${api.url}/events?after=${events[3].id}&limit=2`)).json();
     assertEquals(later.events, events.slice(4, 6));
 
-    // Resumed behind the fourth.
+    // Resumed after the fourth.
     await using resumed = await openEvents(`${api.url}/events`, { "last-event-id": String(events[3].id) });
     for (const event of events.slice(4)) assertEquals((await resumed.next())?.data, event);
   });
@@ -232,7 +232,7 @@ Deno.test("GET /events: after an outage no device is offline before it had time 
     clock.pass(30_000);
     for (let looks = 0; looks < 10; looks++) assertEquals([await status(), await events()], ["offline", 0]);
     clock.pass(31_000);
-    await until(async () => await events() === 1, "it is called silent");
+    await until(async () => await events() === 1, "the device is offline");
   } finally {
     await store.close();
   }

@@ -57,7 +57,7 @@ Deno.test("/openapi.json has exactly the app's routes, each with a summary", asy
       return `${method.toUpperCase()} ${path}`;
     })
   );
-  // What the routes use is not touched before one of them is asked.
+  // The routes use their options at the first request only.
   const app = createApp({ log: getLogger(["tally", "test"]) } as Parameters<typeof createApp>[0]);
   const routes = app.routes.filter(({ method }) => method !== "ALL")
     .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`);
@@ -110,7 +110,7 @@ const nastyEncoded = [
   "%e2%82",
 ];
 
-/** What readers may say of themselves, and what they may not. */
+/** Header values, valid and not. */
 const headerValues = {
   "accept": ["text/plain", "text/event-stream", "application/json;q=0", ";q=", "*/*;q=nonsense"],
   "accept-encoding": ["gzip", "identity;q=0", "*;q=0", ",,;"],

@@ -24,7 +24,7 @@ async function failure(url: string, init: RequestInit = {}): Promise<Failure> {
   return { status, headers, type: headers.get("content-type"), body: await response.json() };
 }
 
-Deno.test("Each kind of failure has a type, title, status, detail, instance, and the error of old", async () => {
+Deno.test("A failed request gets problem details: type, title, status, detail, instance, and error", async () => {
   const store = new ListedStore(sensor);
   await using api = await startTestApi(store, { warmForMs: 0, maxAgeMs: 0 });
   const check = async (
@@ -36,6 +36,7 @@ Deno.test("Each kind of failure has a type, title, status, detail, instance, and
     const { status: actual, type, headers, body } = await failure(api.url + path, init);
     assertEquals([actual, type], [status, "application/problem+json"], path);
     assertEquals(headers.get("cache-control"), "no-store", path);
+    assertEquals(headers.get("x-content-type-options"), "nosniff", path);
     assertEquals(headers.get("retry-after"), status === 503 ? "1" : null, path);
     assertMatch(String(body.detail), detail);
     assertEquals(body, {
@@ -77,7 +78,7 @@ Deno.test("Each kind of failure has a type, title, status, detail, instance, and
   await check("/readyz", [503, "Service Unavailable", "/readyz"], /^the store is unreachable: try again$/);
 });
 
-Deno.test("A problem is labelled application/json for a client that accepts nothing closer", async () => {
+Deno.test("A problem is application/problem+json, or application/json where Accept prefers that", async () => {
   await using api = await startTestApi(new ListedStore());
   for (
     const [accept, type] of [
@@ -99,7 +100,7 @@ Deno.test("A problem is labelled application/json for a client that accepts noth
   }
 });
 
-Deno.test("Paths that are not the routes' get 404, whatever they look like, and HEAD as GET", async () => {
+Deno.test("GET and HEAD of an unknown path are 404", async () => {
   await using api = await startTestApi(new ListedStore(sensor));
   for (
     const path of [
@@ -120,7 +121,7 @@ Deno.test("Paths that are not the routes' get 404, whatever they look like, and 
   }
 });
 
-Deno.test("A method that a path does not have gets 405, and Allow names those it has", async () => {
+Deno.test("A method that a path lacks is 405, with the path's methods in Allow", async () => {
   await using api = await startTestApi(new ListedStore(sensor));
   const readOnly = [
     "/",
@@ -150,7 +151,7 @@ Deno.test("A method that a path does not have gets 405, and Allow names those it
   assertEquals((await failure(`${api.url}/nothing`, { method: "POST" })).status, 404);
 });
 
-Deno.test("An api that is closing responds to new requests with 503 and closes their connections", async () => {
+Deno.test("RunningApi.close(): a new request gets 503 and Connection: close", async () => {
   const store = new ListedStore(sensor);
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;

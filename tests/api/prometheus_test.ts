@@ -111,7 +111,7 @@ Deno.test("GET /metrics: promtool accepts the Prometheus form, hostile ids and i
   const seconds = valueOf(text, 'tally_device_last_seen_timestamp_seconds{device_id="sensor-1"}')!;
   assertEquals(Math.abs(seconds - nowMs / 1_000) < 60, true);
 
-  // It does say something about what is wrong.
+  // It does report what is wrong.
   assertEquals((await promtool("# TYPE a counter\na 1\n")).code, 3);
 });
 
@@ -215,13 +215,13 @@ Deno.test("GET /metrics: a store that hangs is reported down before the scrape t
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
   await using api = await startTestApi(store, { warmForMs: 0 });
-  const ask = (seconds: string) =>
+  const scrape = (seconds: string) =>
     fetch(`${api.url}/metrics`, {
       headers: { accept: "text/plain", "x-prometheus-scrape-timeout-seconds": seconds },
     });
-  const away = await ask("0.1");
+  const away = await scrape("0.1");
   assertEquals([away.status, valueOf(await away.text(), "tally_store_up")], [200, 0]);
-  const patient = ["60", "nonsense", "0", "-1", "1e9", "Infinity"].map(ask);
+  const patient = ["60", "nonsense", "0", "-1", "1e9", "Infinity"].map(scrape);
   gate.resolve();
   for (const response of await Promise.all(patient)) {
     assertEquals([response.status, valueOf(await response.text(), "tally_store_up")], [200, 1]);

@@ -183,12 +183,12 @@ Deno.test("Redis killed, paused and back: GET /metrics is 503 and then 200, and 
 
     await redis.kill9();
     // Until the present snapshot is too old it is still right to serve it.
-    await until(async () => await statusOf(api, "/metrics") === 503, "/metrics says 503");
+    await until(async () => await statusOf(api, "/metrics") === 503, "/metrics is 503");
     assertEquals(await statusOf(api, "/readyz"), 503);
     assertEquals(await statusOf(api, "/healthz"), 200);
     await redis.start();
-    await until(async () => await statusOf(api, "/metrics") === 200, "/metrics says 200");
-    await until(async () => await statusOf(api, "/readyz") === 200, "/readyz says 200");
+    await until(async () => await statusOf(api, "/metrics") === 200, "/metrics is 200");
+    await until(async () => await statusOf(api, "/readyz") === 200, "/readyz is 200");
     assertEquals(await metrics(api), { "sensor-1": 10 });
     assertEquals(messages, [
       "The store cannot be read; readers get errors until it can",
@@ -196,9 +196,9 @@ Deno.test("Redis killed, paused and back: GET /metrics is 503 and then 200, and 
     ]);
 
     redis.pause();
-    await until(async () => await statusOf(api, "/metrics") === 503, "/metrics says 503");
+    await until(async () => await statusOf(api, "/metrics") === 503, "/metrics is 503");
     redis.resume();
-    await until(async () => await statusOf(api, "/metrics") === 200, "/metrics says 200");
+    await until(async () => await statusOf(api, "/metrics") === 200, "/metrics is 200");
     assertEquals(messages.length, 4);
   } finally {
     await api.close(1_000);

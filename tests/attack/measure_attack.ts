@@ -67,7 +67,7 @@ export async function measureAttack(
   const lives = target.lives;
   let after: number | undefined;
   if (before !== undefined && lives) {
-    // The attack is over when its calls are: until then they may occupy all of MAX_STREAMS.
+    // The attack is over when its calls are: until then they may occupy all of TALLY_MAX_STREAMS.
     await attacker[Symbol.asyncDispose]();
     await until(() => target.openStreams() === 0, "the attacker's calls are over", 30);
     after = await honest.load(run.baselineMs);

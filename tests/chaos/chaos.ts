@@ -8,21 +8,26 @@
  */
 import { type FlagValues, integerOf, readArguments } from "../support/arguments.ts";
 import { describeResult, isExact } from "./report.ts";
-import { type ChaosResult, runChaos } from "./run.ts";
+import { runChaos } from "./run.ts";
 
-const usage = `Usage: deno task chaos [--minutes M] [--workers N] [--seed N]
+const usage =
+  `Usage: deno task chaos [--minutes M] [--store redis|sqlite|both] [--workers N] [--seed N] [--only TEXT]
 
-Real Redis, two ingests, an api, and clients that know what they sent, while things fail; at the end,
+A real store, two ingests, an api, and clients that know what they sent, while things fail; at the end,
 what was sent is compared with what was counted.
 
   --minutes M   How long things fail; 10 unless given, fractions are allowed.
+  --store S     Where packets are counted: redis, sqlite, or both, the default: half of the time each.
   --workers N   Processes of each ingest that take packets, and die one by one too; 1 unless given.
-  --seed N      Picks the same faults in the same order as an earlier run; drawn and printed unless given.`;
+  --seed N      Picks the same faults in the same order as an earlier run; drawn and printed unless given.
+  --only TEXT   Only the kinds of faults whose name contains it.`;
 
 const flags = {
   minutes: { type: "string", default: "10" },
+  store: { type: "string", default: "both" },
   workers: { type: "string", default: "1" },
   seed: { type: "string", default: String(crypto.getRandomValues(new Uint32Array(1))[0]) },
+  only: { type: "string", default: "" },
 } as const;
 
 async function main(): Promise<number> {
@@ -39,27 +44,39 @@ async function main(): Promise<number> {
     });
   }
   console.log(`seed ${seed}: the same faults again with --seed ${seed}\n`);
-  let result: ChaosResult;
-  try {
-    result = await runChaos({ ...given, signal: interrupted.signal, progress: console.log });
-  } catch (error) {
-    if (exitCode === undefined) console.error(`seed ${seed}: the run failed`, error);
-    return exitCode ?? 1;
+  let areExact = true;
+  for (const store of given.stores) {
+    console.log(`On ${store === "redis" ? "Redis" : "SQLite"}:`);
+    try {
+      const { signal } = interrupted;
+      const result = await runChaos({ ...given, store, signal, progress: console.log });
+      if (exitCode !== undefined) return exitCode;
+      console.log(`\n${describeResult(result)} (seed ${seed}, ${store})\n`);
+      areExact &&= isExact(result);
+    } catch (error) {
+      if (exitCode === undefined) console.error(`seed ${seed}: the run on ${store} failed`, error);
+      return exitCode ?? 1;
+    }
   }
-  if (exitCode !== undefined) return exitCode;
-  console.log(`\n${describeResult(result)} (seed ${seed})`);
-  return isExact(result) ? 0 : 1;
+  return areExact ? 0 : 1;
 }
 
+/** `durationMs` is for each store. */
 function argumentsOf(values: FlagValues<typeof flags>) {
   const minutes = Number(values.minutes);
   if (!(minutes > 0 && minutes <= 24 * 60)) {
     throw new Error(`--minutes: found "${values.minutes}"; expected a number above 0, up to 1440`);
   }
+  const stores = (["redis", "sqlite"] as const).filter((store) => ["both", store].includes(values.store));
+  if (stores.length === 0) {
+    throw new Error(`--store: found "${values.store}"; expected redis, sqlite or both`);
+  }
   return {
     seed: integerOf("seed", values.seed, 0, Number.MAX_SAFE_INTEGER),
-    durationMs: minutes * 60_000,
+    durationMs: minutes * 60_000 / stores.length,
     workers: integerOf("workers", values.workers, 1, 64),
+    only: values.only,
+    stores,
   };
 }
 

@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { countsKey } from "../../src/store/redis/keys.ts";
-import type { RedisServer } from "../support/redis_server.ts";
-import type { ChaosClient, Expectation } from "./devices.ts";
+import { type ChaosClient, difference } from "./devices.ts";
 import type { StoreLosses } from "./store_losses.ts";
+import type { StorePlace } from "./store_place.ts";
 
 /** What clients of one kind have to show. */
 export interface Row {
@@ -19,47 +18,58 @@ export interface Row {
   /** Known to the clients to be stored or rejected. */
   acknowledged: number;
   counted: number;
-  /** Missing, because the store itself lost it. */
+  /** Missing, because the store itself lost it, or a gateway's file. */
   gone: number;
   lost: number;
   double: number;
 }
 
+const EMPTY_ROW = {
+  clients: 0,
+  devices: 0,
+  sent: 0,
+  invalid: 0,
+  acknowledged: 0,
+  counted: 0,
+  gone: 0,
+  lost: 0,
+  double: 0,
+};
+
+/** A device that was last seen so shortly before the clients ended, or later, may be offline since. */
+const LAST_PACKETS_MS = 5000;
+
 /** What was found at the end. */
 export interface Comparison {
   readonly rows: readonly Row[];
-  /** One line for each device that is not as it must be, in Redis or in the api's answer. */
+  /** Packets of sessions that were compared with the store before it lost them. */
+  readonly comparedBefore: number;
+  /** One line for each device that is not as it must be, in the store or in the api's answer. */
   readonly differences: readonly string[];
 }
 
-/** Compares what `clients` know with what Redis holds and with what the api says. */
+/**
+ * Compares what `clients` know with what the store holds and with what the api says. They sent nothing new from
+ * `endedAtMs` on, Unix milliseconds.
+ */
 export async function compare(
   clients: readonly ChaosClient[],
-  redis: RedisServer,
+  store: StorePlace,
   apiPort: number,
   losses: StoreLosses,
+  endedAtMs: number,
 ): Promise<Comparison> {
-  const counts = numbers(pairs(await redis.call("HGETALL", countsKey) as string[]));
+  const counts = await store.counts();
   const rows = new Map<string, Row>();
-  const differences: string[] = [];
+  const differences = [...losses.differences];
   const shown = await apiCounts(apiPort);
   const timestamps = await apiTimestamps(apiPort);
   const known = new Set<string>();
 
   for (const client of clients) {
     const { kind } = client;
-    const none = {
-      clients: 0,
-      devices: 0,
-      sent: 0,
-      invalid: 0,
-      acknowledged: 0,
-      counted: 0,
-      gone: 0,
-      lost: 0,
-      double: 0,
-    };
-    const row = rows.get(kind) ?? { kind, ...none };
+    const isSession = "session" in client;
+    const row = rows.get(kind) ?? { kind, ...EMPTY_ROW };
     rows.set(kind, row);
     row.clients++;
     row.sent += client.sent;
@@ -77,10 +87,13 @@ export async function compare(
       row.double += double;
       const { sent, acknowledged, gone: { least, most } } = expected;
       const about = `${deviceId}: sent ${sent}, acknowledged ${acknowledged}` +
-        (most > 0 ? `, ${least} to ${most} gone with the store` : "");
+        (most > 0 ? `, ${least} to ${most} may be gone with the store or a file` : "");
       if (lost + double > 0) differences.push(`${about}, counted ${counted}`);
       if ((shown.get(deviceId) ?? 0) !== counted) {
         differences.push(`${about}, counted ${counted}, but the api says ${shown.get(deviceId)}`);
+      }
+      if (isSession && await wasOffline(apiPort, deviceId, endedAtMs - LAST_PACKETS_MS)) {
+        differences.push(`${deviceId}: was called offline`);
       }
       const timestampMs = timestamps.get(deviceId);
       if (expected.timestampMs !== undefined && timestampMs !== expected.timestampMs) {
@@ -91,20 +104,7 @@ export async function compare(
   for (const [deviceId, count] of [...counts, ...shown]) {
     if (!known.has(deviceId)) differences.push(`${deviceId}: counted ${count}, but nobody sent it`);
   }
-  return { rows: [...rows.values()], differences };
-}
-
-/**
- * A device whose calls all ended well must have what it sent, without what the store itself lost; where one did
- * not, it may have been stored.
- */
-function difference({ sent, acknowledged, uncertain, gone }: Expectation, counted: number) {
-  const missing = Math.max(0, (uncertain ? acknowledged : sent) - counted);
-  return {
-    gone: Math.min(missing, gone.most),
-    lost: Math.max(0, missing - gone.most),
-    double: Math.max(0, counted - (sent - gone.least)),
-  };
+  return { rows: [...rows.values()], comparedBefore: losses.comparedPackets, differences };
 }
 
 /** The api may answer with what it read a moment ago: asks until that was after this call. */
@@ -136,12 +136,9 @@ async function apiTimestamps(port: number): Promise<Map<string, number>> {
   return timestamps;
 }
 
-function pairs(list: readonly string[]): Map<string, string> {
-  return new Map(
-    Array.from({ length: list.length / 2 }, (_, index) => [list[2 * index]!, list[2 * index + 1]!]),
-  );
-}
-
-function numbers(texts: ReadonlyMap<string, string>): Map<string, number> {
-  return new Map(Array.from(texts, ([key, text]) => [key, Number(text)]));
+/** Whether the api called a device offline that was last seen before this. */
+async function wasOffline(port: number, deviceId: string, lastSeenBeforeMs: number): Promise<boolean> {
+  const response = await fetch(`http://127.0.0.1:${port}/events?limit=1000&device=${deviceId}`);
+  const { events }: { events: { kind: string; last_seen_ms: number }[] } = await response.json();
+  return events.some((event) => event.kind === "offline" && event.last_seen_ms < lastSeenBeforeMs);
 }

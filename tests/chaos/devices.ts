@@ -7,11 +7,11 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { status } from "@grpc/grpc-js";
 
-import { TelemetryClient, TelemetryClientError } from "../../src/client/client.ts";
+import { scriptedDevices, scriptedPacket, scriptedRejections } from "./device_script.ts";
+import type { IndexRange } from "./journal_damage.ts";
+import type { StoreLosses } from "./store_losses.ts";
 import { framedBatch, framedPacket, RawCall } from "../support/harness.ts";
 import type { Random } from "../support/random.ts";
-import { scriptedDevices, scriptedPacket, scriptedRejections } from "./device_script.ts";
-import type { StoreLosses } from "./store_losses.ts";
 
 /** What must be found about one device. */
 export interface Expectation {
@@ -20,10 +20,23 @@ export interface Expectation {
   /** At least these are counted; exactly those sent, unless it is `uncertain` what became of the others. */
   readonly acknowledged: number;
   readonly uncertain: boolean;
-  /** Packets that the store itself lost, and that nobody has sent again: at least and at most. */
+  /** Packets that the store itself lost, or a gateway's file, and that nobody has sent again: at least and at most. */
   readonly gone: { readonly least: number; readonly most: number };
   /** Greatest timestamp sent, when that is known. */
   readonly timestampMs?: number;
+}
+
+/**
+ * A device whose calls all ended well must have what it sent, without what the store itself lost; where one did
+ * not, it may have been stored.
+ */
+export function difference({ sent, acknowledged, uncertain, gone }: Expectation, counted: number) {
+  const missing = Math.max(0, (uncertain ? acknowledged : sent) - counted);
+  return {
+    gone: Math.min(missing, gone.most),
+    lost: Math.max(0, missing - gone.most),
+    double: Math.max(0, counted - (sent - gone.least)),
+  };
 }
 
 /** What all clients have in common. */
@@ -51,7 +64,7 @@ export interface ClientOptions {
 }
 
 /** No call of a client takes longer: an ingest that is stopped never answers. */
-const CALL_TIMEOUT_MS = 4000;
+export const CALL_TIMEOUT_MS = 4000;
 
 /** Someone whose packets are numbered, in a session that another stream may claim. */
 export interface SessionClient extends ChaosClient {
@@ -61,119 +74,23 @@ export interface SessionClient extends ChaosClient {
   intrudedAtMs: number;
   /** It may forget that packets are settled, and send them again. */
   readonly forgets: boolean;
+  /** Packets that its file lost: stored before that, or never. */
+  readonly lostInFile: readonly IndexRange[];
 }
 
 /** A claim that is not answered at once, because its ingest was stopped or cut off, has its effect within this time. */
 const LATE_CLAIM_MS = 15_000;
 
-function isRecent(atMs: number): boolean {
+/** Whether a claim at `atMs`, on the clock of `performance.now`, may have its effect only now. */
+export function isRecent(atMs: number): boolean {
   return performance.now() - atMs < LATE_CLAIM_MS;
-}
-
-/** A gateway: `TelemetryClient` with a file, killed and started again now and then. */
-export class Gateway implements SessionClient {
-  readonly kind = "TelemetryClient with a file";
-  /** Its file may not have the newest Acks. */
-  readonly forgets = true;
-  intrudedAtMs = -Infinity;
-  readonly name: string;
-  sent = 0;
-  #settled = 0;
-  #client!: TelemetryClient;
-  #restarting: Error | undefined;
-
-  private constructor(readonly options: ClientOptions, readonly file: string) {
-    this.name = options.name;
-  }
-
-  static async open(options: ClientOptions, file: string): Promise<Gateway> {
-    const gateway = new Gateway(options, file);
-    await gateway.#open();
-    return gateway;
-  }
-
-  get session(): string {
-    return this.#client.session;
-  }
-
-  get settled(): number {
-    return Math.max(this.#settled, this.#client.totals.committed);
-  }
-
-  get invalid(): number {
-    return scriptedRejections(this.sent);
-  }
-
-  async run(ends: AbortSignal, giveUp: AbortSignal): Promise<void> {
-    const { random } = this.options;
-    giveUp.addEventListener("abort", () => this.#client.abort());
-    while (!ends.aborted) {
-      try {
-        const burst = Array.from({ length: random.int(1, 200) }, (_, i) => this.sent + i);
-        await Promise.all(burst.map((index) => this.#client.send(scriptedPacket(this.name, index))));
-        this.sent += burst.length;
-        await delay(random.int(0, 150));
-      } catch (error) {
-        if (giveUp.aborted) return;
-        await this.#reopen(error);
-      }
-    }
-    for (;;) {
-      try {
-        await this.#client.close();
-        return;
-      } catch (error) {
-        if (giveUp.aborted) return;
-        await this.#reopen(error);
-      }
-    }
-  }
-
-  /** The gateway dies with what it has in memory, and comes back with its file. */
-  async restart(): Promise<void> {
-    this.#restarting = new Error("restarted");
-    await this.#client.abort(this.#restarting);
-  }
-
-  expectations(losses: StoreLosses): Expectation[] {
-    return expectations(this, losses);
-  }
-
-  async #open(): Promise<void> {
-    const { port, violated } = this.options;
-    const client = this.#client = await TelemetryClient.open({
-      target: `127.0.0.1:${port}`,
-      file: this.file,
-      maxBufferedPackets: 5000,
-      minBackoffMs: 20,
-      maxBackoffMs: 500,
-      stallTimeoutMs: CALL_TIMEOUT_MS,
-    });
-    // Packets whose `send` had not resolved may be in the file or not.
-    const { committed, pending } = client.totals;
-    if (committed + pending < this.sent) {
-      violated(`${this.name}: its file has ${committed + pending} of ${this.sent} packets it had taken`);
-    }
-    this.sent = committed + pending;
-  }
-
-  async #reopen(error: unknown): Promise<void> {
-    const { violated, name } = this.options;
-    const client = this.#client;
-    await client.abort();
-    this.#settled = this.settled;
-    // A second stream of the session may make the client give up: by design, see `TelemetryClient`.
-    const isAborted = error instanceof TelemetryClientError && error.code === "ABORTED";
-    const expected = error === this.#restarting || isAborted && isRecent(this.intrudedAtMs);
-    if (!expected) violated(`${name} ended for good: ${error}`);
-    await this.#open();
-  }
 }
 
 /** A device that speaks the protocol by hand: one call after the other, each sent again until it ends well. */
 export class HandWrittenDevice implements SessionClient {
   readonly kind = "StreamPackets in a session";
   readonly forgets = false;
+  readonly lostInFile = [];
   intrudedAtMs = -Infinity;
   #unansweredAtMs = -Infinity;
   readonly name: string;
@@ -203,7 +120,7 @@ export class HandWrittenDevice implements SessionClient {
   }
 
   expectations(losses: StoreLosses): Expectation[] {
-    return expectations(this, losses);
+    return expectations(this, this.sent, losses);
   }
 
   /** Sends from the first packet it does not know to be settled. */
@@ -245,7 +162,7 @@ export class AnonymousDevice implements ChaosClient {
   async run(ends: AbortSignal): Promise<void> {
     const { random } = this.options;
     while (!ends.aborted) {
-      await this.#call();
+      await this.call(this.options.port);
       await delay(random.int(0, 150));
     }
   }
@@ -261,8 +178,9 @@ export class AnonymousDevice implements ChaosClient {
     }));
   }
 
-  async #call(): Promise<void> {
-    const { name, port, random, violated } = this.options;
+  /** One call to `port`; whether it was acknowledged. */
+  async call(port: number): Promise<boolean> {
+    const { name, random, violated } = this.options;
     const deviceId = `${name}-call-${this.#calls.length}`;
     const packets = random.int(1, 50);
     const record = { deviceId, packets, acknowledged: false };
@@ -273,10 +191,11 @@ export class AnonymousDevice implements ChaosClient {
     const packet = framedPacket({ device_id: deviceId, timestamp: 0, payload: new Uint8Array(20) });
     const { code, ack } = await call.finish(...Array.from({ length: packets }, () => packet));
     clearTimeout(timer);
-    if (code !== status.OK || ack === undefined) return;
+    if (code !== status.OK || ack === undefined) return false;
     if (ack.stored !== packets) violated(`${deviceId}: sent ${packets}, got the Ack ${JSON.stringify(ack)}`);
     record.acknowledged = true;
     this.settled += packets;
+    return true;
   }
 }
 
@@ -306,12 +225,19 @@ export async function intrude(client: SessionClient, port: number, random: Rando
   return committed !== undefined;
 }
 
-function expectations(
-  { name, session, sent, settled, forgets }: SessionClient,
+/** What must be found about the devices of a client, of whose packets `sent` were sent, or settled so far. */
+export function expectations(
+  { name, session, settled, forgets, lostInFile }: SessionClient,
+  sent: number,
   losses: StoreLosses,
 ): Expectation[] {
   const acknowledged = scriptedDevices(name, settled);
-  const most = scriptedDevices(name, sent, (index) => losses.mayHaveLost(session, index));
+  const most = scriptedDevices(
+    name,
+    sent,
+    (index) =>
+      losses.mayHaveLost(session, index) || lostInFile.some(({ from, to }) => index >= from && index < to),
+  );
   const least = forgets ? undefined : scriptedDevices(name, sent, (index) => losses.hasLost(session, index));
   return Array.from(scriptedDevices(name, sent), ([deviceId, { packets, timestampMs }]) => ({
     deviceId,

@@ -1,225 +1,101 @@
 /**
- * What goes wrong during a run, by name. Each fault heals what it has done; faults may overlap.
+ * What goes wrong on every store, by name. Each fault heals what it has done; faults may overlap.
  *
  * @module
  */
-import { setTimeout as delay } from "node:timers/promises";
-
+import { intrude } from "./devices.ts";
+import type { FakedClock } from "./faked_clock.ts";
+import type { JournalDamageKind } from "./journal_damage.ts";
+import { FullPipes } from "./log_pipe.ts";
+import type { Fault, Scene } from "./scene.ts";
+import type { StorePlace } from "./store_place.ts";
 import type { Random } from "../support/random.ts";
-import type { RedisServer } from "../support/redis_server.ts";
-import { type Gateway, intrude, type SessionClient } from "./devices.ts";
 import type { TallyProcess } from "../support/tally_process.ts";
-import { FaultLock } from "./fault_lock.ts";
-import type { FaultProxy } from "./fault_proxy.ts";
-import type { IngestPlace } from "./ingest_place.ts";
-
-/** Everything that can be broken. */
-export interface Scene {
-  readonly redis: RedisServer;
-  /** Takes data from Redis by `change`, while no ingest reaches it, and keeps account of what was lost. */
-  readonly loseData: (change: () => Promise<unknown>) => Promise<void>;
-  readonly api: TallyProcess;
-  readonly ingests: readonly IngestPlace[];
-  /** Between the clients and the ingests. */
-  readonly front: FaultProxy;
-  /** Processes of each ingest that take packets. */
-  readonly workers: number;
-  /** Between each ingest and Redis. */
-  readonly redisProxies: readonly FaultProxy[];
-  readonly gateways: readonly Gateway[];
-  readonly sessionClients: readonly SessionClient[];
-  /** Ends faults under way; what they have broken need not be healed then. */
-  readonly signal: AbortSignal;
-}
-
-/** A kind of fault. */
-export interface Fault {
-  readonly name: string;
-  /** Does the damage and heals it; false: there was nothing to damage just now. */
-  inject(random: Random): Promise<boolean>;
-}
 
 /** How long a fault may wait for its occasion. */
 const OCCASION_MS = 10_000;
 
-/** How old a state is that Redis is put back to. */
-const MIN_AGE_MS = 4000, MAX_AGE_MS = 10_000;
+/** How long a process may take to answer whose log nobody reads. */
+const ANSWER_TIMEOUT_MS = 10_000;
 
-/** Before the store loses data: in that time an ingest that was stopped or cut off notices that streams were replaced. */
-const QUIET_MS = 1000;
+/** How far a clock jumps, and how long it stays there: Tally follows a jump of the store's clock after 10 s. */
+const CLOCK_JUMPS_SECONDS = [3600, -3600, 2 * 86_400, -2 * 86_400];
+const MIN_JUMP_MS = 2000, MAX_JUMP_MS = 8000;
 
-/** What Tally's scripts run: the user lacks one after the other. */
-const COMMANDS = [
-  "eval",
-  "get",
-  "set",
-  "mget",
-  "hset",
-  "hmget",
-  "hdel",
-  "lpop",
-  "ltrim",
-  "rpush",
-  "pexpire",
-  "time",
-];
-
-/** All kinds of faults in `scene`. */
-export function allFaults(scene: Scene): Fault[] {
-  const { redis, loseData, api, ingests, workers, front, redisProxies, gateways, sessionClients, signal } =
-    scene;
-  let redisRuns = true;
-  /** One at a time: a state kept before an earlier loss would give back what was lost. */
-  let losesData = false;
-  const lock = new FaultLock();
-
-  /** False: the run is being ended. */
-  const pause = (durationMs: number) => delay(durationMs, true, { signal }).catch(() => false);
-
-  /** Redis may be killed or stopped meanwhile by another fault. */
-  async function command(name: string, ...args: (string | number)[]): Promise<void> {
-    while (await redis.call(name, ...args).catch(() => undefined) === undefined && await pause(50));
-  }
-
-  function ofIngest(name: string, damage: (ingest: IngestPlace, random: Random) => Promise<unknown>): Fault {
-    return {
-      name,
-      async inject(random) {
-        return await lock.shared(async () => {
-          const up = ingests.filter(({ state }) => state === "up");
-          if (up.length === 0) return false;
-          await damage(random.pick(up), random);
-          return true;
-        });
-      },
-    };
-  }
-
-  function ofRedis(name: string, damage: (random: Random) => Promise<unknown>): Fault {
-    return {
-      name,
-      async inject(random) {
-        return await lock.shared(async () => {
-          if (!redisRuns) return false;
-          await damage(random);
-          return true;
-        });
-      },
-    };
-  }
-
-  function ofData(name: string, damage: (random: Random) => Promise<unknown>): Fault {
-    return {
-      name,
-      async inject(random) {
-        if (losesData) return false;
-        losesData = true;
-        await damage(random).finally(() => losesData = false);
-        return true;
-      },
-    };
-  }
-
-  /**
-   * Nothing else is broken then, nor was shortly before: a batch that an ingest holds back for seconds, of a stream
-   * that has been replaced since, would be applied to what the store held before.
-   */
-  const loseDataAlone = (change: () => Promise<unknown>) =>
-    lock.alone(async () => {
-      if (await pause(QUIET_MS)) await loseData(change);
-    });
-
+/** All kinds of faults that do not depend on the store. */
+export function commonFaults(scene: Scene, store: StorePlace): Fault[] {
   return [
-    ofIngest("kill -9 an ingest", async (ingest, random) => {
+    ...ingestFaults(scene),
+    ...apiFaults(scene),
+    ...clockFaults(scene),
+    ...clientFaults(scene),
+    ...fileFaults(scene),
+    ...(FullPipes.isPossible ? logFaults(scene, store) : []),
+  ];
+}
+
+function ingestFaults(scene: Scene): Fault[] {
+  const { ingests, workers } = scene.parts;
+  return [
+    scene.ofIngest("kill -9 an ingest", async (ingest, random) => {
       await ingest.kill9();
-      if (await pause(random.int(0, 1500))) await ingest.start();
+      if (await scene.pause(random.int(0, 1500))) await ingest.start();
     }),
-    ofIngest("SIGTERM an ingest", async (ingest, random) => {
+    scene.ofIngest("SIGTERM an ingest", async (ingest, random) => {
       await ingest.terminate();
-      if (await pause(random.int(0, 1500))) await ingest.start();
+      if (await scene.pause(random.int(0, 1500))) await ingest.start();
     }),
-    ofIngest("SIGSTOP an ingest", async (ingest, random) => {
+    scene.ofIngest("SIGSTOP an ingest", async (ingest, random) => {
       await ingest.pause();
-      await pause(random.int(100, 6000));
+      await scene.pause(random.int(100, 6000));
       await ingest.resume();
     }),
     ...workers === 1 ? [] : [{
       name: "kill -9 a worker",
-      async inject(random: Random) {
-        const up = ingests.filter(({ state }) => state === "up");
-        return up.length > 0 && await random.pick(up).kill9Worker(random);
-      },
+      inject: (random: Random) =>
+        scene.lock.shared(async () => {
+          const up = ingests.filter(({ state }) => state === "up");
+          return up.length > 0 && await random.pick(up).kill9Worker(random);
+        }),
     }],
-    ofRedis("kill -9 Redis", async (random) => {
-      redisRuns = false;
-      await redis.kill9();
-      if (await pause(random.int(0, 1500))) await redis.start();
-      redisRuns = true;
+  ];
+}
+
+function apiFaults(scene: Scene): Fault[] {
+  const { api } = scene.parts;
+  return [
+    scene.shared("SIGSTOP the api", () => true, async (random) => {
+      api.kill("SIGSTOP");
+      await scene.pause(random.int(100, 6000));
+      api.kill("SIGCONT");
     }),
-    ofRedis("SIGSTOP Redis", async (random) => {
-      redis.pause();
-      await pause(random.int(100, 2500));
-      redis.resume();
-    }),
-    ofRedis("Redis out of memory", async (random) => {
-      await command("CONFIG", "SET", "maxmemory", 1);
-      await pause(random.int(100, 1500));
-      await command("CONFIG", "SET", "maxmemory", 0);
-    }),
-    ofRedis("SCRIPT FLUSH", () => command("SCRIPT", "FLUSH")),
-    ofRedis("take commands from Redis's user", async (random) => {
-      for (const name of COMMANDS) {
-        await command("ACL", "SETUSER", "default", `-${name}`);
-        await pause(random.int(50, 300));
-        await command("ACL", "SETUSER", "default", `+${name}`);
-      }
-    }),
-    ofData("put Redis back to an earlier state", async (random) => {
-      const putBack = await lock.alone(() => redis.snapshot());
-      if (await pause(random.int(MIN_AGE_MS, MAX_AGE_MS))) await loseDataAlone(putBack);
-    }),
-    ofData("FLUSHALL", () => loseDataAlone(() => redis.call("FLUSHALL"))),
-    {
-      name: "SIGSTOP the api",
-      async inject(random) {
-        api.kill("SIGSTOP");
-        await pause(random.int(100, 6000));
-        api.kill("SIGCONT");
-        return true;
-      },
-    },
-    {
-      name: "lose Redis's reply",
-      async inject(random) {
-        const proxy = random.pick(redisProxies);
-        const before = proxy.repliesLost, giveUpAt = performance.now() + OCCASION_MS;
-        proxy.loseReply("eval");
-        while (proxy.repliesLost === before && performance.now() < giveUpAt && await pause(10));
-        proxy.loseReply(undefined);
-        return proxy.repliesLost > before;
-      },
-    },
-    {
-      name: "cut Redis connections",
-      inject: (random) => Promise.resolve(random.pick(redisProxies).cut() > 0),
-    },
-    {
-      name: "slow Redis connections",
-      async inject(random) {
-        const proxy = random.pick(redisProxies);
-        proxy.delayMs = random.int(10, 300);
-        await pause(random.int(200, 3000));
-        proxy.delayMs = 0;
-        return true;
-      },
-    },
+  ];
+}
+
+function clockFaults(scene: Scene): Fault[] {
+  const { apiClock } = scene.parts;
+  if (apiClock === undefined) return [];
+  async function jump(clock: FakedClock, random: Random): Promise<void> {
+    await clock.set(random.pick(CLOCK_JUMPS_SECONDS));
+    await scene.pause(random.int(MIN_JUMP_MS, MAX_JUMP_MS));
+    await clock.set(0);
+  }
+  return [
+    scene.ofIngest("jump of an ingest's clock", (ingest, random) => jump(ingest.clock!, random)),
+    scene.shared("jump of the api's clock", () => true, (random) => jump(apiClock, random)),
+  ];
+}
+
+function clientFaults(scene: Scene): Fault[] {
+  const { front, gateways, sessionClients } = scene.parts;
+  return [
     { name: "cut client connections", inject: () => Promise.resolve(front.cut() > 0) },
     {
       name: "two streams of a session",
       async inject(random) {
         const giveUpAt = performance.now() + OCCASION_MS;
-        while (!await lock.shared(() => intrude(random.pick(sessionClients), front.port, random))) {
-          if (performance.now() > giveUpAt || !await pause(100)) return false;
+        while (!await scene.lock.shared(() => intrude(random.pick(sessionClients), front.port, random))) {
+          if (performance.now() > giveUpAt || !await scene.pause(100)) return false;
         }
         return true;
       },
@@ -230,6 +106,63 @@ export function allFaults(scene: Scene): Fault[] {
         await random.pick(gateways).restart();
         return true;
       },
+    },
+  ];
+}
+
+function fileFaults(scene: Scene): Fault[] {
+  const { gateways } = scene.parts;
+  const kinds: readonly JournalDamageKind[] = ["cut short", "zeros at the end", "one flipped byte"];
+  return kinds.map((kind) => ({
+    name: `a gateway's file: ${kind}`,
+    inject: (random) => random.pick(gateways).damageFile(kind, random),
+  }));
+}
+
+/** Alone, with a store that works: what is not answered then waits for the reader of a log. */
+function logFaults(scene: Scene, store: StorePlace): Fault[] {
+  const { api, ingests, anonymous, violated, signal } = scene.parts;
+  async function withFullPipes(process: TallyProcess, answers: () => Promise<boolean>): Promise<boolean> {
+    const readAgain = process.holdOutput();
+    try {
+      await using _full = new FullPipes(process.pid);
+      if (!await scene.pause(500)) return false;
+      await store.interrupt();
+      const giveUpAt = performance.now() + ANSWER_TIMEOUT_MS;
+      while (!await answers()) {
+        if (signal.aborted) return false;
+        if (performance.now() > giveUpAt) {
+          return violated("a process whose log nobody reads does not answer"), true;
+        }
+        await scene.pause(50);
+      }
+      return true;
+    } finally {
+      readAgain();
+    }
+  }
+  return [
+    {
+      name: "nobody reads an ingest's log",
+      inject: (random) =>
+        scene.lock.alone(async () => {
+          const running = ingests.flatMap(({ process }) => process ?? []);
+          if (running.length === 0) return false;
+          const process = random.pick(running);
+          return await withFullPipes(process, () => random.pick(anonymous).call(process.port));
+        }),
+    },
+    {
+      name: "nobody reads the api's log",
+      inject: () =>
+        scene.lock.alone(() =>
+          withFullPipes(api, async () => {
+            const url = `http://127.0.0.1:${api.port}/metrics`;
+            const answer = await fetch(url, { signal: AbortSignal.timeout(2000) }).catch(() => undefined);
+            await answer?.body?.cancel();
+            return answer?.ok ?? false;
+          })
+        ),
     },
   ];
 }

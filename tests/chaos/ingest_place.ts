@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { FakedClock } from "./faked_clock.ts";
 import type { Random } from "../support/random.ts";
 import { TallyProcess } from "../support/tally_process.ts";
 
@@ -12,11 +13,17 @@ export class IngestPlace implements AsyncDisposable {
   state: "up" | "stopped" | "changing" = "changing";
   #process: TallyProcess | undefined;
 
-  /** `violated` is told when a process ends in a way it should not. */
+  /** `violated` is told when a process ends in a way it should not; `clock` is the processes'. */
   constructor(
     readonly settings: Readonly<Record<string, string>>,
     readonly violated: (what: string) => void,
+    readonly clock: FakedClock | undefined,
   ) {}
+
+  /** While there is one. */
+  get process(): TallyProcess | undefined {
+    return this.state === "changing" ? undefined : this.#process;
+  }
 
   /** Port of the process, while there is one that takes connections. */
   get port(): number | undefined {
@@ -25,7 +32,8 @@ export class IngestPlace implements AsyncDisposable {
 
   /** Starts a process; resolves when it listens. */
   async start(): Promise<void> {
-    const process = this.#process = await TallyProcess.start("ingest", this.settings);
+    await this.clock?.set(0); // the right time at its start, whatever the process before it had
+    const process = this.#process = await TallyProcess.start("ingest", this.settings, this.clock?.command);
     this.state = "up";
     process.ended.then(({ code, signal }) => {
       if (this.state === "changing") return;

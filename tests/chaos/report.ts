@@ -10,12 +10,19 @@ export function isExact({ comparison, violations }: ChaosResult): boolean {
   return comparison.differences.length === 0 && violations.length === 0;
 }
 
+/** Shares of the valid packets that the comparison covers, in percent: at the end, and before the store lost them. */
+export function comparedShares({ comparison: { rows, comparedBefore } }: ChaosResult) {
+  const counted = rows.reduce((total, row) => total + row.counted, 0);
+  const valid = rows.reduce((total, row) => total + row.sent - row.invalid, 0);
+  return { atEnd: Math.round(100 * counted / valid), before: Math.round(100 * comparedBefore / valid) };
+}
+
 /** Lines of differences that are shown. */
 const SHOWN_DIFFERENCES = 50;
 
 /** Tables of the faults and of what was sent and counted; then what is wrong. */
 export function describeResult(result: ChaosResult): string {
-  const { faults, comparison: { rows, differences }, violations } = result;
+  const { faults, leftOut, comparison: { rows, differences }, violations } = result;
   const columns = [
     "clients",
     "devices",
@@ -27,6 +34,7 @@ export function describeResult(result: ChaosResult): string {
     "lost",
     "double",
   ] as const;
+  const { atEnd, before } = comparedShares(result);
   const sum = (column: typeof columns[number]) => rows.reduce((total, row) => total + row[column], 0);
   const injected = [...faults.values()].filter((times) => times > 0);
   const total = injected.reduce((total, times) => total + times, 0);
@@ -37,12 +45,15 @@ export function describeResult(result: ChaosResult): string {
       ...rows.map((row) => [row.kind, ...columns.map((column) => row[column])]),
       ["together", ...columns.map(sum)],
     ]),
+    ...leftOut.map((what) => `left out: ${what}`),
     ...violations.map((what) => `WRONG  ${what}`),
     ...differences.slice(0, SHOWN_DIFFERENCES).map((line) => `WRONG  ${line}`),
     ...(differences.length > SHOWN_DIFFERENCES
       ? [`       and ${differences.length - SHOWN_DIFFERENCES} devices more`]
       : []),
-    `${sum("gone")} gone with the store, ${sum("lost")} lost by Tally, ${sum("double")} double${
+    `${atEnd} % of the valid packets are in the store at the end and were compared there, ` +
+    `a further ${before} % before the store lost them`,
+    `${sum("gone")} gone with the store or a file, ${sum("lost")} lost by Tally, ${sum("double")} double${
       isExact(result) ? "" : ": NOT EXACT"
     }`,
   ].join("\n");

@@ -5,29 +5,36 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
-import { type Random, seededRandom } from "../support/random.ts";
-import { startRedis } from "../support/redis_server.ts";
-import {
-  AnonymousDevice,
-  type ChaosClient,
-  type ClientOptions,
-  Gateway,
-  HandWrittenDevice,
-} from "./devices.ts";
+import { AnonymousDevice, type ClientOptions, HandWrittenDevice } from "./devices.ts";
+import { FakedClock, findFaketime } from "./faked_clock.ts";
 import { FaultProxy } from "./fault_proxy.ts";
-import { allFaults, type Fault } from "./faults.ts";
+import { commonFaults } from "./faults.ts";
+import { Gateway } from "./gateway.ts";
 import { compare, type Comparison } from "./comparison.ts";
 import { IngestPlace } from "./ingest_place.ts";
+import { injectFaults } from "./injection.ts";
+import { FullPipes } from "./log_pipe.ts";
+import { redisFaults } from "./redis_faults.ts";
+import { RedisPlace } from "./redis_place.ts";
+import { type Fault, Scene } from "./scene.ts";
+import { sqliteFaults } from "./sqlite_faults.ts";
+import { SqlitePlace } from "./sqlite_place.ts";
 import { StoreLosses } from "./store_losses.ts";
+import type { StorePlace } from "./store_place.ts";
+import { type Random, seededRandom } from "../support/random.ts";
 import { TallyProcess } from "../support/tally_process.ts";
 
 /** What a run is given. */
 export interface ChaosOptions {
+  /** Where packets are counted. */
+  readonly store: "redis" | "sqlite";
   /** Decides which faults come, in which order, and what they are like. When they hit, the machine decides. */
   readonly seed: number;
   readonly durationMs: number;
   /** Processes of each of the two ingests that take packets, on one port. */
   readonly workers: number;
+  /** Only kinds of faults whose name contains it. */
+  readonly only: string;
   /** Ends the run at once. */
   readonly signal: AbortSignal;
   /** Told now and then how far it is. */
@@ -38,6 +45,8 @@ export interface ChaosOptions {
 export interface ChaosResult {
   /** How often each kind of fault was injected. */
   readonly faults: ReadonlyMap<string, number>;
+  /** Kinds that this machine cannot have, with the reason. */
+  readonly leftOut: readonly string[];
   readonly comparison: Comparison;
   /** What must not happen and did, besides wrong counts. */
   readonly violations: readonly string[];
@@ -46,47 +55,120 @@ export interface ChaosResult {
 /** Clients of each kind. */
 const GATEWAYS = 4, HAND_WRITTEN = 4, ANONYMOUS = 4;
 
-/** From one fault to the next. */
-const PAUSE_MS = { min: 200, max: 3400 };
+const INGESTS = 2;
 
-/** After that Redis has carried out what it was sent before its connections were cut. */
-const CARRIED_OUT_AFTER_MS = 100;
+/**
+ * No client of a session is silent for so long while an ingest and the store work: none may be called offline. Less,
+ * and it could be; more, and the api, which waits as long after each failure of the store, would call nobody offline.
+ */
+const OFFLINE_AFTER = "20s";
 
 /** How long clients may take to settle all when nothing fails any more. */
 const SETTLE_TIMEOUT_MS = 60_000;
 
 /** Runs it; nothing is left behind, however it ends. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
-  const random = seededRandom(options.seed);
+  const { seed, durationMs, signal } = options;
+  const random = seededRandom(seed);
   const violations: string[] = [];
   const failed = new AbortController();
   const violated = (what: string) => {
     violations.push(what);
     failed.abort();
   };
-  const { signal } = options;
 
   await using parts = new AsyncDisposableStack();
   const folder = await Deno.makeTempDir({ prefix: "tally-chaos-" });
   parts.defer(() => Deno.remove(folder, { recursive: true }));
-  const redis = parts.use(await startRedis({ appendonly: "yes", appendfsync: "always" }));
-  const losses = new StoreLosses();
-  /** False while the store loses data: what it holds then is compared. */
-  let storeIsOpen = true;
-  const redisProxies = [1, 2].map(() =>
-    parts.use(new FaultProxy(() => storeIsOpen ? redis.port : undefined))
+  const store = parts.use(
+    options.store === "redis" ? await RedisPlace.start(INGESTS) : await SqlitePlace.make(),
   );
-  const { workers } = options;
-  const ingests = redisProxies.map(({ port }) => {
-    const settings = {
-      REDIS_HOST: "127.0.0.1",
-      REDIS_PORT: String(port),
-      TALLY_INGEST_WORKERS: String(workers),
-    };
-    return parts.use(new IngestPlace(settings, violated));
+  const faketime = await findFaketime();
+  const tally = await startTally(parts, store, options, { folder, faketime, violated });
+  const clients = await startClients(parts, tally.front, { folder, random, violated });
+  const { gateways, sessionClients, anonymous } = clients;
+  const all = [...sessionClients, ...anonymous];
+
+  const losses = new StoreLosses();
+  const scene = new Scene({
+    ...tally,
+    workers: options.workers,
+    gateways,
+    sessionClients,
+    anonymous,
+    loseData: (change) => store.withoutTally(() => losses.record(store, sessionClients, change)),
+    violated,
+    signal,
   });
+  const injected = await injectFaults(chosenFaults(scene, store, options.only), {
+    random,
+    durationMs,
+    signal: AbortSignal.any([signal, failed.signal]),
+    violated,
+    progress: (text) =>
+      options.progress(`${text}, ${all.reduce((sum, { sent }) => sum + sent, 0)} packets sent`),
+  });
+  signal.throwIfAborted();
+  const endedAtMs = Date.now();
+  if (!await within(SETTLE_TIMEOUT_MS, clients.end(), signal) && !signal.aborted) {
+    violated(`some clients had not settled all ${SETTLE_TIMEOUT_MS} ms after the last fault`);
+  }
+  const comparison = await compare(all, store, tally.api.port, losses, endedAtMs).catch((error) => {
+    throw new Error(["could not compare", ...violations].join("\n"), { cause: error });
+  });
+  await Promise.all(tally.ingests.map((ingest) => ingest.state === "up" && ingest.terminate()));
+  return { faults: injected, leftOut: leftOut(faketime), comparison, violations };
+}
+
+function chosenFaults(scene: Scene, store: StorePlace, only: string): Fault[] {
+  const ofStore = store instanceof RedisPlace
+    ? redisFaults(store, scene)
+    : store instanceof SqlitePlace
+    ? sqliteFaults(store, scene)
+    : [];
+  const all = [...commonFaults(scene, store), ...ofStore];
+  const chosen = all.filter(({ name }) => name.includes(only));
+  if (chosen.length > 0) return chosen;
+  throw new Error(
+    `no kind of fault is called "${only}"; there are ${all.map(({ name }) => name).join(", ")}`,
+  );
+}
+
+function leftOut(faketime: string | undefined): string[] {
+  return [
+    ...(faketime === undefined
+      ? ["jumps of clocks: libfaketime is not installed (Debian: apt-get install libfaketime)"]
+      : []),
+    ...(FullPipes.isPossible ? [] : ["logs that nobody reads: only Linux lets others write to them"]),
+  ];
+}
+
+/** Two ingests, what stands before them, and an api. */
+async function startTally(
+  parts: AsyncDisposableStack,
+  store: RedisPlace | SqlitePlace,
+  { workers }: ChaosOptions,
+  { folder, faketime, violated }: {
+    folder: string;
+    faketime: string | undefined;
+    violated: (what: string) => void;
+  },
+) {
+  const clock = async (name: string) =>
+    faketime === undefined ? undefined : await FakedClock.make(faketime, `${folder}/clock-${name}`);
+  const ingests = await Promise.all(
+    Array.from({ length: INGESTS }, async (_, index) => {
+      const settings = { ...store.ingestSettings(index), TALLY_INGEST_WORKERS: String(workers) };
+      return parts.use(new IngestPlace(settings, violated, await clock(`ingest-${index}`)));
+    }),
+  );
   await Promise.all(ingests.map((ingest) => ingest.start()));
-  const api = await TallyProcess.start("api", { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(redis.port) });
+  const apiClock = await clock("api");
+  const api = await TallyProcess.start(
+    "api",
+    { ...store.apiSettings, TALLY_OFFLINE_AFTER: OFFLINE_AFTER },
+    apiClock?.command,
+  );
   let apiMayEnd = false;
   api.ended.then(({ code, signal }) => {
     if (!apiMayEnd) violated(`the api ended by itself (${signal ?? code}):\n${api.output.join("\n")}`);
@@ -96,14 +178,32 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     api.kill("SIGKILL");
     await api.ended;
   });
-  // Which ingest a client comes to is chance; `random` belongs to the faults.
+  if (store instanceof SqlitePlace) {
+    store.pauseTally = async () => {
+      for (const ingest of ingests) if (ingest.state === "up") await ingest.pause();
+      api.kill("SIGSTOP");
+    };
+    store.resumeTally = async () => {
+      for (const ingest of ingests) if (ingest.state === "stopped") await ingest.resume();
+      api.kill("SIGCONT");
+    };
+  }
+  // Which ingest a client comes to is chance; the seed's numbers belong to the faults.
   const front = parts.use(
     new FaultProxy(() => {
       const ports = ingests.map(({ port }) => port).filter((port) => port !== undefined);
       return ports[Math.floor(Math.random() * ports.length)];
     }),
   );
+  return { ingests, api, apiClock, front };
+}
 
+/** Clients of every kind, which send until `end` is called; that resolves when they have settled all. */
+async function startClients(
+  parts: AsyncDisposableStack,
+  front: FaultProxy,
+  { folder, random, violated }: { folder: string; random: Random; violated: (what: string) => void },
+) {
   const clientOptions = (name: string): ClientOptions => ({
     name,
     port: front.port,
@@ -115,90 +215,21 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   );
   const handWritten = numbers(HAND_WRITTEN).map((n) => new HandWrittenDevice(clientOptions(`device-${n}`)));
   const anonymous = numbers(ANONYMOUS).map((n) => new AnonymousDevice(clientOptions(`anonymous-${n}`)));
-  const clients: ChaosClient[] = [...gateways, ...handWritten, ...anonymous];
+  const sessionClients = [...gateways, ...handWritten];
   const ends = new AbortController(), giveUp = new AbortController();
-  const sending = Promise.all(clients.map((client) => client.run(ends.signal, giveUp.signal)))
-    .catch((error) => violated(`a client failed: ${error.stack}`));
+  const running = [...sessionClients, ...anonymous].map((client) => client.run(ends.signal, giveUp.signal));
+  const sending = Promise.all(running).catch((error) => violated(`a client failed: ${error.stack}`));
   parts.defer(async () => {
     ends.abort();
     giveUp.abort();
     front.cut();
     await sending;
   });
-
-  const sessionClients = [...gateways, ...handWritten];
-  const loseData = async (change: () => Promise<unknown>) => {
-    storeIsOpen = false;
-    for (const proxy of redisProxies) proxy.cut();
-    await delay(CARRIED_OUT_AFTER_MS);
-    await losses.record(redis, sessionClients, change);
-    storeIsOpen = true;
+  const end = () => {
+    ends.abort();
+    return sending;
   };
-  const faults = allFaults({
-    redis,
-    loseData,
-    api,
-    ingests,
-    workers,
-    front,
-    redisProxies,
-    gateways,
-    sessionClients,
-    signal,
-  });
-  const injected = await injectFaults(faults, random, options.durationMs, {
-    signal: AbortSignal.any([signal, failed.signal]),
-    violated,
-    progress: (text) => options.progress(`${text}, ${sum(clients, "sent")} packets sent`),
-  });
-  signal.throwIfAborted();
-  ends.abort();
-  if (!await within(SETTLE_TIMEOUT_MS, sending, signal) && !signal.aborted) {
-    violated(`some clients had not settled all ${SETTLE_TIMEOUT_MS} ms after the last fault`);
-  }
-  const comparison = await compare(clients, redis, api.port, losses).catch((error) => {
-    throw new Error(["could not compare", ...violations].join("\n"), { cause: error });
-  });
-  await Promise.all(ingests.map((ingest) => ingest.state === "up" && ingest.terminate()));
-  return { faults: injected, comparison, violations };
-}
-
-/** Injects one fault after the other for `durationMs`, not waiting for the one before to heal; then for all. */
-async function injectFaults(
-  faults: readonly Fault[],
-  random: Random,
-  durationMs: number,
-  { signal, violated, progress }: {
-    signal: AbortSignal;
-    violated: (what: string) => void;
-    progress: (text: string) => void;
-  },
-): Promise<Map<string, number>> {
-  const injected = new Map(faults.map(({ name }) => [name, 0]));
-  const underWay = new Set<Promise<void>>();
-  const startedAt = performance.now();
-  let deck: Fault[] = [], total = 0;
-  while (performance.now() - startedAt < durationMs) {
-    if (!await pause(random.int(PAUSE_MS.min, PAUSE_MS.max), signal)) break;
-    // Every kind comes once before any comes again.
-    if (deck.length === 0) deck = shuffled(faults, random);
-    const fault = deck.pop()!;
-    const fate = seededRandom(random.int(0, 2 ** 31));
-    const healed = fault.inject(fate).then((done) => {
-      if (done) injected.set(fault.name, injected.get(fault.name)! + 1);
-    }, (error) => violated(`${fault.name}: ${error.stack}`)).finally(() => underWay.delete(healed));
-    underWay.add(healed);
-    if (++total % 10 === 0) {
-      progress(`${Math.round((performance.now() - startedAt) / 1000)} s, ${total} faults`);
-    }
-  }
-  await Promise.all(underWay);
-  return injected;
-}
-
-/** False: `signal` came before. */
-function pause(durationMs: number, signal: AbortSignal): Promise<boolean> {
-  return delay(durationMs, true, { signal }).catch(() => false);
+  return { gateways, sessionClients, anonymous, end };
 }
 
 /** Whether `work` is done before the time is up or `signal` comes. */
@@ -212,15 +243,6 @@ async function within(timeoutMs: number, work: Promise<unknown>, signal: AbortSi
   return inTime;
 }
 
-function shuffled<T>(items: readonly T[], random: Random): T[] {
-  const left = [...items];
-  return items.map(() => left.splice(random.int(0, left.length - 1), 1)[0]!);
-}
-
 function numbers(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index + 1);
-}
-
-function sum(clients: readonly ChaosClient[], key: "sent" | "settled"): number {
-  return clients.reduce((total, client) => total + client[key], 0);
 }

@@ -4,9 +4,8 @@
  *
  * @module
  */
-import { countsKey, sessionKey } from "../../src/store/redis/keys.ts";
-import type { RedisServer } from "../support/redis_server.ts";
-import type { SessionClient } from "./devices.ts";
+import { difference, expectations, type SessionClient } from "./devices.ts";
+import type { StorePlace } from "./store_place.ts";
 
 /** What the store holds at one moment. */
 interface StoreState {
@@ -28,26 +27,48 @@ interface LostPackets {
 export class StoreLosses {
   readonly #ofSessions = new Map<string, LostPackets[]>();
   readonly #ofDevices = new Map<string, number>();
+  /** Packets that were lost after they had been found to be counted. */
+  comparedPackets = 0;
+  /** What was not as it had to be when the store was about to lose it. */
+  readonly differences: string[] = [];
 
   /** Runs `change`, which takes data from the store while nobody else writes to it. */
   async record(
-    redis: RedisServer,
+    store: StorePlace,
     clients: readonly SessionClient[],
     change: () => Promise<unknown>,
   ): Promise<void> {
     const sessions = clients.map(({ session, settled }) => ({ session, settled }));
     const names = sessions.map(({ session }) => session);
-    const before = await readState(redis, names);
+    const before = await readState(store, names);
+    const compared = new Set(clients.flatMap((client) => this.#compare(client, before)));
     await change();
-    const after = await readState(redis, names);
+    const after = await readState(store, names);
     for (const { session, settled } of sessions) {
       const lost = { from: after.committed.get(session)!, to: before.committed.get(session)!, settled };
       this.#ofSessions.set(session, [...this.#ofSessions.get(session) ?? [], lost]);
     }
     for (const [deviceId, count] of before.counts) {
       const lost = count - (after.counts.get(deviceId) ?? 0);
-      if (lost > 0) this.#ofDevices.set(deviceId, (this.#ofDevices.get(deviceId) ?? 0) + lost);
+      if (lost <= 0) continue;
+      this.#ofDevices.set(deviceId, (this.#ofDevices.get(deviceId) ?? 0) + lost);
+      if (compared.has(deviceId)) this.comparedPackets += lost;
     }
+  }
+
+  /** A session's offset and the counts of its devices move in one step: they agree at any moment. Returns the devices. */
+  #compare(client: SessionClient, { counts, committed }: StoreState): string[] {
+    const settled = committed.get(client.session)!;
+    return expectations(client, settled, this).map((expected) => {
+      const { deviceId, sent } = expected, counted = counts.get(deviceId) ?? 0;
+      const { lost, double } = difference(expected, counted);
+      if (lost + double > 0) {
+        this.differences.push(
+          `${deviceId}: ${sent} of its packets were settled, ${counted} counted when the store was to lose data`,
+        );
+      }
+      return deviceId;
+    });
   }
 
   /** Whether the store held and lost packet number `index` of a session, at any time. */
@@ -68,11 +89,6 @@ export class StoreLosses {
   }
 }
 
-async function readState(redis: RedisServer, sessions: readonly string[]): Promise<StoreState> {
-  const found = await redis.call("MGET", ...sessions.map(sessionKey)) as (string | null)[];
-  const list = await redis.call("HGETALL", countsKey) as string[];
-  const counts = new Map<string, number>();
-  for (let i = 0; i < list.length; i += 2) counts.set(list[i]!, Number(list[i + 1]));
-  const committed = new Map(sessions.map((session, i) => [session, Number(found[i]?.split(" ")[1] ?? 0)]));
-  return { counts, committed };
+async function readState(store: StorePlace, sessions: readonly string[]): Promise<StoreState> {
+  return { counts: await store.counts(), committed: await store.committed(sessions) };
 }

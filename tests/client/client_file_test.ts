@@ -218,7 +218,11 @@ test("TelemetryClient file: a second client with the same file is refused", asyn
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   await using _client = await open(ingest, file);
-  await assertRejects(() => open(ingest, file), Error, `could not open the journal ${file}: another process`);
+  await assertRejects(
+    () => open(ingest, file),
+    Error,
+    `Cannot open the journal ${file}: found it open in another process`,
+  );
 });
 
 test("TelemetryClient file: a full disk ends the client; stored packets are sent by the next", async (file) => {
@@ -234,7 +238,7 @@ test("TelemetryClient file: a full disk ends the client; stored packets are sent
     await assertRejects(
       () => client.send(packet()),
       TelemetryClientError,
-      "could not keep packets in the file: No space left on device",
+      "Cannot write packets to the file: found No space left on device",
     );
   } finally {
     Deno.FsFile.prototype.write = write;

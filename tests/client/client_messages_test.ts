@@ -111,7 +111,7 @@ test("TelemetryClient settles an omitted packet also when its Ack was lost", asy
   const totals = await client.close();
   await ingest.drain();
   assertEquals(await countsOf(store), { small: 40 });
-  assertEquals([totals.stored + totals.unreported, totals.rejected, totals.committed], [40, 20, 60]);
+  assertEquals([totals.stored + totals.settledUnknown, totals.rejected, totals.committed], [40, 20, 60]);
   assertEquals(totals.rejections, [{ reason: "MESSAGE_TOO_LARGE", packets: 20 }]);
   await Deno.remove(folder, { recursive: true });
 });

@@ -45,7 +45,7 @@ test("TelemetryClient.send(): every packet is stored once, as the totals report"
     accepted: 10_000,
     stored: 10_000,
     rejected: 0,
-    unreported: 0,
+    settledUnknown: 0,
     pending: 0,
     rejections: [],
     committed: 10_000,
@@ -78,7 +78,7 @@ test("TelemetryClient: a server that drains and its successor lose no packet and
     await client.send(packet(index));
   }
   const totals = await client.close();
-  assertEquals([totals.committed, totals.stored + totals.unreported], [20_000, 20_000]);
+  assertEquals([totals.committed, totals.stored + totals.settledUnknown], [20_000, 20_000]);
   assertEquals(await countsOf(store), counted(20_000));
   await ingest.drain();
 });
@@ -102,7 +102,7 @@ test("TelemetryClient: connections cut at random lose no packet and count none t
     };
     for (let index = 0; index < 20_000; index++) await client.send(packet(index));
     const totals = await client.close();
-    assertEquals([totals.committed, totals.stored + totals.unreported], [20_000, 20_000]);
+    assertEquals([totals.committed, totals.stored + totals.settledUnknown], [20_000, 20_000]);
     assertGreater(disconnects, 3);
     const expected = counted(20_000);
     for (const [deviceId, count] of Object.entries(before)) expected[deviceId]! += count;
@@ -136,7 +136,7 @@ test("TelemetryClient.send() waits while the buffer has its maximum of bytes", a
   await assertRejects(
     () => client.send({ device_id: "d", timestamp: 0, payload: new Uint8Array(1000) }),
     RangeError,
-    "cannot send a packet of 1011 bytes: the limit is 1000",
+    "Cannot send a packet of 1011 bytes: the limit is 1000",
   );
   for (let index = 0; index < 100; index++) {
     await client.send({ device_id: "d", timestamp: 0, payload: new Uint8Array(300) });
@@ -311,14 +311,14 @@ test("TelemetryClient.send() rejects after close()", async () => {
 
 test("TelemetryClient names wrong options and packets that it refuses", async () => {
   const wrong: [Partial<TelemetryClientOptions>, string][] = [
-    [{ target: "nowhere://" }, 'target is "nowhere://"'],
-    [{ target: "localhost:99999" }, 'target is "localhost:99999"'],
-    [{ target: "" }, 'target is ""'],
-    [{ session: "a b" }, "session is"],
-    [{ session: "s", file: "f" }, "session and file are both set"],
-    [{ fileSync: true }, "fileSync is set without file"],
-    [{ maxBufferedPackets: 0 }, "maxBufferedPackets is 0"],
-    [{ minBackoffMs: 20_000 }, "minBackoffMs is 20000"],
+    [{ target: "nowhere://" }, 'Cannot use target "nowhere://"'],
+    [{ target: "localhost:99999" }, 'Cannot use target "localhost:99999"'],
+    [{ target: "" }, 'Cannot use target ""'],
+    [{ session: "a b" }, "Cannot use session"],
+    [{ session: "s", file: "f" }, "Cannot use session and file together"],
+    [{ fileSync: true }, "Cannot use fileSync without file"],
+    [{ maxBufferedPackets: 0 }, "Cannot use maxBufferedPackets 0"],
+    [{ minBackoffMs: 20_000 }, "Cannot use minBackoffMs 20000"],
   ];
   for (const [options, message] of wrong) {
     await assertRejects(() => TelemetryClient.open({ target: "127.0.0.1:1", ...options }), Error, message);
@@ -328,7 +328,7 @@ test("TelemetryClient names wrong options and packets that it refuses", async ()
     await assertRejects(
       () => client.send({ ...packet(0), ...field } as never),
       TypeError,
-      "cannot send a packet",
+      "Cannot send a packet",
     );
   }
 });

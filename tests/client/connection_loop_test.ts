@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 
 import { resolveOptions } from "../../src/client/client_options.ts";
-import { Link } from "../../src/client/connection_loop.ts";
+import { ConnectionLoop } from "../../src/client/connection_loop.ts";
 
 /** A port on which nothing listens. */
 function closedPort(): number {
@@ -24,11 +24,11 @@ Deno.test({
       maxBackoffMs: 20,
       onDisconnected: (_error, retryInMs) => {
         waits.push(retryInMs);
-        if (waits.length === 5) link.succeeded();
+        if (waits.length === 5) loop.succeeded();
         if (waits.length === 7) done.resolve();
       },
     });
-    const link = new Link(options, "s", false, {
+    const loop = new ConnectionLoop(options, "s", false, {
       nextOffset: () => 0,
       awaitsAck: () => false,
       opened: () => {},
@@ -38,9 +38,9 @@ Deno.test({
       failed: () => {},
       finished: () => {},
     }, () => 0.25);
-    link.connect();
+    loop.connect();
     await done.promise;
-    link.close();
+    loop.close();
     assertEquals(waits, [3, 6, 12, 15, 15, 3, 6]);
   },
 });

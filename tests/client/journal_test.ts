@@ -124,7 +124,11 @@ Deno.test("Journal.open() refuses a second owner, before and after rewrite()", a
   await using file = await temporaryPath();
   const { journal } = await Journal.open(file.path, { sync: false });
   for (let round = 0; round < 2; round++) {
-    await assertRejects(() => Journal.open(file.path, { sync: false }), Error, "another process has it open");
+    await assertRejects(
+      () => Journal.open(file.path, { sync: false }),
+      Error,
+      "found it open in another process",
+    );
     await journal.rewrite(0, []);
   }
   journal.close();
@@ -135,7 +139,11 @@ Deno.test("Journal.open() refuses another kind of file, and does not change it",
   await using file = await temporaryPath();
   const path = `${file.folder}/notes.txt`;
   await Deno.writeTextFile(path, "my notes");
-  await assertRejects(() => Journal.open(path, { sync: false }), Error, "it is no journal of this version");
+  await assertRejects(
+    () => Journal.open(path, { sync: false }),
+    Error,
+    "found no journal of a known version",
+  );
   assertEquals(await Deno.readTextFile(path), "my notes");
   assert((await Deno.stat(path)).isFile);
 });

@@ -5,8 +5,8 @@ import {
   EncodedPacket,
   Omission,
   omittedPackets,
+  overlap,
   PacketBuffer,
-  within,
 } from "../../src/client/packet_buffer.ts";
 import type { Packet } from "../../src/protocol/messages.ts";
 import { forSeeds, type Random } from "../support/random.ts";
@@ -67,7 +67,7 @@ Deno.test("Cursor.take() returns the packets added, as protobufjs decodes them, 
           assert(bytes.length <= Math.min(64 * 1024, maxBytes) || taken.length === 1);
         }
       } else {
-        buffer.forget(random.int(first, sent.index));
+        buffer.discardBefore(random.int(first, sent.index));
         if (random.chance(0.2)) sent = buffer.cursor(); // a new call
         if (random.chance(0.1)) saved = buffer.cursor().copy(), sent = buffer.cursor();
       }
@@ -115,9 +115,9 @@ Deno.test("PacketBuffer.omitted has the packets that were replaced, until forget
     "b",
     "",
   ]);
-  buffer.forget(13);
+  buffer.discardBefore(13);
   assertEquals(buffer.omitted, [{ from: 13, to: 16, reason }, large]);
-  assertEquals(within(buffer.omitted, 14, 17), [{ from: 14, to: 16, reason }]);
-  buffer.forget(17);
+  assertEquals(overlap(buffer.omitted, 14, 17), [{ from: 14, to: 16, reason }]);
+  buffer.discardBefore(17);
   assertEquals(buffer.omitted, [large]);
 });

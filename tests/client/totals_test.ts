@@ -32,7 +32,7 @@ Deno.test("AckCounter.add() counts replaced packets under their own reason", () 
       { reason: "PAYLOAD_TOO_LARGE", packets: 1 },
     ],
   );
-  assertEquals([counter.stored, counter.rejected, counter.unreported], [9, 5, 0]);
+  assertEquals([counter.stored, counter.rejected, counter.settledUnknown], [9, 5, 0]);
   // The Acks of a new call begin anew.
   counter.newCall();
   assertEquals(counter.add(ack(1, 1), []), [{ reason: "DEVICE_ID_EMPTY", packets: 1 }]);
@@ -45,9 +45,9 @@ Deno.test("AckCounter.add() counts replaced packets under their own reason", () 
   ]);
 });
 
-Deno.test("AckCounter.addUnreported() counts replaced packets under their own reason", () => {
+Deno.test("AckCounter.addSettledUnknown() counts replaced packets under their own reason", () => {
   const counter = new AckCounter();
-  assertEquals(counter.addUnreported(10, [omitted(2, 5)]), [{ reason: "DAMAGED_IN_FILE", packets: 3 }]);
-  assertEquals(counter.addUnreported(4, []), []);
-  assertEquals([counter.stored, counter.rejected, counter.unreported], [0, 3, 11]);
+  assertEquals(counter.addSettledUnknown(10, [omitted(2, 5)]), [{ reason: "DAMAGED_IN_FILE", packets: 3 }]);
+  assertEquals(counter.addSettledUnknown(4, []), []);
+  assertEquals([counter.stored, counter.rejected, counter.settledUnknown], [0, 3, 11]);
 });

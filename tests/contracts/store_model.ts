@@ -23,14 +23,14 @@ interface ModelDevice {
   packets: { atMs: number; packets: number }[];
 }
 
-/** What a store should hold, and what three writers, their streams and two readers believe. */
+/** What a store should hold, and the state of three writers, their streams and two readers. */
 export class StoreModel {
   readonly #devices = new Map<string, ModelDevice>();
   /** Every packet of all devices. */
   readonly #fleet: ModelDevice["packets"] = [];
   readonly #events: Omit<DeviceEvent, "id">[] = [];
   #lastEvent: number | undefined;
-  /** Ids changed since each reader asked, and the version it was given. */
+  /** Ids changed since each reader's last call, and the version that it returned. */
   readonly #readers: { version: number | undefined; changed: Set<string> }[] = [
     { version: undefined, changed: new Set() },
     { version: undefined, changed: new Set() },
@@ -83,12 +83,12 @@ export class StoreModel {
   async #readChanges(reader: { version: number | undefined; changed: Set<string> }, store: Store) {
     const { version, devices } = await store.changes(reader.version);
     if (reader.version === undefined) assertEquals(devices, "all");
-    // Behind version 0, of a store without any change, the first one may lie far.
+    // After version 0, of a store without any change, the first version may be far greater.
     else if (reader.version > 0 || devices !== "all") {
       assertEquals(devices === "all" || new Set(devices.keys()), reader.changed);
       if (devices !== "all") {
-        for (const [deviceId, told] of devices) {
-          if (told !== undefined) assertEquals(await store.summaries([deviceId]), [told]);
+        for (const [deviceId, summary] of devices) {
+          if (summary !== undefined) assertEquals(await store.summaries([deviceId]), [summary]);
         }
       }
     }

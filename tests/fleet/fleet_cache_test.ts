@@ -50,7 +50,7 @@ Deno.test("FleetCache.refresh() does not wait for the store while the last read 
     store.gate = gate.promise;
     clock.pass(MAX_AGE_MS);
     await fleet.refresh({ keepWarm: true }); // Resolves although the store does not answer.
-    await until(() => store.reads === 2, "the next reading is under way");
+    await until(() => store.reads === 2, "the next read is in progress");
     await fleet.refresh({ keepWarm: true });
     store.devices = [{ deviceId: "a", count: 2 }];
     clock.pass(1);
@@ -116,12 +116,12 @@ Deno.test("FleetCache.refresh() applies changes that were made during a long sca
   const device = (deviceId: string, count: number): DeviceSummary => {
     return { deviceId, count, firstSeenMs: 1, lastSeenMs: 1, timestampMs: 1, online: true };
   };
-  const asked: (number | undefined)[] = [];
+  const requested: (number | undefined)[] = [];
   const store = {
     changes(since?: number): Promise<Changes> {
-      asked.push(since);
+      requested.push(since);
       // Kept no longer than for one step.
-      const devices = since === undefined || since < 9 + asked.length - 1
+      const devices = since === undefined || since < 9 + requested.length - 1
         ? "all"
         : new Map([["a", device("a", since + 1)]]);
       return Promise.resolve({ version: since === undefined ? 10 : since + 1, devices });
@@ -138,7 +138,7 @@ Deno.test("FleetCache.refresh() applies changes that were made during a long sca
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
     await fleet.refresh({ keepWarm: true });
     await fleet.refresh({ keepWarm: true });
-    assertEquals(asked, [undefined, 10, 11, 12]);
+    assertEquals(requested, [undefined, 10, 11, 12]);
     assertEquals(fleet.index.countAt(fleet.index.slotOf("a")!), 13);
   });
 });

@@ -49,7 +49,7 @@ Deno.test("ObservedTime.offlineBeforeMs() excludes the time in which no ingest r
   assertEquals(observedTime.offlineBeforeMs(clock.unixMs), pausedMs - offlineAfterMs);
   observedTime.reported(clock.unixMs);
   assertEquals(observedTime.offlineBeforeMs(clock.unixMs), pausedMs - offlineAfterMs);
-  // Five seconds to catch up count for nobody either.
+  // The five seconds to catch up do not count either.
   passReported(clock, observedTime, 5);
   assertEquals(observedTime.offlineBeforeMs(clock.unixMs), pausedMs - offlineAfterMs);
   passReported(clock, observedTime, 4);
@@ -126,25 +126,25 @@ Deno.test("DeviceIndex: after the clock was set back no device stays online for 
       1,
       nowMs,
     );
-  set("silent", 10, start, start);
+  set("idle", 10, start, start);
   set("active", 10, start, start);
   index.sweep(1, start);
   let nowMs = start, count = 10;
   for (; nowMs < start + 30_000; nowMs += 1000) set("active", count += 20, nowMs, nowMs);
-  set("silent", 11, nowMs, nowMs);
+  set("idle", 11, nowMs, nowMs);
   assertEquals(index.totals(nowMs).online, 2);
 
   // What a store that does not correct it still holds of both.
   const storedMs = nowMs;
   nowMs -= hour;
-  set("silent", 11, storedMs, nowMs);
+  set("idle", 11, storedMs, nowMs);
   for (const until = nowMs + 61_000; nowMs < until; nowMs += 1000) {
-    set("silent", 11, storedMs, nowMs); // read again
+    set("idle", 11, storedMs, nowMs); // read again
     set("active", count += 20, storedMs, nowMs);
   }
   const active = index.viewAt(index.slotOf("active")!, nowMs);
-  assertEquals([active.online, index.viewAt(index.slotOf("silent")!, nowMs).online], [true, false]);
-  assertEquals(index.newlyOffline(nowMs), ["silent"]);
+  assertEquals([active.online, index.viewAt(index.slotOf("idle")!, nowMs).online], [true, false]);
+  assertEquals(index.newlyOffline(nowMs), ["idle"]);
   assert(active.lastSeenMs <= nowMs);
   assert(Math.abs(active.rate10s! - 20) <= 2, `${active.rate10s}`);
   assert(Math.abs(active.rate1m - 20) <= 2, `${active.rate1m}`);
@@ -179,7 +179,7 @@ Deno.test("GET /devices shows how far a device's clock is ahead, and the last ar
 });
 
 for (const [name, roles] of [["ingest", ["ingest"]], ["whole Tally", ["ingest", "api"]]] as const) {
-  Deno.test(`No device goes offline while the ${name} is paused for longer than OFFLINE_AFTER`, async () => {
+  Deno.test(`No device goes offline while the ${name} is paused for longer than TALLY_OFFLINE_AFTER`, async () => {
     await using server = await startRedis();
     const settings = { REDIS_URL: server.url, TALLY_OFFLINE_AFTER: "3s" };
     const processes = {
@@ -210,7 +210,7 @@ for (const [name, roles] of [["ingest", ["ingest"]], ["whole Tally", ["ingest", 
         (await get("/events")).events.map((
           { kind, device_id }: { kind: DeviceEvent["kind"]; device_id: string },
         ) => `${device_id} ${kind}`);
-      await until(async () => (await offline()).includes("gone offline"), "a silent device goes offline");
+      await until(async () => (await offline()).includes("gone offline"), "an idle device goes offline");
       for (const role of roles) processes[role].kill("SIGSTOP");
       await delay(6_000); // The pause itself.
       if (roles.length === 1) assertEquals((await get("/fleet")).online, 30);
@@ -219,11 +219,11 @@ for (const [name, roles] of [["ingest", ["ingest"]], ["whole Tally", ["ingest", 
       await client.send({ device_id: "later", timestamp: Date.now(), payload: new Uint8Array(1) });
       await until(
         async () => (await offline()).includes("later offline"),
-        "a device silent since then is offline",
+        "a device idle since then is offline",
       );
       assertEquals(await offline(), ["gone offline", "later offline"]);
       assertEquals((await get("/fleet")).online, 30);
-      // And those that are silent then are found.
+      // And devices that are idle then are found.
       sending = false;
       await send;
       await until(async () => (await get("/fleet")).online === 0, "all are offline");

@@ -96,7 +96,7 @@ test("TelemetryClient with a file continues above every offset that a restored s
   assertEquals(await send(20), 30);
   await putBack();
   assertEquals(await send(5), 35);
-  assertEquals(await countsOf(store), { "sensor-1": 15 });
+  assertEquals(await untilStored(() => countsOf(store)), { "sensor-1": 15 });
   assertEquals(ingest.counters.packetsLost, 20);
   await server.call("FLUSHALL");
   assertEquals(await send(5), 40);
@@ -187,7 +187,7 @@ test("Reverts: the offset of an unknown session counts as lost only in a store y
   assertLost(ingest.counters, 12);
 });
 
-test("ACK_AFTER=replicated: after a failover to a disconnected replica no client fails and no acknowledged packet is lost", async () => {
+test("TALLY_ACK_AFTER=replicated: after a failover to a disconnected replica no client fails and no acknowledged packet is lost", async () => {
   const atOnce = { "repl-diskless-sync-delay": "0" };
   await using master = await startRedis(atOnce);
   await using replica = await startRedis({ ...atOnce, replicaof: `127.0.0.1 ${master.port}` });

@@ -220,7 +220,7 @@ for (const fastPath of [true, false]) {
     assertEquals(await countsOf(store), { "sensor-1": 1 });
   });
 
-  test("A message above MAX_MESSAGE ends with RESOURCE_EXHAUSTED; other streams continue", async () => {
+  test("A message above TALLY_MAX_MESSAGE ends with RESOURCE_EXHAUSTED; other streams continue", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, maxMessageBytes: 1000 });
     await using other = new RawCall(ingest.port);
@@ -271,7 +271,7 @@ for (const fastPath of [true, false]) {
     await until(() => ingest.counters.openStreams === 0, "the stream is gone");
   });
 
-  test("A stream above MAX_STREAMS gets RESOURCE_EXHAUSTED", async () => {
+  test("A stream above TALLY_MAX_STREAMS gets RESOURCE_EXHAUSTED", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath, maxStreams: 1 });
     await using first = new RawCall(ingest.port);

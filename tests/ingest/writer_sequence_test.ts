@@ -31,9 +31,9 @@ Deno.test("Writer states the previous batch, unless the store may have dropped i
   });
   const done = writer.run();
   const owner = { claim: { session: "s", epoch: 1 }, settle() {}, discard() {}, fence() {} };
-  const write = async (toStore: boolean) => {
+  const write = async (hasPackets: boolean) => {
     const flushes = counters.flushes;
-    queue.tail.share(owner, 0).to = toStore ? 1 : 0;
+    queue.tail.share(owner, 0).to = hasPackets ? 1 : 0;
     queue.commit(1, 1);
     await until(() => counters.flushes > flushes, "the batch is done with");
   };

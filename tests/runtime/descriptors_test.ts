@@ -78,7 +78,7 @@ Deno.test("Role all beyond the file limit: refuses devices, serves and informs r
   assertLess(lines.length, 5);
 });
 
-Deno.test("MAX_CONNECTIONS: connections above it are closed at once and counted, until others end", async () => {
+Deno.test("TALLY_MAX_CONNECTIONS: connections above it are closed at once and counted, until others end", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store, maxConnections: 20 });
   await using early = new RawCall(ingest.port);

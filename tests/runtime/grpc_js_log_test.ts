@@ -1,10 +1,11 @@
 import { createServer, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo } from "node:net";
 
+import { setLogger } from "@grpc/grpc-js";
 import { assertEquals } from "@std/assert";
 
 import { TelemetryClient } from "../../src/client/client.ts";
-import { redirectGrpcJsLog } from "../../src/runtime/grpc_js_log.ts";
+import { grpcJsLogger } from "../../src/runtime/grpc_js_log.ts";
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
 import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
@@ -24,7 +25,7 @@ function standardError(): Disposable & { readonly lines: unknown[] } {
 const note = "raw\tline";
 
 Deno.test({
-  name: "redirectGrpcJsLog(): messages of grpc-js are debug lines of the log, and not on standard error",
+  name: "grpcJsLogger(): messages of grpc-js are debug lines of the log, and not on standard error",
   // grpc-js's keepalive timer outlives, by 30 s at the most, a session that ends before it was set up.
   sanitizeOps: false,
   sanitizeResources: false,
@@ -41,7 +42,7 @@ Deno.test({
       await connection.send(frame(RST_STREAM, 0, 1, [0, 0, 0, 8]));
     } finally {
       stopLogging();
-      redirectGrpcJsLog();
+      setLogger(grpcJsLogger());
     }
     const line = JSON.parse(lines.find((line) => line.includes("grpc-js"))!);
     assertEquals([line.level, line.text.slice(0, 45)], [
@@ -52,7 +53,7 @@ Deno.test({
   },
 });
 
-Deno.test("redirectGrpcJsLog(): a client drops messages of grpc-js", async () => {
+Deno.test("grpcJsLogger(): a client drops messages of grpc-js", async () => {
   using stderr = standardError();
   const server = createServer();
   const answered = Promise.withResolvers<void>();

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
-import { type LogOptions, startLogging, stopLogging } from "../../src/runtime/log.ts";
+import { logFormatOf, type LogOptions, startLogging, stopLogging } from "../../src/runtime/log.ts";
 
 /** What `log` gets to write, line by line, when this body runs. */
 function linesOf(
@@ -113,3 +113,8 @@ for (const format of ["json", "text"] as const) {
     assert(!/[\x1b\x80-\x9f]/.test(line!), JSON.stringify(line));
   });
 }
+
+Deno.test("logFormatOf() is the configured format; auto is text on a terminal, and JSON elsewhere", () => {
+  assertEquals([logFormatOf("auto", true), logFormatOf("auto", false)], ["text", "json"]);
+  assertEquals([logFormatOf("json", true), logFormatOf("text", false)], ["json", "text"]);
+});

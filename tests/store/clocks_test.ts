@@ -37,7 +37,7 @@ test("apply() corrects a last seen that is ahead of the clock", async (store) =>
   await store.apply({ ...batch(2, { devices: [delta("a", 2)] }), receivedAtMs: now });
   const state = await store.device("a");
   assertEquals([state?.lastSeenMs, state?.count], [now, 3]);
-  // No further than it has to: a batch that came late takes nothing back.
+  // No further than it has to: a batch that arrived late does not revert it.
   await store.apply({ ...batch(3, { devices: [delta("a", 1)] }), receivedAtMs: now - hour });
   assertEquals((await store.device("a"))?.lastSeenMs, now);
 });
@@ -101,7 +101,7 @@ test("trimFleetHistory() removes periods ahead of the clock, so that none is cou
     const { seconds, minutes, hours } = await store.fleetHistory(atMs);
     return [seconds, minutes, hours].map((list) => list.reduce((sum, { packets }) => sum + packets, 0));
   };
-  // The minute and the hour that go on keep what was counted in them.
+  // The current minute and hour keep what was counted in them.
   assertEquals(await sums(now), [2, 3, 5]);
   assertEquals(await sums(now + 600_000), [2, 3, 5]);
   assertEquals((await sums(now + 6 * hour))[2], 5);
@@ -157,7 +157,7 @@ Deno.test("ExpiryClock.at() follows the given time in small steps, and never goe
   assertEquals(clock.at(1400), 1500);
   assertEquals(clock.at(1600), 1600);
   assertEquals(clock.at(1600 + 10 * day), 1600 + MAX_STEP_MS);
-  // Set back: it goes on from there.
+  // Set back: it continues from there.
   assertEquals(clock.at(2000), 1600 + MAX_STEP_MS);
   assertEquals(clock.at(2100), 1700 + MAX_STEP_MS);
   // Batches that waited do not make it go faster.

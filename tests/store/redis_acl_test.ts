@@ -28,7 +28,7 @@ async function openAsUser(server: RedisServer): Promise<Store> {
   return await openStore({ url, port, dir, settings } as unknown as RedisServer);
 }
 
-/** Calls without each of the commands in turn, and then with it; says which were refused. */
+/** Calls without each of the commands in turn, and then with it; resolves to the commands without which it was refused. */
 async function refusedWithout(
   server: RedisServer,
   call: (command: string) => Promise<unknown>,

@@ -7,8 +7,9 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { getLogger } from "@logtape/logtape";
 
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
-import { openRedisStore, type RedisStoreOptions } from "../../src/store/redis/redis_store.ts";
 import type { InstanceReport } from "../../src/metrics/ingest_metrics.ts";
+import type { RedisStoreOptions } from "../../src/store/redis/redis_client.ts";
+import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
@@ -62,7 +63,7 @@ Deno.test("RedisStore uses only its database, also when the server restarts with
 Deno.test("openRedisStore() refuses a node of a cluster", async () => {
   await using server = await startRedis({ "cluster-enabled": "yes" });
   await assertRejects(() => open({ url: server.url }), StoreError, "it is part of a Redis Cluster");
-  // A user that may not read INFO: the replies tell it.
+  // A user that may not read INFO: the replies show it.
   await server.call("ACL", "SETUSER", "u", "on", ">pw", "~*", "+@all", "-info");
   const url = `redis://u:pw@127.0.0.1:${server.port}`;
   await assertRejects(() => open({ url }), StoreError, "it is part of a Redis Cluster");
@@ -98,7 +99,7 @@ Deno.test("openRedisStore() with tlsCa trusts certificates of that authority onl
   }
 });
 
-Deno.test("main reads REDIS_TLS_CA, and names a file that it cannot use", async () => {
+Deno.test("main reads TALLY_REDIS_TLS_CA, and names a file that it cannot use", async () => {
   const data = new URL("../../data", import.meta.url).pathname;
   await Deno.mkdir(data, { recursive: true });
   const dir = await Deno.makeTempDir({ dir: data, prefix: "test-tls-" });
@@ -128,7 +129,7 @@ Deno.test("main reads REDIS_TLS_CA, and names a file that it cannot use", async 
       const [file, reason] of [
         [`${dir}/none.crt`, "Cannot read TALLY_REDIS_TLS_CA"],
         [`${dir}/redis.key`, "found no certificate in"],
-        ["/etc/hostname", "--allow-read=data,src,/etc/hostname"],
+        ["/etc/hostname", "--allow-read=./data,./src,/etc/hostname"],
       ] as const
     ) {
       await using program = await Program.start([], { ...env, TALLY_REDIS_TLS_CA: file });
@@ -212,15 +213,15 @@ Deno.test("RedisStore logs once that the server is read-only, and once that it a
     await server.call("REPLICAOF", "NO", "ONE");
     await untilStored(() => store.ping());
   });
-  const told = lines.map((line) => JSON.parse(line).message as string);
-  const [first, second, ...others] = told.map((text) =>
+  const messages = lines.map((line) => JSON.parse(line).message as string);
+  const [first, second, ...others] = messages.map((text) =>
     text.replace(/ at .* for /, " for ").replace(/"?127[^ ]*/, "it")
   );
   // Which of the two is connected first is left to Redis.
   assertEquals([first, second].sort(), ['connected to Redis for "reads"', 'connected to Redis for "writes"']);
   assertEquals(others, [
-    "Redis at it is a replica that takes no writes, connecting anew until it does",
-    "Redis at it takes writes again",
+    "Redis at it is a replica that accepts no writes, reconnecting until it does",
+    "Redis at it accepts writes again",
   ]);
 });
 

@@ -206,7 +206,7 @@ Deno.test("openSqliteThreads() waits for a file that is locked when it is opened
 
 Deno.test("SqliteStore.ping() rejects while nothing can be written", () =>
   withFile(async (path) => {
-    // A limit on the size of files is a full disk that takes no mount: the shell ignores its signal for Deno.
+    // A limit on the size of files is a full disk that needs no mount: the shell ignores its signal for Deno.
     const script = `
       import { openSqliteStore } from "${import.meta.resolve("../../src/store/sqlite/sqlite_store.ts")}";
       const store = await openSqliteStore({ path: Deno.args[0], ackAfter: { kind: "stored" } });

@@ -15,26 +15,22 @@ import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
-import { talkEveryHourThenEveryMinute } from "../contracts/store_monitor_contract.ts";
+import { everyHourThenEveryMinute } from "../contracts/parts.ts";
+import { openStoreAt } from "../support/store_location.ts";
 import { until } from "../support/until.ts";
 
-testStoreContract("SQLite", async () => {
-  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
-  return {
-    open: () => openSqliteStore({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
-    snapshot: () => copyOf(`${dir}/data/tally.db`),
-    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
-  };
-});
-
-testStoreContract("SQLite in threads", async () => {
-  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
-  return {
-    open: () => openSqliteThreads({ path: `${dir}/data/tally.db`, ackAfter: { kind: "stored" } }),
-    snapshot: () => copyOf(`${dir}/data/tally.db`),
-    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
-  };
-});
+for (const [title, kind] of [["SQLite", "sqlite"], ["SQLite in threads", "sqlite-threads"]] as const) {
+  testStoreContract(title, async () => {
+    const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
+    const location = { kind, path: `${dir}/data/tally.db` };
+    return {
+      location,
+      open: () => openStoreAt(location),
+      snapshot: () => copyOf(location.path),
+      [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
+    };
+  });
+}
 
 Deno.test("openSqliteThreads(): failures are StoreErrors, and later calls succeed", () =>
   withFile(async (path) => {
@@ -47,7 +43,7 @@ Deno.test("openSqliteThreads(): failures are StoreErrors, and later calls succee
     const other = new DatabaseSync(path);
     other.exec("BEGIN IMMEDIATE");
     await assertRejects(() => store.apply(batch(1, { devices: [delta("a", 1)] })), StoreError, "locked");
-    // The thread that reads cannot make sure of the tables now; it is asked again.
+    // The thread that reads cannot check the tables now; its next call does.
     await assertRejects(() => store.device("a"), StoreError, "locked");
     other.exec("ROLLBACK");
     other.close();
@@ -87,12 +83,12 @@ Deno.test("openSqliteStore() finds stored data when the file is opened again", (
 
 Deno.test("ackAfter synced syncs the file at every commit; stored, at checkpoints", () =>
   withFile(async (path) => {
-    const asked = async (ackAfter: AckAfter) => {
+    const pragmas = async (ackAfter: AckAfter) => {
       const statements = await recorded(() => withStore(path, (store) => store.ping(), { ackAfter }));
       return statements.filter((sql) => sql.includes("synchronous"));
     };
-    assertEquals(await asked({ kind: "synced" }), ["PRAGMA synchronous = FULL"]);
-    assertEquals(await asked({ kind: "stored" }), ["PRAGMA synchronous = NORMAL"]);
+    assertEquals(await pragmas({ kind: "synced" }), ["PRAGMA synchronous = FULL"]);
+    assertEquals(await pragmas({ kind: "stored" }), ["PRAGMA synchronous = NORMAL"]);
   }));
 
 Deno.test("openSqliteStore() refuses ackAfter replicated", () =>
@@ -110,18 +106,6 @@ Deno.test("openSqliteStore() names a file that cannot be opened or is not a data
     );
     await assertRejects(() => openSqliteStore({ path, ackAfter, lockTimeoutMs: 1 }), StoreError, path);
     await assertRejects(() => openSqliteStore({ path: `${path}/inside.db`, ackAfter }), StoreError, path);
-  }));
-
-Deno.test("openSqliteStore() refuses a file of an unknown version", () =>
-  withFile(async (path) => {
-    const db = new DatabaseSync(path);
-    db.exec("PRAGMA user_version = 4");
-    db.close();
-    await assertRejects(
-      () => openSqliteStore({ path, ackAfter: { kind: "stored" } }),
-      StoreError,
-      "it has schema version 4, this program knows 3",
-    );
   }));
 
 Deno.test("SqliteStore: a lock of another process rejects writers in time, and readers still read", () =>
@@ -174,7 +158,7 @@ Deno.test("SqliteStore removes sessions and producers that were unused for a wee
       const { epoch } = await store.claimSession("used", 5, now);
       const late = now + SESSION_EXPIRY_MS - 1;
       const first = batch(1, { devices: [delta("a", 1)], sessions: [advance("used", epoch, 5, 6)] });
-      // The clock that rows expire by goes on in small steps.
+      // The clock by which rows expire advances in small steps.
       let sequence = 0;
       const passTo = async (untilMs: number) => {
         for (let atMs = lastMs; atMs < untilMs; lastMs = atMs = Math.min(atMs + MAX_STEP_MS, untilMs)) {
@@ -205,7 +189,7 @@ Deno.test("SqliteStore removes sessions and producers that were unused for a wee
 Deno.test("SqliteStore: histories of devices and fleet are bounded", () =>
   withFile((path) =>
     withStore(path, async (store) => {
-      for (const [i, receivedAtMs] of talkEveryHourThenEveryMinute().entries()) {
+      for (const [i, receivedAtMs] of everyHourThenEveryMinute().entries()) {
         await store.apply({ ...batch(i + 1, { devices: [delta("a", 1)] }), receivedAtMs });
       }
       const other = new DatabaseSync(path);
@@ -274,23 +258,6 @@ Deno.test("SqliteStore.apply() records that the file was restored, also if no se
     })
   ));
 
-Deno.test("openSqliteStore() migrates a file of the previous version, and keeps its data", () =>
-  withFile(async (path) => {
-    await withStore(path, (store) => store.apply(batch(1, { devices: [delta("a", 1)] })).then(() => {}));
-    const before = new DatabaseSync(path);
-    before.exec("DROP TABLE lineage; DROP TABLE set_aside; PRAGMA user_version = 2");
-    before.exec("UPDATE changes SET version = 1");
-    before.close();
-    await withStore(path, async (store) => {
-      assertEquals(await countsOf(store), { a: 1 });
-      // It is not known how old the data is: the session may have expired.
-      assertEquals((await store.claimSession("s", 5, now)).lost, 0);
-      const { version } = await store.changes();
-      assertEquals(await store.apply(batch(2, { devices: [delta("a", 1)] })), []);
-      assertEquals((await store.changes(version)).devices, new Map([["a", undefined]]));
-    });
-  }));
-
 Deno.test("SqliteStore.close(): later calls reject", () =>
   withFile(async (path) => {
     const store = await openSqliteStore({ path, ackAfter: { kind: "stored" } });
@@ -302,7 +269,7 @@ Deno.test("SqliteStore.close(): later calls reject", () =>
     await assertRejects(() => countsOf(store), StoreError);
   }));
 
-/** SQL run by `body`: what a store asks of SQLite shows nowhere but on its own connection. */
+/** SQL run by `body`, as its own connection executes it: it is visible nowhere else. */
 async function recorded(body: () => Promise<void>): Promise<string[]> {
   const statements: string[] = [];
   const exec = DatabaseSync.prototype.exec;
@@ -318,7 +285,7 @@ async function recorded(body: () => Promise<void>): Promise<string[]> {
   return statements;
 }
 
-/** Copies a file that nobody has open, or notes that there is none; the function it resolves to puts that back. */
+/** Copies a file that is not open, or notes that there is none; the function it resolves to restores that. */
 async function copyOf(path: string): Promise<() => Promise<void>> {
   const bytes = await Deno.readFile(path).catch(() => undefined);
   return async () => {

@@ -26,7 +26,7 @@ export async function startRedis(settings: RedisSettings = {}): Promise<RedisSer
 
 /** A running server, or one that a test has killed and may start again. */
 export class RedisServer implements AsyncDisposable {
-  /** With the password, if it asks for one. */
+  /** With the password, if it requires one. */
   readonly url: string;
   #process: Deno.ChildProcess | undefined;
   #ended = false;

@@ -45,13 +45,13 @@ export async function withStore(
   }
 }
 
-/** Calls again, as the writer does, until the store takes it. */
+/** Calls again, as the writer does, until the store accepts it. */
 export async function untilStored<T>(call: () => Promise<T>): Promise<T> {
   let result: { value: T } | undefined;
   await until(async () => {
     result = await call().then((value) => ({ value }), rejectedByStore);
     return result !== undefined;
-  }, "the store takes it");
+  }, "the store accepts it");
   return result!.value;
 }
 

@@ -23,12 +23,21 @@ export class TallyProcess {
   readonly pids: number[] = [];
   #port = 0;
   #over = false;
+  /** Resolves when its output may be read. */
+  #mayRead: Promise<void> | undefined;
 
-  private constructor(role: "ingest" | "api", settings: Readonly<Record<string, string>>) {
+  private constructor(
+    role: "ingest" | "api",
+    settings: Readonly<Record<string, string>>,
+    wrapper: readonly string[],
+  ) {
     this.#workers = Number(settings["TALLY_INGEST_WORKERS"] ?? 1);
-    const permissions = this.#workers > 1 ? "workers" : role;
-    this.#process = new Deno.Command("deno", {
-      args: ["run", `-P=${permissions}`, "--quiet", "src/main.ts", "--role", role],
+    const permissions = this.#workers > 1 ? ["-P=workers"] : [`-P=${role}`];
+    // Deno starts no process with an LD_PRELOAD that it was not allowed to start any with.
+    if (this.#workers > 1 && wrapper.length > 0) permissions.push("--allow-run");
+    const [program, ...args] = [...wrapper, "deno"];
+    this.#process = new Deno.Command(program!, {
+      args: [...args, "run", ...permissions, "--quiet", "src/main.ts", "--role", role],
       cwd: root,
       env: {
         // An empty variable counts as not set: whoever runs this may have Tally's settings in the environment.
@@ -52,12 +61,16 @@ export class TallyProcess {
     });
   }
 
-  /** Starts a role; resolves when it listens: with `TALLY_INGEST_WORKERS`, a number, when all of them do. */
+  /**
+   * Starts a role; resolves when it listens: with `TALLY_INGEST_WORKERS`, a number, when all of them do. `wrapper`: a
+   * program, and its first arguments, that replaces itself by the program that the further ones name.
+   */
   static async start(
     role: "ingest" | "api",
     settings: Readonly<Record<string, string>>,
+    wrapper: readonly string[] = [],
   ): Promise<TallyProcess> {
-    const process = new TallyProcess(role, settings);
+    const process = new TallyProcess(role, settings, wrapper);
     await Promise.race([process.#listens.promise, process.ended]);
     if (process.#over) throw new Error(`the ${role} ended at its start:\n${process.output.join("\n")}`);
     return process;
@@ -77,17 +90,26 @@ export class TallyProcess {
     if (!this.#over) this.#process.kill(signal);
   }
 
+  /** Reads nothing more of what it writes until the function is called that this returns. */
+  holdOutput(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#mayRead = promise;
+    return resolve;
+  }
+
   async #read(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
     let rest = "";
     for await (const text of stream.pipeThrough(new TextDecoderStream())) {
       const lines = (rest + text).split("\n");
       rest = lines.pop()!;
       for (const line of lines) this.#line(line);
+      await this.#mayRead;
     }
     if (rest !== "") this.#line(rest);
   }
 
   #line(line: string): void {
+    if (line === "") return;
     this.output.push(line);
     if (this.output.length > KEPT_LINES) this.output.shift();
     if (!/"message":"(ingest|api) listening"/.test(line)) return;

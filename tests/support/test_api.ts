@@ -40,7 +40,7 @@ export async function startTestApi(store: ApiStore, options: Partial<ApiOptions>
   };
 }
 
-/** Both clocks of an api, standing still until told. */
+/** Both clocks of an api, which the test moves. */
 export class TestClock {
   /** Unix milliseconds: the middle of a minute. */
   unixMs = 1_700_000_010_500;

@@ -51,7 +51,7 @@ Deno.test("send without a server prints what was attempted and what to do, and k
   assertEquals([await tool.end(), tool.stdout], [1, ""]);
   assertMatch(
     tool.stderr,
-    /^Nothing was acknowledged for 0\.3 s by 127\.0\.0\.1:\d+; the last attempt: .*ECONNREFUSED.*\n10 packets not acknowledged; they are kept in .*send\.journal: send with the same --file again\.\nStart Tally with "deno task start", or say where it is with --target\.\n$/,
+    /^Nothing was acknowledged for 0\.3 s by 127\.0\.0\.1:\d+; the last attempt: .*ECONNREFUSED.*\n10 packets not acknowledged; they are kept in .*send\.journal: send with the same --file again\.\nStart Tally with "deno task start", or set its address with --target\.\n$/,
   );
   await using _ingest = await startTestIngest({ store, port: gone.port });
   await using again = new Tool("tools/send", [...args, "--count", "1"]);
@@ -61,7 +61,7 @@ Deno.test("send without a server prints what was attempted and what to do, and k
   assertEquals(await countsOf(store), { "sensor-1": 11 });
 });
 
-Deno.test("send stores 100,000 packets with MAX_MESSAGE=32KiB, and reports packets that do not fit", async () => {
+Deno.test("send stores 100,000 packets with TALLY_MAX_MESSAGE=32KiB, and reports packets that do not fit", async () => {
   await using store = await temporaryStore();
   const options = { maxMessageBytes: 32 * 1024, maxPayloadBytes: 16 * 1024 };
   await using ingest = await startTestIngest({ store, ...options });
@@ -124,10 +124,11 @@ Deno.test("send, simulate and health name all wrong flags, and exit with 2", asy
 });
 
 Deno.test("send, simulate and health --help print their flags", async () => {
-  for (const name of ["send", "simulate"]) {
+  for (const [name, flag] of [["send", "--rate"], ["simulate", "--rate"], ["health", "--timeout"]] as const) {
     await using tool = new Tool(`tools/${name}`, ["--help"]);
     assertEquals([await tool.end(), tool.stderr], [0, ""]);
-    for (const text of [`deno task ${name}`, "--target", "--rate"]) assertStringIncludes(tool.stdout, text);
+    for (const text of [`deno task ${name}`, "--target", flag]) assertStringIncludes(tool.stdout, text);
+    for (const line of tool.stdout.split("\n")) assert(line.length <= 80, line);
   }
 });
 
@@ -159,13 +160,13 @@ Deno.test("simulate without a server reports it, and exits with 1", async () => 
 });
 
 Deno.test("totalsText() accounts for every packet that was sent", () => {
-  const totals = { sent: 1_234, stored: 1_000, rejected: 4, unreported: 200, pending: 30, silent: 5 };
+  const totals = { sent: 1_234, stored: 1_000, rejected: 4, settledUnknown: 200, pending: 30, silent: 5 };
   assertEquals(
     totalsText(totals),
     "1,234 packets sent, 1,000 stored, 4 rejected, 200 settled without an Ack, 30 not acknowledged; 5 devices silent",
   );
   assertEquals(
-    totalsText({ ...totals, stored: 1_200, unreported: 0 }),
+    totalsText({ ...totals, stored: 1_200, settledUnknown: 0 }),
     "1,234 packets sent, 1,200 stored, 4 rejected, 30 not acknowledged; 5 devices silent",
   );
 });

@@ -38,7 +38,7 @@ export class AllowedHosts {
     throw new RequestError(
       "PERMISSION_DENIED",
       `Cannot serve the host ${JSON.stringify(host.slice(0, 255))}: found a name that is not allowed; ` +
-        "use an IP address or localhost, or list the name in HTTP_ALLOWED_HOSTS",
+        "use an IP address or localhost, or list the name in TALLY_HTTP_ALLOWED_HOSTS",
     );
   }
 }

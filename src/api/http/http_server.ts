@@ -116,14 +116,14 @@ export class HttpServer implements ReaderServer {
     this.#accepting = this.#acceptAll();
   }
 
-  /** See {@linkcode ReaderServer}. */
+  /** Resolves when no request is in progress. */
   idle(): Promise<void> {
     this.#idle ??= Promise.withResolvers();
     if (this.#requests === 0) this.#idle.resolve();
     return this.#idle.promise;
   }
 
-  /** See {@linkcode ReaderServer}. */
+  /** Stops listening and closes every connection, gracefully until `deadline`. */
   close(deadline: Promise<void>): Promise<void> {
     return this.#closed ??= this.#close(deadline);
   }

@@ -32,14 +32,14 @@ export class PlainHttpServer implements ReaderServer {
     this.#server = this.#serve(options.port);
   }
 
-  /** See {@linkcode ReaderServer}. */
+  /** Resolves when no request is in progress. */
   idle(): Promise<void> {
     this.#idle ??= Promise.withResolvers();
     if (this.#requests === 0) this.#idle.resolve();
     return this.#idle.promise;
   }
 
-  /** See {@linkcode ReaderServer}. */
+  /** Stops listening and closes every connection, gracefully until `deadline`. */
   async close(deadline: Promise<void>): Promise<void> {
     clearTimeout(this.#restart);
     if (this.#requests === 0) return await Promise.race([this.#server.shutdown(), deadline]);

@@ -59,7 +59,7 @@ export class SseBroadcaster {
     if (this.#ends.size >= this.#maxClients) {
       throw new RequestError(
         "UNAVAILABLE",
-        `${this.#maxClients} clients are connected already: try again later, or raise LIVE_MAX_CLIENTS`,
+        `${this.#maxClients} clients are connected already: try again later, or raise TALLY_LIVE_MAX_CLIENTS`,
       );
     }
   }

@@ -82,7 +82,7 @@ export class Snapshot {
     return this.#buildingMs;
   }
 
-  /** See {@linkcode SnapshotContents}. */
+  /** When reading it from the store began, on the clock of {@linkcode FleetCache}. */
   get takenAtMs(): number {
     return this.#contents.takenAtMs;
   }
@@ -120,15 +120,15 @@ export interface SnapshotsOptions {
   readonly fleet: FleetCache;
   /** Has the reports of ingest processes. */
   readonly store: Pick<Store, "instances">;
-  /** See {@linkcode SnapshotContents}. */
+  /** What this process reports of itself. */
   readonly apiReport: () => ApiReport;
   /** What to report of the store and the clock. */
   readonly storeHealth: () => StoreHealth;
   /** The time: of packets, and to measure durations. */
   readonly clock: Clock;
-  /** See {@linkcode SnapshotContents}. */
+  /** Devices with series of their own in the Prometheus form, at most. */
   readonly prometheusMaxDevices: number;
-  /** See {@linkcode SnapshotContents}. */
+  /** Figures of this process. */
   readonly process: () => ApiProcess;
 }
 
@@ -137,7 +137,7 @@ export class Snapshots {
   readonly #options: SnapshotsOptions;
   #latest: Snapshot | undefined;
 
-  /** Takes none yet. */
+  /** Has none before the first request. */
   constructor(options: SnapshotsOptions) {
     this.#options = options;
   }

@@ -116,7 +116,7 @@ function openApiDocument(app: OpenAPIHono): z.infer<typeof OpenApiDocument> {
         `Real-time telemetry for device fleets. Times are Unix milliseconds, rates packets per second.
 
 There is no authentication yet: any client that reaches this port may read everything and remove devices. The
-host of a request must be an IP address, localhost, HTTP_HOST or one of HTTP_ALLOWED_HOSTS; others get 403.
+host of a request must be an IP address, localhost, TALLY_HTTP_HOST or one of TALLY_HTTP_ALLOWED_HOSTS; others get 403.
 
 HEAD is supported wherever GET is. Every response that is neither 2xx nor 304 has problem details (RFC 9457): Error. Its
 media type is application/problem+json, or application/json where Accept has that and neither the former nor a

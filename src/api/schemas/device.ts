@@ -17,7 +17,7 @@ export type Device = z.infer<typeof Device>;
 export const Device = z.object({
   device_id: z.string(),
   status: deviceStatus.openapi({
-    description: "online: its latest packet came within OFFLINE_AFTER, by server time",
+    description: "online: its latest packet came within TALLY_OFFLINE_AFTER, by server time",
   }),
   count: count.openapi({ description: "Packets stored since it was first seen" }),
   rate_10s: rate.nullable().openapi({

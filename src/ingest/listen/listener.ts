@@ -152,7 +152,7 @@ export class DeviceListener {
   #limited(): void {
     const { maxConnections, log } = this.#options;
     if (this.#limitedAtMs === undefined) {
-      const reason = this.#short ? "too few file descriptors are left" : "MAX_CONNECTIONS are open";
+      const reason = this.#short ? "too few file descriptors are left" : "TALLY_MAX_CONNECTIONS are open";
       log.warn("devices are refused", { reason, connections: this.#connections.size, maxConnections });
     }
     this.#limitedAtMs = performance.now();

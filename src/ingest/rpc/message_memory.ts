@@ -8,7 +8,7 @@
  */
 import { RequestError } from "../../protocol/request_error.ts";
 
-/** Messages up to this are not accounted for: with MAX_STREAMS streams, they are its product at the most. */
+/** Messages up to this are not accounted for: with TALLY_MAX_STREAMS streams, they are its product at the most. */
 export const SMALL_MESSAGE_BYTES = 16_384;
 
 /** Bytes of incomplete messages of one connection, unless one message alone may have more. */

@@ -30,6 +30,7 @@ export function readMetadata(valueOf: (key: string) => string | undefined): Call
 /** One call of a peer. */
 export class CallContext {
   #controller: AbortController | undefined;
+  #abortReason: RequestError | undefined;
   #deadline: ReturnType<typeof setTimeout> | undefined;
 
   /** `peer`: on the fast path one object for all calls of a connection. */
@@ -40,24 +41,34 @@ export class CallContext {
    * error. Made when it is first used, because a signal with a listener costs 3 µs and 770 bytes (measured).
    */
   get signal(): AbortSignal {
-    return (this.#controller ??= new AbortController()).signal;
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+    }
+    return this.#controller.signal;
   }
 
   /** Aborts the signal with DEADLINE_EXCEEDED after so long, unless the call is over by then. */
   expireAfter(timeoutMs: number): void {
     this.#deadline = setTimeout(() => {
-      this.#controller?.abort(new RequestError("DEADLINE_EXCEEDED", "the deadline of the call has passed"));
+      this.#abort(new RequestError("DEADLINE_EXCEEDED", "the deadline of the call has passed"));
     }, timeoutMs);
   }
 
   /** The peer cancelled the call, or is gone. */
   cancel(): void {
     this.end();
-    this.#controller?.abort(new RequestError("ABORTED", "the call was cancelled"));
+    this.#abort(new RequestError("ABORTED", "the call was cancelled"));
   }
 
   /** The call is over: its deadline is cancelled. */
   end(): void {
     clearTimeout(this.#deadline);
+  }
+
+  #abort(reason: RequestError): void {
+    if (this.#abortReason !== undefined) return;
+    this.#abortReason = reason;
+    this.#controller?.abort(reason);
   }
 }

@@ -38,7 +38,7 @@ type State =
 
 /** Opens the stream of a call; undefined when its metadata is invalid: then the call has ended with the error. */
 export function openStream(
-  state: IngestState,
+  ingest: IngestState,
   kind: StreamKind,
   context: CallContext,
   response: CallResponse,
@@ -50,7 +50,7 @@ export function openStream(
     response.end(error, 0);
     return undefined;
   }
-  return new DeviceStream(state, kind, start, context, response);
+  return new DeviceStream(ingest, kind, start, context, response);
 }
 
 /** One call of a device. Pass it messages while {@linkcode reading}, as long as the queue has room. */
@@ -161,6 +161,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
 
   /** The call was cancelled, or the device is gone: what was read is stored, no response is sent. */
   cancelled(): void {
+    if (this.#state === "closed") return;
     this.#close();
     this.context.cancel();
   }

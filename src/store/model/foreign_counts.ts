@@ -1,8 +1,9 @@
 /**
- * Names counts that another program wrote and that are none.
+ * Logs values that another program wrote as counts and that are none.
  *
  * @module
  */
+
 /** What is needed of a logger. */
 export interface WarningLog {
   /** As logtape's: the names in braces stand for properties. */

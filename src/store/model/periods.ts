@@ -1,11 +1,12 @@
 /**
- * Packets over time: how a device's minutes and hours that are over are kept, and how a history is made of
- * them. `apply.lua` keeps them in the same bytes.
+ * Packets over time: how a device's closed minutes and hours are kept, and how a history is made of them.
+ * `apply.lua` keeps them in the same bytes.
  *
  * @module
  */
 import { MAX_VARINT_BYTES, readVarint, varintEnd, writeVarint } from "../../protocol/varint.ts";
 import { HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "../history.ts";
+import { type StructLayout, structLayout } from "./struct.ts";
 import type { FleetHistory, History, Period } from "../history.ts";
 
 /** Length of the periods, milliseconds. */
@@ -18,10 +19,7 @@ export const fleetPeriods: readonly (readonly [periodMs: number, shown: number])
   [HOUR_MS, HISTORY_HOURS],
 ];
 
-/**
- * Packets of the periods that are over, oldest first: the last one is the one before the period going on.
- * At most one less than a history shows.
- */
+/** Packets of the closed periods, oldest first, up to the current one. At most one less than a history shows. */
 export interface ClosedPeriods {
   /** By the minute. */
   readonly minutes: readonly number[];
@@ -29,9 +27,9 @@ export interface ClosedPeriods {
   readonly hours: readonly number[];
 }
 
-/** What a device's record says of its packets over time. */
+/** A device's current minute and hour: those of its latest packet. */
 export interface CurrentPeriods {
-  /** When its latest packet was received: the minute and the hour going on are those of this time. */
+  /** When its latest packet was received. */
   readonly lastSeenMs: number;
   /** Packets in that minute. */
   readonly minutePackets: number;
@@ -39,67 +37,81 @@ export interface CurrentPeriods {
   readonly hourPackets: number;
 }
 
-/** What a device that was never seen before has behind it. */
+/** Of a device that is new. */
 export const noPeriods: ClosedPeriods = { minutes: [], hours: [] };
 
-/** The periods that are over once a packet is received at `atMs`, in a later minute than the last one. */
+/** The closed periods once a packet is received at `atMs`, in a later minute than the current one. */
 export function closePeriods(
-  ended: ClosedPeriods,
+  closed: ClosedPeriods,
   { lastSeenMs, minutePackets, hourPackets }: CurrentPeriods,
   atMs: number,
 ): ClosedPeriods {
   const minutes = Math.floor(atMs / MINUTE_MS) - Math.floor(lastSeenMs / MINUTE_MS);
   const hours = Math.floor(atMs / HOUR_MS) - Math.floor(lastSeenMs / HOUR_MS);
   return {
-    minutes: end(ended.minutes, minutePackets, minutes, HISTORY_MINUTES - 1),
-    hours: hours === 0 ? ended.hours : end(ended.hours, hourPackets, hours, HISTORY_HOURS - 1),
+    minutes: close(closed.minutes, minutePackets, minutes, HISTORY_MINUTES - 1),
+    hours: hours === 0 ? closed.hours : close(closed.hours, hourPackets, hours, HISTORY_HOURS - 1),
   };
 }
 
-/** Adds the period that ended and the empty ones after it, `gap` in all; keeps the newest `max`. */
-function end(periods: readonly number[], packets: number, gap: number, max: number): readonly number[] {
+/** Appends the period that closed and the empty ones after it, `gap` in all; keeps the newest `max`. */
+function close(periods: readonly number[], packets: number, gap: number, max: number): readonly number[] {
   if (gap > max) return [];
   return [...periods, packets, ...new Array<number>(gap - 1).fill(0)].slice(-max);
 }
 
-/** How many minutes, the bytes they take as 16 bits, how many hours; then the packets of each as a varint. */
+/** Begins an encoded history; the packets of each minute, then of each hour, follow as varints. */
+export const historyHead: StructLayout<"minutes" | "minuteBytes" | "hours"> = structLayout({
+  minutes: "u8",
+  minuteBytes: "u16",
+  hours: "u8",
+});
+
+/** Encodes {@linkcode historyHead} and the packets. */
 export function encodeHistory({ minutes, hours }: ClosedPeriods): Uint8Array {
-  const bytes = new Uint8Array(4 + MAX_VARINT_BYTES * (minutes.length + hours.length));
-  const minutesEnd = writeVarints(bytes, 4, minutes);
+  const { bytes: headBytes, offsets } = historyHead;
+  const bytes = new Uint8Array(headBytes + MAX_VARINT_BYTES * (minutes.length + hours.length));
+  const minutesEnd = writeVarints(bytes, headBytes, minutes);
   const end = writeVarints(bytes, minutesEnd, hours);
-  bytes[0] = minutes.length;
-  bytes[1] = (minutesEnd - 4) >> 8;
-  bytes[2] = (minutesEnd - 4) & 0xff;
-  bytes[3] = hours.length;
+  const head = new DataView(bytes.buffer);
+  head.setUint8(offsets.minutes, minutes.length);
+  head.setUint16(offsets.minuteBytes, minutesEnd - headBytes);
+  head.setUint8(offsets.hours, hours.length);
   return bytes.subarray(0, end);
 }
 
-/** Writes them from `at` on, and returns where they end. */
+/** Writes `values` from `at` on; returns their end offset. */
 function writeVarints(bytes: Uint8Array, at: number, values: readonly number[]): number {
   for (const value of values) at = writeVarint(bytes, at, value);
   return at;
 }
 
-/** The other way round. */
+/** Decodes what {@linkcode encodeHistory} returned. */
 export function decodeHistory(bytes: Uint8Array): ClosedPeriods {
   const packets: number[] = [];
-  for (let at = 4, end; (end = varintEnd(bytes, at)) !== undefined; at = end) {
+  for (let at = historyHead.bytes, end; (end = varintEnd(bytes, at)) !== undefined; at = end) {
     packets.push(readVarint(bytes, at, end));
   }
-  return { minutes: packets.slice(0, bytes[0]), hours: packets.slice(bytes[0]) };
+  const minutes = bytes[historyHead.offsets.minutes];
+  return { minutes: packets.slice(0, minutes), hours: packets.slice(minutes) };
 }
 
 /** A device's history up to `nowMs`, or up to its last packet if that is later. */
-export function deviceHistory(goingOn: CurrentPeriods, ended: ClosedPeriods, nowMs: number): History {
-  const { lastSeenMs, minutePackets, hourPackets } = goingOn;
+export function deviceHistory(current: CurrentPeriods, closed: ClosedPeriods, nowMs: number): History {
+  const { lastSeenMs, minutePackets, hourPackets } = current;
   const untilMs = Math.max(nowMs, lastSeenMs);
-  const packetsOf = (ended: readonly number[], packets: number, periodMs: number) => (startMs: number) => {
+  const packetsOf = (closed: readonly number[], packets: number, periodMs: number) => (startMs: number) => {
     const ago = (lastSeenMs - lastSeenMs % periodMs - startMs) / periodMs;
-    return (ago === 0 ? packets : ended[ended.length - ago]) ?? 0;
+    return (ago === 0 ? packets : closed[closed.length - ago]) ?? 0;
   };
   return {
-    minutes: periods(untilMs, MINUTE_MS, HISTORY_MINUTES, packetsOf(ended.minutes, minutePackets, MINUTE_MS)),
-    hours: periods(untilMs, HOUR_MS, HISTORY_HOURS, packetsOf(ended.hours, hourPackets, HOUR_MS)),
+    minutes: periods(
+      untilMs,
+      MINUTE_MS,
+      HISTORY_MINUTES,
+      packetsOf(closed.minutes, minutePackets, MINUTE_MS),
+    ),
+    hours: periods(untilMs, HOUR_MS, HISTORY_HOURS, packetsOf(closed.hours, hourPackets, HOUR_MS)),
   };
 }
 

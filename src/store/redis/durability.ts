@@ -1,5 +1,5 @@
 /**
- * Makes sure that a write to Redis is as safe as `ACK_AFTER` requires.
+ * Waits until a write to Redis is as durable as `ackAfter` requires.
  *
  * @module
  */
@@ -12,7 +12,7 @@ export class Durability {
   readonly #ackAfter: AckAfter;
   readonly #timeoutMs: number;
 
-  /** `timeoutMs`: how long replicas or the disk may take. */
+  /** `timeoutMs`: limit for the replicas or the disk. */
   constructor(connection: Connection, ackAfter: AckAfter, timeoutMs: number) {
     this.#connection = connection;
     this.#ackAfter = ackAfter;
@@ -20,8 +20,8 @@ export class Durability {
   }
 
   /**
-   * Sends `command`, and with it the command that resolves when all that the connection wrote is as safe as
-   * required. Resolves to the reply of the first; throws {@linkcode StoreError} unless the second succeeds.
+   * Sends `command`, and with it the command that resolves when all that the connection wrote is as durable
+   * as required. Resolves to the reply of the first; throws {@linkcode StoreError} unless the second succeeds.
    */
   async send(attempt: string, command: Command): Promise<unknown> {
     const [reply, safe] = await this.#connection.send(attempt, command, ...this.#wait());
@@ -45,7 +45,7 @@ export class Durability {
       throw this.#connection.failure(
         attempt,
         `${found} of ${replicas} replicas have it after ${this.#timeoutMs} ms: ` +
-          `look at INFO replication, or ask for fewer replicas`,
+          `look at INFO replication, or require fewer replicas`,
       );
     } else if (this.#ackAfter.kind === "synced") {
       const [synced] = reply as [number, number];

@@ -8,37 +8,43 @@
 /** HASH device id → packets counted, in plain decimal. Other programs read this one. */
 export const countsKey = "device_metrics";
 
-/** HASH device id → its times, the packets of its minute and hour, whether it is online, a short payload: `RECORD` of `prelude.lua`. */
+/** STRING `LAYOUT_VERSION` of the program that wrote all other keys, or upgraded them; checked by every script. */
+export const layoutKey = "tally:{device_metrics}:layout";
+
+/** HASH device id → its record, followed by a short payload: `recordLayout`. */
 export const recordsKey = "tally:{device_metrics}:records";
 
-/** HASH device id → latest payload, as received, of devices whose latest is long: `SHORT_PAYLOAD_BYTES` of `prelude.lua`. */
+/** HASH device id → latest payload, as received, of devices whose latest is longer than `SHORT_PAYLOAD_BYTES`. */
 export const payloadsKey = "tally:{device_metrics}:payloads";
 
-/** HASH device id → packets of the minutes and hours that are over: `HISTORY_HEAD` of `apply.lua`. */
+/** HASH device id → packets of its closed minutes and hours: `historyHead`, see `periods.ts`. */
 export const historiesKey = "tally:{device_metrics}:histories";
 
-/** STRING packets that were counted of devices removed since, in plain decimal. */
+/** STRING packets that were counted for devices removed since, in plain decimal. */
 export const removedKey = "tally:{device_metrics}:removed";
 
 /** HASH device id → what another program wrote as its count, of devices whose count could not be added to. */
 export const setAsideKey = "tally:{device_metrics}:set-aside";
 
-/** STRING `<began> <reverted>`: when the data began and when it was last found to have gone back, Unix ms; 0: unknown, never. */
+/** STRING `<began> <reverted>`: when the data began and when it was last found reverted, Unix ms; 0: unknown, never. */
 export const lineageKey = "tally:{device_metrics}:lineage";
 
-/** Never holds anything: scripts try on it which commands they may run. */
+/** Never exists after a script: scripts check on it which commands they may run. */
 export const nothingKey = "tally:{device_metrics}:nothing";
 
-/** STRING `<version> <bytes>`: the version of the newest entry of {@linkcode changesKey}, and what the list holds. */
+/** HASH device id → record and payload as text, in layout 1: `upgrade.lua` empties it. */
+export const textRecordsKey = "tally:{device_metrics}:devices";
+
+/** STRING `<version> <bytes>`: version of the newest entry of {@linkcode changesKey}, and the list's length in bytes. */
 export const versionKey = "tally:{device_metrics}:version";
 
-/** LIST of changed devices, one entry per version, newest last: `VERSION_HEAD` and `CHANGES_HEAD` of `prelude.lua`. */
+/** LIST of changed devices, one entry per version, newest last: `versionHead` and `changesHead`. */
 export const changesKey = "tally:{device_metrics}:changes";
 
 /** LIST of `<id> online|offline <at> <last seen> <device id>`, newest last. */
 export const eventsKey = "tally:{device_metrics}:events";
 
-/** STRING owner that delivers events, until it expires. */
+/** STRING owner of the lease to deliver events; expires with it. */
 export const deliveryOwnerKey = "tally:{device_metrics}:delivery:owner";
 
 /** STRING id of the last event delivered. */
@@ -47,7 +53,7 @@ export const deliveredKey = "tally:{device_metrics}:delivery:event";
 /** HASH instance → `<reported, Unix ms> <report as JSON>`. */
 export const instancesKey = "tally:{device_metrics}:instances";
 
-/** STRING written when the store is asked whether it takes writes; expires at once. */
+/** STRING written to check that the server accepts writes; expires at once. */
 export const probeKey = "tally:{device_metrics}:probe";
 
 /** STRING `<epoch> <committed>` of one session; expires when unused. */
@@ -60,7 +66,7 @@ export function producerKey(producer: string): string {
   return `tally:{device_metrics}:producer:${producer}`;
 }
 
-/** What {@linkcode fleetKey} has keys of: a HASH of the periods of one kind in one longer period. */
+/** Kinds of {@linkcode fleetKey}. */
 export type FleetPeriod = "second" | "minute" | "hour";
 
 /**

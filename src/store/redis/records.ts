@@ -1,16 +1,16 @@
 /**
- * The bytes that go to Redis and come back: what the scripts unpack and what they write.
+ * Encodes what the scripts unpack and decodes what they write, by the tables of `layout.ts`.
  *
  * @module
  */
 import { Buffer } from "node:buffer";
 
-import type { CurrentPeriods } from "../model/periods.ts";
+import { changesHead, changesKinds, type DeviceRecord, recordLayout, versionHead } from "./layout.ts";
 import type { DeviceSummary } from "../devices.ts";
 import type { DeviceEvent } from "../events.ts";
 import type { DeviceDelta } from "../packets.ts";
 
-/** What `apply.lua` unpacks: ids, packets, timestamps and payloads of the devices, each in one argument. */
+/** Arguments of `apply.lua`: ids, packets, timestamps and payloads of the devices, one argument each. */
 export function packDevices(devices: readonly DeviceDelta[]): Buffer[] {
   return [
     packIds(devices),
@@ -34,10 +34,13 @@ function packIds(devices: readonly DeviceDelta[]): Buffer {
   return packed.subarray(0, end);
 }
 
+/** Of a count in a full part of an entry, and of the numbers of a batch. */
+const DOUBLE_BYTES = 8;
+
 function packDoubles(values: readonly number[]): Buffer {
-  const packed = Buffer.allocUnsafe(8 * values.length);
+  const packed = Buffer.allocUnsafe(DOUBLE_BYTES * values.length);
   const view = new DataView(packed.buffer, packed.byteOffset, packed.length);
-  for (const [i, value] of values.entries()) view.setFloat64(8 * i, value);
+  for (const [i, value] of values.entries()) view.setFloat64(DOUBLE_BYTES * i, value);
   return packed;
 }
 
@@ -57,7 +60,7 @@ function packPayloads(payloads: readonly Uint8Array[]): Buffer {
 
 const utf8 = new TextEncoder();
 
-/** Writes UTF-8 and returns its length. Short ASCII, the usual case, is several times faster by hand. */
+/** Writes UTF-8 and returns its length. A loop is several times faster for short ASCII, the usual case. */
 function writeText(target: Uint8Array, start: number, text: string): number {
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
@@ -67,35 +70,30 @@ function writeText(target: Uint8Array, start: number, text: string): number {
   return text.length;
 }
 
-/** Of RECORD in `prelude.lua`. */
-const RECORD_BYTES = 42;
-
-/** A device's record: RECORD of `prelude.lua`. */
-export type DeviceRecord = Omit<DeviceSummary, "deviceId" | "count"> & CurrentPeriods;
-
-/** Reads the record that begins at `start`. A device that was only ever counted by another program has none: its times are 0. */
+/** Reads the record that begins at `start`. A device that only another program counted has none: its times are 0. */
 export function readRecord(record: Buffer | null, start = 0): DeviceRecord {
   if (record === null) {
     return { firstSeenMs: 0, lastSeenMs: 0, timestampMs: 0, online: true, minutePackets: 0, hourPackets: 0 };
   }
+  const { offsets } = recordLayout;
   return {
-    firstSeenMs: record.readDoubleBE(start),
-    lastSeenMs: record.readDoubleBE(start + 8),
-    timestampMs: record.readDoubleBE(start + 16),
-    minutePackets: record.readDoubleBE(start + 24),
-    hourPackets: record.readDoubleBE(start + 32),
-    online: record[start + 40] === 1,
+    firstSeenMs: record.readDoubleBE(start + offsets.firstSeenMs),
+    lastSeenMs: record.readDoubleBE(start + offsets.lastSeenMs),
+    timestampMs: record.readDoubleBE(start + offsets.timestampMs),
+    minutePackets: record.readDoubleBE(start + offsets.minutePackets),
+    hourPackets: record.readDoubleBE(start + offsets.hourPackets),
+    online: record[start + offsets.online] === 1,
   };
 }
 
-/** A device's payload: `long`, what the hash of payloads has of it, or what stands behind its record. */
+/** A device's payload: its value in the hash of payloads, if there is one, or else what follows its record. */
 export function readPayload(record: Buffer | null, long: Buffer | null): Uint8Array {
-  return Uint8Array.from(long ?? record?.subarray(RECORD_BYTES) ?? []);
+  return Uint8Array.from(long ?? record?.subarray(recordLayout.bytes) ?? []);
 }
 
 /**
- * Summaries of devices by their ids, counts and records, which stand side by side; without those that have no
- * count. `onForeign` gets what another program wrote and is no count.
+ * Summaries of the devices that have a count; `counts` and `records` are in the order of `deviceIds`. `onForeign`
+ * receives values of other programs that are no counts; their devices are left out.
  */
 export function readSummaries(
   deviceIds: readonly string[],
@@ -123,30 +121,26 @@ export function readCount(value: Buffer): number | undefined {
   return value.length > 0 && Number.isSafeInteger(count) ? count : undefined;
 }
 
-/** Of VERSION_HEAD in `prelude.lua`. */
-const VERSION_HEAD_BYTES = 11;
-
-/** Puts the devices of one entry of the list of changes, see `prelude.lua`, in place of what earlier ones told of them. */
+/** Reads one entry of the list of changes; what it has of a device replaces what earlier entries had. */
 export function readChanges(entry: Buffer, devices: Map<string, DeviceSummary | undefined>): void {
   for (let at = 0; at < entry.length;) {
-    const length = entry.readUInt16BE(at), flag = entry[at + 2], isTold = flag === 1;
+    const length = entry.readUInt16BE(at + changesHead.offsets.devices);
+    const kind = entry[at + changesHead.offsets.kind]!;
+    at += kind === changesKinds.version ? versionHead.bytes : changesHead.bytes;
     const deviceIds: string[] = [];
-    at += flag === 2 ? VERSION_HEAD_BYTES : 3;
     while (deviceIds.length < length) deviceIds.push(entry.toString("utf8", at + 1, at += 1 + entry[at]!));
-    const recordsAt = at + 8 * length;
+    if (kind !== changesKinds.full) {
+      for (const deviceId of deviceIds) devices.set(deviceId, undefined);
+      continue;
+    }
+    const recordsAt = at + DOUBLE_BYTES * length;
     for (const [i, deviceId] of deviceIds.entries()) {
-      if (!isTold) {
-        devices.set(deviceId, undefined);
-        continue;
-      }
-      const count = entry.readDoubleBE(at + 8 * i);
-      const { firstSeenMs, lastSeenMs, timestampMs, online } = readRecord(
-        entry,
-        recordsAt + RECORD_BYTES * i,
-      );
+      const count = entry.readDoubleBE(at + DOUBLE_BYTES * i);
+      const record = readRecord(entry, recordsAt + recordLayout.bytes * i);
+      const { firstSeenMs, lastSeenMs, timestampMs, online } = record;
       devices.set(deviceId, { deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online });
     }
-    if (isTold) at = recordsAt + RECORD_BYTES * length;
+    at = recordsAt + recordLayout.bytes * length;
   }
 }
 

@@ -33,7 +33,7 @@ export type Command = readonly [name: string, ...args: Argument[]];
 
 /**
  * The command that runs a script. The script itself is sent each time, not its hash: Redis may have
- * forgotten it, and sending it then would come behind the WAIT that was sent with it. It is 14 KB a flush.
+ * flushed it, and sending it again would then follow the WAIT that was sent with it. It is 17 KB a flush.
  */
 export function evalCommand(script: string, keys: readonly string[], args: readonly Argument[]): Command {
   return ["eval", script, keys.length, ...keys, ...args];
@@ -57,17 +57,17 @@ export interface ConnectionOptions {
   readonly url: RedisUrl;
   /** Certificates, as PEM, of the authorities that `rediss://` trusts; default: those of the system. */
   readonly tlsCa?: string | undefined;
-  /** Every command is answered within this time or rejects. */
+  /** Every command receives its reply within this time or rejects. */
   readonly commandTimeoutMs: number;
   /** Receives a line when the connection is lost and when it is back. */
   readonly log: Logger;
 }
 
-/** One connection that comes back by itself; never queues, never resends. */
+/** One connection that reconnects by itself; never queues, never resends. */
 export class Connection {
   /** Where it leads; holds no credentials. */
   readonly address: string;
-  /** Why the server cannot be used before its operator or Tally's changes something; undefined if it can. */
+  /** Why the server cannot be used until its configuration or Tally's is changed; undefined if it can. */
   refusal: string | undefined;
   readonly #redis: Redis;
   readonly #use: string;
@@ -75,7 +75,7 @@ export class Connection {
   readonly #target: Target;
   readonly #firstOutcome = Promise.withResolvers<void>();
   readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS });
-  /** Signed in, and the database selected. */
+  /** Authenticated, and the database selected. */
   #usable = false;
   #connections = 0;
   #lastError: Error | undefined;
@@ -85,7 +85,7 @@ export class Connection {
   #readOnlySinceMs: number | undefined;
   #reconnectedAtMs = -Infinity;
 
-  /** Begins to connect. `use` tells it from others in logs and in CLIENT LIST. */
+  /** Begins to connect. `use` names it in logs and in CLIENT LIST. */
   constructor({ url, tlsCa, commandTimeoutMs, log }: ConnectionOptions, use: string) {
     this.#use = use;
     this.#log = log;
@@ -94,20 +94,20 @@ export class Connection {
       host,
       port,
       ...(tls ? { tls: { ...(tlsCa === undefined ? {} : { ca: tlsCa }) } } : {}),
-      // Signing in and selecting the database is done here: ioredis would go on after a refused SELECT, in
-      // database 0, and writes lines of its own about some refusals.
+      // Authentication and SELECT are done here: ioredis would continue after a refused SELECT, in
+      // database 0, and logs some refusals itself.
       protocol: 2 as const,
       enableReadyCheck: false,
       disableClientInfo: true,
-      // A command is sent now or rejects now. The offline queue is unbounded, and resending is for the
-      // caller, who knows what may be sent twice.
+      // A command is sent now or rejects now. The offline queue is unbounded, and the caller decides what is
+      // sent again.
       enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
-      // Zero: commands under way reject as soon as their connection is lost.
+      // Zero: commands in flight reject as soon as their connection is lost.
       maxRetriesPerRequest: 0,
       commandTimeout: commandTimeoutMs,
       connectTimeout: commandTimeoutMs,
-      // A silent connection is given up: what was written to it would pile up behind it.
+      // A connection without replies is closed: what is written to it would pile up.
       socketTimeout: commandTimeoutMs,
       disconnectTimeout: DISCONNECT_TIMEOUT_MS,
       retryStrategy: () => this.#backoff.failed(),
@@ -130,7 +130,7 @@ export class Connection {
     await withTimeout(timeoutMs, this.#firstOutcome.promise, () => {});
   }
 
-  /** What every new connection begins with. All of it is sent in one turn; nothing else is sent before it succeeds. */
+  /** Sets up a new connection. All commands are sent in one tick; nothing else is sent before they succeed. */
   async #signIn(): Promise<void> {
     const connection = ++this.#connections;
     const redis = this.#redis;
@@ -142,12 +142,12 @@ export class Connection {
       : call("auth", ...(username ? [username] : []), password).catch((error) =>
         this.#withoutPassword(error)
       );
-    // In capitals ioredis does not notice it: it would select the database anew itself, and not see a refusal.
+    // In capitals, or else ioredis selects the database again by itself, and ignores a refusal.
     const selected = database === 0 ? undefined : call("SELECT", database).then(() => undefined, messageOf);
     // Users may lack the permission for these.
     const named = allowedToFail(call("client", "setname", `tally-${this.#use}`));
     const info = allowedToFail(call("info", "server"));
-    // A server that loads its data, wants a password or belongs to a cluster refuses this.
+    // A server that loads its data, requires a password or belongs to a cluster refuses this.
     const probed = call("get", probeKey).then(() => undefined, messageOf);
     let problem: string | undefined, refusal: string | undefined;
     try {
@@ -161,9 +161,9 @@ export class Connection {
       } else if (refusedSelect !== undefined && !/^(LOADING|NOAUTH)/.test(refusedSelect)) {
         refusal = `it refused SELECT ${database}: ${refusedSelect}; name a database that exists`;
       }
-      problem = refusal ?? (found === undefined ? undefined : `it answered ${found}`);
+      problem = refusal ?? (found === undefined ? undefined : `it replied ${found}`);
     } catch (error) {
-      problem = error instanceof ReplyError ? `it answered ${messageOf(error)}` : messageOf(error);
+      problem = error instanceof ReplyError ? `it replied ${messageOf(error)}` : messageOf(error);
     }
     if (connection !== this.#connections || redis.status !== "ready") return;
     this.refusal = refusal;
@@ -175,7 +175,7 @@ export class Connection {
     this.#firstOutcome.resolve();
   }
 
-  /** A server without a password takes everyone. */
+  /** A server without a password accepts every client. */
   #withoutPassword(error: Error): void {
     if (!/no password is set|without any password configured/.test(error.message)) throw error;
     this.#log.debug("Redis at {address} has no password, but one is set", { address: this.address });
@@ -193,7 +193,7 @@ export class Connection {
     this.#report("lost");
   }
 
-  /** One line when the state changes; fewer when it changes all the time: then the next line has the state. */
+  /** One line when the state changes; fewer when it changes often: the next line has the state. */
   #report(state: "connected" | "lost"): void {
     if (state === this.#logged || (this.#readOnlySinceMs !== undefined && state === "connected")) return;
     const nowMs = performance.now();
@@ -218,7 +218,7 @@ export class Connection {
     const nowMs = performance.now();
     if (this.#readOnlySinceMs === undefined) {
       this.#readOnlySinceMs = nowMs;
-      this.#log.warn("Redis at {address} is a replica that takes no writes, connecting anew until it does", {
+      this.#log.warn("Redis at {address} is a replica that accepts no writes, reconnecting until it does", {
         address: this.address,
       });
     }
@@ -230,12 +230,12 @@ export class Connection {
   #wrote(): void {
     const readOnlyMs = Math.round(performance.now() - this.#readOnlySinceMs!);
     this.#readOnlySinceMs = undefined;
-    this.#log.info("Redis at {address} takes writes again", { address: this.address, readOnlyMs });
+    this.#log.info("Redis at {address} accepts writes again", { address: this.address, readOnlyMs });
   }
 
   /**
-   * Sends commands and resolves to their replies; strings are Buffers. All are sent in one turn, because
-   * a reconnection in between would let a WAIT at the end answer for a connection that wrote nothing.
+   * Sends commands and resolves to their replies; strings are Buffers. All are sent in one tick, because
+   * after a reconnection in between, a WAIT at the end would be about a connection that wrote nothing.
    */
   async send(attempt: string, ...commands: readonly Command[]): Promise<readonly unknown[]> {
     try {
@@ -267,12 +267,12 @@ export class Connection {
     return new StoreError(`could not ${attempt} on Redis at ${this.address}: ${reason}`, { cause });
   }
 
-  /** Ends the connection; commands under way reject. */
+  /** Ends the connection; commands in flight reject. */
   async close(): Promise<void> {
     const redis = this.#redis;
     if (redis.status === "end") return;
     const { promise: ended, resolve } = Promise.withResolvers<void>();
-    // Between two attempts there is no connection that could end; ioredis still waits for it to.
+    // Between two attempts there is no connection that could end, but ioredis waits for its end.
     if (redis.status === "reconnecting") setTimeout(resolve, DISCONNECT_TIMEOUT_MS);
     else redis.once("end", resolve);
     redis.disconnect();
@@ -281,9 +281,9 @@ export class Connection {
 
   #reason(error: unknown): string {
     const message = messageOf(error);
-    if (error instanceof ReplyError) return `it answered ${message}`;
+    if (error instanceof ReplyError) return `it replied ${message}`;
     if (this.#usable && this.#redis.status === "ready") return message;
-    // ioredis then only tells of its own settings.
+    // The message of ioredis is then only about its own settings.
     const reason = this.#lastError?.message ?? (this.#redis.status === "end" ? "closed" : "just lost");
     return `there is no connection (${reason})`;
   }

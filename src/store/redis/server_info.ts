@@ -1,5 +1,5 @@
 /**
- * What the Redis store must know of its server.
+ * What the Redis store checks of its server.
  *
  * @module
  */
@@ -8,17 +8,17 @@ import type { Logger } from "@logtape/logtape";
 import type { AckAfter } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 
-/** What a server says of itself. */
+/** What a server reports of itself. */
 export interface ServerInfo {
-  /** Of Redis. */
+  /** Version of Redis. */
   readonly version: string;
-  /** WAITAOF is there. */
+  /** Whether it has WAITAOF. */
   readonly hasWaitAof: boolean;
-  /** It keeps an append-only file. */
+  /** Whether it writes an append-only file. */
   readonly appendOnly: boolean;
   /** What Redis evicts when its memory is full; undefined when it evicts nothing. */
   readonly evictionPolicy: string | undefined;
-  /** It is a node of a Redis Cluster. */
+  /** Whether it is a node of a Redis Cluster. */
   readonly isCluster: boolean;
 }
 
@@ -43,18 +43,18 @@ export function parseInfo(text: string): ServerInfo {
   };
 }
 
-/** Warns of a server that may lose data; throws {@linkcode StoreError} if it cannot do what `ackAfter` asks. */
+/** Warns of a server that may lose data; throws {@linkcode StoreError} if it cannot do what `ackAfter` requires. */
 export function checkServer(info: ServerInfo, ackAfter: AckAfter, address: string, log: Logger): void {
   if (ackAfter.kind === "synced") {
-    const asked = `acknowledging after "synced" needs Redis 7.2 or newer with appendonly on`;
+    const required = `acknowledging after "synced" needs Redis 7.2 or newer with appendonly on`;
     if (!info.hasWaitAof) {
       throw new StoreError(
-        `${asked}; found version ${info.version} at ${address}: upgrade it, or choose "stored"`,
+        `${required}; found version ${info.version} at ${address}: upgrade it, or choose "stored"`,
       );
     }
     if (!info.appendOnly) {
       throw new StoreError(
-        `${asked}; found appendonly off at ${address}: set "appendonly yes", or choose "stored"`,
+        `${required}; found appendonly off at ${address}: set "appendonly yes", or choose "stored"`,
       );
     }
   }

@@ -1,14 +1,13 @@
 /**
  * Claims of sessions in Redis, many in one step: each has to wait for replicas or the disk, and after an outage
- * all devices come at once.
+ * all devices connect at once.
  *
  * @module
  */
 import type { Buffer } from "node:buffer";
 
 import { lineageKey, sessionKey, versionKey } from "./keys.ts";
-import { evalCommand } from "./redis_connection.ts";
-import type { Durability } from "./durability.ts";
+import type { RedisClient } from "./redis_client.ts";
 import { claimScript } from "./scripts.ts";
 import { SESSION_EXPIRY_MS, type SessionClaim } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
@@ -21,18 +20,18 @@ interface Waiting extends PromiseWithResolvers<SessionClaim> {
   readonly offset: number;
 }
 
-/** One step at a time; what comes meanwhile goes into the next. No more wait than streams are open. */
+/** One step at a time; claims made meanwhile go into the next. At most one waits per open stream. */
 export class SessionClaims {
-  readonly #durability: Durability;
+  readonly #client: RedisClient;
   #waiting: Waiting[] = [];
   #running = false;
 
-  /** Claims on the connection of `durability`. */
-  constructor(durability: Durability) {
-    this.#durability = durability;
+  /** Claims nothing yet. */
+  constructor(client: RedisClient) {
+    this.#client = client;
   }
 
-  /** As {@linkcode Store.claimSession}. */
+  /** As {@linkcode PacketStore.claimSession}. */
   claim(session: string, offset: number): Promise<SessionClaim> {
     const waiting = { session, offset, ...Promise.withResolvers<SessionClaim>() };
     this.#waiting.push(waiting);
@@ -59,7 +58,7 @@ export class SessionClaims {
       : `claim ${claims.length} sessions`;
     const keys = [lineageKey, versionKey, ...claims.map(({ session }) => sessionKey(session))];
     const args = [SESSION_EXPIRY_MS, ...claims.map(({ offset }) => offset)];
-    const replies = await this.#durability.send(attempt, evalCommand(claimScript, keys, args));
+    const replies = await this.#client.writeDurably(attempt, claimScript, keys, args);
     for (const [i, reply] of (replies as ([number, number, number] | Buffer)[]).entries()) {
       const { session, resolve, reject } = claims[i]!;
       if (Array.isArray(reply)) {

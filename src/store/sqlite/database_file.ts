@@ -2,7 +2,7 @@
  * Opening a SQLite file, and transactions on it, which other processes may have locked.
  *
  * The driver is synchronous, so no statement may wait for another process's lock: the busy timeout is
- * zero, and a transaction that cannot begin is tried again later without holding up the event loop.
+ * zero, and a transaction that cannot begin is retried later without blocking the event loop.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../runtime/error_text.ts";
 import { StoreError } from "../store_error.ts";
 
-/** How a store names its file to people. */
+/** Names the file in messages. */
 export function describeFile(path: string): string {
   return `SQLite file ${resolve(path)}`;
 }
@@ -39,14 +39,14 @@ export async function openFile(file: string): Promise<DatabaseSync> {
   }
 }
 
-/** What {@linkcode assertTally} finds in files that were not marked yet. */
+/** Queries that succeed on every file that Tally wrote before it marked its files. */
 const tallyColumns = [
   "SELECT device_id, count, last_seen_ms FROM devices",
   "SELECT session, epoch, committed FROM sessions",
   "SELECT producer, sequence FROM producers",
 ];
 
-/** Throws when `file` holds somebody else's database; does not change it. A missing or empty file is nobody's. */
+/** Throws when `file` holds another program's database; does not change it. A missing or empty file belongs to none. */
 function assertTally(file: string): void {
   if (applicationIdOf(file) === APPLICATION_ID) return;
   // The log may hold what the file's header does not have yet. Read-only: nothing is checkpointed into the file.
@@ -89,7 +89,7 @@ function hasColumns(db: DatabaseSync): boolean {
   }
 }
 
-/** The files behind a connection: the database, its write-ahead log and the index of that. */
+/** The files of a connection: the database, its write-ahead log and the log's index. */
 export class OpenFiles {
   readonly #opened: readonly (readonly [path: string, identity: string | undefined])[];
 
@@ -99,8 +99,8 @@ export class OpenFiles {
   }
 
   /**
-   * The first path that does not lead to the file that is open any more, because that was deleted or replaced:
-   * what is written to it is in no file that anybody finds. Takes 7 µs.
+   * The first path that no longer leads to the open file, because that was deleted or replaced: writes to it
+   * are lost when it is closed. Takes 7 µs.
    */
   lost(): string | undefined {
     return this.#opened.find(([path, identity]) => identityOf(path) !== identity)?.[0];
@@ -122,15 +122,15 @@ function identityOf(path: string): string | undefined {
  * 16 MiB of the file are kept in memory, and as much is written to the log before it goes into the file: with
  * 100,000 devices, 2,000 of them per batch, a batch then takes 63 ms in the median; with SQLite's own 2 MB and
  * 4 MiB, 96 ms. Four times as much of either makes it 52 ms, and the longest batches longer. A log that grew
- * longer, because a reader held an old state of the file, is cut to that when it begins anew.
+ * further, because a reader held an old snapshot, is truncated to that when it is reset.
  */
 export const tuning =
   "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 16777216";
 
 /** Runs `body` in one transaction: all of it happens, or nothing and this rejects. */
 export function transaction<T>(db: DatabaseSync, lockTimeoutMs: number, body: () => T): Promise<T> {
-  // IMMEDIATE takes the write lock at the start: nothing after it can find the file locked.
-  return whenUnlocked(db, lockTimeoutMs, () => db.exec("BEGIN IMMEDIATE"), () => {
+  // IMMEDIATE acquires the write lock at the start: no later statement can find the file locked.
+  return retryWhileLocked(db, lockTimeoutMs, () => db.exec("BEGIN IMMEDIATE"), () => {
     try {
       const result = body();
       db.exec("COMMIT");
@@ -143,8 +143,8 @@ export function transaction<T>(db: DatabaseSync, lockTimeoutMs: number, body: ()
   });
 }
 
-/** Runs `body`, whose statements all read the file as it is at the first of them. */
-export function oneState<T>(db: DatabaseSync, body: () => T): T {
+/** Runs `body` on one snapshot of the file: that of its first statement. */
+export function readTransaction<T>(db: DatabaseSync, body: () => T): T {
   db.exec("BEGIN");
   try {
     return body();
@@ -155,10 +155,10 @@ export function oneState<T>(db: DatabaseSync, body: () => T): T {
 
 /**
  * Tries `lock` until it succeeds or `lockTimeoutMs` have passed, then runs `body` in the same turn, so
- * that no other call on this connection comes between. Whatever `lock` throws is tried again: the driver
- * gives no error code by which a locked file could be told.
+ * that no other call on this connection comes between. Any error of `lock` is retried: the driver has no error
+ * code for a locked file.
  */
-export async function whenUnlocked<T>(
+export async function retryWhileLocked<T>(
   db: DatabaseSync,
   lockTimeoutMs: number,
   lock: () => void,
@@ -179,16 +179,15 @@ export async function whenUnlocked<T>(
 }
 
 /**
- * Whether what made `attempt` fail may pass by itself: another process has the file locked, or the disk is full
- * or failing.
- * Told by SQLite's own messages, as the driver gives no error code.
+ * Whether an error may be over at the next attempt: another process has the file locked, or the disk is full or
+ * failing. Recognised by SQLite's messages, as the driver has no error code.
  */
-export function mayPass(error: unknown): boolean {
+export function isTransient(error: unknown): boolean {
   const found = error instanceof Error && error.cause instanceof Error ? error.cause.message : "";
   return /is locked|disk is full|disk I\/O error/.test(found);
 }
 
-/** What to throw when `attempt` failed. */
+/** The error to throw when `attempt` failed; it completes "could not …". */
 export function failure(attempt: string, file: string, error: unknown): StoreError {
   return new StoreError(`could not ${attempt} SQLite file ${file}: ${messageOf(error)}`, { cause: error });
 }

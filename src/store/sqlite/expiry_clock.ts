@@ -5,10 +5,10 @@
  * @module
  */
 
-/** Further than this it does not go at once, whether the clock jumped or nobody called for so long. */
+/** Greatest step, whether the clock jumped or there was no call for so long. */
 export const MAX_STEP_MS = 3_600_000;
 
-/** What is given may be so much older than before: batches that waited. More, and the clock was set back. */
+/** A time may be so much before the latest, of batches that waited. A greater difference: the clock was set back. */
 const MAX_LATE_MS = 24 * 3_600_000;
 
 /** Never goes back. Rows that were used with this clock live at least as long as they should. */

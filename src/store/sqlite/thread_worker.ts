@@ -5,7 +5,7 @@
  */
 /// <reference lib="deno.worker" />
 import { openSqliteStore, type SqliteStore, type SqliteStoreOptions } from "./sqlite_store.ts";
-import { describeFile, mayPass } from "./database_file.ts";
+import { describeFile, isTransient } from "./database_file.ts";
 import type { Batch, DeviceDelta } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 
@@ -13,23 +13,23 @@ import { StoreError } from "../store_error.ts";
 export type Method = Exclude<keyof SqliteStore, "description" | "isOpen" | "scan" | "status">;
 
 /**
- * The first message opens the store, each other one calls it; `id` comes back with the answer. Opening succeeds
- * also while the file is locked or the disk full: each call then tries again.
+ * The first message opens the store, each other one calls it; `id` comes back with the reply. Opening succeeds
+ * also while the file is locked or the disk full: each call then retries.
  */
 export type Request =
   | { readonly id: number; readonly open: Omit<SqliteStoreOptions, "log"> }
   | { readonly id: number; readonly apply: PackedBatch }
   | { readonly id: number; readonly method: Method; readonly args: unknown[] };
 
-/** What came of a request: of opening, the store's description. Besides, warnings for the log. */
-export type Answer =
+/** Result of a request: of opening, the store's description. Also warnings for the log. */
+export type Reply =
   | { readonly warning: string; readonly properties: Record<string, unknown> }
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly failure: string; readonly isStoreError: boolean };
 
 /**
  * A batch with its devices in columns: a few arrays cross between threads in a fraction of the time of
- * thousands of objects, and a payload does not drag the buffer with it of which it is a part.
+ * thousands of objects, and a payload does not take the whole buffer of which it is a part with it.
  */
 export interface PackedBatch extends Omit<Batch, "devices"> {
   /** See {@linkcode DeviceDelta}. */
@@ -38,9 +38,9 @@ export interface PackedBatch extends Omit<Batch, "devices"> {
   readonly packets: Float64Array;
   /** See {@linkcode DeviceDelta}. */
   readonly timestampsMs: Float64Array;
-  /** One behind the other. */
+  /** Concatenated. */
   readonly payloads: Uint8Array;
-  /** Where each ends. */
+  /** End offset of each. */
   readonly payloadEnds: Uint32Array;
 }
 
@@ -58,20 +58,20 @@ let options: SqliteStoreOptions;
 let store: SqliteStore | undefined;
 let opening: Promise<SqliteStore> | undefined;
 
-/** The store; opened anew when its file was deleted or replaced. */
+/** The store; opened anew when it is no longer open. */
 async function openStore(): Promise<SqliteStore> {
   if (store?.isOpen) return store;
   opening ??= openSqliteStore(options).finally(() => opening = undefined);
   return store = await opening;
 }
 
-async function answer(request: Request): Promise<unknown> {
+async function reply(request: Request): Promise<unknown> {
   if ("open" in request) {
     const warn = (warning: string, properties: Record<string, unknown>) =>
       self.postMessage({ warning, properties });
     options = { ...request.open, log: { warn } };
     await openStore().catch((error) => {
-      if (!mayPass(error)) throw error;
+      if (!isTransient(error)) throw error;
     });
     return describeFile(options.path);
   }
@@ -84,7 +84,7 @@ async function answer(request: Request): Promise<unknown> {
 
 self.onmessage = async ({ data: request }: MessageEvent<Request>) => {
   try {
-    self.postMessage({ id: request.id, result: await answer(request) });
+    self.postMessage({ id: request.id, result: await reply(request) });
   } catch (error) {
     const isStoreError = error instanceof StoreError;
     const failure = isStoreError ? error.message : String((error as Error)?.stack ?? error);

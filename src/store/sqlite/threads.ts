@@ -1,5 +1,5 @@
 /**
- * The SQLite store in two threads of its own: neither a large batch nor a slow disk holds up the event loop,
+ * The SQLite store in two threads of its own: neither a large batch nor a slow disk blocks the event loop,
  * and readers do not wait for writers, nor writers for readers, as SQLite's write-ahead log allows.
  *
  * @module
@@ -7,15 +7,15 @@
 import { resolve } from "node:path";
 
 import type { SqliteStore, SqliteStoreOptions } from "./sqlite_store.ts";
-import type { Answer, Method, PackedBatch, Request } from "./thread_worker.ts";
-import { pages } from "./tables.ts";
+import type { Method, PackedBatch, Reply, Request } from "./thread_worker.ts";
+import { pages } from "./devices.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
 
 /**
  * The store of {@linkcode openSqliteStore}, opened by a thread that writes; one that reads starts with the
- * first call that does. A thread that ends by a fault is replaced at the next call.
+ * first call that reads. A thread that fails is replaced at the next call.
  *
  * @throws {StoreError} As `openSqliteStore` does.
  */
@@ -49,7 +49,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     events: read("events"),
     instances: read("instances"),
     async close() {
-      // The last connection of all tidies up the file, which only a writer may do.
+      // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
       await writer.close();
     },
@@ -59,7 +59,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
 /** A thread with a connection of its own. */
 class Thread {
   readonly #options: SqliteStoreOptions;
-  readonly #answers = new Map<number, PromiseWithResolvers<unknown>>();
+  readonly #replies = new Map<number, PromiseWithResolvers<unknown>>();
   #lastId = 0;
   #worker: Worker | undefined;
   #opening: Promise<string> | undefined;
@@ -84,7 +84,7 @@ class Thread {
   method<M extends Method>(method: M): SqliteStore[M] {
     const call = async (...args: unknown[]) => {
       await this.opened();
-      return await this.#ask({ id: ++this.#lastId, method, args });
+      return await this.#request({ id: ++this.#lastId, method, args });
     };
     return call as unknown as SqliteStore[M];
   }
@@ -93,7 +93,7 @@ class Thread {
   async apply(batch: Batch): ReturnType<Store["apply"]> {
     await this.opened();
     const packed = pack(batch);
-    return await this.#ask({ id: ++this.#lastId, apply: packed }) as Awaited<ReturnType<Store["apply"]>>;
+    return await this.#request({ id: ++this.#lastId, apply: packed }) as Awaited<ReturnType<Store["apply"]>>;
   }
 
   /** Closes the file and ends the thread. */
@@ -104,7 +104,7 @@ class Thread {
     if (opening === undefined) return;
     await opening.catch(() => {});
     if (this.#worker !== undefined) {
-      await this.#ask({ id: ++this.#lastId, method: "close", args: [] }).catch(() => {});
+      await this.#request({ id: ++this.#lastId, method: "close", args: [] }).catch(() => {});
     }
     this.#end("it was closed");
   }
@@ -113,30 +113,30 @@ class Thread {
     const worker = new Worker(new URL("./thread_worker.ts", import.meta.url), { type: "module" });
     this.#worker = worker;
     const { log, ...open } = this.#options;
-    worker.onmessage = ({ data }: MessageEvent<Answer>) => {
+    worker.onmessage = ({ data }: MessageEvent<Reply>) => {
       if ("warning" in data) return log?.warn(data.warning, data.properties);
-      const answer = this.#answers.get(data.id);
-      this.#answers.delete(data.id);
-      if ("result" in data) answer?.resolve(data.result);
-      else answer?.reject(data.isStoreError ? new StoreError(data.failure) : new Error(data.failure));
+      const reply = this.#replies.get(data.id);
+      this.#replies.delete(data.id);
+      if ("result" in data) reply?.resolve(data.result);
+      else reply?.reject(data.isStoreError ? new StoreError(data.failure) : new Error(data.failure));
     };
     worker.onerror = (event) => {
-      event.preventDefault(); // Whoever called is told.
+      event.preventDefault(); // The calls reject.
       this.#end(event.message);
     };
     try {
-      return await this.#ask({ id: ++this.#lastId, open }) as string;
+      return await this.#request({ id: ++this.#lastId, open }) as string;
     } catch (error) {
       this.#end(String(error));
       throw error;
     }
   }
 
-  #ask(request: Request): Promise<unknown> {
-    const answer = Promise.withResolvers<unknown>();
-    this.#answers.set(request.id, answer);
+  #request(request: Request): Promise<unknown> {
+    const reply = Promise.withResolvers<unknown>();
+    this.#replies.set(request.id, reply);
     this.#worker!.postMessage(request);
-    return answer.promise;
+    return reply.promise;
   }
 
   #end(reason: string): void {
@@ -146,8 +146,8 @@ class Thread {
     const failure = new StoreError(
       `the thread of SQLite file ${resolve(this.#options.path)} ended: ${reason}`,
     );
-    for (const answer of this.#answers.values()) answer.reject(failure);
-    this.#answers.clear();
+    for (const reply of this.#replies.values()) reply.reject(failure);
+    this.#replies.clear();
   }
 }
 

@@ -4,7 +4,7 @@
 --       9 counts set aside   10 a key that does not exist   11 packets per second   12 per minute   13 per hour
 --       14 producer   15… one per session
 -- ARGV  1 sequence of the batch
---       2 sequence of the producer's batch applied before it; 0: there is none, or it may have expired
+--       2 sequence of the producer's batch applied before it; 0: none was, or it may have expired
 --       3 when its packets were received, Unix ms
 --       4 expiry of the producer, ms
 --       5 expiry of a session, ms
@@ -14,9 +14,9 @@
 --       10… two per session: the value it must have, the value it gets
 --
 -- Returns two lists. The first has three numbers for each session that does not have the value it must have:
--- its zero-based index; 1 if the store went back, or forgot the session, and 0 if a newer stream has it; and how
--- many of its packets are settled. Empty: the batch is applied, now or before. The second has the ids and values
--- of counts that were set aside, at most ASIDE_REPORTED of each.
+-- its zero-based index; 1 if the store was reverted, or lost the session, and 0 if a newer stream claimed it; and
+-- how many of its packets are settled. Empty: the batch is applied, now or before. The second has the ids and
+-- values of counts that were set aside, at most ASIDE_REPORTED of each.
 --
 -- Everything is read and checked first and written last, because Redis does not undo what a failed
 -- script wrote. Each key is read, or its type looked at, before anything is written.
@@ -28,33 +28,59 @@ local sequence, previous, receivedAt, producerExpiryMs, sessionExpiryMs =
 local packedIds, packedPackets, packedTimestamps, packedPayloads = unpack(ARGV, 6, 9)
 local devices = #packedPackets / 8
 
+-- Called for each device: as locals they save two lookups a call.
+local find, floor, pack, tonumber, unpackOne = string.find, math.floor, struct.pack, tonumber, struct.unpack
+
 -- Devices or keys per command: two values each stay well below the 8,000 that unpack() can return.
 local CHUNK = 1000
 
--- Counts are integers below 2^53, exact as doubles. They are handed to Redis as numbers, which it writes in
+-- Counts are integers below 2^53, exact as doubles. They are passed to Redis as numbers, which it writes in
 -- plain decimal; tostring() would give those from 1e14 on an exponent, and string.format() takes longer.
 local MAX_COUNT = 2 ^ 53 - 1
 
--- What another program wrote as a count, if packets can be added to it; nil if not.
-local function readCount(value, packets)
-  if value == '' or string.find(value, '%D') then return nil end
-  local count = tonumber(value)
-  return count + packets <= MAX_COUNT and count or nil
-end
-
--- `n` big-endian values from `position` on, and the position behind them. One call for many values is what
--- makes it quick.
-local function unpackMany(format, n, packed, position)
-  local values = { struct.unpack('>' .. string.rep(format, n), packed, position) }
-  return values, table.remove(values)
-end
-
--- A history: how many minutes, the bytes they take, how many hours; then the packets of each as a varint,
--- oldest first. They are the periods that are over; the minute and the hour going on are in the record,
--- so that a history is written once a minute and not with every batch.
-local HISTORY_HEAD, HISTORY_HEAD_BYTES = '>BHB', 4
 local MINUTE_MS, HOUR_MS = 60000, 3600000
+local minute, hour = math.floor(receivedAt / MINUTE_MS), math.floor(receivedAt / HOUR_MS)
+-- A last seen after this was written before the clock was set back.
+local latestSeen = math.max(receivedAt, clockMs()) + CLOCK_AHEAD_MS
 
+-- Sessions ------------------------------------------------------------------------------------------------------
+
+-- A session that is missing, has a lower epoch, or the stream's own epoch and another offset, was reverted with all
+-- the data; only one that is missing may have been evicted, or have expired, alone: then this producer's last batch
+-- is still there (`intact`), and so are the packets. It is written again, for its next claim; its stream does not
+-- continue, for it may have been a newer stream's.
+local function fence(found, index, value, intact)
+  local epoch, from = string.match(ARGV[FIRST_VALUE + 2 * index], '^(%d+) (%d+)$')
+  local foundEpoch, committed = string.match(value or '', '^(%d+) (%d+)$')
+  local superseded = foundEpoch and tonumber(foundEpoch) > tonumber(epoch)
+  if not foundEpoch then committed = intact and from or 0 end
+  if not foundEpoch and intact and previous > 0 then found.missing[#found.missing + 1] = index end
+  found.reverted = found.reverted or not superseded and (foundEpoch or not intact)
+  local fenced = found.fenced
+  fenced[#fenced + 1] = index
+  fenced[#fenced + 1] = superseded and 0 or 1
+  fenced[#fenced + 1] = tonumber(committed)
+end
+
+-- Which streams no longer own their session, or find it at another offset than they left it.
+local function checkSessions(intact)
+  local found = { fenced = {}, missing = {}, reverted = false }
+  for from = FIRST_SESSION, #KEYS, CHUNK do
+    local to = math.min(from + CHUNK - 1, #KEYS)
+    local values = redis.call('MGET', unpack(KEYS, from, to))
+    for i = 1, to - from + 1 do
+      local index = from + i - 1 - FIRST_SESSION
+      if values[i] ~= ARGV[FIRST_VALUE + 2 * index] then fence(found, index, values[i], intact) end
+    end
+  end
+  return found
+end
+
+-- Histories -----------------------------------------------------------------------------------------------------
+
+-- A history: HISTORY_HEAD (minutes, the bytes they take, hours); then the packets of each as a varint, oldest
+-- first. They are the closed periods; the current minute and hour are in the record, so that a history is written
+-- once a minute and not with every batch.
 local function varint(value)
   local bytes = ''
   while value >= 128 do
@@ -64,7 +90,7 @@ local function varint(value)
   return bytes .. string.char(value)
 end
 
--- Adds the period that ended and the empty ones after it, `gap` in all; keeps the newest `max`.
+-- Appends the period that ended and the empty ones after it, `gap` in all; keeps the newest `max`.
 local function close(periods, n, packets, gap, max)
   if gap > max then return '', 0 end
   periods, n = periods .. varint(packets) .. string.rep('\0', gap - 1), n + gap
@@ -84,7 +110,7 @@ local function closePeriods(history, ended)
     minutes = string.sub(history, HISTORY_HEAD_BYTES + 1, HISTORY_HEAD_BYTES + minuteBytes)
     hours = string.sub(history, HISTORY_HEAD_BYTES + minuteBytes + 1)
   end
-  -- One less than is shown: the one going on is the last.
+  -- One less than is shown: the current one is the last.
   minutes, minuteCount = close(minutes, minuteCount, ended.minutePackets, ended.minutes, HISTORY_MINUTES - 1)
   if ended.hours > 0 then
     hours, hourCount = close(hours, hourCount, ended.hourPackets, ended.hours, HISTORY_HOURS - 1)
@@ -92,174 +118,206 @@ local function closePeriods(history, ended)
   return struct.pack(HISTORY_HEAD, minuteCount, #minutes, hourCount) .. minutes .. hours
 end
 
+-- New histories of the devices whose minute is over, as alternating ids and values.
+local function closeHistories(endedIds, ended)
+  local newHistories = {}
+  if #endedIds == 0 then return newHistories end
+  local oldHistories = redis.call('HMGET', histories, unpack(endedIds))
+  for i = 1, #endedIds do
+    newHistories[2 * i - 1] = endedIds[i]
+    newHistories[2 * i] = closePeriods(oldHistories[i], ended[i])
+  end
+  return newHistories
+end
+
+-- Devices -------------------------------------------------------------------------------------------------------
+
+-- Of the whole batch. `aside` alternates ids and values; `chunks` has what writeDevices() writes.
+local aside, newEvents, changed, chunks, total = {}, {}, {}, {}, 0
+
+-- The current chunk: its devices, by index, and what is stored of them. Variables of the script, as are the
+-- fields of the current record: lookups in tables would add a tenth to the time of a batch.
+local ids, packets, timestamps, newest, oldCounts, oldRecords
+local RECORD_FIELDS
+-- What they become: by index, for readers, and for HSET as alternating ids and values.
+local becomeCounts, becomeRecords, newCounts, newRecords, newPayloads, newAside
+-- Ids of devices whose payload is no longer long; of those whose minute is over, and its packets.
+local shortened, endedIds, ended
+
+-- Adds the packets of the chunk's `n` devices to their counts. A value that is no count, or to which they cannot be
+-- added, is set aside and the count begins again: the packets of all devices must not wait for an operator to
+-- correct it.
+local function addToCounts(n)
+  local ids, packets, oldCounts, becomeCounts, newCounts = ids, packets, oldCounts, becomeCounts, newCounts
+  for i = 1, n do
+    local id, value = ids[i], oldCounts[i] or '0'
+    local count = value ~= '' and not find(value, '%D') and tonumber(value)
+    if not count or count + packets[i] > MAX_COUNT then
+      newAside[#newAside + 1], newAside[#newAside + 2] = id, value
+      if #aside < 2 * ASIDE_REPORTED then aside[#aside + 1], aside[#aside + 2] = id, value end
+      count = 0
+    end
+    count = count + packets[i]
+    becomeCounts[i] = count
+    newCounts[2 * i - 1] = id
+    newCounts[2 * i] = count
+  end
+end
+
+-- Sets the record's timestamp; returns the payload that follows the record. `old`: the record it replaces.
+local function mergePayload(i, old)
+  local timestamp, payload = timestamps[i], newest[i]
+  local long = #payload > SHORT_PAYLOAD_BYTES and 1 or 0
+  -- A timestamp far ahead of its arrival is wrong: it must not hide later ones.
+  if timestampMs > timestamp and timestampMs <= math.max(receivedAt, lastSeenMs) + DEVICE_CLOCK_AHEAD_MS then
+    -- A long one stays in its hash.
+    return longPayload == 0 and string.sub(old, RECORD_BYTES + 1) or ''
+  end
+  if longPayload > long then shortened[#shortened + 1] = ids[i] end
+  timestampMs, longPayload = timestamp, long
+  if long == 0 then return payload end
+  newPayloads[#newPayloads + 1], newPayloads[#newPayloads + 2] = ids[i], payload
+  return ''
+end
+
+-- Moves the record's last seen up to this batch: brings the device back online, and closes its minute and hour.
+local function markSeen(id)
+  if online == 0 then
+    local last = math.min(lastSeenMs, receivedAt)
+    newEvents[#newEvents + 1] = string.format('online %.0f %.0f ', receivedAt, last) .. id
+    online = 1
+  end
+  local minutes = minute - floor(lastSeenMs / MINUTE_MS)
+  if minutes > 0 then
+    local hours = hour - floor(lastSeenMs / HOUR_MS)
+    endedIds[#endedIds + 1] = id
+    ended[#ended + 1] = { minutes = minutes, minutePackets = minutePackets, hours = hours, hourPackets = hourPackets }
+    minutePackets = 0
+    if hours > 0 then hourPackets = 0 end
+  end
+  lastSeenMs = receivedAt
+end
+
+-- The new records of the chunk's `n` devices, and the payloads that follow them.
+local function addToRecords(n)
+  local ids, packets, oldRecords, becomeRecords, newRecords = ids, packets, oldRecords, becomeRecords, newRecords
+  for i = 1, n do
+    local old = oldRecords[i]
+    if not old then
+      firstSeenMs, lastSeenMs, timestampMs = receivedAt, receivedAt, timestamps[i]
+      minutePackets, hourPackets, online, longPayload = 0, 0, 1, 0
+    elseif #old >= RECORD_BYTES then
+      RECORD_FIELDS = unpackOne(RECORD, old)
+    else
+      error(records .. ' holds a record Tally did not write, of device ' .. ids[i])
+    end
+    local payload = mergePayload(i, old)
+    if lastSeenMs < receivedAt or lastSeenMs > latestSeen then markSeen(ids[i]) end
+    minutePackets, hourPackets = minutePackets + packets[i], hourPackets + packets[i]
+    local record = pack(RECORD, RECORD_FIELDS)
+    becomeRecords[i] = record
+    newRecords[2 * i - 1] = ids[i]
+    newRecords[2 * i] = record .. payload
+    total = total + packets[i]
+  end
+end
+
+-- `n` big-endian values from `position` on, and the end position. One call for many values is what makes it fast.
+local function unpackMany(format, n, packed, position)
+  local values = { struct.unpack('>' .. string.rep(format, n), packed, position) }
+  return values, table.remove(values)
+end
+
+-- What the devices become. Counts are computed here instead of by HINCRBY, which is one command per
+-- device and may fail in the middle of the batch.
+local function addDevices()
+  local idAt, payloadAt = 1, 1
+  for done = 0, devices - 1, CHUNK do
+    local n, idsFrom = math.min(CHUNK, devices - done), idAt
+    ids, idAt = unpackMany('Bc0', n, packedIds, idAt)
+    newest, payloadAt = unpackMany('I4c0', n, packedPayloads, payloadAt)
+    packets = unpackMany('d', n, packedPackets, 8 * done + 1)
+    timestamps = unpackMany('d', n, packedTimestamps, 8 * done + 1)
+    oldCounts = redis.call('HMGET', counts, unpack(ids))
+    oldRecords = redis.call('HMGET', records, unpack(ids))
+    becomeCounts, becomeRecords, newCounts, newRecords, newPayloads, newAside = {}, {}, {}, {}, {}, {}
+    shortened, endedIds, ended = {}, {}, {}
+    addToCounts(n)
+    addToRecords(n)
+    chunks[#chunks + 1] = { newCounts, newRecords, newPayloads, shortened, closeHistories(endedIds, ended), newAside }
+    changed[#changed + 1] = fullPart(n, string.sub(packedIds, idsFrom, idAt - 1), becomeCounts, becomeRecords)
+  end
+end
+
+local function writeDevices()
+  for i = 1, #chunks do
+    local newCounts, newRecords, newPayloads, shortened, newHistories, newAside = unpack(chunks[i])
+    if #newAside > 0 then redis.call('HSET', setAside, unpack(newAside)) end
+    redis.call('HSET', counts, unpack(newCounts))
+    redis.call('HSET', records, unpack(newRecords))
+    if #newPayloads > 0 then redis.call('HSET', payloads, unpack(newPayloads)) end
+    if #shortened > 0 then redis.call('HDEL', payloads, unpack(shortened)) end
+    if #newHistories > 0 then redis.call('HSET', histories, unpack(newHistories)) end
+  end
+end
+
+-- The fleet's periods: which field of which key, its new value, and how long it is kept: twice as long
+-- as it is shown, for clocks that differ.
+local function addToFleet()
+  local fleet = {}
+  for i, period in ipairs({ { 1000, HISTORY_SECONDS }, { MINUTE_MS, HISTORY_MINUTES }, { HOUR_MS, HISTORY_HOURS } }) do
+    local periodMs, shown = unpack(period)
+    local key, field = KEYS[FIRST_FLEET + i - 1], math.floor(receivedAt / periodMs)
+    local old = redis.call('HGET', key, field)
+    if old and not tonumber(old) then error(key .. ' holds a count that is not a number: ' .. old) end
+    fleet[i] = { key, field, tonumber(old or 0) + total, 2 * periodMs * shown }
+  end
+  return fleet
+end
+
+local function writeFleet(fleet)
+  for i = 1, #fleet do
+    local key, field, value, expiryMs = unpack(fleet[i])
+    redis.call('HSET', key, field, value)
+    redis.call('PEXPIRE', key, expiryMs)
+  end
+end
+
+-- The batch -----------------------------------------------------------------------------------------------------
+
 -- 1. Applied before? Even then something is written, so that a WAIT or WAITAOF that follows covers the
--- batch: they are only promised to cover what their own connection wrote, and the batch may have come over
--- another one.
+-- batch: they only cover what their own connection wrote, and the batch may have arrived on another one.
 local applied = tonumber(redis.call('GET', producer) or 0)
 if tonumber(sequence) <= applied then
   redis.call('PEXPIRE', producer, producerExpiryMs)
   return { {}, {} }
 end
 
--- 2. Does every stream still own its session, and is the session where the stream left it? A session that is
--- missing, has a lower epoch, or the stream's own epoch and another offset, was put back with all the data; only
--- one that is missing may have been evicted, or have expired, alone: then this producer's last batch is still there,
--- and so are the packets. It is written again, for its next claim; not gone on with, for it may have been a newer
--- stream's.
-local fenced, forgotten, reverted = {}, {}, false
+-- 2. Is every session where its stream left it?
 local intact = previous == 0 or applied == previous
-local function fence(index, value)
-  local epoch, from = string.match(ARGV[FIRST_VALUE + 2 * index], '^(%d+) (%d+)$')
-  local foundEpoch, committed = string.match(value or '', '^(%d+) (%d+)$')
-  local superseded = foundEpoch and tonumber(foundEpoch) > tonumber(epoch)
-  if not foundEpoch then committed = intact and from or 0 end
-  if not foundEpoch and intact and previous > 0 then forgotten[#forgotten + 1] = index end
-  reverted = reverted or not superseded and (foundEpoch or not intact)
-  fenced[#fenced + 1] = index
-  fenced[#fenced + 1] = superseded and 0 or 1
-  fenced[#fenced + 1] = tonumber(committed)
-end
-for from = FIRST_SESSION, #KEYS, CHUNK do
-  local to = math.min(from + CHUNK - 1, #KEYS)
-  local values = redis.call('MGET', unpack(KEYS, from, to))
-  for i = 1, to - from + 1 do
-    local index = from + i - 1 - FIRST_SESSION
-    if values[i] ~= ARGV[FIRST_VALUE + 2 * index] then fence(index, values[i]) end
-  end
-end
-if #fenced > 0 then
-  local lineage = reverted and readLineage(lineageKey, version)
+local found = checkSessions(intact)
+if #found.fenced > 0 then
+  local lineage = found.reverted and readLineage(lineageKey, version)
   if lineage then writeLineage(lineageKey, lineage.began, clockMs()) end
-  for i = 1, #forgotten do
-    local index = forgotten[i]
+  for _, index in ipairs(found.missing) do
     redis.call('SET', KEYS[FIRST_SESSION + index], ARGV[FIRST_VALUE + 2 * index], 'PX', sessionExpiryMs)
   end
-  return { fenced, {} }
+  return { found.fenced, {} }
 end
 
--- 3. What the devices become. Counts are computed here instead of by HINCRBY, which is one command per
--- device and may fail in the middle of the batch.
+-- 3. All that is read.
 redis.call('HLEN', payloads) -- fails if it is no hash
 redis.call('HLEN', setAside)
 local versions = readVersion(version, changes)
-local latestSeen = math.max(receivedAt, clockMs()) + CLOCK_AHEAD_MS
-local minute, hour = math.floor(receivedAt / MINUTE_MS), math.floor(receivedAt / HOUR_MS)
-local writes, newEvents, changed, aside, total = {}, {}, {}, {}, 0
-local idAt, payloadAt = 1, 1
-for done = 0, devices - 1, CHUNK do
-  local n = math.min(CHUNK, devices - done)
-  local ids, newest, idsFrom = nil, nil, idAt
-  ids, idAt = unpackMany('Bc0', n, packedIds, idAt)
-  newest, payloadAt = unpackMany('I4c0', n, packedPayloads, payloadAt)
-  local packets = unpackMany('d', n, packedPackets, 8 * done + 1)
-  local timestamps = unpackMany('d', n, packedTimestamps, 8 * done + 1)
-  local oldCounts = redis.call('HMGET', counts, unpack(ids))
-  local oldRecords = redis.call('HMGET', records, unpack(ids))
-  local becomeCounts, becomeRecords, newCounts, newRecords, newPayloads, shortened = {}, {}, {}, {}, {}, {}
-  local endedIds, ended, newAside = {}, {}, {}
-  for i = 1, n do
-    local id = ids[i]
-    local count = readCount(oldCounts[i] or '0', packets[i])
-    if not count then
-      -- The packets of this device, and of all others, must not wait for someone to mend a value: it is kept
-      -- elsewhere, and the device's count begins again.
-      newAside[#newAside + 1], newAside[#newAside + 2] = id, oldCounts[i]
-      if #aside < 2 * ASIDE_REPORTED then aside[#aside + 1], aside[#aside + 2] = id, oldCounts[i] end
-      count = 0
-    end
-    becomeCounts[i] = count + packets[i]
-    newCounts[2 * i - 1] = id
-    newCounts[2 * i] = becomeCounts[i]
-
-    local first, last, timestamp, minutePackets, hourPackets, online = receivedAt, receivedAt, timestamps[i], 0, 0, 1
-    local payload, long = newest[i], #newest[i] > SHORT_PAYLOAD_BYTES and 1 or 0
-    local record = oldRecords[i]
-    if record then
-      if #record < RECORD_BYTES then
-        return redis.error_reply('ERR ' .. records .. ' holds a record Tally did not write, of device ' .. id)
-      end
-      local oldLast, oldTimestamp, wasLong
-      first, oldLast, oldTimestamp, minutePackets, hourPackets, online, wasLong = struct.unpack(RECORD, record)
-      -- A timestamp far ahead of its arrival is wrong: it must not keep out what came since.
-      if oldTimestamp > timestamp and oldTimestamp <= math.max(receivedAt, oldLast) + DEVICE_CLOCK_AHEAD_MS then
-        timestamp, long = oldTimestamp, wasLong
-        payload = long == 0 and string.sub(record, RECORD_BYTES + 1)
-      elseif wasLong > long then
-        shortened[#shortened + 1] = id
-      end
-      -- What lies ahead of the clock was written before that was set back.
-      if oldLast >= receivedAt and oldLast <= latestSeen then
-        last = oldLast
-      else
-        if online == 0 then
-          newEvents[#newEvents + 1] = string.format('online %.0f %.0f ', receivedAt, math.min(oldLast, receivedAt)) .. id
-          online = 1
-        end
-        local minutes = minute - math.floor(oldLast / MINUTE_MS)
-        if minutes > 0 then
-          local hours = hour - math.floor(oldLast / HOUR_MS)
-          endedIds[#endedIds + 1] = id
-          ended[#ended + 1] =
-            { minutes = minutes, minutePackets = minutePackets, hours = hours, hourPackets = hourPackets }
-          minutePackets = 0
-          if hours > 0 then hourPackets = 0 end
-        end
-      end
-    end
-    if long == 1 then
-      -- Nothing stands behind the record; an old payload that stays is where it was.
-      if payload then
-        newPayloads[#newPayloads + 1] = id
-        newPayloads[#newPayloads + 1] = payload
-      end
-      payload = ''
-    end
-    minutePackets, hourPackets = minutePackets + packets[i], hourPackets + packets[i]
-    becomeRecords[i] = struct.pack(RECORD, first, last, timestamp, minutePackets, hourPackets, online, long)
-    newRecords[2 * i - 1] = id
-    newRecords[2 * i] = becomeRecords[i] .. payload
-    total = total + packets[i]
-  end
-  local newHistories = {}
-  if #ended > 0 then
-    local oldHistories = redis.call('HMGET', histories, unpack(endedIds))
-    for i = 1, #ended do
-      newHistories[2 * i - 1] = endedIds[i]
-      newHistories[2 * i] = closePeriods(oldHistories[i], ended[i])
-    end
-  end
-  writes[#writes + 1] = { newCounts, newRecords, newPayloads, shortened, newHistories, newAside }
-  changed[#changed + 1] = changesTold(n, string.sub(packedIds, idsFrom, idAt - 1), becomeCounts, becomeRecords)
-end
-
--- The producer's last batch is gone: the store went back, also if no session shows it.
+addDevices()
+-- The producer's last batch is missing: the store was reverted, also if no session shows it.
 local lineage = not intact and readLineage(lineageKey, version)
 local lastEvent = #newEvents > 0 and readLastEvent(events, readLineage(lineageKey, version))
+local fleet = addToFleet()
 
--- The fleet's periods: which field of which key, what it becomes, and how long it is kept: twice as long
--- as it is shown, for clocks that differ.
-local fleet = {}
-for i, period in ipairs({ { 1000, HISTORY_SECONDS }, { MINUTE_MS, HISTORY_MINUTES }, { HOUR_MS, HISTORY_HOURS } }) do
-  local periodMs, shown = unpack(period)
-  local key, field = KEYS[FIRST_FLEET + i - 1], math.floor(receivedAt / periodMs)
-  local old = redis.call('HGET', key, field)
-  if old and not tonumber(old) then
-    return redis.error_reply('ERR ' .. key .. ' holds a count that is not a number: ' .. old)
-  end
-  fleet[i] = { key, field, tonumber(old or 0) + total, 2 * periodMs * shown }
-end
-
--- 4. Nothing below can be refused.
+-- 4. All that is written: none of it can be refused.
 checkWritable(nothing)
-for i = 1, #writes do
-  local newCounts, newRecords, newPayloads, shortened, newHistories, newAside = unpack(writes[i])
-  if #newAside > 0 then redis.call('HSET', setAside, unpack(newAside)) end
-  redis.call('HSET', counts, unpack(newCounts))
-  redis.call('HSET', records, unpack(newRecords))
-  if #newPayloads > 0 then redis.call('HSET', payloads, unpack(newPayloads)) end
-  if #shortened > 0 then redis.call('HDEL', payloads, unpack(shortened)) end
-  if #newHistories > 0 then redis.call('HSET', histories, unpack(newHistories)) end
-end
+writeDevices()
 for key = FIRST_SESSION, #KEYS do
   redis.call('SET', KEYS[key], ARGV[FIRST_VALUE + 1 + 2 * (key - FIRST_SESSION)], 'PX', sessionExpiryMs)
 end
@@ -268,11 +326,7 @@ if lineage then writeLineage(lineageKey, lineage.began, clockMs()) end
 if devices > 0 then
   if versions.last == 0 and not redis.call('GET', lineageKey) then writeLineage(lineageKey, clockMs(), 0) end
   addChanges(version, changes, versions, table.concat(changed))
-  for i = 1, #fleet do
-    local key, field, value, expiryMs = unpack(fleet[i])
-    redis.call('HSET', key, field, value)
-    redis.call('PEXPIRE', key, expiryMs)
-  end
+  writeFleet(fleet)
 end
 if lastEvent then addEvents(events, lastEvent, newEvents) end
 return { {}, aside }

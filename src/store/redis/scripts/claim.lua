@@ -3,8 +3,8 @@
 -- KEYS  1 lineage   2 version   3… sessions
 -- ARGV  1 expiry of a session, ms   2… offset of each stream's first packet
 --
--- Returns for each { epoch, committed, lost }, or the value that Tally did not write. An offset above what is
--- committed becomes what is committed: see SessionClaim in store.ts.
+-- Returns for each session { epoch, committed, lost }, or its value if Tally did not write it. An offset above what is
+-- committed becomes what is committed: see SessionClaim in packets.ts.
 
 local lineageKey, version, expiryMs = KEYS[1], KEYS[2], ARGV[1]
 local now = clockMs()
@@ -28,13 +28,13 @@ for i = 1, #KEYS - 2 do
       reverted = reverted or lost > 0
     end
   elseif now - since < tonumber(expiryMs) then
-    -- It cannot have been forgotten because it was not used.
+    -- The data is too young: it cannot have expired.
     lost = offset
   end
   if isForeign then
     claims[i] = state
   else
-    -- No epoch is used twice, not even by a store that went back: see versions in prelude.lua.
+    -- No epoch is used twice, not even by a store that was reverted: see readVersion() in prelude.lua.
     epoch = math.max(epoch + 1, now)
     values[key] = string.format('%.0f %.0f', epoch, committed)
     claims[i] = { epoch, committed, lost }

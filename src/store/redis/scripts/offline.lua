@@ -1,7 +1,7 @@
--- Marks silent devices offline, each once. Preceded by prelude.lua.
+-- Marks devices offline, each once. Preceded by prelude.lua.
 --
 -- KEYS  1 records   2 events   3 version   4 changes   5 lineage   6 a key that does not exist
--- ARGV  1 seen last before, Unix ms   2 now, Unix ms   3… device ids
+-- ARGV  1 devices last seen before this are offline, Unix ms   2 now, Unix ms   3… device ids
 --
 -- Returns how many devices went offline.
 
@@ -13,16 +13,16 @@ local latestSeen = now + CLOCK_AHEAD_MS
 local versions = readVersion(version, changes)
 local lastEvent = readLastEvent(events, readLineage(lineageKey, version))
 local newRecords, newEvents, changed, seen = {}, {}, {}, {}
-for i, record in ipairs(redis.call('HMGET', records, unpack(ARGV, 3))) do
+for i, packed in ipairs(redis.call('HMGET', records, unpack(ARGV, 3))) do
   local id = ARGV[2 + i]
-  if record and not seen[id] then
+  if packed and not seen[id] then
     seen[id] = true
-    local first, last, timestamp, minutePackets, hourPackets, online, long = struct.unpack(RECORD, record)
+    local RECORD_FIELDS = struct.unpack(RECORD, packed)
+    local last = lastSeenMs
     if online == 1 and (last < before or last > latestSeen) then
+      online = 0
       newRecords[#newRecords + 1] = id
-      local payload = string.sub(record, RECORD_BYTES + 1)
-      newRecords[#newRecords + 1] =
-        struct.pack(RECORD_AND_PAYLOAD, first, last, timestamp, minutePackets, hourPackets, 0, long, payload)
+      newRecords[#newRecords + 1] = struct.pack(RECORD, RECORD_FIELDS) .. string.sub(packed, RECORD_BYTES + 1)
       newEvents[#newEvents + 1] = string.format('offline %s %.0f ', now, math.min(last, now)) .. id
       changed[#changed + 1] = id
     end
@@ -32,6 +32,6 @@ if #changed > 0 then
   checkWritable(nothing)
   redis.call('HSET', records, unpack(newRecords))
   addEvents(events, lastEvent, newEvents)
-  addChanges(version, changes, versions, changesToAsk(changed))
+  addChanges(version, changes, versions, invalidationPart(changed))
 end
 return #changed

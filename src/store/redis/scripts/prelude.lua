@@ -1,8 +1,9 @@
--- Prelude of the scripts: the lists that readers follow, the record of a device, and the state of
--- the data as a whole. scripts.ts puts the constants in capitals before it.
+-- Prelude of the scripts: the record of a device, the lists that readers follow, and the state of the data as a
+-- whole. scripts.ts puts the constants in capitals before it, and the names of the record's fields in
+-- place of RECORD_FIELDS.
 --
--- The read…() and check…() functions are for the part of a script that reads and checks; the add…() functions
--- are for the part that writes: nothing in them can be refused any more.
+-- The read…() and check…() functions are for the part of a script that reads and checks; the add…() and write…()
+-- functions are for the part that writes: they must not fail.
 
 -- Unix time in microseconds.
 local function clockMicros()
@@ -14,10 +15,10 @@ local function clockMs()
   return math.floor(clockMicros() / 1000)
 end
 
--- Fails if this user may not run one of the commands that write, or if the server takes no writes, before a
+-- Fails if this user may not run one of the commands that write, or if the server accepts no writes, before a
 -- script has written anything: Redis does not undo what a failed script wrote. `nothing` is a key that does
--- not exist before or after. The order counts: SET is refused when memory is short, and Redis looks at memory
--- at the first command of a script only; what has no form without effect comes last, when it can be undone.
+-- not exist before or after. The order counts: SET is refused when memory is short, and Redis checks memory
+-- at the first write of a script only; commands that have no form without effect come last, when it can be undone.
 local function checkWritable(nothing)
   redis.call('SET', nothing, '', 'XX')
   redis.call('PEXPIRE', nothing, 1)
@@ -30,9 +31,9 @@ local function checkWritable(nothing)
   redis.call('HDEL', nothing, '')
 end
 
--- The version of the newest entry in the list of changes (0: there is none), the one the next entry gets, and
+-- The version of the newest entry in the list of changes (0: there is none), that of the next entry, and
 -- the bytes that the list holds. A version is the time in microseconds, or one more than the last: a store
--- that was emptied, or put back to an earlier state, never uses one twice.
+-- that was emptied, or reverted to an earlier state, never uses one twice.
 local function readVersion(key, changes)
   redis.call('LLEN', changes) -- fails if it is no list
   local value = redis.call('GET', key)
@@ -46,8 +47,8 @@ local function readVersion(key, changes)
   return { last = tonumber(version), next = math.max(version + 1, clockMicros()), bytes = tonumber(bytes) }
 end
 
--- When the data began, and when it was last found to have gone back to an earlier state, Unix ms; 0: unknown,
--- and never. Nil if there is no data yet.
+-- When the data began, and when it was last found reverted to an earlier state, Unix ms; 0: unknown, and never.
+-- Nil if there is no data yet.
 local function readLineage(key, version)
   local value = redis.call('GET', key)
   if value then
@@ -57,7 +58,7 @@ local function readLineage(key, version)
     end
     return { began = tonumber(began), reverted = tonumber(reverted) }
   end
-  -- Versions of Tally before this one kept no such key.
+  -- It was evicted alone.
   return redis.call('GET', version) and { began = 0, reverted = 0 } or nil
 end
 
@@ -65,30 +66,26 @@ local function writeLineage(key, began, reverted)
   redis.call('SET', key, string.format('%.0f %.0f', began, reverted))
 end
 
--- An entry of that list has parts of at most 1,000 devices: how many; 1 if it tells what they became; their
--- ids, each behind its length in one byte; and, if it tells that, their counts as doubles, and their RECORDs.
--- Readers need not ask for these devices, which takes longer than to send them this.
--- The first part has no devices, 2 instead of that flag, and the entry's version as a double.
-local CHANGES_HEAD, VERSION_HEAD = '>I2B', '>I2Bd'
-
-local function changesTold(n, packedIds, counts, records)
+-- Part of an entry in the list of changes: devices with their counts and records, so that readers need not look
+-- them up, which takes longer than to send this. `packedIds`: each preceded by its length in one byte.
+local function fullPart(n, packedIds, counts, records)
   local packedCounts = struct.pack('>' .. string.rep('d', n), unpack(counts))
-  return struct.pack(CHANGES_HEAD, n, 1) .. packedIds .. packedCounts .. table.concat(records)
+  return struct.pack(CHANGES_HEAD, n, CHANGES_FULL) .. packedIds .. packedCounts .. table.concat(records)
 end
 
--- Of devices that readers have to ask for.
-local function changesToAsk(ids)
+-- Part of an entry: devices that readers look up.
+local function invalidationPart(ids)
   local packed = {}
   for i = 1, #ids do packed[i] = string.char(#ids[i]) .. ids[i] end
-  return struct.pack(CHANGES_HEAD, #ids, 0) .. table.concat(packed)
+  return struct.pack(CHANGES_HEAD, #ids, CHANGES_INVALIDATION) .. table.concat(packed)
 end
 
--- What an entry takes in memory beside that.
+-- Memory that an entry takes beside its bytes.
 local ENTRY_BYTES = 32
 
--- `parts`: the devices that change with the next version.
+-- Adds an entry: `parts` are the devices that change with the next version.
 local function addChanges(key, changes, version, parts)
-  local entry = struct.pack(VERSION_HEAD, 0, 2, version.next) .. parts
+  local entry = struct.pack(VERSION_HEAD, 0, CHANGES_VERSION, version.next) .. parts
   redis.call('RPUSH', changes, entry)
   local bytes = version.bytes + #entry + ENTRY_BYTES
   while bytes > CHANGES_MAX_BYTES do
@@ -98,8 +95,8 @@ local function addChanges(key, changes, version, parts)
   redis.call('SET', key, string.format('%.0f %.0f', version.next, bytes))
 end
 
--- The id of the newest event, or the one before the first: a store that was emptied goes on above every id it
--- gave before.
+-- The id of the newest event, or the one before the first: the ids of a store that was emptied continue above
+-- every id it used before.
 local function readLastEvent(events, lineage)
   local newest = redis.call('LINDEX', events, -1)
   if not newest then return lineage and lineage.began or clockMs() end
@@ -110,17 +107,10 @@ local function readLastEvent(events, lineage)
   return tonumber(id)
 end
 
--- `list`: of what follows an id, '<kind> <at> <last seen> <device>'.
+-- `list`: events without their ids, '<kind> <at> <last seen> <device>'.
 local function addEvents(events, lastEvent, list)
   for i = 1, #list do
     redis.call('RPUSH', events, string.format('%.0f ', lastEvent + i) .. list[i])
   end
   redis.call('LTRIM', events, -EVENTS_KEPT, -1)
 end
-
--- Big-endian: first seen, last seen, timestamp, packets in the minute and in the hour of last seen; 1 if online;
--- 1 if the payload is long. A short payload stands behind the record: a hash less to look into, which is what
--- costs most with many devices. A long one is in the hash of payloads, so that whoever reads records, a
--- thousand at a time, does not read those.
-local RECORD, RECORD_BYTES = '>dddddBB', 42
-local RECORD_AND_PAYLOAD, SHORT_PAYLOAD_BYTES = RECORD .. 'c0', 64

@@ -1,5 +1,5 @@
 /**
- * What every store must do when its data was put back to an earlier state, by a backup or by a loss of its end,
+ * What every store must do when its data was reverted to an earlier state, by a backup or by a loss of its end,
  * or was emptied.
  *
  * @module
@@ -18,7 +18,7 @@ export function testReverts(kind: string, makePlace: () => Promise<StorePlace>):
       await using place = await makePlace();
       await body(place);
     });
-  /** Claims take the time of their process, and the store's data has begun now. */
+  /** Claims have the time of their process, and the store's data begins now. */
   const nowMs = Date.now();
   const batch = (...args: Parameters<typeof oldBatch>) => ({ ...oldBatch(...args), receivedAtMs: nowMs });
 
@@ -48,7 +48,7 @@ export function testReverts(kind: string, makePlace: () => Promise<StorePlace>):
       assertEquals(await store.apply(next), fenced);
       assertEquals(await countsOf(store), { a: 3 });
 
-      // The clients go on: one from what the store holds, one from what it was acknowledged.
+      // The clients continue: one from what the store holds, one from what it was acknowledged.
       const s = await store.claimSession("s", 3, nowMs);
       assertEquals([s.committed, s.lost], [3, 0]);
       const t = await store.claimSession("t", 2, nowMs);

@@ -1,0 +1,124 @@
+/**
+ * Devices in Redis, and the list of their changes.
+ *
+ * @module
+ */
+import type { Buffer } from "node:buffer";
+
+import type { DeviceStore, DeviceSummary, PayloadPreview } from "../devices.ts";
+import type { ForeignCounts } from "../model/foreign_counts.ts";
+import {
+  changesKey,
+  countsKey,
+  historiesKey,
+  nothingKey,
+  payloadsKey,
+  recordsKey,
+  removedKey,
+  versionKey,
+} from "./keys.ts";
+import { readChanges, readPayload, readSummaries } from "./records.ts";
+import type { RedisClient } from "./redis_client.ts";
+import {
+  changesScript,
+  deviceScript,
+  payloadsScript,
+  removedScript,
+  removeScript,
+  scanScript,
+  summariesScript,
+} from "./scripts.ts";
+
+/** Devices per HSCAN. */
+const SCAN_COUNT = 1000;
+
+/** `foreign` receives counts of other programs that are none; their devices are left out. */
+export function redisDevices(client: RedisClient, foreign: ForeignCounts): DeviceStore {
+  const toSummaries = (
+    deviceIds: readonly string[],
+    counts: readonly (Buffer | null)[],
+    records: readonly (Buffer | null)[],
+  ) => readSummaries(deviceIds, counts, records, (id, value) => foreign.found(id, value));
+
+  return {
+    scan: () => scan(client, toSummaries),
+
+    async summaries(deviceIds) {
+      if (deviceIds.length === 0) return [];
+      const attempt = `read ${deviceIds.length} devices`;
+      const found = await client.read(attempt, summariesScript, [countsKey, recordsKey], deviceIds);
+      return toSummaries(deviceIds, ...found as [(Buffer | null)[], (Buffer | null)[]]);
+    },
+
+    async changes(since) {
+      const keys = [versionKey, changesKey];
+      const args = since === undefined ? [] : [since];
+      const found = await client.read("read what changed", changesScript, keys, args);
+      const [version, entries] = found as [Buffer, Buffer[]?];
+      const devices = new Map<string, DeviceSummary | undefined>();
+      for (const entry of entries ?? []) readChanges(entry, devices);
+      return { version: Number(version), devices: entries === undefined ? "all" : devices };
+    },
+
+    async device(deviceId) {
+      const keys = [countsKey, recordsKey, payloadsKey];
+      const found = await client.read(`read device ${deviceId}`, deviceScript, keys, [deviceId]);
+      const [count, record, long] = found as [Buffer | null, Buffer | null, Buffer | null];
+      const [summary] = toSummaries([deviceId], [count], [record]);
+      return summary && { ...summary, payload: readPayload(record, long) };
+    },
+
+    async payloads(deviceIds, maxBytes) {
+      if (deviceIds.length === 0) return new Map();
+      const attempt = `read the payloads of ${deviceIds.length} devices`;
+      const args = [maxBytes, ...deviceIds];
+      const found = await client.read(attempt, payloadsScript, [recordsKey, payloadsKey], args);
+      return readPreviews(deviceIds, found as ([number, Buffer] | null)[]);
+    },
+
+    async removedPackets() {
+      const attempt = "read the packets of removed devices";
+      return Number(await client.read(attempt, removedScript, [removedKey], []) ?? 0);
+    },
+
+    async remove(deviceId) {
+      const keys = [
+        ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, nothingKey],
+        removedKey,
+      ];
+      return await client.write(`remove device ${deviceId}`, removeScript, keys, [deviceId]) === 1;
+    },
+  };
+}
+
+async function* scan(
+  client: RedisClient,
+  toSummaries: (ids: string[], counts: Buffer[], records: (Buffer | null)[]) => DeviceSummary[],
+): AsyncGenerator<readonly DeviceSummary[]> {
+  // HSCAN may return a field more than once while the hash grows or shrinks.
+  const seen = new Set<string>();
+  let cursor = "0";
+  do {
+    const args = [cursor, SCAN_COUNT];
+    const found = await client.read("scan the devices", scanScript, [countsKey, recordsKey], args);
+    const [next, fields, records] = found as [Buffer, Buffer[], (Buffer | null)[]];
+    const deviceIds = records.map((_, i) => fields[2 * i]!.toString());
+    const counts = records.map((_, i) => fields[2 * i + 1]!);
+    const page = toSummaries(deviceIds, counts, records).filter(({ deviceId }) => !seen.has(deviceId));
+    for (const { deviceId } of page) seen.add(deviceId);
+    if (page.length > 0) yield page;
+    cursor = next.toString();
+  } while (cursor !== "0");
+}
+
+function readPreviews(
+  deviceIds: readonly string[],
+  previews: readonly ([number, Buffer] | null)[],
+): Map<string, PayloadPreview> {
+  return new Map(deviceIds.flatMap((deviceId, i) => {
+    const preview = previews[i];
+    if (!preview) return [];
+    const [totalBytes, bytes] = preview;
+    return [[deviceId, { totalBytes, bytes: Uint8Array.from(bytes) }]];
+  }));
+}

@@ -1,0 +1,61 @@
+/**
+ * Events in Redis, and the lease to deliver them.
+ *
+ * @module
+ */
+import type { Buffer } from "node:buffer";
+
+import type { EventStore } from "../events.ts";
+import type { DeliveryLease } from "../lease.ts";
+import {
+  changesKey,
+  deliveredKey,
+  deliveryOwnerKey,
+  eventsKey,
+  lineageKey,
+  nothingKey,
+  recordsKey,
+  versionKey,
+} from "./keys.ts";
+import { readEvent } from "./records.ts";
+import type { RedisClient } from "./redis_client.ts";
+import {
+  claimDeliveryScript,
+  commitDeliveryScript,
+  eventsScript,
+  newestEventsScript,
+  offlineScript,
+} from "./scripts.ts";
+
+/** Events and their delivery. */
+export function redisEvents(client: RedisClient): EventStore & DeliveryLease {
+  return {
+    async markOffline(deviceIds, lastSeenBeforeMs, nowMs) {
+      if (deviceIds.length === 0) return 0;
+      const attempt = `mark ${deviceIds.length} devices offline`;
+      const keys = [recordsKey, eventsKey, versionKey, changesKey, lineageKey, nothingKey];
+      const args = [lastSeenBeforeMs, nowMs, ...deviceIds];
+      return await client.write(attempt, offlineScript, keys, args) as number;
+    },
+
+    async events(after, limit) {
+      const [script, args] = after === undefined
+        ? [newestEventsScript, [limit]] as const
+        : [eventsScript, [after, limit]] as const;
+      const entries = await client.read("read events", script, [eventsKey], args) as Buffer[];
+      return entries.map((entry) => readEvent(entry.toString()));
+    },
+
+    async claimDelivery(owner, ttlMs) {
+      const attempt = "claim the delivery of events";
+      const keys = [deliveryOwnerKey, deliveredKey, eventsKey, lineageKey, versionKey];
+      const delivered = await client.write(attempt, claimDeliveryScript, keys, [owner, ttlMs]);
+      return delivered === null ? undefined : Number(delivered);
+    },
+
+    async commitDelivery(owner, eventId) {
+      const keys = [deliveryOwnerKey, deliveredKey], args = [owner, eventId];
+      return await client.write("commit delivered events", commitDeliveryScript, keys, args) === 1;
+    },
+  };
+}

@@ -1,0 +1,84 @@
+/**
+ * Batches and claims of sessions in Redis: `apply.lua` and `claim.lua`.
+ *
+ * @module
+ */
+import type { Buffer } from "node:buffer";
+
+import type { ForeignCounts } from "../model/foreign_counts.ts";
+import {
+  type Batch,
+  type FencedSession,
+  type PacketStore,
+  PRODUCER_EXPIRY_MS,
+  SESSION_EXPIRY_MS,
+} from "../packets.ts";
+import {
+  changesKey,
+  countsKey,
+  eventsKey,
+  fleetKey,
+  historiesKey,
+  lineageKey,
+  nothingKey,
+  payloadsKey,
+  producerKey,
+  recordsKey,
+  sessionKey,
+  setAsideKey,
+  versionKey,
+} from "./keys.ts";
+import { packDevices } from "./records.ts";
+import type { RedisClient } from "./redis_client.ts";
+import type { Argument } from "./redis_connection.ts";
+import { applyScript } from "./scripts.ts";
+import { SessionClaims } from "./session_claims.ts";
+
+/** `foreign` receives counts of other programs that a batch set aside. */
+export function redisPackets(client: RedisClient, foreign: ForeignCounts): PacketStore {
+  const claims = new SessionClaims(client);
+  return {
+    claimSession: (session, offset) => claims.claim(session, offset),
+
+    async apply(batch) {
+      const { devices, sessions } = batch;
+      const attempt = `apply a batch of ${devices.length} devices and ${sessions.length} sessions`;
+      const [fenced, aside] = await client.writeDurably(attempt, applyScript, ...scriptInput(batch)) as [
+        number[],
+        Buffer[],
+      ];
+      for (let i = 0; i < aside.length; i += 2) {
+        foreign.setAside(aside[i]!.toString(), aside[i + 1]!.toString(), setAsideKey);
+      }
+      return Array.from({ length: fenced.length / 3 }, (_, i): FencedSession => {
+        const [index, reverted, committed] = fenced.slice(3 * i) as [number, number, number];
+        const kind = reverted === 1 ? "reverted" : "superseded";
+        return { session: sessions[index]!.session, kind, committed };
+      });
+    },
+  };
+}
+
+/** Keys and arguments as `apply.lua` lists them. */
+function scriptInput(batch: Batch): [keys: string[], args: Argument[]] {
+  const { devices, sessions, receivedAtMs } = batch;
+  const keys = [
+    ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, eventsKey],
+    ...[lineageKey, setAsideKey, nothingKey],
+    ...(["second", "minute", "hour"] as const).map((period) => fleetKey(period, receivedAtMs)),
+    producerKey(batch.producer),
+  ];
+  const args: Argument[] = [
+    batch.sequence,
+    batch.previous,
+    receivedAtMs,
+    PRODUCER_EXPIRY_MS,
+    SESSION_EXPIRY_MS,
+    ...packDevices(devices),
+  ];
+  for (const { session, epoch, from, to } of sessions) {
+    keys.push(sessionKey(session));
+    args.push(`${epoch} ${from}`, `${epoch} ${to}`);
+  }
+  return [keys, args];
+}

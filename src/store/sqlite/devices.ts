@@ -1,0 +1,137 @@
+/**
+ * Devices in a SQLite file.
+ *
+ * @module
+ */
+import type { DeviceState, DeviceStore, DeviceSummary, PayloadPreview } from "../devices.ts";
+import type { ForeignCounts } from "../model/foreign_counts.ts";
+import type { ChangeList } from "./changes.ts";
+import type { Database } from "./database.ts";
+import { countColumn } from "./records.ts";
+
+/** Devices read in one statement: none stays open between pages, so the log can be checkpointed. */
+const PAGE_DEVICES = 1000;
+
+/** All pages. `read`: the page after this device, or the first one. */
+export async function* pages(
+  read: (after?: string) => Promise<readonly DeviceSummary[]>,
+): AsyncGenerator<readonly DeviceSummary[]> {
+  let page = await read();
+  while (page.length > 0) {
+    yield page;
+    page = page.length < PAGE_DEVICES ? [] : await read(page.at(-1)!.deviceId);
+  }
+}
+
+/** What the threads call in place of `scan`, which cannot cross between them. */
+export interface DevicePages {
+  /** The page after this device, or the first one. */
+  page(after?: string): Promise<readonly DeviceSummary[]>;
+}
+
+const summaries =
+  `SELECT device_id, ${countColumn}, first_seen_ms, last_seen_ms, timestamp_ms, online FROM devices`;
+const onePage = `ORDER BY device_id LIMIT ${PAGE_DEVICES}`;
+
+const queriesOfManyRows = {
+  firstPage: `${summaries} ${onePage}`,
+  nextPage: `${summaries} WHERE device_id > ? ${onePage}`,
+  summaries: `${summaries} WHERE device_id IN (SELECT value FROM json_each(?))`,
+  payloads: `
+    SELECT device_id, coalesce(substr(payload, 1, ?), x''), length(payload)
+    FROM devices WHERE device_id IN (SELECT value FROM json_each(?))`,
+};
+
+const queries = {
+  read: `
+    SELECT device_id AS deviceId, ${countColumn} AS count, first_seen_ms AS firstSeenMs,
+      last_seen_ms AS lastSeenMs, timestamp_ms AS timestampMs, online, payload
+    FROM devices WHERE device_id = ?`,
+  // A period of no length: outside of every history, and never expired. A value that is no count was never counted.
+  addToRemoved: `
+    INSERT INTO fleet_history
+    SELECT 0, 0, count FROM devices
+    WHERE device_id = ? AND count BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER}
+    ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
+  readRemoved: "SELECT packets FROM fleet_history WHERE period_ms = 0",
+  remove: "DELETE FROM devices WHERE device_id = ?",
+};
+
+/** `foreign` receives counts of other programs that are none; their devices are left out. */
+export function sqliteDevices(
+  database: Database,
+  changes: ChangeList,
+  foreign: ForeignCounts,
+): DeviceStore & DevicePages {
+  const arrays = database.prepareArrays(queriesOfManyRows), statements = database.prepare(queries);
+  const toSummaries = (rows: readonly unknown[]) =>
+    readSummaries(rows, (deviceId, value) => foreign.found(deviceId, value));
+  const page = (after?: string) =>
+    database.read(
+      "read the devices from",
+      () => toSummaries(after === undefined ? arrays.firstPage.all() : arrays.nextPage.all(after)),
+    );
+
+  return {
+    page,
+    scan: () => pages(page),
+    changes: (since) => changes.since(since),
+
+    summaries: (deviceIds) =>
+      database.read(
+        `read ${deviceIds.length} devices from`,
+        () => toSummaries(arrays.summaries.all(JSON.stringify(deviceIds))),
+      ),
+
+    device: (deviceId) =>
+      database.read(`read device ${deviceId} from`, () => {
+        const row = statements.read.get(deviceId);
+        if (row === undefined) return undefined;
+        if (typeof row.count !== "number") {
+          foreign.found(deviceId, String(row.count));
+          return undefined;
+        }
+        return { ...row as unknown as DeviceState, online: row.online === 1 };
+      }),
+
+    payloads: (deviceIds, maxBytes) =>
+      database.read(
+        `read the payloads of ${deviceIds.length} devices from`,
+        () => readPreviews(arrays.payloads.all(maxBytes, JSON.stringify(deviceIds))),
+      ),
+
+    removedPackets: () =>
+      database.read("read the packets of removed devices from", () => {
+        const row = statements.readRemoved.get() as { packets: number } | undefined;
+        return row?.packets ?? 0;
+      }),
+
+    remove: (deviceId) =>
+      database.write(`remove device ${deviceId} from`, () => {
+        statements.addToRemoved.run(deviceId);
+        if (statements.remove.run(deviceId).changes === 0) return false;
+        changes.add([deviceId]);
+        return true;
+      }),
+  };
+}
+
+function readSummaries(
+  rows: readonly unknown[],
+  onForeign: (deviceId: string, value: string) => void,
+): DeviceSummary[] {
+  return (rows as [string, number | string, number, number, number, number][]).flatMap(
+    ([deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online]) => {
+      if (typeof count === "number") {
+        return [{ deviceId, count, firstSeenMs, lastSeenMs, timestampMs, online: online === 1 }];
+      }
+      onForeign(deviceId, count);
+      return [];
+    },
+  );
+}
+
+function readPreviews(rows: readonly unknown[]): Map<string, PayloadPreview> {
+  const previews = rows as [string, Uint8Array, number][];
+  return new Map(previews.map(([deviceId, bytes, totalBytes]) => [deviceId, { bytes, totalBytes }]));
+}

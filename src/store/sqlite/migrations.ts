@@ -1,0 +1,132 @@
+/**
+ * The tables of a SQLite file, as the steps that led to them. A new file takes all steps, an older one those it
+ * lacks, so both end up alike.
+ *
+ * All of them run in one transaction, so a crash leaves the file as it was. A process of this version that has the
+ * file open notices at its next call that a newer one has upgraded it, and neither reads nor writes it from then on
+ * (see `database.ts`). Tally of schema versions 1 to 3 from before that check: one of version 1 fails to write, as
+ * its devices have fewer columns; one of version 2 works on beside this one, for version 3 only added tables.
+ *
+ * @module
+ */
+import type { DatabaseSync } from "node:sqlite";
+
+/** Unix time in milliseconds, by SQLite's clock. */
+export const unixNowMs = "CAST(1000 * unixepoch('subsec') AS INTEGER)";
+
+/** The step at index n leads from version n to n + 1. Steps that were released are never changed. */
+const steps: readonly (readonly string[])[] = [
+  // 1: Counts, sessions and producers.
+  [
+    `CREATE TABLE devices (
+      device_id TEXT PRIMARY KEY,
+      count INTEGER NOT NULL,
+      first_seen_ms INTEGER NOT NULL,
+      last_seen_ms INTEGER NOT NULL,
+      timestamp_ms INTEGER NOT NULL,
+      payload BLOB NOT NULL
+    ) STRICT`,
+    `CREATE TABLE sessions (
+      session TEXT PRIMARY KEY,
+      epoch INTEGER NOT NULL,
+      committed INTEGER NOT NULL,
+      expires_at_ms INTEGER NOT NULL
+    ) STRICT`,
+    "CREATE INDEX sessions_by_expiry ON sessions (expires_at_ms)",
+    `CREATE TABLE producers (
+      producer TEXT PRIMARY KEY,
+      sequence INTEGER NOT NULL,
+      expires_at_ms INTEGER NOT NULL
+    ) STRICT`,
+    "CREATE INDEX producers_by_expiry ON producers (expires_at_ms)",
+  ],
+  // 2: Histories, changes, events and instances.
+  [
+    "ALTER TABLE devices RENAME TO devices_of_version_1",
+    `CREATE TABLE devices (
+      device_id TEXT PRIMARY KEY,
+      count INTEGER NOT NULL,
+      first_seen_ms INTEGER NOT NULL,
+      last_seen_ms INTEGER NOT NULL,
+      timestamp_ms INTEGER NOT NULL,
+      online INTEGER NOT NULL,
+      minute_packets INTEGER NOT NULL, -- in the minute of last_seen_ms
+      hour_packets INTEGER NOT NULL,
+      history BLOB, -- closed minutes and hours; see periods.ts
+      payload BLOB NOT NULL
+    ) STRICT`,
+    `INSERT INTO devices
+      SELECT device_id, count, first_seen_ms, last_seen_ms, timestamp_ms, 1, 0, 0, NULL, payload
+      FROM devices_of_version_1`,
+    "DROP TABLE devices_of_version_1",
+    `CREATE TABLE fleet_history (
+      period_ms INTEGER NOT NULL,
+      start_ms INTEGER NOT NULL,
+      packets INTEGER NOT NULL,
+      PRIMARY KEY (period_ms, start_ms)
+    ) STRICT, WITHOUT ROWID`,
+    `CREATE TABLE changes (
+      version INTEGER PRIMARY KEY,
+      device_ids TEXT NOT NULL, -- JSON
+      end_bytes INTEGER NOT NULL -- of this and all before it
+    ) STRICT`,
+    `CREATE TABLE events (
+      id INTEGER PRIMARY KEY,
+      kind TEXT NOT NULL,
+      device_id TEXT NOT NULL,
+      at_ms INTEGER NOT NULL,
+      last_seen_ms INTEGER NOT NULL
+    ) STRICT`,
+    `CREATE TABLE delivery (
+      only INTEGER PRIMARY KEY CHECK (only = 1),
+      owner TEXT NOT NULL,
+      expires_at_ms INTEGER NOT NULL,
+      event_id INTEGER NOT NULL
+    ) STRICT`,
+    `CREATE TABLE instances (
+      instance TEXT PRIMARY KEY,
+      reported_ms INTEGER NOT NULL,
+      report TEXT NOT NULL -- JSON
+    ) STRICT`,
+  ],
+  // 3: When the data began, which is not known of older files; counts that packets could not be added to.
+  [
+    `CREATE TABLE lineage (
+      only INTEGER PRIMARY KEY CHECK (only = 1),
+      since_ms INTEGER NOT NULL -- when the data began, or was last found reverted; 0: unknown
+    ) STRICT`,
+    `CREATE TABLE set_aside (
+      device_id TEXT PRIMARY KEY,
+      count INTEGER NOT NULL
+    ) STRICT`,
+    "INSERT INTO lineage VALUES (1, 0)",
+  ],
+];
+
+/** Version of the tables that this program reads and writes; SQLite keeps it in the file's header. */
+export const SCHEMA_VERSION: number = steps.length;
+
+/** Of the tables in the file. */
+export function readSchemaVersion(db: DatabaseSync): number {
+  return (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
+}
+
+/** What to throw when a file has another version. */
+export function wrongVersion(found: number): Error {
+  return new Error(
+    `it has schema version ${found}, this program supports ${SCHEMA_VERSION}: ` +
+      `use the Tally that wrote it, or a newer one, or another file`,
+  );
+}
+
+/** Brings the tables to this program's version; throws when the file has a newer one. Call it in a transaction. */
+export function migrate(db: DatabaseSync): void {
+  const found = readSchemaVersion(db);
+  if (found === SCHEMA_VERSION) return;
+  if (found > SCHEMA_VERSION) throw wrongVersion(found);
+  for (const statements of steps.slice(found)) {
+    for (const sql of statements) db.exec(sql);
+  }
+  if (found === 0) db.exec(`UPDATE lineage SET since_ms = ${unixNowMs}`);
+  db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+}

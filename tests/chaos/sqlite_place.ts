@@ -1,0 +1,171 @@
+/** @module */
+import { DatabaseSync } from "node:sqlite";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+import type { StorePlace } from "./store_place.ts";
+
+/** Below it the processes of Tally may write. */
+const dataFolder = fileURLToPath(new URL("../../data", import.meta.url));
+
+/** After that a process that was sent SIGSTOP does nothing more. */
+const STOPPED_AFTER_MS = 100;
+
+const RETRY_MS = 10;
+
+/** Longer than a store method waits for a lock: some fail. */
+const INTERRUPTION_MS = 1500;
+
+/** A SQLite file that all processes share. */
+export class SqlitePlace implements StorePlace {
+  /** Of the file and its companions. */
+  readonly path: string;
+  /** Stops and resumes every process that has the file open; to be set once they run. */
+  pauseTally: () => Promise<void> = () => Promise.resolve();
+  resumeTally: () => Promise<void> = () => Promise.resolve();
+
+  private constructor(readonly folder: string) {
+    this.path = `${folder}/tally.db`;
+  }
+
+  /** Makes a folder; Tally makes the file. */
+  static async make(): Promise<SqlitePlace> {
+    await Deno.mkdir(dataFolder, { recursive: true });
+    return new SqlitePlace(await Deno.makeTempDir({ dir: dataFolder, prefix: "chaos-" }));
+  }
+
+  ingestSettings(_index: number): Record<string, string> {
+    return this.apiSettings;
+  }
+
+  get apiSettings(): Record<string, string> {
+    return { TALLY_DB: this.path };
+  }
+
+  // deno-lint-ignore require-await -- SQLite answers at once
+  async counts(): Promise<Map<string, number>> {
+    const rows = this.#read("SELECT device_id AS name, count AS packets FROM devices");
+    return new Map(rows.map(({ name, packets }) => [name, packets]));
+  }
+
+  // deno-lint-ignore require-await -- as above
+  async committed(sessions: readonly string[]): Promise<Map<string, number>> {
+    const rows = this.#read("SELECT session AS name, committed AS packets FROM sessions");
+    const known = new Map(rows.map(({ name, packets }) => [name, packets]));
+    return new Map(sessions.map((session) => [session, known.get(session) ?? 0]));
+  }
+
+  async withoutTally(body: () => Promise<void>): Promise<void> {
+    await this.pauseTally();
+    await delay(STOPPED_AFTER_MS);
+    // One that stopped while it opened the file has it locked for readers too.
+    while (!this.#canBeRead()) {
+      await this.resumeTally();
+      await delay(STOPPED_AFTER_MS);
+      await this.pauseTally();
+      await delay(STOPPED_AFTER_MS);
+    }
+    try {
+      await body();
+    } finally {
+      await this.resumeTally();
+    }
+  }
+
+  async interrupt(): Promise<void> {
+    await this.hold("BEGIN IMMEDIATE", () => delay(INTERRUPTION_MS));
+  }
+
+  /** Another program begins a transaction on the file, and ends it when `body` is done. */
+  async hold(begin: string, body: () => Promise<unknown>): Promise<void> {
+    const db = new DatabaseSync(this.path, { timeout: 0 });
+    try {
+      await whenUnlocked(() => {
+        if (db.isTransaction) db.exec("ROLLBACK");
+        db.exec(begin);
+      });
+      await body();
+      db.exec("ROLLBACK");
+    } finally {
+      db.close();
+    }
+  }
+
+  /** Keeps the present state in a file of its own, beside the database; returns its path. */
+  async copy(): Promise<string> {
+    const copy = `${this.folder}/copy-${crypto.randomUUID()}.db`;
+    while (!isThere(this.path)) await delay(RETRY_MS); // Tally is about to make it.
+    await this.withoutTally(async () => {
+      await Deno.copyFile(this.path, copy);
+      if (isThere(`${this.path}-wal`)) await Deno.copyFile(`${this.path}-wal`, `${copy}-wal`);
+    });
+    const db = new DatabaseSync(copy);
+    db.exec("PRAGMA journal_mode = DELETE"); // what the log has goes into the file
+    db.close();
+    return copy;
+  }
+
+  /** Deletes the file; `alone`: its log and the index of that are left. */
+  async remove({ alone }: { alone: boolean }): Promise<void> {
+    for (const end of alone ? [""] : ["-wal", "-shm", ""]) await removeIfThere(this.path + end);
+  }
+
+  /** Gives the file's place to the file `other`. */
+  async replace(other: string): Promise<void> {
+    await this.remove({ alone: false });
+    await Deno.rename(other, this.path);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.folder, { recursive: true });
+  }
+
+  #canBeRead(): boolean {
+    return unlessLocked(() => this.#read("SELECT session AS name, committed AS packets FROM sessions"));
+  }
+
+  /** A file that is missing or empty has no rows. */
+  #read(sql: string): { name: string; packets: number }[] {
+    if (!isThere(this.path)) return [];
+    const db = new DatabaseSync(this.path, { readOnly: true, timeout: 0 });
+    try {
+      const tables = db.prepare("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
+      return tables.tables === 0
+        ? []
+        : db.prepare(sql).all() as unknown as { name: string; packets: number }[];
+    } finally {
+      db.close();
+    }
+  }
+}
+
+/** Tries `work` until nobody has the file locked. It may not wait in SQLite, which would stop the clients too. */
+async function whenUnlocked(work: () => void): Promise<void> {
+  while (!unlessLocked(work)) await delay(RETRY_MS);
+}
+
+/** False: the file was locked. */
+function unlessLocked(work: () => void): boolean {
+  try {
+    work();
+    return true;
+  } catch (error) {
+    if (/is locked/.test(String(error))) return false;
+    throw error;
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    return Deno.statSync(path).size > 0;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  await Deno.remove(path).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+}

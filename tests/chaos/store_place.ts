@@ -1,0 +1,17 @@
+/** @module */
+
+/** A store as the faults and the comparison see it: beside Tally, by the store's own means. */
+export interface StorePlace extends AsyncDisposable {
+  /** Settings of ingest number `index`. */
+  ingestSettings(index: number): Readonly<Record<string, string>>;
+  /** Settings of the api. */
+  readonly apiSettings: Readonly<Record<string, string>>;
+  /** Packets by device. */
+  counts(): Promise<Map<string, number>>;
+  /** Settled packets by session; 0 for a session that the store does not have. */
+  committed(sessions: readonly string[]): Promise<Map<string, number>>;
+  /** Runs `body` while no ingest reaches the store, in the middle of whatever they do. */
+  withoutTally(body: () => Promise<void>): Promise<void>;
+  /** Fails for a moment, for all of Tally: every process has something to log. Resolves when it works again. */
+  interrupt(): Promise<void>;
+}
