@@ -11,6 +11,7 @@ import type { Logger } from "@logtape/logtape";
 import { type Config, configuredWebhook, configuredWorkers } from "./config.ts";
 import { startIngestWorkers } from "./ingest_workers.ts";
 import { openStore } from "./open_store.ts";
+import { systemClock } from "./runtime/clock.ts";
 import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
 import { withTimeout } from "./runtime/timeout.ts";
 import { StoreClock } from "./store/store_clock.ts";
@@ -116,8 +117,7 @@ function stopTimes({ drainTimeoutMs }: Config) {
 function storeClock(store: Store, log: Logger): StoreClock {
   return new StoreClock({
     store,
-    unixNow: Date.now,
-    monotonicNow: () => performance.now(),
+    clock: systemClock,
     log: log.getChild("clock"),
   });
 }
@@ -136,7 +136,7 @@ async function startReaders(context: Context, acceptsDevices: () => boolean) {
     logLinesDropped,
     webhook: configuredWebhook(config),
     store,
-    unixNow: clock.now,
+    clock,
     storeHealth: () => clock.health,
     ingestRequired: true,
     log: log.getChild("api"),
@@ -175,7 +175,7 @@ async function startDevices(context: Context): Promise<Ingest> {
     drainTimeoutMs: times.devicesMs,
     store,
     log: log.getChild("ingest"),
-    now: clock.now,
+    now: () => clock.unixMs(),
     clockAheadMs: () => clock.health.clockAheadMs,
   });
   const { host, port, fastPath } = ingest;

@@ -9,6 +9,7 @@ import type { Logger } from "@logtape/logtape";
 
 import type { FleetCache } from "../fleet/fleet_cache.ts";
 import type { ObservedTime } from "../fleet/observed_time.ts";
+import type { Clock } from "../runtime/clock.ts";
 import { MAX_IDS_PER_CALL } from "../store/devices.ts";
 import type { Store } from "../store/store.ts";
 import { StoreError } from "../store/store_error.ts";
@@ -24,8 +25,8 @@ export interface OfflineWatchOptions {
   readonly store: Pick<Store, "markOffline" | "instances">;
   /** Which time counts. */
   readonly observedTime: ObservedTime;
-  /** Unix milliseconds. */
-  readonly unixNow: () => number;
+  /** The time of packets. */
+  readonly clock: Clock;
   /** A device that sends nothing for longer is offline. */
   readonly offlineAfterMs: number;
   /** How often offline devices are searched for; {@linkcode WATCH_INTERVAL_MS} in production. */
@@ -42,17 +43,17 @@ export interface OfflineWatchOptions {
  * readable for `offlineAfterMs`.
  */
 export async function watchForOffline(options: OfflineWatchOptions): Promise<void> {
-  const { fleet, store, observedTime, unixNow, offlineAfterMs, watchIntervalMs, log, signal } = options;
+  const { fleet, store, observedTime, clock, offlineAfterMs, watchIntervalMs, log, signal } = options;
   while (!signal.aborted) {
     try {
       const [instances] = await Promise.all([
-        store.instances(unixNow()),
+        store.instances(clock.unixMs()),
         fleet.refresh({ keepWarm: false }),
       ]);
       if (instances.length > 0) {
         observedTime.reported(Math.max(...instances.map(({ reportedMs }) => reportedMs)));
       }
-      const nowMs = unixNow();
+      const nowMs = clock.unixMs();
       const offline = fleet.storeUpForMs >= offlineAfterMs ? fleet.index.newlyOffline(nowMs) : [];
       const offlineBeforeMs = observedTime.offlineBeforeMs(nowMs);
       for (let start = 0; start < offline.length && !signal.aborted; start += MAX_IDS_PER_CALL) {

@@ -13,6 +13,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import type { Backoff } from "../runtime/backoff.ts";
+import type { Clock } from "../runtime/clock.ts";
 import { type DeviceEvent, EVENTS_KEPT } from "../store/events.ts";
 import type { Store } from "../store/store.ts";
 import { StoreError } from "../store/store_error.ts";
@@ -25,10 +26,8 @@ export type { Webhook };
 export interface DeliveryOptions extends Webhook {
   /** Has the events, and how far they are delivered. */
   readonly store: Pick<Store, "events" | "claimDelivery" | "commitDelivery">;
-  /** Milliseconds on a clock that never goes back. */
-  readonly now: () => number;
-  /** Unix milliseconds. */
-  readonly unixNow: () => number;
+  /** The time: of packets, and to measure durations. */
+  readonly clock: Clock;
   /** How often new events are searched for. */
   readonly watchIntervalMs: number;
   /** Waits between attempts. */
@@ -79,14 +78,17 @@ interface Delivery {
 
 /** Delivers events until `signal` is aborted, or the receiver responds with 410. */
 export async function deliverEvents(options: DeliveryOptions): Promise<void> {
-  const { store, unixNow, watchIntervalMs, backoff, signal } = options;
+  const { store, clock, watchIntervalMs, backoff, signal } = options;
   const owner = crypto.randomUUID();
   const deliverer = new Deliverer(options, owner);
   while (!signal.aborted) {
     let waitMs = watchIntervalMs;
     try {
       // Also while waiting for the next attempt, so that no other api takes over and starts again.
-      waitMs = Math.min(waitMs, await deliverer.step(await store.claimDelivery(owner, CLAIM_MS, unixNow())));
+      waitMs = Math.min(
+        waitMs,
+        await deliverer.step(await store.claimDelivery(owner, CLAIM_MS, clock.unixMs())),
+      );
     } catch (error) {
       if (signal.aborted) break;
       // FleetCache logs an outage of the store.
@@ -96,7 +98,7 @@ export async function deliverEvents(options: DeliveryOptions): Promise<void> {
     await backoff.wait(waitMs, signal);
   }
   // So that another api need not wait until the claim expires.
-  await store.claimDelivery(owner, 1, unixNow()).catch(() => {});
+  await store.claimDelivery(owner, 1, clock.unixMs()).catch(() => {});
 }
 
 /** Takes one delivery after the other to its end. */
@@ -116,17 +118,17 @@ class Deliverer {
 
   /** One attempt, if it is time. `delivered`: see `Store.claimDelivery`. Resolves to the wait before the next step. */
   async step(delivered: number | undefined): Promise<number> {
-    const { now, unixNow, signal } = this.#options;
+    const { clock, signal } = this.#options;
     if (delivered === undefined) {
       this.#delivery = undefined; // another api delivers
       this.#refusals = this.#singles = 0;
     }
-    if (delivered === undefined || now() < this.#nextAttemptAtMs) return Infinity;
+    if (delivered === undefined || clock.monotonicMs() < this.#nextAttemptAtMs) return Infinity;
     if (this.#delivery === undefined || this.#delivery.lastEventId <= delivered) {
       this.#delivery = await this.#next(delivered);
     }
     if (this.#delivery === undefined) return Infinity;
-    const outcome = await post(this.#options, this.#delivery, unixNow, signal);
+    const outcome = await post(this.#options, this.#delivery, clock, signal);
     if (outcome.kind === "accepted") return await this.#accepted(this.#delivery);
     if (outcome.kind === "refused") return await this.#refused(this.#delivery, outcome.reason);
     if (outcome.kind === "failed") return this.failed(outcome.reason, outcome.retryAfterMs);
@@ -138,12 +140,12 @@ class Deliverer {
   }
 
   async #next(delivered: number): Promise<Delivery | undefined> {
-    const { store, unixNow } = this.#options;
+    const { store, clock } = this.#options;
     const events = await store.events(delivered, this.#singles > 0 ? 1 : MAX_EVENTS);
     const [first, last] = [events[0], events.at(-1)];
     if (first === undefined || last === undefined) return undefined;
     if (await this.#isGap(delivered, first)) {
-      return gapNotice(delivered === 0 ? undefined : delivered + 1, first.id - 1, unixNow());
+      return gapNotice(delivered === 0 ? undefined : delivered + 1, first.id - 1, clock.unixMs());
     }
     return {
       lastEventId: last.id,
@@ -198,19 +200,19 @@ class Deliverer {
 
   /** Counts a failure; returns the wait before the next attempt. */
   failed(reason: string, retryAfterMs = 0): number {
-    const { backoff, counters, log, now } = this.#options;
+    const { backoff, counters, log, clock } = this.#options;
     if (backoff.failures === 0) {
       log.warn("An event could not be delivered to the webhook, trying again: {reason}", { reason });
     }
     const retryMs = Math.max(backoff.failed(), retryAfterMs);
     counters.failures = backoff.failures;
-    this.#nextAttemptAtMs = now() + retryMs;
+    this.#nextAttemptAtMs = clock.monotonicMs() + retryMs;
     return retryMs;
   }
 
   /** Ends the delivery; the next one follows. */
   async #finish(): Promise<number> {
-    const { store, unixNow, counters, log } = this.#options;
+    const { store, clock, counters, log } = this.#options;
     const { lastEventId, events, id } = this.#delivery!;
     if (events.length === 0) {
       counters.gaps++;
@@ -219,7 +221,7 @@ class Deliverer {
     this.#refusals = 0;
     this.#singles = Math.max(0, this.#singles - events.length);
     this.#delivery = undefined;
-    await store.commitDelivery(this.#owner, lastEventId, unixNow());
+    await store.commitDelivery(this.#owner, lastEventId, clock.unixMs());
     return 0;
   }
 }

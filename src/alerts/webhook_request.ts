@@ -5,6 +5,7 @@
  */
 import { createHmac } from "node:crypto";
 
+import type { Clock } from "../runtime/clock.ts";
 import { messageOf } from "../runtime/error_text.ts";
 
 /** Where events are delivered. */
@@ -51,10 +52,10 @@ const RECEIVER_STATUSES: ReadonlySet<number> = new Set([
 export async function post(
   { url, secret }: Webhook,
   { id, body }: { readonly id: string; readonly body: string },
-  unixNow: () => number,
+  clock: Clock,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  const timestamp = Math.floor(unixNow() / 1_000);
+  const timestamp = Math.floor(clock.unixMs() / 1_000);
   const signature = createHmac("sha256", secret).update(`${id}.${timestamp}.${body}`).digest("base64");
   const timeout = AbortSignal.timeout(ATTEMPT_TIMEOUT_MS);
   try {
@@ -72,7 +73,7 @@ export async function post(
       signal: AbortSignal.any([signal, timeout]),
     });
     await response.body?.cancel();
-    return outcomeOf(response, unixNow());
+    return outcomeOf(response, clock.unixMs());
   } catch (error) {
     if (signal.aborted) throw error;
     const reason = timeout.aborted ? `no answer within ${ATTEMPT_TIMEOUT_MS} ms` : reasonOf(error);

@@ -19,6 +19,7 @@ import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
 import { RequestError } from "../protocol/request_error.ts";
 import { Backoff } from "../runtime/backoff.ts";
+import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
@@ -77,10 +78,8 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly webhook?: Webhook | undefined;
   /** Receives a line when reading the store begins to fail or succeeds again, and unexpected errors. */
   readonly log: Logger;
-  /** Milliseconds on a clock that never goes back; default `performance.now`. */
-  readonly now?: () => number;
-  /** Unix milliseconds, on the clock that stamps packets; default `Date.now`. */
-  readonly unixNow?: () => number;
+  /** Has the time that stamps packets; default {@linkcode systemClock}. */
+  readonly clock?: Clock;
   /** What to report of the store and the machine's clock; default nothing. */
   readonly storeHealth?: () => StoreHealth;
   /** Devices go offline only while an ingest reports, also before the first one was seen; default false. */
@@ -121,7 +120,7 @@ export function startApi(options: ApiOptions): Promise<RunningApi> {
 
 function start(options: ApiOptions): RunningApi {
   const settings = withDefaults(options);
-  const process = new ProcessMonitor(() => performance.now());
+  const process = new ProcessMonitor(systemClock);
   const counters = new HttpCounters();
   const state = createState(settings, counters, process);
   const app = createApp({
@@ -167,8 +166,7 @@ function start(options: ApiOptions): RunningApi {
 function withDefaults(options: ApiOptions) {
   return {
     ...options,
-    now: options.now ?? (() => performance.now()),
-    unixNow: options.unixNow ?? Date.now,
+    clock: options.clock ?? systemClock,
     maxAgeMs: options.maxAgeMs ?? MAX_AGE_MS,
     warmForMs: options.warmForMs ?? WARM_FOR_MS,
     watchIntervalMs: options.watchIntervalMs ?? WATCH_INTERVAL_MS,
@@ -184,8 +182,8 @@ type Settings = ReturnType<typeof withDefaults>;
 
 /** What the api holds in memory for all requests. */
 function createState(settings: Settings, counters: HttpCounters, process: ProcessMonitor) {
-  const { store, now, unixNow, maxConnections, logLinesDropped } = settings;
-  const startedMs = unixNow();
+  const { store, clock, maxConnections, logLinesDropped } = settings;
+  const startedMs = clock.unixMs();
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
   const eventLog = new EventLog(store);
@@ -200,9 +198,9 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     webhookCounters,
     reporter,
     broadcaster,
-    live: new LiveUpdates({ fleet, reporter, store, broadcaster, now, unixNow }),
+    live: new LiveUpdates({ fleet, reporter, store, broadcaster, clock }),
     eventStream: new EventStream(eventLog, broadcaster, settings.watchIntervalMs),
-    lists: new ListCache(fleet.index, now, unixNow),
+    lists: new ListCache(fleet.index, clock),
     snapshots: new Snapshots({
       ...settings,
       fleet,

@@ -6,6 +6,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import type { Clock } from "../runtime/clock.ts";
 import { type DeviceSummary, MAX_IDS_PER_CALL } from "../store/devices.ts";
 import type { Store } from "../store/store.ts";
 import { DeviceIndex } from "./device_index.ts";
@@ -42,10 +43,8 @@ const RESCAN_INTERVAL_MS = 60_000;
 export interface FleetCacheOptions {
   /** Where the devices are read. */
   readonly store: Pick<Store, "changes" | "summaries" | "scan" | "removedPackets">;
-  /** Milliseconds on a clock that never goes back. */
-  readonly now: () => number;
-  /** Unix milliseconds. */
-  readonly unixNow: () => number;
+  /** The time: of packets, and to measure durations. */
+  readonly clock: Clock;
   /** Greatest age of the index for a request; {@linkcode MAX_AGE_MS} in production. */
   readonly maxAgeMs: number;
   /** How long after a request the index is kept fresh; {@linkcode WARM_FOR_MS} in production. */
@@ -104,7 +103,7 @@ export class FleetCache {
 
   /** How long the store could be read without a failure in between. */
   get storeUpForMs(): number {
-    return this.#storeUpSinceMs === undefined ? 0 : this.#options.now() - this.#storeUpSinceMs;
+    return this.#storeUpSinceMs === undefined ? 0 : this.#options.clock.monotonicMs() - this.#storeUpSinceMs;
   }
 
   /**
@@ -113,8 +112,8 @@ export class FleetCache {
    * for the next request; false for background callers.
    */
   refresh({ keepWarm }: { readonly keepWarm: boolean }): Promise<void> {
-    const { now, maxAgeMs } = this.#options;
-    const nowMs = now();
+    const { clock, maxAgeMs } = this.#options;
+    const nowMs = clock.monotonicMs();
     if (keepWarm) this.#requestedAtMs = nowMs;
     const reading = this.#reading;
     const ageMs = nowMs - this.takenAtMs;
@@ -149,7 +148,7 @@ export class FleetCache {
   /** Updates one device that was read besides; undefined: the store does not have it. */
   update(deviceId: string, summary: DeviceSummary | undefined): void {
     if (summary === undefined) this.index.delete(deviceId);
-    else this.index.set(summary, this.#rounds, this.#options.unixNow());
+    else this.index.set(summary, this.#rounds, this.#options.clock.unixMs());
   }
 
   /** Stops reading in the background; resolves when no read is in progress. */
@@ -171,24 +170,24 @@ export class FleetCache {
   }
 
   async #rereadSome(deviceIds: readonly string[]): Promise<void> {
-    const { store, unixNow } = this.#options;
+    const { store, clock } = this.#options;
     const missing = new Set(deviceIds);
     for (const summary of await store.summaries(deviceIds)) {
-      this.index.set(summary, this.#rounds, unixNow());
+      this.index.set(summary, this.#rounds, clock.unixMs());
       missing.delete(summary.deviceId);
     }
     for (const deviceId of missing) this.index.delete(deviceId);
   }
 
   #read(startedAtMs: number): Promise<void> {
-    const { now, maxAgeMs, log } = this.#options;
+    const { clock, maxAgeMs, log } = this.#options;
     const read = async () => {
       try {
         await this.#readChanges();
-        const tookMs = now() - startedAtMs;
+        const tookMs = clock.monotonicMs() - startedAtMs;
         const reuseMs = Math.min(Math.max(MIN_REUSE_MS, tookMs * REUSE_PER_READ), maxAgeMs);
         this.#latest = { takenAtMs: startedAtMs, tookMs, reuseMs };
-        this.#storeUpSinceMs ??= now();
+        this.#storeUpSinceMs ??= clock.monotonicMs();
         if (this.#failing) log.info("The store can be read again");
         this.#failing = false;
         this.#keepWarm(this.#latest);
@@ -208,22 +207,22 @@ export class FleetCache {
 
   /** No caller waits for it. A failure is logged, and rejects the callers that have to wait next. */
   #readInBackground(): void {
-    this.#read(this.#options.now()).catch(() => {});
+    this.#read(this.#options.clock.monotonicMs()).catch(() => {});
   }
 
   /** Schedules the next read so that it ends before `latest` is too old, by the time that one took. */
   #keepWarm(latest: { takenAtMs: number; tookMs: number }): void {
-    const { now, maxAgeMs, warmForMs } = this.#options;
+    const { clock, maxAgeMs, warmForMs } = this.#options;
     clearTimeout(this.#warmTimer);
-    if (this.#closed || now() - this.#requestedAtMs >= warmForMs) return;
+    if (this.#closed || clock.monotonicMs() - this.#requestedAtMs >= warmForMs) return;
     const { takenAtMs, tookMs } = latest;
     // Twice the time, as the next one may take longer; but a slow store is kept busy half of the time at most.
     const dueAtMs = takenAtMs + Math.max(maxAgeMs - 2 * tookMs, 2 * tookMs);
     this.#warmTimer = setTimeout(() => {
       if (this.#reading !== undefined) return; // It schedules the next one.
-      if (now() < dueAtMs) this.#keepWarm(latest);
+      if (clock.monotonicMs() < dueAtMs) this.#keepWarm(latest);
       else this.#readInBackground();
-    }, Math.max(0, dueAtMs - now()));
+    }, Math.max(0, dueAtMs - clock.monotonicMs()));
   }
 
   async #readChanges(): Promise<void> {
@@ -234,13 +233,15 @@ export class FleetCache {
     } else {
       await this.#update(devices);
       this.#version = version;
-      if (this.#options.now() - this.#scannedAtMs > RESCAN_INTERVAL_MS) this.#rescanInBackground();
+      if (this.#options.clock.monotonicMs() - this.#scannedAtMs > RESCAN_INTERVAL_MS) {
+        this.#rescanInBackground();
+      }
     }
   }
 
   async #update(devices: ReadonlyMap<string, DeviceSummary | undefined>): Promise<void> {
     const unread: string[] = [];
-    const nowMs = this.#options.unixNow();
+    const nowMs = this.#options.clock.unixMs();
     for (const [deviceId, summary] of devices) {
       if (summary === undefined) unread.push(deviceId);
       else this.index.set(summary, this.#rounds, nowMs);
@@ -259,14 +260,14 @@ export class FleetCache {
    * version the index has reached.
    */
   async #scan(version?: number): Promise<number | undefined> {
-    const { store, now, unixNow } = this.#options;
-    const startedAtMs = now();
+    const { store, clock } = this.#options;
+    const startedAtMs = clock.monotonicMs();
     let followedAtMs = startedAtMs;
     const round = ++this.#rounds;
     for await (const page of store.scan()) {
-      for (const summary of page) this.index.set(summary, round, unixNow());
-      if (version === undefined || now() - followedAtMs < this.#options.maxAgeMs) continue;
-      followedAtMs = now();
+      for (const summary of page) this.index.set(summary, round, clock.unixMs());
+      if (version === undefined || clock.monotonicMs() - followedAtMs < this.#options.maxAgeMs) continue;
+      followedAtMs = clock.monotonicMs();
       const changes = await store.changes(version);
       if (changes.devices === "all") continue; // The next read finds the same.
       await this.#update(changes.devices);
@@ -274,7 +275,7 @@ export class FleetCache {
     }
     // Once, and after the devices: a device removed in between is counted twice rather than not at all.
     if (this.#scannedAtMs === -Infinity) this.index.addRemoved(await store.removedPackets());
-    this.index.sweep(round, unixNow());
+    this.index.sweep(round, clock.unixMs());
     this.index.sorted(); // No caller waits for it here.
     this.#scannedAtMs = startedAtMs;
     return version;

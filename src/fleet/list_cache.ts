@@ -11,6 +11,7 @@
 import { Buffer } from "node:buffer";
 
 import { RequestError } from "../protocol/request_error.ts";
+import type { Clock } from "../runtime/clock.ts";
 import type { DeviceIndex } from "./device_index.ts";
 
 /** What devices can be sorted by. */
@@ -77,16 +78,14 @@ interface ListCursor {
 /** Lists of an index's devices, kept for their next pages. */
 export class ListCache {
   readonly #index: DeviceIndex;
-  readonly #now: () => number;
-  readonly #unixNow: () => number;
+  readonly #clock: Clock;
   /** The least recently used first. */
   #rankings: DeviceRanking[] = [];
 
-  /** `now`: milliseconds on a clock that never goes back; `unixNow`: Unix milliseconds. */
-  constructor(index: DeviceIndex, now: () => number, unixNow: () => number) {
+  /** Holds no list yet. */
+  constructor(index: DeviceIndex, clock: Clock) {
     this.#index = index;
-    this.#now = now;
-    this.#unixNow = unixNow;
+    this.#clock = clock;
   }
 
   /**
@@ -117,14 +116,14 @@ export class ListCache {
       nextCursor: last === undefined || position >= ranks.length ? undefined : encodeCursor({
         name: ranking.name,
         position,
-        key: keyOf(this.#index, query, last, this.#unixNow()),
+        key: keyOf(this.#index, query, last, this.#clock.unixMs()),
         deviceId,
       }),
     };
   }
 
   #ranking(query: ListQuery, after: ListCursor | undefined): DeviceRanking {
-    const nowMs = this.#now();
+    const nowMs = this.#clock.monotonicMs();
     const queryText = JSON.stringify(query);
     this.#rankings = this.#rankings.filter(({ usedAtMs }) => nowMs - usedAtMs <= RANKING_EXPIRY_MS);
     const isShared = (ranking: DeviceRanking) => nowMs - ranking.madeAtMs <= SHARED_FOR_MS;
@@ -133,7 +132,7 @@ export class ListCache {
     );
     if (ranking === undefined) {
       ranking = {
-        ...ranked(this.#index, query, this.#unixNow()),
+        ...ranked(this.#index, query, this.#clock.unixMs()),
         ...{ name: crypto.randomUUID(), query: queryText, madeAtMs: nowMs, usedAtMs: nowMs },
       };
     } else {
@@ -146,7 +145,7 @@ export class ListCache {
   }
 
   #positionAfter(query: ListQuery, { ids, ranks }: DeviceRanking, after: ListCursor): number {
-    const unixNowMs = this.#unixNow();
+    const unixNowMs = this.#clock.unixMs();
     const sign = query.order === "asc" ? 1 : -1;
     let [low, high] = [0, ranks.length];
     while (low < high) {

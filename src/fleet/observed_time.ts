@@ -7,6 +7,7 @@
  *
  * @module
  */
+import type { Clock } from "../runtime/clock.ts";
 
 /** Ingest processes report once a second; a longer time between two reports is a gap. */
 const REPORT_GRACE_MS = 3_000;
@@ -30,10 +31,8 @@ export const TICK_INTERVAL_MS = 500;
 export interface ObservedTimeOptions {
   /** A device that sends nothing for longer is offline. */
   readonly offlineAfterMs: number;
-  /** Milliseconds on a clock that never goes back. */
-  readonly now: () => number;
-  /** Unix milliseconds. */
-  readonly unixNow: () => number;
+  /** The time: of packets, and to measure durations. */
+  readonly clock: Clock;
   /** True: time counts only while an ingest reports. False: also before the first one was seen. */
   readonly ingestRequired: boolean;
 }
@@ -113,6 +112,10 @@ export class ObservedTime {
 
   /** The real clock besides: a test may let minutes pass on the others at once, which is no pause. */
   #clocks() {
-    return { realMs: performance.now(), nowMs: this.#options.now(), unixMs: this.#options.unixNow() };
+    return {
+      realMs: performance.now(),
+      nowMs: this.#options.clock.monotonicMs(),
+      unixMs: this.#options.clock.unixMs(),
+    };
   }
 }

@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import { formatAddress } from "../runtime/address.ts";
+import { systemClock } from "../runtime/clock.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { RequestError } from "../protocol/request_error.ts";
 import type { ConnectionLimits } from "../http2/limits.ts";
@@ -132,7 +133,7 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       performance.now() - failingSinceMs < options.storeGraceMs;
     server.setServing(!ingest.draining && server.accepting && storeServes);
   });
-  const monitor = new ProcessMonitor(() => performance.now());
+  const monitor = new ProcessMonitor(systemClock);
   const startedMs = now();
   const stopReporting = startReporting({
     store,

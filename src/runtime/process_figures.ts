@@ -6,6 +6,8 @@
  */
 import { cpuUsage } from "node:process";
 
+import type { Clock } from "./clock.ts";
+
 /** Totals since the process started, and current values. */
 export interface ProcessFigures {
   /** Processor time used by all its threads, seconds. */
@@ -27,17 +29,17 @@ const PERIODS = 13;
 
 /** Measures from its start on. */
 export class ProcessMonitor {
-  readonly #now: () => number;
+  readonly #clock: Clock;
   readonly #timer: ReturnType<typeof setInterval>;
   /** The longest lag of each period, the newest last. */
   #lagsMs = [0];
   #measured = 0;
   #measuredAtMs: number;
 
-  /** `now`: milliseconds on a clock that never goes back. */
-  constructor(now: () => number) {
-    this.#now = now;
-    this.#measuredAtMs = now();
+  /** `clock`: the one that timers follow, the system's. */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#measuredAtMs = clock.monotonicMs();
     this.#timer = setInterval(() => this.#measure(), LAG_INTERVAL_MS);
   }
 
@@ -57,7 +59,7 @@ export class ProcessMonitor {
   }
 
   #measure(): void {
-    const nowMs = this.#now();
+    const nowMs = this.#clock.monotonicMs();
     const lagMs = Math.max(0, nowMs - this.#measuredAtMs - LAG_INTERVAL_MS);
     this.#measuredAtMs = nowMs;
     if (++this.#measured % MEASUREMENTS === 0) this.#lagsMs = [...this.#lagsMs.slice(1 - PERIODS), 0];

@@ -10,6 +10,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import type { Clock } from "../runtime/clock.ts";
 import type { Store } from "./store.ts";
 
 /** Time between measurements of the store's clock. */
@@ -31,10 +32,8 @@ const DIFFERENCE_MS = 2000;
 export interface StoreClockOptions {
   /** The store whose clock it is. */
   readonly store: Pick<Store, "status" | "trimFleetHistory">;
-  /** The machine's clock, Unix milliseconds. */
-  readonly unixNow: () => number;
-  /** Milliseconds on a clock that never goes back. */
-  readonly monotonicNow: () => number;
+  /** The machine's clock. */
+  readonly clock: Clock;
   /** Receives a line when the machine's clock and the store's begin or cease to differ, and when a jump is followed. */
   readonly log: Logger;
 }
@@ -48,9 +47,7 @@ export interface StoreHealth {
 }
 
 /** See the module. */
-export class StoreClock {
-  /** The store's time, Unix milliseconds, an integer; the machine's until the store has answered once. */
-  readonly now: () => number = () => Math.floor(this.#options.monotonicNow() + this.#offsetMs);
+export class StoreClock implements Clock {
   readonly #options: StoreClockOptions;
   /** The store's time minus the monotonic one. */
   #offsetMs: number;
@@ -63,7 +60,17 @@ export class StoreClock {
   /** Measures nothing yet. */
   constructor(options: StoreClockOptions) {
     this.#options = options;
-    this.#offsetMs = options.unixNow() - options.monotonicNow();
+    this.#offsetMs = options.clock.unixMs() - options.clock.monotonicMs();
+  }
+
+  /** The store's time, an integer; the machine's until the store has responded once. */
+  unixMs(): number {
+    return Math.floor(this.monotonicMs() + this.#offsetMs);
+  }
+
+  /** The machine's monotonic clock. */
+  monotonicMs(): number {
+    return this.#options.clock.monotonicMs();
   }
 
   /** See {@linkcode StoreHealth}. */
@@ -73,16 +80,16 @@ export class StoreClock {
 
   /** Measures the store's clock. Never rejects: while the store does not answer, the clock runs on. */
   async measure(): Promise<void> {
-    const { store, unixNow, monotonicNow } = this.#options;
-    const sentMs = monotonicNow();
+    const { store, clock } = this.#options;
+    const sentMs = clock.monotonicMs();
     const status = await store.status().catch(() => undefined);
-    const receivedMs = monotonicNow();
+    const receivedMs = clock.monotonicMs();
     if (status === undefined || receivedMs - sentMs > MAX_ROUND_TRIP_MS) return;
     const { clockMs, evictionPolicy } = status;
-    if (clockMs === undefined) this.#take(unixNow() - receivedMs, 1, receivedMs);
+    if (clockMs === undefined) this.#take(clock.unixMs() - receivedMs, 1, receivedMs);
     else this.#take(clockMs - (sentMs + receivedMs) / 2, (receivedMs - sentMs) / 2 + 1, receivedMs);
     await this.#trimming; // The charts are not worth a second attempt.
-    const aheadMs = unixNow() - this.now();
+    const aheadMs = clock.unixMs() - this.unixMs();
     this.#health = { clockAheadMs: Math.round(aheadMs / 1000) * 1000 + 0, evictionPolicy };
     this.#report(aheadMs);
   }
@@ -122,7 +129,7 @@ export class StoreClock {
       });
       this.#offsetMs = offsetMs;
       this.#jump = undefined;
-      if (differenceMs < 0) this.#trimming = store.trimFleetHistory(this.now()).catch(() => {});
+      if (differenceMs < 0) this.#trimming = store.trimFleetHistory(this.unixMs()).catch(() => {});
     }
   }
 

@@ -14,6 +14,7 @@ import {
 } from "../../src/alerts/webhook.ts";
 import { MAX_RETRY_AFTER_MS, reasonOf, retryAfterMs } from "../../src/alerts/webhook_request.ts";
 import { Backoff } from "../../src/runtime/backoff.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import { MAX_IDS_PER_CALL } from "../../src/store/devices.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
@@ -100,8 +101,7 @@ function startDelivery(store: Store, url: string) {
         return store.claimDelivery(...args);
       },
     },
-    now: () => clock.ms,
-    unixNow: Date.now,
+    clock: { ...systemClock, monotonicMs: () => clock.ms },
     watchIntervalMs: 5,
     backoff,
     counters,

@@ -19,16 +19,18 @@ import {
 } from "@std/assert";
 
 import type { ApiOptions, RunningApi } from "../../src/api/api.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { until } from "../support/until.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { addPackets, startTestApi, TestClock } from "../support/test_api.ts";
 
-/** A clock that the test moves, and with it the age of a snapshot. */
-class Clock {
+/** A monotonic clock that the test moves, and with it the age of a snapshot. */
+class StillClock {
   ms = 0;
-  readonly now = () => this.ms;
+  /** The clocks, for the api's options. */
+  readonly options = { clock: { ...systemClock, monotonicMs: () => this.ms } };
 }
 
 async function withApi(
@@ -263,7 +265,7 @@ Deno.test("GET /metrics answers 304 for a known ETag until the counts change", a
   const store = new ListedStore(
     Array.from({ length: 100 }, (_, i) => ({ deviceId: `sensor-${i}`, count: 1 })),
   );
-  const clock = new Clock();
+  const clock = new StillClock();
   await withApi(store, async (api) => {
     const forms = [{}, { "accept-encoding": "gzip" }];
     const etags: string[] = [];
@@ -288,7 +290,7 @@ Deno.test("GET /metrics answers 304 for a known ETag until the counts change", a
     const changed = await send(api, "/metrics", { "if-none-match": etags[0]! });
     assertEquals(changed.status, 200);
     assertNotEquals(changed.headers["etag"], etags[0]);
-  }, { now: clock.now, warmForMs: 0 });
+  }, { ...clock.options, warmForMs: 0 });
 });
 
 Deno.test("HEAD answers as GET on every route, with the body's content-length", async () => {
@@ -331,7 +333,7 @@ Deno.test("HEAD answers as GET on every route, with the body's content-length", 
     }
     const { headers: { etag } } = await send(api, "/devices");
     assertEquals((await send(api, "/devices", { "if-none-match": String(etag) }, "HEAD")).status, 304);
-  }, { unixNow: () => 1_700_000_000_000 });
+  }, { clock: { ...systemClock, unixMs: () => 1_700_000_000_000 } });
 });
 
 Deno.test("GET /devices, /fleet and /histories are compressed, and answer 304 while they are unchanged", async () => {
@@ -404,7 +406,7 @@ Deno.test("GET /readyz is 503 until all devices were read once, GET /healthz is 
     assertEquals((await ready).status, 200);
     assertEquals((await send(api, "/readyz")).status, 200);
     later.resolve();
-  }, { now: new Clock().now });
+  }, { clock: new StillClock().options.clock });
 });
 
 Deno.test("Every response has headers against content sniffing and framing", async () => {
@@ -501,7 +503,7 @@ Deno.test("AllowedHosts: requests for an address, localhost, the bound name and 
 
 Deno.test("GET /metrics is 503 at once when the store fails, never old counts, and 200 when it is back", async () => {
   const store = new ListedStore(sensor);
-  const clock = new Clock();
+  const clock = new StillClock();
   await withApi(store, async (api) => {
     assertEquals((await send(api, "/metrics")).status, 200);
     store.failure = new StoreError("reading counts: connection lost");
@@ -511,7 +513,7 @@ Deno.test("GET /metrics is 503 at once when the store fails, never old counts, a
     assertEquals(JSON.parse(down.text).error, "the store is unreachable: try again");
     store.failure = undefined;
     assertEquals((await send(api, "/metrics")).text, '[{"device_id":"sensor-1","count":10}]');
-  }, { now: clock.now, warmForMs: 0 });
+  }, { ...clock.options, warmForMs: 0 });
 });
 
 Deno.test("GET /metrics: concurrent readers share one read of the store", async () => {
@@ -524,14 +526,14 @@ Deno.test("GET /metrics: concurrent readers share one read of the store", async 
     gate.resolve();
     for (const { status } of await Promise.all(readers)) assertEquals(status, 200);
     assertEquals(store.reads, 1);
-  }, { now: () => 0, warmForMs: 0 });
+  }, { ...new StillClock().options, warmForMs: 0 });
 });
 
 Deno.test("GET /metrics: counts are at most 250 ms older than the request, and Age states it", async () => {
   const store = new ListedStore(sensor);
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
-  const clock = new Clock();
+  const clock = new StillClock();
   await withApi(store, async (api) => {
     // Reading takes 100 ms, so the snapshot may be used for as long as the limit allows.
     const first = send(api, "/metrics");
@@ -546,14 +548,14 @@ Deno.test("GET /metrics: counts are at most 250 ms older than the request, and A
     clock.ms = 251;
     assertEquals((await send(api, "/metrics")).headers["tally-snapshot-age-ms"], "0");
     assertEquals(store.reads, 2);
-  }, { now: clock.now, warmForMs: 0 });
+  }, { ...clock.options, warmForMs: 0 });
 });
 
 Deno.test("GET /metrics: a request late in a slow read of the store gets the next one", async () => {
   const store = new ListedStore(sensor);
   const gate = Promise.withResolvers<void>();
   store.gate = gate.promise;
-  const clock = new Clock();
+  const clock = new StillClock();
   await withApi(store, async (api) => {
     const early = send(api, "/metrics");
     await received(api);
@@ -564,7 +566,7 @@ Deno.test("GET /metrics: a request late in a slow read of the store gets the nex
     assertEquals((await early).headers["tally-snapshot-age-ms"], "251");
     for (const answer of late) assertEquals((await answer).headers["tally-snapshot-age-ms"], "0");
     assertEquals(store.reads, 2);
-  }, { now: clock.now, warmForMs: 0 });
+  }, { ...clock.options, warmForMs: 0 });
 });
 
 Deno.test("HttpServer: invalid bytes on the HTTP port do not affect other readers", async () => {

@@ -15,7 +15,7 @@ import { until } from "../support/until.ts";
 
 /** A fleet that reads no more when the test is over. */
 async function withFleet(
-  options: Pick<FleetCacheOptions, "store" | "now" | "unixNow"> & Partial<FleetCacheOptions>,
+  options: Pick<FleetCacheOptions, "store" | "clock"> & Partial<FleetCacheOptions>,
   body: (fleet: FleetCache) => Promise<void>,
 ): Promise<void> {
   const fleet = new FleetCache({

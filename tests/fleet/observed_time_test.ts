@@ -9,6 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { DeviceIndex } from "../../src/fleet/device_index.ts";
 import { ObservedTime } from "../../src/fleet/observed_time.ts";
 import { TelemetryClient } from "../../src/client/client.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import type { DeviceEvent } from "../../src/store/events.ts";
 import { startTestApi, TestClock } from "../support/test_api.ts";
 import { temporaryStore } from "../support/harness.ts";
@@ -88,8 +89,7 @@ Deno.test("ObservedTime.offlineBeforeMs() excludes a forward jump of the clock, 
   const observedTime = new ObservedTime({
     offlineAfterMs,
     ingestRequired: false,
-    now: clock.options.now,
-    unixNow: () => clock.unixMs + jumpMs,
+    clock: { ...clock.options.clock, unixMs: () => clock.unixMs + jumpMs },
   });
   const beforeMs = clock.unixMs;
   jumpMs = 3_600_000;
@@ -107,8 +107,7 @@ Deno.test("ObservedTime excludes a pause of its own process", async () => {
   const observedTime = new ObservedTime({
     offlineAfterMs: 1_000,
     ingestRequired: false,
-    now: () => performance.now(),
-    unixNow: Date.now,
+    clock: systemClock,
   });
   const beforeMs = Date.now();
   observedTime.tick();

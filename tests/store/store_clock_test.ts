@@ -6,6 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
+import { type Clock, systemClock } from "../../src/runtime/clock.ts";
 import { StoreClock } from "../../src/store/store_clock.ts";
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -45,11 +46,15 @@ class Clocks {
     },
   };
 
+  readonly machine: Clock = {
+    unixMs: () => this.trueMs + this.machineWrongMs,
+    monotonicMs: () => this.monotonicMs,
+  };
+
   open(): StoreClock {
     return new StoreClock({
       store: this.store,
-      unixNow: () => this.trueMs + this.machineWrongMs,
-      monotonicNow: () => this.monotonicMs,
+      clock: this.machine,
       log: getLogger("tally"),
     });
   }
@@ -59,15 +64,15 @@ class Clocks {
     let worstMs = 0;
     for (let i = 0; i < seconds; i++) {
       this.monotonicMs += 1000;
-      worstMs = Math.max(worstMs, Math.abs(clock.now() - this.trueMs));
+      worstMs = Math.max(worstMs, Math.abs(clock.unixMs() - this.trueMs));
       await clock.measure();
-      worstMs = Math.max(worstMs, Math.abs(clock.now() - this.trueMs));
+      worstMs = Math.max(worstMs, Math.abs(clock.unixMs() - this.trueMs));
     }
     return worstMs;
   }
 }
 
-Deno.test("StoreClock.now() is the store's time, for any time of the machine's clock", async () => {
+Deno.test("StoreClock.unixMs() is the store's time, for any time of the machine's clock", async () => {
   const clocks = new Clocks(true);
   clocks.machineWrongMs = -2 * 24 * 3_600_000;
   const clock = clocks.open();
@@ -84,7 +89,7 @@ Deno.test("StoreClock.now() is the store's time, for any time of the machine's c
 for (const hasOwnClock of [true, false]) {
   const whose = hasOwnClock ? "the store's own clock" : "the machine's clock, which is SQLite's,";
   for (const wrongMs of [-2 * 24 * 3_600_000, 3_600_000, -90_000]) {
-    Deno.test(`StoreClock.now() does not follow ${whose} when it jumps by ${wrongMs} ms for three seconds`, async () => {
+    Deno.test(`StoreClock.unixMs() does not follow ${whose} when it jumps by ${wrongMs} ms for three seconds`, async () => {
       const clocks = new Clocks(hasOwnClock);
       const clock = clocks.open();
       await clock.measure();
@@ -95,27 +100,27 @@ for (const hasOwnClock of [true, false]) {
       assert(await clocks.run(clock, 30) <= 5);
     });
 
-    Deno.test(`StoreClock.now() follows ${whose} within a minute when a jump by ${wrongMs} ms lasts`, async () => {
+    Deno.test(`StoreClock.unixMs() follows ${whose} within a minute when a jump by ${wrongMs} ms lasts`, async () => {
       const clocks = new Clocks(hasOwnClock);
       const clock = clocks.open();
       await clock.measure();
       await clocks.run(clock, 3);
       clocks.storeWrongMs = clocks.machineWrongMs = wrongMs;
       await clocks.run(clock, 59);
-      assert(Math.abs(clock.now() - clocks.trueMs - wrongMs) <= 5);
+      assert(Math.abs(clock.unixMs() - clocks.trueMs - wrongMs) <= 5);
       assertEquals(clock.health.clockAheadMs, 0);
       assertEquals(clocks.trimmedTo.length, wrongMs < 0 ? 1 : 0);
     });
   }
 }
 
-Deno.test("StoreClock.now() advances while the store does not respond, and is the store's time afterwards", async () => {
+Deno.test("StoreClock.unixMs() advances while the store does not respond, and is the store's time afterwards", async () => {
   const clocks = new Clocks(true);
   clocks.machineWrongMs = 90_000;
   clocks.failure = new StoreError("away");
   const clock = clocks.open();
   await clock.measure();
-  assertEquals(clock.now(), clocks.trueMs + 90_000);
+  assertEquals(clock.unixMs(), clocks.trueMs + 90_000);
   clocks.failure = undefined;
   assert(await clocks.run(clock, 1) > 5); // before it has answered
   assert(await clocks.run(clock, 1) <= 5);
@@ -135,8 +140,7 @@ Deno.test("StoreClock logs once that the clocks differ, and once that they agree
   try {
     const clock = new StoreClock({
       store: clocks.store,
-      unixNow: () => clocks.trueMs + clocks.machineWrongMs,
-      monotonicNow: () => clocks.monotonicMs,
+      clock: clocks.machine,
       log,
     });
     await clocks.run(clock, 3);
@@ -158,22 +162,21 @@ Deno.test("Ingest and api with clocks 90 s apart: no device is offline, and vali
     const open = (wrongMs: number) =>
       new StoreClock({
         store,
-        unixNow: () => Date.now() + wrongMs,
-        monotonicNow: () => performance.now(),
+        clock: { ...systemClock, unixMs: () => Date.now() + wrongMs },
         log: getLogger("tally"),
       });
     const ingestClock = open(-90_000), apiClock = open(0);
     await Promise.all([ingestClock.measure(), apiClock.measure()]);
     await using ingest = await startTestIngest({
       store,
-      now: ingestClock.now,
+      now: () => ingestClock.unixMs(),
       clockAheadMs: () => ingestClock.health.clockAheadMs,
       maxClockAheadMs: 1_000,
     });
     await using api = await startTestApi(store, {
       offlineAfterMs: 60_000,
       watchIntervalMs: 10,
-      unixNow: apiClock.now,
+      clock: apiClock,
     });
     const call = new RawCall(ingest.port);
     assertEquals((await call.finish(framedPacket(packet("a")))).ack?.rejected, 0);

@@ -7,6 +7,7 @@ import { assertEquals } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
 import { type ApiOptions, type ApiStore, type RunningApi, startApi } from "../../src/api/api.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import type { Store } from "../../src/store/store.ts";
 
 /** Settings as in production, but a free port. */
@@ -44,7 +45,7 @@ export class TestClock {
   /** Unix milliseconds: the middle of a minute. */
   unixMs = 1_700_000_010_500;
   /** The clocks, for the api's options. */
-  readonly options = { now: () => this.unixMs, unixNow: () => this.unixMs };
+  readonly options = { clock: { unixMs: () => this.unixMs, monotonicMs: () => this.unixMs } };
 
   /** Lets time pass. */
   pass(ms: number): void {
@@ -57,13 +58,15 @@ export class RunningClock {
   #aheadMs = 0;
   /** The clocks, for the api's options. */
   readonly options = {
-    now: () => performance.now() + this.#aheadMs,
-    unixNow: () => Date.now() + this.#aheadMs,
+    clock: {
+      unixMs: () => systemClock.unixMs() + this.#aheadMs,
+      monotonicMs: () => systemClock.monotonicMs() + this.#aheadMs,
+    },
   };
 
   /** Unix milliseconds. */
   get unixMs(): number {
-    return this.options.unixNow();
+    return this.options.clock.unixMs();
   }
 
   /** Lets time pass. */

@@ -8,6 +8,7 @@ import type { WebhookCounters } from "../../alerts/webhook.ts";
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
 import { ingestMetrics, type InstanceReport } from "../../metrics/ingest_metrics.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import { CLOCK_AHEAD_MS } from "../../store/devices.ts";
 import type { FleetHistory, Period } from "../../store/history.ts";
 import type { Store } from "../../store/store.ts";
@@ -33,10 +34,8 @@ export interface FleetReporterOptions {
   readonly apiReport: () => ApiReport;
   /** What is delivered to the webhook; undefined: there is none. */
   readonly webhookCounters: WebhookCounters | undefined;
-  /** Milliseconds on a clock that never goes back. */
-  readonly now: () => number;
-  /** Unix milliseconds. */
-  readonly unixNow: () => number;
+  /** The time: of packets, and to measure durations. */
+  readonly clock: Clock;
   /** A device silent for longer is offline. */
   readonly offlineAfterMs: number;
 }
@@ -62,12 +61,12 @@ export class FleetReporter {
 
   /** Sums as fresh as {@linkcode FleetCache} has them, the rest a second old at most. Rejects as the store does. */
   async report(): Promise<FleetReport> {
-    const { fleet, store, storeHealth, apiReport, unixNow, offlineAfterMs, webhookCounters } = this.#options;
+    const { fleet, store, storeHealth, apiReport, clock, offlineAfterMs, webhookCounters } = this.#options;
     const [{ history, untilMs, instances, lastEventId }] = await Promise.all([
       this.#readRest(),
       fleet.refresh({ keepWarm: true }),
     ]);
-    const nowMs = unixNow();
+    const nowMs = clock.unixMs();
     const { clockAheadMs, evictionPolicy } = storeHealth();
     const { devices, online, count, firstSeenMs = nowMs } = fleet.index.totals(nowMs);
     // One that is ahead is of a clock that was set back since.
@@ -101,12 +100,12 @@ export class FleetReporter {
   }
 
   #readRest(): Promise<Rest> {
-    const { store, eventLog, now, unixNow } = this.#options;
-    const nowMs = now();
+    const { store, eventLog, clock } = this.#options;
+    const nowMs = clock.monotonicMs();
     if (this.#rest === undefined || nowMs - this.#rest.readAtMs >= READ_INTERVAL_MS) {
       const readRest = async () => {
         try {
-          const untilMs = unixNow();
+          const untilMs = clock.unixMs();
           const [history, instances] = await Promise.all([
             store.fleetHistory(untilMs),
             store.instances(untilMs),

@@ -10,6 +10,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
 import { formatEvent, type SseBroadcaster } from "../http/sse_broadcaster.ts";
 import type { Device } from "../schemas/device.ts";
@@ -34,10 +35,8 @@ export interface LiveUpdatesOptions {
   readonly store: Pick<Store, "payloads">;
   /** Where the streams are kept. */
   readonly broadcaster: SseBroadcaster;
-  /** Milliseconds on a clock that never goes back. */
-  readonly now: () => number;
-  /** Unix milliseconds. */
-  readonly unixNow: () => number;
+  /** The time: of packets, and to measure durations. */
+  readonly clock: Clock;
 }
 
 /** What all clients share of one moment. */
@@ -98,7 +97,7 @@ export class LiveUpdates {
 
   /** The present tick for a client that has not seen it, or the next one. */
   #tickAfter(seen: Tick | undefined): Tick {
-    const nowMs = this.#options.now();
+    const nowMs = this.#options.clock.monotonicMs();
     const latest = this.#tick;
     if (latest !== undefined && latest !== seen && nowMs - latest.startsAtMs < TICK_MS) return latest;
     const startsAtMs = latest === undefined ? nowMs : Math.max(nowMs, latest.startsAtMs + TICK_MS);
@@ -134,8 +133,8 @@ export class LiveUpdates {
   }
 
   async #deviceChanges(client: Client, tick: Tick): Promise<string> {
-    const { fleet, unixNow } = this.#options;
-    const nowMs = unixNow();
+    const { fleet, clock } = this.#options;
+    const nowMs = clock.unixMs();
     const changed: string[] = [];
     const removed: string[] = [];
     const sent = new Map<string, string>();

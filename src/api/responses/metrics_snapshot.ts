@@ -12,6 +12,7 @@ import type { DeviceCounts } from "../../fleet/device_index.ts";
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import type { ApiReport } from "../../metrics/api_metrics.ts";
 import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
 import type { StoreHealth } from "../../store/store_clock.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "../http/negotiate.ts";
@@ -71,8 +72,8 @@ export class Snapshot {
   readonly #bodies = new Map<string, Promise<SnapshotBody>>();
   #buildingMs = 0;
 
-  /** Keeps `contents`, which must not change any more; `now`: milliseconds, to measure how long bodies take. */
-  constructor(contents: SnapshotContents, readonly now: () => number) {
+  /** Keeps `contents`, which must not change any more; `clock` measures how long bodies take. */
+  constructor(contents: SnapshotContents, readonly clock: Clock) {
     this.#contents = contents;
   }
 
@@ -91,11 +92,11 @@ export class Snapshot {
     const key = `${form} ${encoding}`;
     let body = this.#bodies.get(key);
     if (body === undefined) {
-      const startedAtMs = this.now();
+      const startedAtMs = this.clock.monotonicMs();
       body = encoding === "gzip" ? this.body(form, "identity").then(compress) : this.#encode(form);
       this.#bodies.set(key, body);
       body.then(
-        () => this.#buildingMs = Math.max(this.#buildingMs, this.now() - startedAtMs),
+        () => this.#buildingMs = Math.max(this.#buildingMs, this.clock.monotonicMs() - startedAtMs),
         () => this.#bodies.delete(key),
       );
     }
@@ -123,10 +124,8 @@ export interface SnapshotsOptions {
   readonly apiReport: () => ApiReport;
   /** What to report of the store and the clock. */
   readonly storeHealth: () => StoreHealth;
-  /** Milliseconds on a clock that never goes back. */
-  readonly now: () => number;
-  /** Unix milliseconds. */
-  readonly unixNow: () => number;
+  /** The time: of packets, and to measure durations. */
+  readonly clock: Clock;
   /** Devices with series of their own in the Prometheus form, at most. */
   readonly prometheusMaxDevices: number;
   /** Figures of this process. */
@@ -145,25 +144,26 @@ export class Snapshots {
 
   /** Its counts were read at most `maxAgeMs` before this call. Rejects as the store does, never falls back to an older one. */
   async current(): Promise<Snapshot> {
-    const { fleet, store, storeHealth, now, unixNow, prometheusMaxDevices, process, apiReport } =
-      this.#options;
+    const { fleet, store, storeHealth, clock, prometheusMaxDevices, process, apiReport } = this.#options;
     await fleet.refresh({ keepWarm: true });
     const latest = this.#latest;
     if (latest !== undefined) {
       const reuseMs = Math.min(latest.buildingMs * REUSE_PER_BUILDING, fleet.maxAgeMs);
-      if (latest.takenAtMs === fleet.takenAtMs || now() - latest.takenAtMs <= reuseMs) return latest;
+      if (latest.takenAtMs === fleet.takenAtMs || clock.monotonicMs() - latest.takenAtMs <= reuseMs) {
+        return latest;
+      }
     }
     const contents = {
       takenAtMs: fleet.takenAtMs,
       devices: fleet.index.counts(),
-      online: fleet.index.totals(unixNow()).online,
+      online: fleet.index.totals(clock.unixMs()).online,
       prometheusMaxDevices,
       storeHealth: storeHealth(),
-      instances: () => store.instances(unixNow()),
+      instances: () => store.instances(clock.unixMs()),
       process,
       apiReport,
     };
-    return this.#latest = new Snapshot(contents, now);
+    return this.#latest = new Snapshot(contents, clock);
   }
 
   /** The Prometheus form while the store cannot be read: of the api's own process only. */
@@ -173,7 +173,7 @@ export class Snapshots {
 
   /** How long ago the read of the snapshot began, whole milliseconds. */
   ageMs(snapshot: Snapshot): number {
-    return Math.round(this.#options.now() - snapshot.takenAtMs);
+    return Math.round(this.#options.clock.monotonicMs() - snapshot.takenAtMs);
   }
 }
 

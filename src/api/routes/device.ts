@@ -8,6 +8,7 @@ import { createRoute, type OpenAPIHono } from "@hono/zod-openapi";
 
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import { RequestError } from "../../protocol/request_error.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
 import { jsonResponse } from "../http/json_response.ts";
 import { invalid, json, problem, unavailable, unchanged, unknownDevice } from "../http/openapi.ts";
@@ -24,8 +25,8 @@ export interface DeviceOptions {
   readonly store: Pick<Store, "device" | "history" | "remove">;
   /** Has the device. */
   readonly fleet: FleetCache;
-  /** Unix milliseconds. */
-  readonly unixNow: () => number;
+  /** The time of packets. */
+  readonly clock: Clock;
 }
 
 /** The two ways to name a device. */
@@ -58,7 +59,7 @@ export function addDevice(app: OpenAPIHono, options: DeviceOptions): void {
 }
 
 function addRead(app: OpenAPIHono, options: DeviceOptions, { path, suffix, request }: Resource): void {
-  const { store, fleet, unixNow } = options;
+  const { store, fleet, clock } = options;
   const route = createRoute({
     method: "get",
     path,
@@ -81,13 +82,13 @@ function addRead(app: OpenAPIHono, options: DeviceOptions, { path, suffix, reque
     fleet.update(deviceId, state);
     if (state === undefined) throw notFound(deviceId);
     const { payload } = state;
-    const view = fleet.index.viewAt(fleet.index.slotOf(deviceId)!, unixNow());
+    const view = fleet.index.viewAt(fleet.index.slotOf(deviceId)!, clock.unixMs());
     return jsonResponse<Device>(c, deviceJson(view, { bytes: payload, totalBytes: payload.length }));
   });
 }
 
 function addHistory(app: OpenAPIHono, options: DeviceOptions, { path, suffix, request }: Resource): void {
-  const { store, unixNow } = options;
+  const { store, clock } = options;
   const route = createRoute({
     method: "get",
     path: `${path}/history`,
@@ -105,7 +106,7 @@ function addHistory(app: OpenAPIHono, options: DeviceOptions, { path, suffix, re
   });
   app.openapi(route, async (c) => {
     const deviceId = idOf(c);
-    const nowMs = unixNow();
+    const nowMs = clock.unixMs();
     const history = await store.history(deviceId, nowMs);
     if (history === undefined) throw notFound(deviceId);
     return jsonResponse<DeviceHistory>(c, historyJson(history, nowMs));

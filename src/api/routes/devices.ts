@@ -7,6 +7,7 @@ import { createRoute, type OpenAPIHono } from "@hono/zod-openapi";
 
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import type { ListCache } from "../../fleet/list_cache.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
 import { jsonResponse } from "../http/json_response.ts";
 import { invalid, json, unavailable, unchanged } from "../http/openapi.ts";
@@ -21,8 +22,8 @@ export interface DevicesOptions {
   readonly fleet: FleetCache;
   /** Has them in order. */
   readonly lists: ListCache;
-  /** Unix milliseconds. */
-  readonly unixNow: () => number;
+  /** The time of packets. */
+  readonly clock: Clock;
 }
 
 const listRoute = createRoute({
@@ -43,12 +44,12 @@ const listRoute = createRoute({
 });
 
 /** Adds the route. */
-export function addDevices(app: OpenAPIHono, { store, fleet, lists, unixNow }: DevicesOptions): void {
+export function addDevices(app: OpenAPIHono, { store, fleet, lists, clock }: DevicesOptions): void {
   app.openapi(listRoute, async (c) => {
     const { limit, cursor, offset, status, ...rest } = c.req.valid("query");
     await fleet.refresh({ keepWarm: true });
     const { slots, total, nextCursor } = lists.page({ status, ...rest }, limit, cursor, offset);
-    const nowMs = unixNow();
+    const nowMs = clock.unixMs();
     const devices = await deviceListJson(store, slots.map((slot) => fleet.index.viewAt(slot, nowMs)));
     return jsonResponse<DeviceList>(c, { devices, total, next_cursor: nextCursor ?? null });
   });

@@ -5,6 +5,7 @@
  */
 import { createRoute, type OpenAPIHono } from "@hono/zod-openapi";
 
+import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
 import { jsonResponse } from "../http/json_response.ts";
 import { invalid, json, unavailable, unchanged } from "../http/openapi.ts";
@@ -15,8 +16,8 @@ import { DeviceHistories, HistoriesParameters } from "../schemas/history.ts";
 export interface HistoriesOptions {
   /** Has the histories. */
   readonly store: Pick<Store, "history">;
-  /** Unix milliseconds. */
-  readonly unixNow: () => number;
+  /** The time of packets. */
+  readonly clock: Clock;
 }
 
 const historiesRoute = createRoute({
@@ -35,10 +36,10 @@ const historiesRoute = createRoute({
 });
 
 /** Adds the route. */
-export function addHistories(app: OpenAPIHono, { store, unixNow }: HistoriesOptions): void {
+export function addHistories(app: OpenAPIHono, { store, clock }: HistoriesOptions): void {
   app.openapi(historiesRoute, async (c) => {
     const { devices } = c.req.valid("query");
-    const histories = await historiesJson(store, [...new Set(devices)], unixNow());
+    const histories = await historiesJson(store, [...new Set(devices)], clock.unixMs());
     return jsonResponse<DeviceHistories>(c, { histories });
   });
 }
