@@ -127,8 +127,8 @@ Deno.test("ARCHITECTURE.md's table has a row for each folder of src, and no row 
 
 Deno.test("a file of src imports only the folders that its row of ARCHITECTURE.md names", () => {
   assertEquals(forbiddenImports(layers, imports), []);
-  const planted = withImport("store/redis/redis_store.ts", "store/sqlite/tables.ts");
-  assertEquals(forbiddenImports(layers, planted), ["store/redis/redis_store.ts -> store/sqlite/tables.ts"]);
+  const planted = withImport("store/redis/redis_store.ts", "store/sqlite/database.ts");
+  assertEquals(forbiddenImports(layers, planted), ["store/redis/redis_store.ts -> store/sqlite/database.ts"]);
   assertEquals(forbiddenImports(layers, withImport("page/api.js", "api/schemas/device.ts")).length, 1);
   assertEquals(forbiddenImports(layers, withImport("page/api.js", "api/schemas/device.ts", true)), []);
 });
@@ -136,7 +136,7 @@ Deno.test("a file of src imports only the folders that its row of ARCHITECTURE.m
 Deno.test("a package is imported only by the folders that ARCHITECTURE.md names", () => {
   assertEquals(forbiddenPackages(packageRules, imports), []);
   const planted = [
-    ["store/sqlite/tables.ts", "npm:ioredis"],
+    ["store/sqlite/database.ts", "npm:ioredis"],
     ["store/redis/redis_store.ts", "node:sqlite"],
     ["runtime/log.ts", "npm:left-pad"],
   ] as const;

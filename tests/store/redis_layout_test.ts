@@ -4,6 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
+import { setTimeout as delay } from "node:timers/promises";
 
 import {
   changesKey,
@@ -20,7 +21,8 @@ import {
   textRecordsKey,
   versionKey,
 } from "../../src/store/redis/keys.ts";
-import { LAYOUT_VERSION } from "../../src/store/redis/layout.ts";
+import { historyHead } from "../../src/store/model/periods.ts";
+import { changesHead, LAYOUT_VERSION, recordLayout, versionHead } from "../../src/store/redis/layout.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, bytes, countsOf, delta, now } from "../support/batches.ts";
@@ -144,20 +146,46 @@ Deno.test("openRedisStore() upgrades once when several processes start at the sa
   for (const store of stores) await store.close();
 });
 
-Deno.test("openRedisStore() upgrades thousands of devices in one step", async () => {
-  await using server = await startRedis();
-  const script = `for i = 1, 5000 do
+/** Writes `devices` devices of layout 1: number i counts i packets, and has a payload of i % 130 bytes. */
+async function writeMany(server: RedisServer, devices: number): Promise<void> {
+  const script = `for i = 1, ${devices} do
     redis.call('HSET', KEYS[1], 'd' .. i, i)
     redis.call('HSET', KEYS[2], 'd' .. i, '1 2 3 ' .. string.rep('x', i % 130))
   end`;
   await server.call("EVAL", script, 2, countsKey, textRecordsKey);
-  await withStore(server, async (store) => {
-    for (const i of [1, 64, 65, 129, 130, 4999, 5000]) {
-      const found = await store.device(`d${i}`);
-      assertEquals([found?.count, found?.payload.length, found?.lastSeenMs], [i, i % 130, 2]);
-    }
-    assertEquals(await server.call("EXISTS", textRecordsKey), 0);
-  });
+}
+
+async function assertMany(server: RedisServer, store: Store, devices: number): Promise<void> {
+  for (const i of [1, 64, 65, 129, 130, devices - 1, devices]) {
+    const found = await store.device(`d${i}`);
+    assertEquals([found?.count, found?.payload.length, found?.lastSeenMs], [i, i % 130, 2]);
+  }
+  assertEquals(await server.call("EXISTS", textRecordsKey), 0);
+}
+
+Deno.test("openRedisStore() upgrades thousands of devices in one step", async () => {
+  await using server = await startRedis();
+  await writeMany(server, 5000);
+  await withStore(server, (store) => assertMany(server, store, 5000));
+});
+
+Deno.test("openRedisStore(): a Redis that is killed during the upgrade has one layout or the other", async () => {
+  await using server = await startRedis({ appendonly: "yes", appendfsync: "always" });
+  await writeMany(server, 20_000);
+  for (const waitMs of [5, 40, 80, 160]) {
+    const opening = openStore(server);
+    await delay(waitMs); // At any moment of the script, which takes some hundred milliseconds.
+    await server.kill9();
+    await (await opening).close();
+    await server.start();
+    const [text, records] = [
+      await server.call("HLEN", textRecordsKey),
+      await server.call("HLEN", recordsKey),
+    ];
+    const isUpgraded = await server.call("GET", layoutKey) === String(LAYOUT_VERSION);
+    assertEquals([text, records], isUpgraded ? [0, 20_000] : [20_000, 0]);
+  }
+  await withStore(server, (store) => assertMany(server, store, 20_000));
 });
 
 Deno.test("openRedisStore() without memory for the upgrade leaves the older layout whole", async () => {
@@ -224,4 +252,24 @@ Deno.test("RedisStore upgrades a backup of an older layout that is restored whil
     assertEquals(await server.call("GET", layoutKey), String(LAYOUT_VERSION));
     assert(await server.call("EXISTS", lineageKey) === 0);
   });
+});
+
+Deno.test("recordLayout, changesHead and versionHead have the offsets and the length of what Lua packs", async () => {
+  await using server = await startRedis();
+  for (const { names, offsets, bytes, luaFormat } of [recordLayout, changesHead, versionHead, historyHead]) {
+    // Each field in turn is all ones, or a double that is not zero; the others are zero.
+    for (const [index, name] of names.entries()) {
+      const values = names.map((_, i) => i === index ? 255 : 0);
+      const script = `
+        local bytes, found = struct.pack('${luaFormat}', ${values}), {}
+        for i = 1, #bytes do found[i] = string.byte(bytes, i) end
+        return found`;
+      const packed = await server.call("EVAL", script, 0) as number[];
+      assertEquals(packed.length, bytes);
+      const from = offsets[name as keyof typeof offsets],
+        to = Object.values<number>(offsets)[index + 1] ?? bytes;
+      const used = packed.flatMap((byte, at) => byte === 0 ? [] : [at]);
+      assert(used.length > 0 && used.every((at) => at >= from && at < to), `${name}: ${used}`);
+    }
+  }
 });

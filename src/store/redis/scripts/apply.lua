@@ -138,8 +138,9 @@ local aside, newEvents, changed, chunks, total = {}, {}, {}, {}, 0
 -- The current chunk: its devices, by index, and what is stored of them. Variables of the script, as are the
 -- fields of the current record: lookups in tables would add a tenth to the time of a batch.
 local ids, packets, timestamps, newest, oldCounts, oldRecords
+-- Stands for the names of the record's fields; see withPrelude() in scripts.ts.
 local RECORD_FIELDS
--- What they become: by index, for readers, and for HSET as alternating ids and values.
+-- What the devices become: by index, for readers, and for HSET as alternating ids and values.
 local becomeCounts, becomeRecords, newCounts, newRecords, newPayloads, newAside
 -- Ids of devices whose payload is no longer long; of those whose minute is over, and its packets.
 local shortened, endedIds, ended
