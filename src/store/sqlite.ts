@@ -23,6 +23,7 @@ import {
   describeFile,
   failure,
   oneState,
+  openAlone,
   openFile,
   OpenFiles,
   transaction,
@@ -99,26 +100,28 @@ export async function openSqliteStore(
         `choose "stored" or "synced", or configure Redis`,
     );
   }
-  const db = await openFile(file);
-  try {
-    // In WAL mode NORMAL survives the end of the process; FULL, one sync per commit, a power cut too.
-    const synchronous = ackAfter.kind === "synced" ? "FULL" : "NORMAL";
-    await whenUnlocked(
-      db,
-      lockTimeoutMs,
-      () => db.exec("PRAGMA journal_mode = WAL"),
-      () => db.exec(`PRAGMA synchronous = ${synchronous}`),
-    );
-    db.exec(tuning);
-    await transaction(db, lockTimeoutMs, () => {
-      createTables(db);
-      db.exec(writeApplicationId);
-    });
-    return new SqliteStore(db, file, lockTimeoutMs, log);
-  } catch (error) {
-    db.close();
-    throw failure("open", file, error);
-  }
+  return await openAlone(file, lockTimeoutMs, async () => {
+    const db = openFile(file);
+    try {
+      // In WAL mode NORMAL survives the end of the process; FULL, one sync per commit, a power cut too.
+      const synchronous = ackAfter.kind === "synced" ? "FULL" : "NORMAL";
+      await whenUnlocked(
+        db,
+        lockTimeoutMs,
+        () => db.exec("PRAGMA journal_mode = WAL"),
+        () => db.exec(`PRAGMA synchronous = ${synchronous}`),
+      );
+      db.exec(tuning);
+      await transaction(db, lockTimeoutMs, () => {
+        createTables(db);
+        db.exec(writeApplicationId);
+      });
+      return new SqliteStore(db, file, lockTimeoutMs, log);
+    } catch (error) {
+      db.close();
+      throw failure("open", file, error);
+    }
+  });
 }
 
 /** Expired rows are deleted at most this often. */

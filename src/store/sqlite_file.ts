@@ -27,14 +27,63 @@ const APPLICATION_ID = 0x54414c59;
  */
 export const writeApplicationId = `PRAGMA application_id = ${APPLICATION_ID}`;
 
-/** Opens `file`; makes it, and its folder, if it is missing. A database that is not Tally's stays as it is. */
-export async function openFile(file: string): Promise<DatabaseSync> {
+/** Opens `file`; makes it if it is missing. A database that is not Tally's stays as it is. */
+export function openFile(file: string): DatabaseSync {
   try {
-    await mkdir(dirname(file), { recursive: true });
     assertTally(file);
     return new DatabaseSync(file, { timeout: 0 });
   } catch (error) {
     throw failure("open", file, error);
+  }
+}
+
+/**
+ * Runs `body`, which opens `file`, while no other process and no other thread opens it; rejects after
+ * `lockTimeoutMs` if another one still does. The folder is made if it is missing.
+ *
+ * A log that is left of a database that was deleted is removed before: a new file is not to use it, and SQLite
+ * takes its index for the new file's as long as any process has the old one open, and fails to read it.
+ */
+export async function openAlone<T>(file: string, lockTimeoutMs: number, body: () => Promise<T>): Promise<T> {
+  const folder = await openFolder(file);
+  try {
+    const deadline = performance.now() + lockTimeoutMs;
+    while (!await folder.tryLock(true)) {
+      if (performance.now() >= deadline) throw failure("open", file, new Error(FOLDER_LOCKED));
+      await delay(2 + Math.random() * 8);
+    }
+    if (isMissingOrEmpty(file)) { for (const end of ["-wal", "-shm"]) removeIfThere(`${file}${end}`); }
+    return await body();
+  } finally {
+    folder.close(); // and unlocked
+  }
+}
+
+const FOLDER_LOCKED = "its folder is locked by another process or thread that opens it";
+
+async function openFolder(file: string): Promise<Deno.FsFile> {
+  try {
+    await mkdir(dirname(file), { recursive: true });
+    return await Deno.open(dirname(file));
+  } catch (error) {
+    throw failure("open", file, error);
+  }
+}
+
+function isMissingOrEmpty(path: string): boolean {
+  try {
+    return Deno.statSync(path).size === 0;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return true;
+    throw error;
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 
