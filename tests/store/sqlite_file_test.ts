@@ -103,6 +103,20 @@ Deno.test("SqliteStore.apply() checks its file after the commit, so that no batc
     await store.close();
   }));
 
+Deno.test("SqliteStore goes on with a new file when its own is deleted without its log, which others have open", () =>
+  withFile(async (path) => {
+    await using store = await openThreads(path);
+    for (let sequence = 1; sequence <= 50; sequence++) {
+      await store.apply(batch(sequence, { devices: [delta("a", 1)] }));
+    }
+    await using _other = await openElsewhere(path);
+    await Deno.remove(path);
+    await untilStored(() => store.apply(batch(51, { devices: [delta("a", 1)] })));
+    await untilStored(() => countsOf(store));
+    assertEquals(await countsOf(store), { a: 1 });
+    assertEquals(countsIn(path), { a: 1 });
+  }));
+
 for (const end of ["-wal", "-shm"]) {
   Deno.test(`SqliteStore loses nothing when only the file ${end} is deleted`, () =>
     withFile(async (path) => {
@@ -282,6 +296,26 @@ async function removeFiles(path: string): Promise<void> {
 async function openThreads(path: string): Promise<Store & AsyncDisposable> {
   const store = await openSqliteThreads({ path, ackAfter, lockTimeoutMs: 50 });
   return Object.assign(store, { [Symbol.asyncDispose]: () => store.close() });
+}
+
+/** Another process that has the file open, and that does not notice what becomes of it. */
+async function openElsewhere(path: string): Promise<AsyncDisposable> {
+  const code = `
+    import { DatabaseSync } from "node:sqlite";
+    const db = new DatabaseSync(${JSON.stringify(path)});
+    console.log(db.prepare("SELECT count(*) FROM devices").get());
+    await Deno.stdin.read(new Uint8Array(1));`;
+  const args = ["eval", code];
+  const process = new Deno.Command(Deno.execPath(), { args, stdin: "piped", stdout: "piped" }).spawn();
+  const reader = process.stdout.getReader();
+  await reader.read(); // it has read the file
+  return {
+    async [Symbol.asyncDispose]() {
+      await process.stdin.close();
+      await reader.cancel();
+      await process.status;
+    },
+  };
 }
 
 async function withFile(body: (path: string) => Promise<void>): Promise<void> {

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { statSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -30,15 +30,53 @@ const APPLICATION_ID = 0x54414c59;
  */
 export const writeApplicationId = `PRAGMA application_id = ${APPLICATION_ID}`;
 
-/** Opens `file`; makes it, and its folder, if it is missing. A database that is not Tally's stays as it is. */
-export async function openFile(file: string): Promise<DatabaseSync> {
+/** Opens `file`; makes it if it is missing. A database that is not Tally's stays as it is. */
+export function openFile(file: string): DatabaseSync {
   try {
-    await mkdir(dirname(file), { recursive: true });
     assertTally(file);
     return new DatabaseSync(file, { timeout: 0 });
   } catch (error) {
     throw failure("open", file, error);
   }
+}
+
+/**
+ * Runs `body`, which opens `file`, while no other process and no other thread opens it; rejects after
+ * `lockTimeoutMs` if another one still does. The folder is made if it is missing.
+ *
+ * A log that is left of a database that was deleted is removed before: a new file is not to use it, and SQLite
+ * takes its index for the new file's as long as any process has the old one open, and fails to read it.
+ */
+export async function openAlone<T>(file: string, lockTimeoutMs: number, body: () => Promise<T>): Promise<T> {
+  const folder = await openFolder(file);
+  try {
+    const deadline = performance.now() + lockTimeoutMs;
+    while (!await folder.tryLock(true)) {
+      if (performance.now() >= deadline) throw failure("open", file, new Error(FOLDER_LOCKED));
+      await delay(2 + Math.random() * 8);
+    }
+    if (isMissingOrEmpty(file)) {
+      for (const end of ["-wal", "-shm"]) rmSync(`${file}${end}`, { force: true });
+    }
+    return await body();
+  } finally {
+    folder.close(); // and unlocked
+  }
+}
+
+const FOLDER_LOCKED = "its folder is locked by another process or thread that opens it";
+
+async function openFolder(file: string): Promise<Deno.FsFile> {
+  try {
+    await mkdir(dirname(file), { recursive: true });
+    return await Deno.open(dirname(file));
+  } catch (error) {
+    throw failure("open", file, error);
+  }
+}
+
+function isMissingOrEmpty(path: string): boolean {
+  return (statSync(path, { throwIfNoEntry: false })?.size ?? 0) === 0;
 }
 
 /** Queries that succeed on every file that Tally wrote before it marked its files. */
@@ -71,8 +109,7 @@ function assertTally(file: string): void {
  * on it, by the rules of POSIX. As an immutable file it is not locked, and no log is made beside it.
  */
 function applicationIdOf(file: string): number | undefined {
-  const size = statSync(file, { throwIfNoEntry: false })?.size;
-  if (size === undefined || size === 0) return APPLICATION_ID;
+  if (isMissingOrEmpty(file)) return APPLICATION_ID;
   const url = pathToFileURL(file);
   url.search = "?immutable=1";
   try {

@@ -14,6 +14,7 @@ import { Database } from "./database.ts";
 import {
   describeFile,
   failure,
+  openAlone,
   openFile,
   retryWhileLocked,
   transaction,
@@ -65,7 +66,16 @@ export async function openSqliteStore(
         `choose "stored" or "synced", or configure Redis`,
     );
   }
-  const db = await openFile(file);
+  return await openAlone(file, lockTimeoutMs, () => openStore(file, ackAfter, lockTimeoutMs, log));
+}
+
+async function openStore(
+  file: string,
+  ackAfter: AckAfter,
+  lockTimeoutMs: number,
+  log: WarningLog,
+): Promise<SqliteStore> {
+  const db = openFile(file);
   try {
     // In WAL mode NORMAL survives the end of the process; FULL, one sync per commit, a power cut too.
     const synchronous = ackAfter.kind === "synced" ? "FULL" : "NORMAL";
