@@ -55,9 +55,7 @@ export async function openAlone<T>(file: string, lockTimeoutMs: number, body: ()
       if (performance.now() >= deadline) throw failure("open", file, new Error(FOLDER_LOCKED));
       await delay(2 + Math.random() * 8);
     }
-    if (isMissingOrEmpty(file)) {
-      for (const end of ["-wal", "-shm"]) rmSync(`${file}${end}`, { force: true });
-    }
+    removeOrphanedLog(file);
     return await body();
   } finally {
     folder.close(); // and unlocked
@@ -75,8 +73,20 @@ async function openFolder(file: string): Promise<Deno.FsFile> {
   }
 }
 
+function removeOrphanedLog(file: string): void {
+  try {
+    if (!isMissingOrEmpty(file)) return;
+    for (const end of ["-wal", "-shm"]) rmSync(`${file}${end}`, { force: true });
+  } catch (error) {
+    throw failure("open", file, error);
+  }
+}
+
 function isMissingOrEmpty(path: string): boolean {
-  return (statSync(path, { throwIfNoEntry: false })?.size ?? 0) === 0;
+  const found = statSync(path, { throwIfNoEntry: false });
+  // SQLite opens a folder as if it were an empty file that cannot be written.
+  if (found?.isDirectory()) throw new Error("found a folder; expected a file");
+  return found === undefined || found.size === 0;
 }
 
 /** Queries that succeed on every file that Tally wrote before it marked its files. */
