@@ -160,7 +160,7 @@ async function startDevices(context: Context): Promise<Ingest> {
   if (configuredWorkers(config) > 1) {
     return startIngestWorkers({ ...context, stopTimeoutMs: times.devicesMs });
   }
-  // A dynamic import, because the api role runs without grpc-js and protobufjs: they take 6 to 10 MB.
+  // A dynamic import, because the api role runs without grpc-js and protobufjs, which take 12 MB.
   const { startIngest } = await import("./ingest/ingest.ts");
   const ingest = await startIngest({
     ...config,
