@@ -21,10 +21,10 @@ import {
 import type { ApiOptions, RunningApi } from "../../src/api/api.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { StoreError } from "../../src/store/store_error.ts";
-import { ListedStore } from "../support/listed_store.ts";
-import { until } from "../support/until.ts";
 import { temporaryStore } from "../support/harness.ts";
+import { ListedStore } from "../support/listed_store.ts";
 import { addPackets, startTestApi, TestClock } from "../support/test_api.ts";
+import { until } from "../support/until.ts";
 
 /** A monotonic clock that the test moves, and with it the age of a snapshot. */
 class StillClock {

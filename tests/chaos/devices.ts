@@ -7,11 +7,11 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { status } from "@grpc/grpc-js";
 
+import { framedBatch, framedPacket, RawCall } from "../support/harness.ts";
+import type { Random } from "../support/random.ts";
 import { scriptedDevices, scriptedPacket, scriptedRejections } from "./device_script.ts";
 import type { IndexRange } from "./journal_damage.ts";
 import type { StoreLosses } from "./store_losses.ts";
-import { framedBatch, framedPacket, RawCall } from "../support/harness.ts";
-import type { Random } from "../support/random.ts";
 
 /** What must be found about one device. */
 export interface Expectation {

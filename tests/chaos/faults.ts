@@ -3,14 +3,14 @@
  *
  * @module
  */
+import type { Random } from "../support/random.ts";
+import type { TallyProcess } from "../support/tally_process.ts";
 import { intrude } from "./devices.ts";
 import type { FakedClock } from "./faked_clock.ts";
 import type { JournalDamageKind } from "./journal_damage.ts";
 import { FullPipes } from "./log_pipe.ts";
 import type { Fault, Scene } from "./scene.ts";
 import type { StorePlace } from "./store_place.ts";
-import type { Random } from "../support/random.ts";
-import type { TallyProcess } from "../support/tally_process.ts";
 
 /** How long a fault may wait for its occasion. */
 const OCCASION_MS = 10_000;

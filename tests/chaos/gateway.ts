@@ -1,7 +1,9 @@
 /** @module */
 import { setTimeout as delay } from "node:timers/promises";
 
+import { TelemetryClient } from "../../src/client/client.ts";
 import { TelemetryClientError } from "../../src/client/client_error.ts";
+import type { Random } from "../support/random.ts";
 import { scriptedPacket, scriptedRejections } from "./device_script.ts";
 import {
   CALL_TIMEOUT_MS,
@@ -18,8 +20,6 @@ import {
   type JournalDamageKind,
 } from "./journal_damage.ts";
 import type { StoreLosses } from "./store_losses.ts";
-import { TelemetryClient } from "../../src/client/client.ts";
-import type { Random } from "../support/random.ts";
 
 /** A gateway whose connection takes longer is started again. */
 const CONNECT_TIMEOUT_MS = 10_000;

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { FakedClock } from "./faked_clock.ts";
 import type { Random } from "../support/random.ts";
 import { TallyProcess } from "../support/tally_process.ts";
+import type { FakedClock } from "./faked_clock.ts";
 
 /** The place of one ingest: when its process has been ended, another takes the place. */
 export class IngestPlace implements AsyncDisposable {

@@ -5,8 +5,8 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
-import type { Fault } from "./scene.ts";
 import { type Random, seededRandom } from "../support/random.ts";
+import type { Fault } from "./scene.ts";
 
 /** From one fault to the next. */
 const PAUSE_MS = { min: 200, max: 2600 };

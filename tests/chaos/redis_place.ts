@@ -1,10 +1,10 @@
 /** @module */
 import { setTimeout as delay } from "node:timers/promises";
 
-import { FaultProxy } from "./fault_proxy.ts";
-import type { StorePlace } from "./store_place.ts";
 import { countsKey, sessionKey } from "../../src/store/redis/keys.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
+import { FaultProxy } from "./fault_proxy.ts";
+import type { StorePlace } from "./store_place.ts";
 
 /** After that Redis has carried out what it was sent before its connections were cut. */
 const CARRIED_OUT_AFTER_MS = 100;

@@ -5,12 +5,14 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
+import { type Random, seededRandom } from "../support/random.ts";
+import { TallyProcess } from "../support/tally_process.ts";
+import { compare, type Comparison } from "./comparison.ts";
 import { AnonymousDevice, type ClientOptions, HandWrittenDevice } from "./devices.ts";
 import { FakedClock, findFaketime } from "./faked_clock.ts";
 import { FaultProxy } from "./fault_proxy.ts";
 import { commonFaults } from "./faults.ts";
 import { Gateway } from "./gateway.ts";
-import { compare, type Comparison } from "./comparison.ts";
 import { IngestPlace } from "./ingest_place.ts";
 import { injectFaults } from "./injection.ts";
 import { FullPipes } from "./log_pipe.ts";
@@ -21,8 +23,6 @@ import { sqliteFaults } from "./sqlite_faults.ts";
 import { SqlitePlace } from "./sqlite_place.ts";
 import { StoreLosses } from "./store_losses.ts";
 import type { StorePlace } from "./store_place.ts";
-import { type Random, seededRandom } from "../support/random.ts";
-import { TallyProcess } from "../support/tally_process.ts";
 
 /** What a run is given. */
 export interface ChaosOptions {

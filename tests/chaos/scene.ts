@@ -1,14 +1,14 @@
 /** @module */
 import { setTimeout as delay } from "node:timers/promises";
 
+import type { Random } from "../support/random.ts";
+import type { TallyProcess } from "../support/tally_process.ts";
 import type { AnonymousDevice, SessionClient } from "./devices.ts";
 import type { FakedClock } from "./faked_clock.ts";
 import { FaultLock } from "./fault_lock.ts";
 import type { FaultProxy } from "./fault_proxy.ts";
 import type { Gateway } from "./gateway.ts";
 import type { IngestPlace } from "./ingest_place.ts";
-import type { Random } from "../support/random.ts";
-import type { TallyProcess } from "../support/tally_process.ts";
 
 /** Everything that can be broken, besides the store. */
 export interface SceneParts {

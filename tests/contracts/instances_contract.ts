@@ -6,8 +6,8 @@
 import { assertEquals } from "@std/assert";
 
 import { INSTANCE_EXPIRY_MS } from "../../src/store/instances.ts";
-import { instanceReport } from "../support/instance_report.ts";
 import { now } from "../support/batches.ts";
+import { instanceReport } from "../support/instance_report.ts";
 import type { TestStores } from "./parts.ts";
 
 /** Registers the tests of reports. */

@@ -6,8 +6,8 @@
 import { assertEquals, assertLessOrEqual } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
-import { FleetCache, type FleetCacheOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet_cache.ts";
 import { Snapshots } from "../../src/api/responses/metrics_snapshot.ts";
+import { FleetCache, type FleetCacheOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet_cache.ts";
 import type { Changes, DeviceSummary } from "../../src/store/devices.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { RunningClock, TestClock } from "../support/test_api.ts";

@@ -6,15 +6,15 @@
 import { assert, assertEquals } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 
+import { TelemetryClient } from "../../src/client/client.ts";
 import { DeviceIndex } from "../../src/fleet/device_index.ts";
 import { ObservedTime } from "../../src/fleet/observed_time.ts";
-import { TelemetryClient } from "../../src/client/client.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import type { DeviceEvent } from "../../src/store/events.ts";
-import { startTestApi, TestClock } from "../support/test_api.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { TallyProcess } from "../support/tally_process.ts";
+import { startTestApi, TestClock } from "../support/test_api.ts";
 import { until } from "../support/until.ts";
 
 const offlineAfterMs = 10_000;

@@ -6,9 +6,9 @@
 import { assertEquals } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 
+import { SESSION_EXPIRY_MS } from "../../src/store/packets.ts";
 import { ExpiryClock, MAX_STEP_MS } from "../../src/store/sqlite/expiry_clock.ts";
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
-import { SESSION_EXPIRY_MS } from "../../src/store/packets.ts";
 import type { Store } from "../../src/store/store.ts";
 import { advance, batch, delta } from "../support/batches.ts";
 import { startRedis } from "../support/redis_server.ts";

@@ -6,8 +6,8 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
-import { startLogging, stopLogging } from "../../src/runtime/log.ts";
 import type { InstanceReport } from "../../src/metrics/ingest_metrics.ts";
+import { startLogging, stopLogging } from "../../src/runtime/log.ts";
 import type { RedisStoreOptions } from "../../src/store/redis/redis_client.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";

@@ -7,6 +7,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 
 import { getLogger, type Logger } from "@logtape/logtape";
 
+import { ForeignCounts } from "../../src/store/model/foreign_counts.ts";
 import {
   changesKey,
   countsKey,
@@ -19,7 +20,6 @@ import {
   setAsideKey,
   versionKey,
 } from "../../src/store/redis/keys.ts";
-import { ForeignCounts } from "../../src/store/model/foreign_counts.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { batch, countsOf, delta, now } from "../support/batches.ts";

@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 
+import { historyHead } from "../../src/store/model/periods.ts";
 import {
   changesKey,
   countsKey,
@@ -21,7 +22,6 @@ import {
   textRecordsKey,
   versionKey,
 } from "../../src/store/redis/keys.ts";
-import { historyHead } from "../../src/store/model/periods.ts";
 import { changesHead, LAYOUT_VERSION, recordLayout, versionHead } from "../../src/store/redis/layout.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";

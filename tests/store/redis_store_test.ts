@@ -24,11 +24,11 @@ import {
   versionKey,
 } from "../../src/store/redis/keys.ts";
 import { StoreError } from "../../src/store/store_error.ts";
+import { everyHourThenEveryMinute } from "../contracts/parts.ts";
+import { testStoreContract } from "../contracts/store_contract.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { openStore, withStore } from "../support/redis_store.ts";
-import { testStoreContract } from "../contracts/store_contract.ts";
-import { everyHourThenEveryMinute } from "../contracts/parts.ts";
 
 testStoreContract("Redis", async () => {
   const server = await startRedis();

@@ -7,15 +7,15 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { basename, dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
+import { type AckAfter, PRODUCER_EXPIRY_MS, SESSION_EXPIRY_MS } from "../../src/store/packets.ts";
 import { MAX_STEP_MS } from "../../src/store/sqlite/expiry_clock.ts";
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
 import { openSqliteThreads } from "../../src/store/sqlite/threads.ts";
-import { type AckAfter, PRODUCER_EXPIRY_MS, SESSION_EXPIRY_MS } from "../../src/store/packets.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
-import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
-import { testStoreContract } from "../contracts/store_contract.ts";
 import { everyHourThenEveryMinute } from "../contracts/parts.ts";
+import { testStoreContract } from "../contracts/store_contract.ts";
+import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { openStoreAt } from "../support/store_location.ts";
 import { until } from "../support/until.ts";
 

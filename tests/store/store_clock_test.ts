@@ -7,9 +7,9 @@ import { assert, assertEquals } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
 import { type Clock, systemClock } from "../../src/runtime/clock.ts";
-import { StoreClock } from "../../src/store/store_clock.ts";
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
 import type { Store } from "../../src/store/store.ts";
+import { StoreClock } from "../../src/store/store_clock.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { framedPacket, packet, RawCall, startTestIngest } from "../support/harness.ts";
 import { startRedis } from "../support/redis_server.ts";

@@ -5,16 +5,15 @@
  * @module
  */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
-
 import { DatabaseSync } from "node:sqlite";
 
 import { getLogger } from "@logtape/logtape";
 
 import { type IngestOptions, type RunningIngest, startIngest } from "../../src/ingest/ingest.ts";
-import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
-import type { Store } from "../../src/store/store.ts";
 import type { Ack, Packet } from "../../src/protocol/messages.ts";
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
+import type { Store } from "../../src/store/store.ts";
 
 /** Settings as in production, but a free port. */
 export const ingestDefaults = {

@@ -3,7 +3,6 @@
  *
  * @module
  */
-
 import { Redis } from "ioredis";
 
 import { until } from "./until.ts";

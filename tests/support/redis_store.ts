@@ -6,8 +6,8 @@
 import { assertInstanceOf } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
-import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { AckAfter } from "../../src/store/packets.ts";
+import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import type { RedisServer } from "./redis_server.ts";

@@ -5,8 +5,8 @@
  * @module
  */
 import type { Problem } from "../schemas/problem.ts";
-import { prefersPlainJson } from "./negotiate.ts";
 import { httpStatus } from "./http_status.ts";
+import { prefersPlainJson } from "./negotiate.ts";
 
 /** Statuses of failed requests. */
 export type ProblemStatus = ReturnType<typeof httpStatus>["status"] | 405;

@@ -12,12 +12,12 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
+import { httpStatus } from "../http/http_status.ts";
 import { formatEvent, type SseBroadcaster } from "../http/sse_broadcaster.ts";
 import type { Device } from "../schemas/device.ts";
 import type { LiveFleet } from "../schemas/fleet.ts";
 import { deviceListJson } from "./device_json.ts";
 import type { FleetReporter } from "./fleet_reporter.ts";
-import { httpStatus } from "../http/http_status.ts";
 
 /** A client is sent something at most this often. */
 export const TICK_MS = 250;

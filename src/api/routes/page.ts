@@ -6,8 +6,6 @@
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
-import { Asset } from "../http/assets.ts";
-import { problem, unchanged } from "../http/openapi.ts";
 import addressJs from "../../page/address.js" with { type: "text" };
 import apiJs from "../../page/api.js" with { type: "text" };
 import chartJs from "../../page/chart.js" with { type: "text" };
@@ -32,6 +30,8 @@ import pageCss from "../../page/page.css" with { type: "text" };
 import sparklinesJs from "../../page/sparklines.js" with { type: "text" };
 import tableCss from "../../page/table.css" with { type: "text" };
 import tableJs from "../../page/table.js" with { type: "text" };
+import { Asset } from "../http/assets.ts";
+import { problem, unchanged } from "../http/openapi.ts";
 
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
   css: "text/css; charset=utf-8",
@@ -46,6 +46,7 @@ const texts: Readonly<Record<string, string>> = {
   "api.js": apiJs,
   "chart.js": chartJs,
   "connection.js": connectionJs,
+  "controls.css": controlsCss,
   "device.css": deviceCss,
   "device.js": deviceJs,
   "dom.js": domJs,
@@ -61,7 +62,6 @@ const texts: Readonly<Record<string, string>> = {
   "main.js": mainJs,
   "overview.js": overviewJs,
   "page.css": pageCss,
-  "controls.css": controlsCss,
   "sparklines.js": sparklinesJs,
   "table.css": tableCss,
   "table.js": tableJs,

@@ -5,8 +5,8 @@
  */
 import { z } from "@hono/zod-openapi";
 
-import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { SORT_KEYS } from "../../fleet/list_cache.ts";
+import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { count, deviceStatus, rate, unixMs } from "./fields.ts";
 import { choice, deviceId, integer, limit, query, text } from "./parameters.ts";
 

@@ -5,9 +5,15 @@
  * @module
  */
 import { MAX_VARINT_BYTES, readVarint, varintEnd, writeVarint } from "../../protocol/varint.ts";
-import { HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "../history.ts";
+import {
+  type FleetHistory,
+  type History,
+  HISTORY_HOURS,
+  HISTORY_MINUTES,
+  HISTORY_SECONDS,
+  type Period,
+} from "../history.ts";
 import { type StructLayout, structLayout } from "./struct.ts";
-import type { FleetHistory, History, Period } from "../history.ts";
 
 /** Length of the periods, milliseconds. */
 export const SECOND_MS = 1000, MINUTE_MS = 60_000, HOUR_MS = 3_600_000;

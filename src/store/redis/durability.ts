@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Command, Connection } from "./redis_connection.ts";
 import type { AckAfter } from "../packets.ts";
+import type { Command, Connection } from "./redis_connection.ts";
 
 /** Of the writes of one connection. */
 export class Durability {

@@ -5,10 +5,10 @@
  */
 import { Buffer } from "node:buffer";
 
-import { changesHead, changesKinds, type DeviceRecord, recordLayout, versionHead } from "./layout.ts";
 import type { DeviceSummary } from "../devices.ts";
 import type { DeviceEvent } from "../events.ts";
 import type { DeviceDelta } from "../packets.ts";
+import { changesHead, changesKinds, type DeviceRecord, recordLayout, versionHead } from "./layout.ts";
 
 /** Arguments of `apply.lua`: ids, packets, timestamps and payloads of the devices, one argument each. */
 export function packDevices(devices: readonly DeviceDelta[]): Buffer[] {

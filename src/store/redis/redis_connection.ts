@@ -15,9 +15,9 @@ import { formatAddress } from "../../runtime/address.ts";
 import { Backoff } from "../../runtime/backoff.ts";
 import { messageOf } from "../../runtime/error_text.ts";
 import { withTimeout } from "../../runtime/timeout.ts";
+import { StoreError } from "../store_error.ts";
 import { probeKey } from "./keys.ts";
 import { parseInfo } from "./server_info.ts";
-import { StoreError } from "../store_error.ts";
 
 /**
  * `redis://[user:password@]host[:port][/database]`, `rediss://…` for TLS, user and password percent-encoded;

@@ -6,11 +6,11 @@
  */
 import type { Buffer } from "node:buffer";
 
+import { SESSION_EXPIRY_MS, type SessionClaim } from "../packets.ts";
+import { StoreError } from "../store_error.ts";
 import { lineageKey, sessionKey, versionKey } from "./keys.ts";
 import type { RedisClient } from "./redis_client.ts";
 import { claimScript } from "./scripts.ts";
-import { SESSION_EXPIRY_MS, type SessionClaim } from "../packets.ts";
-import { StoreError } from "../store_error.ts";
 
 /** Claims of one step: some milliseconds of Redis' time. */
 const MAX_CLAIMS = 500;

@@ -4,10 +4,10 @@
  * @module
  */
 /// <reference lib="deno.worker" />
-import { openSqliteStore, type SqliteStore, type SqliteStoreOptions } from "./sqlite_store.ts";
-import { describeFile, isTransient } from "./database_file.ts";
 import type { Batch, DeviceDelta } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
+import { describeFile, isTransient } from "./database_file.ts";
+import { openSqliteStore, type SqliteStore, type SqliteStoreOptions } from "./sqlite_store.ts";
 
 /** Methods that are called by messages. */
 export type Method = Exclude<keyof SqliteStore, "description" | "isOpen" | "scan" | "status">;

@@ -6,12 +6,12 @@
  */
 import { resolve } from "node:path";
 
-import type { SqliteStore, SqliteStoreOptions } from "./sqlite_store.ts";
-import type { Method, PackedBatch, Reply, Request } from "./thread_worker.ts";
-import { pages } from "./devices.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
+import { pages } from "./devices.ts";
+import type { SqliteStore, SqliteStoreOptions } from "./sqlite_store.ts";
+import type { Method, PackedBatch, Reply, Request } from "./thread_worker.ts";
 
 /**
  * The store of {@linkcode openSqliteStore}, opened by a thread that writes; one that reads starts with the
