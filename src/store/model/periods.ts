@@ -18,12 +18,27 @@ import { type StructLayout, structLayout } from "./struct.ts";
 /** Length of the periods, milliseconds. */
 export const SECOND_MS = 1000, MINUTE_MS = 60_000, HOUR_MS = 3_600_000;
 
-/** What the fleet's history consists of: periods of so many milliseconds, and how many are shown. */
-export const fleetPeriods: readonly (readonly [periodMs: number, shown: number])[] = [
-  [SECOND_MS, HISTORY_SECONDS],
-  [MINUTE_MS, HISTORY_MINUTES],
-  [HOUR_MS, HISTORY_HOURS],
+/** One kind of period. */
+export interface PeriodKind {
+  /** What it is called. */
+  readonly name: "second" | "minute" | "hour";
+  /** Its length. */
+  readonly periodMs: number;
+  /** How many of them a history shows, the current one included. */
+  readonly shown: number;
+}
+
+/** What the fleet's history consists of, the shortest first. */
+export const fleetPeriods: readonly PeriodKind[] = [
+  { name: "second", periodMs: SECOND_MS, shown: HISTORY_SECONDS },
+  { name: "minute", periodMs: MINUTE_MS, shown: HISTORY_MINUTES },
+  { name: "hour", periodMs: HOUR_MS, shown: HISTORY_HOURS },
 ];
+
+/** When the period of that length begins in which `atMs` lies. */
+export function startOf(periodMs: number, atMs: number): number {
+  return atMs - atMs % periodMs;
+}
 
 /** Packets of the closed periods, oldest first, up to the current one. At most one less than a history shows. */
 export interface ClosedPeriods {
@@ -107,7 +122,7 @@ export function deviceHistory(current: CurrentPeriods, closed: ClosedPeriods, no
   const { lastSeenMs, minutePackets, hourPackets } = current;
   const untilMs = Math.max(nowMs, lastSeenMs);
   const packetsOf = (closed: readonly number[], packets: number, periodMs: number) => (startMs: number) => {
-    const ago = (lastSeenMs - lastSeenMs % periodMs - startMs) / periodMs;
+    const ago = (startOf(periodMs, lastSeenMs) - startMs) / periodMs;
     return (ago === 0 ? packets : closed[closed.length - ago]) ?? 0;
   };
   return {
@@ -141,7 +156,7 @@ function periods(
   count: number,
   packetsOf: (startMs: number) => number,
 ): Period[] {
-  const last = untilMs - untilMs % periodMs;
+  const last = startOf(periodMs, untilMs);
   return Array.from({ length: count }, (_, i) => {
     const startMs = last - (count - 1 - i) * periodMs;
     return { startMs, packets: packetsOf(startMs) };

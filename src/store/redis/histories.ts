@@ -5,27 +5,12 @@
  */
 import type { Buffer } from "node:buffer";
 
-import { HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS, type HistoryStore } from "../history.ts";
-import {
-  decodeHistory,
-  deviceHistory,
-  fleetHistory,
-  HOUR_MS,
-  MINUTE_MS,
-  noPeriods,
-  SECOND_MS,
-} from "../model/periods.ts";
-import { countsKey, fleetKey, fleetKeySpansMs, type FleetPeriod, historiesKey, recordsKey } from "./keys.ts";
+import type { HistoryStore } from "../history.ts";
+import { decodeHistory, deviceHistory, fleetHistory, fleetPeriods, noPeriods } from "../model/periods.ts";
+import { countsKey, fleetKey, fleetKeySpansMs, historiesKey, recordsKey } from "./keys.ts";
 import { readCount, readRecord } from "./records.ts";
 import type { RedisClient } from "./redis_client.ts";
 import { deviceScript, fleetScript, trimFleetScript } from "./scripts.ts";
-
-/** Kinds of periods, their length, and how many are shown. */
-const kinds: readonly (readonly [FleetPeriod, periodMs: number, shown: number])[] = [
-  ["second", SECOND_MS, HISTORY_SECONDS],
-  ["minute", MINUTE_MS, HISTORY_MINUTES],
-  ["hour", HOUR_MS, HISTORY_HOURS],
-];
 
 /** Histories of devices and of the fleet. */
 export function redisHistories(client: RedisClient): HistoryStore {
@@ -40,9 +25,9 @@ export function redisHistories(client: RedisClient): HistoryStore {
     },
 
     async fleetHistory(nowMs) {
-      const wanted = kinds.flatMap(([period, periodMs, shown]) => {
-        const keys = new Set([fleetKey(period, nowMs)]);
-        for (let ago = shown - 1; ago > 0; ago--) keys.add(fleetKey(period, nowMs - ago * periodMs));
+      const wanted = fleetPeriods.flatMap(({ name, periodMs, shown }) => {
+        const keys = new Set([fleetKey(name, nowMs)]);
+        for (let ago = shown - 1; ago > 0; ago--) keys.add(fleetKey(name, nowMs - ago * periodMs));
         return [...keys].map((key) => ({ periodMs, key }));
       });
       const keys = wanted.map(({ key }) => key);
@@ -59,11 +44,11 @@ export function redisHistories(client: RedisClient): HistoryStore {
 
     async trimFleetHistory(untilMs) {
       // No period is kept for longer than twice as long as it is shown.
-      const keys = kinds.flatMap(([period, periodMs, shown]) => {
-        const spanMs = fleetKeySpansMs[period];
+      const keys = fleetPeriods.flatMap(({ name, periodMs, shown }) => {
+        const spanMs = fleetKeySpansMs[name];
         const spans = Math.ceil(2 * shown * periodMs / spanMs) + 1;
         return Array.from({ length: spans }, (_, i) => ({
-          key: fleetKey(period, untilMs + i * spanMs),
+          key: fleetKey(name, untilMs + i * spanMs),
           last: Math.floor(untilMs / periodMs),
         }));
       });

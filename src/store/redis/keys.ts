@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { PeriodKind } from "../model/periods.ts";
 
 /** HASH device id → packets counted, in plain decimal. Other programs read this one. */
 export const countsKey = "device_metrics";
@@ -66,19 +67,16 @@ export function producerKey(producer: string): string {
   return `tally:{device_metrics}:producer:${producer}`;
 }
 
-/** Kinds of {@linkcode fleetKey}. */
-export type FleetPeriod = "second" | "minute" | "hour";
-
 /**
  * HASH number of the period since 1970 → packets of all devices; expires when it is over. The seconds of
  * one minute share a key, the minutes of one hour, the hours of one day.
  */
-export function fleetKey(period: FleetPeriod, atMs: number): string {
+export function fleetKey(period: PeriodKind["name"], atMs: number): string {
   return `tally:{device_metrics}:fleet:${period}:${Math.floor(atMs / fleetKeySpansMs[period])}`;
 }
 
 /** The time one {@linkcode fleetKey} spans. */
-export const fleetKeySpansMs: Readonly<Record<FleetPeriod, number>> = {
+export const fleetKeySpansMs: Readonly<Record<PeriodKind["name"], number>> = {
   second: 60_000,
   minute: 3_600_000,
   hour: 24 * 3_600_000,

@@ -6,6 +6,7 @@
 import type { Buffer } from "node:buffer";
 
 import type { ForeignCounts } from "../model/foreign_counts.ts";
+import { fleetPeriods } from "../model/periods.ts";
 import {
   type Batch,
   type FencedSession,
@@ -65,7 +66,7 @@ function scriptInput(batch: Batch): [keys: string[], args: Argument[]] {
   const keys = [
     ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, eventsKey],
     ...[lineageKey, setAsideKey, nothingKey],
-    ...(["second", "minute", "hour"] as const).map((period) => fleetKey(period, receivedAtMs)),
+    ...fleetPeriods.map(({ name }) => fleetKey(name, receivedAtMs)),
     producerKey(batch.producer),
   ];
   const args: Argument[] = [

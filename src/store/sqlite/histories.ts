@@ -4,7 +4,7 @@
  * @module
  */
 import type { HistoryStore } from "../history.ts";
-import { deviceHistory, fleetHistory, fleetPeriods } from "../model/periods.ts";
+import { deviceHistory, fleetHistory, fleetPeriods, startOf } from "../model/periods.ts";
 import type { Database } from "./database.ts";
 import { closedPeriodsOf, readRecordSql, type RecordRow } from "./records.ts";
 
@@ -48,20 +48,17 @@ export function sqliteHistories(database: Database): HistoryStore & { readonly f
 
     fleetPeriods: {
       add(packets, atMs) {
-        for (const [periodMs] of fleetPeriods) statements.add.run(periodMs, startOf(periodMs, atMs), packets);
+        for (const { periodMs } of fleetPeriods) {
+          statements.add.run(periodMs, startOf(periodMs, atMs), packets);
+        }
       },
 
       expire(nowMs) {
         // Kept twice as long as they are shown, for clocks that differ.
-        for (const [periodMs, shown] of fleetPeriods) {
+        for (const { periodMs, shown } of fleetPeriods) {
           statements.expire.run(periodMs, nowMs - 2 * shown * periodMs);
         }
       },
     },
   };
-}
-
-/** When the period of that length begins in which `atMs` lies. */
-export function startOf(periodMs: number, atMs: number): number {
-  return atMs - atMs % periodMs;
 }

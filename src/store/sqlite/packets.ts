@@ -5,12 +5,12 @@
  */
 import { CLOCK_AHEAD_MS } from "../devices.ts";
 import type { ForeignCounts } from "../model/foreign_counts.ts";
-import { closePeriods, encodeHistory, HOUR_MS, MINUTE_MS } from "../model/periods.ts";
+import { closePeriods, encodeHistory, HOUR_MS, MINUTE_MS, startOf } from "../model/periods.ts";
 import { DEVICE_CLOCK_AHEAD_MS, type DeviceDelta, type FencedSession, type PacketStore } from "../packets.ts";
 import type { ChangeList } from "./changes.ts";
 import type { Database } from "./database.ts";
 import type { AddEvent } from "./events.ts";
-import { type FleetPeriods, startOf } from "./histories.ts";
+import type { FleetPeriods } from "./histories.ts";
 import { closedPeriodsOf, readRecordSql, type RecordRow } from "./records.ts";
 import { Sessions } from "./sessions.ts";
 
