@@ -11,6 +11,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
+import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
@@ -230,6 +231,17 @@ Deno.test("openSqliteThreads() waits for a file that is locked when it is opened
     await store.ping();
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
     assertEquals(await countsOf(store), { a: 1 });
+  }));
+
+Deno.test("openSqliteThreads() waits for another process that opens a file in the same folder", () =>
+  withFile(async (path) => {
+    using folder = await Deno.open(dirname(path));
+    await folder.lock(true);
+    await using store = await openThreads(path);
+    await assertRejects(() => store.ping(), StoreError, "its folder is locked");
+    await folder.unlock();
+    await store.ping();
+    assertEquals(await countsOf(store), {});
   }));
 
 Deno.test("SqliteStore.ping() rejects while nothing can be written", () =>

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { rmSync, statSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -30,63 +30,55 @@ const APPLICATION_ID = 0x54414c59;
  */
 export const writeApplicationId = `PRAGMA application_id = ${APPLICATION_ID}`;
 
-/** Opens `file`; makes it if it is missing. A database that is not Tally's stays as it is. */
-export function openFile(file: string): DatabaseSync {
-  try {
-    assertTally(file);
-    return new DatabaseSync(file, { timeout: 0 });
-  } catch (error) {
-    throw failure("open", file, error);
-  }
-}
-
 /**
- * Runs `body`, which opens `file`, while no other process and no other thread opens it; rejects after
- * `lockTimeoutMs` if another one still does. The folder is made if it is missing.
+ * Runs `body`, which opens `file`, while no other process and no other thread opens it. The folder is made if it is
+ * missing.
  *
  * A log that is left of a database that was deleted is removed before: a new file is not to use it, and SQLite
  * takes its index for the new file's as long as any process has the old one open, and fails to read it.
+ *
+ * @throws {StoreError} `body` rejected, or another process or thread still opens the file after `lockTimeoutMs`.
  */
 export async function openAlone<T>(file: string, lockTimeoutMs: number, body: () => Promise<T>): Promise<T> {
-  const folder = await openFolder(file);
-  try {
-    const deadline = performance.now() + lockTimeoutMs;
-    while (!await folder.tryLock(true)) {
-      if (performance.now() >= deadline) throw failure("open", file, new Error(FOLDER_LOCKED));
-      await delay(2 + Math.random() * 8);
-    }
-    removeOrphanedLog(file);
-    return await body();
-  } finally {
-    folder.close(); // and unlocked
-  }
-}
-
-const FOLDER_LOCKED = "its folder is locked by another process or thread that opens it";
-
-async function openFolder(file: string): Promise<Deno.FsFile> {
+  let folder: Deno.FsFile | undefined;
   try {
     await mkdir(dirname(file), { recursive: true });
-    return await Deno.open(dirname(file));
+    folder = await Deno.open(dirname(file));
+    await lockFolder(folder, lockTimeoutMs);
+    if (isMissingOrEmpty(file)) removeLog(file);
+    return await body();
   } catch (error) {
     throw failure("open", file, error);
+  } finally {
+    folder?.close(); // and unlocked
   }
 }
 
-function removeOrphanedLog(file: string): void {
-  try {
-    if (!isMissingOrEmpty(file)) return;
-    for (const end of ["-wal", "-shm"]) rmSync(`${file}${end}`, { force: true });
-  } catch (error) {
-    throw failure("open", file, error);
+async function lockFolder(folder: Deno.FsFile, lockTimeoutMs: number): Promise<void> {
+  const deadline = performance.now() + lockTimeoutMs;
+  while (!await folder.tryLock(true)) {
+    if (performance.now() >= deadline) {
+      throw new Error("its folder is locked by another process or thread that opens it");
+    }
+    await delay(2 + Math.random() * 8);
   }
+}
+
+function removeLog(file: string): void {
+  for (const end of ["-wal", "-shm"]) rmSync(`${file}${end}`, { force: true });
 }
 
 function isMissingOrEmpty(path: string): boolean {
-  const found = statSync(path, { throwIfNoEntry: false });
+  const found = statOf(path);
   // SQLite opens a folder as if it were an empty file that cannot be written.
-  if (found?.isDirectory()) throw new Error("found a folder; expected a file");
+  if (found?.isDirectory) throw new Error("found a folder; expected a file");
   return found === undefined || found.size === 0;
+}
+
+/** Opens `file`; makes it if it is missing. A database that is not Tally's stays as it is. */
+export function openFile(file: string): DatabaseSync {
+  assertTally(file);
+  return new DatabaseSync(file, { timeout: 0 });
 }
 
 /** Queries that succeed on every file that Tally wrote before it marked its files. */
@@ -114,9 +106,10 @@ function assertTally(file: string): void {
 }
 
 /**
- * Of the header as it stands in the file; Tally's for a file that is missing or empty; undefined if it has none.
- * Read by SQLite: closing the file in any other way would drop the locks that other threads of this process hold
- * on it, by the rules of POSIX. As an immutable file it is not locked, and no log is made beside it.
+ * Of the header as it stands in the file, without what is in the log; Tally's for a file that is missing or empty;
+ * undefined if the file cannot be read as a database. SQLite reads it: by the rules of POSIX, closing the file in any
+ * other way would drop the locks that other threads of this process hold on it. As an immutable file it is not
+ * locked, and no log is made beside it.
  */
 function applicationIdOf(file: string): number | undefined {
   if (isMissingOrEmpty(file)) return APPLICATION_ID;
@@ -130,7 +123,7 @@ function applicationIdOf(file: string): number | undefined {
       db.close();
     }
   } catch {
-    return undefined; // Not a database.
+    return undefined; // The caller opens it as usual, and reports why that fails.
   }
 }
 
@@ -163,9 +156,14 @@ export class OpenFiles {
 
 /** Device and inode; undefined if there is no such file. The inode of an open file is not used again. */
 function identityOf(path: string): string | undefined {
+  const found = statOf(path);
+  return found && `${found.dev} ${found.ino}`;
+}
+
+/** Undefined if there is no such file. */
+function statOf(path: string): Deno.FileInfo | undefined {
   try {
-    const { dev, ino } = Deno.statSync(path);
-    return `${dev} ${ino}`;
+    return Deno.statSync(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
     throw error;
@@ -234,7 +232,7 @@ export async function retryWhileLocked<T>(
 
 /**
  * Whether an error may be over at the next attempt: another process has the file locked, or the disk is full or
- * failing. Recognised by SQLite's messages, as the driver has no error code.
+ * failing. Recognised by SQLite's messages, as the driver has no error code, and by that of {@linkcode openAlone}.
  */
 export function isTransient(error: unknown): boolean {
   const found = error instanceof Error && error.cause instanceof Error ? error.cause.message : "";

@@ -106,8 +106,7 @@ const steps: readonly (readonly string[])[] = [
 /** Version of the tables that this program reads and writes; SQLite keeps it in the file's header. */
 export const SCHEMA_VERSION: number = steps.length;
 
-/** Of the tables in the file. */
-export function readSchemaVersion(db: DatabaseSync): number {
+function readSchemaVersion(db: DatabaseSync): number {
   return (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
 }
 

@@ -8,7 +8,6 @@ import { resolve } from "node:path";
 import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
 import type { AckAfter } from "../packets.ts";
 import type { Store } from "../store.ts";
-import { StoreError } from "../store_error.ts";
 import { sqliteChanges } from "./changes.ts";
 import { Database } from "./database.ts";
 import {
@@ -61,10 +60,9 @@ export async function openSqliteStore(
 ): Promise<SqliteStore> {
   const file = resolve(path);
   if (ackAfter.kind === "replicated") {
-    throw new StoreError(
-      `could not open SQLite file ${file}: acknowledging after replication needs Redis: ` +
-        `choose "stored" or "synced", or configure Redis`,
-    );
+    const reason =
+      'acknowledging after replication needs Redis: choose "stored" or "synced", or configure Redis';
+    throw failure("open", file, new Error(reason));
   }
   return await openAlone(file, lockTimeoutMs, () => openStore(file, ackAfter, lockTimeoutMs, log));
 }
@@ -93,7 +91,7 @@ async function openStore(
     return storeIn(new Database(db, file, lockTimeoutMs), log);
   } catch (error) {
     db.close();
-    throw failure("open", file, error);
+    throw error;
   }
 }
 

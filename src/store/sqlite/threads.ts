@@ -59,6 +59,8 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
 /** A thread with a connection of its own. */
 class Thread {
   readonly #options: SqliteStoreOptions;
+  /** As `describeFile()` has it, whose module would load the driver into this thread: 1.5 MB. */
+  readonly #file: string;
   readonly #replies = new Map<number, PromiseWithResolvers<unknown>>();
   #lastId = 0;
   #worker: Worker | undefined;
@@ -68,14 +70,13 @@ class Thread {
   /** Not started yet. */
   constructor(options: SqliteStoreOptions) {
     this.#options = options;
+    this.#file = `SQLite file ${resolve(options.path)}`;
   }
 
   /** Starts the thread if there is none; resolves to the store's description when the file is open. */
   opened(): Promise<string> {
     if (this.#closed) {
-      return Promise.reject(
-        new StoreError(`SQLite file ${resolve(this.#options.path)} is not open any more`),
-      );
+      return Promise.reject(new StoreError(`${this.#file} is not open any more`));
     }
     return this.#opening ??= this.#start();
   }
@@ -143,9 +144,7 @@ class Thread {
     this.#worker?.terminate();
     this.#worker = undefined;
     this.#opening = undefined;
-    const failure = new StoreError(
-      `the thread of SQLite file ${resolve(this.#options.path)} ended: ${reason}`,
-    );
+    const failure = new StoreError(`the thread of ${this.#file} ended: ${reason}`);
     for (const reply of this.#replies.values()) reply.reject(failure);
     this.#replies.clear();
   }
