@@ -20,8 +20,6 @@ import { StoreError } from "../store/store_error.ts";
 import { eventJson } from "./event_json.ts";
 import { post, reasonOf, type Webhook } from "./webhook_request.ts";
 
-export type { Webhook };
-
 /** What {@linkcode deliverEvents} needs. */
 export interface DeliveryOptions extends Webhook {
   /** Has the events, and how far they are delivered. */

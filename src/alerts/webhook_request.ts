@@ -28,7 +28,7 @@ export type Outcome =
   | { readonly kind: "failed"; readonly reason: string; readonly retryAfterMs: number };
 
 /** An attempt may take this long. */
-export const ATTEMPT_TIMEOUT_MS = 10_000;
+const ATTEMPT_TIMEOUT_MS = 10_000;
 
 /** What a receiver may state as `Retry-After`, at most. */
 export const MAX_RETRY_AFTER_MS = 3_600_000;

@@ -7,13 +7,8 @@ import type { Logger } from "@logtape/logtape";
 
 import { EventLog } from "../alerts/event_log.ts";
 import { WATCH_INTERVAL_MS, watchForOffline } from "../alerts/offline_watch.ts";
-import {
-  deliverEvents,
-  FIRST_RETRY_MS,
-  MAX_RETRY_MS,
-  type Webhook,
-  WebhookCounters,
-} from "../alerts/webhook.ts";
+import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, WebhookCounters } from "../alerts/webhook.ts";
+import type { Webhook } from "../alerts/webhook_request.ts";
 import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
 import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";

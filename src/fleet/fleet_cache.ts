@@ -35,7 +35,8 @@ export const WARM_FOR_MS = 90_000;
 const CALLS_AT_ONCE = 4;
 
 /**
- * What other programs write into the counts is not among the changes: the whole store is read this often besides, 0.26 s of Redis' time for 100,000 devices, in pages of a thousand.
+ * What other programs write into the counts is not among the changes: the whole store is read this often besides,
+ * 0.26 s of Redis' time for 100,000 devices, in pages of a thousand.
  */
 const RESCAN_INTERVAL_MS = 60_000;
 

@@ -8,7 +8,7 @@
 /** @import { FleetFigures } from "./shapes.ts" */
 
 /** With a larger share of devices offline, one common cause is likely; the same as in alerts.yml. */
-export const MANY_OFFLINE = 0.2;
+const MANY_OFFLINE = 0.2;
 
 /**
  * - `ok`

@@ -50,7 +50,7 @@ export interface Changes {
   readonly version: number;
   /**
    * Devices applied, removed or marked offline after `since`, by id, and their
-   * summaries as of `version`; undefined: read {@linkcode DeviceStore.summaries}. "all": the version asked for is
+   * summaries as of `version`; undefined: read {@linkcode DeviceStore.summaries}. "all": `since` is
    * older than the kept changes, or newer than a store that was reverted: {@linkcode DeviceStore.scan} again.
    */
   readonly devices: ReadonlyMap<string, DeviceSummary | undefined> | "all";
@@ -73,7 +73,10 @@ export interface DeviceStore {
   /** One device, or undefined if it was never seen. */
   device(deviceId: string): Promise<DeviceState | undefined>;
 
-  /** The first `maxBytes` bytes of each device's payload, at most {@linkcode MAX_IDS_PER_CALL}; unknown ones are left out. */
+  /**
+   * The first `maxBytes` bytes of the payloads of these devices, at most {@linkcode MAX_IDS_PER_CALL}; unknown ones are
+   * left out.
+   */
   payloads(deviceIds: readonly string[], maxBytes: number): Promise<ReadonlyMap<string, PayloadPreview>>;
 
   /** Packets that were counted for devices removed since, each as of its removal. */

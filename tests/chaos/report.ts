@@ -11,7 +11,7 @@ export function isExact({ comparison, violations }: ChaosResult): boolean {
 }
 
 /** Shares of the valid packets that the comparison covers, in percent: at the end, and before the store lost them. */
-export function comparedShares({ comparison: { rows, comparedBefore } }: ChaosResult) {
+function comparedShares({ comparison: { rows, comparedBefore } }: ChaosResult) {
   const counted = rows.reduce((total, row) => total + row.counted, 0);
   const valid = rows.reduce((total, row) => total + row.sent - row.invalid, 0);
   return { atEnd: Math.round(100 * counted / valid), before: Math.round(100 * comparedBefore / valid) };

@@ -19,8 +19,8 @@ export function* formatInstances(reports: readonly InstanceReport[]): Generator<
 }
 
 /**
- * By a label that is stable across restarts of an ingest: its machine, the address it takes packets
- * on, and its number among workers. The report of a killed process and that of its successor exist together for some seconds.
+ * By a label that is stable across restarts of an ingest: its machine, the address it receives packets on, and its
+ * number among workers. The report of a killed process and that of its successor exist together for some seconds.
  */
 function newestByLabel(reports: readonly InstanceReport[]): [label: string, report: InstanceReport][] {
   const newest = new Map<string, InstanceReport>();

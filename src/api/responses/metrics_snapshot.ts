@@ -142,7 +142,10 @@ export class Snapshots {
     this.#options = options;
   }
 
-  /** Its counts were read at most `maxAgeMs` before this call. Rejects as the store does, never falls back to an older one. */
+  /**
+   * Its counts were read at most `maxAgeMs` before this call. Rejects as the store does, never falls back to an older
+   * one.
+   */
   async current(): Promise<Snapshot> {
     const { fleet, store, storeHealth, clock, prometheusMaxDevices, process, apiReport } = this.#options;
     await fleet.refresh({ keepWarm: true });

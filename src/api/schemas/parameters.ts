@@ -9,7 +9,7 @@ import { z } from "@hono/zod-openapi";
 import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 
 /** Devices that one request may name. */
-export const MAX_NAMED_DEVICES = 200;
+const MAX_NAMED_DEVICES = 200;
 
 const idExpected = `expected an id of 1 to ${MAX_DEVICE_ID_BYTES} bytes of UTF-8`;
 
