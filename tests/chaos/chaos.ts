@@ -1,5 +1,5 @@
 /**
- * `deno task chaos`: breaks Tally in every way it knows for some minutes, and shows that no packet was lost
+ * `deno task chaos`: breaks Tally by every kind of fault for some minutes, and shows that no packet was lost
  * and none was counted twice.
  *
  * Exit codes: 0 if so, 1 if not, 2 for wrong arguments, 130 or 143 after SIGINT or SIGTERM.

@@ -49,7 +49,7 @@ export interface Comparison {
 }
 
 /**
- * Compares what `clients` know with what the store holds and with what the api says. They sent nothing new from
+ * Compares what `clients` recorded with what the store holds and with what the api returns. They sent nothing new from
  * `endedAtMs` on, Unix milliseconds.
  */
 export async function compare(
@@ -90,14 +90,14 @@ export async function compare(
         (most > 0 ? `, ${least} to ${most} may be gone with the store or a file` : "");
       if (lost + double > 0) differences.push(`${about}, counted ${counted}`);
       if ((shown.get(deviceId) ?? 0) !== counted) {
-        differences.push(`${about}, counted ${counted}, but the api says ${shown.get(deviceId)}`);
+        differences.push(`${about}, counted ${counted}, but the api returns ${shown.get(deviceId)}`);
       }
       if (isSession && await wasOffline(apiPort, deviceId, endedAtMs - LAST_PACKETS_MS)) {
         differences.push(`${deviceId}: was called offline`);
       }
       const timestampMs = timestamps.get(deviceId);
       if (expected.timestampMs !== undefined && timestampMs !== expected.timestampMs) {
-        differences.push(`${about}, the latest at ${expected.timestampMs}; its record says ${timestampMs}`);
+        differences.push(`${about}, the latest at ${expected.timestampMs}; its record has ${timestampMs}`);
       }
     }
   }
@@ -107,14 +107,14 @@ export async function compare(
   return { rows: [...rows.values()], comparedBefore: losses.comparedPackets, differences };
 }
 
-/** The api may answer with what it read a moment ago: asks until that was after this call. */
+/** The api may respond with what it read a moment ago: requests it until that was after this call. */
 async function apiCounts(port: number): Promise<Map<string, number>> {
-  const askedAtMs = performance.now();
+  const requestedAtMs = performance.now();
   for (;;) {
     const response = await fetch(`http://127.0.0.1:${port}/metrics`);
     const devices: { device_id: string; count: number }[] = await response.json();
     const ageMs = Number(response.headers.get("tally-snapshot-age-ms"));
-    if (response.ok && ageMs < performance.now() - askedAtMs) {
+    if (response.ok && ageMs < performance.now() - requestedAtMs) {
       return new Map(devices.map(({ device_id, count }) => [device_id, count]));
     }
   }

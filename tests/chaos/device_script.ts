@@ -1,11 +1,12 @@
 /**
- * What a device says, so that anyone can say it again and knows what must be counted.
+ * What a device sends: a function of its name and the packet's number, so that it can be sent again, and what must be
+ * counted is known.
  *
  * @module
  */
 import type { Packet } from "../../src/protocol/messages.ts";
 
-/** Devices that one client speaks for. */
+/** Devices that one client sends packets of. */
 const DEVICES = 5;
 
 /** One packet in so many breaks a rule and must be rejected. */

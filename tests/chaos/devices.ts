@@ -200,7 +200,7 @@ export class AnonymousDevice implements ChaosClient {
 }
 
 /**
- * A second stream of `client`'s session claims it, says what the client itself says next, and ends or
+ * A second stream of `client`'s session claims it, sends what the client itself sends next, and ends or
  * vanishes. False: it was not given the session.
  */
 export async function intrude(client: SessionClient, port: number, random: Random): Promise<boolean> {

@@ -1,5 +1,5 @@
 /**
- * A TCP proxy that cuts, delays and loses what it passes on, when it is told to.
+ * A TCP proxy that cuts, delays and loses what it passes on, on demand.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export class FaultProxy implements AsyncDisposable {
 
   /**
    * The next request that holds `text` is passed on; what comes back is thrown away, and then the
-   * connection is closed: the request was carried out, and nobody hears of it. Undefined: lose none.
+   * connection is closed: the request was carried out, and its sender gets no reply. Undefined: lose none.
    */
   loseReply(text: string | undefined): void {
     this.#loseReplyTo = text;
@@ -100,7 +100,7 @@ export class FaultProxy implements AsyncDisposable {
 
   #loses(link: Link): boolean {
     if (!link.losesReply) return false;
-    // The first reply may belong to an earlier request: the one that matters is not far behind.
+    // The first reply may belong to an earlier request: the one that matters follows soon.
     if (link.closeLater(REPLY_AFTER_REPLY_MS)) this.repliesLost++;
     return true;
   }
@@ -132,7 +132,7 @@ class Link {
     });
   }
 
-  /** False: it was asked before. */
+  /** False: it was called before. */
   closeLater(delayMs: number): boolean {
     if (this.#closing !== undefined) return false;
     this.#closing = setTimeout(() => this.close(), delayMs);

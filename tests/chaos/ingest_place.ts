@@ -13,7 +13,7 @@ export class IngestPlace implements AsyncDisposable {
   state: "up" | "stopped" | "changing" = "changing";
   #process: TallyProcess | undefined;
 
-  /** `violated` is told when a process ends in a way it should not; `clock` is the processes'. */
+  /** `violated` is called when a process ends in a way it should not; `clock` is the processes'. */
   constructor(
     readonly settings: Readonly<Record<string, string>>,
     readonly violated: (what: string) => void,

@@ -56,7 +56,7 @@ export class Scene {
     return delay(durationMs, true, { signal }).catch(() => false);
   }
 
-  /** A fault of something that another one may have broken already: `isWhole` tells. */
+  /** A fault of something that another one may have broken already: then `isWhole` returns false. */
   shared(name: string, isWhole: () => boolean, damage: (random: Random) => Promise<unknown>): Fault {
     return {
       name,

@@ -19,6 +19,7 @@ import { openSqliteThreads } from "../../src/store/sqlite/threads.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { batch, countsOf, delta } from "../support/batches.ts";
+import { withFile } from "../support/folders.ts";
 import { untilStored } from "../support/redis_store.ts";
 
 const ackAfter = { kind: "stored" } as const;
@@ -328,13 +329,4 @@ async function openElsewhere(path: string): Promise<AsyncDisposable> {
       await process.status;
     },
   };
-}
-
-async function withFile(body: (path: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
-  try {
-    await body(`${dir}/tally.db`);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
 }

@@ -12,21 +12,13 @@ import { openSqliteThreads } from "../../src/store/sqlite/threads.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, bytes, countsOf, delta, now } from "../support/batches.ts";
+import { withFolder } from "../support/folders.ts";
 
 const ackAfter = { kind: "stored" } as const;
 const later = now + 365 * 24 * 3_600_000;
 
-/** The tables as the Tally of that version made them, and what it wrote. */
-const oldFiles: Record<number, string> = {
-  1: `
-    CREATE TABLE devices (
-      device_id TEXT PRIMARY KEY,
-      count INTEGER NOT NULL,
-      first_seen_ms INTEGER NOT NULL,
-      last_seen_ms INTEGER NOT NULL,
-      timestamp_ms INTEGER NOT NULL,
-      payload BLOB NOT NULL
-    ) STRICT;
+/** Tables that versions 1 and 2 have alike, and what either wrote to them. */
+const sessionsAndProducers = `
     CREATE TABLE sessions (
       session TEXT PRIMARY KEY,
       epoch INTEGER NOT NULL,
@@ -40,9 +32,22 @@ const oldFiles: Record<number, string> = {
       expires_at_ms INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX producers_by_expiry ON producers (expires_at_ms);
-    INSERT INTO devices VALUES ('a', 5, ${now - 9}, ${now}, 77, x'686f74'), ('b', 7, 1, 2, -3, x'');
     INSERT INTO sessions VALUES ('s', 3, 5, ${later});
-    INSERT INTO producers VALUES ('p', 4, ${later});
+    INSERT INTO producers VALUES ('p', 4, ${later});`;
+
+/** The tables as the Tally of that version made them, and what it wrote. */
+const oldFiles: Record<number, string> = {
+  1: `
+    CREATE TABLE devices (
+      device_id TEXT PRIMARY KEY,
+      count INTEGER NOT NULL,
+      first_seen_ms INTEGER NOT NULL,
+      last_seen_ms INTEGER NOT NULL,
+      timestamp_ms INTEGER NOT NULL,
+      payload BLOB NOT NULL
+    ) STRICT;
+    ${sessionsAndProducers}
+    INSERT INTO devices VALUES ('a', 5, ${now - 9}, ${now}, 77, x'686f74'), ('b', 7, 1, 2, -3, x'');
     PRAGMA user_version = 1;`,
   2: `
     CREATE TABLE devices (
@@ -86,19 +91,7 @@ const oldFiles: Record<number, string> = {
       reported_ms INTEGER NOT NULL,
       report TEXT NOT NULL -- JSON
     ) STRICT;
-    CREATE TABLE sessions (
-      session TEXT PRIMARY KEY,
-      epoch INTEGER NOT NULL,
-      committed INTEGER NOT NULL,
-      expires_at_ms INTEGER NOT NULL
-    ) STRICT;
-    CREATE INDEX sessions_by_expiry ON sessions (expires_at_ms);
-    CREATE TABLE producers (
-      producer TEXT PRIMARY KEY,
-      sequence INTEGER NOT NULL,
-      expires_at_ms INTEGER NOT NULL
-    ) STRICT;
-    CREATE INDEX producers_by_expiry ON producers (expires_at_ms);
+    ${sessionsAndProducers}
     INSERT INTO devices VALUES
       ('a', 5, ${
     now - 9
@@ -107,8 +100,6 @@ const oldFiles: Record<number, string> = {
     INSERT INTO changes VALUES (3, '["a"]', 37), (4, '["b"]', 74);
     INSERT INTO events VALUES (1, 'offline', 'b', ${now}, 2);
     INSERT INTO delivery VALUES (1, 'me', 0, 1);
-    INSERT INTO sessions VALUES ('s', 3, 5, ${later});
-    INSERT INTO producers VALUES ('p', 4, ${later});
     PRAGMA user_version = 2;`,
 };
 
@@ -286,13 +277,4 @@ async function withOldFile(version: number, body: (path: string) => Promise<void
     inFile(path, (db) => db.exec(oldFiles[version]!));
     await body(path);
   });
-}
-
-async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
-  try {
-    await body(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }

@@ -16,6 +16,7 @@ import { StoreError } from "../../src/store/store_error.ts";
 import { everyHourThenEveryMinute } from "../contracts/parts.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
+import { withFile } from "../support/folders.ts";
 import { openStoreAt } from "../support/store_location.ts";
 import { until } from "../support/until.ts";
 
@@ -292,15 +293,6 @@ async function copyOf(path: string): Promise<() => Promise<void>> {
     if (bytes === undefined) await Deno.remove(path);
     else await Deno.writeFile(path, bytes);
   };
-}
-
-async function withFile(body: (path: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "tally-sqlite-" });
-  try {
-    await body(`${dir}/tally.db`);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
 }
 
 async function withStore(

@@ -1,6 +1,6 @@
 /**
- * Real servers for tests: an ingest role on a free port with a store of its own, and a device that says
- * on the wire exactly what a test wants it to.
+ * Real servers for tests: an ingest role on a free port with a store of its own, and a device that sends
+ * exactly the bytes of a test.
  *
  * @module
  */
@@ -91,7 +91,7 @@ export function packet(deviceId = "sensor-1", payload = "abcd", timestamp = Date
   return { device_id: deviceId, timestamp, payload: new TextEncoder().encode(payload) };
 }
 
-/** A message as it stands in the stream: behind the five bytes that say its length. */
+/** A message as it stands in the stream: after the five bytes of its prefix, which has its length. */
 export function framed(message: Uint8Array, compressed = false): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(5 + message.length);
   bytes[0] = compressed ? 1 : 0;
@@ -199,7 +199,7 @@ export class RawCall implements AsyncDisposable {
     this.#session.destroy();
   }
 
-  /** The device changes its mind. */
+  /** The device cancels the call. */
   cancel(): void {
     this.stream.close(constants.NGHTTP2_CANCEL);
   }

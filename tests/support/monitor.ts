@@ -1,15 +1,14 @@
 /**
- * The api with its page on a store, as operators have it, and devices that were just heard from.
+ * The api with its page on a store, as operators have it, and devices whose packets were received just now.
  *
  * @module
  */
-import { getLogger } from "@logtape/logtape";
-
-import { type ApiOptions, startApi } from "../../src/api/api.ts";
+import type { ApiOptions } from "../../src/api/api.ts";
 import { ingestMetrics } from "../../src/metrics/ingest_metrics.ts";
 import { absentReport } from "../../src/metrics/metric.ts";
 import type { DeviceDelta } from "../../src/store/packets.ts";
 import type { Store } from "../../src/store/store.ts";
+import { startTestApi } from "./test_api.ts";
 
 /** A running api. */
 export interface Monitor extends AsyncDisposable {
@@ -21,23 +20,8 @@ export interface Monitor extends AsyncDisposable {
 
 /** Starts the api on `store`. */
 export async function startMonitor(store: Store, options: Partial<ApiOptions> = {}): Promise<Monitor> {
-  const api = await startApi({
-    host: "127.0.0.1",
-    port: 0,
-    store,
-    offlineAfterMs: 60_000,
-    prometheusMaxDevices: 10_000,
-    liveMaxClients: 100,
-    maxConnections: 200,
-    maxConnectionsPerAddress: 200,
-    log: getLogger(["tally", "test"]),
-    ...options,
-  });
-  return {
-    url: `http://127.0.0.1:${api.port}/`,
-    port: api.port,
-    [Symbol.asyncDispose]: () => api.close(1_000),
-  };
+  const api = await startTestApi(store, options);
+  return { ...api, url: `${api.url}/` };
 }
 
 let sequence = 0;
@@ -89,7 +73,7 @@ export async function receiveFor(
   }
 }
 
-/** Has the store report an ingest process that lives for some 18 seconds; `instance` tells it from others. */
+/** Has the store report an ingest process that lives for some 18 seconds; `instance` distinguishes it. */
 export async function reportIngest(store: Store, instance = "test-ingest"): Promise<void> {
   await store.reportInstance({
     ...absentReport(ingestMetrics),

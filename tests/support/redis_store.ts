@@ -25,7 +25,7 @@ export interface StoreSettings {
 
 /** A store on `server`. */
 export function openStore(
-  { url }: RedisServer,
+  { url }: Pick<RedisServer, "url">,
   { ackAfter = { kind: "stored" }, commandTimeoutMs = 2000 }: StoreSettings = {},
 ): Promise<Store> {
   return openRedisStore({ url, ackAfter, commandTimeoutMs, log });

@@ -3,12 +3,10 @@
  *
  * @module
  */
-import { getLogger } from "@logtape/logtape";
-
-import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
 import { openSqliteThreads } from "../../src/store/sqlite/threads.ts";
 import type { Store } from "../../src/store/store.ts";
+import { openStore } from "./redis_store.ts";
 
 /** A kind of store, and the URL of its server or the path of its file. JSON. */
 export type StoreLocation =
@@ -20,12 +18,7 @@ export function openStoreAt(location: StoreLocation): Promise<Store> {
   const ackAfter = { kind: "stored" } as const;
   switch (location.kind) {
     case "redis":
-      return openRedisStore({
-        url: location.url,
-        ackAfter,
-        commandTimeoutMs: 2000,
-        log: getLogger(["tally", "test"]),
-      });
+      return openStore(location);
     case "sqlite":
       return openSqliteStore({ path: location.path, ackAfter });
     case "sqlite-threads":

@@ -1,5 +1,5 @@
 /**
- * A TCP proxy that cuts connections when it is told to.
+ * A TCP proxy that cuts connections on demand.
  *
  * @module
  */
