@@ -5,7 +5,8 @@
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 
 import { settings } from "../src/config.ts";
-import { countsOf, startTestIngest, temporaryStore } from "./support/harness.ts";
+import { countsOf } from "./support/batches.ts";
+import { startTestIngest, temporaryStore } from "./support/harness.ts";
 import { sourceFiles, sourceText } from "./support/source_files.ts";
 
 const root = new URL("..", import.meta.url);

@@ -1,6 +1,7 @@
 import { assertEquals, assertLess } from "@std/assert";
 
-import { countsOf, startTestIngest, temporaryStore } from "./support/harness.ts";
+import { countsOf } from "./support/batches.ts";
+import { startTestIngest, temporaryStore } from "./support/harness.ts";
 import { PythonFolder } from "./support/python.ts";
 import { TcpProxy } from "./support/tcp_proxy.ts";
 

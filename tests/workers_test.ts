@@ -3,7 +3,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 
 import { Backoff } from "../src/runtime/backoff.ts";
 import { openRedisStore } from "../src/store/redis/redis_store.ts";
-import { countsOf, framedPacket, ingestDefaults, packet, RawCall } from "./support/harness.ts";
+import { countsOf } from "./support/batches.ts";
+import { framedPacket, ingestDefaults, packet, RawCall } from "./support/harness.ts";
 import { until } from "./support/until.ts";
 import { Program } from "./support/program.ts";
 import { startRedis } from "./support/redis_server.ts";

@@ -3,7 +3,8 @@ import { dirname } from "node:path";
 import { assert, assertEquals, assertGreater, assertLess, assertRejects } from "@std/assert";
 
 import { TelemetryClient, TelemetryClientError } from "../../src/client/client.ts";
-import { countsOf, packet, startTestIngest, temporaryStore } from "../support/harness.ts";
+import { countsOf } from "../support/batches.ts";
+import { packet, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { forSeeds } from "../support/random.ts";
 
 /** grpc-js keeps timers, which do not hold up the process, for ten seconds after a channel was closed. */

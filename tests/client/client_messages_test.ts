@@ -9,7 +9,8 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { TelemetryClient, type TelemetryClientOptions } from "../../src/client/client.ts";
 import type { Ack, Packet } from "../../src/protocol/messages.ts";
 import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
-import { countsOf, packet, startTestIngest, temporaryStore } from "../support/harness.ts";
+import { countsOf } from "../support/batches.ts";
+import { packet, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
 /** grpc-js keeps timers, which do not hold up the process, for ten seconds after a channel was closed. */

@@ -6,7 +6,8 @@ import {
   type TelemetryClientOptions,
 } from "../../src/client/client.ts";
 import { StoreError } from "../../src/store/store_error.ts";
-import { countsOf, startTestIngest, temporaryStore } from "../support/harness.ts";
+import { countsOf } from "../support/batches.ts";
+import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { forSeeds } from "../support/random.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
 

@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
 
 import project from "../../deno.json" with { type: "json" };
-import { countsOf, startTestIngest, temporaryStore } from "../support/harness.ts";
+import { countsOf } from "../support/batches.ts";
+import { startTestIngest, temporaryStore } from "../support/harness.ts";
 
 const root = new URL("../../", import.meta.url);
 

@@ -2,8 +2,8 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
 import { streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { countsOf } from "../support/batches.ts";
 import {
-  countsOf,
   framedBatch,
   framedPacket,
   packet,

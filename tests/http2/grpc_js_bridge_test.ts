@@ -10,8 +10,8 @@ import { assert, assertEquals } from "@std/assert";
 
 import { Http2Connection } from "../../src/http2/connection.ts";
 
+import { countsOf } from "../support/batches.ts";
 import {
-  countsOf,
   framed,
   framedPacket,
   packet,

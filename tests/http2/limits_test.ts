@@ -12,14 +12,8 @@ import { Http2Error } from "../../src/http2/frames.ts";
 import { FrameWriter } from "../../src/http2/frame_writer.ts";
 import { connectionOptions } from "./connection_options.ts";
 import { defaultLimits } from "../../src/http2/limits.ts";
-import {
-  countsOf,
-  framedBatch,
-  packet,
-  RawCall,
-  startTestIngest,
-  temporaryStore,
-} from "../support/harness.ts";
+import { countsOf } from "../support/batches.ts";
+import { framedBatch, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { forSeeds } from "../support/random.ts";
 import { until } from "../support/until.ts";
 import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";

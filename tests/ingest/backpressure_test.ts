@@ -2,8 +2,8 @@
 import { status } from "@grpc/grpc-js";
 import { assertEquals, assertGreater, assertLessOrEqual } from "@std/assert";
 
+import { countsOf } from "../support/batches.ts";
 import {
-  countsOf,
   framedBatch,
   framedPacket,
   packet,

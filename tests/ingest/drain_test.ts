@@ -5,8 +5,8 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { TelemetryClient } from "../../src/client/client.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import { FaultProxy } from "../chaos/fault_proxy.ts";
+import { countsOf } from "../support/batches.ts";
 import {
-  countsOf,
   framedBatch,
   framedPacket,
   ingestDefaults,

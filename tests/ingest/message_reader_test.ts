@@ -9,15 +9,8 @@ import { assert, assertEquals } from "@std/assert";
 import { defaultLimits } from "../../src/http2/limits.ts";
 import { MessageMemory } from "../../src/ingest/rpc/message_memory.ts";
 import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
-import {
-  countsOf,
-  framed,
-  framedBatch,
-  packet,
-  RawCall,
-  startTestIngest,
-  temporaryStore,
-} from "../support/harness.ts";
+import { countsOf } from "../support/batches.ts";
+import { framed, framedBatch, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { headerBlock, preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import { CANCEL, CONTINUATION, DATA, END_STREAM, HEADERS, RST_STREAM } from "../support/http2_numbers.ts";

@@ -8,8 +8,8 @@ import { assert, assertEquals, assertGreater, assertLess, assertLessOrEqual } fr
 import { TelemetryClient } from "../../src/client/client.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
+import { countsOf } from "../support/batches.ts";
 import {
-  countsOf,
   framedPacket,
   ingestDefaults,
   packet,

@@ -12,8 +12,8 @@ import type { IngestCounters } from "../../src/ingest/counters.ts";
 import { sessionKey } from "../../src/store/redis/keys.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
+import { countsOf } from "../support/batches.ts";
 import {
-  countsOf,
   framedBatch,
   framedPacket,
   ingestDefaults,

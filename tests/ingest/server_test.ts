@@ -3,14 +3,8 @@ import { connect, type Socket } from "node:net";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
-import {
-  countsOf,
-  framedPacket,
-  packet,
-  RawCall,
-  startTestIngest,
-  temporaryStore,
-} from "../support/harness.ts";
+import { countsOf } from "../support/batches.ts";
+import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";

@@ -1,8 +1,8 @@
 import { status } from "@grpc/grpc-js";
 import { assertEquals, assertGreater, assertMatch } from "@std/assert";
 
+import { countsOf } from "../support/batches.ts";
 import {
-  countsOf,
   framedBatch,
   framedPacket,
   packet,

@@ -5,8 +5,8 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import type { Packet } from "../../src/protocol/messages.ts";
+import { countsOf } from "../support/batches.ts";
 import {
-  countsOf,
   framed,
   framedBatch,
   framedPacket,

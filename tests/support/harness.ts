@@ -77,15 +77,6 @@ export async function startTestIngest(
   };
 }
 
-/** Every device's count. */
-export async function countsOf(store: Store): Promise<Record<string, number>> {
-  const counts: Record<string, number> = {};
-  for await (const page of store.scan()) {
-    for (const { deviceId, count } of page) counts[deviceId] = count;
-  }
-  return counts;
-}
-
 /** A packet that breaks no rule. */
 export function packet(deviceId = "sensor-1", payload = "abcd", timestamp = Date.now()): Packet {
   return { device_id: deviceId, timestamp, payload: new TextEncoder().encode(payload) };

@@ -3,7 +3,8 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 
 import { totalsText } from "../../src/tools/simulator.ts";
 import { StoreError } from "../../src/store/store_error.ts";
-import { countsOf, startTestIngest, temporaryStore } from "../support/harness.ts";
+import { countsOf } from "../support/batches.ts";
+import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { dataFolder, Tool } from "../support/tool.ts";
 import { until } from "../support/until.ts";
 
