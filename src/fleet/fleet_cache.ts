@@ -29,14 +29,14 @@ const REUSE_PER_READ = 4;
 export const WARM_FOR_MS = 90_000;
 
 /**
- * Calls of {@linkcode MAX_IDS_PER_CALL} devices that wait for the store together: 10 ms of Redis' time. One after
+ * Calls of {@linkcode MAX_IDS_PER_CALL} devices that wait for the store together: 10 ms of Redis's time. One after
  * the other, each would wait for a batch of an ingest before it.
  */
 const CALLS_AT_ONCE = 4;
 
 /**
  * What other programs write into the counts is not among the changes: the whole store is read this often besides,
- * 0.26 s of Redis' time for 100,000 devices, in pages of a thousand.
+ * 0.26 s of Redis's time for 100,000 devices, in pages of a thousand.
  */
 const RESCAN_INTERVAL_MS = 60_000;
 

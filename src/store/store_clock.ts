@@ -2,7 +2,7 @@
  * One clock for every process that shares a store: the store's.
  *
  * Times that different processes write and compare, such as when a device was last seen, must come from one
- * clock. It is Redis' own, measured once a second, and the machine's with SQLite, whose processes share one
+ * clock. It is Redis's own, measured once a second, and the machine's with SQLite, whose processes share one
  * machine. In between it runs on the monotonic clock, so that a machine's clock may be wrong or set;
  * a jump of the store's own clock is followed only once it has lasted.
  *

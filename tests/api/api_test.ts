@@ -282,7 +282,7 @@ Deno.test("GET /metrics answers 304 for a known ETag until the counts change", a
       assertEquals((await send(api, "/metrics", { ...form, "if-none-match": '"other"' })).status, 200);
     }
     assertEquals(new Set(etags).size, forms.length, "each encoding has a tag of its own");
-    // In Prometheus' form the process has its figures, which are never the same.
+    // In Prometheus's form the process has its figures, which are never the same.
     assertEquals((await send(api, "/metrics", { accept: "text/plain" })).headers["etag"], undefined);
 
     store.devices = [{ deviceId: "sensor-1", count: 2 }];

@@ -23,9 +23,7 @@ const COMMANDS = permissions.filter((word) => /^\+(?!(select|wait|info|client)\b
 /** A store of OPERATIONS.md's user. */
 async function openAsUser(server: RedisServer): Promise<Store> {
   await server.call("ACL", "SETUSER", "tally", ...permissions, ">secret");
-  const { port, dir, settings } = server;
-  const url = `redis://tally:secret@127.0.0.1:${port}`;
-  return await openStore({ url, port, dir, settings } as unknown as RedisServer);
+  return await openStore({ url: `redis://tally:secret@127.0.0.1:${server.port}` });
 }
 
 /** Calls without each of the commands in turn, and then with it; resolves to the commands without which it was refused. */

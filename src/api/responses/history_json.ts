@@ -7,7 +7,7 @@ import type { History, Period as StoredPeriod } from "../../store/history.ts";
 import type { Store } from "../../store/store.ts";
 import type { DeviceHistories, DeviceHistory, Period } from "../schemas/history.ts";
 
-/** Histories read at once, each some 20 µs of Redis' time, so that they do not delay other readers. */
+/** Histories read at once, each some 20 µs of Redis's time, so that they do not delay other readers. */
 const HISTORIES_AT_ONCE = 50;
 
 /** A period as JSON. */

@@ -1,5 +1,5 @@
 /**
- * Tally's figures in Prometheus' text exposition format, version 0.0.4.
+ * Tally's figures in Prometheus's text exposition format, version 0.0.4.
  *
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  * @module
@@ -12,7 +12,7 @@ import { VERSION } from "../../runtime/version.ts";
 import type { StoreHealth } from "../../store/store_clock.ts";
 import { formatInstances } from "./instance_metrics.ts";
 import { formatTable } from "./metric_families.ts";
-import { CPU_SECONDS, escapeLabelValue, EVENT_LOOP_LAG, family, metric } from "./prometheus_text.ts";
+import { escapeLabelValue, family, metric } from "./prometheus_text.ts";
 
 /** Media type of {@linkcode formatPrometheus}'s text; a scraper chooses its parser by it. */
 export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -78,8 +78,10 @@ export function formatProcess(process: ApiProcess, own: ApiReport, storeUp: bool
       ["", storeUp ? 1 : 0],
     ]),
     metric("tally_build_info", "gauge", "Which program this is; always 1.", [[versions, 1]]),
-    metric("tally_event_loop_lag_seconds", "gauge", EVENT_LOOP_LAG, [["", eventLoopLagMs / 1_000]]),
-    metric("process_cpu_seconds_total", "counter", CPU_SECONDS, [["", cpuSeconds]]),
+    metric("tally_event_loop_lag_seconds", "gauge", "Greatest delay of a timer during the last minute.", [
+      ["", eventLoopLagMs / 1_000],
+    ]),
+    metric("process_cpu_seconds_total", "counter", "Processor time used.", [["", cpuSeconds]]),
     metric("process_resident_memory_bytes", "gauge", "Memory in use.", [["", residentBytes]]),
     metric("process_start_time_seconds", "gauge", "When it started, Unix time.", [["", startedMs / 1_000]]),
     ...formatTable("tally_api_", apiMetrics, [["", own]]),

@@ -1,5 +1,5 @@
 /**
- * Parts of Prometheus' text exposition format, version 0.0.4.
+ * Parts of Prometheus's text exposition format, version 0.0.4.
  *
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  * @module
@@ -7,12 +7,6 @@
 
 /** What Prometheus calls the type of a metric. */
 export type MetricKind = "counter" | "gauge";
-
-/** Help text of event-loop lag, of an ingest and of the api. */
-export const EVENT_LOOP_LAG = "Greatest delay of a timer during the last minute.";
-
-/** Help text of processor time, likewise. */
-export const CPU_SECONDS = "Processor time used.";
 
 /** Labels as they stand between the braces, or none; and the value. */
 export type Sample = readonly [labels: string, value: number];

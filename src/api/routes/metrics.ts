@@ -1,5 +1,5 @@
 /**
- * `/metrics`: every device's count, as JSON or in Prometheus' text format.
+ * `/metrics`: every device's count, as JSON or in Prometheus's text format.
  *
  * @module
  */
@@ -30,7 +30,7 @@ const metricsRoute = createRoute({
   operationId: "getMetrics",
   tags: ["Fleet"],
   summary: "Every device's count, as JSON or for Prometheus",
-  description: "Prometheus' text format where `Accept` prefers `text/plain` to JSON. The header " +
+  description: "Prometheus's text format where `Accept` prefers `text/plain` to JSON. The header " +
     "`Tally-Snapshot-Age-Ms` has the age of the counts: 250 ms at most when the request came. While the store " +
     "cannot be read, JSON gets 503, and Prometheus 200 with `tally_store_up 0` and the figures of the api's own " +
     "process: none that come from the store.",

@@ -12,7 +12,7 @@ import { lineageKey, sessionKey, versionKey } from "./keys.ts";
 import type { RedisClient } from "./redis_client.ts";
 import { claimScript } from "./scripts.ts";
 
-/** Claims of one step: some milliseconds of Redis' time. */
+/** Claims of one step: some milliseconds of Redis's time. */
 const MAX_CLAIMS = 500;
 
 interface Waiting extends PromiseWithResolvers<SessionClaim> {
