@@ -168,7 +168,9 @@ for (
     assertEquals([http2.connectionsCut, ingest.counters.openStreams], [0, 0]);
     // Where a chunk ends between the two, the call lives until the next one comes.
     assertLessOrEqual(claims, 200);
-    assertEquals(await countsOf(real), {});
+    const counted = Object.values(await countsOf(real)).reduce((sum, packets) => sum + packets, 0);
+    // A call that is complete before it is followed by DATA may be served.
+    assertLessOrEqual(counted, what === "DATA after END_STREAM" ? claims : 0);
   });
 }
 
