@@ -14,8 +14,8 @@ import { openStore } from "./open_store.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
 import { withTimeout } from "./runtime/timeout.ts";
-import { StoreClock } from "./store/store_clock.ts";
 import type { Store } from "./store/store.ts";
+import { StoreClock } from "./store/store_clock.ts";
 
 /** What one process of Tally starts with. */
 export interface TallyOptions {

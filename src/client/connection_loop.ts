@@ -5,8 +5,8 @@
  */
 import { type Client, status, type StatusObject } from "@grpc/grpc-js";
 
-import { Backoff } from "../runtime/backoff.ts";
 import type { Ack } from "../protocol/messages.ts";
+import { Backoff } from "../runtime/backoff.ts";
 import { DeviceCall, openChannel } from "./call.ts";
 import { callEnded, isFinal, sessionShared, TelemetryClientError } from "./client_error.ts";
 import type { ResolvedOptions } from "./client_options.ts";

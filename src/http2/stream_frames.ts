@@ -4,6 +4,7 @@
  * @module
  */
 import type { CallAdmission } from "./call_admission.ts";
+import type { StreamFrameHandler } from "./frame_reader.ts";
 import {
   COMPRESSION_ERROR,
   ENHANCE_YOUR_CALM,
@@ -12,7 +13,6 @@ import {
   PROTOCOL_ERROR,
   STREAM_CLOSED,
 } from "./frames.ts";
-import type { StreamFrameHandler } from "./frame_reader.ts";
 import { brokenTrailerRule } from "./header_rules.ts";
 import { HeaderDecoder } from "./hpack/decoder.ts";
 import { HeaderBlockError, type HeaderField } from "./hpack/tables.ts";

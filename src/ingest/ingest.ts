@@ -5,23 +5,23 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import type { ConnectionLimits } from "../http2/limits.ts";
+import type { InstanceReport } from "../metrics/ingest_metrics.ts";
+import { RequestError } from "../protocol/request_error.ts";
 import { formatAddress } from "../runtime/address.ts";
 import { systemClock } from "../runtime/clock.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
-import { RequestError } from "../protocol/request_error.ts";
-import type { ConnectionLimits } from "../http2/limits.ts";
-import type { Store } from "../store/store.ts";
 import { type ProcessFigures, ProcessMonitor } from "../runtime/process_figures.ts";
 import { VERSION } from "../runtime/version.ts";
-import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
+import type { Store } from "../store/store.ts";
 import { DeviceTable } from "./batch/device_table.ts";
 import { PacketQueue } from "./batch/queue.ts";
+import { Writer } from "./batch/writer.ts";
+import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
 import { startReporting } from "./report.ts";
-import { Reverts } from "./stream/reverts.ts";
 import { TelemetryServer } from "./server.ts";
 import type { IngestState } from "./stream/ingest_state.ts";
-import type { InstanceReport } from "../metrics/ingest_metrics.ts";
-import { Writer } from "./batch/writer.ts";
+import { Reverts } from "./stream/reverts.ts";
 
 /** Settings of the role; `config.ts` describes each. */
 export interface IngestOptions {

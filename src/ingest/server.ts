@@ -7,20 +7,20 @@ import type { Socket } from "node:net";
 
 import { Server, ServerCredentials, setLogger } from "@grpc/grpc-js";
 
-import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { type ConnectionOptions, Http2Connection } from "../http2/connection.ts";
 import { type ConnectionLimits, defaultLimits } from "../http2/limits.ts";
-import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import { TurnScheduler } from "../http2/turn_scheduler.ts";
 import { SERVICE_NAMES } from "../protocol/telemetry_proto.ts";
+import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
+import { guardHttp2 } from "../runtime/node_http2_guard.ts";
+import { DeviceListener, type ListenerOptions } from "./listen/listener.ts";
 import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./rpc/call_route.ts";
+import { ClaimScheduler } from "./rpc/claim_scheduler.ts";
 import { receiveTelemetry } from "./rpc/fast_path.ts";
+import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
 import { Health } from "./rpc/health.ts";
 import { Inflater } from "./rpc/inflater.ts";
-import { DeviceListener, type ListenerOptions } from "./listen/listener.ts";
 import { MessageMemory } from "./rpc/message_memory.ts";
-import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
-import { ClaimScheduler } from "./rpc/claim_scheduler.ts";
 import type { IngestState } from "./stream/ingest_state.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */

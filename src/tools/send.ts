@@ -8,10 +8,10 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
+import { type Recovery, TelemetryClient, type Totals } from "../client/client.ts";
 import { isSessionName, SESSION_NAME_RULE } from "../protocol/field_limits.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { custom, duration, integer, optional, path, type Values } from "../runtime/settings.ts";
-import { type Recovery, TelemetryClient, type Totals } from "../client/client.ts";
 import { formatted, packets, rateFlag, readFlags, targetFlag } from "./command_line.ts";
 
 const usage = `Sends packets from one device to Tally and prints the Ack.

@@ -7,8 +7,6 @@
 import { assert, assertEquals } from "@std/assert";
 
 import { framedPacket, packet, startTestIngest, temporaryStore } from "../support/harness.ts";
-import { until } from "../support/until.ts";
-import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import {
   ACK,
@@ -36,6 +34,8 @@ import {
   STREAM_CLOSED,
   WINDOW_UPDATE,
 } from "../support/http2_numbers.ts";
+import { until } from "../support/until.ts";
+import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 
 const path = "/TelemetryIngest/StreamPackets";
 const WITHOUT_SETTINGS = CLIENT_PREFACE;

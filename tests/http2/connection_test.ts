@@ -2,6 +2,7 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
 import { streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { gated } from "../ingest/gated_store.ts";
 import {
   countsOf,
   framedBatch,
@@ -11,10 +12,6 @@ import {
   startTestIngest,
   temporaryStore,
 } from "../support/harness.ts";
-import { forSeeds, type Random } from "../support/random.ts";
-import { until } from "../support/until.ts";
-import { gated } from "../ingest/gated_store.ts";
-import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import {
   CANCEL,
@@ -36,6 +33,9 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from "../support/http2_numbers.ts";
+import { forSeeds, type Random } from "../support/random.ts";
+import { until } from "../support/until.ts";
+import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 
 const path = "/TelemetryIngest/StreamPackets";
 

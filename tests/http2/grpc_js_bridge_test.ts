@@ -10,6 +10,8 @@ import { assert, assertEquals } from "@std/assert";
 
 import { Http2Connection } from "../../src/http2/connection.ts";
 
+import { streamBatches as batches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { gated } from "../ingest/gated_store.ts";
 import {
   countsOf,
   framed,
@@ -19,19 +21,6 @@ import {
   startTestIngest,
   temporaryStore,
 } from "../support/harness.ts";
-import { streamBatches as batches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
-import { forSeeds } from "../support/random.ts";
-import { until } from "../support/until.ts";
-import { connectionOptions } from "./connection_options.ts";
-import { gated } from "../ingest/gated_store.ts";
-import {
-  framesOf,
-  type HeardFrame,
-  preface,
-  RawConnection,
-  requestHeaders,
-  uint32,
-} from "./raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import {
   ACK,
@@ -48,6 +37,17 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from "../support/http2_numbers.ts";
+import { forSeeds } from "../support/random.ts";
+import { until } from "../support/until.ts";
+import { connectionOptions } from "./connection_options.ts";
+import {
+  framesOf,
+  type HeardFrame,
+  preface,
+  RawConnection,
+  requestHeaders,
+  uint32,
+} from "./raw_connection.ts";
 
 const gzip = { "grpc-encoding": "gzip" };
 

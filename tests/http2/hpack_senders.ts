@@ -10,10 +10,10 @@ import { connect, type OutgoingHttpHeaders } from "node:http2";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 
 import type { HeaderField } from "../../src/http2/hpack/tables.ts";
-import type { Random } from "../support/random.ts";
-import { until } from "../support/until.ts";
 import { frame } from "../support/http2_frames.ts";
 import { HEADERS, SETTINGS } from "../support/http2_numbers.ts";
+import type { Random } from "../support/random.ts";
+import { until } from "../support/until.ts";
 
 /** Kinds of literals (RFC 7541, 6.2). */
 export const INDEXING = 0x40, PLAIN = 0, NEVER_INDEXED = 0x10;

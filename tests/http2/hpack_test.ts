@@ -10,16 +10,16 @@ import type { AddressInfo } from "node:net";
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
-import { guardHttp2 } from "../../src/runtime/node_http2_guard.ts";
 import { HeaderDecoder } from "../../src/http2/hpack/decoder.ts";
 import { encodeHeaders } from "../../src/http2/hpack/encoder.ts";
 import { HeaderBlockError, type HeaderField } from "../../src/http2/hpack/tables.ts";
+import { guardHttp2 } from "../../src/runtime/node_http2_guard.ts";
+import { frame } from "../support/http2_frames.ts";
+import { END_HEADERS, END_STREAM, HEADERS } from "../support/http2_numbers.ts";
 import { forSeeds, type Random } from "../support/random.ts";
 import { until } from "../support/until.ts";
 import { blocksOfClient, INDEXING, latin1, literal, ModelSender, PLAIN, sizeOf } from "./hpack_senders.ts";
 import { preface, RawConnection } from "./raw_connection.ts";
-import { frame } from "../support/http2_frames.ts";
-import { END_HEADERS, END_STREAM, HEADERS } from "../support/http2_numbers.ts";
 
 const noLimit = 2 ** 30;
 

@@ -8,9 +8,8 @@ import { assertEquals, assertLessOrEqual, assertThrows } from "@std/assert";
 
 import { AbuseBudget } from "../../src/http2/abuse_budget.ts";
 import { Http2Connection } from "../../src/http2/connection.ts";
-import { Http2Error } from "../../src/http2/frames.ts";
 import { FrameWriter } from "../../src/http2/frame_writer.ts";
-import { connectionOptions } from "./connection_options.ts";
+import { Http2Error } from "../../src/http2/frames.ts";
 import { defaultLimits } from "../../src/http2/limits.ts";
 import {
   countsOf,
@@ -20,9 +19,6 @@ import {
   startTestIngest,
   temporaryStore,
 } from "../support/harness.ts";
-import { forSeeds } from "../support/random.ts";
-import { until } from "../support/until.ts";
-import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import {
   ACK,
@@ -42,6 +38,10 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from "../support/http2_numbers.ts";
+import { forSeeds } from "../support/random.ts";
+import { until } from "../support/until.ts";
+import { connectionOptions } from "./connection_options.ts";
+import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 
 const path = "/TelemetryIngest/StreamBatches";
 

@@ -9,6 +9,7 @@ import { assert, assertEquals } from "@std/assert";
 import { defaultLimits } from "../../src/http2/limits.ts";
 import { MessageMemory } from "../../src/ingest/rpc/message_memory.ts";
 import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
+import { headerBlock, preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import {
   countsOf,
   framed,
@@ -18,7 +19,6 @@ import {
   startTestIngest,
   temporaryStore,
 } from "../support/harness.ts";
-import { headerBlock, preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import { CANCEL, CONTINUATION, DATA, END_STREAM, HEADERS, RST_STREAM } from "../support/http2_numbers.ts";
 import { until } from "../support/until.ts";

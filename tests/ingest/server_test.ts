@@ -3,6 +3,7 @@ import { connect, type Socket } from "node:net";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
+import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import {
   countsOf,
   framedPacket,
@@ -11,10 +12,9 @@ import {
   startTestIngest,
   temporaryStore,
 } from "../support/harness.ts";
-import { until } from "../support/until.ts";
-import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import { ACK, DATA, GOAWAY, PING, RST_STREAM } from "../support/http2_numbers.ts";
+import { until } from "../support/until.ts";
 
 /** Sends `bytes` to the port and resolves when the server has closed the connection, to what it said. */
 function say(port: number, bytes: string | Uint8Array): Promise<Uint8Array> {

@@ -4,22 +4,22 @@
  *
  * @module
  */
-import { RequestError } from "../../protocol/request_error.ts";
-import type { Route } from "../../http2/call_admission.ts";
 import type { MessageGuard, MessageRefusal } from "../../http2/bridged_call.ts";
+import type { Route } from "../../http2/call_admission.ts";
 import type { Http2Counters } from "../../http2/counters.ts";
 import { ENHANCE_YOUR_CALM, INTERNAL_ERROR } from "../../http2/frames.ts";
 import type { PeerAddress } from "../../http2/grpc_js_bridge.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
+import { RequestError } from "../../protocol/request_error.ts";
 import { SERVICE_NAMES } from "../../protocol/telemetry_proto.ts";
-import { trailersOnly, valueOf } from "./grpc_fields.ts";
-import { type HttpRefusal, RefusedRequests } from "./refused_requests.ts";
-import { type Encoding, unexpectedlyCompressed } from "./inflater.ts";
-import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
 import { CallContext, readMetadata } from "../stream/call_context.ts";
 import type { StreamKind } from "../stream/device_stream.ts";
 import type { IngestState } from "../stream/ingest_state.ts";
+import { trailersOnly, valueOf } from "./grpc_fields.ts";
+import { type Encoding, unexpectedlyCompressed } from "./inflater.ts";
+import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
+import { type HttpRefusal, RefusedRequests } from "./refused_requests.ts";
 
 /** A telemetry call, as its headers describe it. */
 export interface TelemetryCall {

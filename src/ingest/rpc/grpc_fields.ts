@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { grpcStatus } from "./grpc_status.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
+import { grpcStatus } from "./grpc_status.ts";
 
 /** The value of a header; of one that was sent several times, all values, separated by commas. */
 export function valueOf(headers: readonly HeaderField[], name: string): string | undefined {

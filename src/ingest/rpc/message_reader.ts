@@ -4,13 +4,13 @@
  *
  * @module
  */
-import { RequestError } from "../../protocol/request_error.ts";
 import { StallDetector } from "../../http2/stall_detector.ts";
 import type { Http2Stream, StreamReader } from "../../http2/stream.ts";
+import { WaitingBytes } from "../../http2/waiting_bytes.ts";
+import { RequestError } from "../../protocol/request_error.ts";
+import type { DeviceStream } from "../stream/device_stream.ts";
 import { type Encoding, type Inflater, type Inflating, unexpectedlyCompressed } from "./inflater.ts";
 import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
-import type { DeviceStream } from "../stream/device_stream.ts";
-import { WaitingBytes } from "../../http2/waiting_bytes.ts";
 
 /** What the readers of a process share. */
 export interface ReaderOptions {

@@ -4,9 +4,9 @@
  *
  * @module
  */
+import type { Ack } from "../../protocol/messages.ts";
 import { RejectReason } from "../../protocol/reject_reason.ts";
 import { RequestError } from "../../protocol/request_error.ts";
-import type { Ack } from "../../protocol/messages.ts";
 import { DEVICE_CLOCK_AHEAD_MS, type FencedSession } from "../../store/packets.ts";
 import type { ShareOwner, StreamShare } from "../batch/batch.ts";
 import type { CallContext } from "./call_context.ts";
