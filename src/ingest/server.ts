@@ -27,7 +27,7 @@ import type { IngestState } from "./stream/ingest_state.ts";
 export interface ServerOptions extends ListenerOptions {
   /** Longest gRPC message. */
   readonly maxMessageBytes: number;
-  /** False: grpc-js serves every call. */
+  /** False: grpc-js serves uncompressed telemetry too. */
   readonly fastPath: boolean;
   /** Bounds of each connection; the defaults where undefined. */
   readonly limits?: ConnectionLimits | undefined;
@@ -62,7 +62,7 @@ export class TelemetryServer {
       // Its bookkeeping per message is not used here, and does not see the fast path.
       "grpc.enable_channelz": 0,
     });
-    addTelemetryService(this.#server, ingest, options.maxMessageBytes);
+    addTelemetryService(this.#server, ingest, maxMessageBytes);
     this.#health.addTo(this.#server);
     guardStreams(this.#server);
     this.#connectionOptions = this.#connectionsFor(ingest, options);
@@ -126,7 +126,7 @@ export class TelemetryServer {
   }
 
   /** Stops listening and sends GOAWAY on every connection; resolves when every call has ended. */
-  async close(): Promise<void> {
+  async endCalls(): Promise<void> {
     clearInterval(this.#checking);
     this.#health.close();
     this.#listener.close();
@@ -134,8 +134,8 @@ export class TelemetryServer {
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
   }
 
-  /** Resolves when every connection is closed by its peer; those still open after a second are destroyed. */
-  async closed(): Promise<void> {
+  /** Waits until every connection is closed by its peer; destroys those that are still open after a second. */
+  async closeConnections(): Promise<void> {
     const timer = setTimeout(() => this.destroy(), CLOSE_GRACE_MS);
     await Promise.all(
       Array.from(this.#connections.values(), (socket) => new Promise((close) => socket.once("close", close))),

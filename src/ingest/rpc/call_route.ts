@@ -15,7 +15,7 @@ import { RequestError } from "../../protocol/request_error.ts";
 import { SERVICE_NAMES } from "../../protocol/telemetry_proto.ts";
 import { CallContext, readMetadata } from "../stream/call_context.ts";
 import type { StreamKind } from "../stream/device_stream.ts";
-import type { IngestState } from "../stream/ingest_state.ts";
+import { type IngestState, streamRefusal } from "../stream/ingest_state.ts";
 import { trailersOnly, valueOf } from "./grpc_fields.ts";
 import { type Encoding, unexpectedlyCompressed } from "./inflater.ts";
 import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
@@ -85,8 +85,8 @@ export function routeCalls(
   const { ingest, receive, fastPath, memory, counters } = options;
   const refused = new RefusedRequests();
   return (headers, peer) => {
-    const refusal = httpRefusal(headers);
-    if (refusal !== undefined) return refused.route(refusal);
+    const notServed = httpRefusal(headers);
+    if (notServed !== undefined) return refused.route(notServed);
     const path = valueOf(headers, ":path")!, kind = telemetryKinds.get(path);
     try {
       const timeoutMs = parseTimeout(valueOf(headers, "grpc-timeout"));
@@ -98,7 +98,8 @@ export function routeCalls(
         assertBridged(path, counters);
         return { bridge: forwarded, guard: new SmallMessages() };
       }
-      assertAccepted(ingest);
+      const refusal = streamRefusal(ingest);
+      if (refusal !== undefined) return { response: trailersOnly(refusal) };
       if (!fastPath && encoding === undefined) {
         return { bridge: forwarded, guard: new PlainMessages(memory, peer) };
       }
@@ -146,17 +147,6 @@ function assertBridged(path: string, counters: Http2Counters): void {
       `${MAX_BRIDGED_CALLS} health calls are open: try again later`,
     );
   }
-}
-
-/** Throws while no more streams are accepted, before anything is made for the call. */
-function assertAccepted(ingest: IngestState): void {
-  if (ingest.draining) throw new RequestError("UNAVAILABLE", "shutting down: connect again");
-  const { maxStreams } = ingest.limits;
-  if (ingest.streams.size < maxStreams) return;
-  throw new RequestError(
-    "RESOURCE_EXHAUSTED",
-    `the limit of ${maxStreams} open streams is reached: try again later`,
-  );
 }
 
 const tooLarge: MessageRefusal = {
