@@ -68,10 +68,11 @@ export class StreamFrames implements StreamFrameHandler {
     if (stream !== undefined) this.#trailers(stream, streamId, endStream, fields);
     else if (streamId > table.lastStreamId) this.calls.newCall(streamId, endStream, fields, dependsOnItself);
     else if (table.endingOf(streamId) !== undefined) this.#closedFrame(streamId, "HEADERS");
-    else {throw new Http2Error(
-        PROTOCOL_ERROR,
-        `HEADERS on stream ${streamId}, which is below the last one opened, ${table.lastStreamId}`,
-      );}
+    else {
+      const found =
+        `HEADERS on stream ${streamId}, which is below the last one opened, ${table.lastStreamId}`;
+      throw new Http2Error(PROTOCOL_ERROR, found);
+    }
   }
 
   #trailers(
