@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
+
 import {
   Client,
   type ClientDuplexStream,

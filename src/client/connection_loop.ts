@@ -121,9 +121,9 @@ export class ConnectionLoop {
   restart(): void {
     this.#call!.cancel();
     if (this.#restarts++ === 0) this.connect();
-    else {this.retry(
-        new TelemetryClientError(`the session advanced before ${this.#options.target} responded`),
-      );}
+    else {
+      this.retry(new TelemetryClientError(`the session advanced before ${this.#options.target} responded`));
+    }
   }
 
   /** Packets were settled, or none were pending: resets the back-off. */
