@@ -11,6 +11,7 @@ import { ENHANCE_YOUR_CALM, INTERNAL_ERROR } from "../../http2/frames.ts";
 import type { PeerAddress } from "../../http2/grpc_js_bridge.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
+import { healthService } from "../../protocol/health_proto.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import { SERVICE_NAMES } from "../../protocol/telemetry_proto.ts";
 import { CallContext, readMetadata } from "../stream/call_context.ts";
@@ -53,7 +54,7 @@ const telemetryKinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((servic
 ]));
 
 /** Calls that grpc-js always serves. */
-const bridgedPaths = new Set(["Check", "List", "Watch"].map((method) => `/grpc.health.v1.Health/${method}`));
+const bridgedPaths = new Set(Object.values(healthService).map(({ path }) => path));
 
 /** Such calls open at once in the process: a watch for each load balancer, and some more. */
 const MAX_BRIDGED_CALLS = 1000;
