@@ -51,7 +51,7 @@ export class ModelSender {
   /** Its choices are `random`'s. */
   constructor(readonly random: Random) {}
 
-  /** A block, and what it says. */
+  /** A block, and the fields in it. */
   next(): { block: Uint8Array; fields: HeaderField[] } {
     const { random } = this;
     const parts: Uint8Array[] = [], fields: HeaderField[] = [];
@@ -125,7 +125,7 @@ export async function blocksOfClient(requests: OutgoingHttpHeaders[]): Promise<U
   }
 }
 
-/** Of the whole HEADERS frames behind the preface; they have neither padding nor a priority. */
+/** Of the whole HEADERS frames after the preface; they have neither padding nor a priority. */
 function headerBlocks(received: Buffer): Uint8Array[] {
   const blocks = [];
   for (let at = 24; at + 9 <= received.length;) {

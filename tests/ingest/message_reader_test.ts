@@ -71,7 +71,7 @@ for (const fastPath of [true, false]) {
       .flatMap((stream) => [requestHeaders(stream, path), frame(DATA, 0, stream, [...prefix, 10, 10])]);
     await connection.send(preface, ...calls);
     const ended = () =>
-      connection.heard.filter(({ type, flags }) =>
+      connection.received.filter(({ type, flags }) =>
         type === RST_STREAM || type === HEADERS && (flags & END_STREAM) !== 0
       );
     // 4 have memory; on the fast path 16 wait for it.
