@@ -8,7 +8,7 @@
  * @module
  */
 import { type Config, configuredRedis } from "./config.ts";
-import { type ReadConfig, readConfig, warnOfFormerNames } from "./read_config.ts";
+import { type ParsedConfig, readConfig, warnOfFormerNames } from "./read_config.ts";
 import { formatAddress } from "./runtime/address.ts";
 import { logFailure, logFormatOf, startLogging } from "./runtime/log.ts";
 import { stopSignal } from "./runtime/stop_signal.ts";
@@ -40,7 +40,7 @@ async function main(): Promise<number> {
 }
 
 /** Runs Tally and the devices until a signal; returns the exit code. */
-async function demo({ config, renamed }: ReadConfig): Promise<number> {
+async function demo({ config, renamed }: ParsedConfig): Promise<number> {
   const logFormat = logFormatOf(config.logFormat, Deno.stdout.isTerminal());
   const log = startLogging({
     level: config.logLevel,

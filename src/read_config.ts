@@ -12,7 +12,7 @@ import { ConfigError, parseSettings, type RenamedVariable } from "./runtime/sett
 import { settingsHelp } from "./runtime/settings_text.ts";
 
 /** The settings, and what to warn of once there is a log. */
-export interface ReadConfig {
+export interface ParsedConfig {
   /** The settings. */
   readonly config: Config;
   /** Variables that are set under a former name. */
@@ -27,7 +27,7 @@ export interface ReadConfig {
 export function parseConfig(
   args: readonly string[],
   env: (name: string) => string | undefined,
-): ReadConfig {
+): ParsedConfig {
   const { values, renamed } = parseSettings(settings, { args, env, formerNames }, crossChecks);
   return { config: values, renamed };
 }
@@ -39,7 +39,7 @@ export function parseConfig(
 export function readConfig(
   args: readonly string[],
   env: (name: string) => string | undefined,
-): ReadConfig | number {
+): ParsedConfig | number {
   if (args.includes("--help") || args.includes("-h")) {
     console.log(helpText());
     return 0;

@@ -264,9 +264,9 @@ function watchStore(store: Store, writer: Writer, checked: () => void): () => Pr
   async function check(): Promise<void> {
     try {
       await store.ping();
-      writer.storeAnswered(undefined);
+      writer.storeAnswered();
     } catch (error) {
-      writer.storeAnswered(error);
+      writer.storeFailed(error);
     }
     checked();
   }
