@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { rmSync, statSync } from "node:fs";
+import { closeSync, openSync, rmSync, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -30,11 +30,22 @@ const APPLICATION_ID = 0x54414c59;
  */
 export const writeApplicationId = `PRAGMA application_id = ${APPLICATION_ID}`;
 
+/** A connection, and the identity of the file that it is to. */
+export interface OpenedFile {
+  /** Nothing was read or written yet. */
+  readonly db: DatabaseSync;
+  /** As {@linkcode OpenFiles} compares it. */
+  readonly identity: string | undefined;
+}
+
 /** Opens `file`; makes it if it is missing. A database that is not Tally's stays as it is. */
-export function openFile(file: string): DatabaseSync {
+export function openFile(file: string): OpenedFile {
   try {
+    if (identityOf(file) === undefined) closeSync(openSync(file, "wx"));
+    // Before it is opened: whatever replaces it from now on is found to be another file.
+    const identity = identityOf(file);
     assertTally(file);
-    return new DatabaseSync(file, { timeout: 0 });
+    return { db: new DatabaseSync(file, { timeout: 0 }), identity };
   } catch (error) {
     throw failure("open", file, error);
   }
@@ -148,8 +159,9 @@ export class OpenFiles {
   readonly #opened: readonly (readonly [path: string, identity: string | undefined])[];
 
   /** Of a connection to `file` that has read or written: then all three are there. */
-  constructor(file: string) {
-    this.#opened = [file, `${file}-wal`, `${file}-shm`].map((path) => [path, identityOf(path)]);
+  constructor(file: string, identity: string | undefined) {
+    const log = [`${file}-wal`, `${file}-shm`].map((path) => [path, identityOf(path)] as const);
+    this.#opened = [[file, identity], ...log];
   }
 
   /**
