@@ -8,11 +8,11 @@
  * @module
  */
 import { type Config, configuredRedis } from "./config.ts";
-import { type ReadConfig, readConfig, warnOfFormerNames } from "./read_config.ts";
+import { type ParsedConfig, readConfig, warnOfFormerNames } from "./read_config.ts";
 import { formatAddress } from "./runtime/address.ts";
 import { logFailure, logFormatOf, startLogging } from "./runtime/log.ts";
 import { stopSignal } from "./runtime/stop_signal.ts";
-import { type Listener, startTally } from "./tally.ts";
+import { type BoundAddress, startTally } from "./tally.ts";
 import { Simulator, totalsText } from "./tools/simulator.ts";
 
 const DEVICES = 50;
@@ -40,7 +40,7 @@ async function main(): Promise<number> {
 }
 
 /** Runs Tally and the devices until a signal; returns the exit code. */
-async function demo({ config, renamed }: ReadConfig): Promise<number> {
+async function demo({ config, renamed }: ParsedConfig): Promise<number> {
   const logFormat = logFormatOf(config.logFormat, Deno.stdout.isTerminal());
   const log = startLogging({
     level: config.logLevel,
@@ -80,7 +80,7 @@ async function demo({ config, renamed }: ReadConfig): Promise<number> {
   }
 }
 
-function welcome(ingest: Listener, api: Listener, config: Config): string {
+function welcome(ingest: BoundAddress, api: BoundAddress, config: Config): string {
   const url = `http://${reachable(api)}`;
   const target = reachable(ingest);
   const isOwnFile = configuredRedis(config) === undefined && config.databasePath === DATABASE_PATH;
@@ -103,7 +103,7 @@ function welcome(ingest: Listener, api: Listener, config: Config): string {
 }
 
 /** Where a program on this machine reaches what listens on all addresses. */
-function reachable({ host, port }: Listener): string {
+function reachable({ host, port }: BoundAddress): string {
   const name = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
   return formatAddress(name, port);
 }

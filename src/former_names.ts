@@ -1,7 +1,7 @@
 /**
  * The names that variables had in the release before they got the prefix `TALLY_`. They are read for one
- * release, with a warning. To end that, delete this file, its use in `read_config.ts`, and the names in
- * `deno.json`.
+ * release, with a warning. To end that, delete this file, its use in `read_config.ts` with
+ * `warnOfFormerNames()`, and the names in `deno.json`.
  *
  * @module
  */

@@ -8,7 +8,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { type ReadConfig, readConfig, warnOfFormerNames } from "./read_config.ts";
+import { type ParsedConfig, readConfig, warnOfFormerNames } from "./read_config.ts";
 import { LineWriter } from "./runtime/line_writer.ts";
 import { logFailure, logFormatOf, startLogging } from "./runtime/log.ts";
 import { stopSignal } from "./runtime/stop_signal.ts";
@@ -42,7 +42,7 @@ async function main(): Promise<number> {
 
 /** Runs the roles until a signal; returns the exit code. */
 async function run(
-  { config, renamed }: ReadConfig,
+  { config, renamed }: ParsedConfig,
   root: Logger,
   logFormat: "json" | "text",
   lines: LineWriter,

@@ -9,10 +9,10 @@ import { type Config, settings } from "./config.ts";
 import { crossChecks } from "./config_checks.ts";
 import { formerNames } from "./former_names.ts";
 import { ConfigError, parseSettings, type RenamedVariable } from "./runtime/settings_parser.ts";
-import { commonSettingsMarkdown, settingsHelp, settingsMarkdown } from "./runtime/settings_text.ts";
+import { settingsHelp } from "./runtime/settings_text.ts";
 
 /** The settings, and what to warn of once there is a log. */
-export interface ReadConfig {
+export interface ParsedConfig {
   /** The settings. */
   readonly config: Config;
   /** Variables that are set under a former name. */
@@ -27,7 +27,7 @@ export interface ReadConfig {
 export function parseConfig(
   args: readonly string[],
   env: (name: string) => string | undefined,
-): ReadConfig {
+): ParsedConfig {
   const { values, renamed } = parseSettings(settings, { args, env, formerNames }, crossChecks);
   return { config: values, renamed };
 }
@@ -39,7 +39,7 @@ export function parseConfig(
 export function readConfig(
   args: readonly string[],
   env: (name: string) => string | undefined,
-): ReadConfig | number {
+): ParsedConfig | number {
   if (args.includes("--help") || args.includes("-h")) {
     console.log(helpText());
     return 0;
@@ -77,24 +77,4 @@ Each setting is a flag or an environment variable. A flag takes precedence; an
 empty variable counts as not set.
 
 ${settingsHelp(settings)}`;
-}
-
-/** `.github/CONFIGURATION.md`. */
-export function configurationPage(): string {
-  return `# Configuration
-
-<!-- Written by \`deno task readme\` from src/config.ts. -->
-
-Each setting is an environment variable and a flag (\`TALLY_GRPC_PORT\` and \`--grpc-port\`); a flag takes
-precedence, an empty variable counts as not set. Wrong values are refused at the start, all at once.
-\`deno task start --help\` prints the same.
-
-The names that variables had without \`TALLY_\` (\`GRPC_PORT\`) are read for one release, with a warning.
-
-${settingsMarkdown(settings)}`;
-}
-
-/** The README's table: the settings that most users set. */
-export function commonSettings(): string {
-  return commonSettingsMarkdown(settings);
 }

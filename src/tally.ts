@@ -1,8 +1,8 @@
 /**
  * The composition root: opens the store, starts the roles on it, and stops all in the order of the data.
  *
- * A role's code is loaded where it runs: the api needs neither grpc-js nor protobufjs, ingest neither hono
- * nor zod.
+ * A role's code is imported where it runs: the api needs neither grpc-js nor protobufjs, which take 12 MB, ingest
+ * neither hono nor zod.
  *
  * @module
  */
@@ -14,8 +14,8 @@ import { openStore } from "./open_store.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
 import { withTimeout } from "./runtime/timeout.ts";
-import { StoreClock } from "./store/store_clock.ts";
 import type { Store } from "./store/store.ts";
+import { StoreClock } from "./store/store_clock.ts";
 
 /** What one process of Tally starts with. */
 export interface TallyOptions {
@@ -32,7 +32,7 @@ export interface TallyOptions {
 }
 
 /** The bound address of a role; the port is never 0. */
-export interface Listener {
+export interface BoundAddress {
   /** Address bound. */
   readonly host: string;
   /** TCP port bound. */
@@ -42,9 +42,9 @@ export interface Listener {
 /** The running roles of one process. */
 export interface RunningTally {
   /** Address for devices; undefined without the ingest role. */
-  readonly ingest: Listener | undefined;
+  readonly ingest: BoundAddress | undefined;
   /** Address for readers; undefined without the api role. */
-  readonly api: Listener | undefined;
+  readonly api: BoundAddress | undefined;
   /** Rejects if a role cannot continue. */
   readonly finished: Promise<void>;
   /**
@@ -64,20 +64,20 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
   const reserves = descriptorReserves();
   const store = await openStore(config, args, log);
   parts.defer(() => store.close());
-  const clock = storeClock(store, log);
+  const clock = new StoreClock({ store, clock: systemClock, log: log.getChild("clock") });
   await clock.measure();
   parts.defer(clock.start());
 
   const context = { ...options, store, clock, reserves, times: stopTimes(config) };
   let ingest: Ingest | undefined;
-  let api: Awaited<ReturnType<typeof startReaders>> | undefined;
+  let api: Awaited<ReturnType<typeof startApiRole>> | undefined;
   if (config.role !== "ingest") {
-    const readers = api = await startReaders(context, () => ingest?.accepting ?? true);
-    parts.defer(() => readers.close(context.times.readersMs));
+    const running = api = await startApiRole(context, () => ingest?.accepting ?? true);
+    parts.defer(() => running.close(context.times.readersMs));
   }
   if (config.role !== "api") {
-    const devices = ingest = await startDevices(context);
-    parts.defer(() => drain(devices, config));
+    const running = ingest = await startIngestRole(context);
+    parts.defer(() => drain(running, config));
   }
 
   const started = parts.move();
@@ -101,7 +101,7 @@ interface Context extends TallyOptions {
 }
 
 /** The running ingest role, in this process or in several. */
-interface Ingest extends Listener {
+interface Ingest extends BoundAddress {
   /** Whether new connections are accepted; undefined: other processes accept them. */
   readonly accepting?: boolean;
   readonly finished: Promise<void>;
@@ -114,16 +114,8 @@ function stopTimes({ drainTimeoutMs }: Config) {
   return { devicesMs: drainTimeoutMs - 2 * readersMs, readersMs };
 }
 
-function storeClock(store: Store, log: Logger): StoreClock {
-  return new StoreClock({
-    store,
-    clock: systemClock,
-    log: log.getChild("clock"),
-  });
-}
-
 /** Starts the api role; `acceptsDevices`: whether the other role, if it runs, accepts connections. */
-async function startReaders(context: Context, acceptsDevices: () => boolean) {
+async function startApiRole(context: Context, acceptsDevices: () => boolean) {
   const { config, log, store, clock, reserves, logLinesDropped } = context;
   const { startApi } = await import("./api/api.ts");
   const api = await startApi({
@@ -155,12 +147,11 @@ function readerBounds({ httpMaxConnections, httpMaxConnectionsPerAddress, liveMa
 }
 
 /** Starts the ingest role: in this process, or in workers. */
-async function startDevices(context: Context): Promise<Ingest> {
+async function startIngestRole(context: Context): Promise<Ingest> {
   const { config, log, store, clock, reserves, times, logLinesDropped } = context;
   if (configuredWorkers(config) > 1) {
     return startIngestWorkers({ ...context, stopTimeoutMs: times.devicesMs });
   }
-  // A dynamic import, because the api role runs without grpc-js and protobufjs, which take 12 MB.
   const { startIngest } = await import("./ingest/ingest.ts");
   const ingest = await startIngest({
     ...config,

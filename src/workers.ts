@@ -30,9 +30,9 @@ export interface WorkersOptions {
   readonly writeError: (bytes: Uint8Array) => void;
   /** Back-off before a worker is restarted; default {@linkcode restartBackoff}. */
   readonly backoff?: () => Backoff;
-  /** Default {@linkcode HEARTBEAT_INTERVAL_MS}. */
+  /** Default one second. */
   readonly heartbeatIntervalMs?: number;
-  /** Default {@linkcode UP_AFTER_MS}. */
+  /** A worker that ends sooner has failed to start; default five seconds. */
   readonly upAfterMs?: number;
 }
 
@@ -45,10 +45,10 @@ export interface RunningWorkers {
 }
 
 /** A worker that ends sooner has failed to start: it is restarted with back-off, or not at all. */
-export const UP_AFTER_MS = 5000;
+const UP_AFTER_MS = 5000;
 
 /** Time between two heartbeats. */
-export const HEARTBEAT_INTERVAL_MS = 1000;
+const HEARTBEAT_INTERVAL_MS = 1000;
 
 /**
  * Heartbeats that may be missing: no work of a worker blocks its event loop for seconds. At the start its code

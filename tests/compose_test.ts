@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parseYaml } from "@redocly/openapi-core";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 
 import { parseConfig } from "../src/read_config.ts";
 import { startTestIngest, temporaryStore } from "./support/harness.ts";

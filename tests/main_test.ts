@@ -7,8 +7,8 @@ import { Client, credentials, type ServiceError, status } from "@grpc/grpc-js";
 import { settings } from "../src/config.ts";
 import { streamPackets } from "../src/protocol/telemetry_proto.ts";
 import { framedBatch, packet, RawCall } from "./support/harness.ts";
-import { until } from "./support/until.ts";
 import { Program } from "./support/program.ts";
+import { until } from "./support/until.ts";
 
 /** Runs it to its end, for when it should not start. */
 async function run(args: readonly string[], env: Record<string, string> = {}) {

@@ -3,12 +3,12 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 
 import { Backoff } from "../src/runtime/backoff.ts";
 import { openRedisStore } from "../src/store/redis/redis_store.ts";
+import { restartBackoff, startWorkers, type WorkersOptions } from "../src/workers.ts";
 import { countsOf } from "./support/batches.ts";
 import { framedPacket, ingestDefaults, packet, RawCall } from "./support/harness.ts";
-import { until } from "./support/until.ts";
 import { Program } from "./support/program.ts";
 import { startRedis } from "./support/redis_server.ts";
-import { restartBackoff, startWorkers, type WorkersOptions } from "../src/workers.ts";
+import { until } from "./support/until.ts";
 
 /** Two workers on a Redis of their own, both listening. */
 async function startProgram() {

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
+
 import {
   Client,
   type ClientDuplexStream,
@@ -12,11 +14,11 @@ import {
   type StatusObject,
 } from "@grpc/grpc-js";
 
-import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
-import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import type { Ack } from "../protocol/messages.ts";
 import { COMMITTED_KEY, MAX_MESSAGE_KEY, OFFSET_KEY, SESSION_KEY } from "../protocol/metadata_keys.ts";
 import { streamBatches } from "../protocol/telemetry_proto.ts";
+import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
+import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 
 // A call reports its errors by its status; an ingest in the same process sets its own log afterwards.
 setLogger(grpcJsLogger());

@@ -19,11 +19,11 @@ import type { Ack, Packet } from "../protocol/messages.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { sessionShared, TelemetryClientError } from "./client_error.ts";
 import { type ResolvedOptions, resolveOptions, type TelemetryClientOptions } from "./client_options.ts";
-import { type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";
 import { ConnectionLoop } from "./connection_loop.ts";
+import { type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";
+import { JournalWriter } from "./journal_writer.ts";
 import { Outgoing } from "./outgoing.ts";
 import { EncodedPacket, PacketBuffer } from "./packet_buffer.ts";
-import { JournalWriter } from "./journal_writer.ts";
 import { AckCounter, type Rejection, type Totals } from "./totals.ts";
 
 export { TelemetryClientError };

@@ -5,8 +5,8 @@
  */
 import { type Client, status, type StatusObject } from "@grpc/grpc-js";
 
-import { Backoff } from "../runtime/backoff.ts";
 import type { Ack } from "../protocol/messages.ts";
+import { Backoff } from "../runtime/backoff.ts";
 import { DeviceCall, openChannel } from "./call.ts";
 import { callEnded, isFinal, sessionShared, TelemetryClientError } from "./client_error.ts";
 import type { ResolvedOptions } from "./client_options.ts";
@@ -121,9 +121,9 @@ export class ConnectionLoop {
   restart(): void {
     this.#call!.cancel();
     if (this.#restarts++ === 0) this.connect();
-    else {this.retry(
-        new TelemetryClientError(`the session advanced before ${this.#options.target} responded`),
-      );}
+    else {
+      this.retry(new TelemetryClientError(`the session advanced before ${this.#options.target} responded`));
+    }
   }
 
   /** Packets were settled, or none were pending: resets the back-off. */

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { RejectReason } from "../protocol/reject_reason.ts";
 import type { Ack } from "../protocol/messages.ts";
+import { RejectReason } from "../protocol/reject_reason.ts";
 import { Omission, type OmittedRange } from "./packet_buffer.ts";
 
 /** Packets rejected for one reason. */

@@ -42,6 +42,9 @@ export interface MessageGuard {
   close(): void;
 }
 
+/** Prefix of a gRPC message: one byte for the compressed flag, four for the length, big-endian. */
+export const PREFIX_BYTES = 5;
+
 const noBytes = new Uint8Array(0);
 const noFields: readonly HeaderField[] = [];
 
@@ -172,9 +175,6 @@ export class BridgedCall implements StreamReader {
     this.bridge.sendData(this.stream.id, data, endStream);
   }
 }
-
-/** Prefix of a gRPC message: one byte for the compressed flag, four for the length, big-endian. */
-const PREFIX_BYTES = 5;
 
 /** Finds the length-prefixed messages of gRPC in the DATA of a call. */
 class MessageFraming {

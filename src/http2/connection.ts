@@ -165,7 +165,6 @@ export class Http2Connection
       return this.#fail(error);
     }
     if (unread.at === unread.chunk.length || this.#ended) return;
-    this.options.counters.turnsYielded++;
     if (this.#unread === undefined) {
       this.#unread = [unread];
       this.peer.pause();

@@ -14,6 +14,4 @@ export class Http2Counters {
   streamsReset = 0;
   /** Calls that grpc-js is serving now. */
   bridgedCalls = 0;
-  /** Reads that were interrupted to let other connections read. */
-  turnsYielded = 0;
 }

@@ -151,7 +151,7 @@ export class FrameReader {
         streamId,
         flags,
         payloadBytes,
-        end - at > FRAME_HEADER_BYTES ? bytes[at + 9]! : -1,
+        end - at > FRAME_HEADER_BYTES ? bytes[at + FRAME_HEADER_BYTES]! : -1,
       );
     }
     const frameBytes = FRAME_HEADER_BYTES + payloadBytes;

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { Duplex } from "node:stream";
 import { nextTick } from "node:process";
+import type { Duplex } from "node:stream";
 
 import { concat, INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES } from "./frames.ts";
 import type { ConnectionLimits } from "./limits.ts";

@@ -60,8 +60,8 @@ export interface ConnectionLimits {
   /** Rate at which {@linkcode bridgedCallBurst} is refilled, and after a burst the sustained rate. */
   readonly bridgedCallsPerSecond: number;
   /**
-   * Work units that one connection may use before other connections read: a frame takes 1 to 4, a call 64, a bridged
-   * call 512. One read (64 KiB) of ordinary messages stays below it.
+   * Work units that one connection may use before other connections read: a DATA frame takes 1, another frame 4, the
+   * HEADERS of a call 84 with that, of a bridged call 532. One read (64 KiB) of ordinary messages stays below it.
    */
   readonly workPerTurn: number;
   /** How often {@linkcode Http2Connection.keepaliveTick} is called, ms. */

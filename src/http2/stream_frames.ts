@@ -4,6 +4,7 @@
  * @module
  */
 import type { CallAdmission } from "./call_admission.ts";
+import type { StreamFrameHandler } from "./frame_reader.ts";
 import {
   COMPRESSION_ERROR,
   ENHANCE_YOUR_CALM,
@@ -12,7 +13,6 @@ import {
   PROTOCOL_ERROR,
   STREAM_CLOSED,
 } from "./frames.ts";
-import type { StreamFrameHandler } from "./frame_reader.ts";
 import { brokenTrailerRule } from "./header_rules.ts";
 import { HeaderDecoder } from "./hpack/decoder.ts";
 import { HeaderBlockError, type HeaderField } from "./hpack/tables.ts";
@@ -68,10 +68,11 @@ export class StreamFrames implements StreamFrameHandler {
     if (stream !== undefined) this.#trailers(stream, streamId, endStream, fields);
     else if (streamId > table.lastStreamId) this.calls.newCall(streamId, endStream, fields, dependsOnItself);
     else if (table.endingOf(streamId) !== undefined) this.#closedFrame(streamId, "HEADERS");
-    else {throw new Http2Error(
-        PROTOCOL_ERROR,
-        `HEADERS on stream ${streamId}, which is below the last one opened, ${table.lastStreamId}`,
-      );}
+    else {
+      const found =
+        `HEADERS on stream ${streamId}, which is below the last one opened, ${table.lastStreamId}`;
+      throw new Http2Error(PROTOCOL_ERROR, found);
+    }
   }
 
   #trailers(

@@ -93,7 +93,7 @@ export class StreamTable implements StreamHost {
     return this.#closed?.get(streamId);
   }
 
-  /** Stores how a stream ended that was refused or answered without being added. */
+  /** Stores how a stream ended: one that is removed, or was refused or answered without being added. */
   addClosed(streamId: number, ending: Ending): void {
     (this.#closed ??= new ClosedStreams()).add(streamId, ending);
   }
@@ -204,7 +204,7 @@ export class StreamTable implements StreamHost {
   #remove(streamId: number, ending: Ending): void {
     const stream = this.#open.get(streamId);
     this.#open.delete(streamId);
-    (this.#closed ??= new ClosedStreams()).add(streamId, ending);
+    this.addClosed(streamId, ending);
     stream?.close();
     this.host.streamClosed();
   }

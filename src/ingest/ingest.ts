@@ -5,23 +5,22 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import type { ConnectionLimits } from "../http2/limits.ts";
+import type { InstanceReport } from "../metrics/ingest_metrics.ts";
 import { formatAddress } from "../runtime/address.ts";
 import { systemClock } from "../runtime/clock.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
-import { RequestError } from "../protocol/request_error.ts";
-import type { ConnectionLimits } from "../http2/limits.ts";
-import type { Store } from "../store/store.ts";
 import { type ProcessFigures, ProcessMonitor } from "../runtime/process_figures.ts";
 import { VERSION } from "../runtime/version.ts";
-import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
+import type { Store } from "../store/store.ts";
 import { DeviceTable } from "./batch/device_table.ts";
 import { PacketQueue } from "./batch/queue.ts";
-import { startReporting } from "./report.ts";
-import { Reverts } from "./stream/reverts.ts";
-import { TelemetryServer } from "./server.ts";
-import type { IngestState } from "./stream/ingest_state.ts";
-import type { InstanceReport } from "../metrics/ingest_metrics.ts";
 import { Writer } from "./batch/writer.ts";
+import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
+import { startReporting } from "./report.ts";
+import { TelemetryServer } from "./server.ts";
+import { type IngestState, shuttingDown } from "./stream/ingest_state.ts";
+import { Reverts } from "./stream/reverts.ts";
 
 /** Settings of the role; `config.ts` describes each. */
 export interface IngestOptions {
@@ -61,7 +60,7 @@ export interface IngestOptions {
   readonly pid: number;
   /** Number among the workers of one supervisor, from 1; 0 for a process of its own. */
   readonly worker: number;
-  /** Default true; false: grpc-js serves every call. */
+  /** Default true; false: grpc-js serves uncompressed telemetry too. */
   readonly fastPath?: boolean;
   /** Bounds of each connection; default: those of `http2/limits.ts`. */
   readonly limits?: ConnectionLimits;
@@ -81,7 +80,7 @@ export interface RunningIngest {
   readonly host: string;
   /** TCP port bound. */
   readonly port: number;
-  /** Whether `fast_path.ts` serves telemetry. */
+  /** See {@linkcode IngestOptions.fastPath}. */
   readonly fastPath: boolean;
   /** What it has counted so far. */
   readonly counters: IngestCounters;
@@ -202,7 +201,7 @@ async function drainServer(
 ): Promise<boolean> {
   ingest.draining = true;
   let inTime = true;
-  const error = new RequestError("UNAVAILABLE", "shutting down: connect again");
+  const error = shuttingDown();
   const deadline = setTimeout(() => {
     inTime = false;
     aborted.abort();
@@ -210,12 +209,12 @@ async function drainServer(
     server.destroy();
   }, timeoutMs);
   server.setServing(false);
-  const closed = server.close();
+  const callsEnded = server.endCalls();
   for (const stream of [...ingest.streams]) stream.fail(error);
   ingest.queue.close();
   await writerFinished;
-  await closed;
-  await server.closed();
+  await callsEnded;
+  await server.closeConnections();
   clearTimeout(deadline);
   return inTime;
 }
@@ -265,9 +264,9 @@ function watchStore(store: Store, writer: Writer, checked: () => void): () => Pr
   async function check(): Promise<void> {
     try {
       await store.ping();
-      writer.storeAnswered(undefined);
+      writer.storeAnswered();
     } catch (error) {
-      writer.storeAnswered(error);
+      writer.storeFailed(error);
     }
     checked();
   }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { setTimeout as pause } from "node:timers/promises";
+import { setTimeout as delay } from "node:timers/promises";
 
 import type { Logger } from "@logtape/logtape";
 
@@ -41,7 +41,7 @@ export function startReporting({ store, report, log }: ReportingOptions): () => 
       reportedMs += elapsedMs;
       ({ stored } = figures);
       await store.reportInstance({ ...figures, rate }).catch(refused);
-      await pause(REPORT_INTERVAL_MS, undefined, { signal: stop.signal }).catch(() => {}); // aborted
+      await delay(REPORT_INTERVAL_MS, undefined, { signal: stop.signal }).catch(() => {}); // aborted
     }
     await store.removeInstance(before.instance).catch(refused);
   }

@@ -7,27 +7,27 @@ import type { Socket } from "node:net";
 
 import { Server, ServerCredentials, setLogger } from "@grpc/grpc-js";
 
-import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { type ConnectionOptions, Http2Connection } from "../http2/connection.ts";
 import { type ConnectionLimits, defaultLimits } from "../http2/limits.ts";
-import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import { TurnScheduler } from "../http2/turn_scheduler.ts";
 import { SERVICE_NAMES } from "../protocol/telemetry_proto.ts";
+import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
+import { guardHttp2 } from "../runtime/node_http2_guard.ts";
+import { DeviceListener, type ListenerOptions } from "./listen/listener.ts";
 import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./rpc/call_route.ts";
+import { ClaimScheduler } from "./rpc/claim_scheduler.ts";
 import { receiveTelemetry } from "./rpc/fast_path.ts";
+import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
 import { Health } from "./rpc/health.ts";
 import { Inflater } from "./rpc/inflater.ts";
-import { DeviceListener, type ListenerOptions } from "./listen/listener.ts";
 import { MessageMemory } from "./rpc/message_memory.ts";
-import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
-import { ClaimScheduler } from "./rpc/claim_scheduler.ts";
 import type { IngestState } from "./stream/ingest_state.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
 export interface ServerOptions extends ListenerOptions {
   /** Longest gRPC message. */
   readonly maxMessageBytes: number;
-  /** False: grpc-js serves every call. */
+  /** False: grpc-js serves uncompressed telemetry too. */
   readonly fastPath: boolean;
   /** Bounds of each connection; the defaults where undefined. */
   readonly limits?: ConnectionLimits | undefined;
@@ -62,7 +62,7 @@ export class TelemetryServer {
       // Its bookkeeping per message is not used here, and does not see the fast path.
       "grpc.enable_channelz": 0,
     });
-    addTelemetryService(this.#server, ingest, options.maxMessageBytes);
+    addTelemetryService(this.#server, ingest, maxMessageBytes);
     this.#health.addTo(this.#server);
     guardStreams(this.#server);
     this.#connectionOptions = this.#connectionsFor(ingest, options);
@@ -126,7 +126,7 @@ export class TelemetryServer {
   }
 
   /** Stops listening and sends GOAWAY on every connection; resolves when every call has ended. */
-  async close(): Promise<void> {
+  async endCalls(): Promise<void> {
     clearInterval(this.#checking);
     this.#health.close();
     this.#listener.close();
@@ -134,8 +134,8 @@ export class TelemetryServer {
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
   }
 
-  /** Resolves when every connection is closed by its peer; those still open after a second are destroyed. */
-  async closed(): Promise<void> {
+  /** Waits until every connection is closed by its peer; destroys those that are still open after a second. */
+  async closeConnections(): Promise<void> {
     const timer = setTimeout(() => this.destroy(), CLOSE_GRACE_MS);
     await Promise.all(
       Array.from(this.#connections.values(), (socket) => new Promise((close) => socket.once("close", close))),

@@ -7,6 +7,8 @@
  *
  * @module
  */
+import type { Buffer } from "node:buffer";
+
 import protobuf from "protobufjs";
 
 /** A method as grpc-js takes it: its path, its kind, and the functions that write and read its messages. */

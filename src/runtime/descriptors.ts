@@ -9,11 +9,11 @@
 import { closeSync, openSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-/** A file that every role may read. */
-const readablePath = fileURLToPath(new URL("../store/redis/scripts/apply.lua", import.meta.url));
+/** A file that every role may read: this one. */
+const readablePath = fileURLToPath(import.meta.url);
 
 /** How many files this process can open besides those it has open, `atMost` at the most: 5 to 25 µs each. */
-export function countDescriptors(atMost: number): number {
+function countDescriptors(atMost: number): number {
   const opened: number[] = [];
   try {
     while (opened.length < atMost) opened.push(openSync(readablePath, "r"));

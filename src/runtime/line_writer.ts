@@ -4,7 +4,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { setTimeout as pause } from "node:timers/promises";
+import { setTimeout as delay } from "node:timers/promises";
 
 import { withTimeout } from "./timeout.ts";
 
@@ -116,7 +116,7 @@ export class LineWriter {
         at += await this.#output.write(bytes.subarray(at));
       } catch (error) {
         if ((error as { code?: unknown }).code !== "EAGAIN") return false;
-        await pause(RETRY_MS);
+        await delay(RETRY_MS);
       }
     }
     return true;

@@ -1,6 +1,6 @@
 /**
- * Logs: one line per event, JSON for machines or text for a terminal, through LogTape. Wiring files are
- * given a LogTape `Logger` and pass it on.
+ * Logs: one line per event, JSON for machines or text for a terminal, through LogTape. What logs gets a
+ * LogTape `Logger` as an argument.
  *
  * Event text is constant and what varies is a property, so that lines can be searched:
  * `log.info("ingest listening", { host, port })`. A payload never gets into a line: bytes are shown by

@@ -6,7 +6,7 @@
 import type { Setting, SettingTable } from "./settings.ts";
 
 /** Longest line of a help text, in characters. */
-export const HELP_WIDTH = 80;
+const HELP_WIDTH = 80;
 
 /** The part of `--help` about the settings, three lines or so each, under the headings of their groups. */
 export function settingsHelp(table: SettingTable): string {

@@ -19,7 +19,7 @@ Usage: deno task health [flags]`;
 
 const flags = {
   target: { ...targetFlag, help: "Host and port of the ingest to check." },
-  timeout: duration("--timeout", {
+  timeoutMs: duration("--timeout", {
     default: "3s",
     min: "10ms",
     max: "1h",
@@ -27,12 +27,12 @@ const flags = {
   }),
 } as const;
 
-async function check({ target, timeout }: Values<typeof flags>): Promise<number> {
+async function check({ target, timeoutMs }: Values<typeof flags>): Promise<number> {
   const client = new Client(target, credentials.createInsecure());
   try {
     const { path, requestSerialize, responseDeserialize } = checkHealth;
     const { status } = await new Promise<HealthResponse>((resolve, reject) => {
-      const deadline = Date.now() + timeout;
+      const deadline = Date.now() + timeoutMs;
       client.makeUnaryRequest(
         path,
         requestSerialize,
@@ -45,8 +45,7 @@ async function check({ target, timeout }: Values<typeof flags>): Promise<number>
     console.log(ServingStatus[status] ?? `status ${status}`);
     return status === ServingStatus.SERVING ? 0 : 1;
   } catch (error) {
-    const reason = messageOf(error);
-    console.error(`Cannot check the health of ${target}: found ${reason}`);
+    console.error(`Cannot check the health of ${target}: found ${messageOf(error)}`);
     return 1;
   } finally {
     client.close();

@@ -8,10 +8,10 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
+import { type Recovery, TelemetryClient, type Totals } from "../client/client.ts";
 import { isSessionName, SESSION_NAME_RULE } from "../protocol/field_limits.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { custom, duration, integer, optional, path, type Values } from "../runtime/settings.ts";
-import { type Recovery, TelemetryClient, type Totals } from "../client/client.ts";
 import { formatted, packets, rateFlag, readFlags, targetFlag } from "./command_line.ts";
 
 const usage = `Sends packets from one device to Tally and prints the Ack.
@@ -50,7 +50,7 @@ const flags = {
     help: "File that keeps packets until they are stored. The next run with it sends the rest first. " +
       "The task may use paths below data/.",
   })),
-  timeout: duration("--timeout", {
+  timeoutMs: duration("--timeout", {
     default: "30s",
     min: "100ms",
     max: "24h",
@@ -87,23 +87,23 @@ async function send(options: Values<typeof flags>): Promise<number> {
   const { recovered } = client;
   for (const line of recoveryLines(recovered, options.file)) console.error(line);
   const total = client.totals.accepted + options.count;
-  const progress = () => {
+  const progressText = () => {
     const { accepted, pending } = client.totals;
     const why = lastError === undefined ? "" : `; not connected: ${lastError}`;
     return `${formatted(accepted)} of ${packets(total)} sent, ${
       formatted(accepted - pending)
     } acknowledged${why}`;
   };
-  const giveUp = () => {
+  const failureText = () => {
     const kept = options.file === undefined
       ? "they are not stored, or their Ack was lost"
       : `they are kept in ${options.file}: send with the same --file again`;
-    return `Nothing was acknowledged for ${options.timeout / 1000} s by ${options.target}` +
+    return `Nothing was acknowledged for ${options.timeoutMs / 1000} s by ${options.target}` +
       `${lastError === undefined ? "" : `; the last attempt: ${lastError}`}.\n` +
       `${packets(client.totals.pending)} not acknowledged; ${kept}.\n` +
       `Start Tally with "deno task start", or set its address with --target.`;
   };
-  const stopWatching = watch(client, options.timeout, progress, giveUp);
+  const stopWatching = watch(client, options.timeoutMs, progressText, failureText);
   try {
     await sendPackets(client, options);
     const code = report(await client.close());
@@ -148,8 +148,8 @@ async function sendPackets(client: TelemetryClient, options: Values<typeof flags
 function watch(
   client: TelemetryClient,
   timeoutMs: number,
-  progress: () => string,
-  giveUp: () => string,
+  progressText: () => string,
+  failureText: () => string,
 ): () => void {
   let settled = 0, settledAtMs = performance.now(), shownAtMs = settledAtMs;
   const timer = setInterval(() => {
@@ -159,11 +159,11 @@ function watch(
       settled = accepted - pending;
       settledAtMs = nowMs;
     } else if (nowMs - settledAtMs >= timeoutMs) {
-      client.abort(new Error(giveUp()));
+      client.abort(new Error(failureText()));
     }
     if (nowMs - shownAtMs >= PROGRESS_INTERVAL_MS) {
       shownAtMs = nowMs;
-      console.error(progress());
+      console.error(progressText());
     }
   }, CHECK_INTERVAL_MS);
   return () => clearInterval(timer);

@@ -37,7 +37,7 @@ const flags = {
     allowed: "1 to 100 letters, digits, - and _",
     parse: (text) => /^[\w-]{1,100}$/.test(text) ? text : undefined,
   }),
-  duration: optional(duration("--duration", {
+  durationMs: optional(duration("--duration", {
     default: "",
     min: "1s",
     max: "8760h",
@@ -69,9 +69,9 @@ async function simulate(options: Values<typeof flags>): Promise<number> {
   console.error(`${formatted(options.devices)} devices send to ${options.target}; Ctrl-C stops them`);
   const progress = setInterval(() => console.error(totalsText(simulator.totals)), PROGRESS_INTERVAL_MS);
   const abort = new AbortController();
-  const timeUp = options.duration === undefined
+  const timeUp = options.durationMs === undefined
     ? []
-    : [delay(options.duration, undefined, { signal: abort.signal }).catch(() => {})];
+    : [delay(options.durationMs, undefined, { signal: abort.signal }).catch(() => {})];
   try {
     await Promise.race([signal, simulator.finished, ...timeUp]);
   } finally {

@@ -4,8 +4,13 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
+
 import { difference, expectations, type SessionClient } from "./devices.ts";
 import type { StorePlace } from "./store_place.ts";
+
+/** Longer than an Ack is on its way, on a machine that is busy. */
+const ACK_DELAY_MS = 300;
 
 /** What the store holds at one moment. */
 interface StoreState {
@@ -38,6 +43,7 @@ export class StoreLosses {
     clients: readonly SessionClient[],
     change: () => Promise<unknown>,
   ): Promise<void> {
+    await untilAcksAreRead(clients);
     const sessions = clients.map(({ session, settled }) => ({ session, settled }));
     const names = sessions.map(({ session }) => session);
     const before = await readState(store, names);
@@ -86,6 +92,15 @@ export class StoreLosses {
   /** Packets that the store lost of a device. */
   ofDevice(deviceId: string): number {
     return this.#ofDevices.get(deviceId) ?? 0;
+  }
+}
+
+/** Acks that were sent before nobody sends any more may still be on their way to clients. */
+async function untilAcksAreRead(clients: readonly SessionClient[]): Promise<void> {
+  const settled = () => clients.reduce((sum, client) => sum + client.settled, 0);
+  for (let seen = -1; seen !== settled();) {
+    seen = settled();
+    await delay(ACK_DELAY_MS);
   }
 }
 

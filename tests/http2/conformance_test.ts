@@ -7,8 +7,6 @@
 import { assert, assertEquals } from "@std/assert";
 
 import { framedPacket, packet, startTestIngest, temporaryStore } from "../support/harness.ts";
-import { until } from "../support/until.ts";
-import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import {
   ACK,
@@ -36,6 +34,8 @@ import {
   STREAM_CLOSED,
   WINDOW_UPDATE,
 } from "../support/http2_numbers.ts";
+import { until } from "../support/until.ts";
+import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 
 const path = "/TelemetryIngest/StreamPackets";
 const WITHOUT_SETTINGS = CLIENT_PREFACE;
@@ -559,7 +559,7 @@ for (const fastPath of [true, false]) {
       using connection = new RawConnection(ingest.port);
       await connection.send(preface, settings(3, 5), frame(PING, 0, 0, new Uint8Array(8)));
       await until(() => connection.all(PING).length === 1, "the PING is answered");
-      const answers = connection.heard.filter(({ flags }) => flags === ACK).map(({ type }) => type);
+      const answers = connection.received.filter(({ flags }) => flags === ACK).map(({ type }) => type);
       assertEquals(answers, [SETTINGS, SETTINGS, PING]);
     });
     await t.step("RFC 9113 6.7: a PING is answered with its payload", async () => {
@@ -572,7 +572,7 @@ for (const fastPath of [true, false]) {
       await connection.send(preface, ended());
       await until(() => connection.all(HEADERS, 1).length > 0, "the call is answered");
       assert(
-        connection.heard.every(({ type, stream }) =>
+        connection.received.every(({ type, stream }) =>
           type !== PUSH_PROMISE && stream % 2 === 0 || stream === 1
         ),
       );

@@ -2,6 +2,7 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
 import { streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { gated } from "../ingest/gated_store.ts";
 import { countsOf } from "../support/batches.ts";
 import {
   framedBatch,
@@ -11,10 +12,6 @@ import {
   startTestIngest,
   temporaryStore,
 } from "../support/harness.ts";
-import { forSeeds, type Random } from "../support/random.ts";
-import { until } from "../support/until.ts";
-import { gated } from "../ingest/gated_store.ts";
-import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import {
   CANCEL,
@@ -36,6 +33,9 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from "../support/http2_numbers.ts";
+import { forSeeds, type Random } from "../support/random.ts";
+import { until } from "../support/until.ts";
+import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 
 const path = "/TelemetryIngest/StreamPackets";
 
@@ -97,9 +97,10 @@ Deno.test("Http2Connection reads calls the same for any split into frames and ch
     for (const chunk of cut(random, Buffer.concat([preface, ...frames]), random.pick([20, 300, 5000]))) {
       await connection.send(chunk);
     }
-    const ends = () => connection.heard.filter(({ type, flags }) => type === HEADERS && flags & END_STREAM);
+    const ends = () =>
+      connection.received.filter(({ type, flags }) => type === HEADERS && flags & END_STREAM);
     await until(() => ends().length === ids.length, "every call has ended");
-    const acks = connection.heard.filter(({ type, payload }) => type === DATA && payload.length > 0);
+    const acks = connection.received.filter(({ type, payload }) => type === DATA && payload.length > 0);
     assertEquals(acks.map(({ stream }) => stream).sort(), ids, "every call has its Ack");
   });
   for (const [device, count] of Object.entries(sent)) if (count === 0) delete sent[device];
@@ -147,7 +148,7 @@ Deno.test("Http2Connection raises the window of a stream only when it sends much
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
   using connection = new RawConnection(ingest.port);
-  const updates = () => connection.heard.filter(({ type }) => type === WINDOW_UPDATE);
+  const updates = () => connection.received.filter(({ type }) => type === WINDOW_UPDATE);
   const data = framedPacket(packet("sensor-1", "x".repeat(16_000)));
   await connection.send(preface, requestHeaders(1, path), frame(DATA, 0, 1, data));
   await until(() => ingest.counters.received === 1, "the packet arrived");
@@ -205,7 +206,7 @@ Deno.test("Http2Stream: a call that ended early is reset when the device continu
   using connection = new RawConnection(ingest.port);
   const data = new Uint8Array(16_000).fill(255);
   await connection.send(preface, requestHeaders(1, path), frame(DATA, 0, 1, data));
-  await until(() => connection.all(RST_STREAM, 1).length === 1, "it is told to stop");
+  await until(() => connection.all(RST_STREAM, 1).length === 1, "the call is reset");
   assertEquals(connection.all(RST_STREAM, 1)[0]!.payload[3], NO_ERROR);
   // 1.6 MB in all, where 1 MiB may be under way.
   for (let i = 0; i < 100; i++) await connection.send(frame(DATA, 0, 1, data));
@@ -262,7 +263,7 @@ for (
     using connection = new RawConnection(ingest.port);
     await connection.send(preface, requestHeaders(1, path), ...frames());
     await connection.closed;
-    const goaway = connection.heard.find(({ type }) => type === GOAWAY);
+    const goaway = connection.received.find(({ type }) => type === GOAWAY);
     assertEquals(goaway?.payload[7], code);
     gate.open();
     assertEquals((await other.finish(framedPacket(packet()))).ack?.stored, 2);

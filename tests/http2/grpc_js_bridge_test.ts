@@ -10,6 +10,8 @@ import { assert, assertEquals } from "@std/assert";
 
 import { Http2Connection } from "../../src/http2/connection.ts";
 
+import { streamBatches as batches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { gated } from "../ingest/gated_store.ts";
 import { countsOf } from "../support/batches.ts";
 import {
   framed,
@@ -19,19 +21,6 @@ import {
   startTestIngest,
   temporaryStore,
 } from "../support/harness.ts";
-import { streamBatches as batches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
-import { forSeeds } from "../support/random.ts";
-import { until } from "../support/until.ts";
-import { connectionOptions } from "./connection_options.ts";
-import { gated } from "../ingest/gated_store.ts";
-import {
-  framesOf,
-  type HeardFrame,
-  preface,
-  RawConnection,
-  requestHeaders,
-  uint32,
-} from "./raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import {
   ACK,
@@ -48,6 +37,17 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from "../support/http2_numbers.ts";
+import { forSeeds } from "../support/random.ts";
+import { until } from "../support/until.ts";
+import { connectionOptions } from "./connection_options.ts";
+import {
+  framesOf,
+  preface,
+  RawConnection,
+  type ReceivedFrame,
+  requestHeaders,
+  uint32,
+} from "./raw_connection.ts";
 
 const gzip = { "grpc-encoding": "gzip" };
 
@@ -148,17 +148,18 @@ Deno.test("Http2Connection.goAway() ends a connection that carried bridged and n
   assertEquals([(await plain.end).code, (await packed.end).code], [status.UNAVAILABLE, status.UNAVAILABLE]);
 });
 
-/** A connection whose calls all go to a grpc-js that is played by the test: it says what it is told to say. */
+/** A connection whose calls all go to a grpc-js that is played by the test, which writes its frames. */
 class PlayedGrpcJs implements AsyncDisposable {
-  /** What it was given, in order. */
-  readonly heard: HeardFrame[] = [];
-  #received: Buffer = Buffer.alloc(0);
+  /** The frames that it received, in order. */
+  readonly received: ReceivedFrame[] = [];
+  /** The beginning of a frame whose rest is still to come. */
+  #partial: Buffer = Buffer.alloc(0);
 
   private constructor(readonly device: RawConnection, readonly server: Server, readonly socket: Duplex) {
     socket.on("data", (chunk: Buffer) => {
-      const { frames, rest } = framesOf(Buffer.concat([this.#received, chunk]));
-      this.heard.push(...frames);
-      this.#received = rest;
+      const { frames, rest } = framesOf(Buffer.concat([this.#partial, chunk]));
+      this.received.push(...frames);
+      this.#partial = rest;
     });
   }
 
@@ -177,8 +178,8 @@ class PlayedGrpcJs implements AsyncDisposable {
     return new PlayedGrpcJs(device, server, socket);
   }
 
-  all(type: number): HeardFrame[] {
-    return this.heard.filter((frame) => frame.type === type);
+  all(type: number): ReceivedFrame[] {
+    return this.received.filter((frame) => frame.type === type);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -257,20 +258,20 @@ Deno.test("GrpcJsBridge: a failed session of grpc-js ends its own calls only", a
 
 Deno.test("GrpcJsBridge: SETTINGS, PING and GOAWAY of grpc-js are not forwarded to the device", async () => {
   await using played = await PlayedGrpcJs.start(1);
-  const { device, socket, heard } = played;
-  const before = device.heard.length;
+  const { device, socket, received } = played;
+  const before = device.received.length;
   const ping = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]);
   // In pieces, as a stream may be.
-  const said = Buffer.concat([
+  const sent = Buffer.concat([
     frame(SETTINGS, 0, 0, [0, 3, ...uint32(5)]),
     frame(PING, 0, 0, ping),
     frame(GOAWAY, 0, 0, [...uint32(1), ...uint32(NO_ERROR)]),
     frame(HEADERS, END_HEADERS | END_STREAM, 1, [0x88]),
   ]);
-  for (let at = 0; at < said.length; at += 7) socket.write(said.subarray(at, at + 7));
+  for (let at = 0; at < sent.length; at += 7) socket.write(sent.subarray(at, at + 7));
   await until(() => device.all(HEADERS).length === 1, "the answer is there");
-  assertEquals(device.heard.slice(before).map(({ type }) => type), [HEADERS]);
-  assertEquals(heard.filter(({ flags }) => flags === ACK).map(({ type }) => type).slice(-2), [
+  assertEquals(device.received.slice(before).map(({ type }) => type), [HEADERS]);
+  assertEquals(received.filter(({ flags }) => flags === ACK).map(({ type }) => type).slice(-2), [
     SETTINGS,
     PING,
   ]);

@@ -10,10 +10,10 @@ import { connect, type OutgoingHttpHeaders } from "node:http2";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 
 import type { HeaderField } from "../../src/http2/hpack/tables.ts";
-import type { Random } from "../support/random.ts";
-import { until } from "../support/until.ts";
 import { frame } from "../support/http2_frames.ts";
 import { HEADERS, SETTINGS } from "../support/http2_numbers.ts";
+import type { Random } from "../support/random.ts";
+import { until } from "../support/until.ts";
 
 /** Kinds of literals (RFC 7541, 6.2). */
 export const INDEXING = 0x40, PLAIN = 0, NEVER_INDEXED = 0x10;
@@ -51,7 +51,7 @@ export class ModelSender {
   /** Its choices are `random`'s. */
   constructor(readonly random: Random) {}
 
-  /** A block, and what it says. */
+  /** A block, and the fields in it. */
   next(): { block: Uint8Array; fields: HeaderField[] } {
     const { random } = this;
     const parts: Uint8Array[] = [], fields: HeaderField[] = [];
@@ -125,7 +125,7 @@ export async function blocksOfClient(requests: OutgoingHttpHeaders[]): Promise<U
   }
 }
 
-/** Of the whole HEADERS frames behind the preface; they have neither padding nor a priority. */
+/** Of the whole HEADERS frames after the preface; they have neither padding nor a priority. */
 function headerBlocks(received: Buffer): Uint8Array[] {
   const blocks = [];
   for (let at = 24; at + 9 <= received.length;) {

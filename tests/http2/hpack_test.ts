@@ -10,16 +10,16 @@ import type { AddressInfo } from "node:net";
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
-import { guardHttp2 } from "../../src/runtime/node_http2_guard.ts";
 import { HeaderDecoder } from "../../src/http2/hpack/decoder.ts";
 import { encodeHeaders } from "../../src/http2/hpack/encoder.ts";
 import { HeaderBlockError, type HeaderField } from "../../src/http2/hpack/tables.ts";
+import { guardHttp2 } from "../../src/runtime/node_http2_guard.ts";
+import { frame } from "../support/http2_frames.ts";
+import { END_HEADERS, END_STREAM, HEADERS } from "../support/http2_numbers.ts";
 import { forSeeds, type Random } from "../support/random.ts";
 import { until } from "../support/until.ts";
 import { blocksOfClient, INDEXING, latin1, literal, ModelSender, PLAIN, sizeOf } from "./hpack_senders.ts";
 import { preface, RawConnection } from "./raw_connection.ts";
-import { frame } from "../support/http2_frames.ts";
-import { END_HEADERS, END_STREAM, HEADERS } from "../support/http2_numbers.ts";
 
 const noLimit = 2 ** 30;
 
@@ -139,16 +139,16 @@ Deno.test("huffmanText() decodes control characters by the codes of RFC 7541, ap
 for (
   const [what, hex] of [
     ["the field 0", "80"],
-    ["a field behind both tables", "be"],
-    ["a name behind both tables", "7e 00"],
+    ["a field after both tables", "be"],
+    ["a name after both tables", "7e 00"],
     ["an integer that does not end", "ff 80"],
-    ["an integer of five bytes behind its prefix", "3f 80 80 80 80 00"],
+    ["an integer of five bytes after its prefix", "3f 80 80 80 80 00"],
     ["a name that does not end", "00 02 61"],
     ["a name and no value", "00 01 61"],
     ["a value that does not end", "00 01 61 02 62"],
     ["a string of 2^28 bytes", "00 01 61 7f 80 ff ff 7f"],
     ["a table of 4,097 bytes", "3f e2 1f"],
-    ["a change of the table's size behind a field", "82 20 01 61 00"],
+    ["a change of the table's size after a field", "82 20 01 61 00"],
     ["padding with zeros", "00 01 61 81 00"],
     ["padding that ends in a zero", "00 01 61 81 06"],
     ["eight bits of padding", "00 01 61 81 ff"],
@@ -330,7 +330,7 @@ Deno.test("encodeHeaders(): nghttp2 decodes the blocks, and its responses are de
           frame(HEADERS, END_HEADERS | END_STREAM, 2 * i + 1, encodeHeaders(fields))
         ),
       );
-      const blocks = () => connection.heard.filter(({ type }) => type === HEADERS);
+      const blocks = () => connection.received.filter(({ type }) => type === HEADERS);
       await until(() => blocks().length === sent.length, "every request is answered");
       assertEquals(sent.map((_, i) => received.get(2 * i + 1)), sent);
       const decoder = new HeaderDecoder();

@@ -1,5 +1,5 @@
 /**
- * What a stranger may ask of a connection, and what is kept for it.
+ * What any peer may cost a connection, and what is kept for it.
  */
 import { createServer, type Socket } from "node:net";
 import { type Duplex, Writable } from "node:stream";
@@ -8,15 +8,11 @@ import { assertEquals, assertLessOrEqual, assertThrows } from "@std/assert";
 
 import { AbuseBudget } from "../../src/http2/abuse_budget.ts";
 import { Http2Connection } from "../../src/http2/connection.ts";
-import { Http2Error } from "../../src/http2/frames.ts";
 import { FrameWriter } from "../../src/http2/frame_writer.ts";
-import { connectionOptions } from "./connection_options.ts";
+import { Http2Error } from "../../src/http2/frames.ts";
 import { defaultLimits } from "../../src/http2/limits.ts";
 import { countsOf } from "../support/batches.ts";
 import { framedBatch, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
-import { forSeeds } from "../support/random.ts";
-import { until } from "../support/until.ts";
-import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import {
   ACK,
@@ -36,6 +32,10 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from "../support/http2_numbers.ts";
+import { forSeeds } from "../support/random.ts";
+import { until } from "../support/until.ts";
+import { connectionOptions } from "./connection_options.ts";
+import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 
 const path = "/TelemetryIngest/StreamBatches";
 
@@ -162,7 +162,9 @@ for (
     assertEquals([http2.connectionsCut, ingest.counters.openStreams], [0, 0]);
     // Where a chunk ends between the two, the call lives until the next one comes.
     assertLessOrEqual(claims, 200);
-    assertEquals(await countsOf(real), {});
+    const counted = Object.values(await countsOf(real)).reduce((sum, packets) => sum + packets, 0);
+    // A call that is complete before it is followed by DATA may be served.
+    assertLessOrEqual(counted, what === "DATA after END_STREAM" ? claims : 0);
   });
 }
 
@@ -276,7 +278,7 @@ Deno.test("maxHeaderListBytes ends the call; maxHeaderBlockBytes ends the connec
 });
 
 for (
-  const [what, question] of [
+  const [what, makeFrame] of [
     ["PINGs", () => frame(PING, 0, 0, new Uint8Array(8))],
     ["calls that are refused", (i: number) => requestHeaders(2 * i + 3, path, { "telemetry-session": "" })],
   ] as const
@@ -288,11 +290,11 @@ for (
     await connection.send(preface, requestHeaders(1, path));
     await until(() => ingest.counters.openStreams === 1, "the call is open");
     connection.read(false);
-    let asked = 0;
+    let sent = 0;
     // Some MB fit into the system's own buffers.
     await until(async () => {
-      const questions = Array.from({ length: 1000 }, () => question(asked++));
-      await Promise.race([connection.send(...questions), connection.closed]);
+      const frames = Array.from({ length: 1000 }, () => makeFrame(sent++));
+      await Promise.race([connection.send(...frames), connection.closed]);
       return ingest.counters.openStreams === 0;
     }, "the call is over");
     assertEquals(ingest.counters.http2.connectionsCut, 1);
@@ -313,11 +315,11 @@ Deno.test("Http2Connection.keepaliveTick() sends a PING to an idle connection, a
   await device.send(preface);
   await until(() => device.all(SETTINGS).some(({ flags }) => flags === ACK), "the server has read all");
   for (let i = 0; i < 4; i++) connection.keepaliveTick();
-  await until(() => pings() === 1, "it is asked");
+  await until(() => pings() === 1, "a PING is sent");
   await device.send(frame(PING, ACK, 0, device.all(PING)[0]!.payload), frame(PING, 0, 0, new Uint8Array(8)));
   await until(() => pings() === 2, "the server has read the answer");
   for (let i = 0; i < 4; i++) connection.keepaliveTick();
-  await until(() => pings() === 3, "it is asked again");
+  await until(() => pings() === 3, "another PING is sent");
   assertEquals([socket.destroyed, counters.connectionsCut], [false, 0]);
   connection.keepaliveTick();
   assertEquals([socket.destroyed, counters.connectionsCut], [true, 1]);

@@ -20,7 +20,7 @@ export const preface = new Uint8Array([
   ...frame(SETTINGS, 0, 0),
 ]);
 
-/** HEADERS of a call; literals without indexing, behind `:method POST` and `:scheme http`. */
+/** HEADERS of a call; literals without indexing, after `:method POST` and `:scheme http`. */
 export function requestHeaders(stream: number, path: string, more: Record<string, string> = {}): Uint8Array {
   return frame(HEADERS, END_HEADERS, stream, headerBlock(path, more));
 }
@@ -51,7 +51,7 @@ export function uint32(value: number): number[] {
 }
 
 /** A frame that came. */
-export interface HeardFrame {
+export interface ReceivedFrame {
   readonly type: number;
   readonly flags: number;
   readonly stream: number;
@@ -59,8 +59,8 @@ export interface HeardFrame {
 }
 
 /** The frames that `bytes` begin with, and what is left. */
-export function framesOf(bytes: Buffer): { frames: HeardFrame[]; rest: Buffer } {
-  const frames: HeardFrame[] = [];
+export function framesOf(bytes: Buffer): { frames: ReceivedFrame[]; rest: Buffer } {
+  const frames: ReceivedFrame[] = [];
   for (
     let length;
     bytes.length >= FRAME_HEADER_BYTES &&
@@ -73,14 +73,15 @@ export function framesOf(bytes: Buffer): { frames: HeardFrame[]; rest: Buffer } 
   return { frames, rest: bytes };
 }
 
-/** One connection, on which nothing is said but what a test says. */
+/** One connection, on which nothing is sent but what a test sends. */
 export class RawConnection implements Disposable {
   /** What came, in order. */
-  readonly heard: HeardFrame[] = [];
+  readonly received: ReceivedFrame[] = [];
   /** Resolves when the connection is over. */
   readonly closed: Promise<void>;
   readonly #socket: Socket;
-  #received: Buffer = Buffer.alloc(0);
+  /** The beginning of a frame whose rest is still to come. */
+  #partial: Buffer = Buffer.alloc(0);
 
   /** Connects; what is sent before that waits. */
   constructor(port: number) {
@@ -102,8 +103,8 @@ export class RawConnection implements Disposable {
   }
 
   /** What came of a type, on a stream if it is named. */
-  all(type: number, stream?: number): HeardFrame[] {
-    return this.heard.filter((frame) => frame.type === type && (stream ?? frame.stream) === frame.stream);
+  all(type: number, stream?: number): ReceivedFrame[] {
+    return this.received.filter((frame) => frame.type === type && (stream ?? frame.stream) === frame.stream);
   }
 
   /** Reads no more, or again. */
@@ -112,7 +113,7 @@ export class RawConnection implements Disposable {
     else this.#socket.pause();
   }
 
-  /** Says that no more comes. */
+  /** Half-closes the socket. */
   finish(): void {
     this.#socket.end();
   }
@@ -122,8 +123,8 @@ export class RawConnection implements Disposable {
   }
 
   #take(chunk: Buffer): void {
-    const { frames, rest } = framesOf(Buffer.concat([this.#received, chunk]));
-    this.heard.push(...frames);
-    this.#received = rest;
+    const { frames, rest } = framesOf(Buffer.concat([this.#partial, chunk]));
+    this.received.push(...frames);
+    this.#partial = rest;
   }
 }

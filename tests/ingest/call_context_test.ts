@@ -63,7 +63,7 @@ for (const fastPath of [true, false]) {
     } finally {
       session.destroy();
       await model.drain();
-      await server.close();
+      await server.endCalls();
     }
   });
 }

@@ -9,9 +9,9 @@ import { assert, assertEquals } from "@std/assert";
 import { defaultLimits } from "../../src/http2/limits.ts";
 import { MessageMemory } from "../../src/ingest/rpc/message_memory.ts";
 import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
+import { headerBlock, preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import { countsOf } from "../support/batches.ts";
 import { framed, framedBatch, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
-import { headerBlock, preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import { CANCEL, CONTINUATION, DATA, END_STREAM, HEADERS, RST_STREAM } from "../support/http2_numbers.ts";
 import { until } from "../support/until.ts";
@@ -64,7 +64,7 @@ for (const fastPath of [true, false]) {
       .flatMap((stream) => [requestHeaders(stream, path), frame(DATA, 0, stream, [...prefix, 10, 10])]);
     await connection.send(preface, ...calls);
     const ended = () =>
-      connection.heard.filter(({ type, flags }) =>
+      connection.received.filter(({ type, flags }) =>
         type === RST_STREAM || type === HEADERS && (flags & END_STREAM) !== 0
       );
     // 4 have memory; on the fast path 16 wait for it.

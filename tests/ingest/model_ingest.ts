@@ -3,17 +3,17 @@
  *
  * @module
  */
-import { RequestError } from "../../src/protocol/request_error.ts";
 import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
 import { Writer } from "../../src/ingest/batch/writer.ts";
 import { createCounters } from "../../src/ingest/counters.ts";
 import type { IngestState } from "../../src/ingest/stream/ingest_state.ts";
 import { Reverts } from "../../src/ingest/stream/reverts.ts";
+import { RequestError } from "../../src/protocol/request_error.ts";
 import type { Store } from "../../src/store/store.ts";
-import type { ModelStore } from "./session_model.ts";
 import { ingestDefaults } from "../support/harness.ts";
 import type { Random } from "../support/random.ts";
+import type { ModelStore } from "./session_model.ts";
 
 /** An ingest without its server. */
 export class ModelIngest {

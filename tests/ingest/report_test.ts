@@ -2,9 +2,9 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
 import { StoreError } from "../../src/store/store_error.ts";
+import { RawConnection } from "../http2/raw_connection.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
-import { RawConnection } from "../http2/raw_connection.ts";
 
 Deno.test("startReporting() writes the ingest's report, and removes it when it drains", async () => {
   await using store = await temporaryStore();

@@ -3,22 +3,22 @@ import { connect, type Socket } from "node:net";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
+import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import { countsOf } from "../support/batches.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
-import { until } from "../support/until.ts";
-import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
 import { frame } from "../support/http2_frames.ts";
 import { ACK, DATA, GOAWAY, PING, RST_STREAM } from "../support/http2_numbers.ts";
+import { until } from "../support/until.ts";
 
-/** Sends `bytes` to the port and resolves when the server has closed the connection, to what it said. */
-function say(port: number, bytes: string | Uint8Array): Promise<Uint8Array> {
+/** Sends `bytes` to the port and resolves when the server has closed the connection, to what it sent. */
+function exchange(port: number, bytes: string | Uint8Array): Promise<Uint8Array> {
   return new Promise((resolve) => {
     const socket: Socket = connect(port, "127.0.0.1", () => socket.write(bytes));
-    const heard: Uint8Array[] = [];
-    socket.on("data", (chunk: Uint8Array) => heard.push(chunk));
+    const chunks: Uint8Array[] = [];
+    socket.on("data", (chunk: Uint8Array) => chunks.push(chunk));
     socket.on("end", () => socket.end());
     socket.on("error", () => {});
-    socket.on("close", () => resolve(new Uint8Array(Buffer.concat(heard))));
+    socket.on("close", () => resolve(new Uint8Array(Buffer.concat(chunks))));
   });
 }
 
@@ -38,7 +38,7 @@ for (
     await using ingest = await startTestIngest({ store });
     await using call = new RawCall(ingest.port);
     await call.send(framedPacket(packet()));
-    await say(ingest.port, bytes);
+    await exchange(ingest.port, bytes);
     const end = await call.finish(framedPacket(packet()));
     assertEquals([end.code, end.ack?.stored], [status.OK, 2]);
     assertEquals(await countsOf(store), { "sensor-1": 2 });
@@ -47,16 +47,19 @@ for (
 
 const ping = frame(PING, 0, 0, [8, 7, 6, 5, 4, 3, 2, 1]);
 
-/** Sends `bytes` and a PING; resolves when the server has read all, or has hung up. */
-async function said(port: number, bytes: Uint8Array): Promise<void> {
+/** Sends `bytes` and a PING; resolves when the server has read all, or has closed the connection. */
+async function sendAndPing(port: number, bytes: Uint8Array): Promise<void> {
   using connection = new RawConnection(port);
   let closed = false;
   connection.closed.then(() => closed = true);
   await connection.send(bytes, ping);
-  await until(() => closed || connection.heard.some(({ type }) => type === PING), "the server has read all");
+  await until(
+    () => closed || connection.received.some(({ type }) => type === PING),
+    "the server has read all",
+  );
 }
 
-const lastWords: [string, Uint8Array][] = [
+const lastFrames: [string, Uint8Array][] = [
   ["RST_STREAM", frame(RST_STREAM, 0, 1, [0, 0, 0, 8])],
   ["a GOAWAY for an error", frame(GOAWAY, 0, 0, [0, 0, 0, 0, 0, 0, 0, 2])],
   ["an acknowledgement of no PING", frame(PING, ACK, 0, [1, 2, 3, 4, 5, 6, 7, 8])],
@@ -64,7 +67,7 @@ const lastWords: [string, Uint8Array][] = [
 ];
 
 for (const fastPath of [true, false]) {
-  for (const [what, last] of lastWords) {
+  for (const [what, last] of lastFrames) {
     Deno.test({
       name: `Calls followed by ${what} do not affect others (${fastPath ? "fast path" : "grpc-js"})`,
       // grpc-js's keepalive timer outlives, by 30 s at the most, a session that ends before it was set up.
@@ -75,7 +78,7 @@ for (const fastPath of [true, false]) {
         await using ingest = await startTestIngest({ store, fastPath });
         for (const path of ["/TelemetryIngest/StreamPackets", "/grpc.health.v1.Health/Watch", "/no/such"]) {
           const calls = [preface, requestHeaders(1, path), last, requestHeaders(3, path), last];
-          await said(ingest.port, Buffer.concat(calls));
+          await sendAndPing(ingest.port, Buffer.concat(calls));
           await using call = new RawCall(ingest.port);
           assertEquals((await call.finish(framedPacket(packet()))).ack?.stored, 1);
         }

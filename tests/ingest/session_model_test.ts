@@ -11,15 +11,15 @@ import { Buffer } from "node:buffer";
 import { status } from "@grpc/grpc-js";
 import { assertEquals, assertLessOrEqual } from "@std/assert";
 
+import { grpcStatus } from "../../src/ingest/rpc/grpc_status.ts";
 import { DeviceStream } from "../../src/ingest/stream/device_stream.ts";
+import type { Ack } from "../../src/protocol/messages.ts";
 import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
+import { seededRandom } from "../support/random.ts";
+import { until } from "../support/until.ts";
 import { ModelIngest } from "./model_ingest.ts";
 import { deviceOf, ModelStore } from "./session_model.ts";
 import { noContext, World } from "./session_world.ts";
-import { seededRandom } from "../support/random.ts";
-import { until } from "../support/until.ts";
-import { grpcStatus } from "../../src/ingest/rpc/grpc_status.ts";
-import type { Ack } from "../../src/protocol/messages.ts";
 
 /** Worlds that live at the same time: they wait for timers most of their life. */
 const AT_ONCE = 200;

@@ -9,15 +9,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 
+import { grpcStatus } from "../../src/ingest/rpc/grpc_status.ts";
 import { CallContext } from "../../src/ingest/stream/call_context.ts";
 import { type CallResponse, DeviceStream, type StreamKind } from "../../src/ingest/stream/device_stream.ts";
-import { StoreError } from "../../src/store/store_error.ts";
+import type { Ack } from "../../src/protocol/messages.ts";
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { StoreError } from "../../src/store/store_error.ts";
+import type { Random } from "../support/random.ts";
 import { ModelIngest } from "./model_ingest.ts";
 import { contents, deviceOf, ModelStore, sorted } from "./session_model.ts";
-import type { Random } from "../support/random.ts";
-import { grpcStatus } from "../../src/ingest/rpc/grpc_status.ts";
-import type { Ack } from "../../src/protocol/messages.ts";
 
 /** The model has neither peers nor metadata. */
 export const noContext = () => new CallContext({}, { session: undefined, offset: undefined });

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
-import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import type { Packet } from "../../src/protocol/messages.ts";
+import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import { countsOf } from "../support/batches.ts";
 import {
   framed,
@@ -15,8 +15,8 @@ import {
   startTestIngest,
   temporaryStore,
 } from "../support/harness.ts";
-import { until } from "../support/until.ts";
 import { forSeeds } from "../support/random.ts";
+import { until } from "../support/until.ts";
 
 for (const fastPath of [true, false]) {
   const test = (title: string, body: () => Promise<void>) =>

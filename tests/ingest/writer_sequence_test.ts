@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 
-import { createCounters } from "../../src/ingest/counters.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
 import { Writer } from "../../src/ingest/batch/writer.ts";
+import { createCounters } from "../../src/ingest/counters.ts";
 import { type Batch, PRODUCER_EXPIRY_MS } from "../../src/store/packets.ts";
 import type { Store } from "../../src/store/store.ts";
 import { ingestDefaults } from "../support/harness.ts";

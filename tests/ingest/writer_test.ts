@@ -1,10 +1,10 @@
 import { assertEquals, assertRejects } from "@std/assert";
 
-import { Backoff } from "../../src/runtime/backoff.ts";
-import { createCounters } from "../../src/ingest/counters.ts";
 import type { ShareOwner } from "../../src/ingest/batch/batch.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
 import { retryBackoff, Writer } from "../../src/ingest/batch/writer.ts";
+import { createCounters } from "../../src/ingest/counters.ts";
+import { Backoff } from "../../src/runtime/backoff.ts";
 import type { Batch } from "../../src/store/packets.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";

@@ -3,8 +3,8 @@ import { fileURLToPath } from "node:url";
 import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
 import { assertEquals, assertThrows } from "@std/assert";
 
-import type { Packet } from "../../src/protocol/messages.ts";
 import { healthService } from "../../src/protocol/health_proto.ts";
+import type { Packet } from "../../src/protocol/messages.ts";
 import { type MethodDefinition, serviceDefinition } from "../../src/protocol/service_definition.ts";
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { randomPacket } from "../ingest/packet_model.ts";

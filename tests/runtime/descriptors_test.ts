@@ -11,7 +11,7 @@ import { until } from "../support/until.ts";
 /** Fewer than the connections of these tests; Deno itself has some 25 files open. */
 const shell = "ulimit -n 120";
 
-/** Connections that are open, as far as their own side has been told. */
+/** Connections that are open, as far as their own side has noticed. */
 class Connections implements Disposable {
   readonly #sockets = new Set<Socket>();
 
@@ -63,14 +63,14 @@ Deno.test("Role all beyond the file limit: refuses devices, serves and informs r
     assertEquals((await program.line("devices are refused"))["reason"], "too few file descriptors are left");
     for (const path of ["/healthz", "/", "/metrics"]) assertEquals(await httpStatus(http, path), 200, path);
     assertEquals(await httpStatus(http, "/readyz"), 503);
-    await until(async () => !(await instance()).accepting, "the report tells that it does not accept");
+    await until(async () => !(await instance()).accepting, "the report has accepting false");
     await early.send(framedPacket(packet()));
   }
   await program.line("devices are accepted again");
   await until(async () => await httpStatus(http, "/readyz") === 200, "it is ready again");
   for (let i = 0; i < 10; i++) assertEquals(await sendOne(port), status.OK);
   assertEquals((await early.finish(framedPacket(packet()))).ack?.stored, 3);
-  await until(async () => (await instance()).accepting, "the report tells that it accepts");
+  await until(async () => (await instance()).accepting, "the report has accepting true");
   assertGreater((await instance()).connections_refused, 20);
   program.signal("SIGTERM");
   assertEquals((await program.end()).code, 0);

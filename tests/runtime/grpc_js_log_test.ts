@@ -8,9 +8,9 @@ import { TelemetryClient } from "../../src/client/client.ts";
 import { grpcJsLogger } from "../../src/runtime/grpc_js_log.ts";
 import { startLogging, stopLogging } from "../../src/runtime/log.ts";
 import { preface, RawConnection, requestHeaders } from "../http2/raw_connection.ts";
+import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { frame } from "../support/http2_frames.ts";
 import { RST_STREAM } from "../support/http2_numbers.ts";
-import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
 /** What is written to standard error by `console.error` while it is in scope. */

@@ -6,7 +6,7 @@ import { framedPacket, packet, RawCall } from "../support/harness.ts";
 import { Program } from "../support/program.ts";
 import { until } from "../support/until.ts";
 
-/** An output that takes bytes when told. */
+/** An output that takes bytes when a test lets it. */
 class Output implements LineOutput {
   readonly writes: string[] = [];
   room = Promise.withResolvers<void>();
@@ -115,7 +115,7 @@ Deno.test("LineWriter.flush() gives up after its timeout", async () => {
 /** Fills the pipe of standard output, 64 KiB on Linux, so that the program's first line finds no room. */
 const fillPipe = "head -c 65536 /dev/zero";
 
-/** A port that was free just now: no line can be read that says which one it is. */
+/** A port that was free just now: no line that names it can be read. */
 function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;

@@ -48,7 +48,7 @@ Deno.test("guardHttp2(): the server survives calls that end together with their 
   });
 });
 
-/** It has no Redis: what it is asked for here needs none. */
+/** It has no Redis: what is requested of it here needs none. */
 async function withIngest(body: (ingest: TallyProcess) => Promise<void>): Promise<void> {
   const ingest = await TallyProcess.start("ingest", { REDIS_HOST: "127.0.0.1", REDIS_PORT: "1" });
   try {

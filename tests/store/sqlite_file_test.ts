@@ -11,6 +11,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
+import { rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
@@ -118,6 +119,35 @@ Deno.test("SqliteStore goes on with a new file when its own is deleted without i
     assertEquals(await countsOf(store), { a: 1 });
     assertEquals(countsIn(path), { a: 1 });
   }));
+
+for (const [what, sql] of [["opened", "PRAGMA journal_mode = WAL"], ["set up", "COMMIT"]] as const) {
+  Deno.test(`openSqliteStore() does not use a file that is replaced while it is ${what}`, () =>
+    withFile(async (path) => {
+      const exec = DatabaseSync.prototype.exec;
+      const later = batch(1, { devices: [delta("a", 1)] });
+      let replaced = false;
+      DatabaseSync.prototype.exec = function (statement: string) {
+        exec.call(this, statement);
+        if (statement !== sql || replaced) return;
+        replaced = true;
+        for (const end of ["", "-wal", "-shm"]) rmSync(path + end, { force: true });
+        using other = new DatabaseSync(path);
+        exec.call(
+          other,
+          "PRAGMA journal_mode = WAL; PRAGMA application_id = 0x54414c59; PRAGMA user_version = 0",
+        );
+      };
+      try {
+        const opening = openSqliteStore({ path, ackAfter });
+        await assertRejects(() => opening.then((store) => store.apply(later)), StoreError, "replaced");
+      } finally {
+        DatabaseSync.prototype.exec = exec;
+      }
+      await using store = await openThreads(path);
+      await store.apply(later);
+      assertEquals(countsIn(path), { a: 1 });
+    }));
+}
 
 for (const end of ["-wal", "-shm"]) {
   Deno.test(`SqliteStore loses nothing when only the file ${end} is deleted`, () =>

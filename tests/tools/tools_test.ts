@@ -1,8 +1,8 @@
 /** The command-line tools as a user runs them: processes of their own, with their tasks' permissions. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
-import { totalsText } from "../../src/tools/simulator.ts";
 import { StoreError } from "../../src/store/store_error.ts";
+import { totalsText } from "../../src/tools/simulator.ts";
 import { countsOf } from "../support/batches.ts";
 import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { dataFolder, Tool } from "../support/tool.ts";

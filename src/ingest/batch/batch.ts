@@ -63,7 +63,7 @@ export class StreamShare {
 
 /** The stream that contributed a share. */
 export interface ShareOwner {
-  /** Its session, if it has one, and the epoch under which it owns it. */
+  /** Its session and the epoch under which it owns it; undefined before the claim, and without a session. */
   readonly claim: { readonly session: string; readonly epoch: number } | undefined;
   /** The share is settled: what it counted is stored. */
   settle(share: StreamShare): void;

@@ -16,6 +16,8 @@ export class DeviceTable {
   #slots: (Device | undefined)[];
   #mask: number;
   #size = 0;
+  /** Random, so that a client cannot choose ids that share a slot. */
+  readonly #seed = crypto.getRandomValues(new Int32Array(1))[0]!;
 
   /** An empty table of at most `maxDevices`. */
   constructor(readonly maxDevices: number) {
@@ -42,9 +44,6 @@ export class DeviceTable {
     }
     return this.#add(bytes.slice(start, end), hash);
   }
-
-  /** Random, so that a client cannot choose ids that share a slot. */
-  readonly #seed = crypto.getRandomValues(new Int32Array(1))[0]!;
 
   #add(bytes: Uint8Array, hash: number): Device | RejectReason {
     let id;

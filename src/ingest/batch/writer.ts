@@ -86,21 +86,22 @@ export class Writer {
   }
 
   /**
-   * Records whether the store answers. While a batch is retried, only its success counts as such: a store may answer a
-   * ping and still refuse the batch.
+   * The store has answered. While a batch is retried, only its success counts as such: a store may answer a ping and
+   * still refuse the batch.
    */
-  storeAnswered(error: unknown): void {
-    const { log } = this.options;
-    if (error === undefined) {
-      if (this.failingSinceMs === undefined || this.#retrying) return;
-      log.info("store is back after {failedMs} ms", {
-        failedMs: Math.round(performance.now() - this.failingSinceMs),
-      });
-      this.failingSinceMs = undefined;
-    } else if (this.failingSinceMs === undefined) {
-      this.failingSinceMs = performance.now();
-      log.error("store fails, packets wait: {error}", { error });
-    }
+  storeAnswered(): void {
+    if (this.failingSinceMs === undefined || this.#retrying) return;
+    this.options.log.info("store is back after {failedMs} ms", {
+      failedMs: Math.round(performance.now() - this.failingSinceMs),
+    });
+    this.failingSinceMs = undefined;
+  }
+
+  /** The store has failed, with this error. */
+  storeFailed(error: unknown): void {
+    if (this.failingSinceMs !== undefined) return;
+    this.failingSinceMs = performance.now();
+    this.options.log.error("store fails, packets wait: {error}", { error });
   }
 
   /** Retries until the store has answered; the same batch every time, so that it counts once. */
@@ -111,12 +112,12 @@ export class Writer {
         const fenced = await store.apply(batch);
         this.#retrying = false;
         this.#backoff.succeeded();
-        this.storeAnswered(undefined);
+        this.storeAnswered();
         return fenced;
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
         this.#retrying = true;
-        this.storeAnswered(error);
+        this.storeFailed(error);
         counters.failedFlushes++;
       }
       await this.#backoff.wait(this.#backoff.failed(), signal);

@@ -4,22 +4,23 @@
  *
  * @module
  */
-import { RequestError } from "../../protocol/request_error.ts";
-import type { Route } from "../../http2/call_admission.ts";
 import type { MessageGuard, MessageRefusal } from "../../http2/bridged_call.ts";
+import type { Route } from "../../http2/call_admission.ts";
 import type { Http2Counters } from "../../http2/counters.ts";
 import { ENHANCE_YOUR_CALM, INTERNAL_ERROR } from "../../http2/frames.ts";
 import type { PeerAddress } from "../../http2/grpc_js_bridge.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
+import { healthService } from "../../protocol/health_proto.ts";
+import { RequestError } from "../../protocol/request_error.ts";
 import { SERVICE_NAMES } from "../../protocol/telemetry_proto.ts";
-import { trailersOnly, valueOf } from "./grpc_fields.ts";
-import { type HttpRefusal, RefusedRequests } from "./refused_requests.ts";
-import { type Encoding, unexpectedlyCompressed } from "./inflater.ts";
-import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
 import { CallContext, readMetadata } from "../stream/call_context.ts";
 import type { StreamKind } from "../stream/device_stream.ts";
-import type { IngestState } from "../stream/ingest_state.ts";
+import { type IngestState, streamRefusal } from "../stream/ingest_state.ts";
+import { trailersOnly, valueOf } from "./grpc_fields.ts";
+import { type Encoding, unexpectedlyCompressed } from "./inflater.ts";
+import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
+import { type HttpRefusal, RefusedRequests } from "./refused_requests.ts";
 
 /** A telemetry call, as its headers describe it. */
 export interface TelemetryCall {
@@ -53,7 +54,7 @@ const telemetryKinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((servic
 ]));
 
 /** Calls that grpc-js always serves. */
-const bridgedPaths = new Set(["Check", "List", "Watch"].map((method) => `/grpc.health.v1.Health/${method}`));
+const bridgedPaths = new Set(Object.values(healthService).map(({ path }) => path));
 
 /** Such calls open at once in the process: a watch for each load balancer, and some more. */
 const MAX_BRIDGED_CALLS = 1000;
@@ -85,8 +86,8 @@ export function routeCalls(
   const { ingest, receive, fastPath, memory, counters } = options;
   const refused = new RefusedRequests();
   return (headers, peer) => {
-    const refusal = httpRefusal(headers);
-    if (refusal !== undefined) return refused.route(refusal);
+    const notServed = httpRefusal(headers);
+    if (notServed !== undefined) return refused.route(notServed);
     const path = valueOf(headers, ":path")!, kind = telemetryKinds.get(path);
     try {
       const timeoutMs = parseTimeout(valueOf(headers, "grpc-timeout"));
@@ -98,7 +99,8 @@ export function routeCalls(
         assertBridged(path, counters);
         return { bridge: forwarded, guard: new SmallMessages() };
       }
-      assertAccepted(ingest);
+      const refusal = streamRefusal(ingest);
+      if (refusal !== undefined) return { response: trailersOnly(refusal) };
       if (!fastPath && encoding === undefined) {
         return { bridge: forwarded, guard: new PlainMessages(memory, peer) };
       }
@@ -146,17 +148,6 @@ function assertBridged(path: string, counters: Http2Counters): void {
       `${MAX_BRIDGED_CALLS} health calls are open: try again later`,
     );
   }
-}
-
-/** Throws while no more streams are accepted, before anything is made for the call. */
-function assertAccepted(ingest: IngestState): void {
-  if (ingest.draining) throw new RequestError("UNAVAILABLE", "shutting down: connect again");
-  const { maxStreams } = ingest.limits;
-  if (ingest.streams.size < maxStreams) return;
-  throw new RequestError(
-    "RESOURCE_EXHAUSTED",
-    `the limit of ${maxStreams} open streams is reached: try again later`,
-  );
 }
 
 const tooLarge: MessageRefusal = {

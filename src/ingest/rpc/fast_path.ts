@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { PREFIX_BYTES } from "../../http2/bridged_call.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
 import type { Ack } from "../../protocol/messages.ts";
@@ -14,7 +15,7 @@ import type { IngestState } from "../stream/ingest_state.ts";
 import type { TelemetryCall } from "./call_route.ts";
 import type { ClaimScheduler } from "./claim_scheduler.ts";
 import { responseHeaders, statusFields } from "./grpc_fields.ts";
-import { MessageReader, PREFIX_BYTES, type ReaderOptions } from "./message_reader.ts";
+import { MessageReader, type ReaderOptions } from "./message_reader.ts";
 
 /** What {@linkcode receiveTelemetry} needs. */
 export interface FastPathOptions extends ReaderOptions {

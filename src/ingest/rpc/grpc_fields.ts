@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { grpcStatus } from "./grpc_status.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
+import { grpcStatus } from "./grpc_status.ts";
 
 /** The value of a header; of one that was sent several times, all values, separated by commas. */
 export function valueOf(headers: readonly HeaderField[], name: string): string | undefined {
@@ -37,7 +37,7 @@ export function trailersOnly(error: unknown): readonly HeaderField[] {
 const encoder = new TextEncoder();
 
 /** gRPC's own rule for grpc-message: printable ASCII but "%" stands for itself, each other byte of UTF-8 is %XX. */
-export function percentEncoded(text: string): string {
+function percentEncoded(text: string): string {
   if (/^[\x20-\x24\x26-\x7e]*$/.test(text)) return text;
   let encoded = "";
   for (const byte of encoder.encode(text)) {

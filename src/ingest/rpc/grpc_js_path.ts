@@ -14,11 +14,10 @@ import {
   type ServiceDefinition,
 } from "@grpc/grpc-js";
 
-import { SERVICE_NAMES, streamBatches, streamPackets } from "../../protocol/telemetry_proto.ts";
-import { CallContext, type Peer, readMetadata } from "../stream/call_context.ts";
-import { grpcStatus } from "./grpc_status.ts";
 import type { Ack } from "../../protocol/messages.ts";
 import { COMMITTED_KEY, MAX_MESSAGE_KEY } from "../../protocol/metadata_keys.ts";
+import { SERVICE_NAMES, streamBatches, streamPackets } from "../../protocol/telemetry_proto.ts";
+import { CallContext, type Peer, readMetadata } from "../stream/call_context.ts";
 import {
   type CallResponse,
   type DeviceStream,
@@ -26,6 +25,7 @@ import {
   type StreamKind,
 } from "../stream/device_stream.ts";
 import type { IngestState } from "../stream/ingest_state.ts";
+import { grpcStatus } from "./grpc_status.ts";
 
 type ClientStreamingCall = ServerReadableStream<Uint8Array, Ack>;
 type BidiStreamingCall = ServerDuplexStream<Uint8Array, Ack>;

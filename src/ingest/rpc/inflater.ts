@@ -6,8 +6,8 @@
  */
 import { gunzip, gunzipSync, inflate, inflateSync } from "node:zlib";
 
-import { RequestError } from "../../protocol/request_error.ts";
 import { TokenBucket } from "../../http2/token_bucket.ts";
+import { RequestError } from "../../protocol/request_error.ts";
 
 /** The values of grpc-encoding that are served, besides identity. */
 export type Encoding = "gzip" | "deflate";

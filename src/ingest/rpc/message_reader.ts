@@ -4,13 +4,14 @@
  *
  * @module
  */
-import { RequestError } from "../../protocol/request_error.ts";
+import { PREFIX_BYTES } from "../../http2/bridged_call.ts";
 import { StallDetector } from "../../http2/stall_detector.ts";
 import type { Http2Stream, StreamReader } from "../../http2/stream.ts";
+import { WaitingBytes } from "../../http2/waiting_bytes.ts";
+import { RequestError } from "../../protocol/request_error.ts";
+import type { DeviceStream } from "../stream/device_stream.ts";
 import { type Encoding, type Inflater, type Inflating, unexpectedlyCompressed } from "./inflater.ts";
 import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
-import type { DeviceStream } from "../stream/device_stream.ts";
-import { WaitingBytes } from "../../http2/waiting_bytes.ts";
 
 /** What the readers of a process share. */
 export interface ReaderOptions {
@@ -21,9 +22,6 @@ export interface ReaderOptions {
   /** Inflates compressed messages. */
   readonly inflater: Inflater;
 }
-
-/** Bytes before each message: one for "compressed", four for the length, big-endian. */
-export const PREFIX_BYTES = 5;
 
 /** Ticks in which a large message must be complete while others wait for its memory: 30 to 40 s. */
 const CONTENDED_TICKS = 3;
@@ -169,7 +167,10 @@ export class MessageReader implements StreamReader, Inflating {
     queue.waitForRoom(this.#resume ??= () => this.resume());
   }
 
-  /** Reads `bytes[at, end)` until it must wait; returns the end offset of what it read. Once the stream does not read any more, the rest is skipped. */
+  /**
+   * Reads `bytes[at, end)` until it must wait; returns the end offset of what it read. Once the stream does not read any
+   * more, the rest is skipped.
+   */
   #parse(bytes: Uint8Array, at: number, end: number): number {
     const { stream } = this;
     const { queue } = stream.ingest;

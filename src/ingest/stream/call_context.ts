@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { RequestError } from "../../protocol/request_error.ts";
 import { OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
+import { RequestError } from "../../protocol/request_error.ts";
 
 /** Where a call comes from. */
 export interface Peer {

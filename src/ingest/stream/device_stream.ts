@@ -4,13 +4,13 @@
  *
  * @module
  */
+import type { Ack } from "../../protocol/messages.ts";
 import { RejectReason } from "../../protocol/reject_reason.ts";
 import { RequestError } from "../../protocol/request_error.ts";
-import type { Ack } from "../../protocol/messages.ts";
 import { DEVICE_CLOCK_AHEAD_MS, type FencedSession } from "../../store/packets.ts";
 import type { ShareOwner, StreamShare } from "../batch/batch.ts";
 import type { CallContext } from "./call_context.ts";
-import type { IngestState, OpenStream } from "./ingest_state.ts";
+import { type IngestState, type OpenStream, streamRefusal } from "./ingest_state.ts";
 import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
 import { parseSessionStart, type SessionStart } from "./session_start.ts";
 import { StreamProgress } from "./stream_progress.ts";
@@ -55,7 +55,8 @@ export function openStream(
 
 /** One call of a device. Pass it messages while {@linkcode reading}, as long as the queue has room. */
 export class DeviceStream implements ShareOwner, OpenStream {
-  claim: { readonly session: string; readonly epoch: number } | undefined;
+  /** See {@linkcode ShareOwner}. */
+  claim: ShareOwner["claim"];
 
   #state: State = "open";
   /** Why the call will end, unless it ends with OK. */
@@ -84,13 +85,10 @@ export class DeviceStream implements ShareOwner, OpenStream {
     this.#progress = new StreamProgress(start.offset);
     ingest.counters.streams++;
     ingest.counters.openStreams++;
+    // Once more for grpc-js, which opens it in a later turn than the one in which the call was routed.
+    const refusal = streamRefusal(ingest);
     ingest.streams.add(this);
-    const { maxStreams } = ingest.limits;
-    if (ingest.draining) this.fail(new RequestError("UNAVAILABLE", "shutting down: connect again"));
-    else if (ingest.streams.size > maxStreams) {
-      const limit = `the limit of ${maxStreams} open streams is reached: try again later`;
-      this.fail(new RequestError("RESOURCE_EXHAUSTED", limit));
-    }
+    if (refusal !== undefined) this.fail(refusal);
   }
 
   /** Whether messages are still to be passed to it. If not, they are to be discarded. */

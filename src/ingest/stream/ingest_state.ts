@@ -3,24 +3,20 @@
  *
  * @module
  */
-import type { RequestError } from "../../protocol/request_error.ts";
-import type { FencedSession } from "../../store/packets.ts";
+import { RequestError } from "../../protocol/request_error.ts";
 import type { Store } from "../../store/store.ts";
+import type { ShareOwner } from "../batch/batch.ts";
 import type { DeviceTable } from "../batch/device_table.ts";
 import type { PacketQueue } from "../batch/queue.ts";
 import type { IngestCounters } from "../counters.ts";
 import type { Reverts } from "./reverts.ts";
 
 /** What others do with an open stream. */
-export interface OpenStream {
-  /** The epoch under which it owns its session; undefined before the claim, and without a session. */
-  readonly claim: { readonly session: string; readonly epoch: number } | undefined;
+export interface OpenStream extends Pick<ShareOwner, "claim" | "fence"> {
   /** Ends the reading for `error`; what was read is stored first, then the call ends. */
   fail(error: unknown): void;
   /** Ends the call with `error` now, whatever is not settled: the device has to send it again. */
   abort(error: RequestError): void;
-  /** Its session belongs to a newer stream now; or the store went back, and `found` is what it holds. */
-  fence(found?: FencedSession): void;
 }
 
 /** One object per process. */
@@ -49,4 +45,17 @@ export interface IngestState {
   readonly now: () => number;
   /** The process is shutting down: no new streams. */
   draining: boolean;
+}
+
+/** Why no further stream can be opened now; undefined: one can. */
+export function streamRefusal({ draining, streams, limits }: IngestState): RequestError | undefined {
+  if (draining) return shuttingDown();
+  if (streams.size < limits.maxStreams) return undefined;
+  const found = `the limit of ${limits.maxStreams} open streams is reached`;
+  return new RequestError("RESOURCE_EXHAUSTED", `${found}: try again later`);
+}
+
+/** The error of calls that end, or are refused, because the process is shutting down. */
+export function shuttingDown(): RequestError {
+  return new RequestError("UNAVAILABLE", "shutting down: connect again");
 }

@@ -4,8 +4,8 @@
  * @module
  */
 import { isSessionName, SESSION_NAME_RULE } from "../../protocol/field_limits.ts";
-import { RequestError } from "../../protocol/request_error.ts";
 import { OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
+import { RequestError } from "../../protocol/request_error.ts";
 import type { CallMetadata } from "./call_context.ts";
 
 /** Where a stream begins. */

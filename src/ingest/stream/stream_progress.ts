@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { RejectReason } from "../../protocol/reject_reason.ts";
 import type { Ack } from "../../protocol/messages.ts";
+import type { RejectReason } from "../../protocol/reject_reason.ts";
 import type { StreamShare } from "../batch/batch.ts";
 import type { IngestCounters } from "../counters.ts";
 

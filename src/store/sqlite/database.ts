@@ -5,7 +5,14 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 
-import { failure, OpenFiles, readTransaction, transaction, writeApplicationId } from "./database_file.ts";
+import {
+  failure,
+  type OpenedFile,
+  OpenFiles,
+  readTransaction,
+  transaction,
+  writeApplicationId,
+} from "./database_file.ts";
 import { SCHEMA_VERSION, wrongVersion } from "./migrations.ts";
 
 /** Statements by the names that the code uses. */
@@ -26,12 +33,12 @@ export class Database {
   readonly #openFiles: OpenFiles;
   readonly #readVersion: StatementSync;
 
-  /** Owns `db`, which has the tables. */
-  constructor(db: DatabaseSync, file: string, lockTimeoutMs: number) {
+  /** Owns the connection, whose file has the tables. */
+  constructor({ db, identity }: OpenedFile, file: string, lockTimeoutMs: number) {
     this.file = file;
     this.#db = db;
     this.#lockTimeoutMs = lockTimeoutMs;
-    this.#openFiles = new OpenFiles(file);
+    this.#openFiles = new OpenFiles(file, identity);
     this.#readVersion = db.prepare("PRAGMA user_version");
   }
 

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { rmSync } from "node:fs";
+import { closeSync, openSync, rmSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -29,6 +29,14 @@ const APPLICATION_ID = 0x54414c59;
  * the file can be written.
  */
 export const writeApplicationId = `PRAGMA application_id = ${APPLICATION_ID}`;
+
+/** A connection, and the identity of the file that it is to. */
+export interface OpenedFile {
+  /** Nothing was read or written yet. */
+  readonly db: DatabaseSync;
+  /** As {@linkcode OpenFiles} compares it. */
+  readonly identity: string | undefined;
+}
 
 /**
  * Runs `body`, which opens `file`, while no other process and no other thread opens it. The folder is made if it is
@@ -76,9 +84,12 @@ function isMissingOrEmpty(path: string): boolean {
 }
 
 /** Opens `file`; makes it if it is missing. A database that is not Tally's stays as it is. */
-export function openFile(file: string): DatabaseSync {
+export function openFile(file: string): OpenedFile {
+  if (identityOf(file) === undefined) closeSync(openSync(file, "wx"));
+  // Before it is opened: whatever replaces it from now on is found to be another file.
+  const identity = identityOf(file);
   assertTally(file);
-  return new DatabaseSync(file, { timeout: 0 });
+  return { db: new DatabaseSync(file, { timeout: 0 }), identity };
 }
 
 /** Queries that succeed on every file that Tally wrote before it marked its files. */
@@ -141,8 +152,9 @@ export class OpenFiles {
   readonly #opened: readonly (readonly [path: string, identity: string | undefined])[];
 
   /** Of a connection to `file` that has read or written: then all three are there. */
-  constructor(file: string) {
-    this.#opened = [file, `${file}-wal`, `${file}-shm`].map((path) => [path, identityOf(path)]);
+  constructor(file: string, identity: string | undefined) {
+    const log = [`${file}-wal`, `${file}-shm`].map((path) => [path, identityOf(path)] as const);
+    this.#opened = [[file, identity], ...log];
   }
 
   /**

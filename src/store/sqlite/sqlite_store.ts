@@ -73,7 +73,7 @@ async function openStore(
   lockTimeoutMs: number,
   log: WarningLog,
 ): Promise<SqliteStore> {
-  const db = openFile(file);
+  const opened = openFile(file), { db } = opened;
   try {
     // In WAL mode NORMAL survives the end of the process; FULL, one sync per commit, a power cut too.
     const synchronous = ackAfter.kind === "synced" ? "FULL" : "NORMAL";
@@ -88,7 +88,7 @@ async function openStore(
       migrate(db);
       db.exec(writeApplicationId);
     });
-    return storeIn(new Database(db, file, lockTimeoutMs), log);
+    return storeIn(new Database(opened, file, lockTimeoutMs), log);
   } catch (error) {
     db.close();
     throw error;
