@@ -85,6 +85,7 @@ function isMissingOrEmpty(path: string): boolean {
 
 /** Opens `file`; makes it if it is missing. A database that is not Tally's stays as it is. */
 export function openFile(file: string): OpenedFile {
+  // No thread has a file open that is only made here, so closing it drops no locks: see `applicationIdOf`.
   if (identityOf(file) === undefined) closeSync(openSync(file, "wx"));
   // Before it is opened: whatever replaces it from now on is found to be another file.
   const identity = identityOf(file);
