@@ -66,11 +66,12 @@ export class StoreLosses {
   #compare(client: SessionClient, { counts, committed }: StoreState): string[] {
     const settled = committed.get(client.session)!;
     return expectations(client, settled, this).map((expected) => {
-      const { deviceId, sent } = expected, counted = counts.get(deviceId) ?? 0;
+      const { deviceId, sent, gone } = expected, counted = counts.get(deviceId) ?? 0;
       const { lost, double } = difference(expected, counted);
       if (lost + double > 0) {
         this.differences.push(
-          `${deviceId}: ${sent} of its packets were settled, ${counted} counted when the store was to lose data`,
+          `${deviceId}: ${sent} of its packets were settled, of which the store had lost ${gone.least} to ` +
+            `${gone.most}; ${counted} were counted when it was to lose data again`,
         );
       }
       return deviceId;
