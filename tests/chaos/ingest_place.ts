@@ -66,17 +66,21 @@ export class IngestPlace implements AsyncDisposable {
   /** SIGSTOP, also for workers: connections stay open, and afterwards it does not know that it was away. */
   async pause(): Promise<void> {
     this.state = "stopped";
-    for (const pid of this.#pids()) await signalled("STOP", pid);
+    await this.#signalAll("STOP");
   }
 
   /** SIGCONT. */
   async resume(): Promise<void> {
-    for (const pid of this.#pids()) await signalled("CONT", pid);
+    await this.#signalAll("CONT");
     this.state = "up";
   }
 
-  #pids(): readonly number[] {
-    return this.#process === undefined ? [] : [...new Set([this.#process.pid, ...this.#process.pids])];
+  /** The workers are looked up when the process that starts them is stopped: one may be new, and not listen yet. */
+  async #signalAll(signal: "STOP" | "CONT"): Promise<void> {
+    const pid = this.#process?.pid;
+    if (pid === undefined) return;
+    await signalled(signal, pid);
+    for (const child of await childrenOf(pid)) await signalled(signal, child);
   }
 
   /** Kills what runs. */
@@ -99,6 +103,15 @@ async function signalled(signal: "KILL" | "STOP" | "CONT", pid: number): Promise
   const { success } = await new Deno.Command("kill", { args: ["-s", signal, String(pid)], stderr: "null" })
     .output();
   return success;
+}
+
+/** The processes that `parent` has started. */
+async function childrenOf(parent: number): Promise<number[]> {
+  const { stdout } = await new Deno.Command("sh", { args: ["-c", "ps -A -o pid= -o ppid="] }).output();
+  const rows = new TextDecoder().decode(stdout).trim().split("\n").map((line) =>
+    line.trim().split(/\s+/).map(Number)
+  );
+  return rows.filter(([, ppid]) => ppid === parent).map(([pid]) => pid!);
 }
 
 function wasLateForTheStore(output: readonly string[]): boolean {
