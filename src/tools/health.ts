@@ -5,10 +5,12 @@
  *
  * @module
  */
-import { Client, credentials } from "@grpc/grpc-js";
+import { Client, credentials, setLogger } from "@grpc/grpc-js";
 
 import { checkHealth, type HealthResponse, ServingStatus } from "../protocol/health_proto.ts";
 import { messageOf } from "../runtime/error_text.ts";
+import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
+import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import { duration, type Values } from "../runtime/settings.ts";
 import { readFlags, targetFlag } from "./command_line.ts";
 
@@ -28,6 +30,8 @@ const flags = {
 } as const;
 
 async function check({ target, timeoutMs }: Values<typeof flags>): Promise<number> {
+  setLogger(grpcJsLogger());
+  guardHttp2();
   const client = new Client(target, credentials.createInsecure());
   try {
     const { path, requestSerialize, responseDeserialize } = checkHealth;
