@@ -55,17 +55,16 @@ export class SqlitePlace implements StorePlace {
     return new Map(sessions.map((session) => [session, known.get(session) ?? 0]));
   }
 
+  /**
+   * Not while a process of Tally opens the file, for which it locks the folder: SQLite finds the log by its path, so one
+   * that has opened the old file and not read it yet would write to the new file's log, or delete it.
+   */
   async withoutTally(body: () => Promise<void>): Promise<void> {
+    using folder = await Deno.open(this.folder);
+    while (!await folder.tryLock(true)) await delay(RETRY_MS);
     await this.pauseTally();
-    await delay(STOPPED_AFTER_MS);
-    // One that stopped while it opened the file has it locked for readers too.
-    while (!this.#canBeRead()) {
-      await this.resumeTally();
-      await delay(STOPPED_AFTER_MS);
-      await this.pauseTally();
-      await delay(STOPPED_AFTER_MS);
-    }
     try {
+      await delay(STOPPED_AFTER_MS);
       await body();
     } finally {
       await this.resumeTally();
@@ -118,10 +117,6 @@ export class SqlitePlace implements StorePlace {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Deno.remove(this.folder, { recursive: true });
-  }
-
-  #canBeRead(): boolean {
-    return unlessLocked(() => this.#read("SELECT session AS name, committed AS packets FROM sessions"));
   }
 
   /** A file that is missing or empty has no rows. */
