@@ -8,6 +8,7 @@
 /** The kind of failure; the names are gRPC's. */
 export type ErrorCode =
   | "INVALID_ARGUMENT"
+  | "UNAUTHENTICATED"
   | "PERMISSION_DENIED"
   | "NOT_FOUND"
   | "FAILED_PRECONDITION"

@@ -14,6 +14,7 @@ import { StoreError } from "../../store/store_error.ts";
 /** As the gRPC gateway maps them, except FAILED_PRECONDITION, which is a conflict with the state of a resource here. */
 const httpStatuses = {
   INVALID_ARGUMENT: 400,
+  UNAUTHENTICATED: 401,
   PERMISSION_DENIED: 403,
   NOT_FOUND: 404,
   FAILED_PRECONDITION: 409,
@@ -28,7 +29,7 @@ const httpStatuses = {
 /** The status code and message sent to a reader. Only the message of a {@linkcode RequestError} is sent as it is. */
 export function httpStatus(
   error: unknown,
-): { status: 400 | 403 | 404 | 409 | 429 | 500 | 501 | 503 | 504; message: string } {
+): { status: 400 | 401 | 403 | 404 | 409 | 429 | 500 | 501 | 503 | 504; message: string } {
   if (error instanceof RequestError) return { status: httpStatuses[error.code], message: error.message };
   if (error instanceof StoreError) return { status: httpStatuses.UNAVAILABLE, message: STORE_UNREACHABLE };
   return { status: httpStatuses.INTERNAL, message: INTERNAL_ERROR };

@@ -14,6 +14,7 @@ export type ProblemStatus = ReturnType<typeof httpStatus>["status"] | 405;
 /** Reason phrases of RFC 9110: the title of a problem of the type `about:blank`. */
 const titles: Readonly<Record<ProblemStatus, string>> = {
   400: "Bad Request",
+  401: "Unauthorized",
   403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
