@@ -24,7 +24,7 @@ export interface PeerCertificate {
 /** How a device proved who it is. */
 export type DeviceAuthKind = "none" | "token" | "jwt" | "mtls";
 
-/** Who sends packets, and for which devices. */
+/** The sender of packets, and the devices it may send for. */
 export interface DeviceIdentity {
   /** How it was proved. */
   readonly kind: DeviceAuthKind;
