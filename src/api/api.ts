@@ -21,9 +21,9 @@ import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
 import type { StoreHealth } from "../store/store_clock.ts";
 import { createApp } from "./app.ts";
-import { AllowedHosts } from "./http/hosts.ts";
-import { HttpServer, servesConnections } from "./http/http_server.ts";
-import { PlainHttpServer } from "./http/plain_http_server.ts";
+import { AllowedHosts } from "../http/hosts.ts";
+import { HttpServer, servesConnections } from "../http/http_server.ts";
+import { PlainHttpServer } from "../http/plain_http_server.ts";
 import { errorResponse } from "./http/problem.ts";
 import {
   type Handler,
@@ -31,7 +31,7 @@ import {
   type HttpLimits,
   type HttpServerOptions,
   type ReaderServer,
-} from "./http/reader_server.ts";
+} from "../http/reader_server.ts";
 import { SseBroadcaster } from "./http/sse_broadcaster.ts";
 import { EventStream } from "./responses/event_stream.ts";
 import { FleetReporter } from "./responses/fleet_reporter.ts";

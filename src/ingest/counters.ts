@@ -5,12 +5,18 @@
  * @module
  */
 import { Http2Counters } from "../http2/counters.ts";
-import { type IngestCounterName, ingestMetrics, type InstanceReport } from "../metrics/ingest_metrics.ts";
-import { counterNames } from "../metrics/metric.ts";
+import { Histogram } from "../metrics/histogram.ts";
+import {
+  type IngestCounterName,
+  type IngestHistogramName,
+  ingestMetrics,
+  type InstanceReport,
+} from "../metrics/ingest_metrics.ts";
+import { counterNames, histogramNames, type HistogramReport } from "../metrics/metric.ts";
 import { RejectReason } from "../protocol/reject_reason.ts";
 
-/** The counters of the metrics table, and what is counted besides. */
-export type IngestCounters = { -readonly [Name in IngestCounterName]: number } & {
+/** The counters and distributions of the metrics table, and what is counted besides. */
+export type IngestCounters = { -readonly [Name in IngestCounterName]: number } & Histograms & {
   /** Packets rejected, by reason. */
   readonly rejected: Map<RejectReason, number>;
   /** Of the connections. */
@@ -27,14 +33,20 @@ export type IngestCounters = { -readonly [Name in IngestCounterName]: number } &
   flushes: number;
 };
 
-const names = counterNames(ingestMetrics);
+type Histograms = { readonly [Name in IngestHistogramName]: Histogram };
+
+const names = counterNames(ingestMetrics), distributions = histogramNames(ingestMetrics);
 const zeros = Object.fromEntries(names.map((name) => [name, 0])) as Record<IngestCounterName, number>;
 const allReasons = Object.values(RejectReason).filter((reason) => typeof reason === "number");
 
 /** Counters at 0. */
 export function createCounters(): IngestCounters {
+  const histograms = Object.fromEntries(
+    distributions.map((name) => [name, new Histogram(ingestMetrics[name].bounds)]),
+  ) as Record<IngestHistogramName, Histogram>;
   return {
     ...zeros,
+    ...histograms,
     rejected: new Map(allReasons.map((reason) => [reason, 0])),
     http2: new Http2Counters(),
     streams: 0,
@@ -48,16 +60,26 @@ export function createCounters(): IngestCounters {
 /** The part of an {@linkcode InstanceReport} that is counted. */
 export type CountedReport = Pick<
   InstanceReport,
-  IngestCounterName | "streams" | "rejected" | "connectionsCut" | "callsRefused" | "streamsReset"
+  | IngestCounterName
+  | IngestHistogramName
+  | "streams"
+  | "streamsOpened"
+  | "rejected"
+  | "connectionsCut"
+  | "callsRefused"
+  | "streamsReset"
 >;
 
 /** The counters under the names of the metrics table. */
 export function countedReport(counters: IngestCounters): CountedReport {
-  const { openStreams, rejected, http2: { connectionsCut, callsRefused, streamsReset } } = counters;
+  const { openStreams, streams, rejected, http2: { connectionsCut, callsRefused, streamsReset } } = counters;
   const counted = Object.fromEntries(names.map((name) => [name, counters[name]]));
+  const distributed = Object.fromEntries(distributions.map((name) => [name, counters[name].report()]));
   return {
     ...counted as Record<IngestCounterName, number>,
+    ...distributed as Record<IngestHistogramName, HistogramReport>,
     streams: openStreams,
+    streamsOpened: streams,
     connectionsCut,
     callsRefused,
     streamsReset,

@@ -240,6 +240,9 @@ function reportOf(
     accepting: server.accepting && !draining,
     queuePackets: queue.packets,
     queueMaxPackets: options.queueMaxPackets,
+    queueBytes: queue.bytes,
+    queueMaxBytes: options.queueMaxBytes,
+    streamsWaiting: queue.waiting,
     logLinesDropped: logLinesDropped(),
     clockAheadMs: clockAheadMs(),
   };

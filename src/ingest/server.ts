@@ -96,7 +96,10 @@ export class TelemetryServer {
         options,
         ingest.counters,
         server.#connections,
-        (socket) => server.#accept(socket),
+        (socket) => {
+          ingest.counters.connectionsAccepted++;
+          server.#accept(socket);
+        },
       );
     } catch (error) {
       clearInterval(server.#checking);

@@ -61,9 +61,10 @@ export class Writer {
 
   /** Resolves when the queue is closed and all of it is stored, or when `signal` is aborted. */
   async run(): Promise<void> {
-    const { queue, counters, producer, now, signal } = this.options;
+    const { queue, producer, now, signal } = this.options;
     for await (const batch of queue) {
       this.#sequence++;
+      const takenAtMs = performance.now();
       const receivedAtMs = now();
       for (;;) {
         const sequence = this.#sequence;
@@ -80,7 +81,7 @@ export class Writer {
         }
         fenceShares(batch, new Map(fenced.map((found) => [found.session, found])));
       }
-      counters.flushes++;
+      this.#count(batch, takenAtMs);
       batch.settle();
     }
   }
@@ -102,6 +103,17 @@ export class Writer {
     if (this.failingSinceMs !== undefined) return;
     this.failingSinceMs = performance.now();
     this.options.log.error("store fails, packets wait: {error}", { error });
+  }
+
+  /** Counts a batch that the writer took at `takenAtMs` and that is stored now. */
+  #count({ packets, bytes, deltas, openedAtMs }: QueuedBatch, takenAtMs: number): void {
+    const { counters } = this.options;
+    counters.flushes++;
+    counters.receivedBytes += bytes;
+    counters.queueWaitMs.observe(takenAtMs - openedAtMs);
+    counters.flushMs.observe(performance.now() - takenAtMs);
+    counters.flushPackets.observe(packets);
+    counters.flushDevices.observe(deltas);
   }
 
   /** Retries until the store has answered; the same batch every time, so that it counts once. */
