@@ -33,6 +33,7 @@ const readers = { group: "Readers", role: "api" };
 const store = { group: "Store", role: "both" };
 const queue = { group: "Queue", role: "ingest" };
 const limits = { group: "Limits" };
+const ops = { group: "Ops", role: "both" };
 const alerts = { group: "Alerts", role: "api" };
 const log = { group: "Log", role: "both" };
 
@@ -272,6 +273,18 @@ export const settings = {
     help: "Key that signs these events; the receiver needs it too.",
   }, webhookKeyKind)),
 
+  opsHost: host("TALLY_OPS_HOST", {
+    ...ops,
+    default: "127.0.0.1",
+    help: "Address of the ops port; it has no authentication.",
+  }),
+  opsPort: optional(port("TALLY_OPS_PORT", {
+    ...ops,
+    default: "",
+    common: true,
+    help: "Port of a process's own metrics and health; worker N listens on this port + N.",
+  })),
+
   logLevel: choice("TALLY_LOG_LEVEL", ["debug", "info", "warning", "error"], {
     ...log,
     default: "info",
@@ -301,6 +314,11 @@ export function configuredWebhook(config: Config): { url: string; secret: Uint8A
 }
 
 /** Ingest processes of this machine. */
-export function configuredWorkers({ workers }: Config): number {
+export function configuredWorkers({ workers }: Pick<Config, "workers">): number {
   return workers === "auto" ? navigator.hardwareConcurrency : workers;
+}
+
+/** The ops port of this process: each worker has one of its own, after the supervisor's; undefined: none. */
+export function configuredOpsPort({ opsPort, worker }: Config): number | undefined {
+  return opsPort === undefined || opsPort === 0 ? opsPort : opsPort + worker;
 }

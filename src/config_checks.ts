@@ -3,12 +3,17 @@
  *
  * @module
  */
-import { type Config, settings } from "./config.ts";
+import { type Config, configuredWorkers, settings } from "./config.ts";
 import type { ParseResult } from "./runtime/settings_parser.ts";
 
 /** What is wrong with the settings together; those that are wrong by themselves are left out of `result`. */
 export function crossChecks(result: ParseResult<typeof settings>): string[] {
-  return [...storeProblems(result), ...webhookProblems(result), ...sizeProblems(result)];
+  return [
+    ...storeProblems(result),
+    ...webhookProblems(result),
+    ...sizeProblems(result),
+    ...portProblems(result),
+  ];
 }
 
 function storeProblems({ values, source }: ParseResult<typeof settings>): string[] {
@@ -67,6 +72,15 @@ function sizeProblems({ values, source }: ParseResult<typeof settings>): string[
     );
   }
   return problems;
+}
+
+const MAX_PORT = 65_535;
+
+function portProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { opsPort, workers = 1 } = values;
+  const last = (opsPort ?? 0) + (workers === 1 ? 0 : configuredWorkers({ workers }));
+  if (last <= MAX_PORT) return [];
+  return [`${source.opsPort}: found ${opsPort}; allowed: workers' ports, up to ${last}, at most ${MAX_PORT}`];
 }
 
 /** The name that a setting was given under, or that of its variable. */

@@ -11,6 +11,7 @@ import type { Logger } from "@logtape/logtape";
 import { type Config, configuredWebhook, configuredWorkers } from "./config.ts";
 import { startIngestWorkers } from "./ingest_workers.ts";
 import { openStore } from "./open_store.ts";
+import { type ObservedIngest, OpsPort } from "./ops_port.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
 import { withTimeout } from "./runtime/timeout.ts";
@@ -61,24 +62,33 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
   await using parts = new AsyncDisposableStack();
 
   // Before files are opened: for a moment it may take every descriptor there is.
-  const reserves = descriptorReserves();
-  const store = await openStore(config, args, log);
-  parts.defer(() => store.close());
+  const reserves = descriptorReserves(), times = stopTimes(config);
+  // First, and closed last: it shows that the process starts, and drains.
+  const ops = await OpsPort.start(config, reserves.readers, log);
+  if (ops !== undefined) parts.defer(() => ops.close(times.readersMs));
+  const opened = await openStore(config, args, log);
+  parts.defer(() => opened.close());
+  const store = ops?.measured(opened) ?? opened;
   const clock = new StoreClock({ store, clock: systemClock, log: log.getChild("clock") });
   await clock.measure();
   parts.defer(clock.start());
 
-  const context = { ...options, store, clock, reserves, times: stopTimes(config) };
+  const context = { ...options, store, clock, reserves, times };
   let ingest: Ingest | undefined;
   let api: Awaited<ReturnType<typeof startApiRole>> | undefined;
   if (config.role !== "ingest") {
     const running = api = await startApiRole(context, () => ingest?.accepting ?? true);
-    parts.defer(() => running.close(context.times.readersMs));
+    parts.defer(() => running.close(times.readersMs));
+    ops?.addApi(running);
   }
   if (config.role !== "api") {
     const running = ingest = await startIngestRole(context);
     parts.defer(() => drain(running, config));
+    const { report, notReady } = running;
+    if (report !== undefined && notReady !== undefined) ops?.addIngest({ report, notReady });
+    else ops?.addSupervisor(store);
   }
+  ops?.started();
 
   const started = parts.move();
   return {
@@ -100,8 +110,8 @@ interface Context extends TallyOptions {
   readonly times: { readonly devicesMs: number; readonly readersMs: number };
 }
 
-/** The running ingest role, in this process or in several. */
-interface Ingest extends BoundAddress {
+/** The running ingest role, in this process or in several, which have ops ports of their own. */
+interface Ingest extends BoundAddress, Partial<ObservedIngest> {
   /** Whether new connections are accepted; undefined: other processes accept them. */
   readonly accepting?: boolean;
   readonly finished: Promise<void>;

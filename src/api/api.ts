@@ -15,6 +15,7 @@ import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
 import { RequestError } from "../protocol/request_error.ts";
 import { Backoff } from "../runtime/backoff.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
+import type { ApiReport } from "../metrics/api_metrics.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
@@ -101,6 +102,10 @@ export interface RunningApi {
   readonly host: string;
   /** The port it is bound to. */
   readonly port: number;
+  /** What it reports of itself. */
+  readonly report: () => ApiReport;
+  /** Why `/readyz` responds with 503; undefined: it responds with 200. Rejects as the store does. */
+  readonly notReady: () => Promise<string | undefined>;
   /**
    * Responds to new requests with 503, lets those in progress finish for at most `graceMs`, then closes every
    * connection. Resolves within `graceMs`, give or take a turn of the event loop, when the port is free.
@@ -140,6 +145,11 @@ function start(options: ApiOptions): RunningApi {
   return {
     host: server.address.hostname,
     port: server.address.port,
+    report: state.apiReport,
+    async notReady() {
+      await Promise.all([options.store.ping(), state.fleet.loaded()]);
+      return closing ? "the api is shutting down" : settings.notReady();
+    },
     async close(graceMs) {
       closing = true;
       // Streams have no end of their own that could be awaited.
@@ -182,7 +192,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
   const eventLog = new EventLog(store);
-  const apiReport = () => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
+  const apiReport = (): ApiReport => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
   const webhookCounters = settings.webhook && new WebhookCounters();
   const reporter = new FleetReporter({ ...settings, fleet, eventLog, apiReport, webhookCounters });
   const broadcaster = new SseBroadcaster({ ...settings, maxClients: settings.liveMaxClients });
@@ -190,6 +200,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     observedTime,
     fleet,
     eventLog,
+    apiReport,
     webhookCounters,
     reporter,
     broadcaster,

@@ -86,6 +86,10 @@ export interface RunningIngest {
   readonly counters: IngestCounters;
   /** False while too few file descriptors are free for further connections. */
   readonly accepting: boolean;
+  /** What it reports of itself. */
+  readonly report: () => Omit<InstanceReport, "rate">;
+  /** Why the health service reports NOT_SERVING; undefined: it reports SERVING. */
+  readonly notReady: () => string | undefined;
   /**
    * Ends the role without losing anything: stops accepting and reading, stores what was read, acknowledges it to every
    * device, and closes; after `drainTimeoutMs` at the latest. True: in time.
@@ -126,24 +130,23 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const writer = new Writer({ queue, store, counters, producer, now, log, signal: aborted.signal });
   const server = await TelemetryServer.start(ingest, { ...options, fastPath });
   const finished = writer.run();
-  const stopWatching = watchStore(store, writer, () => {
+  const notReady = () => {
     const { failingSinceMs } = writer;
-    const storeServes = failingSinceMs === undefined ||
-      performance.now() - failingSinceMs < options.storeGraceMs;
-    server.setServing(!ingest.draining && server.accepting && storeServes);
-  });
+    if (ingest.draining) return "shutting down";
+    if (!server.accepting) return "too few file descriptors are left for the device port";
+    if (failingSinceMs === undefined || performance.now() - failingSinceMs < options.storeGraceMs) return;
+    return "the store fails";
+  };
+  const stopWatching = watchStore(store, writer, () => server.setServing(notReady() === undefined));
   const monitor = new ProcessMonitor(systemClock);
   const startedMs = now();
-  const stopReporting = startReporting({
-    store,
-    log,
-    report: () => ({
-      instance: producer,
-      startedMs,
-      ...monitor.figures,
-      ...reportOf(ingest, server, options),
-    }),
+  const report = () => ({
+    instance: producer,
+    startedMs,
+    ...monitor.figures,
+    ...reportOf(ingest, server, options),
   });
+  const stopReporting = startReporting({ store, log, report });
 
   async function drain(): Promise<boolean> {
     const inTime = await drainServer(ingest, server, finished, aborted, options.drainTimeoutMs);
@@ -158,6 +161,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     port: server.port,
     fastPath,
     counters,
+    report,
+    notReady,
     get accepting() {
       return server.accepting;
     },
