@@ -112,6 +112,11 @@ export const settings = {
     default: "on",
     help: "off: grpc-js serves uncompressed telemetry too; slower, with the same results.",
   }, onOffKind),
+  reflection: custom("TALLY_REFLECTION", {
+    ...devices,
+    default: "on",
+    help: "on: tools such as grpcurl can read which services there are (gRPC reflection).",
+  }, onOffKind),
 
   httpHost: host("TALLY_HTTP_HOST", {
     ...readers,

@@ -169,6 +169,7 @@ async function startIngestRole(context: Context): Promise<Ingest> {
     port: config.grpcPort,
     hostName: Deno.hostname(),
     pid: Deno.pid,
+    reflection: config.reflection ? "open" : "off",
     reusePort: config.worker > 0,
     maxConnections: config.maxConnections === "auto" ? 2 * config.maxStreams : config.maxConnections,
     reserve: reserves.devices,

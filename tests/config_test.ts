@@ -37,6 +37,7 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     queueMaxBytes: 16 * 1024 * 1024,
     flushIntervalMs: 50,
     fastPath: true,
+    reflection: true,
     maxPayloadBytes: 64 * 1024,
     maxMessageBytes: 4 * 1024 * 1024,
     maxClockAheadMs: 86_400_000,

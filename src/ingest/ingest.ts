@@ -18,6 +18,7 @@ import { PacketQueue } from "./batch/queue.ts";
 import { Writer } from "./batch/writer.ts";
 import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
 import { startReporting } from "./report.ts";
+import type { ReflectionAccess } from "./rpc/reflection.ts";
 import { TelemetryServer } from "./server.ts";
 import { type IngestState, shuttingDown } from "./stream/ingest_state.ts";
 import { Reverts } from "./stream/reverts.ts";
@@ -42,6 +43,8 @@ export interface IngestOptions {
   readonly maxMessageBytes: number;
   /** How far ahead of the server a timestamp may be. */
   readonly maxClockAheadMs: number;
+  /** Who may read by gRPC's reflection which services there are; default everyone. */
+  readonly reflection?: ReflectionAccess;
   /** Streams open at once. */
   readonly maxStreams: number;
   /** Connections open at once. */

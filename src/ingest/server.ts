@@ -21,6 +21,7 @@ import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
 import { Health } from "./rpc/health.ts";
 import { Inflater } from "./rpc/inflater.ts";
 import { MessageMemory } from "./rpc/message_memory.ts";
+import { Reflection, type ReflectionAccess } from "./rpc/reflection.ts";
 import type { IngestState } from "./stream/ingest_state.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
@@ -29,6 +30,8 @@ export interface ServerOptions extends ListenerOptions {
   readonly maxMessageBytes: number;
   /** False: grpc-js serves uncompressed telemetry too. */
   readonly fastPath: boolean;
+  /** Who may read which services there are; default everyone. */
+  readonly reflection?: ReflectionAccess | undefined;
   /** Bounds of each connection; the defaults where undefined. */
   readonly limits?: ConnectionLimits | undefined;
 }
@@ -50,6 +53,7 @@ export class TelemetryServer {
   readonly #connections = new Map<Http2Connection, Socket>();
   readonly #server: Server;
   readonly #health = new Health(SERVICE_NAMES);
+  readonly #reflection = new Reflection();
   readonly #connectionOptions: ConnectionOptions;
   readonly #checking: ReturnType<typeof setInterval>;
 
@@ -64,6 +68,7 @@ export class TelemetryServer {
     });
     addTelemetryService(this.#server, ingest, maxMessageBytes);
     this.#health.addTo(this.#server);
+    this.#reflection.addTo(this.#server);
     guardStreams(this.#server);
     this.#connectionOptions = this.#connectionsFor(ingest, options);
     this.#checking = setInterval(() => {
@@ -72,14 +77,19 @@ export class TelemetryServer {
   }
 
   #connectionsFor(ingest: IngestState, options: ServerOptions): ConnectionOptions {
-    const { fastPath, maxMessageBytes, limits = fastPath ? defaultLimits : bridgedTelemetryLimits } = options;
+    const {
+      fastPath,
+      maxMessageBytes,
+      reflection = "open",
+      limits = fastPath ? defaultLimits : bridgedTelemetryLimits,
+    } = options;
     const now = () => performance.now(), counters = ingest.counters.http2;
     const memory = new MessageMemory(maxMessageBytes), inflater = new Inflater(maxMessageBytes, now);
     const claims = new ClaimScheduler(now);
     const receive = receiveTelemetry({ ingest, claims, memory, inflater, maxMessageBytes });
     const { injectConnection } = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     return {
-      route: routeCalls({ ingest, receive, fastPath, memory, counters }),
+      route: routeCalls({ ingest, receive, fastPath, memory, counters, reflection }),
       inject: injectConnection,
       limits,
       counters,
@@ -132,6 +142,7 @@ export class TelemetryServer {
   async endCalls(): Promise<void> {
     clearInterval(this.#checking);
     this.#health.close();
+    this.#reflection.close();
     this.#listener.close();
     await Promise.all(Array.from(this.#connections.keys(), (connection) => connection.goAway()));
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));

@@ -20,6 +20,7 @@ import { type IngestState, streamRefusal } from "../stream/ingest_state.ts";
 import { trailersOnly, valueOf } from "./grpc_fields.ts";
 import { type Encoding, unexpectedlyCompressed } from "./inflater.ts";
 import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
+import { type ReflectionAccess, reflectionPaths } from "./reflection.ts";
 import { type HttpRefusal, RefusedRequests } from "./refused_requests.ts";
 
 /** A telemetry call, as its headers describe it. */
@@ -44,6 +45,8 @@ export interface RouteOptions {
   readonly fastPath: boolean;
   /** Memory for large messages. */
   readonly memory: MessageMemory;
+  /** Who may read which services there are. */
+  readonly reflection: ReflectionAccess;
   /** How many calls grpc-js serves now. */
   readonly counters: Http2Counters;
 }
@@ -54,12 +57,12 @@ const telemetryKinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((servic
 ]));
 
 /** Calls that grpc-js always serves. */
-const bridgedPaths = new Set(Object.values(healthService).map(({ path }) => path));
+const healthPaths = new Set(Object.values(healthService).map(({ path }) => path));
 
 /** Such calls open at once in the process: a watch for each load balancer, and some more. */
 const MAX_BRIDGED_CALLS = 1000;
 
-/** Their messages are a service's name; compressed, so little that it inflates to 132 KB at the most. */
+/** Their messages are a service's name, or that of something in a proto; compressed, so little that it inflates to 132 KB at the most. */
 export const MAX_BRIDGED_MESSAGE_BYTES = 4096;
 const MAX_COMPRESSED_BRIDGED_MESSAGE_BYTES = 128;
 
@@ -83,7 +86,7 @@ const notGrpc: HttpRefusal = {
 export function routeCalls(
   options: RouteOptions,
 ): (headers: readonly HeaderField[], peer: PeerAddress) => Route {
-  const { ingest, receive, fastPath, memory, counters } = options;
+  const { ingest, receive, fastPath, memory, counters, reflection } = options;
   const refused = new RefusedRequests();
   return (headers, peer) => {
     const notServed = httpRefusal(headers);
@@ -96,7 +99,7 @@ export function routeCalls(
         ? headers.filter(([name]) => name !== "grpc-timeout")
         : headers;
       if (kind === undefined) {
-        assertBridged(path, counters);
+        assertBridged(path, counters, reflection);
         return { bridge: forwarded, guard: new SmallMessages() };
       }
       const refusal = streamRefusal(ingest);
@@ -138,14 +141,18 @@ function parseEncoding(text: string | undefined): Encoding | undefined {
   throw new RequestError("UNIMPLEMENTED", "grpc-encoding is not served: use identity, deflate or gzip");
 }
 
-function assertBridged(path: string, counters: Http2Counters): void {
-  if (!bridgedPaths.has(path)) {
+function assertBridged(path: string, counters: Http2Counters, reflection: ReflectionAccess): void {
+  const isReflection = reflection !== "off" && reflectionPaths.has(path);
+  if (isReflection && reflection === "credentials") {
+    throw new RequestError("UNAUTHENTICATED", "reflection is for callers with a credential of a device");
+  }
+  if (!isReflection && !healthPaths.has(path)) {
     throw new RequestError("UNIMPLEMENTED", `The server does not implement the method ${path.slice(0, 200)}`);
   }
   if (counters.bridgedCalls >= MAX_BRIDGED_CALLS) {
     throw new RequestError(
       "RESOURCE_EXHAUSTED",
-      `${MAX_BRIDGED_CALLS} health calls are open: try again later`,
+      `${MAX_BRIDGED_CALLS} health and reflection calls are open: try again later`,
     );
   }
 }
