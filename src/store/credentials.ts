@@ -9,7 +9,7 @@ export type TokenKind = "device" | "reader";
 
 /** What is stored of a token. Times are Unix milliseconds. */
 export interface TokenRecord {
-  /** Unique, printable ASCII, 1 to 64 characters; names the token where it is listed and revoked. */
+  /** Unique, printable ASCII without spaces, 1 to 64 characters; names the token where it is listed and revoked. */
   readonly id: string;
   /** Who presents it. */
   readonly kind: TokenKind;

@@ -8,6 +8,8 @@
  *
  * @module
  */
+import type { AuditStore } from "./audit.ts";
+import type { CredentialStore } from "./credentials.ts";
 import type { DeviceStore } from "./devices.ts";
 import type { EventStore } from "./events.ts";
 import type { HistoryStore } from "./history.ts";
@@ -25,7 +27,15 @@ export interface StoreStatus {
 
 /** Where counts live: its parts by concern, and the connection to it. */
 export interface Store
-  extends PacketStore, DeviceStore, HistoryStore, EventStore, DeliveryLease, InstanceRegistry {
+  extends
+    PacketStore,
+    DeviceStore,
+    HistoryStore,
+    EventStore,
+    DeliveryLease,
+    InstanceRegistry,
+    CredentialStore,
+    AuditStore {
   /** One line for the start-up log: which store this is and where. Holds no credentials. */
   readonly description: string;
 

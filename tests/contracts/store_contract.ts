@@ -6,6 +6,8 @@
 import type { Store } from "../../src/store/store.ts";
 import { forSeeds } from "../support/random.ts";
 import type { StoreLocation } from "../support/store_location.ts";
+import { testAudit } from "./audit_contract.ts";
+import { testCredentials } from "./credentials_contract.ts";
 import { testDevices } from "./devices_contract.ts";
 import { testEvents } from "./events_contract.ts";
 import { testHistories } from "./history_contract.ts";
@@ -46,6 +48,8 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
   testHistories(test);
   testEvents(test);
   testInstances(test);
+  testCredentials(test);
+  testAudit(test);
   testReverts(kind, makePlace);
   testKills(kind, makePlace);
 

@@ -6,6 +6,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 
+import type { TokenRecord } from "../../src/store/credentials.ts";
 import type { DeviceDelta } from "../../src/store/packets.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
@@ -150,6 +151,58 @@ Deno.test("RedisStore.claimSession(), markOffline() and remove() write all or no
       assertEquals([claim.committed, claim.lost], [0, 0], command);
       ({ epoch } = claim);
     });
+  } finally {
+    await store.close();
+  }
+});
+
+Deno.test("RedisStore.addTokens(), revokeTokens() and appendAudit() write all or nothing", async () => {
+  await using server = await startRedis();
+  const store = await openAsUser(server);
+  const token = (id: string): TokenRecord => ({
+    ...{
+      id,
+      kind: "device",
+      hash: id,
+      subject: id,
+      scopes: [],
+      createdMs: now,
+      createdBy: "",
+      lastUsedMs: 0,
+    },
+  });
+  const listed = async () => (await store.tokens("device", "", 9)).map(({ id }) => id);
+  try {
+    let added = 0;
+    const refusedAdd = await refusedWithout(
+      server,
+      () => store.addTokens([token(`${++added}`), token(`${added}-too`)]),
+      async (command, wasRefused) => {
+        assertEquals(await listed(), wasRefused ? [] : [`${added}`, `${added}-too`], command);
+        await store.revokeTokens([`${added}`, `${added}-too`]);
+      },
+    );
+    await store.addTokens([token("a"), token("b")]);
+    const refusedRevoke = await refusedWithout(
+      server,
+      () => store.revokeTokens(["a", "b"]),
+      async (command, wasRefused) => {
+        assertEquals(await listed(), wasRefused ? ["a", "b"] : [], command);
+        if (!wasRefused) await store.addTokens([token("a"), token("b")]);
+      },
+    );
+    let entries = 0;
+    const refusedAppend = await refusedWithout(
+      server,
+      () => store.appendAudit([{ atMs: now, actor: "", action: "", target: "", detail: "" }]),
+      async (command, wasRefused) => {
+        if (!wasRefused) entries++;
+        assertEquals((await store.audit(undefined, 99)).length, entries, command);
+      },
+    );
+    for (const command of ["set", "hset", "zadd", "zrem"]) assert(refusedAdd.includes(command), command);
+    for (const command of ["set", "hdel", "zrem"]) assert(refusedRevoke.includes(command), command);
+    for (const command of ["rpush", "ltrim"]) assert(refusedAppend.includes(command), command);
   } finally {
     await store.close();
   }

@@ -86,6 +86,38 @@ export class ListedStore implements ApiStore {
     return this.#answer([]);
   }
 
+  addTokens() {
+    return this.#answer(undefined);
+  }
+
+  tokensByHash() {
+    return this.#answer(new Map());
+  }
+
+  tokens() {
+    return this.#answer([]);
+  }
+
+  revokeTokens() {
+    return this.#answer([]);
+  }
+
+  markTokensUsed() {
+    return this.#answer(undefined);
+  }
+
+  credentialsVersion() {
+    return this.#answer("");
+  }
+
+  appendAudit() {
+    return this.#answer(undefined);
+  }
+
+  audit() {
+    return this.#answer([]);
+  }
+
   #answer<T>(value: T): Promise<T> {
     return this.failure === undefined ? Promise.resolve(value) : Promise.reject(this.failure);
   }

@@ -54,6 +54,21 @@ export const deliveredKey = "tally:{device_metrics}:delivery:event";
 /** HASH instance → `<reported, Unix ms> <report as JSON>`. */
 export const instancesKey = "tally:{device_metrics}:instances";
 
+/** HASH SHA-256 of a token → its record as JSON. */
+export const tokensKey = "tally:{device_metrics}:tokens";
+
+/** ZSET `<kind> <id> <SHA-256>` of each token, all with score 0: in the order of their ids. */
+export const tokenIdsKey = "tally:{device_metrics}:token-ids";
+
+/** HASH SHA-256 of a token → when it was used last, Unix ms. */
+export const tokenUsesKey = "tally:{device_metrics}:token-uses";
+
+/** STRING Unix time in microseconds, never the same twice, of the last change of tokens. */
+export const tokensVersionKey = "tally:{device_metrics}:tokens-version";
+
+/** LIST of `<id> <entry as JSON>`, newest last. */
+export const auditKey = "tally:{device_metrics}:audit";
+
 /** STRING written to check that the server accepts writes; expires at once. */
 export const probeKey = "tally:{device_metrics}:probe";
 

@@ -7,6 +7,8 @@ import type { Buffer } from "node:buffer";
 
 import { ForeignCounts } from "../model/foreign_counts.ts";
 import type { Store, StoreStatus } from "../store.ts";
+import { redisAudit } from "./audit.ts";
+import { redisCredentials } from "./credentials.ts";
 import { redisDevices } from "./devices.ts";
 import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
@@ -40,6 +42,8 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
     ...redisHistories(client),
     ...redisEvents(client),
     ...redisInstances(client),
+    ...redisCredentials(client),
+    ...redisAudit(client),
 
     async ping() {
       await client.checkServer();

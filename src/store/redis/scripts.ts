@@ -4,6 +4,7 @@
  * @module
  */
 import { CHANGES_MAX_BYTES, CLOCK_AHEAD_MS } from "../devices.ts";
+import { AUDIT_KEPT } from "../audit.ts";
 import { EVENTS_KEPT } from "../events.ts";
 import { HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "../history.ts";
 import { historyHead } from "../model/periods.ts";
@@ -16,8 +17,10 @@ import {
   SHORT_PAYLOAD_BYTES,
   versionHead,
 } from "./layout.ts";
+import addTokens from "./scripts/add_tokens.lua" with { type: "text" };
 import apply from "./scripts/apply.lua" with { type: "text" };
 import changes from "./scripts/changes.lua" with { type: "text" };
+import audit from "./scripts/audit.lua" with { type: "text" };
 import claim from "./scripts/claim.lua" with { type: "text" };
 import lease from "./scripts/lease.lua" with { type: "text" };
 import offline from "./scripts/offline.lua" with { type: "text" };
@@ -25,6 +28,7 @@ import payloads from "./scripts/payloads.lua" with { type: "text" };
 import prelude from "./scripts/prelude.lua" with { type: "text" };
 import remove from "./scripts/remove.lua" with { type: "text" };
 import report from "./scripts/report.lua" with { type: "text" };
+import revokeTokens from "./scripts/revoke_tokens.lua" with { type: "text" };
 import upgrade from "./scripts/upgrade.lua" with { type: "text" };
 
 /** Counts set aside that `apply.lua` returns, for a line of the log each. */
@@ -37,6 +41,7 @@ const constants = {
   HISTORY_HOURS,
   CHANGES_MAX_BYTES,
   EVENTS_KEPT,
+  AUDIT_KEPT,
   ASIDE_REPORTED,
   CLOCK_AHEAD_MS,
   DEVICE_CLOCK_AHEAD_MS,
@@ -168,3 +173,49 @@ export const removeInstanceScript: string = checked("return redis.call('HDEL', K
 
 /** KEYS: instances. */
 export const instancesScript: string = checked("return redis.call('HVALS', KEYS[1])");
+
+/** See `add_tokens.lua`. */
+export const addTokensScript: string = checked(withPrelude(addTokens));
+
+/** See `revoke_tokens.lua`. */
+export const revokeTokensScript: string = checked(withPrelude(revokeTokens));
+
+/** KEYS: tokens, uses. ARGV: hashes. */
+export const tokensByHashScript: string = checked(
+  "return { redis.call('HMGET', KEYS[1], unpack(ARGV)), redis.call('HMGET', KEYS[2], unpack(ARGV)) }",
+);
+
+/** KEYS: ids, tokens, uses. ARGV: after which, and before which, in the order of the ids; limit. */
+export const tokensScript: string = checked(
+  `local found = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])
+local records, uses = {}, {}
+for i = 1, #found do
+  local hash = string.match(found[i], '%S+$')
+  records[i], uses[i] = redis.call('HGET', KEYS[2], hash), redis.call('HGET', KEYS[3], hash)
+end
+return { records, uses }`,
+);
+
+/** KEYS: tokens, uses. ARGV: hash and time of each use. */
+export const tokensUsedScript: string = checked(
+  `local known = {}
+for i = 1, #ARGV, 2 do
+  if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then known[#known + 1] = i end
+end
+for _, i in ipairs(known) do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end`,
+);
+
+/** KEYS: version. */
+export const tokensVersionScript: string = checked("return redis.call('GET', KEYS[1])");
+
+/** See `audit.lua`. */
+export const appendAuditScript: string = checked(withPrelude(audit));
+
+/** KEYS: audit log. ARGV: id before which, or -1; limit. */
+export const auditScript: string = checked(
+  `local newest = redis.call('LINDEX', KEYS[1], -1)
+if not newest then return {} end
+local before = tonumber(ARGV[1])
+local skipped = before < 0 and 0 or math.max(0, string.match(newest, '^%d+') - before + 1)
+return redis.call('LRANGE', KEYS[1], -skipped - ARGV[2], -skipped - 1)`,
+);

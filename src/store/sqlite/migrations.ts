@@ -101,6 +101,33 @@ const steps: readonly (readonly string[])[] = [
     ) STRICT`,
     "INSERT INTO lineage VALUES (1, 0)",
   ],
+  // 4: Tokens, and who changed what.
+  [
+    `CREATE TABLE tokens (
+      hash TEXT PRIMARY KEY, -- SHA-256, hexadecimal
+      kind TEXT NOT NULL,
+      id TEXT NOT NULL UNIQUE,
+      subject TEXT NOT NULL,
+      scopes TEXT NOT NULL, -- separated by spaces
+      created_ms INTEGER NOT NULL,
+      created_by TEXT NOT NULL,
+      last_used_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID`,
+    "CREATE INDEX tokens_by_kind ON tokens (kind, id)",
+    `CREATE TABLE tokens_version (
+      only INTEGER PRIMARY KEY CHECK (only = 1),
+      version INTEGER NOT NULL -- Unix microseconds of the last change, never the same twice
+    ) STRICT`,
+    `INSERT INTO tokens_version VALUES (1, 1000 * ${unixNowMs})`,
+    `CREATE TABLE audit (
+      id INTEGER PRIMARY KEY,
+      at_ms INTEGER NOT NULL,
+      actor TEXT NOT NULL,
+      action TEXT NOT NULL,
+      target TEXT NOT NULL,
+      detail TEXT NOT NULL
+    ) STRICT`,
+  ],
 ];
 
 /** Version of the tables that this program reads and writes; SQLite keeps it in the file's header. */

@@ -8,7 +8,9 @@ import { resolve } from "node:path";
 import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
 import type { AckAfter } from "../packets.ts";
 import type { Store } from "../store.ts";
+import { sqliteAudit } from "./audit.ts";
 import { sqliteChanges } from "./changes.ts";
+import { sqliteCredentials } from "./credentials.ts";
 import { Database } from "./database.ts";
 import {
   describeFile,
@@ -107,6 +109,8 @@ function storeIn(database: Database, log: WarningLog): SqliteStore {
     ...histories,
     ...events,
     ...sqliteInstances(database),
+    ...sqliteCredentials(database),
+    ...sqliteAudit(database),
     ping: () => database.probe(),
     // All processes that share the file run on this machine.
     status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),

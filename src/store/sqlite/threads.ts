@@ -38,6 +38,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     commitDelivery: write("commitDelivery"),
     reportInstance: write("reportInstance"),
     removeInstance: write("removeInstance"),
+    addTokens: write("addTokens"),
+    revokeTokens: write("revokeTokens"),
+    markTokensUsed: write("markTokensUsed"),
+    appendAudit: write("appendAudit"),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -48,6 +52,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     removedPackets: read("removedPackets"),
     events: read("events"),
     instances: read("instances"),
+    tokensByHash: read("tokensByHash"),
+    tokens: read("tokens"),
+    credentialsVersion: read("credentialsVersion"),
+    audit: read("audit"),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
