@@ -200,6 +200,15 @@ export const settings = {
 
   // The packets of one device are coalesced in the queue, so more of them cost the store no more: from 16
   // busy connections one worker stores two to three times as many with 100,000 as with 10,000.
+  deviceTtlMs: optional(duration("TALLY_DEVICE_TTL", {
+    ...store,
+    role: "api",
+    default: "",
+    min: "1h",
+    max: "87600h",
+    help: "Time without a packet after which a device is forgotten; the same in all api processes.",
+  })),
+
   queueMaxPackets: integer("TALLY_QUEUE_MAX_PACKETS", {
     ...queue,
     default: "100000",

@@ -8,12 +8,8 @@ import type { ParseResult } from "./runtime/settings_parser.ts";
 
 /** What is wrong with the settings together; those that are wrong by themselves are left out of `result`. */
 export function crossChecks(result: ParseResult<typeof settings>): string[] {
-  return [
-    ...storeProblems(result),
-    ...webhookProblems(result),
-    ...sizeProblems(result),
-    ...portProblems(result),
-  ];
+  const checks = [storeProblems, webhookProblems, sizeProblems, portProblems, ttlProblems];
+  return checks.flatMap((check) => check(result));
 }
 
 function storeProblems({ values, source }: ParseResult<typeof settings>): string[] {
@@ -72,6 +68,16 @@ function sizeProblems({ values, source }: ParseResult<typeof settings>): string[
     );
   }
   return problems;
+}
+
+function ttlProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { deviceTtlMs = Infinity, offlineAfterMs = 0 } = values;
+  if (deviceTtlMs > offlineAfterMs) return [];
+  return [
+    `${source.deviceTtlMs}: found a time that is not above ${
+      nameOf("offlineAfterMs", source)
+    }; set a longer one`,
+  ];
 }
 
 const MAX_PORT = 65_535;

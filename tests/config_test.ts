@@ -33,6 +33,7 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     redisTlsCa: undefined,
     redisPort: 6379,
     databasePath: "data/tally.db",
+    deviceTtlMs: undefined,
     queueMaxPackets: 100_000,
     queueMaxBytes: 16 * 1024 * 1024,
     flushIntervalMs: 50,
@@ -76,6 +77,13 @@ Deno.test("parseConfig() refuses an ops port without room for those of the worke
   assertEquals(parse(["--ops-port", "65531", "--ingest-workers", "4"]).opsPort, 65_531);
   assertEquals(problems(["--ops-port", "65532", "--ingest-workers", "4"]), [
     "--ops-port: found 65532; allowed: workers' ports, up to 65536, at most 65535",
+  ]);
+});
+
+Deno.test("parseConfig() refuses a TTL of devices that is not above the time after which they are offline", () => {
+  assertEquals(parse(["--device-ttl", "720h"]).deviceTtlMs, 30 * 86_400_000);
+  assertEquals(problems(["--device-ttl", "2h"], { TALLY_OFFLINE_AFTER: "2h" }), [
+    "--device-ttl: found a time that is not above TALLY_OFFLINE_AFTER; set a longer one",
   ]);
 });
 

@@ -9,12 +9,14 @@ import { EventLog } from "../alerts/event_log.ts";
 import { WATCH_INTERVAL_MS, watchForOffline } from "../alerts/offline_watch.ts";
 import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, WebhookCounters } from "../alerts/webhook.ts";
 import type { Webhook } from "../alerts/webhook_request.ts";
+import { forgetUnseenDevices, SWEEP_STEP_MS } from "../fleet/device_retention.ts";
 import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
 import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
 import { RequestError } from "../protocol/request_error.ts";
 import { Backoff } from "../runtime/backoff.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
+import { Auditor } from "../identity/auditor.ts";
 import type { ApiReport } from "../metrics/api_metrics.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { messageOf } from "../runtime/error_text.ts";
@@ -86,6 +88,10 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly warmForMs?: number;
   /** A body that a client has not read after this time is cut off; default {@linkcode READ_TIMEOUT_MS}. */
   readonly readTimeoutMs?: number;
+  /** A device that sends nothing for longer is forgotten; default never. */
+  readonly deviceTtlMs?: number | undefined;
+  /** How often some of them are; default {@linkcode SWEEP_STEP_MS}. */
+  readonly sweepStepMs?: number;
   /** How often offline devices, and new events, are searched for; default {@linkcode WATCH_INTERVAL_MS}. */
   readonly watchIntervalMs?: number;
   /** Wait after a first failure of the webhook; default {@linkcode FIRST_RETRY_MS}. */
@@ -224,6 +230,16 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
   const { signal } = aborting;
   const ticking = setInterval(() => observedTime.tick(), TICK_INTERVAL_MS);
   const watched = watchForOffline({ ...settings, fleet, observedTime, signal });
+  const { deviceTtlMs, store, clock, log, sweepStepMs = SWEEP_STEP_MS } = settings;
+  const auditor = new Auditor({ store, now: () => clock.unixMs(), log });
+  const forgotten = deviceTtlMs === undefined ? undefined : forgetUnseenDevices({
+    ...{ fleet, store, clock, deviceTtlMs, sweepStepMs, log, signal },
+    onForgotten: (devices) =>
+      auditor.record("retention", "device.expire", [{
+        target: `${devices} devices`,
+        detail: `not seen for ${deviceTtlMs / 3_600_000} h (TALLY_DEVICE_TTL)`,
+      }]),
+  });
   const delivered = webhook && webhookCounters && deliverEvents({
     ...settings,
     ...webhook,
@@ -232,7 +248,7 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
     signal,
   });
   return {
-    ended: Promise.all([watched, delivered]),
+    ended: Promise.all([watched, forgotten, delivered]),
     abort() {
       aborting.abort();
       clearInterval(ticking);
