@@ -10,7 +10,10 @@ import type { Logger } from "@logtape/logtape";
 
 import { type Config, configuredWebhook, configuredWorkers } from "./config.ts";
 import { startIngestWorkers } from "./ingest_workers.ts";
+import { apiMetrics } from "./metrics/api_metrics.ts";
+import { ingestMetrics } from "./metrics/ingest_metrics.ts";
 import { openStore } from "./open_store.ts";
+import { exportFlush, exportTable } from "./ops/open_telemetry.ts";
 import { type ObservedIngest, OpsPort } from "./ops_port.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
@@ -80,13 +83,23 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
     const running = api = await startApiRole(context, () => ingest?.accepting ?? true);
     parts.defer(() => running.close(times.readersMs));
     ops?.addApi(running);
+    exportTable("tally_api_", apiMetrics, {}, running.report);
   }
   if (config.role !== "api") {
     const running = ingest = await startIngestRole(context);
     parts.defer(() => drain(running, config));
     const { report, notReady } = running;
-    if (report !== undefined && notReady !== undefined) ops?.addIngest({ report, notReady });
-    else ops?.addSupervisor(store);
+    if (report === undefined || notReady === undefined) ops?.addSupervisor(store);
+    else {
+      ops?.addIngest({ report, notReady });
+      // Workers share the attributes of the environment.
+      exportTable(
+        "tally_ingest_",
+        ingestMetrics,
+        { worker: config.worker },
+        () => ({ ...report(), rate: 0 }),
+      );
+    }
   }
   ops?.started();
 
@@ -175,6 +188,7 @@ async function startIngestRole(context: Context): Promise<Ingest> {
     reserve: reserves.devices,
     logLinesDropped,
     drainTimeoutMs: times.devicesMs,
+    onFlushed: exportFlush,
     store,
     log: log.getChild("ingest"),
     now: () => clock.unixMs(),

@@ -15,7 +15,7 @@ import { VERSION } from "../runtime/version.ts";
 import type { Store } from "../store/store.ts";
 import { DeviceTable } from "./batch/device_table.ts";
 import { PacketQueue } from "./batch/queue.ts";
-import { Writer } from "./batch/writer.ts";
+import { Writer, type WriterOptions } from "./batch/writer.ts";
 import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
 import { startReporting } from "./report.ts";
 import type { ReflectionAccess } from "./rpc/reflection.ts";
@@ -51,6 +51,8 @@ export interface IngestOptions {
   readonly maxConnections: number;
   /** File descriptors that connections leave to the rest of the process; default: none. */
   readonly reserve?: DescriptorReserve;
+  /** See {@linkcode WriterOptions}; default: nothing is called. */
+  readonly onFlushed?: WriterOptions["onFlushed"];
   /** Log lines that this process has dropped so far; default: none. */
   readonly logLinesDropped?: () => number;
   /** How long the store may fail before the health service reports NOT_SERVING. */
@@ -130,7 +132,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const { queue, counters } = ingest;
   const aborted = new AbortController();
   const producer = crypto.randomUUID();
-  const writer = new Writer({ queue, store, counters, producer, now, log, signal: aborted.signal });
+  const { signal } = aborted, { onFlushed } = options;
+  const writer = new Writer({ queue, store, counters, producer, now, log, signal, onFlushed });
   const server = await TelemetryServer.start(ingest, { ...options, fastPath });
   const finished = writer.run();
   const notReady = () => {

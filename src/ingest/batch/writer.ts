@@ -34,6 +34,10 @@ export interface WriterOptions {
   readonly log: Logger;
   /** When aborted, the current batch and all later ones are dropped; their senders have no Ack for them. */
   readonly signal: AbortSignal;
+  /** Called when a batch is stored; `tookMs`: repeated attempts included. */
+  readonly onFlushed?:
+    | ((batch: { readonly packets: number; readonly devices: number; readonly tookMs: number }) => void)
+    | undefined;
   /** Waits between two attempts to apply a batch; default {@linkcode retryBackoff}. */
   readonly backoff?: Backoff;
 }
@@ -107,13 +111,15 @@ export class Writer {
 
   /** Counts a batch that the writer took at `takenAtMs` and that is stored now. */
   #count({ packets, bytes, deltas, openedAtMs }: QueuedBatch, takenAtMs: number): void {
-    const { counters } = this.options;
+    const { counters, onFlushed } = this.options;
+    const tookMs = performance.now() - takenAtMs;
     counters.flushes++;
     counters.receivedBytes += bytes;
     counters.queueWaitMs.observe(takenAtMs - openedAtMs);
-    counters.flushMs.observe(performance.now() - takenAtMs);
+    counters.flushMs.observe(tookMs);
     counters.flushPackets.observe(packets);
     counters.flushDevices.observe(deltas);
+    onFlushed?.({ packets, devices: deltas, tookMs });
   }
 
   /** Retries until the store has answered; the same batch every time, so that it counts once. */
