@@ -16,24 +16,25 @@ import { counterNames, histogramNames, type HistogramReport } from "../metrics/m
 import { RejectReason } from "../protocol/reject_reason.ts";
 
 /** The counters and distributions of the metrics table, and what is counted besides. */
-export type IngestCounters = { -readonly [Name in IngestCounterName]: number } & Histograms & {
-  /** Packets rejected, by reason. */
-  readonly rejected: Map<RejectReason, number>;
-  /** Of the connections. */
-  readonly http2: Http2Counters;
-  /** Streams opened. */
-  streams: number;
-  /** Streams open now. */
-  openStreams: number;
-  /** Streams opened that the fast path serves. */
-  fastPathStreams: number;
-  /** Streams opened that grpc-js serves. */
-  grpcJsStreams: number;
-  /** Batches stored. */
-  flushes: number;
-};
-
-type Histograms = { readonly [Name in IngestHistogramName]: Histogram };
+export type IngestCounters =
+  & { -readonly [Name in IngestCounterName]: number }
+  & { readonly [Name in IngestHistogramName]: Histogram }
+  & {
+    /** Packets rejected, by reason. */
+    readonly rejected: Map<RejectReason, number>;
+    /** Of the connections. */
+    readonly http2: Http2Counters;
+    /** Streams opened. */
+    streams: number;
+    /** Streams open now. */
+    openStreams: number;
+    /** Streams opened that the fast path serves. */
+    fastPathStreams: number;
+    /** Streams opened that grpc-js serves. */
+    grpcJsStreams: number;
+    /** Batches stored. */
+    flushes: number;
+  };
 
 const names = counterNames(ingestMetrics), distributions = histogramNames(ingestMetrics);
 const zeros = Object.fromEntries(names.map((name) => [name, 0])) as Record<IngestCounterName, number>;

@@ -18,7 +18,7 @@ export interface FlushedBatch {
 }
 
 /** Attributes of a value or a span. */
-type Attributes = Readonly<Record<string, string | number>>;
+export type Attributes = Readonly<Record<string, string | number>>;
 
 interface Observed {
   observe(value: number, attributes?: Attributes): void;
