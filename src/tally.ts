@@ -2,7 +2,7 @@
  * The composition root: opens the store, starts the roles on it, and stops all in the order of the data.
  *
  * A role's code is imported where it runs: the api needs neither grpc-js nor protobufjs, which take 12 MB, ingest
- * neither hono nor zod.
+ * not zod, and hono only with an ops port.
  *
  * @module
  */
