@@ -4,6 +4,7 @@
  * @module
  */
 import { MAX_DEVICE_ID_BYTES } from "../protocol/field_limits.ts";
+import type { DeviceIdentity } from "./identity.ts";
 
 /** Completes "use …", for messages about text that is neither an id nor a pattern. */
 export const DEVICE_PATTERN_RULE =
@@ -29,13 +30,19 @@ export class CoveredDevices {
     }
   }
 
-  /** Whether every id is covered. */
-  get all(): boolean {
-    return this.#prefixes.includes("");
-  }
-
   /** Whether the id is covered. */
   has(deviceId: string): boolean {
     return this.#ids.has(deviceId) || this.#prefixes.some((prefix) => deviceId.startsWith(prefix));
   }
+}
+
+/** One for all streams of an identity. */
+const covered = new WeakMap<DeviceIdentity, CoveredDevices>();
+
+/** The devices of an identity; undefined: every device. */
+export function coveredDevices(identity: DeviceIdentity): CoveredDevices | undefined {
+  if (identity.devices.includes("*")) return undefined;
+  let devices = covered.get(identity);
+  if (devices === undefined) covered.set(identity, devices = new CoveredDevices(identity.devices));
+  return devices;
 }

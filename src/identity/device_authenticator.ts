@@ -1,0 +1,93 @@
+/**
+ * Who sends packets: the credentials of a call become a {@linkcode DeviceIdentity}.
+ *
+ * @module
+ */
+import { StoreError } from "../store/store_error.ts";
+import { AuthError } from "./auth_error.ts";
+import type { CertificateAuthenticator } from "./certificate_authenticator.ts";
+import type { DeviceIdentity, PeerCertificate } from "./identity.ts";
+import type { JwtAuthenticator } from "./jwt_authenticator.ts";
+import { isToken } from "./token.ts";
+import type { TokenAuthenticator } from "./token_authenticator.ts";
+
+/** What a device presents with a call. */
+export interface DeviceCredentials {
+  /** The metadata entry `authorization`. */
+  readonly authorization: string | undefined;
+  /** The certificate of its connection, verified by TLS. */
+  readonly certificate: PeerCertificate | undefined;
+}
+
+/** What is accepted; at least one. */
+export interface DeviceAuthMethods {
+  /** Accepts tokens. */
+  readonly token?: TokenAuthenticator | undefined;
+  /** Accepts JWTs. */
+  readonly jwt?: JwtAuthenticator | undefined;
+  /** Accepts certificates. */
+  readonly mtls?: CertificateAuthenticator | undefined;
+}
+
+/** Verifies credentials where they are required. */
+export class DeviceAuthenticator {
+  #refreshingKeys: Promise<void> | undefined;
+
+  /** `now`: server time, Unix milliseconds. */
+  constructor(readonly methods: DeviceAuthMethods, readonly now: () => number) {}
+
+  /**
+   * The identity of a caller; a promise only where something has to be looked up. A bearer token takes precedence over a
+   * certificate. Throws, or rejects with, {@linkcode AuthError}; another error when it cannot be known now.
+   */
+  authenticate({ authorization, certificate }: DeviceCredentials): DeviceIdentity | Promise<DeviceIdentity> {
+    const { token, jwt, mtls } = this.methods;
+    if (authorization !== undefined && (token !== undefined || jwt !== undefined)) {
+      const [, bearer] = /^Bearer +([\x21-\x7e]+)$/i.exec(authorization) ?? [];
+      if (bearer !== undefined && token !== undefined && (isToken(bearer) || jwt === undefined)) {
+        return token.verify(bearer);
+      }
+      if (bearer !== undefined && jwt !== undefined) return jwt.verify(bearer);
+      throw new AuthError("unknown");
+    }
+    if (certificate !== undefined && mtls !== undefined) return mtls.verify(certificate);
+    throw new AuthError("missing");
+  }
+
+  /** Reads what may have changed; call it once a second. Rejects when the store does. */
+  async refresh(): Promise<void> {
+    const { jwt, token } = this.methods;
+    // Not awaited: a slow server of keys must not delay that tokens end.
+    if (jwt !== undefined) {
+      this.#refreshingKeys ??= jwt.refresh().finally(() => this.#refreshingKeys = undefined);
+    }
+    await token?.refresh();
+  }
+
+  /**
+   * Those of the identities, which are in use, that have expired or were revoked since. While the store fails, those that
+   * are revoked are missing; they are in the result of a later call.
+   */
+  async ended(identities: ReadonlySet<DeviceIdentity>): Promise<ReadonlyMap<DeviceIdentity, AuthError>> {
+    const { token, jwt } = this.methods;
+    const ended = new Map<DeviceIdentity, AuthError>();
+    const nowMs = this.now();
+    for (const identity of identities) {
+      if (identity.expiresMs <= nowMs) ended.set(identity, new AuthError("expired"));
+      else if (jwt?.revoked(identity)) ended.set(identity, new AuthError("revoked"));
+    }
+    try {
+      for (const identity of await token?.revoked(identities) ?? []) {
+        ended.set(identity, new AuthError("revoked"));
+      }
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+    }
+    return ended;
+  }
+
+  /** Resolves when nothing is read any more. */
+  async close(): Promise<void> {
+    await this.#refreshingKeys;
+  }
+}
