@@ -8,6 +8,7 @@
  */
 import { settings } from "./config.ts";
 import { addDevices, listDevices, revokeDevices } from "./device_tokens.ts";
+import { Auditor } from "./identity/auditor.ts";
 import { openStore } from "./open_store.ts";
 import { readConfig } from "./read_config.ts";
 import { messageOf } from "./runtime/error_text.ts";
@@ -54,7 +55,8 @@ async function main([name = "", ...args]: readonly string[]): Promise<number> {
   });
   try {
     await using store = disposable(await openStore(read.config, [name, ...args], log, PROGRAM));
-    return await command.run({ store, words, flags, print: console.log, nowMs: Date.now() });
+    const auditor = new Auditor({ store, now: Date.now, log });
+    return await command.run({ store, auditor, words, flags, print: console.log });
   } catch (error) {
     console.error(messageOf(error));
     return 1;

@@ -4,10 +4,10 @@
  * @module
  */
 import { DEVICE_PATTERN_RULE, isDevicePattern } from "./identity/device_pattern.ts";
-import { newToken } from "./identity/token.ts";
+import { issueTokens, revokeTokens } from "./identity/issued_tokens.ts";
 import { messageOf } from "./runtime/error_text.ts";
 import { MAX_TOKENS_PER_CALL, type TokenRecord } from "./store/credentials.ts";
-import { ACTOR, appendAudit, type Command, csvLine, pagesOf, timeText } from "./token_command.ts";
+import { ACTOR, type Command, csvLine, pagesOf, timeText } from "./token_command.ts";
 
 /** Adds a token for each device. */
 export const addDevices: Command = {
@@ -23,7 +23,7 @@ Usage: deno task device:add ID... [--file FILE]
   flags: ["file"],
   check: (words, flags) => words.length > 0 || flags.has("file") ? undefined : "found no device id",
 
-  async run({ store, words, flags, print, nowMs }) {
+  async run({ store, auditor, words, flags, print }) {
     const file = flags.get("file");
     const devices = [...new Set([...words, ...file === undefined ? [] : await readIds(file)])];
     const wrong = devices.find((device) => !isDevicePattern(device));
@@ -33,13 +33,9 @@ Usage: deno task device:add ID... [--file FILE]
     }
     print("id,device,token");
     for (let at = 0; at < devices.length; at += MAX_TOKENS_PER_CALL) {
-      const added = devices.slice(at, at + MAX_TOKENS_PER_CALL).map((subject) =>
-        newToken({ kind: "device", subject, scopes: [], createdMs: nowMs, createdBy: ACTOR })
-      );
-      await store.addTokens(added.map(({ record }) => record));
-      // Before anything else can fail: a token that is not shown now is lost.
-      print(added.map(({ record, token }) => csvLine([record.id, record.subject, token])).join("\n"));
-      await appendAudit(store, "token.add", added.map(({ record }) => record), nowMs);
+      const subjects = devices.slice(at, at + MAX_TOKENS_PER_CALL);
+      const issued = await issueTokens(store, auditor, ACTOR, { kind: "device", subjects, scopes: [] });
+      print(issued.map(({ record, token }) => csvLine([record.id, record.subject, token])).join("\n"));
     }
     return 0;
   },
@@ -77,7 +73,7 @@ Usage: deno task device:revoke ID...
   flags: [],
   check: (words) => words.length > 0 ? undefined : "found no id of a token or device",
 
-  async run({ store, words, print, nowMs }) {
+  async run({ store, auditor, words, print }) {
     const found: TokenRecord[] = [], missing = new Set(words);
     for await (const page of pagesOf(store, "device")) {
       for (const record of page) {
@@ -88,9 +84,8 @@ Usage: deno task device:revoke ID...
     }
     for (let at = 0; at < found.length; at += MAX_TOKENS_PER_CALL) {
       const ids = found.slice(at, at + MAX_TOKENS_PER_CALL).map(({ id }) => id);
-      const revoked = await store.revokeTokens(ids);
+      const revoked = await revokeTokens(store, auditor, ACTOR, ids);
       print(revoked.map(({ id, subject }) => `revoked ${id} of ${subject}`).join("\n"));
-      await appendAudit(store, "token.revoke", revoked, nowMs);
     }
     for (const word of missing) console.error(`Cannot revoke ${word}: found no token or device of this id`);
     return missing.size === 0 ? 0 : 1;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { AuditStore } from "./store/audit.ts";
+import type { Auditor } from "./identity/auditor.ts";
 import {
   type CredentialStore,
   MAX_TOKENS_PER_CALL,
@@ -13,16 +13,16 @@ import {
 
 /** What a command works with. */
 export interface CommandContext {
-  /** Where tokens are, and the audit log. */
-  readonly store: CredentialStore & AuditStore;
+  /** Where tokens are. */
+  readonly store: CredentialStore;
+  /** Records what is done. */
+  readonly auditor: Auditor;
   /** The arguments that are neither flags nor their values. */
   readonly words: readonly string[];
   /** The command's own flags that were given, without dashes. */
   readonly flags: ReadonlyMap<string, string>;
   /** Writes to standard output; text is never written twice. */
   readonly print: (text: string) => void;
-  /** Unix milliseconds. */
-  readonly nowMs: number;
 }
 
 /** A command: a task of `deno.json` has its name. */
@@ -51,25 +51,6 @@ export async function* pagesOf(
     yield page;
     after = page.at(-1)!.id;
   }
-}
-
-/** One entry for the tokens of a call, so that thousands do not displace what others did. */
-export async function appendAudit(
-  store: AuditStore,
-  action: "token.add" | "token.revoke",
-  tokens: readonly TokenRecord[],
-  atMs: number,
-): Promise<void> {
-  const [first] = tokens, last = tokens.at(-1);
-  if (first === undefined || last === undefined) return;
-  const one = tokens.length === 1;
-  await store.appendAudit([{
-    atMs,
-    actor: ACTOR,
-    action,
-    target: one ? first.id : `${tokens.length} tokens`,
-    detail: one ? first.subject : `${first.subject} to ${last.subject}`,
-  }]);
 }
 
 /** One line of CSV (RFC 4180). */

@@ -3,12 +3,11 @@
  *
  * @module
  */
-import { StoreError } from "../store/store_error.ts";
 import { AuthError } from "./auth_error.ts";
 import type { CertificateAuthenticator } from "./certificate_authenticator.ts";
 import type { DeviceIdentity, PeerCertificate } from "./identity.ts";
 import type { JwtAuthenticator } from "./jwt_authenticator.ts";
-import { isToken } from "./token.ts";
+import { bearerToken, isToken } from "./token.ts";
 import type { TokenAuthenticator } from "./token_authenticator.ts";
 
 /** What a device presents with a call. */
@@ -43,7 +42,7 @@ export class DeviceAuthenticator {
   authenticate({ authorization, certificate }: DeviceCredentials): DeviceIdentity | Promise<DeviceIdentity> {
     const { token, jwt, mtls } = this.methods;
     if (authorization !== undefined && (token !== undefined || jwt !== undefined)) {
-      const [, bearer] = /^Bearer +([\x21-\x7e]+)$/i.exec(authorization) ?? [];
+      const bearer = bearerToken(authorization);
       if (bearer !== undefined && token !== undefined && (isToken(bearer) || jwt === undefined)) {
         return token.verify(bearer);
       }
@@ -64,11 +63,8 @@ export class DeviceAuthenticator {
     await token?.refresh();
   }
 
-  /**
-   * Those of the identities, which are in use, that have expired or were revoked since. While the store fails, those that
-   * are revoked are missing; they are in the result of a later call.
-   */
-  async ended(identities: ReadonlySet<DeviceIdentity>): Promise<ReadonlyMap<DeviceIdentity, AuthError>> {
+  /** Those of the identities, all that are in use, that have expired or were revoked since. */
+  ended(identities: ReadonlySet<DeviceIdentity>): ReadonlyMap<DeviceIdentity, AuthError> {
     const { token, jwt } = this.methods;
     const ended = new Map<DeviceIdentity, AuthError>();
     const nowMs = this.now();
@@ -76,13 +72,7 @@ export class DeviceAuthenticator {
       if (identity.expiresMs <= nowMs) ended.set(identity, new AuthError("expired"));
       else if (jwt?.revoked(identity)) ended.set(identity, new AuthError("revoked"));
     }
-    try {
-      for (const identity of await token?.revoked(identities) ?? []) {
-        ended.set(identity, new AuthError("revoked"));
-      }
-    } catch (error) {
-      if (!(error instanceof StoreError)) throw error;
-    }
+    for (const identity of token?.revoked(identities) ?? []) ended.set(identity, new AuthError("revoked"));
     return ended;
   }
 

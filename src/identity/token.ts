@@ -1,44 +1,45 @@
 /**
- * Tokens: 32 random bytes as text. The store has their hashes alone; a hash without salt suffices, because what is
- * hashed cannot be guessed.
+ * Tokens that devices and readers present as `authorization: Bearer …`.
  *
  * @module
  */
-import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 
-import type { TokenRecord } from "../store/credentials.ts";
+/** By which people and secret scanners recognise a token. */
+const PREFIX = "tally_";
 
-/** Beginning of every token: people and secret scanners recognise them by it. */
-export const TOKEN_PREFIX = "tally_";
+/** Cannot be guessed, also by a sender of a million attempts a second. */
+const RANDOM_BYTES = 32;
 
-/** Random bytes of a token, and of its id, which is no secret. */
-const TOKEN_BYTES = 32, ID_BYTES = 8;
+const tokenForm = new RegExp(`^${PREFIX}[\\w-]{${Math.ceil(RANDOM_BYTES * 8 / 6)}}$`);
 
-/** A new token, which is to be shown once, and what is to be stored of it. */
-export function newToken(
-  about: Omit<TokenRecord, "id" | "hash" | "lastUsedMs">,
-): { readonly token: string; readonly record: TokenRecord } {
-  const token = TOKEN_PREFIX + randomBytes(TOKEN_BYTES).toString("base64url");
-  const record = {
-    id: randomBytes(ID_BYTES).toString("hex"),
-    hash: hashToken(token),
-    lastUsedMs: 0,
-    ...about,
-  };
-  return { token, record };
+/** A new token: `tally_` and 43 characters of base64url, 256 random bits. */
+export function makeToken(): string {
+  return PREFIX + randomBytes(RANDOM_BYTES).toString("base64url");
 }
 
-/** Whether `text` has the form of a token. */
+/** Whether a text has the form of a token. What has not is refused without a request to the store. */
 export function isToken(text: string): boolean {
-  return /^tally_[A-Za-z0-9_-]{43}$/.test(text);
+  return tokenForm.test(text);
 }
 
-/** SHA-256 of a token, 64 hexadecimal digits: what the store finds it by. */
+/**
+ * SHA-256 of a token, 64 hexadecimal digits: how it is stored and found. A token is random enough that a fast hash
+ * without salt cannot be reversed; and as the hash is what is compared, the time that takes reveals nothing of
+ * the token.
+ */
 export function hashToken(token: string): string {
   return createHash("sha256").update(token).digest("hex");
 }
 
-function randomBytes(length: number): Buffer {
-  return Buffer.from(crypto.getRandomValues(new Uint8Array(length)));
+/** A new id for a token's record: 16 hexadecimal digits. */
+export function makeTokenId(): string {
+  return randomBytes(8).toString("hex");
+}
+
+const bearerForm = /^Bearer +([\w.~+/-]+=*) *$/i;
+
+/** The credentials of an `authorization` header by RFC 6750; undefined if it has none of this kind. */
+export function bearerToken(authorization: string): string | undefined {
+  return bearerForm.exec(authorization)?.[1];
 }

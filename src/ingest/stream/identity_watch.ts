@@ -29,7 +29,7 @@ export function watchIdentities(
     } catch (error) {
       if (!(error instanceof StoreError)) throw error; // It is logged where packets are stored.
     }
-    const found = await authenticator.ended(identitiesOf(streams));
+    const found = authenticator.ended(identitiesOf(streams));
     if (found.size > 0) await endStreams(streams, found, ended);
   };
   const timer = setInterval(
@@ -51,7 +51,7 @@ function identitiesOf(streams: ReadonlySet<OpenStream>) {
 
 async function endStreams(
   streams: ReadonlySet<OpenStream>,
-  found: Awaited<ReturnType<DeviceAuthenticator["ended"]>>,
+  found: ReturnType<DeviceAuthenticator["ended"]>,
   ended: (error: AuthError) => void,
 ): Promise<void> {
   const ending = [...streams].filter(({ context }) => found.has(context.identity));
