@@ -6,12 +6,16 @@
  */
 import {
   ackAfterKind,
+  deviceAuthKind,
   hostNamesKind,
+  jwksKind,
   onOffKind,
   redisUrlKind,
+  textKind,
   webhookKeyKind,
   webhookUrlKind,
 } from "./config_kinds.ts";
+import { CERTIFICATE_FIELDS } from "./identity/certificate_authenticator.ts";
 import {
   choice,
   custom,
@@ -84,6 +88,32 @@ export const settings = {
     default: "50051",
     common: true,
     help: "Port for devices (gRPC).",
+  }),
+  deviceAuth: custom("TALLY_DEVICE_AUTH", {
+    ...devices,
+    default: "none",
+    common: true,
+    help: "Credentials of devices: tokens of deno task device:add, JWTs, certificates; several may do.",
+  }, deviceAuthKind),
+  deviceJwks: optional(custom("TALLY_DEVICE_JWKS", {
+    ...devices,
+    default: "",
+    help: "Keys that verify JWTs, a JSON Web Key Set: a file, read again when it changes, or a URL.",
+  }, jwksKind)),
+  jwtIssuer: optional(custom("TALLY_JWT_ISSUER", {
+    ...devices,
+    default: "",
+    help: "The iss that JWTs must have; any by default.",
+  }, textKind)),
+  jwtAudience: optional(custom("TALLY_JWT_AUDIENCE", {
+    ...devices,
+    default: "",
+    help: "The aud that JWTs must have; any by default.",
+  }, textKind)),
+  deviceCertField: choice("TALLY_DEVICE_CERT_FIELD", CERTIFICATE_FIELDS, {
+    ...devices,
+    default: "cn",
+    help: "What of a client certificate names its devices: common name, or alternative names.",
   }),
   maxPayloadBytes: size("TALLY_MAX_PAYLOAD", {
     ...devices,
