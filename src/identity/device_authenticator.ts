@@ -18,6 +18,9 @@ export interface DeviceCredentials {
   readonly certificate: PeerCertificate | undefined;
 }
 
+/** Finds an identity that takes a request or a computation; rejects as {@linkcode DeviceAuthenticator.authenticate}. */
+export type IdentityLookup = () => Promise<DeviceIdentity>;
+
 /** What is accepted; at least one. */
 export interface DeviceAuthMethods {
   /** Accepts tokens. */
@@ -36,10 +39,10 @@ export class DeviceAuthenticator {
   constructor(readonly methods: DeviceAuthMethods, readonly now: () => number) {}
 
   /**
-   * The identity of a caller; a promise only where something has to be looked up. A bearer token takes precedence over a
-   * certificate. Throws, or rejects with, {@linkcode AuthError}; another error when it cannot be known now.
+   * The identity of a caller, or the function that looks it up. A bearer token takes precedence over a certificate. Throws
+   * {@linkcode AuthError}; a lookup rejects with that, and with another error when the identity cannot be known now.
    */
-  authenticate({ authorization, certificate }: DeviceCredentials): DeviceIdentity | Promise<DeviceIdentity> {
+  authenticate({ authorization, certificate }: DeviceCredentials): DeviceIdentity | IdentityLookup {
     const { token, jwt, mtls } = this.methods;
     if (authorization !== undefined && (token !== undefined || jwt !== undefined)) {
       const bearer = bearerToken(authorization);

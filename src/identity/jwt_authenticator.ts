@@ -59,6 +59,7 @@ export class JwtAuthenticator {
   readonly #options: JwtAuthenticatorOptions;
   /** By hash, so that a gateway's thousand calls cost one signature. Emptied when the keys change. */
   readonly #verified = new BoundedMap<JwtIdentity>(MAX_CACHED);
+  readonly #verifying = new Map<string, Promise<DeviceIdentity>>();
   #keys: readonly VerificationKey[] | undefined;
 
   /** Has verified nothing yet. */
@@ -67,13 +68,16 @@ export class JwtAuthenticator {
     this.#keys = options.keys.keys;
   }
 
-  /** The bearer of a JWT; throws, or rejects with, {@linkcode AuthError}; another error without keys. */
-  verify(jwt: string): DeviceIdentity | Promise<DeviceIdentity> {
+  /**
+   * The bearer of a JWT, or the function that verifies it. Throws, or rejects with, {@linkcode AuthError}; rejects with
+   * another error without keys.
+   */
+  verify(jwt: string): DeviceIdentity | (() => Promise<DeviceIdentity>) {
     if (jwt.length > MAX_CHARACTERS) throw new AuthError("jwt_invalid");
     this.#forgetOldKeys();
     const hash = createHash("sha256").update(jwt).digest("base64url");
     const known = this.#verified.get(hash);
-    if (known === undefined) return this.#verify(jwt, hash);
+    if (known === undefined) return () => this.#verifyOnce(jwt, hash);
     if (known.expiresMs > this.#options.now()) return known;
     throw new AuthError("expired");
   }
@@ -95,6 +99,16 @@ export class JwtAuthenticator {
     if (keys === this.#keys) return;
     this.#keys = keys;
     this.#verified.clear();
+  }
+
+  /** Those who present one JWT at once share the result. */
+  #verifyOnce(jwt: string, hash: string): Promise<DeviceIdentity> {
+    let verifying = this.#verifying.get(hash);
+    if (verifying === undefined) {
+      verifying = this.#verify(jwt, hash).finally(() => this.#verifying.delete(hash));
+      this.#verifying.set(hash, verifying);
+    }
+    return verifying;
   }
 
   async #verify(jwt: string, hash: string): Promise<DeviceIdentity> {

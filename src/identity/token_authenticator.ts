@@ -53,17 +53,17 @@ export class TokenAuthenticator {
   }
 
   /**
-   * The bearer of a token; a promise where it has to be looked up. Throws, or rejects with, {@linkcode AuthError} for a
-   * wrong one; rejects with `StoreError` as the store does.
+   * The bearer of a token, or the function that looks it up. Throws, or rejects with, {@linkcode AuthError} for a wrong one;
+   * rejects with `StoreError` as the store does.
    */
-  verify(token: string): DeviceIdentity | Promise<DeviceIdentity> {
+  verify(token: string): DeviceIdentity | (() => Promise<DeviceIdentity>) {
     if (!isToken(token)) throw new AuthError("unknown");
     const { lookup, now } = this.#options;
     const record = lookup.cached(token);
     if (record !== undefined) return this.#identityOf(record);
     const hash = hashToken(token);
     if ((this.#unknownUntilMs.get(hash) ?? 0) > now()) throw new AuthError("unknown");
-    return this.#find(token, hash);
+    return () => this.#find(token, hash);
   }
 
   /** Notices what was revoked. Rejects with `StoreError`. */

@@ -8,7 +8,7 @@ import type { Logger } from "@logtape/logtape";
 
 import { TokenBucket } from "../../http2/token_bucket.ts";
 import { AuthError, type AuthFailure } from "../../identity/auth_error.ts";
-import type { DeviceAuthenticator } from "../../identity/device_authenticator.ts";
+import type { DeviceAuthenticator, IdentityLookup } from "../../identity/device_authenticator.ts";
 import { anonymousDevice, type DeviceIdentity } from "../../identity/identity.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import type { IngestCounters } from "../counters.ts";
@@ -57,15 +57,15 @@ export class CallerCheck {
   identify(authorization: string | undefined, peer: Peer): DeviceIdentity | Promise<DeviceIdentity> {
     const { authenticator, maxLookups } = this.#options;
     if (authenticator === undefined) return anonymousDevice;
+    let found;
     try {
-      const identity = authenticator.authenticate({ authorization, certificate: peer.certificate });
-      if (!(identity instanceof Promise)) return identity;
-      const bucket = this.#bucketOf(peer);
-      if (this.#lookups < maxLookups && bucket.take()) return this.#lookUp(identity, peer, bucket);
-      identity.catch(() => {}); // It is counted where it is waited for.
+      found = authenticator.authenticate({ authorization, certificate: peer.certificate });
     } catch (error) {
       throw this.#counted(error, peer);
     }
+    if (typeof found !== "function") return found;
+    const bucket = this.#bucketOf(peer);
+    if (this.#lookups < maxLookups && bucket.take()) return this.#lookUp(found, peer, bucket);
     throw new RequestError(
       "RESOURCE_EXHAUSTED",
       "too many credentials are to be looked up: connect again later",
@@ -85,10 +85,10 @@ export class CallerCheck {
     this.#logPending();
   }
 
-  async #lookUp(identity: Promise<DeviceIdentity>, peer: Peer, bucket: TokenBucket): Promise<DeviceIdentity> {
+  async #lookUp(lookUp: IdentityLookup, peer: Peer, bucket: TokenBucket): Promise<DeviceIdentity> {
     this.#lookups++;
     try {
-      const found = await identity;
+      const found = await lookUp();
       bucket.give(1);
       return found;
     } catch (error) {
