@@ -6,16 +6,14 @@
  */
 import {
   ackAfterKind,
-  deviceAuthKind,
   hostNamesKind,
-  jwksKind,
   onOffKind,
   redisUrlKind,
-  textKind,
+  secretKind,
   webhookKeyKind,
   webhookUrlKind,
 } from "./config_kinds.ts";
-import { CERTIFICATE_FIELDS } from "./identity/certificate_authenticator.ts";
+import { deviceAuthSettings } from "./device_auth_settings.ts";
 import {
   choice,
   custom,
@@ -89,32 +87,7 @@ export const settings = {
     common: true,
     help: "Port for devices (gRPC).",
   }),
-  deviceAuth: custom("TALLY_DEVICE_AUTH", {
-    ...devices,
-    default: "none",
-    common: true,
-    help: "Credentials of devices: tokens of deno task device:add, JWTs, certificates; several may do.",
-  }, deviceAuthKind),
-  deviceJwks: optional(custom("TALLY_DEVICE_JWKS", {
-    ...devices,
-    default: "",
-    help: "Keys that verify JWTs, a JSON Web Key Set: a file, read again when it changes, or a URL.",
-  }, jwksKind)),
-  jwtIssuer: optional(custom("TALLY_JWT_ISSUER", {
-    ...devices,
-    default: "",
-    help: "The iss that JWTs must have; any by default.",
-  }, textKind)),
-  jwtAudience: optional(custom("TALLY_JWT_AUDIENCE", {
-    ...devices,
-    default: "",
-    help: "The aud that JWTs must have; any by default.",
-  }, textKind)),
-  deviceCertField: choice("TALLY_DEVICE_CERT_FIELD", CERTIFICATE_FIELDS, {
-    ...devices,
-    default: "cn",
-    help: "What of a client certificate names its devices: common name, or alternative names.",
-  }),
+  ...deviceAuthSettings(devices),
   maxPayloadBytes: size("TALLY_MAX_PAYLOAD", {
     ...devices,
     default: "64KiB",
@@ -172,7 +145,7 @@ export const settings = {
     ...store,
     default: "",
     common: true,
-    help: "Redis that stores the counts, with user and password; instead of REDIS_HOST.",
+    help: "Redis that stores the counts, or its sentinels, with user and password; instead of REDIS_HOST.",
   }, redisUrlKind)),
   redisHost: optional(host("REDIS_HOST", {
     ...store,
@@ -187,6 +160,11 @@ export const settings = {
     max: "65535",
     help: "Port of REDIS_HOST.",
   }),
+  redisSentinelPassword: optional(custom("TALLY_REDIS_SENTINEL_PASSWORD", {
+    ...store,
+    default: "",
+    help: "Password of the sentinels of redis+sentinel://, if they have one; that of Redis is in REDIS_URL.",
+  }, secretKind)),
   redisTlsCa: optional(path("TALLY_REDIS_TLS_CA", {
     ...store,
     default: "",

@@ -5,16 +5,24 @@
  */
 import { Buffer } from "node:buffer";
 
-import type { DeviceAuthKind } from "./identity/identity.ts";
 import type { Kind } from "./runtime/settings.ts";
 import type { AckAfter } from "./store/packets.ts";
+import { parseRedisUrl } from "./store/redis/redis_url.ts";
 
 /** URL of a Redis; may hold a password. */
 export const redisUrlKind: Kind<string> = {
-  allowed: "redis://[user:password@]host[:port][/database], or rediss:// for TLS; " +
+  allowed: "redis://[user:password@]host[:port][/database], or rediss:// for TLS, or with sentinels " +
+    "redis+sentinel://[user:password@]host[:port],…/master[/database]; " +
     "percent-encode # / ? @ % and spaces in user and password",
   secret: true,
-  parse: (text) => isRedisUrl(text) ? text : undefined,
+  parse: (text) => parseRedisUrl(text) === undefined ? undefined : text,
+};
+
+/** A password. */
+export const secretKind: Kind<string> = {
+  allowed: "a text that is not empty",
+  secret: true,
+  parse: (text) => text === "" ? undefined : text,
 };
 
 /** When packets are acknowledged. */
@@ -28,21 +36,6 @@ export const onOffKind: Kind<boolean> = {
   allowed: "on, off",
   parse: (text) => text === "on" ? true : text === "off" ? false : undefined,
 };
-
-/** Which credentials of devices are accepted; empty: none is required. */
-export const deviceAuthKind: Kind<ReadonlySet<DeviceAuthKind>> = {
-  allowed: "none, or token, jwt, mtls with commas between them",
-  parse: parseDeviceAuth,
-};
-
-/** Where a JSON Web Key Set is. Not plain http, but from this machine: who changes it becomes every device. */
-export const jwksKind: Kind<string> = {
-  allowed: "a path, or an https URL",
-  parse: (text) => isPathOrHttpsUrl(text) ? text : undefined,
-};
-
-/** Text that is compared as it is. */
-export const textKind: Kind<string> = { allowed: "any text", parse: (text) => text };
 
 /** Host names of HTTP requests. */
 export const hostNamesKind: Kind<readonly string[]> = {
@@ -63,42 +56,6 @@ export const webhookKeyKind: Kind<Uint8Array> = {
   secret: true,
   parse: parseWebhookKey,
 };
-
-/** Stricter than a URL need be: with an unescaped `#` or `/` a part of the password becomes the host. */
-const redisUrlForm = new RegExp(
-  [
-    /^rediss?:\/\//,
-    /(?:(?:[^\s:/?#@%]|%[0-9a-f]{2})*(?::(?:[^\s/?#@%]|%[0-9a-f]{2})*)?@)?/, // user and password
-    /(?:[^\s:/?#@%[\]]+|\[[0-9a-f:.]+\])(?::\d+)?/, // host and port
-    /(?:\/\d*)?$/, // database
-  ].map(({ source }) => source).join(""),
-  "i",
-);
-
-function isRedisUrl(text: string): boolean {
-  const url = redisUrlForm.test(text) ? URL.parse(text) : null;
-  if (url === null || url.hostname === "") return false;
-  try {
-    decodeURIComponent(url.username + url.password);
-    return true;
-  } catch {
-    return false; // Not UTF-8.
-  }
-}
-
-function parseDeviceAuth(text: string): ReadonlySet<DeviceAuthKind> | undefined {
-  if (text === "none") return new Set();
-  const words = text.split(",").map((word) => word.trim());
-  const kinds = words.filter((word) => word === "token" || word === "jwt" || word === "mtls");
-  return kinds.length === words.length ? new Set(kinds) : undefined;
-}
-
-function isPathOrHttpsUrl(text: string): boolean {
-  if (!/^[a-z]+:\/\//i.test(text)) return !text.includes("\0");
-  const url = URL.parse(text);
-  return url?.protocol === "https:" ||
-    (url?.protocol === "http:" && /^(localhost|127\.0\.0\.1|\[::1\])$/.test(url.hostname));
-}
 
 function parseHostNames(text: string): readonly string[] | undefined {
   const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");
