@@ -13,6 +13,7 @@ import {
   webhookKeyKind,
   webhookUrlKind,
 } from "./config_kinds.ts";
+import { deviceAuthSettings } from "./device_auth_settings.ts";
 import {
   choice,
   custom,
@@ -87,6 +88,7 @@ export const settings = {
     common: true,
     help: "Port for devices (gRPC).",
   }),
+  ...deviceAuthSettings(devices),
   maxPayloadBytes: size("TALLY_MAX_PAYLOAD", {
     ...devices,
     default: "64KiB",

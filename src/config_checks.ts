@@ -8,7 +8,7 @@ import type { ParseResult } from "./runtime/settings_parser.ts";
 
 /** What is wrong with the settings together; those that are wrong by themselves are left out of `result`. */
 export function crossChecks(result: ParseResult<typeof settings>): string[] {
-  const checks = [storeProblems, webhookProblems, sizeProblems, portProblems, ttlProblems];
+  const checks = [storeProblems, jwtProblems, webhookProblems, sizeProblems, portProblems, ttlProblems];
   return checks.flatMap((check) => check(result));
 }
 
@@ -39,6 +39,23 @@ function storeProblems({ values, source }: ParseResult<typeof settings>): string
     );
   }
   return problems;
+}
+
+function jwtProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { deviceAuth } = values;
+  if (deviceAuth === undefined) return [];
+  if (deviceAuth.has("jwt") && values.deviceJwks === undefined && source.deviceJwks === undefined) {
+    return [`${nameOf("deviceAuth", source)}: JWTs need keys that verify them; set TALLY_DEVICE_JWKS too`];
+  }
+  const without = (kind: "jwt" | "mtls", keys: readonly (keyof Config)[]) =>
+    deviceAuth.has(kind) ? [] : keys.flatMap((key) => source[key] ?? [])
+      .map((name) =>
+        `${name}: has no effect without ${kind} in ${nameOf("deviceAuth", source)}; add it there`
+      );
+  return [
+    ...without("jwt", ["deviceJwks", "jwtIssuer", "jwtAudience"]),
+    ...without("mtls", ["deviceCertField"]),
+  ];
 }
 
 function webhookProblems({ source }: ParseResult<typeof settings>): string[] {

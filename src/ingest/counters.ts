@@ -5,6 +5,7 @@
  * @module
  */
 import { Http2Counters } from "../http2/counters.ts";
+import { AUTH_FAILURES, type AuthFailure } from "../identity/auth_error.ts";
 import { Histogram } from "../metrics/histogram.ts";
 import {
   type IngestCounterName,
@@ -22,6 +23,8 @@ export type IngestCounters =
   & {
     /** Packets rejected, by reason. */
     readonly rejected: Map<RejectReason, number>;
+    /** Calls refused, and streams ended, for their credentials. */
+    readonly authFailures: Map<AuthFailure, number>;
     /** Of the connections. */
     readonly http2: Http2Counters;
     /** Streams opened. */
@@ -49,6 +52,7 @@ export function createCounters(): IngestCounters {
     ...zeros,
     ...histograms,
     rejected: new Map(allReasons.map((reason) => [reason, 0])),
+    authFailures: new Map(AUTH_FAILURES.map((failure) => [failure, 0])),
     http2: new Http2Counters(),
     streams: 0,
     openStreams: 0,
@@ -66,6 +70,7 @@ export type CountedReport = Pick<
   | "streams"
   | "streamsOpened"
   | "rejected"
+  | "authFailures"
   | "connectionsCut"
   | "callsRefused"
   | "streamsReset"
@@ -73,7 +78,8 @@ export type CountedReport = Pick<
 
 /** The counters under the names of the metrics table. */
 export function countedReport(counters: IngestCounters): CountedReport {
-  const { openStreams, streams, rejected, http2: { connectionsCut, callsRefused, streamsReset } } = counters;
+  const { openStreams, streams, rejected, authFailures, http2 } = counters;
+  const { connectionsCut, callsRefused, streamsReset } = http2;
   const counted = Object.fromEntries(names.map((name) => [name, counters[name]]));
   const distributed = Object.fromEntries(distributions.map((name) => [name, counters[name].report()]));
   return {
@@ -84,6 +90,7 @@ export function countedReport(counters: IngestCounters): CountedReport {
     connectionsCut,
     callsRefused,
     streamsReset,
+    authFailures: Object.fromEntries(authFailures.entries().filter(([, calls]) => calls > 0)),
     rejected: Object.fromEntries(
       Array.from(rejected, ([reason, packets]) => [RejectReason[reason], packets] as const)
         .filter(([, packets]) => packets > 0),

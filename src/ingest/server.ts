@@ -14,24 +14,28 @@ import { SERVICE_NAMES } from "../protocol/telemetry_proto.ts";
 import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import { DeviceListener, type ListenerOptions } from "./listen/listener.ts";
+import { BridgedContexts } from "./rpc/bridged_contexts.ts";
 import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./rpc/call_route.ts";
+import type { CallerCheck } from "./rpc/caller_check.ts";
 import { ClaimScheduler } from "./rpc/claim_scheduler.ts";
 import { receiveTelemetry } from "./rpc/fast_path.ts";
 import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
 import { Health } from "./rpc/health.ts";
 import { Inflater } from "./rpc/inflater.ts";
 import { MessageMemory } from "./rpc/message_memory.ts";
-import { Reflection, type ReflectionAccess } from "./rpc/reflection.ts";
+import { Reflection } from "./rpc/reflection.ts";
 import type { IngestState } from "./stream/ingest_state.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
 export interface ServerOptions extends ListenerOptions {
   /** Longest gRPC message. */
   readonly maxMessageBytes: number;
+  /** Verifies callers of telemetry. */
+  readonly callers: CallerCheck;
   /** False: grpc-js serves uncompressed telemetry too. */
   readonly fastPath: boolean;
-  /** Who may read which services there are; default everyone. */
-  readonly reflection?: ReflectionAccess | undefined;
+  /** Whether gRPC's reflection is served; default true. */
+  readonly reflection?: boolean | undefined;
   /** Bounds of each connection; the defaults where undefined. */
   readonly limits?: ConnectionLimits | undefined;
 }
@@ -53,7 +57,9 @@ export class TelemetryServer {
   readonly #connections = new Map<Http2Connection, Socket>();
   readonly #server: Server;
   readonly #health = new Health(SERVICE_NAMES);
-  readonly #reflection = new Reflection();
+  /** Contexts of the calls that grpc-js serves. */
+  readonly #bridged = new BridgedContexts();
+  readonly #reflection = new Reflection(this.#bridged);
   readonly #connectionOptions: ConnectionOptions;
   readonly #checking: ReturnType<typeof setInterval>;
 
@@ -66,7 +72,7 @@ export class TelemetryServer {
       // Its bookkeeping per message is not used here, and does not see the fast path.
       "grpc.enable_channelz": 0,
     });
-    addTelemetryService(this.#server, ingest, maxMessageBytes);
+    addTelemetryService(this.#server, ingest, this.#bridged, maxMessageBytes);
     this.#health.addTo(this.#server);
     this.#reflection.addTo(this.#server);
     guardStreams(this.#server);
@@ -80,7 +86,8 @@ export class TelemetryServer {
     const {
       fastPath,
       maxMessageBytes,
-      reflection = "open",
+      callers,
+      reflection = true,
       limits = fastPath ? defaultLimits : bridgedTelemetryLimits,
     } = options;
     const now = () => performance.now(), counters = ingest.counters.http2;
@@ -89,7 +96,9 @@ export class TelemetryServer {
     const receive = receiveTelemetry({ ingest, claims, memory, inflater, maxMessageBytes });
     const { injectConnection } = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     return {
-      route: routeCalls({ ingest, receive, fastPath, memory, counters, reflection }),
+      route: routeCalls({
+        ...{ ingest, receive, fastPath, memory, callers, bridged: this.#bridged, counters, reflection },
+      }),
       inject: injectConnection,
       limits,
       counters,

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { RejectReason } from "../protocol/reject_reason.ts";
 import { DURATION_BOUNDS_MS, SIZE_BOUNDS } from "./histogram.ts";
 import type { CounterName, HistogramName, MetricTable, Report } from "./metric.ts";
 
@@ -137,6 +138,7 @@ export const ingestMetrics = {
   },
   rejected: {
     type: "countsByReason",
+    reasons: Object.values(RejectReason).filter((reason) => typeof reason === "string"),
     outcome: "rejected",
     prometheus: "packets_rejected_total",
     description: "Packets rejected, by reason",
@@ -172,6 +174,12 @@ export const ingestMetrics = {
     type: "count",
     prometheus: "streams_reset_total",
     description: "Streams reset because of what the device sent on them",
+  },
+  authFailures: {
+    type: "countsByReason",
+    reasons: ["missing", "unknown", "expired", "revoked", "wrong_certificate", "jwt_invalid"],
+    prometheus: "auth_failures_total",
+    description: "Calls refused, and streams ended, for their credentials, by reason",
   },
   logLinesDropped: {
     type: "count",

@@ -21,7 +21,7 @@ export interface MetricValues {
   readonly flag: boolean;
   /** Text; not in Prometheus. */
   readonly text: string;
-  /** Counts by the name of a `RejectReason`; only reasons that occurred. */
+  /** Counts by the name of a reason, such as a `RejectReason`; only reasons that occurred. */
   readonly countsByReason: Readonly<Record<string, number>>;
   /** How often a value fell into each of the ranges that {@linkcode Metric.bounds} divide. */
   readonly histogram: HistogramReport;
@@ -49,6 +49,8 @@ export interface Metric {
   readonly prometheus?: string;
   /** What it is in a report of an older Tally that lacks it; default: 0, false, no text, no counts. */
   readonly absent?: boolean | string;
+  /** Of counts by reason: the reasons known, which have a sample in Prometheus from 0 on. */
+  readonly reasons?: readonly string[];
   /** Of a histogram: the upper bounds of its ranges, ascending, in the unit of its name. Never changed: take a new name. */
   readonly bounds?: readonly number[];
   /**

@@ -4,7 +4,6 @@
  * @module
  */
 import type { HistogramReport, Metric, MetricTable, Report } from "./metric.ts";
-import { RejectReason } from "../protocol/reject_reason.ts";
 import { escapeLabelValue, histogram, metric, type Sample } from "./prometheus_text.ts";
 
 /** The reports of a table's processes, each with the labels of its samples. */
@@ -19,7 +18,8 @@ export function* formatTable<Table extends MetricTable>(
   table: Table,
   reports: LabelledReports<Table>,
 ): Generator<string> {
-  for (const [name, { type, prometheus, description, bounds = [] }] of Object.entries(table)) {
+  for (const [name, line] of Object.entries(table)) {
+    const { type, prometheus, description, bounds = [] } = line;
     if (prometheus === undefined) continue;
     const family = `${prefix}${prometheus}`, help = `${description}.`;
     const divisor = name.endsWith("Ms") ? 1_000 : 1;
@@ -31,7 +31,7 @@ export function* formatTable<Table extends MetricTable>(
       continue;
     }
     const kind = prometheus.endsWith("_total") ? "counter" : "gauge";
-    const samples = reports.flatMap(([labels, report]) => samplesOf(type, labels, report[name], divisor));
+    const samples = reports.flatMap(([labels, report]) => samplesOf(line, labels, report[name], divisor));
     yield metric(family, kind, help, samples);
   }
   yield* formatOutcomes(prefix, table, reports);
@@ -46,21 +46,24 @@ function* formatOutcomes<Table extends MetricTable>(
   const outcomes = Object.entries(table).filter(([, { outcome }]) => outcome !== undefined);
   if (outcomes.length === 0) return;
   const samples = reports.flatMap(([labels, report]) =>
-    outcomes.flatMap(([name, { type, outcome }]) =>
-      samplesOf(type, joined(labels, `outcome="${outcome}"`), report[name], 1)
+    outcomes.flatMap(([name, line]) =>
+      samplesOf(line, joined(labels, `outcome="${line.outcome}"`), report[name], 1)
     )
   );
   const help = "Packets received, by what became of them: each in exactly one outcome, once it has one.";
   yield metric(`${prefix}packets_total`, "counter", help, samples);
 }
 
-const rejectReasons = Object.values(RejectReason).filter((reason) => typeof reason === "string");
-
-function samplesOf(type: Metric["type"], labels: string, value: unknown, divisor: number): Sample[] {
+function samplesOf(
+  { type, reasons = [] }: Metric,
+  labels: string,
+  value: unknown,
+  divisor: number,
+): Sample[] {
   if (type !== "countsByReason") return [[labels, Number(value) / divisor]];
-  // From 0, so that the first rejected packet is an increase; a newer ingest may report more reasons.
+  // From 0, so that the first one is an increase; a newer ingest may report more reasons.
   const counts = value as Readonly<Record<string, number>>;
-  return [...new Set([...rejectReasons, ...Object.keys(counts)])].map((reason): Sample => {
+  return [...new Set([...reasons, ...Object.keys(counts)])].map((reason): Sample => {
     return [joined(labels, `reason="${escapeLabelValue(reason)}"`), counts[reason] ?? 0];
   });
 }

@@ -5,6 +5,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { ReflectionRequest, ReflectionResponse } from "../../src/protocol/reflection_proto.ts";
 import { reflectionServices } from "../../src/protocol/reflection_proto.ts";
 import { countsOf } from "../support/batches.ts";
+import { addTokens, bearer, deviceAuthenticator, signJwt } from "../support/device_auth.ts";
 import {
   framed,
   framedPacket,
@@ -28,12 +29,19 @@ interface Ended {
 }
 
 /** A call that has sent these requests, and stays open until `end`. */
-function openCall(port: number, requests: readonly Asked[], method = v1!) {
+function openCall(
+  port: number,
+  requests: readonly Asked[],
+  method = v1!,
+  headers: Readonly<Record<string, string>> = {},
+) {
   const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
     "grpc.use_local_subchannel_pool": 1,
   });
   const { path, requestSerialize, responseDeserialize } = method;
-  const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, new Metadata());
+  const metadata = new Metadata();
+  for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
+  const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
   const responses: ReflectionResponse[] = [];
   call.on("data", (response: ReflectionResponse) => responses.push(response));
   call.on("error", () => {});
@@ -48,8 +56,8 @@ function openCall(port: number, requests: readonly Asked[], method = v1!) {
 }
 
 /** The responses to requests in one call, and how it ended. */
-function ask(port: number, requests: readonly Asked[], method = v1!): Promise<Ended> {
-  const call = openCall(port, requests, method);
+function ask(...args: Parameters<typeof openCall>): Promise<Ended> {
+  const call = openCall(...args);
   call.end();
   return call.ended;
 }
@@ -165,22 +173,47 @@ Deno.test("a Python client without proto/telemetry.proto sends packets by reflec
   assertEquals(await countsOf(store), { "from-reflection": 3 });
 });
 
-Deno.test("reflection off is UNIMPLEMENTED, for credentials only UNAUTHENTICATED; telemetry and health go on", async () => {
+Deno.test("reflection off is UNIMPLEMENTED; telemetry and health go on", async () => {
   await using store = await temporaryStore();
-  for (
-    const [reflection, code] of [["off", status.UNIMPLEMENTED], [
-      "credentials",
-      status.UNAUTHENTICATED,
-    ]] as const
-  ) {
-    await using ingest = await startTestIngest({ store, reflection });
-    for (const method of [v1!, v1alpha!]) {
-      assertEquals((await ask(ingest.port, [{ list_services: "" }], method)).code, code);
-    }
-    const health = new RawCall(ingest.port, "/grpc.health.v1.Health/Check");
-    assertEquals((await health.finish(framed(new Uint8Array()))).code, 0);
-    assertEquals((await new RawCall(ingest.port).finish(framedPacket(packet()))).code, 0);
+  await using ingest = await startTestIngest({ store, reflection: false });
+  for (const method of [v1!, v1alpha!]) {
+    assertEquals((await ask(ingest.port, [{ list_services: "" }], method)).code, status.UNIMPLEMENTED);
   }
+  const health = new RawCall(ingest.port, "/grpc.health.v1.Health/Check");
+  assertEquals((await health.finish(framed(new Uint8Array()))).code, 0);
+  assertEquals((await new RawCall(ingest.port).finish(framedPacket(packet()))).code, 0);
+});
+
+Deno.test("where devices need credentials, reflection needs those of any device, and health none", async () => {
+  await using store = await temporaryStore();
+  const [right, revoked] = await addTokens(store, ["sensor-1", "sensor-2"]);
+  const [reader] = await addTokens(store, ["grafana"], "reader", ["admin"]);
+  await store.revokeTokens([revoked!.record.id]);
+  await using ingest = await startTestIngest({
+    store,
+    authenticator: await deviceAuthenticator(store, "token", "jwt"),
+  });
+  for (
+    const [credential, headers, code] of [
+      ["none", {}, status.UNAUTHENTICATED],
+      ["malformed", bearer("tally_A"), status.UNAUTHENTICATED],
+      ["unknown", bearer(`tally_${"A".repeat(43)}`), status.UNAUTHENTICATED],
+      ["revoked", bearer(revoked!.token), status.UNAUTHENTICATED],
+      ["of a reader", bearer(reader!.token), status.UNAUTHENTICATED],
+      ["expired JWT", bearer(await signJwt("sensor-1", Date.now() - 60_000)), status.UNAUTHENTICATED],
+      ["token", bearer(right!.token), status.OK],
+      ["token, known from the call before", bearer(right!.token), status.OK],
+      ["JWT", bearer(await signJwt("sensor-1")), status.OK],
+    ] as const
+  ) {
+    for (const method of [v1!, v1alpha!]) {
+      const { responses, code: found } = await ask(ingest.port, [{ list_services: "" }], method, headers);
+      assertEquals([found, responses.length], [code, code === status.OK ? 1 : 0], credential);
+    }
+  }
+  const health = new RawCall(ingest.port, "/grpc.health.v1.Health/Check");
+  assertEquals((await health.finish(framed(new Uint8Array()))).code, 0);
+  assert(await ingest.drain());
 });
 
 Deno.test("ServerReflectionInfo: 32 calls at once, beside which health is served, and a drain ends them", async () => {

@@ -5,6 +5,7 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
+import { AUTH_FAILURES } from "../../src/identity/auth_error.ts";
 import { countedReport, createCounters } from "../../src/ingest/counters.ts";
 import { apiMetrics } from "../../src/metrics/api_metrics.ts";
 import { Histogram } from "../../src/metrics/histogram.ts";
@@ -102,6 +103,7 @@ Deno.test("createCounters() has each counter of the table, from 0, and countedRe
   const distributions = histogramNames(ingestMetrics);
   for (const [index, name] of distributions.entries()) counters[name].observe(1_000_000 + index);
   counters.rejected.set(1, 5);
+  counters.authFailures.set("expired", 6);
   const expected = Object.fromEntries(names.map((name, index) => [name, 10 + index]));
   const distributed = distributions.map((name, index) => {
     const counts = ingestMetrics[name].bounds.map(() => 0);
@@ -112,6 +114,7 @@ Deno.test("createCounters() has each counter of the table, from 0, and countedRe
     ...expected as Record<IngestCounterName, number>,
     ...{ connectionsCut: 1, callsRefused: 2, streamsReset: 3, streams: 4, streamsOpened: 6 },
     rejected: { DEVICE_ID_EMPTY: 5 },
+    authFailures: { expired: 6 },
   });
 });
 
@@ -126,4 +129,8 @@ Deno.test("Histogram: a value belongs to the first range whose bound it does not
   const histogram = new Histogram([1, 10]);
   for (const value of [0, 1, 1.5, 10, 11, 1e9]) histogram.observe(value);
   assertEquals(histogram.report(), { counts: [2, 2, 2], sum: 1e9 + 23.5 });
+});
+
+Deno.test("ingestMetrics.authFailures lists the reasons of AUTH_FAILURES", () => {
+  assertEquals<readonly string[]>(ingestMetrics.authFailures.reasons, AUTH_FAILURES);
 });

@@ -14,13 +14,16 @@ import type { Http2Stream } from "../../http2/stream.ts";
 import { healthService } from "../../protocol/health_proto.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import { SERVICE_NAMES } from "../../protocol/telemetry_proto.ts";
-import { CallContext, readMetadata } from "../stream/call_context.ts";
+import { CallContext, type Peer, readMetadata } from "../stream/call_context.ts";
 import type { StreamKind } from "../stream/device_stream.ts";
 import { type IngestState, streamRefusal } from "../stream/ingest_state.ts";
+import { AwaitedCall } from "./awaited_call.ts";
+import type { BridgedContexts } from "./bridged_contexts.ts";
+import type { CallerCheck } from "./caller_check.ts";
 import { trailersOnly, valueOf } from "./grpc_fields.ts";
 import { type Encoding, unexpectedlyCompressed } from "./inflater.ts";
 import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
-import { type ReflectionAccess, reflectionPaths } from "./reflection.ts";
+import { reflectionPaths } from "./reflection.ts";
 import { type HttpRefusal, RefusedRequests } from "./refused_requests.ts";
 
 /** A telemetry call, as its headers describe it. */
@@ -45,8 +48,12 @@ export interface RouteOptions {
   readonly fastPath: boolean;
   /** Memory for large messages. */
   readonly memory: MessageMemory;
-  /** Who may read which services there are. */
-  readonly reflection: ReflectionAccess;
+  /** Whether callers may read which services there are; with credentials, where they are required. */
+  readonly reflection: boolean;
+  /** Verifies callers of telemetry and of reflection. */
+  readonly callers: CallerCheck;
+  /** Passes the contexts of these calls to grpc-js. */
+  readonly bridged: BridgedContexts;
   /** How many calls grpc-js serves now. */
   readonly counters: Http2Counters;
 }
@@ -85,8 +92,8 @@ const notGrpc: HttpRefusal = {
 /** Returns the function that chooses the {@linkcode Route} of a call. */
 export function routeCalls(
   options: RouteOptions,
-): (headers: readonly HeaderField[], peer: PeerAddress) => Route {
-  const { ingest, receive, fastPath, memory, counters, reflection } = options;
+): (headers: readonly HeaderField[], peer: PeerAddress & Peer) => Route {
+  const { ingest, receive, fastPath, memory, callers, bridged, counters, reflection } = options;
   const refused = new RefusedRequests();
   return (headers, peer) => {
     const notServed = httpRefusal(headers);
@@ -100,19 +107,46 @@ export function routeCalls(
         : headers;
       if (kind === undefined) {
         assertBridged(path, counters, reflection);
-        return { bridge: forwarded, guard: new SmallMessages() };
+        if (healthPaths.has(path)) return { bridge: forwarded, guard: new SmallMessages() };
+        const call = bridged.add(forwarded, contextOf(headers, peer, callers));
+        return { bridge: call.headers, guard: new SmallMessages(call.remove) };
       }
       const refusal = streamRefusal(ingest);
       if (refusal !== undefined) return { response: trailersOnly(refusal) };
+      const context = contextOf(headers, peer, callers);
       if (!fastPath && encoding === undefined) {
-        return { bridge: forwarded, guard: new PlainMessages(memory, peer) };
+        const { headers, remove } = bridged.add(forwarded, context);
+        return { bridge: headers, guard: new PlainMessages(memory, peer, remove) };
       }
-      const context = new CallContext(peer, readMetadata((key) => valueOf(headers, key)));
-      return { handler: (stream) => receive(stream, { kind, context, encoding, timeoutMs }) };
+      if (!(context instanceof Promise)) {
+        return { handler: (stream) => receive(stream, { kind, context, encoding, timeoutMs }) };
+      }
+      return {
+        handler: (stream) => {
+          const call = new AwaitedCall(stream);
+          context.then(
+            (context) => call.accept((stream) => receive(stream, { kind, context, encoding, timeoutMs })),
+            (error) => call.refuse(error),
+          );
+        },
+      };
     } catch (error) {
       return { response: trailersOnly(error) };
     }
   };
+}
+
+/** Throws, or rejects, where the caller is refused. */
+function contextOf(
+  headers: readonly HeaderField[],
+  peer: Peer,
+  callers: CallerCheck,
+): CallContext | Promise<CallContext> {
+  const metadata = readMetadata((key) => valueOf(headers, key));
+  const caller = callers.identify(valueOf(headers, "authorization"), peer);
+  return caller instanceof Promise
+    ? caller.then((identity) => new CallContext(peer, metadata, identity))
+    : new CallContext(peer, metadata, caller);
 }
 
 /** The response to a request that is not gRPC at all. */
@@ -141,12 +175,8 @@ function parseEncoding(text: string | undefined): Encoding | undefined {
   throw new RequestError("UNIMPLEMENTED", "grpc-encoding is not served: use identity, deflate or gzip");
 }
 
-function assertBridged(path: string, counters: Http2Counters, reflection: ReflectionAccess): void {
-  const isReflection = reflection !== "off" && reflectionPaths.has(path);
-  if (isReflection && reflection === "credentials") {
-    throw new RequestError("UNAUTHENTICATED", "reflection is for callers with a credential of a device");
-  }
-  if (!isReflection && !healthPaths.has(path)) {
+function assertBridged(path: string, counters: Http2Counters, reflection: boolean): void {
+  if (!healthPaths.has(path) && !(reflection && reflectionPaths.has(path))) {
     throw new RequestError("UNIMPLEMENTED", `The server does not implement the method ${path.slice(0, 200)}`);
   }
   if (counters.bridgedCalls >= MAX_BRIDGED_CALLS) {
@@ -171,19 +201,24 @@ const compressedWithoutEncoding: MessageRefusal = {
 
 /** For the calls that grpc-js always serves. */
 class SmallMessages implements MessageGuard {
+  /** `closed`: called when the call has ended. */
+  constructor(readonly closed: () => void = () => {}) {}
+
   begin(compressed: boolean, bytes: number): MessageRefusal | undefined {
     const maxBytes = compressed ? MAX_COMPRESSED_BRIDGED_MESSAGE_BYTES : MAX_BRIDGED_MESSAGE_BYTES;
     return bytes > maxBytes ? tooLarge : undefined;
   }
   complete(): void {}
-  close(): void {}
+  close(): void {
+    this.closed();
+  }
 }
 
 /** For telemetry that grpc-js serves: never compressed, and within the memory for messages. */
 class PlainMessages implements MessageGuard {
   #reservedBytes = 0;
 
-  constructor(readonly memory: MessageMemory, readonly connection: object) {}
+  constructor(readonly memory: MessageMemory, readonly connection: object, readonly ended: () => void) {}
 
   begin(compressed: boolean, bytes: number): MessageRefusal | undefined {
     if (compressed) return compressedWithoutEncoding;
@@ -194,11 +229,12 @@ class PlainMessages implements MessageGuard {
     return undefined;
   }
 
-  complete(): void {
-    this.close();
+  close(): void {
+    this.complete();
+    this.ended();
   }
 
-  close(): void {
+  complete(): void {
     if (this.#reservedBytes > 0) this.memory.release(this.connection, this.#reservedBytes);
     this.#reservedBytes = 0;
   }

@@ -13,6 +13,8 @@ import {
   type ReflectionResponse,
   reflectionServices,
 } from "../../protocol/reflection_proto.ts";
+import { type BridgedContexts, CONTEXT_KEY } from "./bridged_contexts.ts";
+import { grpcStatus } from "./grpc_status.ts";
 
 type Call = ServerDuplexStream<ReflectionRequest, ReflectionResponse>;
 
@@ -25,9 +27,6 @@ const MAX_REQUESTS = 256;
 /** A call that is open longer is ended: an idle one takes a place. */
 const CALL_TIMEOUT_MS = 60_000;
 
-/** Who may read which services there are: every caller, callers with a credential of a device, or none. */
-export type ReflectionAccess = "open" | "credentials" | "off";
-
 /** Paths of the calls. */
 export const reflectionPaths: ReadonlySet<string> = new Set(
   reflectionServices.map(({ ServerReflectionInfo }) => ServerReflectionInfo.path),
@@ -36,9 +35,12 @@ export const reflectionPaths: ReadonlySet<string> = new Set(
 /** The reflection service of one server. */
 export class Reflection {
   /** Ends each open call. */
-  readonly #calls = new Set<(details?: string) => void>();
+  readonly #calls = new Set<(error?: object) => void>();
   #catalog: Promise<Catalog> | undefined;
   #closed = false;
+
+  /** `contexts` has the context of each call. */
+  constructor(readonly contexts: BridgedContexts) {}
 
   /** Adds the service, in both versions, to `server`. */
   addTo(server: Server): void {
@@ -57,16 +59,26 @@ export class Reflection {
 
   async #serve(call: Call): Promise<void> {
     if (this.#closed) return void call.end();
-    if (this.#calls.size >= MAX_CALLS) return refuse(call, `${MAX_CALLS} reflection calls are open`);
-    const end = (details?: string) => {
+    if (this.#calls.size >= MAX_CALLS) {
+      return void call.emit("error", exhausted(`${MAX_CALLS} reflection calls are open`));
+    }
+    const end = (error?: object) => {
       if (!this.#calls.delete(end)) return;
       clearTimeout(timer);
-      if (details === undefined) call.end();
-      else refuse(call, details);
+      if (error === undefined) call.end();
+      else call.emit("error", error);
     };
-    const timer = setTimeout(() => end(`the call was open for ${CALL_TIMEOUT_MS / 1000} s`), CALL_TIMEOUT_MS);
+    const timer = setTimeout(
+      () => end(exhausted(`the call was open for ${CALL_TIMEOUT_MS / 1000} s`)),
+      CALL_TIMEOUT_MS,
+    );
     this.#calls.add(end);
     call.on("cancelled", () => end());
+    try {
+      await this.contexts.take(call.metadata.get(CONTEXT_KEY)[0]);
+    } catch (error) {
+      return end(grpcStatus(error));
+    }
     // Loaded at the first call: most processes get none.
     this.#catalog ??= import("../../protocol/descriptors.ts").then(({ servedFiles }) =>
       new Catalog(servedFiles())
@@ -75,7 +87,7 @@ export class Reflection {
     let requests = 0;
     call.on("data", (request: ReflectionRequest) => {
       if (!this.#calls.has(end)) return;
-      if (++requests > MAX_REQUESTS) return end(`more than ${MAX_REQUESTS} requests in one call`);
+      if (++requests > MAX_REQUESTS) return end(exhausted(`more than ${MAX_REQUESTS} requests in one call`));
       if (call.write(catalog.respond(request))) return;
       call.pause(); // A client that does not read is not read either.
       call.once("drain", () => call.resume());
@@ -84,8 +96,8 @@ export class Reflection {
   }
 }
 
-function refuse(call: Call, details: string): void {
-  call.emit("error", { code: status.RESOURCE_EXHAUSTED, details: `${details}: try again later` });
+function exhausted(found: string) {
+  return { code: status.RESOURCE_EXHAUSTED, details: `${found}: try again later` };
 }
 
 /** The files by their names and by what they declare. */
