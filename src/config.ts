@@ -8,10 +8,13 @@ import {
   ackAfterKind,
   hostNamesKind,
   onOffKind,
+  originsKind,
   redisUrlKind,
+  trueFalseKind,
   webhookKeyKind,
   webhookUrlKind,
 } from "./config_kinds.ts";
+import { isLoopback } from "./runtime/address.ts";
 import {
   choice,
   custom,
@@ -65,6 +68,12 @@ export const settings = {
     hidden: true,
     help: "Number of this ingest worker: it shares the port, and stops at the end of its input.",
   }),
+  allowAnonymous: custom("TALLY_ALLOW_ANONYMOUS", {
+    ...process,
+    default: "false",
+    common: true,
+    help: "true: ports without authentication may be reached from other machines.",
+  }, trueFalseKind),
   drainTimeoutMs: duration("TALLY_DRAIN_TIMEOUT", {
     ...process,
     default: "10s",
@@ -130,6 +139,17 @@ export const settings = {
     common: true,
     help: "Host names in URLs of readers, besides IP addresses, localhost and TALLY_HTTP_HOST.",
   }, hostNamesKind)),
+  apiAuth: choice("TALLY_API_AUTH", ["none", "token"], {
+    ...readers,
+    default: "none",
+    common: true,
+    help: "token: readers need a token, which deno task token:add makes.",
+  }),
+  corsOrigins: optional(custom("TALLY_CORS_ORIGINS", {
+    ...readers,
+    default: "",
+    help: "Origins of web pages that may read the api, besides its own page.",
+  }, originsKind)),
   prometheusMaxDevices: integer("TALLY_PROMETHEUS_MAX_DEVICES", {
     ...readers,
     default: "10000",
@@ -298,6 +318,16 @@ export function configuredRedis(config: Config): string | { host: string; port: 
 export function configuredWebhook(config: Config): { url: string; secret: Uint8Array } | undefined {
   const { webhookUrl: url, webhookSecret: secret } = config;
   return url === undefined || secret === undefined ? undefined : { url, secret };
+}
+
+/** Whether the reader port may be reached from other machines without a token. */
+export function isReaderPortOpen({ httpHost, apiAuth }: Pick<Config, "httpHost" | "apiAuth">): boolean {
+  return apiAuth === "none" && !isLoopback(httpHost);
+}
+
+/** Whether the device port may be reached from other machines without credentials. */
+export function isDevicePortOpen({ grpcHost }: Pick<Config, "grpcHost">): boolean {
+  return !isLoopback(grpcHost);
 }
 
 /** Ingest processes of this machine. */

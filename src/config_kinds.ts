@@ -28,6 +28,18 @@ export const onOffKind: Kind<boolean> = {
   parse: (text) => text === "on" ? true : text === "off" ? false : undefined,
 };
 
+/** A switch, in the words of YAML files. */
+export const trueFalseKind: Kind<boolean> = {
+  allowed: "true, false",
+  parse: (text) => text === "true" ? true : text === "false" ? false : undefined,
+};
+
+/** Origins of web pages. */
+export const originsKind: Kind<readonly string[]> = {
+  allowed: "origins such as https://dashboard.example.com with commas between them",
+  parse: parseOrigins,
+};
+
 /** Host names of HTTP requests. */
 export const hostNamesKind: Kind<readonly string[]> = {
   allowed: "names with commas between them; *.example.com for all below one, * for any",
@@ -74,6 +86,12 @@ function parseHostNames(text: string): readonly string[] | undefined {
   const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");
   const isName = (name: string) => /^(\*|(\*\.)?[\w-]+(\.[\w-]+)*)$/.test(name);
   return names.length > 0 && names.every(isName) ? names : undefined;
+}
+
+function parseOrigins(text: string): readonly string[] | undefined {
+  const origins = text.split(",").map((origin) => origin.trim()).filter((origin) => origin !== "");
+  const isOrigin = (origin: string) => /^https?:/.test(origin) && URL.parse(origin)?.origin === origin;
+  return origins.length > 0 && origins.every(isOrigin) ? origins : undefined;
 }
 
 function parseWebhookKey(text: string): Uint8Array | undefined {

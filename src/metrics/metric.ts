@@ -21,7 +21,7 @@ export interface MetricValues {
   readonly flag: boolean;
   /** Text; not in Prometheus. */
   readonly text: string;
-  /** Counts by the name of a `RejectReason`; only reasons that occurred. */
+  /** Counts by reason, for packets the name of a `RejectReason`; those that never occurred may be left out. */
   readonly countsByReason: Readonly<Record<string, number>>;
 }
 
@@ -37,6 +37,8 @@ export interface Metric {
    * `Ms` is divided by 1,000.
    */
   readonly prometheus?: string;
+  /** Of a {@linkcode MetricValues.countsByReason}: the reasons shown from 0 on; default the names of `RejectReason`. */
+  readonly reasons?: readonly string[];
   /** What it is in a report of an older Tally that lacks it; default: 0, false, no text, no counts. */
   readonly absent?: boolean | string;
 }
