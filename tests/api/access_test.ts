@@ -319,13 +319,16 @@ for (
   });
 }
 
-Deno.test("POST /tokens/devices refuses a body of more than 1 MiB with 413", async () => {
+Deno.test("POST /tokens/devices refuses a body of more than 1 MiB with 413, one of unknown length with 411", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store, { apiAuth: "token" });
   const admin = bearer((await addReaderToken(store, ["admin"])).token);
   const body = JSON.stringify({ devices: ["x".repeat(2 ** 20)] });
   const response = await fetch(`${api.url}/tokens/devices`, { method: "POST", headers: admin, body });
   assertEquals([response.status, (await response.json()).title], [413, "Content Too Large"]);
+  const stream = new Blob([body]).stream();
+  const chunked = await fetch(`${api.url}/tokens/devices`, { method: "POST", headers: admin, body: stream });
+  assertEquals([chunked.status, (await chunked.json()).title], [411, "Length Required"]);
 });
 
 Deno.test("POST /tokens/readers refuses a body that is not labelled JSON, as forms of other sites send it, with 415", async () => {

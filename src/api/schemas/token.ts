@@ -48,7 +48,7 @@ export const DeviceTokens = z.object({
 
 /** @internal */
 export const ReaderTokenRequest = z.strictObject({
-  name: z.string({ error: nameExpected }).regex(/^[\p{L}\p{N} ._@-]{1,64}$/u, nameExpected).openapi({
+  name: z.string({ error: nameExpected }).regex(/^[A-Za-z0-9 ._@-]{1,64}$/, nameExpected).openapi({
     description: "Who will use it: the actor in the audit log",
     minLength: 1,
     maxLength: MAX_NAME,
