@@ -6,14 +6,18 @@
  */
 import {
   ackAfterKind,
+  deviceAuthKind,
   hostNamesKind,
+  jwksKind,
   onOffKind,
   originsKind,
   redisUrlKind,
+  textKind,
   trueFalseKind,
   webhookKeyKind,
   webhookUrlKind,
 } from "./config_kinds.ts";
+import { CERTIFICATE_FIELDS } from "./identity/certificate_authenticator.ts";
 import { isLoopback } from "./runtime/address.ts";
 import {
   choice,
@@ -93,6 +97,32 @@ export const settings = {
     default: "50051",
     common: true,
     help: "Port for devices (gRPC).",
+  }),
+  deviceAuth: custom("TALLY_DEVICE_AUTH", {
+    ...devices,
+    default: "none",
+    common: true,
+    help: "Credentials of devices: tokens of deno task device:add, JWTs, certificates; several may do.",
+  }, deviceAuthKind),
+  deviceJwks: optional(custom("TALLY_DEVICE_JWKS", {
+    ...devices,
+    default: "",
+    help: "Keys that verify JWTs, a JSON Web Key Set: a file, read again when it changes, or a URL.",
+  }, jwksKind)),
+  jwtIssuer: optional(custom("TALLY_JWT_ISSUER", {
+    ...devices,
+    default: "",
+    help: "The iss that JWTs must have; any by default.",
+  }, textKind)),
+  jwtAudience: optional(custom("TALLY_JWT_AUDIENCE", {
+    ...devices,
+    default: "",
+    help: "The aud that JWTs must have; any by default.",
+  }, textKind)),
+  deviceCertField: choice("TALLY_DEVICE_CERT_FIELD", CERTIFICATE_FIELDS, {
+    ...devices,
+    default: "cn",
+    help: "What of a client certificate names its devices: common name, or alternative names.",
   }),
   maxPayloadBytes: size("TALLY_MAX_PAYLOAD", {
     ...devices,
@@ -326,8 +356,8 @@ export function isReaderPortOpen({ httpHost, apiAuth }: Pick<Config, "httpHost" 
 }
 
 /** Whether the device port may be reached from other machines without credentials. */
-export function isDevicePortOpen({ grpcHost }: Pick<Config, "grpcHost">): boolean {
-  return !isLoopback(grpcHost);
+export function isDevicePortOpen({ grpcHost, deviceAuth }: Pick<Config, "grpcHost" | "deviceAuth">): boolean {
+  return deviceAuth.size === 0 && !isLoopback(grpcHost);
 }
 
 /** Ingest processes of this machine. */

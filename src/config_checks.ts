@@ -11,6 +11,7 @@ export function crossChecks(result: ParseResult<typeof settings>): string[] {
   return [
     ...exposureProblems(result),
     ...storeProblems(result),
+    ...jwtProblems(result),
     ...webhookProblems(result),
     ...sizeProblems(result),
   ];
@@ -18,7 +19,7 @@ export function crossChecks(result: ParseResult<typeof settings>): string[] {
 
 /** A port without authentication is for this machine, unless that is allowed in so many words. */
 function exposureProblems({ values, source }: ParseResult<typeof settings>): string[] {
-  const { role, allowAnonymous, httpHost, apiAuth, grpcHost } = values;
+  const { role, allowAnonymous, httpHost, apiAuth, grpcHost, deviceAuth } = values;
   if (allowAnonymous !== false) return [];
   const problems: string[] = [];
   const otherwise = "TALLY_ALLOW_ANONYMOUS=true where all who reach the port are trusted, or 127.0.0.1";
@@ -33,12 +34,15 @@ function exposureProblems({ values, source }: ParseResult<typeof settings>): str
         `everything and remove devices; set TALLY_API_AUTH=token, ${otherwise}`,
     );
   }
-  if (role !== "api" && grpcHost !== undefined && isDevicePortOpen({ grpcHost })) {
+  if (
+    role !== "api" && grpcHost !== undefined && deviceAuth !== undefined &&
+    isDevicePortOpen({ grpcHost, deviceAuth })
+  ) {
     problems.push(
       `${
         nameOf("grpcHost", source)
       }: found ${grpcHost} without authentication, where other machines may send ` +
-        `packets of any device; set ${otherwise}`,
+        `packets of any device; set TALLY_DEVICE_AUTH, ${otherwise}`,
     );
   }
   return problems;
@@ -66,6 +70,23 @@ function storeProblems({ values, source }: ParseResult<typeof settings>): string
     );
   }
   return problems;
+}
+
+function jwtProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { deviceAuth } = values;
+  if (deviceAuth === undefined) return [];
+  if (deviceAuth.has("jwt") && values.deviceJwks === undefined && source.deviceJwks === undefined) {
+    return [`${nameOf("deviceAuth", source)}: JWTs need keys that verify them; set TALLY_DEVICE_JWKS too`];
+  }
+  const without = (kind: "jwt" | "mtls", keys: readonly (keyof Config)[]) =>
+    deviceAuth.has(kind) ? [] : keys.flatMap((key) => source[key] ?? [])
+      .map((name) =>
+        `${name}: has no effect without ${kind} in ${nameOf("deviceAuth", source)}; add it there`
+      );
+  return [
+    ...without("jwt", ["deviceJwks", "jwtIssuer", "jwtAudience"]),
+    ...without("mtls", ["deviceCertField"]),
+  ];
 }
 
 function webhookProblems({ source }: ParseResult<typeof settings>): string[] {

@@ -5,6 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 
+import type { DeviceAuthKind } from "./identity/identity.ts";
 import type { Kind } from "./runtime/settings.ts";
 import type { AckAfter } from "./store/packets.ts";
 
@@ -39,6 +40,21 @@ export const originsKind: Kind<readonly string[]> = {
   allowed: "origins such as https://dashboard.example.com with commas between them",
   parse: parseOrigins,
 };
+
+/** Which credentials of devices are accepted; empty: none is required. */
+export const deviceAuthKind: Kind<ReadonlySet<DeviceAuthKind>> = {
+  allowed: "none, or token, jwt, mtls with commas between them",
+  parse: parseDeviceAuth,
+};
+
+/** Where a JSON Web Key Set is. Not plain http, but from this machine: who changes it becomes every device. */
+export const jwksKind: Kind<string> = {
+  allowed: "a path, or an https URL",
+  parse: (text) => isPathOrHttpsUrl(text) ? text : undefined,
+};
+
+/** Text that is compared as it is. */
+export const textKind: Kind<string> = { allowed: "any text", parse: (text) => text };
 
 /** Host names of HTTP requests. */
 export const hostNamesKind: Kind<readonly string[]> = {
@@ -80,6 +96,20 @@ function isRedisUrl(text: string): boolean {
   } catch {
     return false; // Not UTF-8.
   }
+}
+
+function parseDeviceAuth(text: string): ReadonlySet<DeviceAuthKind> | undefined {
+  if (text === "none") return new Set();
+  const words = text.split(",").map((word) => word.trim());
+  const kinds = words.filter((word) => word === "token" || word === "jwt" || word === "mtls");
+  return kinds.length === words.length ? new Set(kinds) : undefined;
+}
+
+function isPathOrHttpsUrl(text: string): boolean {
+  if (!/^[a-z]+:\/\//i.test(text)) return !text.includes("\0");
+  const url = URL.parse(text);
+  return url?.protocol === "https:" ||
+    (url?.protocol === "http:" && /^(localhost|127\.0\.0\.1|\[::1\])$/.test(url.hostname));
 }
 
 function parseHostNames(text: string): readonly string[] | undefined {

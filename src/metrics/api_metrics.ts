@@ -10,10 +10,10 @@ import type { MetricTable, Report } from "./metric.ts";
  * Why a request was refused: it had no token, no bearer token in its header, an unknown or revoked one, one without the
  * scope; or it was one of too many failed ones from its address.
  */
-export const AUTH_FAILURES = ["missing", "malformed", "unknown", "scope", "slowed"] as const;
+export const READER_AUTH_FAILURES = ["missing", "malformed", "unknown", "scope", "slowed"] as const;
 
-/** One of {@linkcode AUTH_FAILURES}. */
-export type AuthFailure = typeof AUTH_FAILURES[number];
+/** One of {@linkcode READER_AUTH_FAILURES}. */
+export type ReaderAuthFailure = typeof READER_AUTH_FAILURES[number];
 
 /** Names in Prometheus begin with `tally_api_`. Counters count from the start of the process. */
 export const apiMetrics = {
@@ -37,7 +37,7 @@ export const apiMetrics = {
     type: "countsByReason",
     prometheus: "auth_failures_total",
     description: "Requests refused for their credentials, by reason",
-    reasons: AUTH_FAILURES,
+    reasons: READER_AUTH_FAILURES,
   },
   anonymousAccess: {
     type: "flag",

@@ -21,7 +21,7 @@ export interface MetricValues {
   readonly flag: boolean;
   /** Text; not in Prometheus. */
   readonly text: string;
-  /** Counts by reason, for packets the name of a `RejectReason`; those that never occurred may be left out. */
+  /** Counts by the name of a reason, such as a `RejectReason`; those that never occurred may be left out. */
   readonly countsByReason: Readonly<Record<string, number>>;
 }
 

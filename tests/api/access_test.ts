@@ -298,6 +298,7 @@ for (
     ["/tokens/devices", '{"devices":["a"],"more":1}'],
     ["/tokens/devices", JSON.stringify({ devices: Array.from({ length: 1_001 }, (_, i) => `d${i}`) })],
     ["/tokens/devices", JSON.stringify({ devices: ["x".repeat(129)] })],
+    ["/tokens/devices", JSON.stringify({ devices: ["a\nb"] })],
     ["/tokens/readers", '{"name":"a","scopes":["root"]}'],
     ["/tokens/readers", '{"name":"a","scopes":[]}'],
     ["/tokens/readers", '{"name":"","scopes":["read"]}'],

@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
 import { countedReport, createCounters } from "../../src/ingest/counters.ts";
+import { AUTH_FAILURES } from "../../src/identity/auth_error.ts";
 import { apiMetrics } from "../../src/metrics/api_metrics.ts";
 import { type IngestCounterName, ingestMetrics } from "../../src/metrics/ingest_metrics.ts";
 import { absentReport, counterNames, type Metric } from "../../src/metrics/metric.ts";
@@ -61,6 +62,10 @@ Deno.test("ingestMetrics and apiMetrics keep Prometheus's conventions for names"
   }
 });
 
+Deno.test("ingestMetrics shows every reason for which devices are refused from 0 on", () => {
+  assertEquals<readonly string[]>(ingestMetrics.authFailures.reasons, AUTH_FAILURES);
+});
+
 Deno.test("createCounters() has each counter of the table, from 0, and countedReport() reports it by its name", () => {
   const counters = createCounters(), names = counterNames(ingestMetrics);
   assertEquals(names.includes("stored"), true);
@@ -71,11 +76,13 @@ Deno.test("createCounters() has each counter of the table, from 0, and countedRe
   Object.assign(counters.http2, { connectionsCut: 1, callsRefused: 2, streamsReset: 3 });
   counters.openStreams = 4;
   counters.rejected.set(1, 5);
+  counters.authFailures.set("expired", 6);
   const expected = Object.fromEntries(names.map((name, index) => [name, 10 + index]));
   assertEquals(countedReport(counters), {
     ...expected as Record<IngestCounterName, number>,
     ...{ connectionsCut: 1, callsRefused: 2, streamsReset: 3, streams: 4 },
     rejected: { DEVICE_ID_EMPTY: 5 },
+    authFailures: { expired: 6 },
   });
 });
 

@@ -11,7 +11,7 @@ import type { Logger } from "@logtape/logtape";
 import type { Scope } from "../../identity/identity.ts";
 import { bearerToken } from "../../identity/token.ts";
 import type { TokenLookup } from "../../identity/token_lookup.ts";
-import type { AuthFailure } from "../../metrics/api_metrics.ts";
+import type { ReaderAuthFailure } from "../../metrics/api_metrics.ts";
 import type { TokenRecord } from "../../store/credentials.ts";
 import type { FailedAttempts } from "./failed_attempts.ts";
 import { problemResponse } from "./problem.ts";
@@ -28,7 +28,7 @@ export interface AccessOptions {
   /** Slows failed attempts. */
   readonly attempts: FailedAttempts;
   /** Counts what was refused. */
-  readonly authFailures: Record<AuthFailure, number>;
+  readonly authFailures: Record<ReaderAuthFailure, number>;
   /** Milliseconds that never go back. */
   readonly monotonicMs: () => number;
   /** Receives a line now and then while readers are refused. Tokens are not in it. */
@@ -89,7 +89,7 @@ export function checkAccess(options: AccessOptions): MiddlewareHandler {
     }
     const authorization = c.req.header("Authorization");
     if (authorization === undefined) return refusals.missing(c);
-    const record = await authenticate(options, refusals, c, authorization);
+    const record = await authenticate(options, options.tokens, refusals, c, authorization);
     if (record instanceof Response) return record;
     if (!allows(record.scopes, needed)) return refusals.scope(c, record, needed);
     const { tokens } = options;
@@ -101,18 +101,20 @@ export function checkAccess(options: AccessOptions): MiddlewareHandler {
 
 /** The record of a reader's token, or the response to a wrong one. */
 async function authenticate(
-  { tokens, attempts }: AccessOptions,
+  { attempts }: AccessOptions,
+  tokens: TokenLookup,
   refusals: Refusals,
   c: Context,
   authorization: string,
 ): Promise<TokenRecord | Response> {
   const { address }: ReaderConnection = c.env;
   const token = bearerToken(authorization);
-  // Tokens in use are not slowed by others' failures, nor by version changes of the store.
-  const waitMs = token !== undefined && tokens!.isCached(token) ? 0 : attempts.waitMs(address);
+  // Tokens in use are not slowed by the failures of others at the same address.
+  const inUse = token === undefined ? undefined : tokens.cached(token);
+  const waitMs = inUse === undefined ? attempts.waitMs(address) : 0;
   if (waitMs > 0) return refusals.slowed(c, address, waitMs);
   if (token === undefined) return refusals.wrong(c, address, "malformed");
-  const record = await tokens!.find(token);
+  const record = inUse ?? await tokens.find(token);
   return record?.kind === "reader" ? record : refusals.wrong(c, address, "unknown");
 }
 

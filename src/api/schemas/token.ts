@@ -5,15 +5,19 @@
  */
 import { z } from "@hono/zod-openapi";
 
+import { DEVICE_PATTERN_RULE, isDevicePattern } from "../../identity/device_pattern.ts";
 import { SCOPES } from "../../identity/identity.ts";
+import { MAX_READER_NAME, READER_NAME_RULE, readerName } from "../../identity/reader_name.ts";
+import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { MAX_TOKENS_PER_CALL } from "../../store/credentials.ts";
 import { unixMs } from "./fields.ts";
-import { choice, deviceId, limit, query, text } from "./parameters.ts";
+import { choice, limit, query, text } from "./parameters.ts";
 
-/** Characters of a token's id, and of a reader's name. */
-const MAX_NAME = 64;
+/** Characters of a token's id. */
+const MAX_ID = 64;
 
-const nameExpected = `expected 1 to ${MAX_NAME} letters, digits, spaces or any of . _ @ -`;
+const patternExpected = `expected ${DEVICE_PATTERN_RULE}`;
+const nameExpected = `expected ${READER_NAME_RULE}`;
 const scopesExpected = `expected one or more of ${SCOPES.join(", ")}, each once`;
 const devicesExpected = `expected 1 to ${MAX_TOKENS_PER_CALL} ids or patterns, each once`;
 const bodyExpected = "expected a JSON object with these fields only";
@@ -28,8 +32,10 @@ const isUnique = (values: readonly string[]) => new Set(values).size === values.
 /** @internal */
 export const DeviceTokenRequest = z.strictObject({
   devices: z.array(
-    deviceId.openapi({
+    z.string({ error: patternExpected }).refine(isDevicePattern, { error: patternExpected }).openapi({
       description: "Id of a device, or the beginning of ids and a *: the token is for all of these",
+      minLength: 1,
+      maxLength: MAX_DEVICE_ID_BYTES + 1,
       example: "factory-7/*",
     }),
     { error: devicesExpected },
@@ -48,10 +54,10 @@ export const DeviceTokens = z.object({
 
 /** @internal */
 export const ReaderTokenRequest = z.strictObject({
-  name: z.string({ error: nameExpected }).regex(/^[A-Za-z0-9 ._@-]{1,64}$/, nameExpected).openapi({
+  name: z.string({ error: nameExpected }).regex(readerName, nameExpected).openapi({
     description: "Who will use it: the actor in the audit log",
     minLength: 1,
-    maxLength: MAX_NAME,
+    maxLength: MAX_READER_NAME,
     example: "prometheus",
   }),
   scopes: z.array(scope, { error: scopesExpected }).min(1, scopesExpected)
@@ -95,7 +101,7 @@ export const TokenList = z.object({
  */
 export const TokenParameters = query({
   kind,
-  after: text(MAX_NAME, "next of the page before").default(""),
+  after: text(MAX_ID, "next of the page before").default(""),
   limit,
 });
 
@@ -104,5 +110,5 @@ export const TokenParameters = query({
  * @internal
  */
 export const TokenPath = z.strictObject({
-  id: text(MAX_NAME, "Id of the token").openapi({ param: { name: "id", in: "path" } }),
+  id: text(MAX_ID, "Id of the token").openapi({ param: { name: "id", in: "path" } }),
 });
