@@ -4,20 +4,16 @@
  *
  * @module
  */
+import { accessSettings } from "./access_settings.ts";
 import {
   ackAfterKind,
-  deviceAuthKind,
   hostNamesKind,
-  jwksKind,
   onOffKind,
-  originsKind,
   redisUrlKind,
-  textKind,
-  trueFalseKind,
+  secretKind,
   webhookKeyKind,
   webhookUrlKind,
 } from "./config_kinds.ts";
-import { CERTIFICATE_FIELDS } from "./identity/certificate_authenticator.ts";
 import { isLoopback } from "./runtime/address.ts";
 import {
   choice,
@@ -72,12 +68,6 @@ export const settings = {
     hidden: true,
     help: "Number of this ingest worker: it shares the port, and stops at the end of its input.",
   }),
-  allowAnonymous: custom("TALLY_ALLOW_ANONYMOUS", {
-    ...process,
-    default: "false",
-    common: true,
-    help: "true: ports without authentication may be reached from other machines.",
-  }, trueFalseKind),
   drainTimeoutMs: duration("TALLY_DRAIN_TIMEOUT", {
     ...process,
     default: "10s",
@@ -97,32 +87,6 @@ export const settings = {
     default: "50051",
     common: true,
     help: "Port for devices (gRPC).",
-  }),
-  deviceAuth: custom("TALLY_DEVICE_AUTH", {
-    ...devices,
-    default: "none",
-    common: true,
-    help: "Credentials of devices: tokens of deno task device:add, JWTs, certificates; several may do.",
-  }, deviceAuthKind),
-  deviceJwks: optional(custom("TALLY_DEVICE_JWKS", {
-    ...devices,
-    default: "",
-    help: "Keys that verify JWTs, a JSON Web Key Set: a file, read again when it changes, or a URL.",
-  }, jwksKind)),
-  jwtIssuer: optional(custom("TALLY_JWT_ISSUER", {
-    ...devices,
-    default: "",
-    help: "The iss that JWTs must have; any by default.",
-  }, textKind)),
-  jwtAudience: optional(custom("TALLY_JWT_AUDIENCE", {
-    ...devices,
-    default: "",
-    help: "The aud that JWTs must have; any by default.",
-  }, textKind)),
-  deviceCertField: choice("TALLY_DEVICE_CERT_FIELD", CERTIFICATE_FIELDS, {
-    ...devices,
-    default: "cn",
-    help: "What of a client certificate names its devices: common name, or alternative names.",
   }),
   maxPayloadBytes: size("TALLY_MAX_PAYLOAD", {
     ...devices,
@@ -169,17 +133,6 @@ export const settings = {
     common: true,
     help: "Host names in URLs of readers, besides IP addresses, localhost and TALLY_HTTP_HOST.",
   }, hostNamesKind)),
-  apiAuth: choice("TALLY_API_AUTH", ["none", "token"], {
-    ...readers,
-    default: "none",
-    common: true,
-    help: "token: readers need a token, which deno task token:add makes.",
-  }),
-  corsOrigins: optional(custom("TALLY_CORS_ORIGINS", {
-    ...readers,
-    default: "",
-    help: "Origins of web pages that may read the api, besides its own page.",
-  }, originsKind)),
   prometheusMaxDevices: integer("TALLY_PROMETHEUS_MAX_DEVICES", {
     ...readers,
     default: "10000",
@@ -188,11 +141,13 @@ export const settings = {
     help: "Devices with series of their own in the Prometheus form of /metrics, first by id.",
   }),
 
+  ...accessSettings,
+
   redisUrl: optional(custom("REDIS_URL", {
     ...store,
     default: "",
     common: true,
-    help: "Redis that stores the counts, with user and password; instead of REDIS_HOST.",
+    help: "Redis that stores the counts, or its sentinels, with user and password; instead of REDIS_HOST.",
   }, redisUrlKind)),
   redisHost: optional(host("REDIS_HOST", {
     ...store,
@@ -207,6 +162,11 @@ export const settings = {
     max: "65535",
     help: "Port of REDIS_HOST.",
   }),
+  redisSentinelPassword: optional(custom("TALLY_REDIS_SENTINEL_PASSWORD", {
+    ...store,
+    default: "",
+    help: "Password of the sentinels of redis+sentinel://, if they have one; that of Redis is in REDIS_URL.",
+  }, secretKind)),
   redisTlsCa: optional(path("TALLY_REDIS_TLS_CA", {
     ...store,
     default: "",

@@ -32,6 +32,7 @@ export async function openStore(
     : await openRedisStore({
       url: redis,
       tlsCa: config.redisTlsCa === undefined ? undefined : await readTlsCa(config.redisTlsCa),
+      sentinelPassword: config.redisSentinelPassword,
       ackAfter,
       commandTimeoutMs: storeTimeoutMs,
       log: log.getChild("store"),
