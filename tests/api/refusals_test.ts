@@ -5,8 +5,10 @@ import { configureSync, getLogger, resetSync } from "@logtape/logtape";
 import { FailedAttempts } from "../../src/api/http/failed_attempts.ts";
 import { issueTokens, revokeTokens } from "../../src/identity/issued_tokens.ts";
 import { makeToken } from "../../src/identity/token.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { openEvents } from "../support/event_reader.ts";
 import { temporaryStore } from "../support/harness.ts";
+import { ListedStore } from "../support/listed_store.ts";
 import { addReaderToken, bearer, testAuditor } from "../support/reader_tokens.ts";
 import { addPackets, RunningClock, startTestApi, type TestApi } from "../support/test_api.ts";
 
@@ -71,6 +73,18 @@ Deno.test("FailedAttempts slows each address for itself, and remembers a bounded
   assertEquals(attempts.waitMs("a"), 3_000);
   for (let i = 0; i < 10_000; i++) attempts.failed(`other ${i}`);
   assertEquals(attempts.waitMs("a"), 0, "forgotten for others");
+});
+
+Deno.test("while the store cannot be read, a token that was not used before gets 503, and probes their answers", async () => {
+  const store = new ListedStore();
+  await using api = await startTestApi(store, { apiAuth: "token" });
+  store.failure = new StoreError("the test's store is down");
+  for (let i = 0; i < 20; i++) {
+    assertEquals(await getStatus(api, makeToken()), [503, 1], "no attempt has failed");
+  }
+  assertEquals(await getStatus(api, "", "/healthz"), [200, 0]);
+  assertEquals((await getStatus(api, "", "/readyz"))[0], 503);
+  assertEquals((await getStatus(api, "", "/"))[0], 200);
 });
 
 Deno.test("no token gets into a log line, whatever becomes of its request", async () => {

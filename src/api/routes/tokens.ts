@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { createRoute, type OpenAPIHono, type z } from "@hono/zod-openapi";
 
 import type { Auditor } from "../../identity/auditor.ts";
 import { issueTokens, revokeTokens, type TokenAdminStore } from "../../identity/issued_tokens.ts";
