@@ -14,6 +14,7 @@ import {
   webhookKeyKind,
   webhookUrlKind,
 } from "./config_kinds.ts";
+import { deviceAuthSettings } from "./device_auth_settings.ts";
 import { isLoopback } from "./runtime/address.ts";
 import {
   choice,
@@ -141,6 +142,7 @@ export const settings = {
     help: "Devices with series of their own in the Prometheus form of /metrics, first by id.",
   }),
 
+  ...deviceAuthSettings({ group: "Access", role: "ingest" }),
   ...accessSettings,
 
   redisUrl: optional(custom("REDIS_URL", {

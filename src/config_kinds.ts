@@ -5,7 +5,6 @@
  */
 import { Buffer } from "node:buffer";
 
-import type { DeviceAuthKind } from "./identity/identity.ts";
 import type { Kind } from "./runtime/settings.ts";
 import type { AckAfter } from "./store/packets.ts";
 import { parseRedisUrl } from "./store/redis/redis_url.ts";
@@ -38,33 +37,6 @@ export const onOffKind: Kind<boolean> = {
   parse: (text) => text === "on" ? true : text === "off" ? false : undefined,
 };
 
-/** A switch, in the words of YAML files. */
-export const trueFalseKind: Kind<boolean> = {
-  allowed: "true, false",
-  parse: (text) => text === "true" ? true : text === "false" ? false : undefined,
-};
-
-/** Origins of web pages. */
-export const originsKind: Kind<readonly string[]> = {
-  allowed: "origins such as https://dashboard.example.com with commas between them",
-  parse: parseOrigins,
-};
-
-/** Which credentials of devices are accepted; empty: none is required. */
-export const deviceAuthKind: Kind<ReadonlySet<DeviceAuthKind>> = {
-  allowed: "none, or token, jwt, mtls with commas between them",
-  parse: parseDeviceAuth,
-};
-
-/** Where a JSON Web Key Set is. Not plain http, but from this machine: who changes it becomes every device. */
-export const jwksKind: Kind<string> = {
-  allowed: "a path, or an https URL",
-  parse: (text) => isPathOrHttpsUrl(text) ? text : undefined,
-};
-
-/** Text that is compared as it is. */
-export const textKind: Kind<string> = { allowed: "any text", parse: (text) => text };
-
 /** Host names of HTTP requests. */
 export const hostNamesKind: Kind<readonly string[]> = {
   allowed: "names with commas between them; *.example.com for all below one, * for any",
@@ -85,30 +57,10 @@ export const webhookKeyKind: Kind<Uint8Array> = {
   parse: parseWebhookKey,
 };
 
-function parseDeviceAuth(text: string): ReadonlySet<DeviceAuthKind> | undefined {
-  if (text === "none") return new Set();
-  const words = text.split(",").map((word) => word.trim());
-  const kinds = words.filter((word) => word === "token" || word === "jwt" || word === "mtls");
-  return kinds.length === words.length ? new Set(kinds) : undefined;
-}
-
-function isPathOrHttpsUrl(text: string): boolean {
-  if (!/^[a-z]+:\/\//i.test(text)) return !text.includes("\0");
-  const url = URL.parse(text);
-  return url?.protocol === "https:" ||
-    (url?.protocol === "http:" && /^(localhost|127\.0\.0\.1|\[::1\])$/.test(url.hostname));
-}
-
 function parseHostNames(text: string): readonly string[] | undefined {
   const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");
   const isName = (name: string) => /^(\*|(\*\.)?[\w-]+(\.[\w-]+)*)$/.test(name);
   return names.length > 0 && names.every(isName) ? names : undefined;
-}
-
-function parseOrigins(text: string): readonly string[] | undefined {
-  const origins = text.split(",").map((origin) => origin.trim()).filter((origin) => origin !== "");
-  const isOrigin = (origin: string) => /^https?:/.test(origin) && URL.parse(origin)?.origin === origin;
-  return origins.length > 0 && origins.every(isOrigin) ? origins : undefined;
 }
 
 function parseWebhookKey(text: string): Uint8Array | undefined {

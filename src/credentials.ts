@@ -27,8 +27,9 @@ const commands: Readonly<Record<string, Command>> = {
 };
 
 /** The settings that select the store. */
-const { redisUrl, redisHost, redisPort, redisTlsCa, databasePath, storeTimeoutMs } = settings;
-const storeSettings = { redisUrl, redisHost, redisPort, redisTlsCa, databasePath, storeTimeoutMs };
+const storeSettings = Object.fromEntries(
+  Object.entries(settings).filter(([, { group }]) => group === settings.redisUrl.group),
+);
 
 const PROGRAM = "src/credentials.ts";
 

@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import type { Config } from "./config.ts";
+import type { DeviceAuthSettings } from "./device_auth_settings.ts";
 import { CertificateAuthenticator } from "./identity/certificate_authenticator.ts";
 import { DeviceAuthenticator } from "./identity/device_authenticator.ts";
 import { TokenAuthenticator } from "./identity/token_authenticator.ts";
@@ -15,10 +16,7 @@ import type { CredentialStore } from "./store/credentials.ts";
 /** What {@linkcode openDeviceAuthenticator} needs. */
 export interface DeviceAuthOptions {
   /** The settings. */
-  readonly config: Pick<
-    Config,
-    "deviceAuth" | "deviceJwks" | "jwtIssuer" | "jwtAudience" | "deviceCertField"
-  >;
+  readonly config: Pick<Config, keyof DeviceAuthSettings>;
   /** Has the tokens. */
   readonly store: CredentialStore;
   /** Server time, Unix milliseconds. */

@@ -1,5 +1,5 @@
 /**
- * Who sends packets: the credentials of a call become a {@linkcode DeviceIdentity}.
+ * The sender of packets: the credentials of a call become a {@linkcode DeviceIdentity}.
  *
  * @module
  */

@@ -8,8 +8,8 @@ import { createHash } from "node:crypto";
 import { importJWK, type JWK } from "jose";
 
 /** The algorithms that are accepted. */
-const ALGORITHMS = ["HS256", "EdDSA", "ES256", "RS256"] as const;
-/** One of them. */
+export const ALGORITHMS = ["HS256", "EdDSA", "ES256", "RS256"] as const;
+/** One of {@linkcode ALGORITHMS}. */
 export type JwtAlgorithm = typeof ALGORITHMS[number];
 
 /** A key, which verifies by one algorithm alone: a public key is never used as the secret of HS256. */

@@ -73,7 +73,7 @@ export class JwkSource {
 
   async #readFile(): Promise<void> {
     const { location } = this.#options;
-    let version: string | undefined;
+    let version = "none";
     try {
       const { mtime, size } = await Deno.stat(location);
       version = `${mtime?.getTime()} ${size}`;
@@ -81,13 +81,13 @@ export class JwkSource {
       if (size > MAX_BYTES) throw new Error(`found ${size} bytes; use at most ${MAX_BYTES}`);
       this.#set(await parseJwkSet(await Deno.readTextFile(location)));
     } catch (cause) {
-      if (version === this.#fileVersion && version !== undefined) return;
+      if (version === this.#fileVersion) return;
       throw new Error(`Cannot read the keys of TALLY_DEVICE_JWKS in ${location}: ${messageOf(cause)}`, {
         cause,
       });
     } finally {
-      // A file that is wrong is logged once, not each second.
-      this.#fileVersion = version ?? this.#fileVersion;
+      // A file that is wrong, or missing, is logged once, not each second.
+      this.#fileVersion = version;
     }
   }
 

@@ -63,7 +63,7 @@ export interface IngestOptions {
   readonly pid: number;
   /** Number among the workers of one supervisor, from 1; 0 for a process of its own. */
   readonly worker: number;
-  /** Verifies who sends packets; default: anyone may, of any device. */
+  /** Verifies senders of packets; default: anyone may, of any device. */
   readonly authenticator?: DeviceAuthenticator;
   /** Default true; false: grpc-js serves uncompressed telemetry too. */
   readonly fastPath?: boolean;
