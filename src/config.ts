@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { accessSettings } from "./access_settings.ts";
 import {
   ackAfterKind,
   hostNamesKind,
@@ -14,6 +15,7 @@ import {
   webhookUrlKind,
 } from "./config_kinds.ts";
 import { deviceAuthSettings } from "./device_auth_settings.ts";
+import { isLoopback } from "./runtime/address.ts";
 import {
   choice,
   custom,
@@ -88,7 +90,6 @@ export const settings = {
     common: true,
     help: "Port for devices (gRPC).",
   }),
-  ...deviceAuthSettings(devices),
   maxPayloadBytes: size("TALLY_MAX_PAYLOAD", {
     ...devices,
     default: "64KiB",
@@ -146,6 +147,9 @@ export const settings = {
     max: "1000000",
     help: "Devices with series of their own in the Prometheus form of /metrics, first by id.",
   }),
+
+  ...deviceAuthSettings({ group: "Access", role: "ingest" }),
+  ...accessSettings,
 
   redisUrl: optional(custom("REDIS_URL", {
     ...store,
@@ -333,6 +337,16 @@ export function configuredRedis(config: Config): string | { host: string; port: 
 export function configuredWebhook(config: Config): { url: string; secret: Uint8Array } | undefined {
   const { webhookUrl: url, webhookSecret: secret } = config;
   return url === undefined || secret === undefined ? undefined : { url, secret };
+}
+
+/** Whether the reader port may be reached from other machines without a token. */
+export function isReaderPortOpen({ httpHost, apiAuth }: Pick<Config, "httpHost" | "apiAuth">): boolean {
+  return apiAuth === "none" && !isLoopback(httpHost);
+}
+
+/** Whether the device port may be reached from other machines without credentials. */
+export function isDevicePortOpen({ grpcHost, deviceAuth }: Pick<Config, "grpcHost" | "deviceAuth">): boolean {
+  return deviceAuth.size === 0 && !isLoopback(grpcHost);
 }
 
 /** Ingest processes of this machine. */

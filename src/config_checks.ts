@@ -3,13 +3,52 @@
  *
  * @module
  */
-import { type Config, configuredWorkers, settings } from "./config.ts";
+import { type Config, configuredWorkers, isDevicePortOpen, isReaderPortOpen, settings } from "./config.ts";
 import type { ParseResult } from "./runtime/settings_parser.ts";
 
 /** What is wrong with the settings together; those that are wrong by themselves are left out of `result`. */
 export function crossChecks(result: ParseResult<typeof settings>): string[] {
-  const checks = [storeProblems, jwtProblems, webhookProblems, sizeProblems, portProblems, ttlProblems];
+  const checks = [
+    exposureProblems,
+    storeProblems,
+    jwtProblems,
+    webhookProblems,
+    sizeProblems,
+    portProblems,
+    ttlProblems,
+  ];
   return checks.flatMap((check) => check(result));
+}
+
+/** A port without authentication is for this machine, unless that is allowed in so many words. */
+function exposureProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { role, allowAnonymous, httpHost, apiAuth, grpcHost, deviceAuth } = values;
+  if (allowAnonymous !== false) return [];
+  const problems: string[] = [];
+  const otherwise = "TALLY_ALLOW_ANONYMOUS=true where all who reach the port are trusted, or 127.0.0.1";
+  if (
+    role !== "ingest" && httpHost !== undefined && apiAuth !== undefined &&
+    isReaderPortOpen({ httpHost, apiAuth })
+  ) {
+    problems.push(
+      `${
+        nameOf("httpHost", source)
+      }: found ${httpHost} without authentication, where other machines may read ` +
+        `everything and remove devices; set TALLY_API_AUTH=token, ${otherwise}`,
+    );
+  }
+  if (
+    role !== "api" && grpcHost !== undefined && deviceAuth !== undefined &&
+    isDevicePortOpen({ grpcHost, deviceAuth })
+  ) {
+    problems.push(
+      `${
+        nameOf("grpcHost", source)
+      }: found ${grpcHost} without authentication, where other machines may send ` +
+        `packets of any device; set TALLY_DEVICE_AUTH, ${otherwise}`,
+    );
+  }
+  return problems;
 }
 
 function storeProblems({ values, source }: ParseResult<typeof settings>): string[] {

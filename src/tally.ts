@@ -8,7 +8,13 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { type Config, configuredWebhook, configuredWorkers } from "./config.ts";
+import {
+  type Config,
+  configuredWebhook,
+  configuredWorkers,
+  isDevicePortOpen,
+  isReaderPortOpen,
+} from "./config.ts";
 import { startIngestWorkers } from "./ingest_workers.ts";
 import { apiMetrics } from "./metrics/api_metrics.ts";
 import { ingestMetrics } from "./metrics/ingest_metrics.ts";
@@ -146,6 +152,7 @@ async function startApiRole(context: Context, acceptsDevices: () => boolean) {
     ...readerBounds(config),
     host: config.httpHost,
     port: config.httpPort,
+    anonymousAccess: isReaderPortOpen(config),
     reserve: reserves.readers,
     notReady: () => acceptsDevices() ? undefined : "too few file descriptors are left for the device port",
     logLinesDropped,
@@ -156,7 +163,13 @@ async function startApiRole(context: Context, acceptsDevices: () => boolean) {
     ingestRequired: true,
     log: log.getChild("api"),
   });
-  log.info("api listening", { host: api.host, port: api.port });
+  log.info("api listening", { host: api.host, port: api.port, auth: config.apiAuth });
+  if (isReaderPortOpen(config)) {
+    log.warn("anonymous access: clients of any machine that reaches the reader port may read and remove", {
+      host: api.host,
+      toChange: "set TALLY_API_AUTH=token",
+    });
+  }
   return api;
 }
 
@@ -172,6 +185,14 @@ function readerBounds({ httpMaxConnections, httpMaxConnectionsPerAddress, liveMa
 /** Starts the ingest role: in this process, or in workers. */
 async function startIngestRole(context: Context): Promise<Ingest> {
   const { config, log, store, clock, reserves, times, logLinesDropped } = context;
+  if (config.worker === 0 && isDevicePortOpen(config)) {
+    log.warn(
+      "anonymous access: clients of any machine that reaches the device port may send for any device",
+      {
+        host: config.grpcHost,
+      },
+    );
+  }
   if (configuredWorkers(config) > 1) {
     return startIngestWorkers({ ...context, stopTimeoutMs: times.devicesMs });
   }

@@ -1,6 +1,13 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
-import { configuredOpsPort, configuredRedis, configuredWebhook, settings } from "../src/config.ts";
+import {
+  configuredOpsPort,
+  configuredRedis,
+  configuredWebhook,
+  isDevicePortOpen,
+  isReaderPortOpen,
+  settings,
+} from "../src/config.ts";
 import { formerNames } from "../src/former_names.ts";
 import { streamBatches } from "../src/protocol/telemetry_proto.ts";
 import { helpText, parseConfig } from "../src/read_config.ts";
@@ -26,6 +33,9 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     httpHost: "127.0.0.1",
     httpPort: 8000,
     allowedHosts: undefined,
+    apiAuth: "none",
+    corsOrigins: undefined,
+    allowAnonymous: false,
     workers: 1,
     worker: 0,
     redisUrl: undefined,
@@ -159,7 +169,7 @@ for (const text of ["-1", "65536", "http", "80.5", "0x50", "8 0", "１"]) {
 
 for (const text of ["localhost", "127.0.0.1", "::1", "0.0.0.0", "tally-api.internal"]) {
   Deno.test(`parseConfig() accepts the host ${text}`, () => {
-    assertEquals(parse([], { TALLY_HTTP_HOST: text }).httpHost, text);
+    assertEquals(parse([], { TALLY_HTTP_HOST: text, TALLY_ALLOW_ANONYMOUS: "true" }).httpHost, text);
   });
 }
 
@@ -168,6 +178,48 @@ for (const text of ["localhost:80", "http://localhost", "a b", "a/b", "[::1]", "
     assertEquals(problems([], { TALLY_HTTP_HOST: text }).length, 1);
   });
 }
+
+const other = ["0.0.0.0", "::", "192.0.2.1", "::ffff:127.0.0.1", "localhost.example.com", "gateway"];
+
+for (const host of ["localhost", "127.0.0.1", "127.8.9.10", "::1"]) {
+  Deno.test(`parseConfig() lets ports without authentication listen on ${host}`, () => {
+    const config = parse([], { TALLY_HTTP_HOST: host, TALLY_GRPC_HOST: host });
+    assertEquals([isReaderPortOpen(config), isDevicePortOpen(config)], [false, false]);
+  });
+}
+
+for (const host of other) {
+  Deno.test(`parseConfig() lets ports without authentication listen on ${host} only if that is allowed`, () => {
+    const env = { TALLY_HTTP_HOST: host, TALLY_GRPC_HOST: host };
+    const found = problems([], env);
+    assertEquals(found.length, 2);
+    for (const [i, name] of ["TALLY_HTTP_HOST", "TALLY_GRPC_HOST"].entries()) {
+      assertStringIncludes(found[i]!, `${name}: found ${host} without authentication`);
+      assertStringIncludes(found[i]!, "TALLY_ALLOW_ANONYMOUS=true");
+    }
+    assertStringIncludes(found[0]!, "TALLY_API_AUTH=token");
+    assertEquals(problems(["--role=api"], env), [found[0]!]);
+    assertEquals(problems(["--role=ingest"], env), [found[1]!]);
+    const config = parse([], { ...env, TALLY_ALLOW_ANONYMOUS: "true" });
+    assertEquals([isReaderPortOpen(config), isDevicePortOpen(config)], [true, true]);
+    const withTokens = parse(["--role=api"], { ...env, TALLY_API_AUTH: "token" });
+    assertEquals(isReaderPortOpen(withTokens), false);
+  });
+}
+
+Deno.test("parseConfig() reads CORS_ORIGINS as a list of origins", () => {
+  const origins = (text: string) => parse([], { TALLY_CORS_ORIGINS: text }).corsOrigins;
+  assertEquals(origins(""), undefined);
+  assertEquals(origins("https://a.example, http://localhost:3000,"), [
+    "https://a.example",
+    "http://localhost:3000",
+  ]);
+  for (
+    const text of ["*", "null", "a.example", "https://a.example/", "https://a.example/x", "ftp://a", ","]
+  ) {
+    assertEquals(problems([], { TALLY_CORS_ORIGINS: text }).length, 1, text);
+  }
+});
 
 Deno.test("parseConfig() reads HTTP_ALLOWED_HOSTS as a list of names", () => {
   const allowed = (text: string) => parse([], { TALLY_HTTP_ALLOWED_HOSTS: text }).allowedHosts;

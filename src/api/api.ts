@@ -13,10 +13,11 @@ import { forgetUnseenDevices, SWEEP_STEP_MS } from "../fleet/device_retention.ts
 import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
 import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
+import { Auditor } from "../identity/auditor.ts";
+import { TokenLookup } from "../identity/token_lookup.ts";
 import { RequestError } from "../protocol/request_error.ts";
 import { Backoff } from "../runtime/backoff.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
-import { Auditor } from "../identity/auditor.ts";
 import type { ApiReport } from "../metrics/api_metrics.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { messageOf } from "../runtime/error_text.ts";
@@ -27,6 +28,7 @@ import { createApp } from "./app.ts";
 import { AllowedHosts } from "../http/hosts.ts";
 import { HttpServer, servesConnections } from "../http/http_server.ts";
 import { PlainHttpServer } from "../http/plain_http_server.ts";
+import { FailedAttempts } from "./http/failed_attempts.ts";
 import { errorResponse } from "./http/problem.ts";
 import {
   type Handler,
@@ -56,6 +58,12 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly host: string;
   /** TCP port; 0 takes a free one. */
   readonly port: number;
+  /** `token`: readers need a token, see `http/access.ts`; default `none`. */
+  readonly apiAuth?: "none" | "token";
+  /** Whether clients of other machines may do everything, as is to be reported; default false. */
+  readonly anonymousAccess?: boolean;
+  /** Origins of web pages that may read responses; default none. */
+  readonly corsOrigins?: readonly string[] | undefined;
   /** Host names readers may use besides those of {@linkcode AllowedHosts}; default none. */
   readonly allowedHosts?: readonly string[] | undefined;
   /** Remains the caller's to close, after the api. */
@@ -179,6 +187,9 @@ function withDefaults(options: ApiOptions) {
     ...options,
     clock: options.clock ?? systemClock,
     maxAgeMs: options.maxAgeMs ?? MAX_AGE_MS,
+    apiAuth: options.apiAuth ?? "none",
+    anonymousAccess: options.anonymousAccess ?? false,
+    corsOrigins: options.corsOrigins ?? [],
     warmForMs: options.warmForMs ?? WARM_FOR_MS,
     watchIntervalMs: options.watchIntervalMs ?? WATCH_INTERVAL_MS,
     readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS,
@@ -193,16 +204,22 @@ type Settings = ReturnType<typeof withDefaults>;
 
 /** What the api holds in memory for all requests. */
 function createState(settings: Settings, counters: HttpCounters, process: ProcessMonitor) {
-  const { store, clock, maxConnections, logLinesDropped } = settings;
+  const { store, clock, maxConnections, logLinesDropped, anonymousAccess } = settings;
   const startedMs = clock.unixMs();
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
   const eventLog = new EventLog(store);
-  const apiReport = (): ApiReport => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
+  const access = createAccess(settings);
+  const { authFailures } = access;
+  const apiReport = (): ApiReport => ({
+    ...counters,
+    ...{ authFailures, anonymousAccess, maxConnections, logLinesDropped: logLinesDropped() },
+  });
   const webhookCounters = settings.webhook && new WebhookCounters();
   const reporter = new FleetReporter({ ...settings, fleet, eventLog, apiReport, webhookCounters });
   const broadcaster = new SseBroadcaster({ ...settings, maxClients: settings.liveMaxClients });
   return {
+    ...access,
     observedTime,
     fleet,
     eventLog,
@@ -222,16 +239,30 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   };
 }
 
-/** Watches for offline devices and delivers their events, until `abort`; `ended`: both have ended. */
+/** Who may do what, and what is counted and recorded of it. */
+function createAccess({ apiAuth, store, clock, log }: Settings) {
+  const now = () => clock.unixMs();
+  const monotonicMs = () => clock.monotonicMs();
+  return {
+    tokens: apiAuth === "none" ? undefined : new TokenLookup(store, now),
+    attempts: new FailedAttempts(monotonicMs),
+    authFailures: { missing: 0, malformed: 0, unknown: 0, scope: 0, slowed: 0 },
+    auditor: new Auditor({ store, now, log: log.getChild("audit") }),
+    monotonicMs,
+  };
+}
+
+/** Watches for offline devices, delivers their events, and notices revoked tokens, until `abort`; `ended`: all of that has ended. */
 function startBackground(settings: Settings, state: ReturnType<typeof createState>) {
   const { webhook, webhookRetryMs = FIRST_RETRY_MS } = settings;
-  const { observedTime, fleet, webhookCounters } = state;
+  const { observedTime, fleet, webhookCounters, tokens, auditor } = state;
   const aborting = new AbortController();
   const { signal } = aborting;
   const ticking = setInterval(() => observedTime.tick(), TICK_INTERVAL_MS);
+  const stopTokens = tokens?.start();
+  const polled = Promise.withResolvers<void>();
   const watched = watchForOffline({ ...settings, fleet, observedTime, signal });
   const { deviceTtlMs, store, clock, log, sweepStepMs = SWEEP_STEP_MS } = settings;
-  const auditor = new Auditor({ store, now: () => clock.unixMs(), log });
   const forgotten = deviceTtlMs === undefined ? undefined : forgetUnseenDevices({
     ...{ fleet, store, clock, deviceTtlMs, sweepStepMs, log, signal },
     onForgotten: (devices) =>
@@ -248,8 +279,9 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
     signal,
   });
   return {
-    ended: Promise.all([watched, forgotten, delivered]),
+    ended: Promise.all([watched, forgotten, delivered, polled.promise]),
     abort() {
+      polled.resolve(stopTokens?.());
       aborting.abort();
       clearInterval(ticking);
     },

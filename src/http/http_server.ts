@@ -49,7 +49,6 @@ const BACKLOG = 4096;
 interface Connection extends ReaderConnection {
   readonly server: Pick<Deno.HttpServer, "finished" | "shutdown">;
   readonly cut: AbortController;
-  readonly address: string;
   requests: number;
   /** An event stream is being sent. */
   streaming: boolean;

@@ -177,9 +177,9 @@ export const ingestMetrics = {
   },
   authFailures: {
     type: "countsByReason",
-    reasons: ["missing", "unknown", "expired", "revoked", "wrong_certificate", "jwt_invalid"],
     prometheus: "auth_failures_total",
     description: "Calls refused, and streams ended, for their credentials, by reason",
+    reasons: ["missing", "unknown", "expired", "revoked", "wrong_certificate", "jwt_invalid"],
   },
   logLinesDropped: {
     type: "count",

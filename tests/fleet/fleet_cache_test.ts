@@ -163,6 +163,8 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
         maxConnections: 0,
         connectionsRefused: 0,
         connectionsCut: 0,
+        authFailures: {},
+        anonymousAccess: false,
         logLinesDropped: 0,
       }),
       ...clock.options,

@@ -90,6 +90,10 @@ Deno.test("ingestMetrics and apiMetrics keep Prometheus's conventions for names"
   }
 });
 
+Deno.test("ingestMetrics shows every reason for which devices are refused from 0 on", () => {
+  assertEquals<readonly string[]>(ingestMetrics.authFailures.reasons, AUTH_FAILURES);
+});
+
 Deno.test("createCounters() has each counter of the table, from 0, and countedReport() reports it by its name", () => {
   const counters = createCounters(), names = counterNames(ingestMetrics);
   assertEquals(names.includes("stored"), true);
