@@ -61,10 +61,11 @@ const outcomes = ["stored", "duplicate", "fenced", "rejected"];
 
 Deno.test("GET /metrics of an ingest: under load with rejects, duplicates, fenced and failed calls, each packet is in exactly one outcome", async () => {
   await using store = await temporaryStore();
-  let failures = 0, gate: Promise<void> | undefined;
+  let failures = 0;
+  const held = Promise.withResolvers<void>();
   const failing = Object.assign(Object.create(store), {
     async apply(batch: Parameters<Store["apply"]>[0]) {
-      await gate;
+      await held.promise;
       if (++failures % 5 === 0) throw new StoreError("injected");
       return await store.apply(batch);
     },
@@ -91,8 +92,6 @@ Deno.test("GET /metrics of an ingest: under load with rejects, duplicates, fence
     return framedBatch(packets);
   };
   // A stream is fenced while its packets wait for the store, which is busy with another batch.
-  const { promise, resolve: release } = Promise.withResolvers<void>();
-  gate = promise;
   const busy = new RawCall(ingest.port, "StreamBatches");
   await busy.send(batch(0));
   await until(() => ingest.counters.received === 20, "the store is busy");
@@ -102,7 +101,7 @@ Deno.test("GET /metrics of an ingest: under load with rejects, duplicates, fence
   const newer = RawCall.session(ingest.port, "fenced", 0, "StreamBatches");
   await newer.send(batch(3));
   assertEquals(await newer.committed, "0");
-  release();
+  held.resolve();
   await Promise.all([busy, older, newer].map((call) => call.finish()));
 
   // Each session is claimed again and again from its first packet, while packets of the stream before are in the queue:
