@@ -62,8 +62,10 @@ const outcomes = ["stored", "duplicate", "fenced", "rejected"];
 Deno.test("GET /metrics of an ingest: under load with rejects, duplicates, fenced and failed calls, each packet is in exactly one outcome", async () => {
   await using store = await temporaryStore();
   let failures = 0;
+  const held = Promise.withResolvers<void>();
   const failing = Object.assign(Object.create(store), {
     async apply(batch: Parameters<Store["apply"]>[0]) {
+      await held.promise;
       if (++failures % 5 === 0) throw new StoreError("injected");
       return await store.apply(batch);
     },
@@ -89,6 +91,19 @@ Deno.test("GET /metrics of an ingest: under load with rejects, duplicates, fence
     sent += packets.length;
     return framedBatch(packets);
   };
+  // A stream is fenced while its packets wait for the store, which is busy with another batch.
+  const busy = new RawCall(ingest.port, "StreamBatches");
+  await busy.send(batch(0));
+  await until(() => ingest.counters.received === 20, "the store is busy");
+  const older = RawCall.session(ingest.port, "fenced", 0, "StreamBatches");
+  await older.send(batch(1), batch(2));
+  await until(() => ingest.counters.received === 60, "packets wait");
+  const newer = RawCall.session(ingest.port, "fenced", 0, "StreamBatches");
+  await newer.send(batch(3));
+  assertEquals(await newer.committed, "0");
+  held.resolve();
+  await Promise.all([busy, older, newer].map((call) => call.finish()));
+
   // Each session is claimed again and again from its first packet, while packets of the stream before are in the queue:
   // those are fenced, and packets that are stored come again as duplicates.
   const devices = Array.from({ length: 12 }, async (_, device) => {
@@ -133,7 +148,7 @@ Deno.test("GET /metrics of an ingest: under load with rejects, duplicates, fence
   }
   assertEquals(sumOf(text, "tally_ingest_flush_packets_sum"), ingest.counters.received);
   assert(sumOf(text, "tally_ingest_received_bytes_total") > ingest.counters.received);
-  assertEquals(sumOf(text, "tally_ingest_streams_opened_total"), 72);
+  assertEquals(sumOf(text, "tally_ingest_streams_opened_total"), 75);
   assertEquals(
     sumOf(text, "tally_store_call_errors_total", 'call="apply"'),
     sumOf(text, "tally_ingest_failed_flushes_total"),
