@@ -226,7 +226,6 @@ export const settings = {
     default: "100000",
     min: "1",
     max: "10000000",
-    common: true,
     help: "Packets that may wait for the store; at the limit, streams are not read (backpressure).",
   }),
   queueMaxBytes: size("TALLY_QUEUE_MAX_BYTES", {
@@ -314,7 +313,6 @@ export const settings = {
   logLevel: choice("TALLY_LOG_LEVEL", ["debug", "info", "warning", "error"], {
     ...log,
     default: "info",
-    common: true,
     help: "Lowest level that is logged.",
   }),
   logFormat: choice("TALLY_LOG_FORMAT", ["auto", "json", "text"], {
