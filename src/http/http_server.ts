@@ -12,7 +12,7 @@
  */
 import { setTimeout as pause } from "node:timers/promises";
 
-import { isExhausted } from "../../runtime/descriptors.ts";
+import { isExhausted } from "../runtime/descriptors.ts";
 import { networkOf } from "./network.ts";
 import type {
   Handler,
