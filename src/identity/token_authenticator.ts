@@ -19,7 +19,7 @@ export interface TokenAuthenticatorOptions {
 }
 
 /** Bearers and hashes of unknown tokens that are kept. */
-const MAX_IDENTITIES = 10_000, MAX_UNKNOWN = 10_000;
+const MAX_IDENTITIES = 20_000, MAX_UNKNOWN = 10_000;
 
 /** How long an unknown token stays so without another lookup: a client that retries costs the store little. */
 const UNKNOWN_MS = 2000;

@@ -105,6 +105,25 @@ test("TelemetryClient renews a JWT that expires", async () => {
   assertEquals(await countsOf(store), { "sensor-1": 2 });
 });
 
+test("TelemetryClient starts no call with a token that comes after it was aborted", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const requested = Promise.withResolvers<void>(), late = Promise.withResolvers<string>();
+  const client = await open(ingest, {
+    token: () => {
+      requested.resolve();
+      return late.promise;
+    },
+  });
+  await requested.promise;
+  await client.abort();
+  late.resolve("token");
+  const next = await open(ingest, {});
+  await next.send(packet());
+  await next.close();
+  assertEquals(ingest.counters.streams, 1);
+});
+
 Deno.test("TelemetryClient.open() refuses a token that cannot be sent, and does not show it", async () => {
   for (const token of ["", "a b", "a\nb", "ä"]) {
     const error = await assertRejects(

@@ -38,6 +38,7 @@ Deno.test("coveredDevices() covers what covers() does, and is undefined for ever
     "factory-7/",
     "factory-7/a",
     "factory-70",
+    "a factory-7/a",
     "a*b",
     "aab",
     "x*",

@@ -4,6 +4,7 @@
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
+import { CONTEXT_KEY } from "../../src/ingest/rpc/bridged_contexts.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
@@ -199,6 +200,24 @@ test(
     assertEquals(await countsOf(store), { "factory-7/a": 2, "factory-7/b": 1, "factory-7/": 1 });
   },
 );
+
+Deno.test("BridgedContexts: a device cannot name the context of another call", async () => {
+  await using store = await temporaryStore();
+  const [mine, other] = await addTokens(store, ["sensor-1", "sensor-2"]);
+  const authenticator = await deviceAuthenticator(store, "token");
+  await using ingest = await startTestIngest({ store, fastPath: false, authenticator });
+  await using victim = new RawCall(ingest.port, "StreamBatches", bearer(other!.token));
+  await victim.send(framedBatch([packet("sensor-2")]));
+  await until(() => victim.acks.length > 0, "the other device's call is open");
+  for (const key of ["1", "2", "x"]) {
+    await using call = new RawCall(ingest.port, "StreamBatches", {
+      ...bearer(mine!.token),
+      [CONTEXT_KEY]: key,
+    });
+    const end = await call.finish(framedBatch([packet("sensor-1"), packet("sensor-2")]));
+    assertEquals([end.code, end.ack?.stored, end.ack?.rejected], [status.OK, 1, 1], key);
+  }
+});
 
 /** A call of a session that stays open. */
 function openSession(ingest: TestIngest, session: string, token: string | undefined, offset = 0): RawCall {
