@@ -233,6 +233,22 @@ export const settings = {
     role: "ingest",
     help: "Device connections open at once; auto: 2 × TALLY_MAX_STREAMS.",
   }),
+  maxDevices: integer("TALLY_MAX_DEVICES", {
+    ...limits,
+    role: "ingest",
+    default: "1000000",
+    min: "0",
+    max: "1000000000",
+    help: "Devices in the store; packets of further ones are rejected. 0: no limit.",
+  }),
+  newDevicesPerMinute: integer("TALLY_NEW_DEVICES_PER_MINUTE", {
+    ...limits,
+    role: "ingest",
+    default: "0",
+    min: "0",
+    max: "1000000000",
+    help: "Devices added to the store in a minute by all ingests; 0: no limit.",
+  }),
   liveMaxClients: integer("TALLY_LIVE_MAX_CLIENTS", {
     ...limits,
     role: "api",

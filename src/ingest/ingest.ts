@@ -12,6 +12,7 @@ import { systemClock } from "../runtime/clock.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { type ProcessFigures, ProcessMonitor } from "../runtime/process_figures.ts";
 import { VERSION } from "../runtime/version.ts";
+import type { DeviceLimits } from "../store/packets.ts";
 import type { Store } from "../store/store.ts";
 import { DeviceTable } from "./batch/device_table.ts";
 import { PacketQueue } from "./batch/queue.ts";
@@ -46,6 +47,10 @@ export interface IngestOptions {
   readonly maxStreams: number;
   /** Connections open at once. */
   readonly maxConnections: number;
+  /** Devices in the store; 0: no limit. Default: 0. */
+  readonly maxDevices?: number;
+  /** Devices that all ingests together add in a minute; 0: no limit. Default: 0. */
+  readonly newDevicesPerMinute?: number;
   /** File descriptors that connections leave to the rest of the process; default: none. */
   readonly reserve?: DescriptorReserve;
   /** Log lines that this process has dropped so far; default: none. */
@@ -123,7 +128,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const { queue, counters } = ingest;
   const aborted = new AbortController();
   const producer = crypto.randomUUID();
-  const writer = new Writer({ queue, store, counters, producer, now, log, signal: aborted.signal });
+  const { signal } = aborted, deviceLimits = deviceLimitsOf(options);
+  const writer = new Writer({ queue, store, counters, producer, now, log, signal, deviceLimits });
   const server = await TelemetryServer.start(ingest, { ...options, fastPath });
   const finished = writer.run();
   const stopWatching = watchStore(store, writer, () => {
@@ -164,6 +170,13 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     drain,
     finished,
   };
+}
+
+function deviceLimitsOf(options: IngestOptions): DeviceLimits | undefined {
+  const { maxDevices = 0, newDevicesPerMinute = 0 } = options;
+  if (maxDevices === 0 && newDevicesPerMinute === 0) return undefined;
+  const orNone = (limit: number) => limit === 0 ? Number.MAX_SAFE_INTEGER : limit;
+  return { maxDevices: orNone(maxDevices), maxNewPerMinute: orNone(newDevicesPerMinute) };
 }
 
 function createState(options: IngestOptions): IngestState {

@@ -85,6 +85,12 @@ export const ingestMetrics = {
     prometheus: "packets_rejected_total",
     description: "Packets rejected, by reason",
   },
+  devicesRefused: {
+    type: "counter",
+    prometheus: "devices_refused_total",
+    description:
+      "New devices refused, once for each batch: TALLY_MAX_DEVICES or TALLY_NEW_DEVICES_PER_MINUTE",
+  },
   queueFull: {
     type: "counter",
     prometheus: "queue_full_total",

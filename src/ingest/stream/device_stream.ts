@@ -228,7 +228,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
     share.stored++;
     const { payloadStart, payloadEnd } = packet;
     const latestMs = now + DEVICE_CLOCK_AHEAD_MS;
-    share.group.delta(device).add(timestampMs, bytes, payloadStart, payloadEnd, latestMs);
+    share.group.delta(device).add(share, timestampMs, bytes, payloadStart, payloadEnd, latestMs);
   }
 
   #openShare(index: number): StreamShare {
@@ -254,10 +254,10 @@ export class DeviceStream implements ShareOwner, OpenStream {
   #revert({ session, committed }: FencedSession): void {
     const before = this.#progress.committed;
     if (committed < before) this.ingest.reverts.found(session, before, committed, 0);
-    this.#error = new RequestError(
-      "UNAVAILABLE",
-      `the store went back: it holds ${committed} packets of this session and held ${before}: connect again`,
-    );
+    const found = committed === before
+      ? "the session has expired, as it was unused for long"
+      : `the store went back: it holds ${committed} packets of this session and held ${before}`;
+    this.#error = new RequestError("UNAVAILABLE", `${found}: connect again`);
     this.#progress.committed = committed;
     this.#ackDue = false; // What it would acknowledge may be gone.
   }
