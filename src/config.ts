@@ -216,7 +216,7 @@ export const settings = {
     default: "50ms",
     min: "1ms",
     max: "1m",
-    help: "Longest wait of a packet before its batch is written to the store.",
+    help: "Longest wait of a packet for others to be stored with it, while no call waits for its Ack.",
   }),
 
   maxStreams: integer("TALLY_MAX_STREAMS", {

@@ -35,7 +35,7 @@ export interface IngestOptions {
   readonly queueMaxPackets: number;
   /** Bytes of messages that may wait for the store. */
   readonly queueMaxBytes: number;
-  /** Longest time that a packet waits for others to be stored with it. */
+  /** Longest time that a packet waits for others to be stored with it, while no stream waits for its Ack. */
   readonly flushIntervalMs: number;
   /** Largest payload of a packet. */
   readonly maxPayloadBytes: number;

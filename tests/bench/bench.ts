@@ -8,6 +8,7 @@
  */
 import { type FlagValues, integerOf, outputOf, patternOf, readArguments } from "../support/arguments.ts";
 import { writeBenchmarks } from "./benchmarks_file.ts";
+import { bodies, callLatency } from "./call_rows.ts";
 import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
 import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
 import { LoadProcesses } from "./measure.ts";
@@ -40,6 +41,8 @@ const flags = {
 
 const plans: readonly SectionPlan[] = [
   throughput,
+  bodies,
+  callLatency,
   devices,
   streams,
   freshness,

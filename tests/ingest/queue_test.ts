@@ -58,6 +58,28 @@ Deno.test("PacketQueue yields a batch at once when it is full, for any interval"
   assertEquals((await batches.next()).done, true);
 });
 
+Deno.test("PacketQueue.flush() makes a batch due at once, and the one that gathers while the writer works", async () => {
+  const queue = new PacketQueue({ ...bounds, flushIntervalMs: 3_600_000 });
+  const batches = queue[Symbol.asyncIterator]();
+  const first = batches.next();
+  put(queue);
+  queue.flush();
+  assertEquals((await first).value?.packets, 1);
+  // The writer works on the first.
+  put(queue);
+  queue.flush();
+  put(queue);
+  queue.flush();
+  assertEquals((await batches.next()).value?.packets, 2);
+  put(queue);
+  let taken = false;
+  const last = batches.next().finally(() => taken = true);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(taken, false);
+  queue.close();
+  assertEquals((await last).value?.packets, 1);
+});
+
 Deno.test("PacketQueue.full is true by packets or by bytes; one message may exceed them", () => {
   const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1000 });
   put(queue, new Owner(), 4);

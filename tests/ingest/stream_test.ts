@@ -61,6 +61,18 @@ for (const fastPath of [true, false]) {
     assertEquals(rejections.length, 0);
   });
 
+  test("A call that the device has half-closed is stored at once, whatever the flush interval", async () => {
+    await using store = await temporaryStore();
+    await using ingest = await startTestIngest({ store, fastPath, flushIntervalMs: 3_600_000 });
+    for (const method of ["StreamPackets", "StreamBatches"]) {
+      await using call = new RawCall(ingest.port, method);
+      const end = await call.finish(
+        method === "StreamPackets" ? framedPacket(packet()) : framedBatch([packet()]),
+      );
+      assertEquals(end.ack?.stored, 1);
+    }
+  });
+
   test("StreamPackets is served also at the path of a client generated with a package", async () => {
     await using store = await temporaryStore();
     await using ingest = await startTestIngest({ store, fastPath });

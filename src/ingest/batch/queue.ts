@@ -2,8 +2,9 @@
  * The bounded queue between the streams and the writer.
  *
  * Streams add packets to the batch at its tail; the writer removes whole batches: `for await (const batch of queue)`. A
- * batch is due `flushIntervalMs` after its first packet, or as soon as it is large. The writer works on one batch at a
- * time, so at most two are in memory.
+ * batch is due as soon as a stream waits for its Ack or the batch is large, and `flushIntervalMs` after its first packet
+ * at the latest. The writer works on one batch at a time, so at most two are in memory; while it works, the next batch
+ * gathers the packets of all streams that come meanwhile, as databases do with commits.
  *
  * When the queue is {@linkcode PacketQueue.full}, a stream stops reading, HTTP/2 flow control applies backpressure to
  * its device, and the stream resumes when there is room again, in FIFO order. Nothing is dropped. One message may
@@ -89,6 +90,11 @@ export class PacketQueue implements AsyncIterable<QueuedBatch> {
     if (this.#due) return;
     if (this.#tailFull || tail.deltas >= this.options.dueDevices) this.#setDue();
     else this.#timer ??= setTimeout(() => this.#setDue(), this.options.flushIntervalMs);
+  }
+
+  /** A stream waits until its packets are stored: the batch is due now. */
+  flush(): void {
+    if (!this.#due) this.#setDue();
   }
 
   /** Ends the iteration after what was added so far; nothing may be added afterwards. */

@@ -265,6 +265,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
   #finish(): void {
     this.#state = "ending";
     if (this.#unsettled === 0) this.#endCall();
+    else this.ingest.queue.flush();
   }
 
   #endCall(): void {
