@@ -12,6 +12,7 @@ import {
   webhookKeyKind,
   webhookUrlKind,
 } from "./config_kinds.ts";
+import { limitSettings } from "./config_limits.ts";
 import {
   choice,
   custom,
@@ -32,12 +33,8 @@ const devices = { group: "Devices", role: "ingest" };
 const readers = { group: "Readers", role: "api" };
 const store = { group: "Store", role: "both" };
 const queue = { group: "Queue", role: "ingest" };
-const limits = { group: "Limits" };
 const alerts = { group: "Alerts", role: "api" };
 const log = { group: "Log", role: "both" };
-
-/** A bound of open connections; `auto` follows from another setting. */
-const connectionBound = { ...limits, default: "auto", min: "1", max: "1000000" };
 
 /** The settings by the names the code uses; durations are in milliseconds, sizes in bytes. */
 export const settings = {
@@ -219,54 +216,7 @@ export const settings = {
     help: "Longest wait of a packet for others to be stored with it, while no call waits for its Ack.",
   }),
 
-  maxStreams: integer("TALLY_MAX_STREAMS", {
-    ...limits,
-    role: "ingest",
-    default: "10000",
-    min: "1",
-    max: "1000000",
-    common: true,
-    help: "Device streams open at once; further streams are refused.",
-  }),
-  maxConnections: integerOrAuto("TALLY_MAX_CONNECTIONS", {
-    ...connectionBound,
-    role: "ingest",
-    help: "Device connections open at once; auto: 2 × TALLY_MAX_STREAMS.",
-  }),
-  maxDevices: integer("TALLY_MAX_DEVICES", {
-    ...limits,
-    role: "ingest",
-    default: "1000000",
-    min: "0",
-    max: "1000000000",
-    help: "Devices in the store; packets of further ones are rejected. 0: no limit.",
-  }),
-  newDevicesPerMinute: integer("TALLY_NEW_DEVICES_PER_MINUTE", {
-    ...limits,
-    role: "ingest",
-    default: "0",
-    min: "0",
-    max: "1000000000",
-    help: "Devices added to the store in a minute by all ingests; 0: no limit.",
-  }),
-  liveMaxClients: integer("TALLY_LIVE_MAX_CLIENTS", {
-    ...limits,
-    role: "api",
-    default: "1000",
-    min: "1",
-    max: "100000",
-    help: "Streams of /live and /events open at once; further ones are refused.",
-  }),
-  httpMaxConnections: integerOrAuto("TALLY_HTTP_MAX_CONNECTIONS", {
-    ...connectionBound,
-    role: "api",
-    help: "Reader connections open at once; auto: TALLY_LIVE_MAX_CLIENTS + 1000.",
-  }),
-  httpMaxConnectionsPerAddress: integerOrAuto("TALLY_HTTP_MAX_CONNECTIONS_PER_ADDRESS", {
-    ...connectionBound,
-    role: "api",
-    help: "Reader connections of one address or IPv6 /64; auto: three quarters of all.",
-  }),
+  ...limitSettings,
 
   offlineAfterMs: duration("TALLY_OFFLINE_AFTER", {
     ...alerts,

@@ -12,7 +12,7 @@ import { type Config, configuredWebhook, configuredWorkers } from "./config.ts";
 import { startIngestWorkers } from "./ingest_workers.ts";
 import { openStore } from "./open_store.ts";
 import { systemClock } from "./runtime/clock.ts";
-import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
+import { countDescriptors, type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
 import { withTimeout } from "./runtime/timeout.ts";
 import type { Store } from "./store/store.ts";
 import { StoreClock } from "./store/store_clock.ts";
@@ -62,6 +62,7 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
 
   // Before files are opened: for a moment it may take every descriptor there is.
   const reserves = descriptorReserves();
+  if (config.role !== "api") reportUnreachable(config, log);
   const store = await openStore(config, args, log);
   parts.defer(() => store.close());
   const clock = new StoreClock({ store, clock: systemClock, log: log.getChild("clock") });
@@ -90,6 +91,17 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
         throw new Error(tooLate(config));
       }),
   };
+}
+
+/** A limit that the process has not the file descriptors for: those that are left close connections before it does. */
+function reportUnreachable({ maxConnections }: Config, log: Logger): void {
+  if (maxConnections === "auto") return;
+  const descriptors = countDescriptors(maxConnections);
+  if (descriptors >= maxConnections) return;
+  log.warn("TALLY_MAX_CONNECTIONS cannot be reached: raise the limit of open files (ulimit -n)", {
+    maxConnections,
+    descriptors,
+  });
 }
 
 /** What the roles share. */

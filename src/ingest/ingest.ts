@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import type { ConnectionLimits } from "../http2/limits.ts";
+import { type AccountLimits, Accounts } from "../limits/accounts.ts";
 import type { InstanceReport } from "../metrics/ingest_metrics.ts";
 import { formatAddress } from "../runtime/address.ts";
 import { systemClock } from "../runtime/clock.ts";
@@ -17,14 +18,16 @@ import type { Store } from "../store/store.ts";
 import { DeviceTable } from "./batch/device_table.ts";
 import { PacketQueue } from "./batch/queue.ts";
 import { Writer } from "./batch/writer.ts";
+import type { ConnectionAgeOptions } from "./connection_ages.ts";
 import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
+import type { ConnectionLimitOptions } from "./listen/connection_limits.ts";
 import { startReporting } from "./report.ts";
 import { TelemetryServer } from "./server.ts";
 import { type IngestState, shuttingDown } from "./stream/ingest_state.ts";
 import { Reverts } from "./stream/reverts.ts";
 
 /** Settings of the role; `config.ts` describes each. */
-export interface IngestOptions {
+export interface IngestOptions extends AccountLimits, ConnectionLimitOptions, ConnectionAgeOptions {
   /** Address to listen on. */
   readonly host: string;
   /** Port to listen on; 0: any free port. */
@@ -43,10 +46,8 @@ export interface IngestOptions {
   readonly maxMessageBytes: number;
   /** How far ahead of the server a timestamp may be. */
   readonly maxClockAheadMs: number;
-  /** Streams open at once. */
-  readonly maxStreams: number;
-  /** Connections open at once. */
-  readonly maxConnections: number;
+  /** Sessions in the store; 0: no limit. Default: 0. */
+  readonly maxSessions?: number;
   /** Devices in the store; 0: no limit. Default: 0. */
   readonly maxDevices?: number;
   /** Devices that all ingests together add in a minute; 0: no limit. Default: 0. */
@@ -195,6 +196,8 @@ function createState(options: IngestOptions): IngestState {
     now: oncePerTurn(options.now),
     devices: new DeviceTable(MAX_INTERNED_DEVICES),
     streams: new Set(),
+    silentStreams: new Set(),
+    accounts: new Accounts(options, () => performance.now()),
     sessions: new Map(),
     limits: options,
     draining: false,

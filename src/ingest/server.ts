@@ -10,9 +10,11 @@ import { Server, ServerCredentials, setLogger } from "@grpc/grpc-js";
 import { type ConnectionOptions, Http2Connection } from "../http2/connection.ts";
 import { type ConnectionLimits, defaultLimits } from "../http2/limits.ts";
 import { TurnScheduler } from "../http2/turn_scheduler.ts";
+import type { RequestError } from "../protocol/request_error.ts";
 import { SERVICE_NAMES } from "../protocol/telemetry_proto.ts";
 import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { guardHttp2 } from "../runtime/node_http2_guard.ts";
+import { type ConnectionAgeOptions, ConnectionAges } from "./connection_ages.ts";
 import { DeviceListener, type ListenerOptions } from "./listen/listener.ts";
 import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./rpc/call_route.ts";
 import { ClaimScheduler } from "./rpc/claim_scheduler.ts";
@@ -21,10 +23,11 @@ import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
 import { Health } from "./rpc/health.ts";
 import { Inflater } from "./rpc/inflater.ts";
 import { MessageMemory } from "./rpc/message_memory.ts";
+import type { Peer } from "./stream/call_context.ts";
 import type { IngestState } from "./stream/ingest_state.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
-export interface ServerOptions extends ListenerOptions {
+export interface ServerOptions extends ListenerOptions, ConnectionAgeOptions {
   /** Longest gRPC message. */
   readonly maxMessageBytes: number;
   /** False: grpc-js serves uncompressed telemetry too. */
@@ -51,6 +54,7 @@ export class TelemetryServer {
   readonly #server: Server;
   readonly #health = new Health(SERVICE_NAMES);
   readonly #connectionOptions: ConnectionOptions;
+  readonly #ages: ConnectionAges;
   readonly #checking: ReturnType<typeof setInterval>;
 
   private constructor(ingest: IngestState, options: ServerOptions) {
@@ -66,6 +70,12 @@ export class TelemetryServer {
     this.#health.addTo(this.#server);
     guardStreams(this.#server);
     this.#connectionOptions = this.#connectionsFor(ingest, options);
+    this.#ages = new ConnectionAges(options, {
+      endStreams: (peer, error) => endStreams(ingest, peer, error),
+      counters: ingest.counters,
+      now: () => performance.now(),
+      random: Math.random,
+    });
     this.#checking = setInterval(() => {
       for (const connection of this.#connections.keys()) connection.keepaliveTick();
     }, this.#connectionOptions.limits.keepaliveTickMs);
@@ -100,6 +110,7 @@ export class TelemetryServer {
       );
     } catch (error) {
       clearInterval(server.#checking);
+      server.#ages.close();
       throw error;
     }
     return server;
@@ -128,6 +139,7 @@ export class TelemetryServer {
   /** Stops listening and sends GOAWAY on every connection; resolves when every call has ended. */
   async endCalls(): Promise<void> {
     clearInterval(this.#checking);
+    this.#ages.close();
     this.#health.close();
     this.#listener.close();
     await Promise.all(Array.from(this.#connections.keys(), (connection) => connection.goAway()));
@@ -146,11 +158,25 @@ export class TelemetryServer {
   #accept(socket: Socket): void {
     const connection = new Http2Connection(socket, this.#connectionOptions);
     this.#connections.set(connection, socket);
-    socket.once("close", () => this.#connections.delete(connection));
+    this.#ages.add(connection);
+    socket.once("close", () => {
+      this.#connections.delete(connection);
+      this.#ages.remove(connection);
+    });
   }
 
   /** Destroys all connections. */
   destroy(): void {
     for (const socket of this.#connections.values()) socket.destroy();
   }
+}
+
+/** Ends the streams of one connection; returns how many of them are open still, because the store has to reply. */
+function endStreams({ streams }: IngestState, peer: Peer, error: RequestError): number {
+  // grpc-js names the peer of a call by its address and port.
+  const isOf = ({ remoteAddress, remotePort }: Peer) =>
+    remoteAddress === peer.remoteAddress && remotePort === peer.remotePort;
+  const own = [...streams].filter(({ context }) => context.peer === peer || isOf(context.peer));
+  for (const stream of own) stream.fail(error);
+  return own.filter((stream) => streams.has(stream)).length;
 }

@@ -4,12 +4,15 @@
  *
  * @module
  */
+import type { RateMeter } from "../../limits/rate_meter.ts";
 import type { DeviceDelta } from "../../store/packets.ts";
 
 /** One device of a `DeviceTable`. */
 export class Device {
   /** The delta that last collected a packet of this device. */
   delta: QueuedDelta | undefined;
+  /** What it may send, where there is a limit. */
+  meter: RateMeter | undefined;
 
   /**
    * `bytes` are the id in UTF-8, `hash` what the table finds it by. `generation`: how often the table was emptied

@@ -99,7 +99,7 @@ export function routeCalls(
         assertBridged(path, counters);
         return { bridge: forwarded, guard: new SmallMessages() };
       }
-      const refusal = streamRefusal(ingest);
+      const refusal = streamRefusal(ingest, ingest.accounts.of(peer, ""));
       if (refusal !== undefined) return { response: trailersOnly(refusal) };
       if (!fastPath && encoding === undefined) {
         return { bridge: forwarded, guard: new PlainMessages(memory, peer) };

@@ -1,4 +1,4 @@
--- Applies one batch, all of it or nothing, once. Preceded by prelude.lua.
+-- Applies one batch, all of it or nothing, once. Preceded by prelude.lua and histories.lua.
 --
 -- KEYS  1 counts   2 records   3 payloads   4 histories   5 version   6 changes   7 events   8 lineage
 --       9 counts set aside   10 a key that does not exist   11 packets per second   12 per minute   13 per hour
@@ -77,60 +77,6 @@ local function checkSessions(intact)
     end
   end
   return found
-end
-
--- Histories -----------------------------------------------------------------------------------------------------
-
--- A history: HISTORY_HEAD (minutes, the bytes they take, hours); then the packets of each as a varint, oldest
--- first. They are the closed periods; the current minute and hour are in the record, so that a history is written
--- once a minute and not with every batch.
-local function varint(value)
-  local bytes = ''
-  while value >= 128 do
-    bytes = bytes .. string.char(128 + value % 128)
-    value = math.floor(value / 128)
-  end
-  return bytes .. string.char(value)
-end
-
--- Appends the period that ended and the empty ones after it, `gap` in all; keeps the newest `max`.
-local function close(periods, n, packets, gap, max)
-  if gap > max then return '', 0 end
-  periods, n = periods .. varint(packets) .. string.rep('\0', gap - 1), n + gap
-  local from = 1
-  for _ = max + 1, n do
-    while string.byte(periods, from) >= 128 do from = from + 1 end
-    from = from + 1
-  end
-  return string.sub(periods, from), math.min(n, max)
-end
-
-local function closePeriods(history, ended)
-  local minutes, minuteCount, hours, hourCount = '', 0, '', 0
-  if history then
-    local minuteBytes
-    minuteCount, minuteBytes, hourCount = struct.unpack(HISTORY_HEAD, history)
-    minutes = string.sub(history, HISTORY_HEAD_BYTES + 1, HISTORY_HEAD_BYTES + minuteBytes)
-    hours = string.sub(history, HISTORY_HEAD_BYTES + minuteBytes + 1)
-  end
-  -- One less than is shown: the current one is the last.
-  minutes, minuteCount = close(minutes, minuteCount, ended.minutePackets, ended.minutes, HISTORY_MINUTES - 1)
-  if ended.hours > 0 then
-    hours, hourCount = close(hours, hourCount, ended.hourPackets, ended.hours, HISTORY_HOURS - 1)
-  end
-  return struct.pack(HISTORY_HEAD, minuteCount, #minutes, hourCount) .. minutes .. hours
-end
-
--- New histories of the devices whose minute is over, as alternating ids and values.
-local function closeHistories(endedIds, ended)
-  local newHistories = {}
-  if #endedIds == 0 then return newHistories end
-  local oldHistories = redis.call('HMGET', histories, unpack(endedIds))
-  for i = 1, #endedIds do
-    newHistories[2 * i - 1] = endedIds[i]
-    newHistories[2 * i] = closePeriods(oldHistories[i], ended[i])
-  end
-  return newHistories
 end
 
 -- Devices -------------------------------------------------------------------------------------------------------
@@ -292,7 +238,7 @@ local function addDevices()
       shortened, endedIds, ended = {}, {}, {}
       addToCounts(left)
       addToRecords(left)
-      chunks[#chunks + 1] = { newCounts, newRecords, newPayloads, shortened, closeHistories(endedIds, ended), newAside }
+      chunks[#chunks + 1] = { newCounts, newRecords, newPayloads, shortened, closeHistories(histories, endedIds, ended), newAside }
       local leftIds = left == n and string.sub(packedIds, idsFrom, idAt - 1) or packIds(left)
       changed[#changed + 1] = fullPart(left, leftIds, becomeCounts, becomeRecords)
     end

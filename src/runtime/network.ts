@@ -1,5 +1,5 @@
 /**
- * Which addresses share the limit of connections per address.
+ * Which addresses share the limits per address.
  *
  * @module
  */
@@ -12,4 +12,9 @@ export function networkOf(hostname: string): string {
   const [head, tail] = hostname.split("::").map((part) => part === "" ? [] : part.split(":"));
   const zeros = tail === undefined ? 0 : 8 - head!.length - tail.length;
   return [...head!, ...Array(zeros).fill("0"), ...tail ?? []].slice(0, 4).join(":");
+}
+
+/** Whether a network of {@linkcode networkOf} is this machine itself: a proxy in front of Tally, as a rule. */
+export function isLoopback(network: string): boolean {
+  return network.startsWith("127.") || network === "0:0:0:0";
 }
