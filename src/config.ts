@@ -9,6 +9,7 @@ import {
   hostNamesKind,
   onOffKind,
   redisUrlKind,
+  secretKind,
   webhookKeyKind,
   webhookUrlKind,
 } from "./config_kinds.ts";
@@ -139,7 +140,7 @@ export const settings = {
     ...store,
     default: "",
     common: true,
-    help: "Redis that stores the counts, with user and password; instead of REDIS_HOST.",
+    help: "Redis that stores the counts, or its sentinels, with user and password; instead of REDIS_HOST.",
   }, redisUrlKind)),
   redisHost: optional(host("REDIS_HOST", {
     ...store,
@@ -154,6 +155,11 @@ export const settings = {
     max: "65535",
     help: "Port of REDIS_HOST.",
   }),
+  redisSentinelPassword: optional(custom("TALLY_REDIS_SENTINEL_PASSWORD", {
+    ...store,
+    default: "",
+    help: "Password of the sentinels of redis+sentinel://, if they have one; that of Redis is in REDIS_URL.",
+  }, secretKind)),
   redisTlsCa: optional(path("TALLY_REDIS_TLS_CA", {
     ...store,
     default: "",

@@ -24,8 +24,13 @@ function storeProblems({ values, source }: ParseResult<typeof settings>): string
   if (source.redisPort !== undefined && redis === undefined) {
     problems.push(`${source.redisPort}: has no effect alone; set REDIS_HOST too`);
   }
-  if (source.redisTlsCa !== undefined && !/^rediss:/i.test(values.redisUrl ?? "")) {
+  if (source.redisTlsCa !== undefined && !/^rediss[:+]/i.test(values.redisUrl ?? "")) {
     problems.push(`${source.redisTlsCa}: has no effect without TLS; set REDIS_URL to a rediss:// URL`);
+  }
+  if (source.redisSentinelPassword !== undefined && !/^rediss?\+sentinel:/i.test(values.redisUrl ?? "")) {
+    problems.push(
+      `${source.redisSentinelPassword}: has no effect without sentinels; set REDIS_URL to redis+sentinel://…`,
+    );
   }
   if (values.ackAfter?.kind === "replicated" && redis === undefined) {
     problems.push(

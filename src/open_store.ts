@@ -27,6 +27,7 @@ export async function openStore(config: Config, args: readonly string[], log: Lo
     : await openRedisStore({
       url: redis,
       tlsCa: config.redisTlsCa === undefined ? undefined : await readTlsCa(config.redisTlsCa),
+      sentinelPassword: config.redisSentinelPassword,
       ackAfter,
       commandTimeoutMs: storeTimeoutMs,
       log: log.getChild("store"),

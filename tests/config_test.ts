@@ -30,6 +30,7 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     worker: 0,
     redisUrl: undefined,
     redisHost: undefined,
+    redisSentinelPassword: undefined,
     redisTlsCa: undefined,
     redisPort: 6379,
     databasePath: "data/tally.db",
