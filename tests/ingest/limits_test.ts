@@ -8,6 +8,8 @@ import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertLess }
 import { TelemetryClient } from "../../src/client/client.ts";
 import { type OpenStream, streamRefusal } from "../../src/ingest/stream/ingest_state.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import { countsOf } from "../support/batches.ts";
 import {
   framedBatch,
@@ -203,6 +205,63 @@ Deno.test("TALLY_NEW_CONNECTIONS_PER_SECOND: those above it wait for their turn,
   const served = await connect(ingest.port, 200);
   assert(served >= 100 && served < 115, `${served} were served`);
   assertEquals(ingest.counters.connectionsRefused, 200 - served);
+});
+
+/** `store`, of which every third reply to a batch is lost after it was applied, and every fifth batch on its way. */
+function lossy(store: Store): Store {
+  let calls = 0;
+  const apply: Store["apply"] = async (batch) => {
+    const call = ++calls;
+    if (call % 5 === 0) throw new StoreError("the test loses the batch");
+    const unapplied = await store.apply(batch);
+    if (call % 3 === 0) throw new StoreError("the test loses the reply");
+    return unapplied;
+  };
+  return new Proxy(store, {
+    get(target, name) {
+      if (name === "apply") return apply;
+      const value = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+Deno.test("TALLY_MAX_DEVICES with two ingests whose replies are lost: each packet has one outcome, each Ack is exact", async () => {
+  await using store = await temporaryStore();
+  const maxDevices = 40, limits = { maxDevices, newDevicesPerMinute: 1000 };
+  await using first = await startTestIngest({ store: lossy(store), ...limits });
+  await using second = await startTestIngest({ store: lossy(store), ...limits });
+  const random = seededRandom(7);
+  let stored = 0, rejected = 0, sent = 0;
+  const device = async (port: number, name: string) => {
+    for (let call = 0; call < 4; call++) {
+      await using stream = call % 2 === 0
+        ? RawCall.session(port, `${name}-${call}`, 0, "StreamBatches")
+        : new RawCall(port, "StreamBatches");
+      for (let message = 0; message < 5; message++) {
+        const packets = Array.from({ length: 20 }, () => packet(`device-${random.int(1, 60)}`));
+        sent += packets.length;
+        await stream.send(framedBatch(packets));
+        await until(() => stream.acks.at(-1)?.committed === 20 * (message + 1), "the message is settled");
+      }
+      const { code, ack } = await stream.finish();
+      assertEquals([code, ack!.stored + ack!.rejected, ack!.duplicates], [status.OK, 100, 0]);
+      stored += ack!.stored;
+      rejected += ack!.rejected;
+    }
+  };
+  const names = Array.from({ length: 6 }, (_, i) => `name-${i}`);
+  await Promise.all(names.map((name, i) => device([first, second][i % 2]!.port, name)));
+  const counts = await countsOf(store);
+  assertEquals(Object.keys(counts).length, maxDevices);
+  assertEquals(Object.values(counts).reduce((sum, count) => sum + count, 0), stored);
+  assertEquals(stored + rejected, sent);
+  assertGreater(rejected, 100);
+  const sum = (of: (ingest: typeof first) => number) => of(first) + of(second);
+  assertEquals(sum(({ counters }) => counters.received), sent);
+  assertEquals(sum(({ counters }) => counters.stored), stored);
+  assertEquals(sum(({ counters }) => counters.rejected.get(RejectReason.DEVICE_LIMIT)!), rejected);
+  assertGreater(sum(({ counters }) => counters.failedFlushes), 10);
 });
 
 Deno.test("streamRefusal() with all streams open ends the oldest that has sent nothing for ten seconds", async () => {
