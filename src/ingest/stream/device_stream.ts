@@ -94,7 +94,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
     this.#progress = new StreamProgress(start.offset);
     ingest.counters.streams++;
     ingest.counters.openStreams++;
-    this.#accounts = ingest.accounts.of(context.peer, "");
+    this.#accounts = ingest.accounts.of(context.peer, subjectOf(context));
     this.#pacer = StreamPacer.of(ingest.limits, this.#accounts.identity.meter, monotonicMs);
     // Once more: for the identity, and as grpc-js opens it in a later turn than the one in which the call was routed.
     const refusal = streamRefusal(ingest, this.#accounts);
@@ -326,6 +326,11 @@ export class DeviceStream implements ShareOwner, OpenStream {
     const { sessions } = this.ingest;
     if (sessions.get(this.claim.session) === this) sessions.delete(this.claim.session);
   }
+}
+
+/** Empty: the call has no identity. */
+function subjectOf(context: CallContext & { readonly identity?: { readonly subject: string } }): string {
+  return context.identity?.subject ?? "";
 }
 
 const monotonicMs = () => performance.now();
