@@ -36,8 +36,8 @@ export interface AgingConnection {
 
 /** What {@linkcode ConnectionAges} needs. */
 export interface AgesParts {
-  /** Ends the telemetry streams of a connection with `error`; returns how many of them are open still. */
-  readonly endStreams: (peer: Peer, error: RequestError) => number;
+  /** Ends the telemetry streams of connections with `error`; returns the connections that still have one. */
+  readonly endStreams: (peers: ReadonlySet<Peer>, error: RequestError) => ReadonlySet<Peer>;
   /** Ended connections are counted here. */
   readonly counters: Pick<IngestCounters, "connectionsEnded">;
   /** Monotonic clock, ms. */
@@ -106,15 +106,16 @@ export class ConnectionAges {
   }
 
   #look(): void {
-    const nowMs = this.#parts.now();
+    const nowMs = this.#parts.now(), ending = new Set<AgingConnection>();
     for (const [connection, times] of this.#times) {
-      if (nowMs >= times.endAtMs) this.#end(connection, times, nowMs);
+      if (nowMs >= times.endAtMs) ending.add(connection);
       else if (times.endAtMs === Infinity && this.#isDue(connection, times, nowMs)) {
         times.endAtMs = nowMs + this.#options.maxConnectionAgeGraceMs;
         this.#parts.counters.connectionsEnded++;
         connection.goAway();
       }
     }
+    if (ending.size > 0) this.#end(ending, nowMs);
   }
 
   #isDue({ calls }: AgingConnection, times: Times, nowMs: number): boolean {
@@ -126,17 +127,18 @@ export class ConnectionAges {
     return nowMs - (times.idleSinceMs ?? nowMs) >= maxConnectionIdleMs;
   }
 
-  /** Called again at each look until the connection is closed: streams wait for the store. */
-  #end(connection: AgingConnection, times: Times, nowMs: number): void {
+  /** Called again at each look until the connections are closed: streams wait for the store. */
+  #end(connections: ReadonlySet<AgingConnection>, nowMs: number): void {
     const { maxConnectionAgeMs } = this.#options;
     const limit = `the connection has reached TALLY_MAX_CONNECTION_AGE (${maxConnectionAgeMs} ms)`;
-    const open = this.#parts.endStreams(
-      connection.peer,
-      new RequestError("UNAVAILABLE", `${limit}: connect again`),
-    );
-    if (open > 0) return;
-    times.finishAtMs ??= nowMs + FINISH_MS;
-    // Calls that are not telemetry, such as a watch of the health, end with the connection.
-    if (nowMs >= times.finishAtMs) connection.finish();
+    const peers = new Set(Array.from(connections, ({ peer }) => peer));
+    const open = this.#parts.endStreams(peers, new RequestError("UNAVAILABLE", `${limit}: connect again`));
+    for (const connection of connections) {
+      if (open.has(connection.peer)) continue;
+      const times = this.#times.get(connection)!;
+      times.finishAtMs ??= nowMs + FINISH_MS;
+      // Calls that are not telemetry, such as a watch of the health, end with the connection.
+      if (nowMs >= times.finishAtMs) connection.finish();
+    }
   }
 }

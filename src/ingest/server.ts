@@ -71,7 +71,7 @@ export class TelemetryServer {
     guardStreams(this.#server);
     this.#connectionOptions = this.#connectionsFor(ingest, options);
     this.#ages = new ConnectionAges(options, {
-      endStreams: (peer, error) => endStreams(ingest, peer, error),
+      endStreams: (peers, error) => endStreams(ingest, peers, error),
       counters: ingest.counters,
       now: () => performance.now(),
       random: Math.random,
@@ -171,12 +171,21 @@ export class TelemetryServer {
   }
 }
 
-/** Ends the streams of one connection; returns how many of them are open still, because the store has to reply. */
-function endStreams({ streams }: IngestState, peer: Peer, error: RequestError): number {
+/** Ends the streams of connections; returns those that still have one, because the store has to reply. */
+function endStreams(
+  { streams }: IngestState,
+  peers: ReadonlySet<Peer>,
+  error: RequestError,
+): ReadonlySet<Peer> {
   // grpc-js names the peer of a call by its address and port.
-  const isOf = ({ remoteAddress, remotePort }: Peer) =>
-    remoteAddress === peer.remoteAddress && remotePort === peer.remotePort;
-  const own = [...streams].filter(({ context }) => context.peer === peer || isOf(context.peer));
-  for (const stream of own) stream.fail(error);
-  return own.filter((stream) => streams.has(stream)).length;
+  const nameOf = ({ remoteAddress, remotePort }: Peer) => `${remoteAddress} ${remotePort}`;
+  const byName = new Map(Array.from(peers, (peer) => [nameOf(peer), peer]));
+  const open = new Set<Peer>();
+  for (const stream of [...streams]) {
+    const { peer } = stream.context, ended = peers.has(peer) ? peer : byName.get(nameOf(peer));
+    if (ended === undefined) continue;
+    stream.fail(error);
+    if (streams.has(stream)) open.add(ended);
+  }
+  return open;
 }
