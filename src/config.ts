@@ -14,6 +14,7 @@ import {
   webhookUrlKind,
 } from "./config_kinds.ts";
 import { limitSettings } from "./config_limits.ts";
+import { deviceAuthSettings } from "./device_auth_settings.ts";
 import {
   choice,
   custom,
@@ -83,6 +84,7 @@ export const settings = {
     common: true,
     help: "Port for devices (gRPC).",
   }),
+  ...deviceAuthSettings(devices),
   maxPayloadBytes: size("TALLY_MAX_PAYLOAD", {
     ...devices,
     default: "64KiB",

@@ -8,7 +8,12 @@ import type { ParseResult } from "./runtime/settings_parser.ts";
 
 /** What is wrong with the settings together; those that are wrong by themselves are left out of `result`. */
 export function crossChecks(result: ParseResult<typeof settings>): string[] {
-  return [...storeProblems(result), ...webhookProblems(result), ...sizeProblems(result)];
+  return [
+    ...storeProblems(result),
+    ...jwtProblems(result),
+    ...webhookProblems(result),
+    ...sizeProblems(result),
+  ];
 }
 
 function storeProblems({ values, source }: ParseResult<typeof settings>): string[] {
@@ -38,6 +43,23 @@ function storeProblems({ values, source }: ParseResult<typeof settings>): string
     );
   }
   return problems;
+}
+
+function jwtProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { deviceAuth } = values;
+  if (deviceAuth === undefined) return [];
+  if (deviceAuth.has("jwt") && values.deviceJwks === undefined && source.deviceJwks === undefined) {
+    return [`${nameOf("deviceAuth", source)}: JWTs need keys that verify them; set TALLY_DEVICE_JWKS too`];
+  }
+  const without = (kind: "jwt" | "mtls", keys: readonly (keyof Config)[]) =>
+    deviceAuth.has(kind) ? [] : keys.flatMap((key) => source[key] ?? [])
+      .map((name) =>
+        `${name}: has no effect without ${kind} in ${nameOf("deviceAuth", source)}; add it there`
+      );
+  return [
+    ...without("jwt", ["deviceJwks", "jwtIssuer", "jwtAudience"]),
+    ...without("mtls", ["deviceCertField"]),
+  ];
 }
 
 function webhookProblems({ source }: ParseResult<typeof settings>): string[] {

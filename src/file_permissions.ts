@@ -15,17 +15,23 @@ const { read: readable, write: writable } = project.permissions.ingest;
  * Throws when the permissions of the task do not include the files of the settings, with the command that
  * widens them; on a terminal Deno would ask for each of them.
  */
-export function assertFilesAllowed(config: Config, args: readonly string[]): void {
-  const { redisTlsCa } = config;
+export function assertFilesAllowed(config: Config, args: readonly string[], program: string): void {
   const folder = databaseFolder(config);
   const folderAllowed = folder === undefined || (isGranted("read", folder) && isGranted("write", folder));
-  if (folderAllowed && (redisTlsCa === undefined || isGranted("read", redisTlsCa))) return;
-  const permissions = config.role === "api" ? "api" : configuredWorkers(config) > 1 ? "workers" : "ingest";
-  const command = ["deno", "run", `-P=${permissions}`, ...fileFlags(config), "src/main.ts"]
+  const refused = filesRead(config).find((file) => !isGranted("read", file));
+  if (folderAllowed && refused === undefined) return;
+  const permissions = program !== "src/main.ts"
+    ? "credentials"
+    : config.role === "api"
+    ? "api"
+    : configuredWorkers(config) > 1
+    ? "workers"
+    : "ingest";
+  const command = ["deno", "run", `-P=${permissions}`, ...fileFlags(config), program]
     .concat(withoutSecrets(args)).map(shellWord).join(" ");
   throw new Error(
-    `Cannot use ${folderAllowed ? redisTlsCa : `SQLite file ${resolve(config.databasePath)}`}: ` +
-      `found that the task may use the folder data only; start Tally with this allowed: ${command}`,
+    `Cannot use ${folderAllowed ? refused : `SQLite file ${resolve(config.databasePath)}`}: ` +
+      `found that the task may use the folder data only; start it with this allowed: ${command}`,
   );
 }
 
@@ -36,7 +42,7 @@ export function assertFilesAllowed(config: Config, args: readonly string[]): voi
 export function fileFlags(config: Config): string[] {
   const database = databaseFolder(config);
   const folders = database === undefined ? [] : [database];
-  const files = config.redisTlsCa === undefined ? [] : [resolve(config.redisTlsCa)];
+  const files = filesRead(config).map((file) => resolve(file));
   const isOutside = (path: string) => relative("data", path).startsWith("..");
   if (![...folders, ...files].some(isOutside)) return [];
   const list = (paths: readonly string[]) => paths.map((path) => path.replaceAll(",", ",,")).join(",");
@@ -44,6 +50,11 @@ export function fileFlags(config: Config): string[] {
     `--allow-read=${list([...readable, ...folders, ...files])}`,
     `--allow-write=${list([...writable, ...folders])}`,
   ];
+}
+
+/** Files that are only read. */
+function filesRead({ redisTlsCa, deviceJwks }: Config): string[] {
+  return [redisTlsCa, deviceJwks].filter((file) => file !== undefined && !/^https?:/i.test(file)) as string[];
 }
 
 /** Folder of the SQLite file; undefined with Redis. */

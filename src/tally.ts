@@ -164,7 +164,10 @@ async function startIngestRole(context: Context): Promise<Ingest> {
   if (configuredWorkers(config) > 1) {
     return startIngestWorkers({ ...context, stopTimeoutMs: times.devicesMs });
   }
+  const { openDeviceAuthenticator } = await import("./device_auth.ts");
   const { startIngest } = await import("./ingest/ingest.ts");
+  const now = () => clock.unixMs();
+  const authenticator = await openDeviceAuthenticator({ config, store, now, log: log.getChild("ingest") });
   const ingest = await startIngest({
     ...config,
     host: config.grpcHost,
@@ -178,11 +181,13 @@ async function startIngestRole(context: Context): Promise<Ingest> {
     drainTimeoutMs: times.devicesMs,
     store,
     log: log.getChild("ingest"),
-    now: () => clock.unixMs(),
+    now,
+    ...authenticator && { authenticator },
     clockAheadMs: () => clock.health.clockAheadMs,
   });
   const { host, port, fastPath } = ingest;
-  log.info("ingest listening", { host, port, fastPath, pid: Deno.pid });
+  const auth = [...config.deviceAuth].join(",") || "none";
+  log.info("ingest listening", { host, port, fastPath, auth, pid: Deno.pid });
   return ingest;
 }
 

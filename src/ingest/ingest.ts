@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import type { ConnectionLimits } from "../http2/limits.ts";
+import type { DeviceAuthenticator } from "../identity/device_authenticator.ts";
 import { type AccountLimits, Accounts } from "../limits/accounts.ts";
 import type { InstanceReport } from "../metrics/ingest_metrics.ts";
 import { formatAddress } from "../runtime/address.ts";
@@ -22,7 +23,9 @@ import type { ConnectionAgeOptions } from "./connection_ages.ts";
 import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
 import type { ConnectionLimitOptions } from "./listen/connection_limits.ts";
 import { startReporting } from "./report.ts";
+import { CallerCheck } from "./rpc/caller_check.ts";
 import { TelemetryServer } from "./server.ts";
+import { watchIdentities } from "./stream/identity_watch.ts";
 import { type IngestState, shuttingDown } from "./stream/ingest_state.ts";
 import { Reverts } from "./stream/reverts.ts";
 
@@ -66,6 +69,8 @@ export interface IngestOptions extends AccountLimits, ConnectionLimitOptions, Co
   readonly pid: number;
   /** Number among the workers of one supervisor, from 1; 0 for a process of its own. */
   readonly worker: number;
+  /** Verifies senders of packets; default: anyone may, of any device. */
+  readonly authenticator?: DeviceAuthenticator;
   /** Default true; false: grpc-js serves uncompressed telemetry too. */
   readonly fastPath?: boolean;
   /** Bounds of each connection; default: those of `http2/limits.ts`. */
@@ -124,14 +129,15 @@ const STORE_CHECK_MS = 1000;
 
 /** Starts the role; rejects when it cannot listen on the address. */
 export async function startIngest(options: IngestOptions): Promise<RunningIngest> {
-  const { store, log, now, fastPath = true } = options;
+  const { store, log, now, authenticator, fastPath = true } = options;
   const ingest = createState(options);
   const { queue, counters } = ingest;
   const aborted = new AbortController();
   const producer = crypto.randomUUID();
   const { signal } = aborted, deviceLimits = deviceLimitsOf(options);
   const writer = new Writer({ queue, store, counters, producer, now, log, signal, deviceLimits });
-  const server = await TelemetryServer.start(ingest, { ...options, fastPath });
+  const callers = new CallerCheck({ authenticator, counters, log, maxLookups: options.maxStreams });
+  const server = await TelemetryServer.start(ingest, { ...options, fastPath, callers });
   const finished = writer.run();
   const stopWatching = watchStore(store, writer, () => {
     const { failingSinceMs } = writer;
@@ -139,6 +145,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       performance.now() - failingSinceMs < options.storeGraceMs;
     server.setServing(!ingest.draining && server.accepting && storeServes);
   });
+  const stopVerifying = authenticator &&
+    watchIdentities(ingest, authenticator, (error) => callers.ended(error));
   const monitor = new ProcessMonitor(systemClock);
   const startedMs = now();
   const stopReporting = startReporting({
@@ -156,7 +164,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     const inTime = await drainServer(ingest, server, finished, aborted, options.drainTimeoutMs);
     monitor.close();
     ingest.reverts.close();
-    await Promise.all([stopWatching(), stopReporting()]);
+    callers.close();
+    await Promise.all([stopWatching(), stopVerifying?.(), stopReporting()]);
     return inTime;
   }
 

@@ -140,11 +140,15 @@ export interface PacketStore {
    * A known one moves up to it: a client states no more than was acknowledged, so the store was reverted, and the
    * packets between are lost. Sessions are deleted {@linkcode SESSION_EXPIRY_MS} after a batch advanced them last;
    * those that none has advanced, {@linkcode NEW_SESSION_EXPIRY_MS} after their first claim.
+   *
+   * `continues`: an unknown session starts where the session of that name is, if there is one. That one stays where it
+   * is, and its streams are fenced. `limits`: default none.
    */
   claimSession(
     session: string,
     offset: number,
     nowMs: number,
+    continues?: string,
     limits?: SessionLimits,
   ): Promise<SessionClaim>;
 

@@ -148,29 +148,34 @@ function testSessionLimits(test: TestStores): void {
     async (store, other) => {
       const max = limits({ maxSessions: 3 });
       for (const session of ["a", "b", "c"]) {
-        const { isNew, epoch, refused } = await store.claimSession(session, 0, now, max);
+        const { isNew, epoch, refused } = await store.claimSession(session, 0, now, undefined, max);
         assertEquals([isNew, refused], [true, undefined]);
         assertGreater(epoch, 0);
       }
-      assertEquals(await store.claimSession("d", 7, now, max), refused("maxSessions"));
-      assertEquals(await other.claimSession("e", 0, now, max), refused("maxSessions"));
-      const again = await other.claimSession("a", 0, now, max);
+      assertEquals(await store.claimSession("d", 7, now, undefined, max), refused("maxSessions"));
+      assertEquals(await other.claimSession("e", 0, now, undefined, max), refused("maxSessions"));
+      const again = await other.claimSession("a", 0, now, undefined, max);
       assertEquals([again.isNew, again.refused], [false, undefined]);
-      assertEquals((await store.claimSession("d", 0, now, limits({ maxSessions: 4 }))).isNew, true);
+      assertEquals(
+        (await store.claimSession("d", 0, now, undefined, limits({ maxSessions: 4 }))).isNew,
+        true,
+      );
     },
   );
 
   test("claimSession() with mayCreate false claims known sessions alone, and writes nothing else", async (store) => {
     const mayNot = limits({ mayCreate: false });
-    assertEquals(await store.claimSession("a", 0, now, mayNot), refused("mayCreate"));
-    assertEquals((await store.claimSession("a", 0, now, limits({}))).isNew, true);
-    assertEquals((await store.claimSession("a", 3, now, mayNot)).committed, 3);
+    assertEquals(await store.claimSession("a", 0, now, undefined, mayNot), refused("mayCreate"));
+    assertEquals((await store.claimSession("a", 0, now, undefined, limits({}))).isNew, true);
+    assertEquals((await store.claimSession("a", 3, now, undefined, mayNot)).committed, 3);
   });
 
   test("claimSession(): concurrent claims of new sessions never exceed maxSessions", async (store, other) => {
     const max = limits({ maxSessions: 40 });
     const claims = await Promise.all(
-      numbered("s", 100).map((session, i) => (i % 2 ? store : other).claimSession(session, 0, now, max)),
+      numbered("s", 100).map((session, i) =>
+        (i % 2 ? store : other).claimSession(session, 0, now, undefined, max)
+      ),
     );
     const made = claims.filter(({ refused }) => refused === undefined);
     assertEquals(made.length, 40);

@@ -6,6 +6,7 @@ import { status } from "@grpc/grpc-js";
 import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertLess } from "@std/assert";
 
 import { TelemetryClient } from "../../src/client/client.ts";
+import { anonymousDevice } from "../../src/identity/identity.ts";
 import { type OpenStream, streamRefusal } from "../../src/ingest/stream/ingest_state.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -273,7 +274,7 @@ Deno.test("streamRefusal() with all streams open ends the oldest that has sent n
   const open = (name: string, ageMs: number, silent: boolean) => {
     const stream: OpenStream = {
       claim: undefined,
-      context: { peer: {} },
+      context: { peer: {}, identity: anonymousDevice },
       openedAtMs: performance.now() - ageMs,
       fence: () => {},
       fail: () => {},

@@ -162,7 +162,8 @@ Deno.test("RedisStore.claimSession() with maxSessions has room again for those t
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const limits = { maxSessions: 300, mayCreate: true };
-    const claim = async (session: string) => (await store.claimSession(session, 0, now, limits)).refused;
+    const claim = async (session: string) =>
+      (await store.claimSession(session, 0, now, undefined, limits)).refused;
     for (let i = 0; i < 300; i++) assertEquals(await claim(`s${i}`), undefined);
     assertEquals(await claim("new 1"), "maxSessions");
     for (let i = 200; i < 300; i++) await server.call("PEXPIRE", sessionKey(`s${i}`), 0);

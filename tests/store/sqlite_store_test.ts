@@ -198,7 +198,8 @@ Deno.test("SqliteStore removes a session of which nothing is stored soon, howeve
   withFile((path) =>
     withStore(path, async (store) => {
       const limits = { maxSessions: 2, mayCreate: true };
-      const claim = (session: string, atMs: number) => store.claimSession(session, 3, atMs, limits);
+      const claim = (session: string, atMs: number) =>
+        store.claimSession(session, 3, atMs, undefined, limits);
       const { epoch } = await claim("stored", now);
       assertEquals(await store.apply(batch(1, { sessions: [advance("stored", epoch, 3, 4)] })), []);
       assertEquals((await claim("new", now)).isNew, true);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { anonymousDevice, type DeviceIdentity, type PeerCertificate } from "../../identity/identity.ts";
 import { OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 
@@ -12,6 +13,8 @@ export interface Peer {
   readonly remoteAddress?: string | undefined;
   /** TCP port, where it is known. */
   readonly remotePort?: number | undefined;
+  /** Its certificate, where TLS has verified one. */
+  readonly certificate?: PeerCertificate | undefined;
 }
 
 /** The entries of a call's metadata that Tally reads. Others are not kept, because a peer may send many kilobytes. */
@@ -33,8 +36,12 @@ export class CallContext {
   #abortReason: RequestError | undefined;
   #deadline: ReturnType<typeof setTimeout> | undefined;
 
-  /** `peer`: on the fast path one object for all calls of a connection. */
-  constructor(readonly peer: Peer, readonly metadata: CallMetadata) {}
+  /** `peer`: one object for all calls of a connection. `identity`: one object for all calls of a caller. */
+  constructor(
+    readonly peer: Peer,
+    readonly metadata: CallMetadata,
+    readonly identity: DeviceIdentity = anonymousDevice,
+  ) {}
 
   /**
    * Aborted when the call is cancelled, when its connection is gone, and when its deadline has passed: the reason is the

@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { type CoveredDevices, coveredDevices } from "../../identity/device_pattern.ts";
+import { ownedSession } from "../../identity/session_owner.ts";
 import type { Ack } from "../../protocol/messages.ts";
 import { RejectReason } from "../../protocol/reject_reason.ts";
 import { RequestError } from "../../protocol/request_error.ts";
@@ -11,6 +13,7 @@ import { DEVICE_CLOCK_AHEAD_MS, type FencedSession } from "../../store/packets.t
 import type { StreamAccounts } from "../../limits/accounts.ts";
 import { StreamPacer } from "../../limits/stream_pacer.ts";
 import type { ShareOwner, StreamShare } from "../batch/batch.ts";
+import type { Device } from "../batch/device_delta.ts";
 import type { CallContext } from "./call_context.ts";
 import { type IngestState, type OpenStream, streamRefusal } from "./ingest_state.ts";
 import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
@@ -74,6 +77,9 @@ export class DeviceStream implements ShareOwner, OpenStream {
   #shareTail: unknown;
   #unsettled = 0;
   readonly #progress: StreamProgress;
+  /** The devices it may send packets of, undefined: all; and the last of them that it did send a packet of. */
+  readonly #covered: CoveredDevices | undefined;
+  #coveredDevice: Device | undefined;
   readonly #accounts: StreamAccounts;
   readonly #pacer: StreamPacer | undefined;
   /** It has not received a message yet. */
@@ -92,9 +98,10 @@ export class DeviceStream implements ShareOwner, OpenStream {
   ) {
     this.#position = start.offset;
     this.#progress = new StreamProgress(start.offset);
+    this.#covered = coveredDevices(context.identity);
     ingest.counters.streams++;
     ingest.counters.openStreams++;
-    this.#accounts = ingest.accounts.of(context.peer, subjectOf(context));
+    this.#accounts = ingest.accounts.of(context.peer, context.identity.subject);
     this.#pacer = StreamPacer.of(ingest.limits, this.#accounts.identity.meter, monotonicMs);
     // Once more: for the identity, and as grpc-js opens it in a later turn than the one in which the call was routed.
     const refusal = streamRefusal(ingest, this.#accounts);
@@ -120,23 +127,26 @@ export class DeviceStream implements ShareOwner, OpenStream {
     // A call that is refused must not take the session from the stream that has it.
     if (session === undefined || !this.reading) return;
     const { sessions, reverts } = this.ingest;
+    const owned = ownedSession(this.context.identity, session);
+    // What an anonymous device began continues when credentials are required of it: nothing counts twice.
+    const continues = owned === session ? undefined : session;
     try {
+      const claim = { session: owned, offset, continues };
       const { epoch, committed, lost } = await claimWithinLimits(
         this.ingest,
         this.#accounts.identity,
-        session,
-        offset,
+        claim,
       );
-      if (lost > 0) reverts.found(session, committed, committed - lost, lost);
+      if (lost > 0) reverts.found(owned, committed, committed - lost, lost);
       if (this.#state === "closed") return;
-      const other = sessions.get(session);
+      const other = sessions.get(owned);
       // Only if the store's clock went back together with its data, or the replies arrived in another order.
       if (other?.claim !== undefined && other.claim.epoch > epoch) {
         throw new RequestError("UNAVAILABLE", "a stream of this session has a later claim: connect again");
       }
-      this.claim = { session, epoch };
+      this.claim = { session: owned, epoch };
       this.#fresh = this.#progress.committed = committed;
-      sessions.set(session, this);
+      sessions.set(owned, this);
       other?.fence();
       this.response.sendHeaders(committed);
     } catch (error) {
@@ -254,6 +264,10 @@ export class DeviceStream implements ShareOwner, OpenStream {
     }
     const device = ingest.devices.intern(bytes, packet.deviceIdStart, packet.deviceIdEnd);
     if (typeof device === "number") return share.reject(device);
+    if (this.#covered !== undefined && device !== this.#coveredDevice) {
+      if (!this.#covered.has(device.id)) return share.reject(RejectReason.DEVICE_NOT_ALLOWED);
+      this.#coveredDevice = device;
+    }
     if (this.#pacer?.take(device, payloadBytes) === false) return share.reject(RejectReason.RATE_LIMITED);
     share.stored++;
     const { payloadStart, payloadEnd } = packet;
@@ -326,11 +340,6 @@ export class DeviceStream implements ShareOwner, OpenStream {
     const { sessions } = this.ingest;
     if (sessions.get(this.claim.session) === this) sessions.delete(this.claim.session);
   }
-}
-
-/** Empty: the call has no identity. */
-function subjectOf(context: CallContext & { readonly identity?: { readonly subject: string } }): string {
-  return context.identity?.subject ?? "";
 }
 
 const monotonicMs = () => performance.now();

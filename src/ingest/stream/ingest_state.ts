@@ -16,8 +16,8 @@ import type { Reverts } from "./reverts.ts";
 
 /** What others do with an open stream. */
 export interface OpenStream extends Pick<ShareOwner, "claim" | "fence"> {
-  /** Its peer, and what its call has besides messages. */
-  readonly context: Pick<CallContext, "peer">;
+  /** Its peer and identity. */
+  readonly context: Pick<CallContext, "peer" | "identity">;
   /** When it was opened, by `performance.now()`. */
   readonly openedAtMs: number;
   /** Ends the reading for `error`; what was read is stored first, then the call ends. */

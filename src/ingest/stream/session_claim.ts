@@ -15,14 +15,16 @@ import type { IngestState } from "./ingest_state.ts";
 export async function claimWithinLimits(
   { store, now, limits, counters }: IngestState,
   account: Account,
-  session: string,
-  offset: number,
+  { session, offset, continues }: { session: string; offset: number; continues: string | undefined },
 ): Promise<SessionClaim> {
   const { newSessions } = account, maxSessions = limits.maxSessions || Number.MAX_SAFE_INTEGER;
   const mayCreate = newSessions?.take() ?? true;
   let isNew = false;
   try {
-    const claim = await store.claimSession(session, offset, now(), { maxSessions, mayCreate });
+    const claim = await store.claimSession(session, offset, now(), continues, {
+      maxSessions,
+      mayCreate,
+    });
     if (claim.refused === undefined) {
       ({ isNew } = claim);
       return claim;

@@ -49,7 +49,8 @@ const noLimits: DeviceLimits = {
 export function redisPackets(client: RedisClient, foreign: ForeignCounts): PacketStore {
   const claims = new SessionClaims(client);
   return {
-    claimSession: (session, offset, _nowMs, limits) => claims.claim(session, offset, limits),
+    claimSession: (session, offset, _nowMs, continues, limits) =>
+      claims.claim(session, offset, continues, limits),
 
     async apply(batch) {
       const { devices, sessions } = batch;

@@ -23,6 +23,7 @@ const MAX_CLAIMS = 500;
 interface Waiting extends PromiseWithResolvers<SessionClaim> {
   readonly session: string;
   readonly offset: number;
+  readonly continues: string;
   readonly limits: SessionLimits;
 }
 
@@ -44,8 +45,13 @@ export class SessionClaims {
   }
 
   /** As {@linkcode PacketStore.claimSession}. */
-  claim(session: string, offset: number, limits = noLimits): Promise<SessionClaim> {
-    const waiting = { session, offset, limits, ...Promise.withResolvers<SessionClaim>() };
+  claim(
+    session: string,
+    offset: number,
+    continues = session,
+    limits = noLimits,
+  ): Promise<SessionClaim> {
+    const waiting = { session, offset, continues, limits, ...Promise.withResolvers<SessionClaim>() };
     this.#waiting.push(waiting);
     if (!this.#running) this.#run();
     return waiting.promise;
@@ -68,7 +74,8 @@ export class SessionClaims {
     const attempt = claims.length === 1
       ? `claim session ${claims[0]!.session}`
       : `claim ${claims.length} sessions`;
-    const keys = [lineageKey, versionKey, sessionsKey, ...claims.map(({ session }) => sessionKey(session))];
+    const keys = [lineageKey, versionKey, sessionsKey];
+    for (const { session, continues } of claims) keys.push(sessionKey(session), sessionKey(continues));
     // All claims of a process have the same.
     const { maxSessions } = claims[0]!.limits;
     const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, maxSessions, sessionKey("")];

@@ -45,10 +45,10 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
   };
 
   return {
-    claimSession: (session, offset, nowMs, limits) =>
+    claimSession: (session, offset, nowMs, continues, limits) =>
       database.write(
         `claim session ${session} in`,
-        () => sessions.claim(session, offset, sessions.usedAt(nowMs), limits),
+        () => sessions.claim({ session, offset, continues, limits }, sessions.usedAt(nowMs)),
       ),
 
     apply(batch) {

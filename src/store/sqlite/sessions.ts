@@ -25,6 +25,18 @@ interface SessionRow {
   readonly stored: number;
 }
 
+/** Arguments of {@linkcode PacketStore.claimSession}. */
+export interface Claim {
+  /** As its client named it, or as its owner's. */
+  readonly session: string;
+  /** Index of the stream's first packet. */
+  readonly offset: number;
+  /** The session that it continues if it is unknown. */
+  readonly continues: string | undefined;
+  /** Default: none. */
+  readonly limits: SessionLimits | undefined;
+}
+
 /** What is kept of a producer. */
 export interface ProducerRow {
   /** Sequence of its batch that was applied last; 0: none, or it has expired. */
@@ -87,27 +99,43 @@ export class Sessions {
   }
 
   /** As {@linkcode PacketStore.claimSession}. */
-  claim(session: string, offset: number, usedAtMs: number, limits?: SessionLimits): SessionClaim {
-    const { readSession, readLineage, writeReverted } = this.#statements;
-    const known = readSession.get(session, usedAtMs) as SessionRow | undefined;
-    const isNew = known === undefined;
+  claim({ session, offset, continues, limits }: Claim, usedAtMs: number): SessionClaim {
+    const { readLineage, writeReverted } = this.#statements;
+    const own = this.#read(session, usedAtMs), isNew = own === undefined;
     const refused = isNew && limits !== undefined ? this.#refusal(limits, usedAtMs) : undefined;
     if (refused !== undefined) return { epoch: 0, committed: 0, lost: 0, isNew, refused };
+    const continued = isNew && continues !== undefined ? this.#read(continues, usedAtMs) : undefined;
+    const known = own ?? continued;
     const committed = Math.max(known?.committed ?? 0, offset);
     let lost = committed - (known?.committed ?? 0);
-    if (!isNew && lost > 0) writeReverted.run();
+    if (known !== undefined && lost > 0) writeReverted.run();
     const lineage = readLineage.get() as unknown as LineageRow;
     // It may have expired.
-    if (isNew && lineage.nowMs - lineage.sinceMs >= SESSION_EXPIRY_MS) lost = 0;
+    if (known === undefined && lineage.nowMs - lineage.sinceMs >= SESSION_EXPIRY_MS) lost = 0;
     // No epoch is used twice, not even by a file that was replaced by an older one.
     const epoch = Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
-    if (known?.stored === 1) this.write(session, epoch, committed, usedAtMs);
-    else {
-      // As long as nothing is stored of it, no further claim makes it live longer.
-      const expiresAtMs = known?.expiresAtMs ?? usedAtMs + SESSION_EXPIRY_MS;
-      this.#statements.writeSession.run(session, epoch, committed, expiresAtMs, 0);
+    this.#writeClaimed(session, epoch, committed, own, usedAtMs);
+    if (continued !== undefined) {
+      this.#writeClaimed(continues!, epoch, continued.committed, continued, usedAtMs);
     }
     return { epoch, committed, lost, isNew };
+  }
+
+  /** As long as nothing is stored of a session, no further claim makes it live longer. */
+  #writeClaimed(
+    session: string,
+    epoch: number,
+    committed: number,
+    known: SessionRow | undefined,
+    usedAtMs: number,
+  ): void {
+    if (known?.stored === 1) return this.write(session, epoch, committed, usedAtMs);
+    const expiresAtMs = known?.expiresAtMs ?? usedAtMs + SESSION_EXPIRY_MS;
+    this.#statements.writeSession.run(session, epoch, committed, expiresAtMs, 0);
+  }
+
+  #read(session: string, usedAtMs: number): SessionRow | undefined {
+    return this.#statements.readSession.get(session, usedAtMs) as SessionRow | undefined;
   }
 
   #refusal({ maxSessions, mayCreate }: SessionLimits, usedAtMs: number): SessionClaim["refused"] {
@@ -148,7 +176,7 @@ export class Sessions {
     const fenced: FencedSession[] = [];
     let isReverted = false;
     for (const { session, epoch, from } of sessions) {
-      const known = this.#statements.readSession.get(session, usedAtMs) as SessionRow | undefined;
+      const known = this.#read(session, usedAtMs);
       if (known?.epoch === epoch && known.committed === from) continue;
       const kind = known !== undefined && known.epoch > epoch ? "superseded" : "reverted";
       fenced.push({ session, kind, committed: known?.committed ?? (isIntact ? from : 0) });

@@ -1,6 +1,7 @@
 -- Makes the callers the only writers of their sessions. Preceded by prelude.lua.
 --
--- KEYS  1 lineage   2 version   3 list of sessions   4… sessions
+-- KEYS  1 lineage   2 version   3 list of sessions   4… two per session: the session, and the one that it continues if it
+--       is unknown (itself: none)
 -- ARGV  1 expiry of a session, ms   2 expiry of a new session, ms   3 sessions in all: as many there may be
 --       4 what the key of a session begins with   5… two per session: the offset of the stream's first packet, and
 --       1 if it may be made, or 0
@@ -48,41 +49,51 @@ local function refusal(mayCreate)
   return #made < room and 0 or MAX_SESSIONS
 end
 
-for i = 1, #KEYS - FIRST_SESSION + 1 do
-  local key, offset = KEYS[FIRST_SESSION + i - 1], tonumber(ARGV[FIRST_CLAIM + 2 * (i - 1)])
-  -- One that an earlier claim of this call has changed is not written yet.
-  local state = values[key] or redis.call('GET', key)
-  local epoch, committed, lost, refused = 0, offset, 0, 0
-  local isForeign = false
+-- One that an earlier claim of this call has changed is not written yet.
+local function read(key)
+  return values[key] or redis.call('GET', key)
+end
+
+local function write(key, epoch, committed)
+  if not values[key] and hasShortExpiry(key) then keepsExpiry[key] = true end
+  values[key] = string.format('%.0f %.0f', epoch, committed)
+end
+
+for i = 0, (#KEYS - FIRST_SESSION + 1) / 2 - 1 do
+  local key, continued = KEYS[FIRST_SESSION + 2 * i], KEYS[FIRST_SESSION + 1 + 2 * i]
+  local offset, mayCreate = tonumber(ARGV[FIRST_CLAIM + 2 * i]), ARGV[FIRST_CLAIM + 1 + 2 * i]
+  local own, other = read(key), nil
+  local refused = own and 0 or refusal(mayCreate)
+  if not own and continued ~= key then other = read(continued) end
+  local state = own or other
+  local epoch, committed, lost = 0, offset, 0
+  local isForeign, stored = false, 0
   if state then
-    local stored
     epoch, stored = string.match(state, '^(%d+) (%d+)$')
     isForeign = not epoch
     if not isForeign then
       committed = math.max(offset, stored)
       lost = committed - stored
-      reverted = reverted or lost > 0
+      reverted = reverted or refused == 0 and lost > 0
     end
-  else
-    refused = refusal(ARGV[FIRST_CLAIM + 2 * (i - 1) + 1])
-    -- If the data is too young, it cannot have expired.
-    if now - since < tonumber(expiryMs) then lost = offset end
+  elseif now - since < tonumber(expiryMs) then
+    -- The data is too young: it cannot have expired.
+    lost = offset
   end
   if isForeign then
-    claims[i] = state
+    claims[i + 1] = state
   elseif refused > 0 then
-    claims[i] = { 0, 0, 0, 1, refused }
+    claims[i + 1] = { 0, 0, 0, 1, refused }
   else
     -- No epoch is used twice, not even by a store that was reverted: see readVersion() in prelude.lua.
     epoch = math.max(epoch + 1, now)
-    if not state then
+    write(key, epoch, committed)
+    if not own then
       made[#made + 1] = key
       keepsExpiry[key] = false
-    elseif not values[key] and hasShortExpiry(key) then
-      keepsExpiry[key] = true
     end
-    values[key] = string.format('%.0f %.0f', epoch, committed)
-    claims[i] = { epoch, committed, lost, state and 0 or 1, 0 }
+    if other then write(continued, epoch, stored) end
+    claims[i + 1] = { epoch, committed, lost, own and 0 or 1, 0 }
   end
 end
 
