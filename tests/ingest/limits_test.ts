@@ -12,6 +12,7 @@ import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { countsOf } from "../support/batches.ts";
+import { addTokens, bearer, deviceAuthenticator } from "../support/device_auth.ts";
 import {
   framedBatch,
   framedPacket,
@@ -72,6 +73,29 @@ for (const fastPath of [true, false]) {
     await using third = new RawCall(ingest.port);
     assertEquals((await third.finish(framedPacket(packet()))).code, status.OK);
     assertEquals(ingest.counters.streamsRefused, 1);
+  });
+
+  test("A stream above TALLY_MAX_STREAMS_PER_IDENTITY gets RESOURCE_EXHAUSTED, one of another identity does not", async () => {
+    await using store = await temporaryStore();
+    const [one, other] = await addTokens(store, ["sensor-*", "sensor-1"]);
+    const authenticator = await deviceAuthenticator(store, "token");
+    await using ingest = await startTestIngest({
+      store,
+      fastPath,
+      authenticator,
+      maxStreamsPerIdentity: 1,
+    });
+    const call = (token: string) => new RawCall(ingest.port, "StreamPackets", bearer(token));
+    await using first = call(one!.token);
+    await first.send(framedPacket(packet()));
+    await until(() => ingest.counters.stored === 1, "the first stream is open");
+    await using second = call(one!.token);
+    const end = await second.finish(framedPacket(packet()));
+    assertEquals(end.code, status.RESOURCE_EXHAUSTED);
+    assert(end.details.includes("TALLY_MAX_STREAMS_PER_IDENTITY (1)"), end.details);
+    await using third = call(other!.token);
+    assertEquals((await third.finish(framedPacket(packet()))).code, status.OK);
+    assertEquals((await first.finish()).code, status.OK);
   });
 
   test("New sessions above TALLY_MAX_SESSIONS and TALLY_NEW_SESSIONS_PER_MINUTE are refused, known ones continue", async () => {
