@@ -35,6 +35,7 @@ const devices = { group: "Devices", role: "ingest" };
 const readers = { group: "Readers", role: "api" };
 const store = { group: "Store", role: "both" };
 const queue = { group: "Queue", role: "ingest" };
+const ops = { group: "Ops", role: "both" };
 const alerts = { group: "Alerts", role: "api" };
 const log = { group: "Log", role: "both" };
 
@@ -110,6 +111,11 @@ export const settings = {
     ...devices,
     default: "on",
     help: "off: grpc-js serves uncompressed telemetry too; slower, with the same results.",
+  }, onOffKind),
+  reflection: custom("TALLY_REFLECTION", {
+    ...devices,
+    default: "on",
+    help: "on: tools such as grpcurl can read which services there are (gRPC reflection).",
   }, onOffKind),
 
   httpHost: host("TALLY_HTTP_HOST", {
@@ -199,6 +205,15 @@ export const settings = {
 
   // The packets of one device are coalesced in the queue, so more of them cost the store no more: from 16
   // busy connections one worker stores two to three times as many with 100,000 as with 10,000.
+  deviceTtlMs: optional(duration("TALLY_DEVICE_TTL", {
+    ...store,
+    role: "api",
+    default: "",
+    min: "1h",
+    max: "87600h",
+    help: "Time without a packet after which a device is forgotten; the same in all api processes.",
+  })),
+
   queueMaxPackets: integer("TALLY_QUEUE_MAX_PACKETS", {
     ...queue,
     default: "100000",
@@ -246,6 +261,18 @@ export const settings = {
     help: "Key that signs these events; the receiver needs it too.",
   }, webhookKeyKind)),
 
+  opsHost: host("TALLY_OPS_HOST", {
+    ...ops,
+    default: "127.0.0.1",
+    help: "Address of the ops port; it has no authentication.",
+  }),
+  opsPort: optional(port("TALLY_OPS_PORT", {
+    ...ops,
+    default: "",
+    common: true,
+    help: "Port of a process's own metrics and health; worker N listens on this port + N.",
+  })),
+
   logLevel: choice("TALLY_LOG_LEVEL", ["debug", "info", "warning", "error"], {
     ...log,
     default: "info",
@@ -275,6 +302,11 @@ export function configuredWebhook(config: Config): { url: string; secret: Uint8A
 }
 
 /** Ingest processes of this machine. */
-export function configuredWorkers({ workers }: Config): number {
+export function configuredWorkers({ workers }: Pick<Config, "workers">): number {
   return workers === "auto" ? navigator.hardwareConcurrency : workers;
+}
+
+/** The ops port of this process: each worker has one of its own, after the supervisor's; undefined: none. */
+export function configuredOpsPort({ opsPort, worker }: Config): number | undefined {
+  return opsPort === undefined || opsPort === 0 ? opsPort : opsPort + worker;
 }

@@ -3,17 +3,13 @@
  *
  * @module
  */
-import { type Config, settings } from "./config.ts";
+import { type Config, configuredWorkers, settings } from "./config.ts";
 import type { ParseResult } from "./runtime/settings_parser.ts";
 
 /** What is wrong with the settings together; those that are wrong by themselves are left out of `result`. */
 export function crossChecks(result: ParseResult<typeof settings>): string[] {
-  return [
-    ...storeProblems(result),
-    ...jwtProblems(result),
-    ...webhookProblems(result),
-    ...sizeProblems(result),
-  ];
+  const checks = [storeProblems, jwtProblems, webhookProblems, sizeProblems, portProblems, ttlProblems];
+  return checks.flatMap((check) => check(result));
 }
 
 function storeProblems({ values, source }: ParseResult<typeof settings>): string[] {
@@ -94,6 +90,25 @@ function sizeProblems({ values, source }: ParseResult<typeof settings>): string[
     );
   }
   return problems;
+}
+
+function ttlProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { deviceTtlMs = Infinity, offlineAfterMs = 0 } = values;
+  if (deviceTtlMs > offlineAfterMs) return [];
+  return [
+    `${source.deviceTtlMs}: found a time that is not above ${
+      nameOf("offlineAfterMs", source)
+    }; set a longer one`,
+  ];
+}
+
+const MAX_PORT = 65_535;
+
+function portProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { opsPort, workers = 1 } = values;
+  const last = (opsPort ?? 0) + (workers === 1 ? 0 : configuredWorkers({ workers }));
+  if (last <= MAX_PORT) return [];
+  return [`${source.opsPort}: found ${opsPort}; allowed: workers' ports, up to ${last}, at most ${MAX_PORT}`];
 }
 
 /** The name that a setting was given under, or that of its variable. */

@@ -2,7 +2,7 @@
  * The composition root: opens the store, starts the roles on it, and stops all in the order of the data.
  *
  * A role's code is imported where it runs: the api needs neither grpc-js nor protobufjs, which take 12 MB, ingest
- * neither hono nor zod.
+ * not zod, and hono only with an ops port.
  *
  * @module
  */
@@ -10,7 +10,11 @@ import type { Logger } from "@logtape/logtape";
 
 import { type Config, configuredWebhook, configuredWorkers } from "./config.ts";
 import { startIngestWorkers } from "./ingest_workers.ts";
+import { apiMetrics } from "./metrics/api_metrics.ts";
+import { ingestMetrics } from "./metrics/ingest_metrics.ts";
 import { openStore } from "./open_store.ts";
+import { exportFlush, exportTable } from "./ops/open_telemetry.ts";
+import { type ObservedIngest, OpsPort } from "./ops_port.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { countDescriptors, type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
 import { withTimeout } from "./runtime/timeout.ts";
@@ -61,25 +65,44 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
   await using parts = new AsyncDisposableStack();
 
   // Before files are opened: for a moment it may take every descriptor there is.
-  const reserves = descriptorReserves();
+  const reserves = descriptorReserves(), times = stopTimes(config);
   if (config.role !== "api") reportUnreachable(config, log);
-  const store = await openStore(config, args, log);
-  parts.defer(() => store.close());
+  // First, and closed last: it shows that the process starts, and drains.
+  const ops = await OpsPort.start(config, reserves.readers, log);
+  if (ops !== undefined) parts.defer(() => ops.close(times.readersMs));
+  const opened = await openStore(config, args, log);
+  parts.defer(() => opened.close());
+  const store = ops?.measured(opened) ?? opened;
   const clock = new StoreClock({ store, clock: systemClock, log: log.getChild("clock") });
   await clock.measure();
   parts.defer(clock.start());
 
-  const context = { ...options, store, clock, reserves, times: stopTimes(config) };
+  const context = { ...options, store, clock, reserves, times };
   let ingest: Ingest | undefined;
   let api: Awaited<ReturnType<typeof startApiRole>> | undefined;
   if (config.role !== "ingest") {
     const running = api = await startApiRole(context, () => ingest?.accepting ?? true);
-    parts.defer(() => running.close(context.times.readersMs));
+    parts.defer(() => running.close(times.readersMs));
+    ops?.addApi(running);
+    exportTable("tally_api_", apiMetrics, {}, running.report);
   }
   if (config.role !== "api") {
     const running = ingest = await startIngestRole(context);
     parts.defer(() => drain(running, config));
+    const { report, notReady } = running;
+    if (report === undefined || notReady === undefined) ops?.addSupervisor(store);
+    else {
+      ops?.addIngest({ report, notReady });
+      // Workers share the attributes of the environment.
+      exportTable(
+        "tally_ingest_",
+        ingestMetrics,
+        { worker: config.worker },
+        () => ({ ...report(), rate: 0 }),
+      );
+    }
   }
+  ops?.started();
 
   const started = parts.move();
   return {
@@ -112,8 +135,8 @@ interface Context extends TallyOptions {
   readonly times: { readonly devicesMs: number; readonly readersMs: number };
 }
 
-/** The running ingest role, in this process or in several. */
-interface Ingest extends BoundAddress {
+/** The running ingest role, in this process or in several, which have ops ports of their own. */
+interface Ingest extends BoundAddress, Partial<ObservedIngest> {
   /** Whether new connections are accepted; undefined: other processes accept them. */
   readonly accepting?: boolean;
   readonly finished: Promise<void>;
@@ -179,6 +202,7 @@ async function startIngestRole(context: Context): Promise<Ingest> {
     reserve: reserves.devices,
     logLinesDropped,
     drainTimeoutMs: times.devicesMs,
+    onFlushed: exportFlush,
     store,
     log: log.getChild("ingest"),
     now,

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
-import { configuredRedis, configuredWebhook, settings } from "../src/config.ts";
+import { configuredOpsPort, configuredRedis, configuredWebhook, settings } from "../src/config.ts";
 import { formerNames } from "../src/former_names.ts";
 import { streamBatches } from "../src/protocol/telemetry_proto.ts";
 import { helpText, parseConfig } from "../src/read_config.ts";
@@ -34,10 +34,12 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     redisTlsCa: undefined,
     redisPort: 6379,
     databasePath: "data/tally.db",
+    deviceTtlMs: undefined,
     queueMaxPackets: 100_000,
     queueMaxBytes: 16 * 1024 * 1024,
     flushIntervalMs: 50,
     fastPath: true,
+    reflection: true,
     deviceAuth: new Set<never>(),
     deviceJwks: undefined,
     jwtIssuer: undefined,
@@ -74,6 +76,8 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     webhookUrl: undefined,
     webhookSecret: undefined,
     ackAfter: { kind: "stored" },
+    opsHost: "127.0.0.1",
+    opsPort: undefined,
     logLevel: "info",
     logFormat: "auto",
   });
@@ -87,6 +91,29 @@ Deno.test("parseConfig() reads --flag value and --flag=value", () => {
 Deno.test("parseConfig(): a flag overrides the environment, which overrides the default", () => {
   assertEquals(parse([], { TALLY_GRPC_PORT: "1" }).grpcPort, 1);
   assertEquals(parse(["--grpc-port=2"], { TALLY_GRPC_PORT: "1" }).grpcPort, 2);
+});
+
+Deno.test("parseConfig() refuses an ops port without room for those of the workers after it", () => {
+  assertEquals(parse(["--ops-port", "65535"]).opsPort, 65_535);
+  assertEquals(parse(["--ops-port", "65531", "--ingest-workers", "4"]).opsPort, 65_531);
+  assertEquals(problems(["--ops-port", "65532", "--ingest-workers", "4"]), [
+    "--ops-port: found 65532; allowed: workers' ports, up to 65536, at most 65535",
+  ]);
+});
+
+Deno.test("parseConfig() refuses a TTL of devices that is not above the time after which they are offline", () => {
+  assertEquals(parse(["--device-ttl", "720h"]).deviceTtlMs, 30 * 86_400_000);
+  assertEquals(problems(["--device-ttl", "2h"], { TALLY_OFFLINE_AFTER: "2h" }), [
+    "--device-ttl: found a time that is not above TALLY_OFFLINE_AFTER; set a longer one",
+  ]);
+});
+
+Deno.test("configuredOpsPort() is the port plus the worker's number; 0 stays 0, and no port none", () => {
+  const portOf = (...args: string[]) => configuredOpsPort(parse(args));
+  assertEquals(portOf("--ops-port", "9464"), 9464);
+  assertEquals(portOf("--ops-port", "9464", "--worker", "3"), 9467);
+  assertEquals(portOf("--ops-port", "0", "--worker", "3"), 0);
+  assertEquals(portOf("--worker", "3"), undefined);
 });
 
 Deno.test("parseConfig(): an empty variable counts as not set", () => {

@@ -9,21 +9,24 @@ import { EventLog } from "../alerts/event_log.ts";
 import { WATCH_INTERVAL_MS, watchForOffline } from "../alerts/offline_watch.ts";
 import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, WebhookCounters } from "../alerts/webhook.ts";
 import type { Webhook } from "../alerts/webhook_request.ts";
+import { forgetUnseenDevices, SWEEP_STEP_MS } from "../fleet/device_retention.ts";
 import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
 import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
 import { RequestError } from "../protocol/request_error.ts";
 import { Backoff } from "../runtime/backoff.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
+import { Auditor } from "../identity/auditor.ts";
+import type { ApiReport } from "../metrics/api_metrics.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
 import type { StoreHealth } from "../store/store_clock.ts";
 import { createApp } from "./app.ts";
-import { AllowedHosts } from "./http/hosts.ts";
-import { HttpServer, servesConnections } from "./http/http_server.ts";
-import { PlainHttpServer } from "./http/plain_http_server.ts";
+import { AllowedHosts } from "../http/hosts.ts";
+import { HttpServer, servesConnections } from "../http/http_server.ts";
+import { PlainHttpServer } from "../http/plain_http_server.ts";
 import { errorResponse } from "./http/problem.ts";
 import {
   type Handler,
@@ -31,7 +34,7 @@ import {
   type HttpLimits,
   type HttpServerOptions,
   type ReaderServer,
-} from "./http/reader_server.ts";
+} from "../http/reader_server.ts";
 import { SseBroadcaster } from "./http/sse_broadcaster.ts";
 import { EventStream } from "./responses/event_stream.ts";
 import { FleetReporter } from "./responses/fleet_reporter.ts";
@@ -85,6 +88,10 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly warmForMs?: number;
   /** A body that a client has not read after this time is cut off; default {@linkcode READ_TIMEOUT_MS}. */
   readonly readTimeoutMs?: number;
+  /** A device that sends nothing for longer is forgotten; default never. */
+  readonly deviceTtlMs?: number | undefined;
+  /** How often some of them are; default {@linkcode SWEEP_STEP_MS}. */
+  readonly sweepStepMs?: number;
   /** How often offline devices, and new events, are searched for; default {@linkcode WATCH_INTERVAL_MS}. */
   readonly watchIntervalMs?: number;
   /** Wait after a first failure of the webhook; default {@linkcode FIRST_RETRY_MS}. */
@@ -101,6 +108,10 @@ export interface RunningApi {
   readonly host: string;
   /** The port it is bound to. */
   readonly port: number;
+  /** What it reports of itself. */
+  readonly report: () => ApiReport;
+  /** Why `/readyz` responds with 503; undefined: it responds with 200. Rejects as the store does. */
+  readonly notReady: () => Promise<string | undefined>;
   /**
    * Responds to new requests with 503, lets those in progress finish for at most `graceMs`, then closes every
    * connection. Resolves within `graceMs`, give or take a turn of the event loop, when the port is free.
@@ -140,6 +151,11 @@ function start(options: ApiOptions): RunningApi {
   return {
     host: server.address.hostname,
     port: server.address.port,
+    report: state.apiReport,
+    async notReady() {
+      await Promise.all([options.store.ping(), state.fleet.loaded()]);
+      return closing ? "the api is shutting down" : settings.notReady();
+    },
     async close(graceMs) {
       closing = true;
       // Streams have no end of their own that could be awaited.
@@ -182,7 +198,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
   const eventLog = new EventLog(store);
-  const apiReport = () => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
+  const apiReport = (): ApiReport => ({ ...counters, maxConnections, logLinesDropped: logLinesDropped() });
   const webhookCounters = settings.webhook && new WebhookCounters();
   const reporter = new FleetReporter({ ...settings, fleet, eventLog, apiReport, webhookCounters });
   const broadcaster = new SseBroadcaster({ ...settings, maxClients: settings.liveMaxClients });
@@ -190,6 +206,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     observedTime,
     fleet,
     eventLog,
+    apiReport,
     webhookCounters,
     reporter,
     broadcaster,
@@ -213,6 +230,16 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
   const { signal } = aborting;
   const ticking = setInterval(() => observedTime.tick(), TICK_INTERVAL_MS);
   const watched = watchForOffline({ ...settings, fleet, observedTime, signal });
+  const { deviceTtlMs, store, clock, log, sweepStepMs = SWEEP_STEP_MS } = settings;
+  const auditor = new Auditor({ store, now: () => clock.unixMs(), log });
+  const forgotten = deviceTtlMs === undefined ? undefined : forgetUnseenDevices({
+    ...{ fleet, store, clock, deviceTtlMs, sweepStepMs, log, signal },
+    onForgotten: (devices) =>
+      auditor.record("retention", "device.expire", [{
+        target: `${devices} devices`,
+        detail: `not seen for ${deviceTtlMs / 3_600_000} h (TALLY_DEVICE_TTL)`,
+      }]),
+  });
   const delivered = webhook && webhookCounters && deliverEvents({
     ...settings,
     ...webhook,
@@ -221,7 +248,7 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
     signal,
   });
   return {
-    ended: Promise.all([watched, delivered]),
+    ended: Promise.all([watched, forgotten, delivered]),
     abort() {
       aborting.abort();
       clearInterval(ticking);

@@ -12,7 +12,7 @@ import type { Logger } from "@logtape/logtape";
 import { RequestError } from "../protocol/request_error.ts";
 import { StoreError } from "../store/store_error.ts";
 import { measureHead, withoutFalseLength } from "./http/head.ts";
-import type { AllowedHosts } from "./http/hosts.ts";
+import type { AllowedHosts } from "../http/hosts.ts";
 import { parameterError } from "./http/parameter_error.ts";
 import { errorResponse, problemResponse } from "./http/problem.ts";
 import { securityHeaders } from "./http/security_headers.ts";

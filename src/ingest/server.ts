@@ -25,6 +25,7 @@ import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
 import { Health } from "./rpc/health.ts";
 import { Inflater } from "./rpc/inflater.ts";
 import { MessageMemory } from "./rpc/message_memory.ts";
+import { Reflection } from "./rpc/reflection.ts";
 import type { Peer } from "./stream/call_context.ts";
 import type { IngestState } from "./stream/ingest_state.ts";
 
@@ -36,6 +37,8 @@ export interface ServerOptions extends ListenerOptions, ConnectionAgeOptions {
   readonly callers: CallerCheck;
   /** False: grpc-js serves uncompressed telemetry too. */
   readonly fastPath: boolean;
+  /** Whether gRPC's reflection is served; default true. */
+  readonly reflection?: boolean | undefined;
   /** Bounds of each connection; the defaults where undefined. */
   readonly limits?: ConnectionLimits | undefined;
 }
@@ -59,6 +62,7 @@ export class TelemetryServer {
   readonly #health = new Health(SERVICE_NAMES);
   /** Contexts of the calls that grpc-js serves. */
   readonly #bridged = new BridgedContexts();
+  readonly #reflection = new Reflection(this.#bridged);
   readonly #connectionOptions: ConnectionOptions;
   readonly #ages: ConnectionAges;
   readonly #checking: ReturnType<typeof setInterval>;
@@ -74,6 +78,7 @@ export class TelemetryServer {
     });
     addTelemetryService(this.#server, ingest, this.#bridged, maxMessageBytes);
     this.#health.addTo(this.#server);
+    this.#reflection.addTo(this.#server);
     guardStreams(this.#server);
     this.#connectionOptions = this.#connectionsFor(ingest, options);
     this.#ages = new ConnectionAges(options, {
@@ -88,15 +93,22 @@ export class TelemetryServer {
   }
 
   #connectionsFor(ingest: IngestState, options: ServerOptions): ConnectionOptions {
-    const { fastPath, maxMessageBytes, callers, limits = fastPath ? defaultLimits : bridgedTelemetryLimits } =
-      options;
+    const {
+      fastPath,
+      maxMessageBytes,
+      callers,
+      reflection = true,
+      limits = fastPath ? defaultLimits : bridgedTelemetryLimits,
+    } = options;
     const now = () => performance.now(), counters = ingest.counters.http2;
     const memory = new MessageMemory(maxMessageBytes), inflater = new Inflater(maxMessageBytes, now);
     const claims = new ClaimScheduler(now);
     const receive = receiveTelemetry({ ingest, claims, memory, inflater, maxMessageBytes });
     const { injectConnection } = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     return {
-      route: routeCalls({ ingest, receive, fastPath, memory, callers, bridged: this.#bridged, counters }),
+      route: routeCalls({
+        ...{ ingest, receive, fastPath, memory, callers, bridged: this.#bridged, counters, reflection },
+      }),
       inject: injectConnection,
       limits,
       counters,
@@ -113,7 +125,10 @@ export class TelemetryServer {
         options,
         ingest.counters,
         server.#connections,
-        (socket) => server.#accept(socket),
+        (socket) => {
+          ingest.counters.connectionsAccepted++;
+          server.#accept(socket);
+        },
       );
     } catch (error) {
       clearInterval(server.#checking);
@@ -148,6 +163,7 @@ export class TelemetryServer {
     clearInterval(this.#checking);
     this.#ages.close();
     this.#health.close();
+    this.#reflection.close();
     this.#listener.close();
     await Promise.all(Array.from(this.#connections.keys(), (connection) => connection.goAway()));
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));

@@ -5,30 +5,17 @@
  */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
-import { PROMETHEUS_CONTENT_TYPE } from "../../src/api/responses/prometheus.ts";
+import { PROMETHEUS_CONTENT_TYPE } from "../../src/metrics/prometheus_text.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { instanceReport } from "../support/instance_report.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { PrometheusServer } from "../support/prometheus_server.ts";
+import { promtool } from "../support/promtool.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { openStore } from "../support/redis_store.ts";
 import { addPackets, startTestApi } from "../support/test_api.ts";
 import { until } from "../support/until.ts";
-
-async function promtool(text: string): Promise<{ code: number; output: string }> {
-  const child = new Deno.Command("promtool", {
-    args: ["check", "metrics"],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const output = child.output();
-  await new Blob([text]).stream().pipeTo(child.stdin);
-  const { code, stdout, stderr } = await output;
-  const decoder = new TextDecoder();
-  return { code, output: decoder.decode(stdout) + decoder.decode(stderr) };
-}
 
 async function scrape(api: { url: string }): Promise<string> {
   const response = await fetch(`${api.url}/metrics`, { headers: { accept: "text/plain" } });

@@ -9,7 +9,7 @@ import type { Context } from "@hono/hono";
 
 import { RequestError } from "../../protocol/request_error.ts";
 import { withTimeout } from "../../runtime/timeout.ts";
-import type { ReaderConnection } from "./reader_server.ts";
+import type { ReaderConnection } from "../../http/reader_server.ts";
 
 /** Proxies close connections that are idle for a minute or half of one. */
 const HEARTBEAT_MS = 15_000;

@@ -38,6 +38,10 @@ export interface WriterOptions {
   readonly signal: AbortSignal;
   /** How many devices a batch may add to the store; default: any number. */
   readonly deviceLimits?: DeviceLimits | undefined;
+  /** Called when a batch is stored; `tookMs`: repeated attempts included. */
+  readonly onFlushed?:
+    | ((batch: { readonly packets: number; readonly devices: number; readonly tookMs: number }) => void)
+    | undefined;
   /** Waits between two attempts to apply a batch; default {@linkcode retryBackoff}. */
   readonly backoff?: Backoff;
 }
@@ -75,12 +79,13 @@ export class Writer {
 
   /** Resolves when the queue is closed and all of it is stored, or when `signal` is aborted. */
   async run(): Promise<void> {
-    const { queue, counters, now, signal } = this.options;
+    const { queue, now, signal } = this.options;
     for await (const batch of queue) {
       this.#sequence++;
+      const takenAtMs = performance.now();
       await this.#write(batch, now());
       if (signal.aborted) return;
-      counters.flushes++;
+      this.#count(batch, takenAtMs);
       batch.settle();
     }
   }
@@ -139,6 +144,19 @@ export class Writer {
     if (this.failingSinceMs !== undefined) return;
     this.failingSinceMs = performance.now();
     this.options.log.error("store fails, packets wait: {error}", { error });
+  }
+
+  /** Counts a batch that the writer took at `takenAtMs` and that is stored now. */
+  #count({ packets, bytes, deltas, openedAtMs }: QueuedBatch, takenAtMs: number): void {
+    const { counters, onFlushed } = this.options;
+    const tookMs = performance.now() - takenAtMs;
+    counters.flushes++;
+    counters.receivedBytes += bytes;
+    counters.queueWaitMs.observe(takenAtMs - openedAtMs);
+    counters.flushMs.observe(tookMs);
+    counters.flushPackets.observe(packets);
+    counters.flushDevices.observe(deltas);
+    onFlushed?.({ packets, devices: deltas, tookMs });
   }
 
   /** Retries until the store has answered; the same batch every time, so that it counts once. */

@@ -12,8 +12,8 @@
  */
 import { setTimeout as pause } from "node:timers/promises";
 
-import { isExhausted } from "../../runtime/descriptors.ts";
-import { networkOf } from "../../runtime/network.ts";
+import { isExhausted } from "../runtime/descriptors.ts";
+import { networkOf } from "../runtime/network.ts";
 import type {
   Handler,
   HttpCounters,

@@ -5,7 +5,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import type { DescriptorReserve } from "../../runtime/descriptors.ts";
+import type { DescriptorReserve } from "../runtime/descriptors.ts";
 
 /** Limits of the readers' connections. */
 export interface HttpLimits {
