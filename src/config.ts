@@ -25,6 +25,7 @@ import {
   size,
   type Values,
 } from "./runtime/settings.ts";
+import { tlsSettings } from "./tls_settings.ts";
 
 /** The groups of the help, each with the role that reads most of its settings. */
 const process = { group: "Process", role: "both" };
@@ -137,6 +138,8 @@ export const settings = {
     max: "1000000",
     help: "Devices with series of their own in the Prometheus form of /metrics, first by id.",
   }),
+
+  ...tlsSettings,
 
   redisUrl: optional(custom("REDIS_URL", {
     ...store,

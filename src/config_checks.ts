@@ -8,7 +8,12 @@ import type { ParseResult } from "./runtime/settings_parser.ts";
 
 /** What is wrong with the settings together; those that are wrong by themselves are left out of `result`. */
 export function crossChecks(result: ParseResult<typeof settings>): string[] {
-  return [...storeProblems(result), ...webhookProblems(result), ...sizeProblems(result)];
+  return [
+    ...storeProblems(result),
+    ...webhookProblems(result),
+    ...sizeProblems(result),
+    ...tlsProblems(result),
+  ];
 }
 
 function storeProblems({ values, source }: ParseResult<typeof settings>): string[] {
@@ -39,6 +44,25 @@ function webhookProblems({ source }: ParseResult<typeof settings>): string[] {
   if ((source.webhookUrl === undefined) === (source.webhookSecret === undefined)) return [];
   const names = `${nameOf("webhookUrl", source)} and ${nameOf("webhookSecret", source)}`;
   return [`${names}: found one of them; set both, or neither`];
+}
+
+function tlsProblems({ source }: ParseResult<typeof settings>): string[] {
+  const problems: string[] = [];
+  for (const [cert, key] of [["tlsCert", "tlsKey"], ["httpTlsCert", "httpTlsKey"]] as const) {
+    if ((source[cert] === undefined) === (source[key] === undefined)) continue;
+    problems.push(
+      `${nameOf(cert, source)} and ${nameOf(key, source)}: found one of them; set both, or neither`,
+    );
+  }
+  if (source.tlsClientCa !== undefined && source.tlsCert === undefined) {
+    problems.push(
+      `${source.tlsClientCa}: has no effect without TLS; set TALLY_TLS_CERT and TALLY_TLS_KEY too`,
+    );
+  }
+  if (source.tlsClientCrl !== undefined && source.tlsClientCa === undefined) {
+    problems.push(`${source.tlsClientCrl}: has no effect alone; set TALLY_TLS_CLIENT_CA too`);
+  }
+  return problems;
 }
 
 /**

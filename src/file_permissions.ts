@@ -7,6 +7,7 @@ import { dirname, relative, resolve } from "node:path";
 
 import project from "../deno.json" with { type: "json" };
 import { type Config, configuredRedis, configuredWorkers, settings } from "./config.ts";
+import { tlsFilePaths } from "./tls_settings.ts";
 
 /** The folders of the permission sets; they are those of every role. */
 const { read: readable, write: writable } = project.permissions.ingest;
@@ -16,15 +17,15 @@ const { read: readable, write: writable } = project.permissions.ingest;
  * widens them; on a terminal Deno would ask for each of them.
  */
 export function assertFilesAllowed(config: Config, args: readonly string[]): void {
-  const { redisTlsCa } = config;
   const folder = databaseFolder(config);
   const folderAllowed = folder === undefined || (isGranted("read", folder) && isGranted("write", folder));
-  if (folderAllowed && (redisTlsCa === undefined || isGranted("read", redisTlsCa))) return;
+  const refused = filesRead(config).find((file) => !isGranted("read", file));
+  if (folderAllowed && refused === undefined) return;
   const permissions = config.role === "api" ? "api" : configuredWorkers(config) > 1 ? "workers" : "ingest";
   const command = ["deno", "run", `-P=${permissions}`, ...fileFlags(config), "src/main.ts"]
     .concat(withoutSecrets(args)).map(shellWord).join(" ");
   throw new Error(
-    `Cannot use ${folderAllowed ? redisTlsCa : `SQLite file ${resolve(config.databasePath)}`}: ` +
+    `Cannot use ${folderAllowed ? refused : `SQLite file ${resolve(config.databasePath)}`}: ` +
       `found that the task may use the folder data only; start Tally with this allowed: ${command}`,
   );
 }
@@ -36,7 +37,7 @@ export function assertFilesAllowed(config: Config, args: readonly string[]): voi
 export function fileFlags(config: Config): string[] {
   const database = databaseFolder(config);
   const folders = database === undefined ? [] : [database];
-  const files = config.redisTlsCa === undefined ? [] : [resolve(config.redisTlsCa)];
+  const files = filesRead(config).map((file) => resolve(file));
   const isOutside = (path: string) => relative("data", path).startsWith("..");
   if (![...folders, ...files].some(isOutside)) return [];
   const list = (paths: readonly string[]) => paths.map((path) => path.replaceAll(",", ",,")).join(",");
@@ -44,6 +45,12 @@ export function fileFlags(config: Config): string[] {
     `--allow-read=${list([...readable, ...folders, ...files])}`,
     `--allow-write=${list([...writable, ...folders])}`,
   ];
+}
+
+/** Files that are only read. */
+function filesRead(config: Config): string[] {
+  const { redisTlsCa } = config;
+  return [...redisTlsCa === undefined ? [] : [redisTlsCa], ...tlsFilePaths(config)];
 }
 
 /** Folder of the SQLite file; undefined with Redis. */

@@ -14,6 +14,8 @@ import { openStore } from "./open_store.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
 import { withTimeout } from "./runtime/timeout.ts";
+import { readMaterial, TlsFiles, type TlsPaths } from "./tls/tls_files.ts";
+import { deviceTlsPaths, readerTlsPaths } from "./tls_settings.ts";
 import type { Store } from "./store/store.ts";
 import { StoreClock } from "./store/store_clock.ts";
 
@@ -64,11 +66,17 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
   const reserves = descriptorReserves();
   const store = await openStore(config, args, log);
   parts.defer(() => store.close());
+  const openTls = async (paths: TlsPaths | undefined) => {
+    if (paths === undefined) return undefined;
+    const files = await TlsFiles.open(paths, { log: log.getChild("tls"), now: Date.now });
+    parts.defer(() => files.close());
+    return files;
+  };
   const clock = new StoreClock({ store, clock: systemClock, log: log.getChild("clock") });
   await clock.measure();
   parts.defer(clock.start());
 
-  const context = { ...options, store, clock, reserves, times: stopTimes(config) };
+  const context = { ...options, store, clock, reserves, openTls, times: stopTimes(config) };
   let ingest: Ingest | undefined;
   let api: Awaited<ReturnType<typeof startApiRole>> | undefined;
   if (config.role !== "ingest") {
@@ -97,6 +105,8 @@ interface Context extends TallyOptions {
   readonly store: Store;
   readonly clock: StoreClock;
   readonly reserves: { readonly devices: DescriptorReserve; readonly readers: DescriptorReserve };
+  /** Opens the files of a port; they are closed after the roles. */
+  readonly openTls: (paths: TlsPaths | undefined) => Promise<TlsFiles | undefined>;
   readonly times: { readonly devicesMs: number; readonly readersMs: number };
 }
 
@@ -117,6 +127,7 @@ function stopTimes({ drainTimeoutMs }: Config) {
 /** Starts the api role; `acceptsDevices`: whether the other role, if it runs, accepts connections. */
 async function startApiRole(context: Context, acceptsDevices: () => boolean) {
   const { config, log, store, clock, reserves, logLinesDropped } = context;
+  const tls = await context.openTls(readerTlsPaths(config));
   const { startApi } = await import("./api/api.ts");
   const api = await startApi({
     ...config,
@@ -124,6 +135,7 @@ async function startApiRole(context: Context, acceptsDevices: () => boolean) {
     host: config.httpHost,
     port: config.httpPort,
     reserve: reserves.readers,
+    tls,
     notReady: () => acceptsDevices() ? undefined : "too few file descriptors are left for the device port",
     logLinesDropped,
     webhook: configuredWebhook(config),
@@ -133,7 +145,7 @@ async function startApiRole(context: Context, acceptsDevices: () => boolean) {
     ingestRequired: true,
     log: log.getChild("api"),
   });
-  log.info("api listening", { host: api.host, port: api.port });
+  log.info("api listening", { host: api.host, port: api.port, tls: tls !== undefined });
   return api;
 }
 
@@ -149,9 +161,13 @@ function readerBounds({ httpMaxConnections, httpMaxConnectionsPerAddress, liveMa
 /** Starts the ingest role: in this process, or in workers. */
 async function startIngestRole(context: Context): Promise<Ingest> {
   const { config, log, store, clock, reserves, times, logLinesDropped } = context;
+  const tlsPaths = deviceTlsPaths(config);
   if (configuredWorkers(config) > 1) {
+    // The workers read them by themselves; what is wrong is reported once, here.
+    if (tlsPaths !== undefined) await readMaterial(tlsPaths, Date.now());
     return startIngestWorkers({ ...context, stopTimeoutMs: times.devicesMs });
   }
+  const files = await context.openTls(tlsPaths);
   const { startIngest } = await import("./ingest/ingest.ts");
   const ingest = await startIngest({
     ...config,
@@ -162,6 +178,7 @@ async function startIngestRole(context: Context): Promise<Ingest> {
     reusePort: config.worker > 0,
     maxConnections: config.maxConnections === "auto" ? 2 * config.maxStreams : config.maxConnections,
     reserve: reserves.devices,
+    tls: files && { files, now: Date.now },
     logLinesDropped,
     drainTimeoutMs: times.devicesMs,
     store,
@@ -170,7 +187,7 @@ async function startIngestRole(context: Context): Promise<Ingest> {
     clockAheadMs: () => clock.health.clockAheadMs,
   });
   const { host, port, fastPath } = ingest;
-  log.info("ingest listening", { host, port, fastPath, pid: Deno.pid });
+  log.info("ingest listening", { host, port, fastPath, tls: files !== undefined, pid: Deno.pid });
   return ingest;
 }
 

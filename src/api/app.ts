@@ -40,6 +40,8 @@ export type AppOptions =
   & {
     /** Host names that requests may have. */
     readonly allowedHosts: AllowedHosts;
+    /** The port has TLS. */
+    readonly isSecure: boolean;
     /** Receives unexpected errors. */
     readonly log: Logger;
   };
@@ -55,7 +57,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
     },
   });
 
-  app.use(securityHeaders());
+  app.use(securityHeaders(options.isSecure));
   app.use(measureHead);
   app.use((c, next) => {
     // Load balancers send any host name, and these routes return no data.

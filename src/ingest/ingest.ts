@@ -13,10 +13,12 @@ import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { type ProcessFigures, ProcessMonitor } from "../runtime/process_figures.ts";
 import { VERSION } from "../runtime/version.ts";
 import type { Store } from "../store/store.ts";
+import { tlsMetrics } from "../tls/tls_files.ts";
 import { DeviceTable } from "./batch/device_table.ts";
 import { PacketQueue } from "./batch/queue.ts";
 import { Writer } from "./batch/writer.ts";
 import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
+import type { HandshakeOptions } from "./listen/handshakes.ts";
 import { startReporting } from "./report.ts";
 import { TelemetryServer } from "./server.ts";
 import { type IngestState, shuttingDown } from "./stream/ingest_state.ts";
@@ -62,6 +64,8 @@ export interface IngestOptions {
   readonly worker: number;
   /** Default true; false: grpc-js serves uncompressed telemetry too. */
   readonly fastPath?: boolean;
+  /** TLS of the port; default: plain text. */
+  readonly tls?: Omit<HandshakeOptions, "log"> | undefined;
   /** Bounds of each connection; default: those of `http2/limits.ts`. */
   readonly limits?: ConnectionLimits;
   /** Where packets are kept; the caller closes it. */
@@ -237,6 +241,7 @@ function reportOf(
     reportedMs: options.now(),
     connections: server.connections,
     maxConnections: options.maxConnections,
+    ...tlsMetrics(options.tls?.files),
     accepting: server.accepting && !draining,
     queuePackets: queue.packets,
     queueMaxPackets: options.queueMaxPackets,

@@ -50,7 +50,12 @@ const ACCEPTED_PER_CHECK = 512;
 const QUIET_MS = 3000;
 
 /** The open connections, in the order in which they were accepted; the owner of the connections keeps it. */
-export type Connections = Pick<ReadonlyMap<unknown, Socket>, "size" | "values">;
+export interface Connections {
+  /** How many. */
+  readonly size: number;
+  /** Their sockets. */
+  values(): Iterable<Socket>;
+}
 
 /** A listening socket. */
 export class DeviceListener {

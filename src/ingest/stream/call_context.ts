@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { PeerCertificate } from "../../identity/identity.ts";
 import { OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 
@@ -12,6 +13,8 @@ export interface Peer {
   readonly remoteAddress?: string | undefined;
   /** TCP port, where it is known. */
   readonly remotePort?: number | undefined;
+  /** Its certificate, where TLS has verified one. */
+  readonly certificate?: PeerCertificate | undefined;
 }
 
 /** The entries of a call's metadata that Tally reads. Others are not kept, because a peer may send many kilobytes. */
