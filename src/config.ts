@@ -9,9 +9,11 @@ import {
   hostNamesKind,
   onOffKind,
   redisUrlKind,
+  secretKind,
   webhookKeyKind,
   webhookUrlKind,
 } from "./config_kinds.ts";
+import { deviceAuthSettings } from "./device_auth_settings.ts";
 import {
   choice,
   custom,
@@ -86,6 +88,7 @@ export const settings = {
     common: true,
     help: "Port for devices (gRPC).",
   }),
+  ...deviceAuthSettings(devices),
   maxPayloadBytes: size("TALLY_MAX_PAYLOAD", {
     ...devices,
     default: "64KiB",
@@ -145,7 +148,7 @@ export const settings = {
     ...store,
     default: "",
     common: true,
-    help: "Redis that stores the counts, with user and password; instead of REDIS_HOST.",
+    help: "Redis that stores the counts, or its sentinels, with user and password; instead of REDIS_HOST.",
   }, redisUrlKind)),
   redisHost: optional(host("REDIS_HOST", {
     ...store,
@@ -160,6 +163,11 @@ export const settings = {
     max: "65535",
     help: "Port of REDIS_HOST.",
   }),
+  redisSentinelPassword: optional(custom("TALLY_REDIS_SENTINEL_PASSWORD", {
+    ...store,
+    default: "",
+    help: "Password of the sentinels of redis+sentinel://, if they have one; that of Redis is in REDIS_URL.",
+  }, secretKind)),
   redisTlsCa: optional(path("TALLY_REDIS_TLS_CA", {
     ...store,
     default: "",

@@ -10,6 +10,7 @@ import type { ParseResult } from "./runtime/settings_parser.ts";
 export function crossChecks(result: ParseResult<typeof settings>): string[] {
   return [
     ...storeProblems(result),
+    ...jwtProblems(result),
     ...webhookProblems(result),
     ...sizeProblems(result),
     ...tlsProblems(result),
@@ -29,8 +30,13 @@ function storeProblems({ values, source }: ParseResult<typeof settings>): string
   if (source.redisPort !== undefined && redis === undefined) {
     problems.push(`${source.redisPort}: has no effect alone; set REDIS_HOST too`);
   }
-  if (source.redisTlsCa !== undefined && !/^rediss:/i.test(values.redisUrl ?? "")) {
+  if (source.redisTlsCa !== undefined && !/^rediss[:+]/i.test(values.redisUrl ?? "")) {
     problems.push(`${source.redisTlsCa}: has no effect without TLS; set REDIS_URL to a rediss:// URL`);
+  }
+  if (source.redisSentinelPassword !== undefined && !/^rediss?\+sentinel:/i.test(values.redisUrl ?? "")) {
+    problems.push(
+      `${source.redisSentinelPassword}: has no effect without sentinels; set REDIS_URL to redis+sentinel://…`,
+    );
   }
   if (values.ackAfter?.kind === "replicated" && redis === undefined) {
     problems.push(
@@ -38,6 +44,23 @@ function storeProblems({ values, source }: ParseResult<typeof settings>): string
     );
   }
   return problems;
+}
+
+function jwtProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { deviceAuth } = values;
+  if (deviceAuth === undefined) return [];
+  if (deviceAuth.has("jwt") && values.deviceJwks === undefined && source.deviceJwks === undefined) {
+    return [`${nameOf("deviceAuth", source)}: JWTs need keys that verify them; set TALLY_DEVICE_JWKS too`];
+  }
+  const without = (kind: "jwt" | "mtls", keys: readonly (keyof Config)[]) =>
+    deviceAuth.has(kind) ? [] : keys.flatMap((key) => source[key] ?? [])
+      .map((name) =>
+        `${name}: has no effect without ${kind} in ${nameOf("deviceAuth", source)}; add it there`
+      );
+  return [
+    ...without("jwt", ["deviceJwks", "jwtIssuer", "jwtAudience"]),
+    ...without("mtls", ["deviceCertField"]),
+  ];
 }
 
 function webhookProblems({ source }: ParseResult<typeof settings>): string[] {

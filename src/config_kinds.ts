@@ -7,13 +7,22 @@ import { Buffer } from "node:buffer";
 
 import type { Kind } from "./runtime/settings.ts";
 import type { AckAfter } from "./store/packets.ts";
+import { parseRedisUrl } from "./store/redis/redis_url.ts";
 
 /** URL of a Redis; may hold a password. */
 export const redisUrlKind: Kind<string> = {
-  allowed: "redis://[user:password@]host[:port][/database], or rediss:// for TLS; " +
+  allowed: "redis://[user:password@]host[:port][/database], or rediss:// for TLS, or with sentinels " +
+    "redis+sentinel://[user:password@]host[:port],…/master[/database]; " +
     "percent-encode # / ? @ % and spaces in user and password",
   secret: true,
-  parse: (text) => isRedisUrl(text) ? text : undefined,
+  parse: (text) => parseRedisUrl(text) === undefined ? undefined : text,
+};
+
+/** A password. */
+export const secretKind: Kind<string> = {
+  allowed: "a text that is not empty",
+  secret: true,
+  parse: (text) => text === "" ? undefined : text,
 };
 
 /** When packets are acknowledged. */
@@ -47,28 +56,6 @@ export const webhookKeyKind: Kind<Uint8Array> = {
   secret: true,
   parse: parseWebhookKey,
 };
-
-/** Stricter than a URL need be: with an unescaped `#` or `/` a part of the password becomes the host. */
-const redisUrlForm = new RegExp(
-  [
-    /^rediss?:\/\//,
-    /(?:(?:[^\s:/?#@%]|%[0-9a-f]{2})*(?::(?:[^\s/?#@%]|%[0-9a-f]{2})*)?@)?/, // user and password
-    /(?:[^\s:/?#@%[\]]+|\[[0-9a-f:.]+\])(?::\d+)?/, // host and port
-    /(?:\/\d*)?$/, // database
-  ].map(({ source }) => source).join(""),
-  "i",
-);
-
-function isRedisUrl(text: string): boolean {
-  const url = redisUrlForm.test(text) ? URL.parse(text) : null;
-  if (url === null || url.hostname === "") return false;
-  try {
-    decodeURIComponent(url.username + url.password);
-    return true;
-  } catch {
-    return false; // Not UTF-8.
-  }
-}
 
 function parseHostNames(text: string): readonly string[] | undefined {
   const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");

@@ -16,17 +16,23 @@ const { read: readable, write: writable } = project.permissions.ingest;
  * Throws when the permissions of the task do not include the files of the settings, with the command that
  * widens them; on a terminal Deno would ask for each of them.
  */
-export function assertFilesAllowed(config: Config, args: readonly string[]): void {
+export function assertFilesAllowed(config: Config, args: readonly string[], program: string): void {
   const folder = databaseFolder(config);
   const folderAllowed = folder === undefined || (isGranted("read", folder) && isGranted("write", folder));
   const refused = filesRead(config).find((file) => !isGranted("read", file));
   if (folderAllowed && refused === undefined) return;
-  const permissions = config.role === "api" ? "api" : configuredWorkers(config) > 1 ? "workers" : "ingest";
-  const command = ["deno", "run", `-P=${permissions}`, ...fileFlags(config), "src/main.ts"]
+  const permissions = program !== "src/main.ts"
+    ? "credentials"
+    : config.role === "api"
+    ? "api"
+    : configuredWorkers(config) > 1
+    ? "workers"
+    : "ingest";
+  const command = ["deno", "run", `-P=${permissions}`, ...fileFlags(config), program]
     .concat(withoutSecrets(args)).map(shellWord).join(" ");
   throw new Error(
     `Cannot use ${folderAllowed ? refused : `SQLite file ${resolve(config.databasePath)}`}: ` +
-      `found that the task may use the folder data only; start Tally with this allowed: ${command}`,
+      `found that the task may use the folder data only; start it with this allowed: ${command}`,
   );
 }
 
@@ -49,8 +55,9 @@ export function fileFlags(config: Config): string[] {
 
 /** Files that are only read. */
 function filesRead(config: Config): string[] {
-  const { redisTlsCa } = config;
-  return [...redisTlsCa === undefined ? [] : [redisTlsCa], ...tlsFilePaths(config)];
+  const { redisTlsCa, deviceJwks } = config;
+  return [redisTlsCa, deviceJwks, ...tlsFilePaths(config)]
+    .filter((file) => file !== undefined && !/^https?:/i.test(file)) as string[];
 }
 
 /** Folder of the SQLite file; undefined with Redis. */

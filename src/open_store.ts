@@ -12,11 +12,16 @@ import { openRedisStore } from "./store/redis/redis_store.ts";
 import { openSqliteThreads } from "./store/sqlite/threads.ts";
 import type { Store } from "./store/store.ts";
 
-/** Opens the store; `args` are for the command in the error when its files are not allowed. */
-export async function openStore(config: Config, args: readonly string[], log: Logger): Promise<Store> {
+/** Opens the store; `program` and its `args` are for the command in the error when its files are not allowed. */
+export async function openStore(
+  config: Config,
+  args: readonly string[],
+  log: Logger,
+  program = "src/main.ts",
+): Promise<Store> {
   const { ackAfter, databasePath, storeTimeoutMs } = config;
   const redis = configuredRedis(config);
-  assertFilesAllowed(config, args);
+  assertFilesAllowed(config, args, program);
   const store = redis === undefined
     ? await openSqliteThreads({
       path: databasePath,
@@ -27,6 +32,7 @@ export async function openStore(config: Config, args: readonly string[], log: Lo
     : await openRedisStore({
       url: redis,
       tlsCa: config.redisTlsCa === undefined ? undefined : await readTlsCa(config.redisTlsCa),
+      sentinelPassword: config.redisSentinelPassword,
       ackAfter,
       commandTimeoutMs: storeTimeoutMs,
       log: log.getChild("store"),

@@ -168,7 +168,10 @@ async function startIngestRole(context: Context): Promise<Ingest> {
     return startIngestWorkers({ ...context, stopTimeoutMs: times.devicesMs });
   }
   const files = await context.openTls(tlsPaths);
+  const { openDeviceAuthenticator } = await import("./device_auth.ts");
   const { startIngest } = await import("./ingest/ingest.ts");
+  const now = () => clock.unixMs();
+  const authenticator = await openDeviceAuthenticator({ config, store, now, log: log.getChild("ingest") });
   const ingest = await startIngest({
     ...config,
     host: config.grpcHost,
@@ -183,11 +186,13 @@ async function startIngestRole(context: Context): Promise<Ingest> {
     drainTimeoutMs: times.devicesMs,
     store,
     log: log.getChild("ingest"),
-    now: () => clock.unixMs(),
+    now,
+    ...authenticator && { authenticator },
     clockAheadMs: () => clock.health.clockAheadMs,
   });
   const { host, port, fastPath } = ingest;
-  log.info("ingest listening", { host, port, fastPath, tls: files !== undefined, pid: Deno.pid });
+  const auth = [...config.deviceAuth].join(",") || "none", tls = files !== undefined;
+  log.info("ingest listening", { host, port, fastPath, tls, auth, pid: Deno.pid });
   return ingest;
 }
 

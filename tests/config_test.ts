@@ -30,6 +30,7 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     worker: 0,
     redisUrl: undefined,
     redisHost: undefined,
+    redisSentinelPassword: undefined,
     redisTlsCa: undefined,
     redisPort: 6379,
     databasePath: "data/tally.db",
@@ -37,6 +38,11 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     queueMaxBytes: 16 * 1024 * 1024,
     flushIntervalMs: 50,
     fastPath: true,
+    deviceAuth: new Set<never>(),
+    deviceJwks: undefined,
+    jwtIssuer: undefined,
+    jwtAudience: undefined,
+    deviceCertField: "cn",
     maxPayloadBytes: 64 * 1024,
     maxMessageBytes: 4 * 1024 * 1024,
     maxClockAheadMs: 86_400_000,
@@ -159,6 +165,24 @@ Deno.test("parseConfig() reads FAST_PATH as on or off", () => {
     false,
   ]);
   assertEquals(problems([], { TALLY_FAST_PATH: "no" }), ['TALLY_FAST_PATH: found "no"; allowed: on, off']);
+});
+
+Deno.test("parseConfig() reads TALLY_DEVICE_AUTH as none or several, and requires keys for JWTs", () => {
+  const kinds = (
+    text: string,
+  ) => [...parse([], { TALLY_DEVICE_AUTH: text, TALLY_DEVICE_JWKS: "k" }).deviceAuth];
+  assertEquals(kinds("token, jwt,mtls"), ["token", "jwt", "mtls"]);
+  assertEquals([...parse([], { TALLY_DEVICE_AUTH: "none" }).deviceAuth], []);
+  for (const text of ["tokens", "token,none", "token,,jwt"]) {
+    assertStringIncludes(problems([], { TALLY_DEVICE_AUTH: text })[0]!, "allowed: none, or token, jwt, mtls");
+  }
+  assertStringIncludes(problems([], { TALLY_DEVICE_AUTH: "jwt" })[0]!, "set TALLY_DEVICE_JWKS too");
+  const unused = { TALLY_DEVICE_JWKS: "k", TALLY_JWT_ISSUER: "i", TALLY_DEVICE_CERT_FIELD: "cn" };
+  assertEquals(problems([], { ...unused, TALLY_DEVICE_AUTH: "token" }).length, 3);
+  const jwks = (text: string) => problems([], { TALLY_DEVICE_AUTH: "jwt", TALLY_DEVICE_JWKS: text });
+  for (const url of ["http://example.com/keys", "ftp://example.com/keys", "http://localhost.example.com/k"]) {
+    assertStringIncludes(jwks(url)[0]!, "allowed: a path, or an https URL");
+  }
 });
 
 Deno.test("parseConfig() reads ACK_AFTER with its number of replicas", () => {

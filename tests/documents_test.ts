@@ -51,7 +51,10 @@ async function brokenReferences(path: string, text = sourceText(path)): Promise<
 function unknownNames(path: string, text = sourceText(path)): string[] {
   const { tasks } = JSON.parse(sourceText("deno.json"));
   const variables = new Set(Object.values(settings).flatMap(({ env }) => env ?? []));
-  const unknownTasks = Array.from(text.matchAll(/deno(?:@[\d.]+)? task ([\w-]+)/g), ([, task]) => task!)
+  const unknownTasks = Array.from(
+    text.matchAll(/deno(?:@[\d.]+)? task ([\w-]+(?::\w+)?)/g),
+    ([, task]) => task!,
+  )
     .filter((task) => !(task in tasks));
   const unknownVariables = Array.from(text.matchAll(/\b(?:TALLY|REDIS)_[A-Z_]+\b/g), ([name]) => name)
     .filter((name) => !variables.has(name) && name !== "TALLY_");

@@ -1,6 +1,7 @@
-import { assertEquals, assertLess } from "@std/assert";
+import { assertEquals, assertLess, assertRejects } from "@std/assert";
 
 import { countsOf } from "./support/batches.ts";
+import { addTokens, deviceAuthenticator } from "./support/device_auth.ts";
 import { startTestIngest, temporaryStore } from "./support/harness.ts";
 import { PythonFolder } from "./support/python.ts";
 import { TcpProxy } from "./support/tcp_proxy.ts";
@@ -47,6 +48,21 @@ Deno.test("CLIENTS.md: protoc command and Python client store each packet once o
   assertEquals(printed, "ok=True committed=20000 rejected=0\n");
   assertEquals([cuts, ingest.counters.streams > 3], [3, true]);
   assertEquals(await countsOf(store), { "sensor-1": 20_000 });
+});
+
+Deno.test("CLIENTS.md: the Python client sends a token, and ends with an error for a wrong one", async () => {
+  await using store = await temporaryStore();
+  const [issued] = await addTokens(store, ["sensor-1"]);
+  const authenticator = await deviceAuthenticator(store, "token");
+  await using ingest = await startTestIngest({ store, authenticator });
+  const program = await snippet(), wrong = `tally_${"A".repeat(43)}`;
+  await using folder = await PythonFolder.make({ "send.py": program, right: `${issued!.token}\n`, wrong });
+  await folder.protoc(`${root}/proto`, "telemetry.proto");
+  const send = (...files: string[]) =>
+    folder.run("send.py", `127.0.0.1:${ingest.port}`, "10", ...files.map((file) => `${folder.path}/${file}`));
+  assertEquals(await send("right"), "ok=True committed=10 rejected=0\n");
+  for (const args of [["wrong"], []]) await assertRejects(() => send(...args), Error, "UNAUTHENTICATED");
+  assertEquals(await countsOf(store), { "sensor-1": 10 });
 });
 
 Deno.test("CLIENTS.md: the Python client resends packets that a restored store lacks", async () => {

@@ -70,9 +70,16 @@ export class DeviceCall {
   readonly #stream: ClientDuplexStream<Uint8Array, Ack>;
   #ended = false;
 
-  /** Starts the call; the first packet written will be number `offset` of the session. */
-  constructor(channel: Client, session: string, offset: number, events: CallEvents) {
+  /** Starts the call, with the token if there is one; the first packet written will be number `offset` of the session. */
+  constructor(
+    channel: Client,
+    session: string,
+    offset: number,
+    token: string | undefined,
+    events: CallEvents,
+  ) {
     const metadata = new Metadata();
+    if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
     metadata.set(SESSION_KEY, session);
     metadata.set(OFFSET_KEY, String(offset));
     // No deadline: the call lives as long as the device has packets to send.

@@ -18,7 +18,12 @@ import { setImmediate } from "node:timers";
 import type { Ack, Packet } from "../protocol/messages.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { sessionShared, TelemetryClientError } from "./client_error.ts";
-import { type ResolvedOptions, resolveOptions, type TelemetryClientOptions } from "./client_options.ts";
+import {
+  type ResolvedOptions,
+  resolveOptions,
+  type TelemetryClientOptions,
+  type TokenSource,
+} from "./client_options.ts";
 import { ConnectionLoop } from "./connection_loop.ts";
 import { type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";
 import { JournalWriter } from "./journal_writer.ts";
@@ -27,7 +32,7 @@ import { EncodedPacket, PacketBuffer } from "./packet_buffer.ts";
 import { AckCounter, type Rejection, type Totals } from "./totals.ts";
 
 export { TelemetryClientError };
-export type { Damage, Packet, Recovery, Rejection, TelemetryClientOptions, Totals };
+export type { Damage, Packet, Recovery, Rejection, TelemetryClientOptions, TokenSource, Totals };
 
 /**
  * Tally's message limit is 4 MiB unless its operator has set another, and a packet must fit in one message.

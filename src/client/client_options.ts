@@ -7,10 +7,20 @@ import { isSessionName, SESSION_NAME_RULE } from "../protocol/field_limits.ts";
 import type { TelemetryClientError } from "./client_error.ts";
 import type { Rejection } from "./totals.ts";
 
+/** Returns the current token; called for each call. */
+export type TokenSource = () => string | Promise<string>;
+
 /** How a `TelemetryClient` connects and what it keeps. */
 export interface TelemetryClientOptions {
   /** Host and port of an ingest, such as `localhost:50051` or `[::1]:50051`. */
   readonly target: string;
+
+  /**
+   * What the operator of Tally gave the device: sent with each call as `authorization: Bearer …`, in plain text unless the
+   * connection has TLS. A function where tokens are replaced, because they expire for example: when Tally refuses a token,
+   * the client goes on with the next one, and fails for good if that is the same.
+   */
+  readonly token?: string | TokenSource;
 
   /**
    * Name of the client's session: 1 to 128 printable ASCII characters, used by one client at a time. By
@@ -68,7 +78,9 @@ export interface TelemetryClientOptions {
 }
 
 /** Options with their defaults filled in. */
-export type ResolvedOptions = Required<Omit<TelemetryClientOptions, "session" | "file" | "fileSync">>;
+export type ResolvedOptions =
+  & Required<Omit<TelemetryClientOptions, "session" | "file" | "fileSync" | "token">>
+  & Pick<TelemetryClientOptions, "token">;
 
 /** Fills in the defaults; throws a TypeError or RangeError for a wrong option. */
 export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions {
@@ -89,6 +101,7 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
       `Cannot use target ${JSON.stringify(rest.target)}: use host:port, as in localhost:50051`,
     );
   }
+  if (typeof rest.token === "string") assertToken(rest.token);
   const resolved = {
     maxBufferedPackets: 100_000,
     maxBufferedBytes: 16 * 1024 * 1024,
@@ -113,6 +126,14 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
     );
   }
   return resolved;
+}
+
+/** Throws a TypeError, which does not show the token, if it cannot be sent. */
+export function assertToken(token: unknown): asserts token is string {
+  if (typeof token === "string" && /^[\x21-\x7e]+$/.test(token)) return;
+  throw new TypeError(
+    "Cannot use the token: found spaces, or characters that are not printable ASCII, or none",
+  );
 }
 
 /** Whether `target` is `host:port`; gRPC accepts `localhost` alone too, for port 443. */

@@ -7,9 +7,10 @@ import { type Client, status, type StatusObject } from "@grpc/grpc-js";
 
 import type { Ack } from "../protocol/messages.ts";
 import { Backoff } from "../runtime/backoff.ts";
+import { messageOf } from "../runtime/error_text.ts";
 import { DeviceCall, openChannel } from "./call.ts";
 import { callEnded, isFinal, sessionShared, TelemetryClientError } from "./client_error.ts";
-import type { ResolvedOptions } from "./client_options.ts";
+import { assertToken, type ResolvedOptions, type TokenSource } from "./client_options.ts";
 
 /** What a {@linkcode ConnectionLoop} reads from its client and reports to it; of the current call only. */
 export interface ConnectionEvents {
@@ -68,6 +69,11 @@ export class ConnectionLoop {
   #restarts = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #stallTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Calls started so far: a token that comes for an earlier one is not used. */
+  #calls = 0;
+  /** The token of the current call, and the one that was refused last. */
+  #token: string | undefined;
+  #refused: { readonly token: string | undefined; readonly error: TelemetryClientError } | undefined;
   /** When a call of this session last ended without a response. */
   #unansweredAtMs: number;
 
@@ -102,11 +108,36 @@ export class ConnectionLoop {
   /** Starts a call. */
   connect(): void {
     this.#state = "connecting";
+    this.#calls++;
+    this.progress();
+    const { token } = this.#options;
+    if (typeof token === "function") this.#callWithToken(token);
+    else this.#startCall(token);
+  }
+
+  async #callWithToken(source: TokenSource): Promise<void> {
+    const call = this.#calls;
+    let token: string | undefined, error: TelemetryClientError | undefined;
+    try {
+      token = await source();
+      assertToken(token);
+    } catch (cause) {
+      error = new TelemetryClientError(`Cannot get a token: found ${messageOf(cause)}`);
+    }
+    if (call !== this.#calls || this.#state !== "connecting") return;
+    if (error !== undefined) this.retry(error);
+    else if (this.#refused?.token === token) this.#events.failed(this.#refused!.error);
+    else this.#startCall(token);
+  }
+
+  #startCall(token: string | undefined): void {
+    this.#token = token;
     this.#channel ??= openChannel(this.#options);
     const offset = this.#events.nextOffset();
-    this.#call = new DeviceCall(this.#channel, this.#session, offset, {
+    this.#call = new DeviceCall(this.#channel, this.#session, offset, token, {
       opened: (committed, maxMessageBytes) => {
         this.#state = "connected";
+        this.#refused = undefined;
         this.progress();
         this.#events.opened(offset, committed, maxMessageBytes);
       },
@@ -114,7 +145,6 @@ export class ConnectionLoop {
       writable: () => this.#events.writable(),
       ended: (end, committed) => this.#ended(end, committed),
     });
-    this.progress();
   }
 
   /** Replaces the call by one at another offset; with a back-off from the second time in a row on. */
@@ -192,7 +222,10 @@ export class ConnectionLoop {
     if (this.#state === "closed") return;
     const error = callEnded(this.#options.target, end);
     const ownLateClaim = performance.now() - this.#unansweredAtMs < LATE_CLAIM_MS;
-    if (isFinal(end)) this.#events.failed(error);
+    if (end.code === status.UNAUTHENTICATED && typeof this.#options.token === "function") {
+      this.#refused = { token: this.#token, error };
+      this.retry(error);
+    } else if (isFinal(end)) this.#events.failed(error);
     else if (end.code === status.ABORTED && !ownLateClaim) this.#events.failed(sessionShared(this.#session));
     else this.retry(error);
   }

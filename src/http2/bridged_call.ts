@@ -38,7 +38,7 @@ export interface MessageGuard {
   begin(compressed: boolean, bytes: number): MessageRefusal | undefined;
   /** That message is complete. */
   complete(): void;
-  /** The call has ended: releases what its messages hold. */
+  /** The call has ended, or was refused: releases what it holds. */
   close(): void;
 }
 

@@ -86,6 +86,7 @@ export class CallAdmission {
     const route = this.host.options.route(fields!, this.host.peer);
     if ("response" in route) return this.#respond(streamId, endStream, route.response);
     if ("bridge" in route && !this.table.budget.bridgedCall()) {
+      route.guard.close();
       return this.#refuse(streamId, ENHANCE_YOUR_CALM);
     }
     this.table.budget.callOpened();

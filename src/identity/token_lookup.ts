@@ -53,6 +53,19 @@ export class TokenLookup {
     return record;
   }
 
+  /** The record of a token, if it is in memory; its use is noted. */
+  cached(token: string): TokenRecord | undefined {
+    const record = this.#cached.get(hashToken(token));
+    if (record !== undefined) this.#markUsed(record);
+    return record;
+  }
+
+  /** The token of this hash is still in use, without another {@linkcode find}. */
+  used(hash: string): void {
+    const record = this.#cached.get(hash);
+    if (record !== undefined) this.#markUsed(record);
+  }
+
   /** Whether {@linkcode find} has the record in memory: the token was valid at most a second or two ago. */
   isCached(token: string): boolean {
     return this.#cached.has(hashToken(token));

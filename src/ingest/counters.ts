@@ -5,6 +5,7 @@
  * @module
  */
 import { Http2Counters } from "../http2/counters.ts";
+import { AUTH_FAILURES, type AuthFailure } from "../identity/auth_error.ts";
 import { type IngestCounterName, ingestMetrics, type InstanceReport } from "../metrics/ingest_metrics.ts";
 import { counterNames } from "../metrics/metric.ts";
 import { RejectReason } from "../protocol/reject_reason.ts";
@@ -13,6 +14,8 @@ import { RejectReason } from "../protocol/reject_reason.ts";
 export type IngestCounters = { -readonly [Name in IngestCounterName]: number } & {
   /** Packets rejected, by reason. */
   readonly rejected: Map<RejectReason, number>;
+  /** Calls refused, and streams ended, for their credentials. */
+  readonly authFailures: Map<AuthFailure, number>;
   /** Of the connections. */
   readonly http2: Http2Counters;
   /** Streams opened. */
@@ -36,6 +39,7 @@ export function createCounters(): IngestCounters {
   return {
     ...zeros,
     rejected: new Map(allReasons.map((reason) => [reason, 0])),
+    authFailures: new Map(AUTH_FAILURES.map((failure) => [failure, 0])),
     http2: new Http2Counters(),
     streams: 0,
     openStreams: 0,
@@ -48,12 +52,19 @@ export function createCounters(): IngestCounters {
 /** The part of an {@linkcode InstanceReport} that is counted. */
 export type CountedReport = Pick<
   InstanceReport,
-  IngestCounterName | "streams" | "rejected" | "connectionsCut" | "callsRefused" | "streamsReset"
+  | IngestCounterName
+  | "streams"
+  | "rejected"
+  | "authFailures"
+  | "connectionsCut"
+  | "callsRefused"
+  | "streamsReset"
 >;
 
 /** The counters under the names of the metrics table. */
 export function countedReport(counters: IngestCounters): CountedReport {
-  const { openStreams, rejected, http2: { connectionsCut, callsRefused, streamsReset } } = counters;
+  const { openStreams, rejected, authFailures, http2: { connectionsCut, callsRefused, streamsReset } } =
+    counters;
   const counted = Object.fromEntries(names.map((name) => [name, counters[name]]));
   return {
     ...counted as Record<IngestCounterName, number>,
@@ -61,6 +72,7 @@ export function countedReport(counters: IngestCounters): CountedReport {
     connectionsCut,
     callsRefused,
     streamsReset,
+    authFailures: Object.fromEntries(authFailures.entries().filter(([, calls]) => calls > 0)),
     rejected: Object.fromEntries(
       Array.from(rejected, ([reason, packets]) => [RejectReason[reason], packets] as const)
         .filter(([, packets]) => packets > 0),

@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import type { ConnectionLimits } from "../http2/limits.ts";
+import type { DeviceAuthenticator } from "../identity/device_authenticator.ts";
 import type { InstanceReport } from "../metrics/ingest_metrics.ts";
 import { formatAddress } from "../runtime/address.ts";
 import { systemClock } from "../runtime/clock.ts";
@@ -20,7 +21,9 @@ import { Writer } from "./batch/writer.ts";
 import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
 import type { HandshakeOptions } from "./listen/handshakes.ts";
 import { startReporting } from "./report.ts";
+import { CallerCheck } from "./rpc/caller_check.ts";
 import { TelemetryServer } from "./server.ts";
+import { watchIdentities } from "./stream/identity_watch.ts";
 import { type IngestState, shuttingDown } from "./stream/ingest_state.ts";
 import { Reverts } from "./stream/reverts.ts";
 
@@ -62,6 +65,8 @@ export interface IngestOptions {
   readonly pid: number;
   /** Number among the workers of one supervisor, from 1; 0 for a process of its own. */
   readonly worker: number;
+  /** Verifies senders of packets; default: anyone may, of any device. */
+  readonly authenticator?: DeviceAuthenticator;
   /** Default true; false: grpc-js serves uncompressed telemetry too. */
   readonly fastPath?: boolean;
   /** TLS of the port; default: plain text. */
@@ -122,13 +127,14 @@ const STORE_CHECK_MS = 1000;
 
 /** Starts the role; rejects when it cannot listen on the address. */
 export async function startIngest(options: IngestOptions): Promise<RunningIngest> {
-  const { store, log, now, fastPath = true } = options;
+  const { store, log, now, authenticator, fastPath = true } = options;
   const ingest = createState(options);
   const { queue, counters } = ingest;
   const aborted = new AbortController();
   const producer = crypto.randomUUID();
   const writer = new Writer({ queue, store, counters, producer, now, log, signal: aborted.signal });
-  const server = await TelemetryServer.start(ingest, { ...options, fastPath });
+  const callers = new CallerCheck({ authenticator, counters, log, maxLookups: options.maxStreams });
+  const server = await TelemetryServer.start(ingest, { ...options, fastPath, callers });
   const finished = writer.run();
   const stopWatching = watchStore(store, writer, () => {
     const { failingSinceMs } = writer;
@@ -136,6 +142,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
       performance.now() - failingSinceMs < options.storeGraceMs;
     server.setServing(!ingest.draining && server.accepting && storeServes);
   });
+  const stopVerifying = authenticator &&
+    watchIdentities(ingest, authenticator, (error) => callers.ended(error));
   const monitor = new ProcessMonitor(systemClock);
   const startedMs = now();
   const stopReporting = startReporting({
@@ -153,7 +161,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     const inTime = await drainServer(ingest, server, finished, aborted, options.drainTimeoutMs);
     monitor.close();
     ingest.reverts.close();
-    await Promise.all([stopWatching(), stopReporting()]);
+    callers.close();
+    await Promise.all([stopWatching(), stopVerifying?.(), stopReporting()]);
     return inTime;
   }
 

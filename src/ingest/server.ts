@@ -16,7 +16,9 @@ import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import { type HandshakeOptions, Handshakes, type SecureSocket } from "./listen/handshakes.ts";
 import { type Connections, DeviceListener, type ListenerOptions } from "./listen/listener.ts";
+import { BridgedContexts } from "./rpc/bridged_contexts.ts";
 import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./rpc/call_route.ts";
+import type { CallerCheck } from "./rpc/caller_check.ts";
 import { ClaimScheduler } from "./rpc/claim_scheduler.ts";
 import { receiveTelemetry } from "./rpc/fast_path.ts";
 import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
@@ -29,6 +31,8 @@ import type { IngestState } from "./stream/ingest_state.ts";
 export interface ServerOptions extends ListenerOptions {
   /** Longest gRPC message. */
   readonly maxMessageBytes: number;
+  /** Verifies callers of telemetry. */
+  readonly callers: CallerCheck;
   /** False: grpc-js serves uncompressed telemetry too. */
   readonly fastPath: boolean;
   /** Bounds of each connection; the defaults where undefined. */
@@ -56,6 +60,8 @@ export class TelemetryServer {
   readonly #handshakes: Handshakes | undefined;
   readonly #server: Server;
   readonly #health = new Health(SERVICE_NAMES);
+  /** Contexts of the calls that grpc-js serves. */
+  readonly #bridged = new BridgedContexts();
   readonly #connectionOptions: ConnectionOptions;
   readonly #checking: ReturnType<typeof setInterval>;
 
@@ -68,7 +74,7 @@ export class TelemetryServer {
       // Its bookkeeping per message is not used here, and does not see the fast path.
       "grpc.enable_channelz": 0,
     });
-    addTelemetryService(this.#server, ingest, maxMessageBytes);
+    addTelemetryService(this.#server, ingest, this.#bridged, maxMessageBytes);
     this.#health.addTo(this.#server);
     guardStreams(this.#server);
     this.#connectionOptions = this.#connectionsFor(ingest, options);
@@ -79,14 +85,15 @@ export class TelemetryServer {
   }
 
   #connectionsFor(ingest: IngestState, options: ServerOptions): ConnectionOptions {
-    const { fastPath, maxMessageBytes, limits = fastPath ? defaultLimits : bridgedTelemetryLimits } = options;
+    const { fastPath, maxMessageBytes, callers, limits = fastPath ? defaultLimits : bridgedTelemetryLimits } =
+      options;
     const now = () => performance.now(), counters = ingest.counters.http2;
     const memory = new MessageMemory(maxMessageBytes), inflater = new Inflater(maxMessageBytes, now);
     const claims = new ClaimScheduler(now);
     const receive = receiveTelemetry({ ingest, claims, memory, inflater, maxMessageBytes });
     const { injectConnection } = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     return {
-      route: routeCalls({ ingest, receive, fastPath, memory, counters }),
+      route: routeCalls({ ingest, receive, fastPath, memory, callers, bridged: this.#bridged, counters }),
       inject: injectConnection,
       limits,
       counters,

@@ -148,6 +148,11 @@ export const ingestMetrics = {
     prometheus: "streams_reset_total",
     description: "Streams reset because of what the device sent on them",
   },
+  authFailures: {
+    type: "countsByReason",
+    prometheus: "auth_failures_total",
+    description: "Calls refused, and streams ended, for their credentials, by reason",
+  },
   logLinesDropped: {
     type: "count",
     prometheus: "log_lines_dropped_total",

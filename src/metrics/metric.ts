@@ -21,7 +21,7 @@ export interface MetricValues {
   readonly flag: boolean;
   /** Text; not in Prometheus. */
   readonly text: string;
-  /** Counts by the name of a `RejectReason`; only reasons that occurred. */
+  /** Counts by the name of a reason, such as a `RejectReason`; only reasons that occurred. */
   readonly countsByReason: Readonly<Record<string, number>>;
 }
 

@@ -103,8 +103,11 @@ export interface PacketStore {
    * Resolves when the claim is as durable as {@linkcode AckAfter} requires. An unknown session starts at `offset`.
    * A known one moves up to it: a client states no more than was acknowledged, so the store was reverted, and the
    * packets between are lost. Sessions unused for {@linkcode SESSION_EXPIRY_MS} are deleted.
+   *
+   * `continues`: an unknown session starts where the session of that name is, if there is one. That one stays where it
+   * is, and its streams are fenced.
    */
-  claimSession(session: string, offset: number, nowMs: number): Promise<SessionClaim>;
+  claimSession(session: string, offset: number, nowMs: number, continues?: string): Promise<SessionClaim>;
 
   /** Applies a batch; see {@linkcode Batch} and {@linkcode FencedSessions}. One call at a time per producer. */
   apply(batch: Batch): Promise<FencedSessions>;

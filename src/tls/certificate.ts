@@ -93,7 +93,7 @@ function usesOf(found: ReadonlyMap<string, Extension>): CertificateUse {
 
 /** One extension. */
 interface Extension {
-  /** Who does not understand it must refuse what has it. */
+  /** A reader that does not understand it must refuse what contains it. */
   readonly critical: boolean;
   /** The value within its OCTET STRING. */
   readonly value: DerValue;

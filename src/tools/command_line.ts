@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { isTarget } from "../client/client_options.ts";
-import { custom, type Setting, type SettingTable, type Values } from "../runtime/settings.ts";
+import { assertToken, isTarget, type TokenSource } from "../client/client_options.ts";
+import { messageOf } from "../runtime/error_text.ts";
+import { custom, optional, path, type Setting, type SettingTable, type Values } from "../runtime/settings.ts";
 import { ConfigError, type ParseResult, parseSettings } from "../runtime/settings_parser.ts";
 import { settingsHelp } from "../runtime/settings_text.ts";
 
@@ -16,6 +17,59 @@ export const targetFlag: Setting<string> = custom("--target", {
   allowed: "host:port, as in localhost:50051 or [::1]:50051",
   parse: (text) => isTarget(text) ? text : undefined,
 });
+
+/** What authenticates the sender. */
+export const tokenFlags = {
+  token: optional(custom("--token", {
+    default: "",
+    help: "Token, or JWT, that authenticates the device. Other users of the machine can see it.",
+  }, {
+    allowed: "printable ASCII without spaces",
+    secret: true,
+    parse: (text) => isSendable(text) ? text : undefined,
+  })),
+  tokenFile: optional(path("--token-file", {
+    default: "",
+    help: "File with that token, read for each connection. The task may use paths below data/.",
+  })),
+} as const;
+
+/** The client's option for {@linkcode tokenFlags}. */
+export function tokenOption(
+  { token, tokenFile }: Values<typeof tokenFlags>,
+): { readonly token?: string | TokenSource } {
+  if (tokenFile !== undefined) return { token: () => readToken(tokenFile) };
+  return token === undefined ? {} : { token };
+}
+
+/** What is wrong with {@linkcode tokenFlags} together, and with the file. */
+export function tokenProblems({ values, source }: ParseResult<typeof tokenFlags>): string[] {
+  if (source.token !== undefined && source.tokenFile !== undefined) {
+    return [`${source.token} and ${source.tokenFile}: found both; set one of them`];
+  }
+  const file = values.tokenFile;
+  if (file === undefined || Deno.permissions.querySync({ name: "read", path: file }).state === "granted") {
+    return [];
+  }
+  return [`${source.tokenFile}: found ${JSON.stringify(file)}; the task may read paths below data/ only`];
+}
+
+async function readToken(file: string): Promise<string> {
+  try {
+    return (await Deno.readTextFile(file)).trim();
+  } catch (cause) {
+    throw new Error(`could not read ${file}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function isSendable(token: string): boolean {
+  try {
+    assertToken(token);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** A number above 0, such as packets per second. */
 export function rateFlag(

@@ -12,7 +12,16 @@ import { type Recovery, TelemetryClient, type Totals } from "../client/client.ts
 import { isSessionName, SESSION_NAME_RULE } from "../protocol/field_limits.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { custom, duration, integer, optional, path, type Values } from "../runtime/settings.ts";
-import { formatted, packets, rateFlag, readFlags, targetFlag } from "./command_line.ts";
+import {
+  formatted,
+  packets,
+  rateFlag,
+  readFlags,
+  targetFlag,
+  tokenFlags,
+  tokenOption,
+  tokenProblems,
+} from "./command_line.ts";
 
 const usage = `Sends packets from one device to Tally and prints the Ack.
 
@@ -34,6 +43,7 @@ const flags = {
     help: "Packets per second; by default as fast as Tally reads them.",
   })),
   target: targetFlag,
+  ...tokenFlags,
   payload: custom("--payload", {
     default: "abcd",
     help: "The packets' payload, as text.",
@@ -62,8 +72,9 @@ const flags = {
 const PROGRESS_INTERVAL_MS = 1000, CHECK_INTERVAL_MS = 100;
 
 async function main(args: readonly string[]): Promise<number> {
-  const options = readFlags(usage, flags, args, ({ source: { session, file } }) => {
-    if (session === undefined || file === undefined) return [];
+  const options = readFlags(usage, flags, args, (result) => {
+    const { session, file } = result.source;
+    if (session === undefined || file === undefined) return tokenProblems(result);
     return [`${session} and ${file}: a file has a session of its own; set one of them`];
   });
   if (typeof options === "number") return options;
@@ -79,6 +90,7 @@ async function send(options: Values<typeof flags>): Promise<number> {
   let lastError: string | undefined;
   await using client = await TelemetryClient.open({
     target: options.target,
+    ...tokenOption(options),
     ...options.session === undefined ? {} : { session: options.session },
     ...options.file === undefined ? {} : { file: options.file },
     onConnected: () => lastError = undefined,

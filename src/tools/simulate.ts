@@ -11,7 +11,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../runtime/error_text.ts";
 import { custom, duration, integer, optional, type Values } from "../runtime/settings.ts";
 import { stopSignal } from "../runtime/stop_signal.ts";
-import { formatted, rateFlag, readFlags, targetFlag } from "./command_line.ts";
+import {
+  formatted,
+  rateFlag,
+  readFlags,
+  targetFlag,
+  tokenFlags,
+  tokenOption,
+  tokenProblems,
+} from "./command_line.ts";
 import { Simulator, totalsText } from "./simulator.ts";
 
 const usage = `Sends temperature and humidity of simulated devices to Tally, until Ctrl-C.
@@ -30,6 +38,7 @@ const flags = {
     help: "Packets per second of each device, on average; devices differ.",
   }),
   target: targetFlag,
+  ...tokenFlags,
   prefix: custom("--prefix", {
     default: "sim-",
     help: "Prefix of the devices' ids.",
@@ -55,6 +64,7 @@ async function simulate(options: Values<typeof flags>): Promise<number> {
   let connected: boolean | undefined;
   const simulator = await Simulator.start({
     target: options.target,
+    ...tokenOption(options),
     devices: options.devices,
     ratePerDevice: options.rate,
     prefix: options.prefix,
@@ -84,7 +94,7 @@ async function simulate(options: Values<typeof flags>): Promise<number> {
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  const options = readFlags(usage, flags, args);
+  const options = readFlags(usage, flags, args, tokenProblems);
   if (typeof options === "number") return options;
   try {
     return await simulate(options);

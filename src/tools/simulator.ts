@@ -6,13 +6,11 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
-import { TelemetryClient, type TelemetryClientError } from "../client/client.ts";
+import { TelemetryClient, type TelemetryClientError, type TelemetryClientOptions } from "../client/client.ts";
 import { formatted, packets } from "./command_line.ts";
 
 /** How many devices, and where they send to. */
-export interface SimulatorOptions {
-  /** Host and port of an ingest. */
-  readonly target: string;
+export interface SimulatorOptions extends Pick<TelemetryClientOptions, "target" | "token"> {
   /** How many devices. */
   readonly devices: number;
   /** Packets per second and device, on average while it is not silent. */
@@ -92,12 +90,13 @@ export class Simulator {
 
   /** Starts the devices; does not wait for connections. Rejects if the target is malformed. */
   static async start(options: SimulatorOptions): Promise<Simulator> {
-    const { target, onConnection } = options;
+    const { target, token, onConnection } = options;
     const clients = [];
     for (let count = 0; count < options.devices; count += DEVICES_PER_CONNECTION) {
       clients.push(
         await TelemetryClient.open({
           target,
+          ...token === undefined ? {} : { token },
           onConnected: () => onConnection(undefined),
           onDisconnected: onConnection,
         }),

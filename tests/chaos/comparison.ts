@@ -4,6 +4,7 @@
  * @module
  */
 import { type ChaosClient, difference } from "./devices.ts";
+import type { Silences } from "./silences.ts";
 import type { StoreLosses } from "./store_losses.ts";
 import type { StorePlace } from "./store_place.ts";
 
@@ -39,6 +40,9 @@ const EMPTY_ROW = {
 /** A device that was last seen so shortly before the clients ended, or later, may be offline since. */
 const LAST_PACKETS_MS = 5000;
 
+/** A client of which nothing was settled for longer may have been offline: well below `OFFLINE_AFTER` of `run.ts`. */
+const MAX_SILENCE_MS = 15_000;
+
 /** What was found at the end. */
 export interface Comparison {
   readonly rows: readonly Row[];
@@ -58,6 +62,7 @@ export async function compare(
   apiPort: number,
   losses: StoreLosses,
   endedAtMs: number,
+  silences: Silences,
 ): Promise<Comparison> {
   const counts = await store.counts();
   const rows = new Map<string, Row>();
@@ -68,7 +73,6 @@ export async function compare(
 
   for (const client of clients) {
     const { kind } = client;
-    const isSession = "session" in client;
     const row = rows.get(kind) ?? { kind, ...EMPTY_ROW };
     rows.set(kind, row);
     row.clients++;
@@ -92,7 +96,10 @@ export async function compare(
       if ((shown.get(deviceId) ?? 0) !== counted) {
         differences.push(`${about}, counted ${counted}, but the api returns ${shown.get(deviceId)}`);
       }
-      if (isSession && await wasOffline(apiPort, deviceId, endedAtMs - LAST_PACKETS_MS)) {
+      if (
+        silences.longestMs(client) < MAX_SILENCE_MS &&
+        await wasOffline(apiPort, deviceId, endedAtMs - LAST_PACKETS_MS)
+      ) {
         differences.push(`${deviceId}: was called offline`);
       }
       const timestampMs = timestamps.get(deviceId);

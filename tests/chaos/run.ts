@@ -19,6 +19,7 @@ import { FullPipes } from "./log_pipe.ts";
 import { redisFaults } from "./redis_faults.ts";
 import { RedisPlace } from "./redis_place.ts";
 import { type Fault, Scene } from "./scene.ts";
+import { Silences } from "./silences.ts";
 import { sqliteFaults } from "./sqlite_faults.ts";
 import { SqlitePlace } from "./sqlite_place.ts";
 import { StoreLosses } from "./store_losses.ts";
@@ -58,8 +59,8 @@ const GATEWAYS = 4, HAND_WRITTEN = 4, ANONYMOUS = 4;
 const INGESTS = 2;
 
 /**
- * No client of a session is silent for so long while an ingest and the store work: none may be called offline. Less,
- * and it could be; more, and the api, which waits as long after each failure of the store, would call nobody offline.
+ * A client of a session is silent for so long only while all its calls fail: it may be called offline then. Less, and
+ * others could be; more, and the api, which waits as long after each failure of the store, would call nobody offline.
  */
 const OFFLINE_AFTER = "20s";
 
@@ -88,6 +89,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const clients = await startClients(parts, tally.front, { folder, random, violated });
   const { gateways, sessionClients, anonymous } = clients;
   const all = [...sessionClients, ...anonymous];
+  using silences = new Silences(sessionClients);
 
   const losses = new StoreLosses();
   const scene = new Scene({
@@ -113,7 +115,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   if (!await within(SETTLE_TIMEOUT_MS, clients.end(), signal) && !signal.aborted) {
     violated(`some clients had not settled all ${SETTLE_TIMEOUT_MS} ms after the last fault`);
   }
-  const comparison = await compare(all, store, tally.api.port, losses, endedAtMs).catch((error) => {
+  const comparison = await compare(all, store, tally.api.port, losses, endedAtMs, silences).catch((error) => {
     throw new Error(["could not compare", ...violations].join("\n"), { cause: error });
   });
   await Promise.all(tally.ingests.map((ingest) => ingest.state === "up" && ingest.terminate()));

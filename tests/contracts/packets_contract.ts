@@ -95,6 +95,44 @@ export function testPackets(test: TestStores): void {
     assertEquals(await countsOf(store), { a: 6 });
   });
 
+  test(
+    "claimSession() of an unknown session continues another, and fences its streams",
+    async (store, other) => {
+      const { epoch } = await store.claimSession("s", 0, now);
+      await store.apply(batch(1, { devices: [delta("a", 5)], sessions: [advance("s", epoch, 0, 5)] }));
+      const claims = await Promise.all([
+        store.claimSession("me s", 3, now, "s"),
+        store.claimSession("you s", 0, now, "s"),
+        store.claimSession("me t", 2, now, "t"),
+      ]);
+      assertEquals(claims.map(({ committed }) => committed), [5, 5, 2]);
+      assertEquals(claims[0].lost, 0);
+      assert(claims[0].epoch > epoch && claims[1].epoch > epoch);
+      const late = batch(2, { devices: [delta("a", 1)], sessions: [advance("s", epoch, 5, 6)] });
+      assertEquals(await other.apply(late), [{ session: "s", kind: "superseded", committed: 5 }]);
+      const goesOn = batch(2, {
+        devices: [delta("a", 2)],
+        sessions: [advance("me s", claims[0].epoch, 5, 7)],
+      });
+      assertEquals(await store.apply(goesOn), []);
+      // From now on each has an offset of its own, and "t" was not made.
+      const committed = async (...claim: Parameters<Store["claimSession"]>) =>
+        (await other.claimSession(...claim)).committed;
+      assertEquals(await committed("me s", 0, now, "s"), 7);
+      assertEquals(await committed("you s", 0, now, "s"), 5);
+      assertEquals(await committed("s", 0, now), 5);
+      assertEquals(await committed("t", 0, now), 0);
+      assertEquals(await countsOf(store), { a: 7 });
+    },
+  );
+
+  test("claimSession() of a session that is known continues no other", async (store) => {
+    await store.claimSession("me s", 1, now);
+    const { epoch } = await store.claimSession("s", 9, now);
+    assertEquals((await store.claimSession("me s", 0, now, "s")).committed, 1);
+    assertEquals(await store.apply(batch(1, { sessions: [advance("s", epoch, 9, 10)] })), []);
+  });
+
   test("apply() advances the sessions of a batch without devices", async (store) => {
     const { epoch } = await store.claimSession("s", 0, now);
     assertEquals(await store.apply(batch(1, { sessions: [advance("s", epoch, 0, 4)] })), []);

@@ -3,6 +3,7 @@ import { connect } from "node:http2";
 
 import { assertEquals, assertInstanceOf } from "@std/assert";
 
+import { CallerCheck } from "../../src/ingest/rpc/caller_check.ts";
 import { TelemetryServer } from "../../src/ingest/server.ts";
 import { CallContext } from "../../src/ingest/stream/call_context.ts";
 import { DeviceStream } from "../../src/ingest/stream/device_stream.ts";
@@ -20,7 +21,9 @@ for (const fastPath of [true, false]) {
 
   Deno.test(`CallContext has the peer, the metadata and the cancellation of a call (${path})`, async () => {
     const store = new ModelStore(), model = new ModelIngest(store, seededRandom(1));
-    const server = await TelemetryServer.start(model.ingest, { ...ingestDefaults, fastPath });
+    const { counters } = model.ingest, { log } = ingestDefaults;
+    const callers = new CallerCheck({ authenticator: undefined, counters, log, maxLookups: 1 });
+    const server = await TelemetryServer.start(model.ingest, { ...ingestDefaults, fastPath, callers });
     const session = connect(`http://127.0.0.1:${server.port}`);
     session.on("error", () => {});
     const open = async (metadata: Record<string, string>) => {

@@ -71,11 +71,13 @@ Deno.test("createCounters() has each counter of the table, from 0, and countedRe
   Object.assign(counters.http2, { connectionsCut: 1, callsRefused: 2, streamsReset: 3 });
   counters.openStreams = 4;
   counters.rejected.set(1, 5);
+  counters.authFailures.set("expired", 6);
   const expected = Object.fromEntries(names.map((name, index) => [name, 10 + index]));
   assertEquals(countedReport(counters), {
     ...expected as Record<IngestCounterName, number>,
     ...{ connectionsCut: 1, callsRefused: 2, streamsReset: 3, streams: 4 },
     rejected: { DEVICE_ID_EMPTY: 5 },
+    authFailures: { expired: 6 },
   });
 });
 

@@ -10,10 +10,18 @@ import { until } from "./until.ts";
 /** Settings as in `redis.conf`; a value with spaces is several arguments. */
 export type RedisSettings = Readonly<Record<string, string>>;
 
-/** Starts a server and resolves when it answers. Ends with {@linkcode RedisServer.stop}. */
-export async function startRedis(settings: RedisSettings = {}): Promise<RedisServer> {
+/**
+ * Starts a server and resolves when it answers. Ends with {@linkcode RedisServer.stop}. With `sentinel`, the lines of
+ * its configuration, it is a sentinel.
+ */
+export async function startRedis(
+  settings: RedisSettings = {},
+  sentinel?: readonly string[],
+): Promise<RedisServer> {
   const dir = await Deno.makeTempDir({ prefix: "tally-redis-" });
-  const server = new RedisServer(freePort(), dir, settings);
+  // A sentinel writes its state to its file.
+  if (sentinel !== undefined) await Deno.writeTextFile(`${dir}/sentinel.conf`, `${sentinel.join("\n")}\n`);
+  const server = new RedisServer(freePort(), dir, settings, sentinel !== undefined);
   try {
     await server.start();
   } catch (error) {
@@ -31,7 +39,12 @@ export class RedisServer implements AsyncDisposable {
   #ended = false;
 
   /** Starts nothing yet. */
-  constructor(readonly port: number, readonly dir: string, readonly settings: RedisSettings) {
+  constructor(
+    readonly port: number,
+    readonly dir: string,
+    readonly settings: RedisSettings,
+    readonly isSentinel = false,
+  ) {
     const { requirepass } = settings;
     this.url = `redis://${requirepass === undefined ? "" : `default:${requirepass}@`}127.0.0.1:${port}`;
   }
@@ -39,7 +52,10 @@ export class RedisServer implements AsyncDisposable {
   /** Starts the server on the port and files it had before. */
   async start(): Promise<void> {
     const settings = { bind: "127.0.0.1", port: `${this.port}`, dir: this.dir, save: "", ...this.settings };
-    const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, ...value.split(" ")]);
+    const mode = this.isSentinel ? [`${this.dir}/sentinel.conf`, "--sentinel"] : [];
+    const args = mode.concat(
+      Object.entries(settings).flatMap(([name, value]) => [`--${name}`, ...value.split(" ")]),
+    );
     try {
       this.#process = new Deno.Command("redis-server", { args, stdout: "null", stderr: "null" }).spawn();
     } catch (error) {
@@ -53,6 +69,12 @@ export class RedisServer implements AsyncDisposable {
       if (this.#ended) throw new Error(`redis-server ended at start: redis-server ${args.join(" ")}`);
       return await this.call("PING").catch(() => undefined) === "PONG";
     }, "redis-server answers");
+    // Another server may have the port, and answer before this one has found that out.
+    const info = String(await this.call("INFO", "server").catch(() => ""));
+    const pid = /process_id:(\d+)/.exec(info)?.[1];
+    if (pid !== undefined && pid !== String(this.#process.pid)) {
+      throw new Error(`another redis-server, process ${pid}, has port ${this.port}`);
+    }
   }
 
   /** Runs one command on a connection of its own. */
@@ -142,10 +164,20 @@ export class RedisServer implements AsyncDisposable {
   }
 }
 
+/** Ports below those that Linux gives to whoever asks for any: a server that is killed gets its port back. */
+const FIRST_PORT = 10_000, LAST_PORT = 32_000;
+
 /** A port that was free a moment ago. */
 function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
+  for (;;) {
+    const port = FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT));
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+      return port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
 }
 
 /** The rules of the user that OPERATIONS.md recommends, without a password: what `ACL SETUSER` takes. */

@@ -21,14 +21,16 @@ export interface StoreSettings {
   readonly ackAfter?: AckAfter;
   /** As in the store's options. */
   readonly commandTimeoutMs?: number;
+  /** As in the store's options. */
+  readonly sentinelPassword?: string;
 }
 
 /** A store on `server`. */
 export function openStore(
   { url }: Pick<RedisServer, "url">,
-  { ackAfter = { kind: "stored" }, commandTimeoutMs = 2000 }: StoreSettings = {},
+  { ackAfter = { kind: "stored" }, commandTimeoutMs = 2000, sentinelPassword }: StoreSettings = {},
 ): Promise<Store> {
-  return openRedisStore({ url, ackAfter, commandTimeoutMs, log });
+  return openRedisStore({ url, ackAfter, commandTimeoutMs, sentinelPassword, log });
 }
 
 /** Runs `body` with a store on `server`, and closes it. */

@@ -14,9 +14,12 @@ import type { Http2Stream } from "../../http2/stream.ts";
 import { healthService } from "../../protocol/health_proto.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import { SERVICE_NAMES } from "../../protocol/telemetry_proto.ts";
-import { CallContext, readMetadata } from "../stream/call_context.ts";
+import { CallContext, type Peer, readMetadata } from "../stream/call_context.ts";
 import type { StreamKind } from "../stream/device_stream.ts";
 import { type IngestState, streamRefusal } from "../stream/ingest_state.ts";
+import { AwaitedCall } from "./awaited_call.ts";
+import type { BridgedContexts } from "./bridged_contexts.ts";
+import type { CallerCheck } from "./caller_check.ts";
 import { trailersOnly, valueOf } from "./grpc_fields.ts";
 import { type Encoding, unexpectedlyCompressed } from "./inflater.ts";
 import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
@@ -44,6 +47,10 @@ export interface RouteOptions {
   readonly fastPath: boolean;
   /** Memory for large messages. */
   readonly memory: MessageMemory;
+  /** Verifies callers of telemetry. */
+  readonly callers: CallerCheck;
+  /** Passes the contexts of telemetry calls to grpc-js. */
+  readonly bridged: BridgedContexts;
   /** How many calls grpc-js serves now. */
   readonly counters: Http2Counters;
 }
@@ -82,8 +89,8 @@ const notGrpc: HttpRefusal = {
 /** Returns the function that chooses the {@linkcode Route} of a call. */
 export function routeCalls(
   options: RouteOptions,
-): (headers: readonly HeaderField[], peer: PeerAddress) => Route {
-  const { ingest, receive, fastPath, memory, counters } = options;
+): (headers: readonly HeaderField[], peer: PeerAddress & Peer) => Route {
+  const { ingest, receive, fastPath, memory, callers, bridged, counters } = options;
   const refused = new RefusedRequests();
   return (headers, peer) => {
     const notServed = httpRefusal(headers);
@@ -101,11 +108,27 @@ export function routeCalls(
       }
       const refusal = streamRefusal(ingest);
       if (refusal !== undefined) return { response: trailersOnly(refusal) };
+      const metadata = readMetadata((key) => valueOf(headers, key));
+      const caller = callers.identify(valueOf(headers, "authorization"), peer);
+      const context = caller instanceof Promise
+        ? caller.then((identity) => new CallContext(peer, metadata, identity))
+        : new CallContext(peer, metadata, caller);
       if (!fastPath && encoding === undefined) {
-        return { bridge: forwarded, guard: new PlainMessages(memory, peer) };
+        const { headers, remove } = bridged.add(forwarded, context);
+        return { bridge: headers, guard: new PlainMessages(memory, peer, remove) };
       }
-      const context = new CallContext(peer, readMetadata((key) => valueOf(headers, key)));
-      return { handler: (stream) => receive(stream, { kind, context, encoding, timeoutMs }) };
+      if (!(context instanceof Promise)) {
+        return { handler: (stream) => receive(stream, { kind, context, encoding, timeoutMs }) };
+      }
+      return {
+        handler: (stream) => {
+          const call = new AwaitedCall(stream);
+          context.then(
+            (context) => call.accept((stream) => receive(stream, { kind, context, encoding, timeoutMs })),
+            (error) => call.refuse(error),
+          );
+        },
+      };
     } catch (error) {
       return { response: trailersOnly(error) };
     }
@@ -176,7 +199,7 @@ class SmallMessages implements MessageGuard {
 class PlainMessages implements MessageGuard {
   #reservedBytes = 0;
 
-  constructor(readonly memory: MessageMemory, readonly connection: object) {}
+  constructor(readonly memory: MessageMemory, readonly connection: object, readonly ended: () => void) {}
 
   begin(compressed: boolean, bytes: number): MessageRefusal | undefined {
     if (compressed) return compressedWithoutEncoding;
@@ -187,11 +210,12 @@ class PlainMessages implements MessageGuard {
     return undefined;
   }
 
-  complete(): void {
-    this.close();
+  close(): void {
+    this.complete();
+    this.ended();
   }
 
-  close(): void {
+  complete(): void {
     if (this.#reservedBytes > 0) this.memory.release(this.connection, this.#reservedBytes);
     this.#reservedBytes = 0;
   }

@@ -17,7 +17,7 @@ import {
 import type { Ack } from "../../protocol/messages.ts";
 import { COMMITTED_KEY, MAX_MESSAGE_KEY } from "../../protocol/metadata_keys.ts";
 import { SERVICE_NAMES, streamBatches, streamPackets } from "../../protocol/telemetry_proto.ts";
-import { CallContext, type Peer, readMetadata } from "../stream/call_context.ts";
+import type { CallContext } from "../stream/call_context.ts";
 import {
   type CallResponse,
   type DeviceStream,
@@ -25,6 +25,7 @@ import {
   type StreamKind,
 } from "../stream/device_stream.ts";
 import type { IngestState } from "../stream/ingest_state.ts";
+import { type BridgedContexts, CONTEXT_KEY } from "./bridged_contexts.ts";
 import { grpcStatus } from "./grpc_status.ts";
 
 type ClientStreamingCall = ServerReadableStream<Uint8Array, Ack>;
@@ -32,8 +33,16 @@ type BidiStreamingCall = ServerDuplexStream<Uint8Array, Ack>;
 type Call = ClientStreamingCall | BidiStreamingCall;
 type Callback = (error: object | null, ack?: Ack | null) => void;
 
-/** Adds the telemetry service, under each of its names; the server accepts messages up to `maxMessageBytes`. */
-export function addTelemetryService(server: Server, ingest: IngestState, maxMessageBytes: number): void {
+/**
+ * Adds the telemetry service, under each of its names; the server accepts messages up to `maxMessageBytes`. `contexts`
+ * has the context of each call.
+ */
+export function addTelemetryService(
+  server: Server,
+  ingest: IngestState,
+  contexts: BridgedContexts,
+  maxMessageBytes: number,
+): void {
   // Messages stay bytes: DeviceStream reads them, as it does on the fast path.
   const requestDeserialize = (bytes: Uint8Array) => bytes;
   for (const name of SERVICE_NAMES) {
@@ -43,9 +52,15 @@ export function addTelemetryService(server: Server, ingest: IngestState, maxMess
     } as unknown as ServiceDefinition;
     server.addService(service, {
       StreamPackets: (call: ClientStreamingCall, callback: Callback) =>
-        receive(call, "packets", new ClientStreamingResponse(call, callback, maxMessageBytes), ingest),
+        receive(
+          call,
+          "packets",
+          new ClientStreamingResponse(call, callback, maxMessageBytes),
+          ingest,
+          contexts,
+        ),
       StreamBatches: (call: BidiStreamingCall) =>
-        receive(call, "batches", new BidiStreamingResponse(call, maxMessageBytes), ingest),
+        receive(call, "batches", new BidiStreamingResponse(call, maxMessageBytes), ingest, contexts),
     });
   }
 }
@@ -55,8 +70,15 @@ async function receive(
   kind: StreamKind,
   response: CallResponse,
   ingest: IngestState,
+  contexts: BridgedContexts,
 ): Promise<void> {
-  const context = new CallContext(peerOf(call), readMetadata((key) => metadataText(call.metadata, key)));
+  let context: CallContext;
+  try {
+    context = await contexts.take(call.metadata.get(CONTEXT_KEY)[0]);
+  } catch (error) {
+    return response.end(error, 0);
+  }
+  if (call.cancelled) return;
   const stream = openStream(ingest, kind, context, response);
   if (stream === undefined) return;
   ingest.counters.grpcJsStreams++;
@@ -104,17 +126,6 @@ class GrpcJsReader {
     this.stream.ingest.queue.cancelWait(this.#resume);
     this.stream.cancelled();
   }
-}
-
-/** grpc-js has the address as text, `address:port`. */
-function peerOf(call: Call): Peer {
-  const [, remoteAddress, port] = /^(.*):(\d+)$/.exec(call.getPeer()) ?? [];
-  return { remoteAddress, remotePort: port === undefined ? undefined : Number(port) };
-}
-
-function metadataText(metadata: Metadata, key: string): string | undefined {
-  const values = metadata.get(key);
-  return values.length === 0 ? undefined : values.join(",");
 }
 
 function committedMetadata(committed: number | undefined): Metadata {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { PeerCertificate } from "../../identity/identity.ts";
+import { anonymousDevice, type DeviceIdentity, type PeerCertificate } from "../../identity/identity.ts";
 import { OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 
@@ -36,8 +36,12 @@ export class CallContext {
   #abortReason: RequestError | undefined;
   #deadline: ReturnType<typeof setTimeout> | undefined;
 
-  /** `peer`: on the fast path one object for all calls of a connection. */
-  constructor(readonly peer: Peer, readonly metadata: CallMetadata) {}
+  /** `peer`: one object for all calls of a connection. `identity`: one object for all calls of a caller. */
+  constructor(
+    readonly peer: Peer,
+    readonly metadata: CallMetadata,
+    readonly identity: DeviceIdentity = anonymousDevice,
+  ) {}
 
   /**
    * Aborted when the call is cancelled, when its connection is gone, and when its deadline has passed: the reason is the

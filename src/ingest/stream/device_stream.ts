@@ -4,11 +4,14 @@
  *
  * @module
  */
+import { type CoveredDevices, coveredDevices } from "../../identity/device_pattern.ts";
+import { ownedSession } from "../../identity/session_owner.ts";
 import type { Ack } from "../../protocol/messages.ts";
 import { RejectReason } from "../../protocol/reject_reason.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import { DEVICE_CLOCK_AHEAD_MS, type FencedSession } from "../../store/packets.ts";
 import type { ShareOwner, StreamShare } from "../batch/batch.ts";
+import type { Device } from "../batch/device_delta.ts";
 import type { CallContext } from "./call_context.ts";
 import { type IngestState, type OpenStream, streamRefusal } from "./ingest_state.ts";
 import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
@@ -69,6 +72,9 @@ export class DeviceStream implements ShareOwner, OpenStream {
   #shareTail: unknown;
   #unsettled = 0;
   readonly #progress: StreamProgress;
+  /** The devices it may send packets of, undefined: all; and the last of them that it did send a packet of. */
+  readonly #covered: CoveredDevices | undefined;
+  #coveredDevice: Device | undefined;
   /** For running Acks: something was settled since the last one, and the device has room for it. */
   #ackDue = false;
   #writable = true;
@@ -83,6 +89,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
   ) {
     this.#position = start.offset;
     this.#progress = new StreamProgress(start.offset);
+    this.#covered = coveredDevices(context.identity);
     ingest.counters.streams++;
     ingest.counters.openStreams++;
     // Once more for grpc-js, which opens it in a later turn than the one in which the call was routed.
@@ -102,18 +109,21 @@ export class DeviceStream implements ShareOwner, OpenStream {
     // A call that is refused must not take the session from the stream that has it.
     if (session === undefined || !this.reading) return;
     const { store, sessions, reverts, now } = this.ingest;
+    const owned = ownedSession(this.context.identity, session);
+    // What an anonymous device began continues when credentials are required of it: nothing counts twice.
+    const continues = owned === session ? undefined : session;
     try {
-      const { epoch, committed, lost } = await store.claimSession(session, offset, now());
-      if (lost > 0) reverts.found(session, committed, committed - lost, lost);
+      const { epoch, committed, lost } = await store.claimSession(owned, offset, now(), continues);
+      if (lost > 0) reverts.found(owned, committed, committed - lost, lost);
       if (this.#state === "closed") return;
-      const other = sessions.get(session);
+      const other = sessions.get(owned);
       // Only if the store's clock went back together with its data, or the replies arrived in another order.
       if (other?.claim !== undefined && other.claim.epoch > epoch) {
         throw new RequestError("UNAVAILABLE", "a stream of this session has a later claim: connect again");
       }
-      this.claim = { session, epoch };
+      this.claim = { session: owned, epoch };
       this.#fresh = this.#progress.committed = committed;
-      sessions.set(session, this);
+      sessions.set(owned, this);
       other?.fence();
       this.response.sendHeaders(committed);
     } catch (error) {
@@ -225,6 +235,10 @@ export class DeviceStream implements ShareOwner, OpenStream {
     }
     const device = ingest.devices.intern(bytes, packet.deviceIdStart, packet.deviceIdEnd);
     if (typeof device === "number") return share.reject(device);
+    if (this.#covered !== undefined && device !== this.#coveredDevice) {
+      if (!this.#covered.has(device.id)) return share.reject(RejectReason.DEVICE_NOT_ALLOWED);
+      this.#coveredDevice = device;
+    }
     share.stored++;
     const { payloadStart, payloadEnd } = packet;
     const latestMs = now + DEVICE_CLOCK_AHEAD_MS;

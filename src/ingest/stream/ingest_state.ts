@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { DeviceIdentity } from "../../identity/identity.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import type { Store } from "../../store/store.ts";
 import type { ShareOwner } from "../batch/batch.ts";
@@ -13,6 +14,8 @@ import type { Reverts } from "./reverts.ts";
 
 /** What others do with an open stream. */
 export interface OpenStream extends Pick<ShareOwner, "claim" | "fence"> {
+  /** Of its call. */
+  readonly context: { readonly identity: DeviceIdentity };
   /** Ends the reading for `error`; what was read is stored first, then the call ends. */
   fail(error: unknown): void;
   /** Ends the call with `error` now, whatever is not settled: the device has to send it again. */

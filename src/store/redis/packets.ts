@@ -39,7 +39,7 @@ import { SessionClaims } from "./session_claims.ts";
 export function redisPackets(client: RedisClient, foreign: ForeignCounts): PacketStore {
   const claims = new SessionClaims(client);
   return {
-    claimSession: (session, offset) => claims.claim(session, offset),
+    claimSession: (session, offset, _nowMs, continues) => claims.claim(session, offset, continues),
 
     async apply(batch) {
       const { devices, sessions } = batch;

@@ -33,7 +33,9 @@ import {
   Connection,
   type ConnectionOptions,
   evalCommand,
+  watchSentinels,
 } from "./redis_connection.ts";
+import type { SentinelWatch } from "./sentinel_watch.ts";
 import { isLayoutError, upgradeScript } from "./scripts.ts";
 import { checkServer, parseInfo, type ServerInfo } from "./server_info.ts";
 
@@ -58,6 +60,7 @@ export class RedisClient {
   /** WAIT blocks its connection, so readers have one of their own. */
   readonly #writes: Connection;
   readonly #reads: Connection;
+  readonly #sentinels: SentinelWatch | undefined;
   readonly #ackAfter: AckAfter;
   readonly #durability: Durability;
   readonly #log: Logger;
@@ -69,8 +72,9 @@ export class RedisClient {
     const { ackAfter, commandTimeoutMs, log } = options;
     this.#ackAfter = ackAfter;
     this.#log = log;
-    this.#writes = new Connection(options, "writes");
-    this.#reads = new Connection(options, "reads");
+    this.#sentinels = watchSentinels(options);
+    this.#writes = new Connection(options, "writes", this.#sentinels);
+    this.#reads = new Connection(options, "reads", this.#sentinels);
     // Half for the replicas or the disk; half for the script before, and the round trip.
     const durabilityTimeoutMs = Math.max(1, Math.floor(commandTimeoutMs / 2));
     this.#durability = new Durability(this.#writes, ackAfter, durabilityTimeoutMs);
@@ -122,6 +126,7 @@ export class RedisClient {
 
   /** Ends the connections; calls in flight reject. */
   async close(): Promise<void> {
+    await this.#sentinels?.close();
     await Promise.all([this.#writes.close(), this.#reads.close()]);
   }
 

@@ -1,5 +1,5 @@
 /**
- * A connection to Redis; the only file that knows ioredis.
+ * A connection to Redis; with `sentinel_watch.ts` the only file that knows ioredis.
  *
  * Nothing is sent twice by the connection itself: a command whose reply is missing rejects, and its
  * caller decides.
@@ -9,21 +9,16 @@
 import type { Buffer } from "node:buffer";
 
 import type { Logger } from "@logtape/logtape";
-import { Redis, ReplyError } from "ioredis";
+import { Redis, type RedisOptions, ReplyError } from "ioredis";
 
-import { formatAddress } from "../../runtime/address.ts";
 import { Backoff } from "../../runtime/backoff.ts";
 import { messageOf } from "../../runtime/error_text.ts";
 import { withTimeout } from "../../runtime/timeout.ts";
 import { StoreError } from "../store_error.ts";
 import { probeKey } from "./keys.ts";
+import { type Endpoint, formatTarget, parseRedisUrl, type RedisTarget, type RedisUrl } from "./redis_url.ts";
+import { disconnect, DISCONNECT_TIMEOUT_MS, SentinelWatch } from "./sentinel_watch.ts";
 import { parseInfo } from "./server_info.ts";
-
-/**
- * `redis://[user:password@]host[:port][/database]`, `rediss://…` for TLS, user and password percent-encoded;
- * or host and port.
- */
-export type RedisUrl = string | { readonly host: string; readonly port: number };
 
 /** An argument of a command. */
 export type Argument = string | number | Buffer;
@@ -39,9 +34,6 @@ export function evalCommand(script: string, keys: readonly string[], args: reado
   return ["eval", script, keys.length, ...keys, ...args];
 }
 
-/** How long a connection that is closed may take to send what was written to it. */
-const DISCONNECT_TIMEOUT_MS = 100;
-
 /** Bounds of the waits before the connection is made again. */
 const FIRST_RETRY_MS = 50, MAX_RETRY_MS = 1000;
 
@@ -55,6 +47,8 @@ const READONLY_RECONNECT_MS = 1000;
 export interface ConnectionOptions {
   /** See {@linkcode RedisUrl}. */
   readonly url: RedisUrl;
+  /** Of the sentinels, if the URL names any and they require one. */
+  readonly sentinelPassword?: string | undefined;
   /** Certificates, as PEM, of the authorities that `rediss://` trusts; default: those of the system. */
   readonly tlsCa?: string | undefined;
   /** Every command receives its reply within this time or rejects. */
@@ -72,7 +66,8 @@ export class Connection {
   readonly #redis: Redis;
   readonly #use: string;
   readonly #log: Logger;
-  readonly #target: Target;
+  readonly #target: RedisTarget;
+  readonly #sentinels: SentinelWatch | undefined;
   readonly #firstOutcome = Promise.withResolvers<void>();
   readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS });
   /** Authenticated, and the database selected. */
@@ -85,15 +80,26 @@ export class Connection {
   #readOnlySinceMs: number | undefined;
   #reconnectedAtMs = -Infinity;
 
-  /** Begins to connect. `use` names it in logs and in CLIENT LIST. */
-  constructor({ url, tlsCa, commandTimeoutMs, log }: ConnectionOptions, use: string) {
+  /**
+   * Begins to connect: to the server of the URL, or to the master that `sentinels` name. `use` names it in logs and in
+   * CLIENT LIST.
+   */
+  constructor(connection: ConnectionOptions, use: string, sentinels?: SentinelWatch) {
+    const { url, commandTimeoutMs, log } = connection;
     this.#use = use;
     this.#log = log;
-    const { host, port, tls } = this.#target = parseTarget(url);
-    const options = {
-      host,
-      port,
-      ...(tls ? { tls: { ...(tlsCa === undefined ? {} : { ca: tlsCa }) } } : {}),
+    const target = parseRedisUrl(url);
+    if (target === undefined) {
+      throw new StoreError("could not use the URL of Redis: it has none of the forms");
+    }
+    this.#target = target;
+    this.#sentinels = sentinels;
+    this.address = formatTarget(target);
+    const tls = tlsOptions(target, connection);
+    const redis = this.#redis = new Redis({
+      ...target.endpoints[0]!,
+      ...(tls === undefined ? {} : { tls }),
+      lazyConnect: sentinels !== undefined,
       // Authentication and SELECT are done here: ioredis would continue after a refused SELECT, in
       // database 0, and logs some refusals itself.
       protocol: 2 as const,
@@ -113,16 +119,23 @@ export class Connection {
       retryStrategy: () => this.#backoff.failed(),
       // After a failover the old master is a replica: connect anew, without resending.
       reconnectOnError: (error: Error) => error.message.startsWith("READONLY") && this.#leavesReplica(),
-    };
-    const { database } = this.#target;
-    this.address = formatAddress(host, port) + (database > 0 ? ` database ${database}` : "");
-    const redis = this.#redis = new Redis(options);
+    });
     redis.on("error", (error) => this.#lost(error));
     redis.on("close", () => {
       this.#usable = false;
       this.#firstOutcome.resolve();
     });
     redis.on("ready", () => void this.#signIn());
+    sentinels?.follow((master) => this.#connectTo(master));
+  }
+
+  /** Connects to `master`, and leaves the server it is connected to. */
+  #connectTo(master: Endpoint): void {
+    const redis = this.#redis;
+    if (redis.status === "end") return;
+    Object.assign(redis.options, master); // Read at each attempt to connect.
+    if (redis.status === "wait") redis.connect().catch(() => {}); // It tries again by itself.
+    else redis.disconnect(true);
   }
 
   /** Resolves when the first attempt to connect has succeeded or failed, or after `timeoutMs`. */
@@ -147,6 +160,7 @@ export class Connection {
     // Users may lack the permission for these.
     const named = allowedToFail(call("client", "setname", `tally-${this.#use}`));
     const info = allowedToFail(call("info", "server"));
+    const role = this.#target.master === undefined ? "" : allowedToFail(call("info", "replication"));
     // A server that loads its data, requires a password or belongs to a cluster refuses this.
     const probed = call("get", probeKey).then(() => undefined, messageOf);
     let problem: string | undefined, refusal: string | undefined;
@@ -162,6 +176,9 @@ export class Connection {
         refusal = `it refused SELECT ${database}: ${refusedSelect}; name a database that exists`;
       }
       problem = refusal ?? (found === undefined ? undefined : `it replied ${found}`);
+      if (parseInfo(await role).isReplica) {
+        problem = "it is a replica, found by INFO: waiting for the sentinels to name the master";
+      }
     } catch (error) {
       problem = error instanceof ReplyError ? `it replied ${messageOf(error)}` : messageOf(error);
     }
@@ -269,14 +286,7 @@ export class Connection {
 
   /** Ends the connection; commands in flight reject. */
   async close(): Promise<void> {
-    const redis = this.#redis;
-    if (redis.status === "end") return;
-    const { promise: ended, resolve } = Promise.withResolvers<void>();
-    // Between two attempts there is no connection that could end, but ioredis waits for its end.
-    if (redis.status === "reconnecting") setTimeout(resolve, DISCONNECT_TIMEOUT_MS);
-    else redis.once("end", resolve);
-    redis.disconnect();
-    await ended;
+    await disconnect(this.#redis);
   }
 
   #reason(error: unknown): string {
@@ -284,33 +294,30 @@ export class Connection {
     if (error instanceof ReplyError) return `it replied ${message}`;
     if (this.#usable && this.#redis.status === "ready") return message;
     // The message of ioredis is then only about its own settings.
-    const reason = this.#lastError?.message ?? (this.#redis.status === "end" ? "closed" : "just lost");
+    const reason = this.#lastError?.message ??
+      ({ end: "closed", wait: this.#sentinels?.failure }[this.#redis.status as string] ?? "just lost");
     return `there is no connection (${reason})`;
   }
 }
 
-/** Parts of a {@linkcode RedisUrl}. */
-interface Target {
-  readonly host: string;
-  readonly port: number;
-  readonly username?: string | undefined;
-  readonly password?: string | undefined;
-  readonly database: number;
-  readonly tls: boolean;
+/** The TLS options of connections to the servers; undefined: no TLS. */
+function tlsOptions({ tls }: RedisTarget, { tlsCa }: ConnectionOptions): RedisOptions["tls"] {
+  return tls ? { ...(tlsCa === undefined ? {} : { ca: tlsCa }) } : undefined;
 }
 
-function parseTarget(redisUrl: RedisUrl): Target {
-  if (typeof redisUrl !== "string") return { ...redisUrl, database: 0, tls: false };
-  const url = new URL(redisUrl);
-  const text = (encoded: string) => encoded === "" ? undefined : decodeURIComponent(encoded);
-  return {
-    host: url.hostname.replace(/^\[|\]$/g, ""),
-    port: Number(url.port || 6379),
-    username: text(url.username),
-    password: text(url.password),
-    database: Number(url.pathname.slice(1)),
-    tls: url.protocol === "rediss:",
-  };
+/** Watches the sentinels of the URL, if it has any. */
+export function watchSentinels(connection: ConnectionOptions): SentinelWatch | undefined {
+  const target = parseRedisUrl(connection.url);
+  if (target?.master === undefined) return undefined;
+  const { endpoints, master } = target;
+  const { sentinelPassword: password, commandTimeoutMs } = connection;
+  return new SentinelWatch({
+    endpoints,
+    master,
+    password,
+    tls: tlsOptions(target, connection),
+    commandTimeoutMs,
+  });
 }
 
 /** ioredis puts a failed command's arguments on the error: payloads, which must not reach a log. */

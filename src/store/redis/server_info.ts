@@ -18,6 +18,8 @@ export interface ServerInfo {
   readonly appendOnly: boolean;
   /** What Redis evicts when its memory is full; undefined when it evicts nothing. */
   readonly evictionPolicy: string | undefined;
+  /** Whether it is a replica of another server. */
+  readonly isReplica: boolean;
   /** Whether it is a node of a Redis Cluster. */
   readonly isCluster: boolean;
 }
@@ -39,6 +41,7 @@ export function parseInfo(text: string): ServerInfo {
     hasWaitAof: major > 7 || (major === 7 && minor >= 2),
     appendOnly: fields.get("aof_enabled") === "1",
     evictionPolicy: bounded && policy !== "noeviction" ? policy : undefined,
+    isReplica: fields.get("role") === "slave",
     isCluster: fields.get("redis_mode") === "cluster",
   };
 }

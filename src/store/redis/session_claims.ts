@@ -18,6 +18,7 @@ const MAX_CLAIMS = 500;
 interface Waiting extends PromiseWithResolvers<SessionClaim> {
   readonly session: string;
   readonly offset: number;
+  readonly continues: string;
 }
 
 /** One step at a time; claims made meanwhile go into the next. At most one waits per open stream. */
@@ -32,8 +33,8 @@ export class SessionClaims {
   }
 
   /** As {@linkcode PacketStore.claimSession}. */
-  claim(session: string, offset: number): Promise<SessionClaim> {
-    const waiting = { session, offset, ...Promise.withResolvers<SessionClaim>() };
+  claim(session: string, offset: number, continues = session): Promise<SessionClaim> {
+    const waiting = { session, offset, continues, ...Promise.withResolvers<SessionClaim>() };
     this.#waiting.push(waiting);
     if (!this.#running) this.#run();
     return waiting.promise;
@@ -56,7 +57,8 @@ export class SessionClaims {
     const attempt = claims.length === 1
       ? `claim session ${claims[0]!.session}`
       : `claim ${claims.length} sessions`;
-    const keys = [lineageKey, versionKey, ...claims.map(({ session }) => sessionKey(session))];
+    const keys = [lineageKey, versionKey];
+    for (const { session, continues } of claims) keys.push(sessionKey(session), sessionKey(continues));
     const args = [SESSION_EXPIRY_MS, ...claims.map(({ offset }) => offset)];
     const replies = await this.#client.writeDurably(attempt, claimScript, keys, args);
     for (const [i, reply] of (replies as ([number, number, number] | Buffer)[]).entries()) {

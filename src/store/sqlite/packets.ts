@@ -43,10 +43,10 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
   };
 
   return {
-    claimSession: (session, offset, nowMs) =>
+    claimSession: (session, offset, nowMs, continues) =>
       database.write(
         `claim session ${session} in`,
-        () => sessions.claim(session, offset, sessions.usedAt(nowMs)),
+        () => sessions.claim(session, offset, sessions.usedAt(nowMs), continues),
       ),
 
     apply(batch) {

@@ -62,9 +62,13 @@ export class Sessions {
   }
 
   /** As {@linkcode PacketStore.claimSession}. */
-  claim(session: string, offset: number, usedAtMs: number): SessionClaim {
-    const { readSession, readLineage, writeReverted } = this.#statements;
-    const known = readSession.get(session, usedAtMs) as SessionRow | undefined;
+  claim(session: string, offset: number, usedAtMs: number, continues?: string): SessionClaim {
+    const { readLineage, writeReverted } = this.#statements;
+    const own = this.#read(session, usedAtMs);
+    const continued = own === undefined && continues !== undefined
+      ? this.#read(continues, usedAtMs)
+      : undefined;
+    const known = own ?? continued;
     const committed = Math.max(known?.committed ?? 0, offset);
     let lost = committed - (known?.committed ?? 0);
     if (known !== undefined && lost > 0) writeReverted.run();
@@ -74,7 +78,12 @@ export class Sessions {
     // No epoch is used twice, not even by a file that was replaced by an older one.
     const epoch = Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
     this.write(session, epoch, committed, usedAtMs);
+    if (continued !== undefined) this.write(continues!, epoch, continued.committed, usedAtMs);
     return { epoch, committed, lost };
+  }
+
+  #read(session: string, usedAtMs: number): SessionRow | undefined {
+    return this.#statements.readSession.get(session, usedAtMs) as SessionRow | undefined;
   }
 
   /** Sets a session's epoch and offset. */
@@ -104,7 +113,7 @@ export class Sessions {
     const fenced: FencedSession[] = [];
     let isReverted = false;
     for (const { session, epoch, from } of sessions) {
-      const known = this.#statements.readSession.get(session, usedAtMs) as SessionRow | undefined;
+      const known = this.#read(session, usedAtMs);
       if (known?.epoch === epoch && known.committed === from) continue;
       const kind = known !== undefined && known.epoch > epoch ? "superseded" : "reverted";
       fenced.push({ session, kind, committed: known?.committed ?? (isIntact ? from : 0) });
