@@ -5,46 +5,12 @@ import { connect, type ConnectionOptions } from "node:tls";
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
-import type { IngestOptions } from "../../src/ingest/ingest.ts";
-import { TlsFiles } from "../../src/tls/tls_files.ts";
 import { countsOf } from "../support/batches.ts";
 import { Certificates } from "../support/certificates.ts";
-import {
-  framedBatch,
-  framedPacket,
-  ingestDefaults,
-  packet,
-  RawCall,
-  startTestIngest,
-  temporaryStore,
-} from "../support/harness.ts";
+import { framedBatch, framedPacket, packet, RawCall } from "../support/harness.ts";
 import { openssl } from "../support/openssl_client.ts";
+import { startTlsIngest } from "../support/tls_ingest.ts";
 import { until } from "../support/until.ts";
-
-/** An ingest with TLS, and what a device needs to connect. */
-async function startTlsIngest(
-  certificates: Certificates,
-  options: { clients?: boolean; crl?: string; tls?: Partial<IngestOptions["tls"]> } = {},
-) {
-  await using parts = new AsyncDisposableStack();
-  const store = parts.use(await temporaryStore());
-  const file = (setting: string, name: string) => ({ setting, path: certificates.file(name) });
-  const files = await TlsFiles.open({
-    cert: file("TALLY_TLS_CERT", "server.pem"),
-    key: file("TALLY_TLS_KEY", "server.key"),
-    clientCa: options.clients ? file("TALLY_TLS_CLIENT_CA", "ca.pem") : undefined,
-    clientCrl: options.crl === undefined ? undefined : file("TALLY_TLS_CLIENT_CRL", options.crl),
-  }, { log: ingestDefaults.log, now: Date.now, intervalMs: 20 });
-  parts.defer(() => files.close());
-  const tls = { files, now: Date.now, ...options.tls };
-  const ingest = parts.use(await startTestIngest({ store, tls }));
-  const moved = parts.move();
-  const target = (more: ConnectionOptions = {}) => ({
-    port: ingest.port,
-    tls: { ca: certificates.text("ca.pem"), ...more },
-  });
-  return { ingest, store, files, target, [Symbol.asyncDispose]: () => moved.disposeAsync() };
-}
 
 /** A certificate with its key, as clients of Node take it. */
 const pairOf = (certificates: Certificates, name: string) => ({

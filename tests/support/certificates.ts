@@ -28,9 +28,11 @@ export interface KeyFiles {
 export class Certificates implements AsyncDisposable {
   private constructor(readonly path: string) {}
 
-  /** A folder with the authority `ca` and a certificate `server` for localhost and 127.0.0.1. */
-  static async make(): Promise<Certificates> {
-    const certificates = new Certificates(await Deno.makeTempDir());
+  /** A folder, in `parent`, with the authority `ca` and a certificate `server` for localhost and 127.0.0.1. */
+  static async make(parent?: string): Promise<Certificates> {
+    const certificates = new Certificates(
+      await Deno.makeTempDir({ ...parent !== undefined && { dir: parent } }),
+    );
     await certificates.authority("ca");
     await certificates.issue("server", { names: "DNS:localhost,IP:127.0.0.1" });
     return certificates;
