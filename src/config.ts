@@ -4,16 +4,10 @@
  *
  * @module
  */
-import {
-  ackAfterKind,
-  hostNamesKind,
-  onOffKind,
-  redisUrlKind,
-  secretKind,
-  webhookKeyKind,
-  webhookUrlKind,
-} from "./config_kinds.ts";
+import { accessSettings } from "./access_settings.ts";
+import { ackAfterKind, hostNamesKind, onOffKind, redisUrlKind, secretKind } from "./config_kinds.ts";
 import { deviceAuthSettings } from "./device_auth_settings.ts";
+import { isLoopback } from "./runtime/address.ts";
 import {
   choice,
   custom,
@@ -27,6 +21,7 @@ import {
   size,
   type Values,
 } from "./runtime/settings.ts";
+import { alertSettings } from "./alert_settings.ts";
 import { tlsSettings } from "./tls_settings.ts";
 
 /** The groups of the help, each with the role that reads most of its settings. */
@@ -36,7 +31,7 @@ const readers = { group: "Readers", role: "api" };
 const store = { group: "Store", role: "both" };
 const queue = { group: "Queue", role: "ingest" };
 const limits = { group: "Limits" };
-const alerts = { group: "Alerts", role: "api" };
+const ops = { group: "Ops", role: "both" };
 const log = { group: "Log", role: "both" };
 
 /** A bound of open connections; `auto` follows from another setting. */
@@ -88,7 +83,6 @@ export const settings = {
     common: true,
     help: "Port for devices (gRPC).",
   }),
-  ...deviceAuthSettings(devices),
   maxPayloadBytes: size("TALLY_MAX_PAYLOAD", {
     ...devices,
     default: "64KiB",
@@ -114,6 +108,11 @@ export const settings = {
     ...devices,
     default: "on",
     help: "off: grpc-js serves uncompressed telemetry too; slower, with the same results.",
+  }, onOffKind),
+  reflection: custom("TALLY_REFLECTION", {
+    ...devices,
+    default: "on",
+    help: "on: tools such as grpcurl can read which services there are (gRPC reflection).",
   }, onOffKind),
 
   httpHost: host("TALLY_HTTP_HOST", {
@@ -143,6 +142,8 @@ export const settings = {
   }),
 
   ...tlsSettings,
+  ...deviceAuthSettings({ group: "Access", role: "ingest" }),
+  ...accessSettings,
 
   redisUrl: optional(custom("REDIS_URL", {
     ...store,
@@ -205,12 +206,20 @@ export const settings = {
 
   // The packets of one device are coalesced in the queue, so more of them cost the store no more: from 16
   // busy connections one worker stores two to three times as many with 100,000 as with 10,000.
+  deviceTtlMs: optional(duration("TALLY_DEVICE_TTL", {
+    ...store,
+    role: "api",
+    default: "",
+    min: "1h",
+    max: "87600h",
+    help: "Time without a packet after which a device is forgotten; the same in all api processes.",
+  })),
+
   queueMaxPackets: integer("TALLY_QUEUE_MAX_PACKETS", {
     ...queue,
     default: "100000",
     min: "1",
     max: "10000000",
-    common: true,
     help: "Packets that may wait for the store; at the limit, streams are not read (backpressure).",
   }),
   queueMaxBytes: size("TALLY_QUEUE_MAX_BYTES", {
@@ -263,30 +272,23 @@ export const settings = {
     help: "Reader connections of one address or IPv6 /64; auto: three quarters of all.",
   }),
 
-  offlineAfterMs: duration("TALLY_OFFLINE_AFTER", {
-    ...alerts,
-    default: "60s",
-    min: "1s",
-    max: "24h",
-    common: true,
-    help: "Silence after which a device is offline; the same in all api processes.",
+  ...alertSettings,
+
+  opsHost: host("TALLY_OPS_HOST", {
+    ...ops,
+    default: "127.0.0.1",
+    help: "Address of the ops port; it has no authentication.",
   }),
-  webhookUrl: optional(custom("TALLY_ALERT_WEBHOOK_URL", {
-    ...alerts,
+  opsPort: optional(port("TALLY_OPS_PORT", {
+    ...ops,
     default: "",
     common: true,
-    help: "URL that receives offline and online events (Standard Webhooks).",
-  }, webhookUrlKind)),
-  webhookSecret: optional(custom("TALLY_ALERT_WEBHOOK_SECRET", {
-    ...alerts,
-    default: "",
-    help: "Key that signs these events; the receiver needs it too.",
-  }, webhookKeyKind)),
+    help: "Port of a process's own metrics and health; worker N listens on this port + N.",
+  })),
 
   logLevel: choice("TALLY_LOG_LEVEL", ["debug", "info", "warning", "error"], {
     ...log,
     default: "info",
-    common: true,
     help: "Lowest level that is logged.",
   }),
   logFormat: choice("TALLY_LOG_FORMAT", ["auto", "json", "text"], {
@@ -311,7 +313,22 @@ export function configuredWebhook(config: Config): { url: string; secret: Uint8A
   return url === undefined || secret === undefined ? undefined : { url, secret };
 }
 
+/** Whether the reader port may be reached from other machines without a token. */
+export function isReaderPortOpen({ httpHost, apiAuth }: Pick<Config, "httpHost" | "apiAuth">): boolean {
+  return apiAuth === "none" && !isLoopback(httpHost);
+}
+
+/** Whether the device port may be reached from other machines without credentials. */
+export function isDevicePortOpen({ grpcHost, deviceAuth }: Pick<Config, "grpcHost" | "deviceAuth">): boolean {
+  return deviceAuth.size === 0 && !isLoopback(grpcHost);
+}
+
 /** Ingest processes of this machine. */
-export function configuredWorkers({ workers }: Config): number {
+export function configuredWorkers({ workers }: Pick<Config, "workers">): number {
   return workers === "auto" ? navigator.hardwareConcurrency : workers;
+}
+
+/** The ops port of this process: each worker has one of its own, after the supervisor's; undefined: none. */
+export function configuredOpsPort({ opsPort, worker }: Config): number | undefined {
+  return opsPort === undefined || opsPort === 0 ? opsPort : opsPort + worker;
 }

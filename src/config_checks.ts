@@ -3,18 +3,53 @@
  *
  * @module
  */
-import { type Config, settings } from "./config.ts";
+import { type Config, configuredWorkers, isDevicePortOpen, isReaderPortOpen, settings } from "./config.ts";
 import type { ParseResult } from "./runtime/settings_parser.ts";
 
 /** What is wrong with the settings together; those that are wrong by themselves are left out of `result`. */
 export function crossChecks(result: ParseResult<typeof settings>): string[] {
-  return [
-    ...storeProblems(result),
-    ...jwtProblems(result),
-    ...webhookProblems(result),
-    ...sizeProblems(result),
-    ...tlsProblems(result),
+  const checks = [
+    exposureProblems,
+    storeProblems,
+    jwtProblems,
+    webhookProblems,
+    sizeProblems,
+    tlsProblems,
+    portProblems,
+    ttlProblems,
   ];
+  return checks.flatMap((check) => check(result));
+}
+
+/** A port without authentication is for this machine, unless that is allowed in so many words. */
+function exposureProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { role, allowAnonymous, httpHost, apiAuth, grpcHost, deviceAuth } = values;
+  if (allowAnonymous !== false) return [];
+  const problems: string[] = [];
+  const otherwise = "TALLY_ALLOW_ANONYMOUS=true where all who reach the port are trusted, or 127.0.0.1";
+  if (
+    role !== "ingest" && httpHost !== undefined && apiAuth !== undefined &&
+    isReaderPortOpen({ httpHost, apiAuth })
+  ) {
+    problems.push(
+      `${
+        nameOf("httpHost", source)
+      }: found ${httpHost} without authentication, where other machines may read ` +
+        `everything and remove devices; set TALLY_API_AUTH=token, ${otherwise}`,
+    );
+  }
+  if (
+    role !== "api" && grpcHost !== undefined && deviceAuth !== undefined &&
+    isDevicePortOpen({ grpcHost, deviceAuth })
+  ) {
+    problems.push(
+      `${
+        nameOf("grpcHost", source)
+      }: found ${grpcHost} without authentication, where other machines may send ` +
+        `packets of any device; set TALLY_DEVICE_AUTH, ${otherwise}`,
+    );
+  }
+  return problems;
 }
 
 function storeProblems({ values, source }: ParseResult<typeof settings>): string[] {
@@ -69,7 +104,7 @@ function webhookProblems({ source }: ParseResult<typeof settings>): string[] {
   return [`${names}: found one of them; set both, or neither`];
 }
 
-function tlsProblems({ source }: ParseResult<typeof settings>): string[] {
+function tlsProblems({ values, source }: ParseResult<typeof settings>): string[] {
   const problems: string[] = [];
   for (const [cert, key] of [["tlsCert", "tlsKey"], ["httpTlsCert", "httpTlsKey"]] as const) {
     if ((source[cert] === undefined) === (source[key] === undefined)) continue;
@@ -80,6 +115,11 @@ function tlsProblems({ source }: ParseResult<typeof settings>): string[] {
   if (source.tlsClientCa !== undefined && source.tlsCert === undefined) {
     problems.push(
       `${source.tlsClientCa}: has no effect without TLS; set TALLY_TLS_CERT and TALLY_TLS_KEY too`,
+    );
+  }
+  if (values.deviceAuth?.has("mtls") && values.role !== "api" && source.tlsClientCa === undefined) {
+    problems.push(
+      `${nameOf("deviceAuth", source)}: certificates need an authority; set TALLY_TLS_CLIENT_CA too`,
     );
   }
   if (source.tlsClientCrl !== undefined && source.tlsClientCa === undefined) {
@@ -114,6 +154,25 @@ function sizeProblems({ values, source }: ParseResult<typeof settings>): string[
     );
   }
   return problems;
+}
+
+function ttlProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { deviceTtlMs = Infinity, offlineAfterMs = 0 } = values;
+  if (deviceTtlMs > offlineAfterMs) return [];
+  return [
+    `${source.deviceTtlMs}: found a time that is not above ${
+      nameOf("offlineAfterMs", source)
+    }; set a longer one`,
+  ];
+}
+
+const MAX_PORT = 65_535;
+
+function portProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const { opsPort, workers = 1 } = values;
+  const last = (opsPort ?? 0) + (workers === 1 ? 0 : configuredWorkers({ workers }));
+  if (last <= MAX_PORT) return [];
+  return [`${source.opsPort}: found ${opsPort}; allowed: workers' ports, up to ${last}, at most ${MAX_PORT}`];
 }
 
 /** The name that a setting was given under, or that of its variable. */

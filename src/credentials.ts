@@ -11,6 +11,7 @@ import { addDevices, listDevices, revokeDevices } from "./device_tokens.ts";
 import { Auditor } from "./identity/auditor.ts";
 import { openStore } from "./open_store.ts";
 import { readConfig } from "./read_config.ts";
+import { addReaders, listReaders, revokeReaders } from "./reader_tokens.ts";
 import { messageOf } from "./runtime/error_text.ts";
 import { startLogging } from "./runtime/log.ts";
 import { settingsHelp } from "./runtime/settings_text.ts";
@@ -20,6 +21,9 @@ const commands: Readonly<Record<string, Command>> = {
   "device:add": addDevices,
   "device:list": listDevices,
   "device:revoke": revokeDevices,
+  "token:add": addReaders,
+  "token:list": listReaders,
+  "token:revoke": revokeReaders,
 };
 
 /** The settings that select the store. */

@@ -4,10 +4,10 @@
  * @module
  */
 import { DEVICE_PATTERN_RULE, isDevicePattern } from "./identity/device_pattern.ts";
-import { issueTokens, revokeTokens } from "./identity/issued_tokens.ts";
+import { issueTokens } from "./identity/issued_tokens.ts";
 import { messageOf } from "./runtime/error_text.ts";
-import { MAX_TOKENS_PER_CALL, type TokenRecord } from "./store/credentials.ts";
-import { ACTOR, type Command, csvLine, pagesOf, timeText } from "./token_command.ts";
+import { MAX_TOKENS_PER_CALL } from "./store/credentials.ts";
+import { ACTOR, type Command, csvLine, pagesOf, revokeNamed, timeText } from "./token_command.ts";
 
 /** Adds a token for each device. */
 export const addDevices: Command = {
@@ -73,23 +73,7 @@ Usage: deno task device:revoke ID...
   flags: [],
   check: (words) => words.length > 0 ? undefined : "found no id of a token or device",
 
-  async run({ store, auditor, words, print }) {
-    const found: TokenRecord[] = [], missing = new Set(words);
-    for await (const page of pagesOf(store, "device")) {
-      for (const record of page) {
-        const named = words.filter((word) => word === record.id || word === record.subject);
-        if (named.length > 0) found.push(record);
-        for (const word of named) missing.delete(word);
-      }
-    }
-    for (let at = 0; at < found.length; at += MAX_TOKENS_PER_CALL) {
-      const ids = found.slice(at, at + MAX_TOKENS_PER_CALL).map(({ id }) => id);
-      const revoked = await revokeTokens(store, auditor, ACTOR, ids);
-      print(revoked.map(({ id, subject }) => `revoked ${id} of ${subject}`).join("\n"));
-    }
-    for (const word of missing) console.error(`Cannot revoke ${word}: found no token or device of this id`);
-    return missing.size === 0 ? 0 : 1;
-  },
+  run: (context) => revokeNamed(context, "device"),
 };
 
 async function readIds(file: string): Promise<string[]> {

@@ -2,15 +2,25 @@
  * The composition root: opens the store, starts the roles on it, and stops all in the order of the data.
  *
  * A role's code is imported where it runs: the api needs neither grpc-js nor protobufjs, which take 12 MB, ingest
- * neither hono nor zod.
+ * not zod, and hono only with an ops port.
  *
  * @module
  */
 import type { Logger } from "@logtape/logtape";
 
-import { type Config, configuredWebhook, configuredWorkers } from "./config.ts";
+import {
+  type Config,
+  configuredWebhook,
+  configuredWorkers,
+  isDevicePortOpen,
+  isReaderPortOpen,
+} from "./config.ts";
 import { startIngestWorkers } from "./ingest_workers.ts";
+import { apiMetrics } from "./metrics/api_metrics.ts";
+import { ingestMetrics } from "./metrics/ingest_metrics.ts";
 import { openStore } from "./open_store.ts";
+import { exportFlush, exportTable } from "./ops/open_telemetry.ts";
+import { type ObservedIngest, OpsPort } from "./ops_port.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
 import { withTimeout } from "./runtime/timeout.ts";
@@ -63,30 +73,43 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
   await using parts = new AsyncDisposableStack();
 
   // Before files are opened: for a moment it may take every descriptor there is.
-  const reserves = descriptorReserves();
-  const store = await openStore(config, args, log);
-  parts.defer(() => store.close());
-  const openTls = async (paths: TlsPaths | undefined) => {
-    if (paths === undefined) return undefined;
-    const files = await TlsFiles.open(paths, { log: log.getChild("tls"), now: Date.now });
-    parts.defer(() => files.close());
-    return files;
-  };
+  const reserves = descriptorReserves(), times = stopTimes(config);
+  // First, and closed last: it shows that the process starts, and drains.
+  const ops = await OpsPort.start(config, reserves.readers, log);
+  if (ops !== undefined) parts.defer(() => ops.close(times.readersMs));
+  const opened = await openStore(config, args, log);
+  parts.defer(() => opened.close());
+  const store = ops?.measured(opened) ?? opened;
   const clock = new StoreClock({ store, clock: systemClock, log: log.getChild("clock") });
   await clock.measure();
   parts.defer(clock.start());
 
-  const context = { ...options, store, clock, reserves, openTls, times: stopTimes(config) };
+  const context = { ...options, store, clock, reserves, openTls: tlsOpener(parts, log), times };
   let ingest: Ingest | undefined;
   let api: Awaited<ReturnType<typeof startApiRole>> | undefined;
   if (config.role !== "ingest") {
     const running = api = await startApiRole(context, () => ingest?.accepting ?? true);
-    parts.defer(() => running.close(context.times.readersMs));
+    parts.defer(() => running.close(times.readersMs));
+    ops?.addApi(running);
+    exportTable("tally_api_", apiMetrics, {}, running.report);
   }
   if (config.role !== "api") {
     const running = ingest = await startIngestRole(context);
     parts.defer(() => drain(running, config));
+    const { report, notReady } = running;
+    if (report === undefined || notReady === undefined) ops?.addSupervisor(store);
+    else {
+      ops?.addIngest({ report, notReady });
+      // Workers share the attributes of the environment.
+      exportTable(
+        "tally_ingest_",
+        ingestMetrics,
+        { worker: config.worker },
+        () => ({ ...report(), rate: 0 }),
+      );
+    }
   }
+  ops?.started();
 
   const started = parts.move();
   return {
@@ -100,6 +123,16 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
   };
 }
 
+/** Returns what opens the files of a port. They are watched until `parts` stop. */
+function tlsOpener(parts: AsyncDisposableStack, log: Logger): Context["openTls"] {
+  return async (paths) => {
+    if (paths === undefined) return undefined;
+    const files = await TlsFiles.open(paths, { log: log.getChild("tls"), now: Date.now });
+    parts.defer(() => files.close());
+    return files;
+  };
+}
+
 /** What the roles share. */
 interface Context extends TallyOptions {
   readonly store: Store;
@@ -110,8 +143,8 @@ interface Context extends TallyOptions {
   readonly times: { readonly devicesMs: number; readonly readersMs: number };
 }
 
-/** The running ingest role, in this process or in several. */
-interface Ingest extends BoundAddress {
+/** The running ingest role, in this process or in several, which have ops ports of their own. */
+interface Ingest extends BoundAddress, Partial<ObservedIngest> {
   /** Whether new connections are accepted; undefined: other processes accept them. */
   readonly accepting?: boolean;
   readonly finished: Promise<void>;
@@ -134,6 +167,7 @@ async function startApiRole(context: Context, acceptsDevices: () => boolean) {
     ...readerBounds(config),
     host: config.httpHost,
     port: config.httpPort,
+    anonymousAccess: isReaderPortOpen(config),
     reserve: reserves.readers,
     tls,
     notReady: () => acceptsDevices() ? undefined : "too few file descriptors are left for the device port",
@@ -145,7 +179,13 @@ async function startApiRole(context: Context, acceptsDevices: () => boolean) {
     ingestRequired: true,
     log: log.getChild("api"),
   });
-  log.info("api listening", { host: api.host, port: api.port, tls: tls !== undefined });
+  log.info("api listening", { host: api.host, port: api.port, tls: tls !== undefined, auth: config.apiAuth });
+  if (isReaderPortOpen(config)) {
+    log.warn("anonymous access: clients of any machine that reaches the reader port may read and remove", {
+      host: api.host,
+      toChange: "set TALLY_API_AUTH=token",
+    });
+  }
   return api;
 }
 
@@ -161,6 +201,14 @@ function readerBounds({ httpMaxConnections, httpMaxConnectionsPerAddress, liveMa
 /** Starts the ingest role: in this process, or in workers. */
 async function startIngestRole(context: Context): Promise<Ingest> {
   const { config, log, store, clock, reserves, times, logLinesDropped } = context;
+  if (config.worker === 0 && isDevicePortOpen(config)) {
+    log.warn(
+      "anonymous access: clients of any machine that reaches the device port may send for any device",
+      {
+        host: config.grpcHost,
+      },
+    );
+  }
   const tlsPaths = deviceTlsPaths(config);
   if (configuredWorkers(config) > 1) {
     // The workers read them by themselves; what is wrong is reported once, here.
@@ -184,6 +232,7 @@ async function startIngestRole(context: Context): Promise<Ingest> {
     tls: files && { files, now: Date.now },
     logLinesDropped,
     drainTimeoutMs: times.devicesMs,
+    onFlushed: exportFlush,
     store,
     log: log.getChild("ingest"),
     now,

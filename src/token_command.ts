@@ -4,6 +4,7 @@
  * @module
  */
 import type { Auditor } from "./identity/auditor.ts";
+import { revokeTokens } from "./identity/issued_tokens.ts";
 import {
   type CredentialStore,
   MAX_TOKENS_PER_CALL,
@@ -51,6 +52,29 @@ export async function* pagesOf(
     yield page;
     after = page.at(-1)!.id;
   }
+}
+
+/** Revokes the tokens of a kind whose ids or subjects are the words; resolves to the exit code. */
+export async function revokeNamed(
+  { store, auditor, words, print }: CommandContext,
+  kind: TokenKind,
+): Promise<number> {
+  const found: TokenRecord[] = [], missing = new Set(words);
+  for await (const page of pagesOf(store, kind)) {
+    for (const record of page) {
+      const named = words.filter((word) => word === record.id || word === record.subject);
+      if (named.length > 0) found.push(record);
+      for (const word of named) missing.delete(word);
+    }
+  }
+  for (let at = 0; at < found.length; at += MAX_TOKENS_PER_CALL) {
+    const ids = found.slice(at, at + MAX_TOKENS_PER_CALL).map(({ id }) => id);
+    const revoked = await revokeTokens(store, auditor, ACTOR, ids);
+    print(revoked.map(({ id, subject }) => `revoked ${id} of ${subject}`).join("\n"));
+  }
+  const what = kind === "device" ? "id or device" : "id or name";
+  for (const word of missing) console.error(`Cannot revoke ${word}: found no token of this ${what}`);
+  return missing.size === 0 ? 0 : 1;
 }
 
 /** One line of CSV (RFC 4180). */

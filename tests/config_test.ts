@@ -1,6 +1,13 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
-import { configuredRedis, configuredWebhook, settings } from "../src/config.ts";
+import {
+  configuredOpsPort,
+  configuredRedis,
+  configuredWebhook,
+  isDevicePortOpen,
+  isReaderPortOpen,
+  settings,
+} from "../src/config.ts";
 import { formerNames } from "../src/former_names.ts";
 import { streamBatches } from "../src/protocol/telemetry_proto.ts";
 import { helpText, parseConfig } from "../src/read_config.ts";
@@ -26,18 +33,29 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     httpHost: "127.0.0.1",
     httpPort: 8000,
     allowedHosts: undefined,
+    apiAuth: "none",
+    corsOrigins: undefined,
+    allowAnonymous: false,
     workers: 1,
     worker: 0,
+    tlsCert: undefined,
+    tlsKey: undefined,
+    httpTlsCert: undefined,
+    httpTlsKey: undefined,
+    tlsClientCa: undefined,
+    tlsClientCrl: undefined,
     redisUrl: undefined,
     redisHost: undefined,
     redisSentinelPassword: undefined,
     redisTlsCa: undefined,
     redisPort: 6379,
     databasePath: "data/tally.db",
+    deviceTtlMs: undefined,
     queueMaxPackets: 100_000,
     queueMaxBytes: 16 * 1024 * 1024,
     flushIntervalMs: 50,
     fastPath: true,
+    reflection: true,
     deviceAuth: new Set<never>(),
     deviceJwks: undefined,
     jwtIssuer: undefined,
@@ -59,6 +77,8 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     webhookUrl: undefined,
     webhookSecret: undefined,
     ackAfter: { kind: "stored" },
+    opsHost: "127.0.0.1",
+    opsPort: undefined,
     logLevel: "info",
     logFormat: "auto",
   });
@@ -72,6 +92,29 @@ Deno.test("parseConfig() reads --flag value and --flag=value", () => {
 Deno.test("parseConfig(): a flag overrides the environment, which overrides the default", () => {
   assertEquals(parse([], { TALLY_GRPC_PORT: "1" }).grpcPort, 1);
   assertEquals(parse(["--grpc-port=2"], { TALLY_GRPC_PORT: "1" }).grpcPort, 2);
+});
+
+Deno.test("parseConfig() refuses an ops port without room for those of the workers after it", () => {
+  assertEquals(parse(["--ops-port", "65535"]).opsPort, 65_535);
+  assertEquals(parse(["--ops-port", "65531", "--ingest-workers", "4"]).opsPort, 65_531);
+  assertEquals(problems(["--ops-port", "65532", "--ingest-workers", "4"]), [
+    "--ops-port: found 65532; allowed: workers' ports, up to 65536, at most 65535",
+  ]);
+});
+
+Deno.test("parseConfig() refuses a TTL of devices that is not above the time after which they are offline", () => {
+  assertEquals(parse(["--device-ttl", "720h"]).deviceTtlMs, 30 * 86_400_000);
+  assertEquals(problems(["--device-ttl", "2h"], { TALLY_OFFLINE_AFTER: "2h" }), [
+    "--device-ttl: found a time that is not above TALLY_OFFLINE_AFTER; set a longer one",
+  ]);
+});
+
+Deno.test("configuredOpsPort() is the port plus the worker's number; 0 stays 0, and no port none", () => {
+  const portOf = (...args: string[]) => configuredOpsPort(parse(args));
+  assertEquals(portOf("--ops-port", "9464"), 9464);
+  assertEquals(portOf("--ops-port", "9464", "--worker", "3"), 9467);
+  assertEquals(portOf("--ops-port", "0", "--worker", "3"), 0);
+  assertEquals(portOf("--worker", "3"), undefined);
 });
 
 Deno.test("parseConfig(): an empty variable counts as not set", () => {
@@ -132,7 +175,7 @@ for (const text of ["-1", "65536", "http", "80.5", "0x50", "8 0", "１"]) {
 
 for (const text of ["localhost", "127.0.0.1", "::1", "0.0.0.0", "tally-api.internal"]) {
   Deno.test(`parseConfig() accepts the host ${text}`, () => {
-    assertEquals(parse([], { TALLY_HTTP_HOST: text }).httpHost, text);
+    assertEquals(parse([], { TALLY_HTTP_HOST: text, TALLY_ALLOW_ANONYMOUS: "true" }).httpHost, text);
   });
 }
 
@@ -141,6 +184,48 @@ for (const text of ["localhost:80", "http://localhost", "a b", "a/b", "[::1]", "
     assertEquals(problems([], { TALLY_HTTP_HOST: text }).length, 1);
   });
 }
+
+const other = ["0.0.0.0", "::", "192.0.2.1", "::ffff:127.0.0.1", "localhost.example.com", "gateway"];
+
+for (const host of ["localhost", "127.0.0.1", "127.8.9.10", "::1"]) {
+  Deno.test(`parseConfig() lets ports without authentication listen on ${host}`, () => {
+    const config = parse([], { TALLY_HTTP_HOST: host, TALLY_GRPC_HOST: host });
+    assertEquals([isReaderPortOpen(config), isDevicePortOpen(config)], [false, false]);
+  });
+}
+
+for (const host of other) {
+  Deno.test(`parseConfig() lets ports without authentication listen on ${host} only if that is allowed`, () => {
+    const env = { TALLY_HTTP_HOST: host, TALLY_GRPC_HOST: host };
+    const found = problems([], env);
+    assertEquals(found.length, 2);
+    for (const [i, name] of ["TALLY_HTTP_HOST", "TALLY_GRPC_HOST"].entries()) {
+      assertStringIncludes(found[i]!, `${name}: found ${host} without authentication`);
+      assertStringIncludes(found[i]!, "TALLY_ALLOW_ANONYMOUS=true");
+    }
+    assertStringIncludes(found[0]!, "TALLY_API_AUTH=token");
+    assertEquals(problems(["--role=api"], env), [found[0]!]);
+    assertEquals(problems(["--role=ingest"], env), [found[1]!]);
+    const config = parse([], { ...env, TALLY_ALLOW_ANONYMOUS: "true" });
+    assertEquals([isReaderPortOpen(config), isDevicePortOpen(config)], [true, true]);
+    const withTokens = parse(["--role=api"], { ...env, TALLY_API_AUTH: "token" });
+    assertEquals(isReaderPortOpen(withTokens), false);
+  });
+}
+
+Deno.test("parseConfig() reads CORS_ORIGINS as a list of origins", () => {
+  const origins = (text: string) => parse([], { TALLY_CORS_ORIGINS: text }).corsOrigins;
+  assertEquals(origins(""), undefined);
+  assertEquals(origins("https://a.example, http://localhost:3000,"), [
+    "https://a.example",
+    "http://localhost:3000",
+  ]);
+  for (
+    const text of ["*", "null", "a.example", "https://a.example/", "https://a.example/x", "ftp://a", ","]
+  ) {
+    assertEquals(problems([], { TALLY_CORS_ORIGINS: text }).length, 1, text);
+  }
+});
 
 Deno.test("parseConfig() reads HTTP_ALLOWED_HOSTS as a list of names", () => {
   const allowed = (text: string) => parse([], { TALLY_HTTP_ALLOWED_HOSTS: text }).allowedHosts;
@@ -167,10 +252,33 @@ Deno.test("parseConfig() reads FAST_PATH as on or off", () => {
   assertEquals(problems([], { TALLY_FAST_PATH: "no" }), ['TALLY_FAST_PATH: found "no"; allowed: on, off']);
 });
 
+/** The variables of TLS with client certificates. */
+const tlsFiles = { TALLY_TLS_CERT: "c.pem", TALLY_TLS_KEY: "k.pem", TALLY_TLS_CLIENT_CA: "ca.pem" };
+
+Deno.test("parseConfig() refuses files of TLS that belong to others which are missing", () => {
+  const { tlsCert, tlsKey, tlsClientCa } = parse([], tlsFiles);
+  assertEquals([tlsCert, tlsKey, tlsClientCa], ["c.pem", "k.pem", "ca.pem"]);
+  assertEquals(problems([], { TALLY_TLS_CERT: "c" }), [
+    "TALLY_TLS_CERT and TALLY_TLS_KEY: found one of them; set both, or neither",
+  ]);
+  assertEquals(problems([], { TALLY_HTTP_TLS_KEY: "k" }), [
+    "TALLY_HTTP_TLS_CERT and TALLY_HTTP_TLS_KEY: found one of them; set both, or neither",
+  ]);
+  assertEquals(problems([], { TALLY_TLS_CLIENT_CA: "ca" }), [
+    "TALLY_TLS_CLIENT_CA: has no effect without TLS; set TALLY_TLS_CERT and TALLY_TLS_KEY too",
+  ]);
+  assertEquals(problems([], { ...tlsFiles, TALLY_TLS_CLIENT_CA: "", TALLY_TLS_CLIENT_CRL: "l" }), [
+    "TALLY_TLS_CLIENT_CRL: has no effect alone; set TALLY_TLS_CLIENT_CA too",
+  ]);
+  assertEquals(problems([], { TALLY_DEVICE_AUTH: "mtls" }), [
+    "TALLY_DEVICE_AUTH: certificates need an authority; set TALLY_TLS_CLIENT_CA too",
+  ]);
+});
+
 Deno.test("parseConfig() reads TALLY_DEVICE_AUTH as none or several, and requires keys for JWTs", () => {
   const kinds = (
     text: string,
-  ) => [...parse([], { TALLY_DEVICE_AUTH: text, TALLY_DEVICE_JWKS: "k" }).deviceAuth];
+  ) => [...parse([], { ...tlsFiles, TALLY_DEVICE_AUTH: text, TALLY_DEVICE_JWKS: "k" }).deviceAuth];
   assertEquals(kinds("token, jwt,mtls"), ["token", "jwt", "mtls"]);
   assertEquals([...parse([], { TALLY_DEVICE_AUTH: "none" }).deviceAuth], []);
   for (const text of ["tokens", "token,none", "token,,jwt"]) {

@@ -40,6 +40,36 @@ Deno.test("main exits with 2 for wrong settings, and prints all problems without
   });
 });
 
+Deno.test("main refuses to listen for other machines without authentication, and warns where that is allowed", async () => {
+  const env = { TALLY_HTTP_HOST: "0.0.0.0", TALLY_GRPC_HOST: "0.0.0.0" };
+  const { code, stderr } = await run([], env);
+  assertEquals(code, 2);
+  assertMatch(stderr, /TALLY_HTTP_HOST: found 0\.0\.0\.0 without authentication.+set TALLY_API_AUTH=token/);
+  assertMatch(stderr, /TALLY_GRPC_HOST: found 0\.0\.0\.0 without authentication.+TALLY_ALLOW_ANONYMOUS=true/);
+
+  await using program = await Program.start([], { ...env, TALLY_ALLOW_ANONYMOUS: "true" });
+  const { port } = await program.line("api listening");
+  await program.line("ingest listening");
+  const warnings = program.seen.filter(({ message }) => message.startsWith("anonymous access"));
+  assertEquals(warnings.map(({ level, host }) => [level, host]), [["WARN", "0.0.0.0"], ["WARN", "0.0.0.0"]]);
+  const { api } = await (await fetch(`http://127.0.0.1:${port}/fleet`)).json();
+  assertEquals(api.anonymous_access, true);
+  program.signal("SIGTERM");
+  assertEquals((await program.end()).code, 0);
+});
+
+Deno.test("main with API_AUTH=token serves other machines without a warning", async () => {
+  const env = { TALLY_HTTP_HOST: "0.0.0.0", TALLY_API_AUTH: "token" };
+  await using program = await Program.start(["--role", "api"], env, { permissions: "api" });
+  const { port, auth } = await program.line("api listening");
+  assertEquals([auth, program.seen.filter(({ level }) => level === "WARN")], ["token", []]);
+  const response = await fetch(`http://127.0.0.1:${port}/fleet`);
+  await response.body?.cancel();
+  assertEquals(response.status, 401);
+  program.signal("SIGTERM");
+  assertEquals((await program.end()).code, 0);
+});
+
 Deno.test("main logs its store and addresses, and stops on SIGTERM", async () => {
   await using program = await Program.start();
   const store = await program.line("store open");

@@ -9,12 +9,16 @@ import { EventLog } from "../alerts/event_log.ts";
 import { WATCH_INTERVAL_MS, watchForOffline } from "../alerts/offline_watch.ts";
 import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, WebhookCounters } from "../alerts/webhook.ts";
 import type { Webhook } from "../alerts/webhook_request.ts";
+import { forgetUnseenDevices, SWEEP_STEP_MS } from "../fleet/device_retention.ts";
 import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
 import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
+import { Auditor } from "../identity/auditor.ts";
+import { TokenLookup } from "../identity/token_lookup.ts";
 import { RequestError } from "../protocol/request_error.ts";
 import { Backoff } from "../runtime/backoff.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
+import type { ApiReport } from "../metrics/api_metrics.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
@@ -22,10 +26,11 @@ import type { Store } from "../store/store.ts";
 import type { StoreHealth } from "../store/store_clock.ts";
 import { type TlsFiles, tlsMetrics } from "../tls/tls_files.ts";
 import { createApp } from "./app.ts";
-import { AllowedHosts } from "./http/hosts.ts";
-import { servesConnections } from "./http/engine.ts";
-import { HttpServer } from "./http/http_server.ts";
-import { PlainHttpServer } from "./http/plain_http_server.ts";
+import { servesConnections } from "../http/engine.ts";
+import { AllowedHosts } from "../http/hosts.ts";
+import { HttpServer } from "../http/http_server.ts";
+import { PlainHttpServer } from "../http/plain_http_server.ts";
+import { FailedAttempts } from "./http/failed_attempts.ts";
 import { errorResponse } from "./http/problem.ts";
 import {
   type Handler,
@@ -33,7 +38,7 @@ import {
   type HttpLimits,
   type HttpServerOptions,
   type ReaderServer,
-} from "./http/reader_server.ts";
+} from "../http/reader_server.ts";
 import { SseBroadcaster } from "./http/sse_broadcaster.ts";
 import { EventStream } from "./responses/event_stream.ts";
 import { FleetReporter } from "./responses/fleet_reporter.ts";
@@ -55,6 +60,12 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly host: string;
   /** TCP port; 0 takes a free one. */
   readonly port: number;
+  /** `token`: readers need a token, see `http/access.ts`; default `none`. */
+  readonly apiAuth?: "none" | "token";
+  /** Whether clients of other machines may do everything, as is to be reported; default false. */
+  readonly anonymousAccess?: boolean;
+  /** Origins of web pages that may read responses; default none. */
+  readonly corsOrigins?: readonly string[] | undefined;
   /** Host names readers may use besides those of {@linkcode AllowedHosts}; default none. */
   readonly allowedHosts?: readonly string[] | undefined;
   /** Remains the caller's to close, after the api. */
@@ -89,6 +100,10 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly warmForMs?: number;
   /** A body that a client has not read after this time is cut off; default {@linkcode READ_TIMEOUT_MS}. */
   readonly readTimeoutMs?: number;
+  /** A device that sends nothing for longer is forgotten; default never. */
+  readonly deviceTtlMs?: number | undefined;
+  /** How often some of them are; default {@linkcode SWEEP_STEP_MS}. */
+  readonly sweepStepMs?: number;
   /** How often offline devices, and new events, are searched for; default {@linkcode WATCH_INTERVAL_MS}. */
   readonly watchIntervalMs?: number;
   /** Wait after a first failure of the webhook; default {@linkcode FIRST_RETRY_MS}. */
@@ -105,6 +120,10 @@ export interface RunningApi {
   readonly host: string;
   /** The port it is bound to. */
   readonly port: number;
+  /** What it reports of itself. */
+  readonly report: () => ApiReport;
+  /** Why `/readyz` responds with 503; undefined: it responds with 200. Rejects as the store does. */
+  readonly notReady: () => Promise<string | undefined>;
   /**
    * Responds to new requests with 503, lets those in progress finish for at most `graceMs`, then closes every
    * connection. Resolves within `graceMs`, give or take a turn of the event loop, when the port is free.
@@ -145,6 +164,11 @@ function start(options: ApiOptions): RunningApi {
   return {
     host: server.address.hostname,
     port: server.address.port,
+    report: state.apiReport,
+    async notReady() {
+      await Promise.all([options.store.ping(), state.fleet.loaded()]);
+      return closing ? "the api is shutting down" : settings.notReady();
+    },
     async close(graceMs) {
       closing = true;
       // Streams have no end of their own that could be awaited.
@@ -168,6 +192,9 @@ function withDefaults(options: ApiOptions) {
     ...options,
     clock: options.clock ?? systemClock,
     maxAgeMs: options.maxAgeMs ?? MAX_AGE_MS,
+    apiAuth: options.apiAuth ?? "none",
+    anonymousAccess: options.anonymousAccess ?? false,
+    corsOrigins: options.corsOrigins ?? [],
     warmForMs: options.warmForMs ?? WARM_FOR_MS,
     watchIntervalMs: options.watchIntervalMs ?? WATCH_INTERVAL_MS,
     readTimeoutMs: options.readTimeoutMs ?? READ_TIMEOUT_MS,
@@ -182,24 +209,27 @@ type Settings = ReturnType<typeof withDefaults>;
 
 /** What the api holds in memory for all requests. */
 function createState(settings: Settings, counters: HttpCounters, process: ProcessMonitor) {
-  const { store, clock, maxConnections, logLinesDropped } = settings;
+  const { store, clock, maxConnections, logLinesDropped, anonymousAccess } = settings;
   const startedMs = clock.unixMs();
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
   const eventLog = new EventLog(store);
-  const apiReport = () => ({
+  const access = createAccess(settings);
+  const { authFailures } = access;
+  const apiReport = (): ApiReport => ({
     ...counters,
     ...tlsMetrics(settings.tls),
-    maxConnections,
-    logLinesDropped: logLinesDropped(),
+    ...{ authFailures, anonymousAccess, maxConnections, logLinesDropped: logLinesDropped() },
   });
   const webhookCounters = settings.webhook && new WebhookCounters();
   const reporter = new FleetReporter({ ...settings, fleet, eventLog, apiReport, webhookCounters });
   const broadcaster = new SseBroadcaster({ ...settings, maxClients: settings.liveMaxClients });
   return {
+    ...access,
     observedTime,
     fleet,
     eventLog,
+    apiReport,
     webhookCounters,
     reporter,
     broadcaster,
@@ -215,14 +245,38 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   };
 }
 
-/** Watches for offline devices and delivers their events, until `abort`; `ended`: both have ended. */
+/** Who may do what, and what is counted and recorded of it. */
+function createAccess({ apiAuth, store, clock, log }: Settings) {
+  const now = () => clock.unixMs();
+  const monotonicMs = () => clock.monotonicMs();
+  return {
+    tokens: apiAuth === "none" ? undefined : new TokenLookup(store, now),
+    attempts: new FailedAttempts(monotonicMs),
+    authFailures: { missing: 0, malformed: 0, unknown: 0, scope: 0, slowed: 0 },
+    auditor: new Auditor({ store, now, log: log.getChild("audit") }),
+    monotonicMs,
+  };
+}
+
+/** Watches for offline devices, delivers their events, and notices revoked tokens, until `abort`; `ended`: all of that has ended. */
 function startBackground(settings: Settings, state: ReturnType<typeof createState>) {
   const { webhook, webhookRetryMs = FIRST_RETRY_MS } = settings;
-  const { observedTime, fleet, webhookCounters } = state;
+  const { observedTime, fleet, webhookCounters, tokens, auditor } = state;
   const aborting = new AbortController();
   const { signal } = aborting;
   const ticking = setInterval(() => observedTime.tick(), TICK_INTERVAL_MS);
+  const stopTokens = tokens?.start();
+  const polled = Promise.withResolvers<void>();
   const watched = watchForOffline({ ...settings, fleet, observedTime, signal });
+  const { deviceTtlMs, store, clock, log, sweepStepMs = SWEEP_STEP_MS } = settings;
+  const forgotten = deviceTtlMs === undefined ? undefined : forgetUnseenDevices({
+    ...{ fleet, store, clock, deviceTtlMs, sweepStepMs, log, signal },
+    onForgotten: (devices) =>
+      auditor.record("retention", "device.expire", [{
+        target: `${devices} devices`,
+        detail: `not seen for ${deviceTtlMs / 3_600_000} h (TALLY_DEVICE_TTL)`,
+      }]),
+  });
   const delivered = webhook && webhookCounters && deliverEvents({
     ...settings,
     ...webhook,
@@ -231,8 +285,9 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
     signal,
   });
   return {
-    ended: Promise.all([watched, delivered]),
+    ended: Promise.all([watched, forgotten, delivered, polled.promise]),
     abort() {
+      polled.resolve(stopTokens?.());
       aborting.abort();
       clearInterval(ticking);
     },

@@ -5,17 +5,22 @@
  *
  * @module
  */
+import type { Context, Next } from "@hono/hono";
+import { cors } from "@hono/hono/cors";
+import { HTTPException } from "@hono/hono/http-exception";
 import { methodNotAllowed } from "@hono/hono/method-not-allowed";
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Logger } from "@logtape/logtape";
 
 import { RequestError } from "../protocol/request_error.ts";
 import { StoreError } from "../store/store_error.ts";
+import { type AccessOptions, checkAccess } from "./http/access.ts";
 import { measureHead, withoutFalseLength } from "./http/head.ts";
-import type { AllowedHosts } from "./http/hosts.ts";
+import type { AllowedHosts } from "../http/hosts.ts";
 import { parameterError } from "./http/parameter_error.ts";
 import { errorResponse, problemResponse } from "./http/problem.ts";
 import { securityHeaders } from "./http/security_headers.ts";
+import { addAudit, type AuditOptions } from "./routes/audit.ts";
 import { addDevice, type DeviceOptions } from "./routes/device.ts";
 import { addDevices, type DevicesOptions } from "./routes/devices.ts";
 import { addDocs } from "./routes/docs.ts";
@@ -26,6 +31,13 @@ import { addHistories, type HistoriesOptions } from "./routes/histories.ts";
 import { addLive, type LiveOptions } from "./routes/live.ts";
 import { addMetrics, type MetricsOptions } from "./routes/metrics.ts";
 import { addPage } from "./routes/page.ts";
+import { addTokens, type TokensOptions } from "./routes/tokens.ts";
+
+/** A thousand ids of 128 bytes each, in JSON with escapes. */
+const MAX_BODY_BYTES = 2 ** 20;
+
+/** Browsers ask again after so long whether a page of a listed origin may send a request. */
+const PREFLIGHT_MAX_AGE_S = 600;
 
 /** What the routes need. */
 export type AppOptions =
@@ -37,18 +49,23 @@ export type AppOptions =
   & FleetRouteOptions
   & LiveOptions
   & EventsOptions
+  & TokensOptions
+  & AuditOptions
+  & AccessOptions
   & {
     /** Host names that requests may have. */
     readonly allowedHosts: AllowedHosts;
     /** The port has TLS. */
     readonly isSecure: boolean;
+    /** Origins of web pages that may read responses, besides the api's own. */
+    readonly corsOrigins: readonly string[];
     /** Receives unexpected errors. */
     readonly log: Logger;
   };
 
 /** Creates the app; `app.fetch` responds to requests. */
 export function createApp(options: AppOptions): OpenAPIHono {
-  const { allowedHosts, log } = options;
+  const { log } = options;
   const app = new OpenAPIHono({
     defaultHook(result, c) {
       // Beside the result are the parameters; the type does not have them.
@@ -57,23 +74,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
     },
   });
 
-  app.use(securityHeaders(options.isSecure));
-  app.use(measureHead);
-  app.use((c, next) => {
-    // Load balancers send any host name, and these routes return no data.
-    if (!isHealthPath(c.req.path)) {
-      // HTTP/2 sends :authority instead, HTTP/1.0 may send neither; the URL then has the authority.
-      allowedHosts.check(c.req.header("Host") ?? URL.parse(c.req.url)?.host ?? "");
-    }
-    return next();
-  });
-  app.use(methodNotAllowed({
-    app,
-    onMethodNotAllowed(c, methods) {
-      const detail = `Cannot ${c.req.method} ${c.req.path}: expected ${methods.join(" or ")}`;
-      return problemResponse(c.req.raw, 405, detail, { Allow: methods.join(", ") });
-    },
-  }));
+  useMiddleware(app, options);
 
   addMetrics(app, options);
   addHealth(app, options);
@@ -83,11 +84,14 @@ export function createApp(options: AppOptions): OpenAPIHono {
   addFleet(app, options);
   addLive(app, options);
   addEvents(app, options);
+  addTokens(app, options);
+  addAudit(app, options);
   addPage(app);
   addDocs(app);
 
   app.notFound((c) => errorResponse(c.req.raw, nothingAt(c.req.path)));
   app.onError((error, c) => {
+    if (error instanceof HTTPException) return badBody(c, error.status);
     // FleetCache logs an outage of the store once; a RequestError is for its client only.
     if (!(error instanceof StoreError || error instanceof RequestError)) {
       log.error("Answering {method} {path} failed", { method: c.req.method, path: c.req.path, error });
@@ -98,6 +102,63 @@ export function createApp(options: AppOptions): OpenAPIHono {
   const { fetch } = app;
   app.fetch = async (request, ...rest) => withoutFalseLength(request, await fetch(request, ...rest));
   return app;
+}
+
+/** What applies to every request, in this order. */
+function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
+  const { allowedHosts, corsOrigins } = options;
+  app.use(securityHeaders(options.isSecure));
+  app.use(measureHead);
+  app.use((c, next) => {
+    // Load balancers send any host name, and these routes return no data.
+    if (!isHealthPath(c.req.path)) {
+      // HTTP/2 sends :authority instead, HTTP/1.0 may send neither; the URL then has the authority.
+      allowedHosts.check(c.req.header("Host") ?? URL.parse(c.req.url)?.host ?? "");
+    }
+    return next();
+  });
+  // Before access is checked, as preflight requests have no credentials.
+  if (corsOrigins.length > 0) {
+    app.use(cors({
+      origin: [...corsOrigins],
+      allowMethods: ["GET", "HEAD", "POST", "DELETE"],
+      allowHeaders: ["Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"],
+      exposeHeaders: ["ETag", "Retry-After", "WWW-Authenticate"],
+      maxAge: PREFLIGHT_MAX_AGE_S,
+    }));
+  }
+  app.use(checkAccess(options));
+  app.use(methodNotAllowed({
+    app,
+    onMethodNotAllowed(c, methods) {
+      const detail = `Cannot ${c.req.method} ${c.req.path}: expected ${methods.join(" or ")}`;
+      return problemResponse(c.req.raw, 405, detail, { Allow: methods.join(", ") });
+    },
+  }));
+  app.use("/tokens/*", limitBody);
+}
+
+/**
+ * Middleware. `hono/body-limit` copies bodies without Content-Length by way of `request.signal`, of which Deno then
+ * writes a warning; all usual clients send it with the bodies that these routes expect.
+ */
+async function limitBody(c: Context, next: Next): Promise<Response | void> {
+  const length = c.req.header("Content-Length");
+  if (c.req.method === "POST" && length === undefined) {
+    return problemResponse(c.req.raw, 411, "Cannot use the body: expected a Content-Length");
+  }
+  if (Number(length ?? 0) > MAX_BODY_BYTES) {
+    const detail = `Cannot use the body: found ${length} bytes; expected ${MAX_BODY_BYTES} at most`;
+    return problemResponse(c.req.raw, 413, detail);
+  }
+  await next();
+}
+
+/** The response to a body that cannot be used; `status`: what Hono found. */
+function badBody(c: Context, status: number): Response {
+  return status === 415
+    ? problemResponse(c.req.raw, 415, "Cannot use the body: expected Content-Type: application/json")
+    : problemResponse(c.req.raw, 400, "Cannot use the body: found no valid JSON; expected a JSON object");
 }
 
 function nothingAt(path: string): RequestError {

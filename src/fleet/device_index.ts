@@ -179,6 +179,18 @@ export class DeviceIndex {
     return offline;
   }
 
+  /** Up to `limit` devices that were seen, and last before `beforeMs`. */
+  unseenSince(beforeMs: number, limit: number): string[] {
+    const unseen: string[] = [];
+    for (const [deviceId, slot] of this.#slots) {
+      const lastSeenMs = this.#lastSeenMs[slot]!;
+      if (lastSeenMs === 0 || lastSeenMs >= beforeMs) continue;
+      unseen.push(deviceId);
+      if (unseen.length === limit) break;
+    }
+    return unseen;
+  }
+
   /** Every device, by id; shared, never to be changed. */
   sorted(): SortedDevices {
     if (this.#sorted === undefined) {

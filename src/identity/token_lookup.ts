@@ -53,7 +53,7 @@ export class TokenLookup {
     return record;
   }
 
-  /** The record of a token, if it is in memory; its use is noted. */
+  /** The record of a token, if it is in memory: the token was valid a second or two ago. Its use is noted. */
   cached(token: string): TokenRecord | undefined {
     const record = this.#cached.get(hashToken(token));
     if (record !== undefined) this.#markUsed(record);
@@ -64,11 +64,6 @@ export class TokenLookup {
   used(hash: string): void {
     const record = this.#cached.get(hash);
     if (record !== undefined) this.#markUsed(record);
-  }
-
-  /** Whether {@linkcode find} has the record in memory: the token was valid at most a second or two ago. */
-  isCached(token: string): boolean {
-    return this.#cached.has(hashToken(token));
   }
 
   /**

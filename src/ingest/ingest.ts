@@ -17,7 +17,7 @@ import type { Store } from "../store/store.ts";
 import { tlsMetrics } from "../tls/tls_files.ts";
 import { DeviceTable } from "./batch/device_table.ts";
 import { PacketQueue } from "./batch/queue.ts";
-import { Writer } from "./batch/writer.ts";
+import { Writer, type WriterOptions } from "./batch/writer.ts";
 import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
 import type { HandshakeOptions } from "./listen/handshakes.ts";
 import { startReporting } from "./report.ts";
@@ -47,12 +47,16 @@ export interface IngestOptions {
   readonly maxMessageBytes: number;
   /** How far ahead of the server a timestamp may be. */
   readonly maxClockAheadMs: number;
+  /** Whether gRPC's reflection is served; default true. */
+  readonly reflection?: boolean;
   /** Streams open at once. */
   readonly maxStreams: number;
   /** Connections open at once. */
   readonly maxConnections: number;
   /** File descriptors that connections leave to the rest of the process; default: none. */
   readonly reserve?: DescriptorReserve;
+  /** See {@linkcode WriterOptions}; default: nothing is called. */
+  readonly onFlushed?: WriterOptions["onFlushed"];
   /** Log lines that this process has dropped so far; default: none. */
   readonly logLinesDropped?: () => number;
   /** How long the store may fail before the health service reports NOT_SERVING. */
@@ -95,6 +99,10 @@ export interface RunningIngest {
   readonly counters: IngestCounters;
   /** False while too few file descriptors are free for further connections. */
   readonly accepting: boolean;
+  /** What it reports of itself. */
+  readonly report: () => Omit<InstanceReport, "rate">;
+  /** Why the health service reports NOT_SERVING; undefined: it reports SERVING. */
+  readonly notReady: () => string | undefined;
   /**
    * Ends the role without losing anything: stops accepting and reading, stores what was read, acknowledges it to every
    * device, and closes; after `drainTimeoutMs` at the latest. True: in time.
@@ -132,30 +140,30 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const { queue, counters } = ingest;
   const aborted = new AbortController();
   const producer = crypto.randomUUID();
-  const writer = new Writer({ queue, store, counters, producer, now, log, signal: aborted.signal });
+  const { signal } = aborted, { onFlushed } = options;
+  const writer = new Writer({ queue, store, counters, producer, now, log, signal, onFlushed });
   const callers = new CallerCheck({ authenticator, counters, log, maxLookups: options.maxStreams });
   const server = await TelemetryServer.start(ingest, { ...options, fastPath, callers });
   const finished = writer.run();
-  const stopWatching = watchStore(store, writer, () => {
+  const notReady = () => {
     const { failingSinceMs } = writer;
-    const storeServes = failingSinceMs === undefined ||
-      performance.now() - failingSinceMs < options.storeGraceMs;
-    server.setServing(!ingest.draining && server.accepting && storeServes);
-  });
+    if (ingest.draining) return "shutting down";
+    if (!server.accepting) return "too few file descriptors are left for the device port";
+    if (failingSinceMs === undefined || performance.now() - failingSinceMs < options.storeGraceMs) return;
+    return "the store fails";
+  };
+  const stopWatching = watchStore(store, writer, () => server.setServing(notReady() === undefined));
   const stopVerifying = authenticator &&
     watchIdentities(ingest, authenticator, (error) => callers.ended(error));
   const monitor = new ProcessMonitor(systemClock);
   const startedMs = now();
-  const stopReporting = startReporting({
-    store,
-    log,
-    report: () => ({
-      instance: producer,
-      startedMs,
-      ...monitor.figures,
-      ...reportOf(ingest, server, options),
-    }),
+  const report = () => ({
+    instance: producer,
+    startedMs,
+    ...monitor.figures,
+    ...reportOf(ingest, server, options),
   });
+  const stopReporting = startReporting({ store, log, report });
 
   async function drain(): Promise<boolean> {
     const inTime = await drainServer(ingest, server, finished, aborted, options.drainTimeoutMs);
@@ -171,6 +179,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
     port: server.port,
     fastPath,
     counters,
+    report,
+    notReady,
     get accepting() {
       return server.accepting;
     },
@@ -254,6 +264,9 @@ function reportOf(
     accepting: server.accepting && !draining,
     queuePackets: queue.packets,
     queueMaxPackets: options.queueMaxPackets,
+    queueBytes: queue.bytes,
+    queueMaxBytes: options.queueMaxBytes,
+    streamsWaiting: queue.waiting,
     logLinesDropped: logLinesDropped(),
     clockAheadMs: clockAheadMs(),
   };

@@ -25,6 +25,7 @@ import { addTelemetryService, guardStreams } from "./rpc/grpc_js_path.ts";
 import { Health } from "./rpc/health.ts";
 import { Inflater } from "./rpc/inflater.ts";
 import { MessageMemory } from "./rpc/message_memory.ts";
+import { Reflection } from "./rpc/reflection.ts";
 import type { IngestState } from "./stream/ingest_state.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
@@ -35,6 +36,8 @@ export interface ServerOptions extends ListenerOptions {
   readonly callers: CallerCheck;
   /** False: grpc-js serves uncompressed telemetry too. */
   readonly fastPath: boolean;
+  /** Whether gRPC's reflection is served; default true. */
+  readonly reflection?: boolean | undefined;
   /** Bounds of each connection; the defaults where undefined. */
   readonly limits?: ConnectionLimits | undefined;
   /** TLS of the port; undefined: plain text. */
@@ -62,6 +65,7 @@ export class TelemetryServer {
   readonly #health = new Health(SERVICE_NAMES);
   /** Contexts of the calls that grpc-js serves. */
   readonly #bridged = new BridgedContexts();
+  readonly #reflection = new Reflection(this.#bridged);
   readonly #connectionOptions: ConnectionOptions;
   readonly #checking: ReturnType<typeof setInterval>;
 
@@ -76,6 +80,7 @@ export class TelemetryServer {
     });
     addTelemetryService(this.#server, ingest, this.#bridged, maxMessageBytes);
     this.#health.addTo(this.#server);
+    this.#reflection.addTo(this.#server);
     guardStreams(this.#server);
     this.#connectionOptions = this.#connectionsFor(ingest, options);
     this.#handshakes = options.tls && this.#handshakesFor(ingest, options, options.tls);
@@ -85,15 +90,22 @@ export class TelemetryServer {
   }
 
   #connectionsFor(ingest: IngestState, options: ServerOptions): ConnectionOptions {
-    const { fastPath, maxMessageBytes, callers, limits = fastPath ? defaultLimits : bridgedTelemetryLimits } =
-      options;
+    const {
+      fastPath,
+      maxMessageBytes,
+      callers,
+      reflection = true,
+      limits = fastPath ? defaultLimits : bridgedTelemetryLimits,
+    } = options;
     const now = () => performance.now(), counters = ingest.counters.http2;
     const memory = new MessageMemory(maxMessageBytes), inflater = new Inflater(maxMessageBytes, now);
     const claims = new ClaimScheduler(now);
     const receive = receiveTelemetry({ ingest, claims, memory, inflater, maxMessageBytes });
     const { injectConnection } = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     return {
-      route: routeCalls({ ingest, receive, fastPath, memory, callers, bridged: this.#bridged, counters }),
+      route: routeCalls({
+        ...{ ingest, receive, fastPath, memory, callers, bridged: this.#bridged, counters, reflection },
+      }),
       inject: injectConnection,
       limits,
       counters,
@@ -131,8 +143,11 @@ export class TelemetryServer {
         options,
         ingest.counters,
         server.#sockets(),
-        (socket) =>
-          server.#handshakes === undefined ? server.#accept(socket) : server.#handshakes.begin(socket),
+        (socket) => {
+          ingest.counters.connectionsAccepted++;
+          if (server.#handshakes === undefined) server.#accept(socket);
+          else server.#handshakes.begin(socket);
+        },
       );
     } catch (error) {
       clearInterval(server.#checking);
@@ -180,6 +195,7 @@ export class TelemetryServer {
   async endCalls(): Promise<void> {
     clearInterval(this.#checking);
     this.#health.close();
+    this.#reflection.close();
     this.#listener.close();
     await Promise.all(Array.from(this.#connections.keys(), (connection) => connection.goAway()));
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));

@@ -6,6 +6,15 @@
  */
 import type { MetricTable, Report } from "./metric.ts";
 
+/**
+ * Why a request was refused: it had no token, no bearer token in its header, an unknown or revoked one, one without the
+ * scope; or it was one of too many failed ones from its address.
+ */
+export const READER_AUTH_FAILURES = ["missing", "malformed", "unknown", "scope", "slowed"] as const;
+
+/** One of {@linkcode READER_AUTH_FAILURES}. */
+export type ReaderAuthFailure = typeof READER_AUTH_FAILURES[number];
+
 /** Names in Prometheus begin with `tally_api_`. Counters count from the start of the process. */
 export const apiMetrics = {
   connections: { type: "count", prometheus: "connections", description: "Readers' connections open" },
@@ -44,6 +53,18 @@ export const apiMetrics = {
     type: "flag",
     prometheus: "tls_reload_failed",
     description: "Whether the TLS files have changed and cannot be used, so that the former ones are in use",
+  },
+  authFailures: {
+    type: "countsByReason",
+    prometheus: "auth_failures_total",
+    description: "Requests refused for their credentials, by reason",
+    reasons: READER_AUTH_FAILURES,
+  },
+  anonymousAccess: {
+    type: "flag",
+    prometheus: "anonymous_access",
+    description:
+      "Whether clients of other machines may read and remove without a token: TALLY_ALLOW_ANONYMOUS",
   },
   logLinesDropped: {
     type: "count",

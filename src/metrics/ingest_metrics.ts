@@ -2,11 +2,14 @@
  * What an ingest process reports once a second: one line for each value, from which its counters
  * (`ingest/counters.ts`), its report in the store, `/fleet`, `/openapi.json` and Prometheus's `/metrics` follow.
  *
- * A new counter is a line of type `counter` here; count with `counters.name++` in the ingest.
+ * A new counter is a line of type `counter` here; count with `counters.name++` in the ingest. A new distribution is a
+ * line of type `histogram`; add to it with `counters.name.observe(value)`, once per batch and not per packet.
  *
  * @module
  */
-import type { CounterName, MetricTable, Report } from "./metric.ts";
+import { RejectReason } from "../protocol/reject_reason.ts";
+import { DURATION_BOUNDS_MS, SIZE_BOUNDS } from "./histogram.ts";
+import type { CounterName, HistogramName, MetricTable, Report } from "./metric.ts";
 
 /** Names in Prometheus begin with `tally_ingest_`. Counters count from the start of the process. */
 export const ingestMetrics = {
@@ -26,7 +29,13 @@ export const ingestMetrics = {
   reportedMs: { type: "unixMs", description: "When it reported last" },
   rate: { type: "number", description: "Packets stored per second since the report before" },
   streams: { type: "count", prometheus: "streams", description: "Device streams open" },
+  streamsOpened: { type: "count", prometheus: "streams_opened_total", description: "Device streams opened" },
   connections: { type: "count", prometheus: "connections", description: "Connections open" },
+  connectionsAccepted: {
+    type: "counter",
+    prometheus: "connections_accepted_total",
+    description: "Connections accepted",
+  },
   maxConnections: {
     type: "count",
     prometheus: "max_connections",
@@ -49,6 +58,50 @@ export const ingestMetrics = {
     prometheus: "queue_max_packets",
     description: "Packets that may wait for the store: TALLY_QUEUE_MAX_PACKETS",
   },
+  queueBytes: {
+    type: "count",
+    prometheus: "queue_bytes",
+    description: "Bytes of messages that wait for the store",
+  },
+  queueMaxBytes: {
+    type: "count",
+    prometheus: "queue_max_bytes",
+    description: "Bytes of messages that may wait for the store: TALLY_QUEUE_MAX_BYTES",
+  },
+  streamsWaiting: {
+    type: "count",
+    prometheus: "streams_waiting",
+    description: "Streams that wait for room in the queue",
+  },
+  queueWaitMs: {
+    type: "histogram",
+    bounds: DURATION_BOUNDS_MS,
+    prometheus: "queue_wait_seconds",
+    description: "Time that the first packet of a batch waited in the queue",
+  },
+  flushMs: {
+    type: "histogram",
+    bounds: DURATION_BOUNDS_MS,
+    prometheus: "flush_duration_seconds",
+    description: "Time until the store had a batch, repeated attempts included",
+  },
+  flushPackets: {
+    type: "histogram",
+    bounds: SIZE_BOUNDS,
+    prometheus: "flush_packets",
+    description: "Packets of a batch, whatever became of them",
+  },
+  flushDevices: {
+    type: "histogram",
+    bounds: SIZE_BOUNDS,
+    prometheus: "flush_devices",
+    description: "Devices of a batch",
+  },
+  receivedBytes: {
+    type: "counter",
+    prometheus: "received_bytes_total",
+    description: "Bytes of messages, counted when the store gets their batch",
+  },
   received: {
     type: "counter",
     prometheus: "packets_received_total",
@@ -56,16 +109,19 @@ export const ingestMetrics = {
   },
   stored: {
     type: "counter",
+    outcome: "stored",
     prometheus: "packets_stored_total",
     description: "Packets counted by the store",
   },
   duplicates: {
     type: "counter",
+    outcome: "duplicate",
     prometheus: "packets_duplicate_total",
     description: "Packets that their session had already",
   },
   fenced: {
     type: "counter",
+    outcome: "fenced",
     prometheus: "packets_fenced_total",
     description: "Packets left to the next stream of their session, which sends them again",
   },
@@ -82,6 +138,8 @@ export const ingestMetrics = {
   },
   rejected: {
     type: "countsByReason",
+    reasons: Object.values(RejectReason).filter((reason) => typeof reason === "string"),
+    outcome: "rejected",
     prometheus: "packets_rejected_total",
     description: "Packets rejected, by reason",
   },
@@ -152,6 +210,7 @@ export const ingestMetrics = {
     type: "countsByReason",
     prometheus: "auth_failures_total",
     description: "Calls refused, and streams ended, for their credentials, by reason",
+    reasons: ["missing", "unknown", "expired", "revoked", "wrong_certificate", "jwt_invalid"],
   },
   logLinesDropped: {
     type: "count",
@@ -176,3 +235,6 @@ export type InstanceReport = Report<typeof ingestMetrics>;
 
 /** The counters of an ingest process. */
 export type IngestCounterName = CounterName<typeof ingestMetrics>;
+
+/** The distributions of an ingest process. */
+export type IngestHistogramName = HistogramName<typeof ingestMetrics>;

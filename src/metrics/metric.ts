@@ -21,8 +21,18 @@ export interface MetricValues {
   readonly flag: boolean;
   /** Text; not in Prometheus. */
   readonly text: string;
-  /** Counts by the name of a reason, such as a `RejectReason`; only reasons that occurred. */
+  /** Counts by the name of a reason, such as a `RejectReason`; those that never occurred may be left out. */
   readonly countsByReason: Readonly<Record<string, number>>;
+  /** How often a value fell into each of the ranges that {@linkcode Metric.bounds} divide. */
+  readonly histogram: HistogramReport;
+}
+
+/** A distribution of values. */
+export interface HistogramReport {
+  /** By range: those up to the first bound, those above it up to the second, and so on; last, those above all bounds. */
+  readonly counts: readonly number[];
+  /** Of all values, in the unit of the bounds. */
+  readonly sum: number;
 }
 
 /** One line of a table. */
@@ -39,6 +49,15 @@ export interface Metric {
   readonly prometheus?: string;
   /** What it is in a report of an older Tally that lacks it; default: 0, false, no text, no counts. */
   readonly absent?: boolean | string;
+  /** Of counts by reason: the reasons known, which have a sample in Prometheus from 0 on. */
+  readonly reasons?: readonly string[];
+  /** Of a histogram: the upper bounds of its ranges, ascending, in the unit of its name. Never changed: take a new name. */
+  readonly bounds?: readonly number[];
+  /**
+   * Of a counter of packets: what became of them. In Prometheus the lines that have an outcome are one family besides,
+   * `packets_total`, by outcome; each packet received gets exactly one.
+   */
+  readonly outcome?: string;
 }
 
 /** A table of metrics. */
@@ -48,6 +67,11 @@ export type MetricTable = Readonly<Record<string, Metric>>;
 export type Report<Table extends MetricTable> = {
   readonly [Name in keyof Table]: MetricValues[Table[Name]["type"]];
 };
+
+/** The names of a table's lines of type `histogram`. */
+export type HistogramName<Table extends MetricTable> = {
+  [Name in keyof Table]: Table[Name]["type"] extends "histogram" ? Name : never;
+}[keyof Table];
 
 /** The names of a table's lines of type `counter`. */
 export type CounterName<Table extends MetricTable> = {
@@ -63,6 +87,7 @@ const zero: MetricValues = {
   flag: false,
   text: "",
   countsByReason: {},
+  histogram: { counts: [], sum: 0 },
 };
 
 /** The report of a process that reports nothing: see {@linkcode Metric.absent}. */
@@ -75,4 +100,9 @@ export function absentReport<Table extends MetricTable>(table: Table): Report<Ta
 /** The names of a table's lines of type `counter`, in its order. */
 export function counterNames<Table extends MetricTable>(table: Table): CounterName<Table>[] {
   return Object.keys(table).filter((name) => table[name]!.type === "counter") as CounterName<Table>[];
+}
+
+/** The names of a table's lines of type `histogram`, in its order. */
+export function histogramNames<Table extends MetricTable>(table: Table): HistogramName<Table>[] {
+  return Object.keys(table).filter((name) => table[name]!.type === "histogram") as HistogramName<Table>[];
 }

@@ -6,6 +6,8 @@
 // @ts-check
 /// <reference lib="dom" />
 
+import { authorizedFetch } from "./token.js";
+
 /** A request failed: with an HTTP status, or with status 0 when there was no response. */
 export class ApiError extends Error {
   /**
@@ -21,12 +23,13 @@ export class ApiError extends Error {
 /**
  * @param {string} url
  * @param {RequestInit} [init]
+ * @param {string} [token] instead of this tab's
  * @returns {Promise<any>} the JSON of the response; rejects with {@link ApiError}
  */
-export async function request(url, init) {
+export async function request(url, init, token) {
   let response;
   try {
-    response = await fetch(url, init);
+    response = await authorizedFetch(url, init, token);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError(0, "the api cannot be reached");

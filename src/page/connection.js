@@ -8,14 +8,16 @@
 /// <reference lib="dom" />
 /** @import { DeviceRow, FleetFigures, FleetFrame } from "./shapes.ts" */
 import { ApiError, request } from "./api.js";
+import { EventReader } from "./event_reader.js";
 
 /**
  * - `connecting`: nothing was received yet
  * - `live`
  * - `lost`: the api cannot be reached
  * - `store-down`: the api can be reached, but not its store
+ * - `locked`: the api requires another token; the page is loaded anew with it
  *
- * @typedef {"connecting" | "live" | "lost" | "store-down"} ConnectionState
+ * @typedef {"connecting" | "live" | "lost" | "store-down" | "locked"} ConnectionState
  *
  * @typedef {object} Listener
  * @property {(frame: FleetFrame) => void} onFleet
@@ -30,14 +32,14 @@ const LAST_RETRY_MS = 5_000;
 const IDLE_TIMEOUT_MS = 20_000;
 const POLL_MS = 30_000;
 
-/** An EventSource on `/live`, reopened when other devices are watched. */
+/** A stream of `/live`, reopened when other devices are watched. */
 export class Connection {
   #listener;
   /** @type {readonly string[]} */
   #deviceIds = [];
-  /** @type {EventSource | undefined} */
+  /** @type {EventReader | undefined} */
   #source;
-  /** Replaces `#source` when it is open. @type {EventSource | undefined} */
+  /** Replaces `#source` when it is open. @type {EventReader | undefined} */
   #opening;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retry;
@@ -100,7 +102,11 @@ export class Connection {
       this.#listener.onPoll(figures);
     } catch (error) {
       if (!document.hidden || !(error instanceof ApiError)) return;
-      this.#setState(error.status === 0 ? "lost" : "store-down", error.status === 0 ? "" : error.message);
+      if (error.status === 401) this.#lock();
+      else {this.#setState(
+          error.status === 0 ? "lost" : "store-down",
+          error.status === 0 ? "" : error.message,
+        );}
     }
   }
 
@@ -110,34 +116,35 @@ export class Connection {
     this.#retry = undefined;
     this.#opening?.close();
     const query = this.#deviceIds.map((id) => `devices=${encodeURIComponent(id)}`).join("&");
-    const source = new EventSource(query ? `/live?${query}` : "/live");
-    this.#opening = source;
+    const source = this.#opening = new EventReader(query ? `/live?${query}` : "/live", {
+      onOpen: () => {
+        this.#source?.close();
+        this.#source = source;
+        this.#opening = undefined;
+        this.#retryMs = FIRST_RETRY_MS;
+      },
+      onEnd: ({ status }) => {
+        if (source === this.#source || source === this.#opening) status === 401 ? this.#lock() : this.#lose();
+      },
+      onEvent: (name, data) => this.#onEvent(name, data),
+    });
     this.#expectMessage();
-    source.onopen = () => {
-      this.#source?.close();
-      this.#source = source;
-      this.#opening = undefined;
-      this.#retryMs = FIRST_RETRY_MS;
-    };
-    source.onerror = () => {
-      if (source !== this.#source && source !== this.#opening) return;
-      this.#lose();
-    };
-    source.addEventListener("fleet", (event) => {
+  }
+
+  /**
+   * @param {string} name
+   * @param {any} data
+   */
+  #onEvent(name, data) {
+    if (name === "fleet") {
       /** @type {FleetFrame} */
-      const frame = JSON.parse(event.data);
+      const frame = data;
       this.#received(frame.store.ok ? "live" : "store-down", "");
       this.#listener.onFleet(frame);
-    });
-    source.addEventListener("devices", (event) => {
+    } else if (name === "devices") {
       this.#expectMessage();
-      const { devices, removed } = JSON.parse(event.data);
-      this.#listener.onDevices(devices, removed);
-    });
-    source.addEventListener("store", (event) => {
-      const { ok, message } = JSON.parse(event.data);
-      this.#received(ok ? "live" : "store-down", message ?? "");
-    });
+      this.#listener.onDevices(data.devices, data.removed);
+    } else if (name === "store") this.#received(data.ok ? "live" : "store-down", data.message ?? "");
   }
 
   #close() {
@@ -148,6 +155,11 @@ export class Connection {
     this.#source?.close();
     this.#opening?.close();
     this.#source = this.#opening = undefined;
+  }
+
+  #lock() {
+    this.#close();
+    this.#setState("locked", "");
   }
 
   #lose() {

@@ -16,6 +16,7 @@ import { FleetEvents } from "./events.js";
 import { formatClock, formatCount, visible } from "./format.js";
 import { healthOf, HEALTHY } from "./health.js";
 import { Overview } from "./overview.js";
+import { serveSignIn } from "./sign_in.js";
 import { DeviceTable } from "./table.js";
 
 /** How often rows are requested again, as other devices may belong on this page of the table. */
@@ -27,7 +28,11 @@ const STATE_NAMES = {
   live: "Live",
   lost: "Reconnecting",
   "store-down": "Store down",
+  locked: "Locked",
 };
+
+// Before the first request.
+serveSignIn();
 
 /** The api's clock less the browser's, ms. */
 let clockAheadMs = 0;
@@ -125,6 +130,7 @@ function applyFigures(latest) {
   lastFrameMs = Date.now();
   figures = latest;
   health = healthOf(latest);
+  byId("anonymous").hidden = !latest.api.anonymous_access;
   showState(connection.state, connection.message);
 }
 
@@ -219,6 +225,6 @@ function showState(state, message) {
     );
   } else if (isLive) setText(notice, health.message);
   notice.dataset.level = isLive ? health.level : "alarm";
-  notice.hidden = isLive ? health.level === "ok" : state === "connecting";
+  notice.hidden = isLive ? health.level === "ok" : state === "connecting" || state === "locked";
   showTitle();
 }

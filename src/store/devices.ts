@@ -82,8 +82,17 @@ export interface DeviceStore {
   /** Packets that were counted for devices removed since, each as of its removal. */
   removedPackets(): Promise<number>;
 
-  /** Deletes a device; true if it existed. Its next packet counts from 0. */
+  /**
+   * Deletes a device; true if it existed. Its next packet counts from 0. What remains of it are entries with its id in
+   * the events and the changes, until newer ones displace them: readers follow both by number, without gaps.
+   */
   remove(deviceId: string): Promise<boolean>;
+
+  /**
+   * Deletes those of the devices, at most {@linkcode MAX_IDS_PER_CALL}, that were seen, and last before
+   * `lastSeenBeforeMs`; resolves to their number. One that has been seen again meanwhile stays.
+   */
+  removeUnseen(deviceIds: readonly string[], lastSeenBeforeMs: number): Promise<number>;
 }
 
 /** A time further ahead of the store's clock was written before that clock was set back. */

@@ -92,7 +92,7 @@ function usesOf(found: ReadonlyMap<string, Extension>): CertificateUse {
 }
 
 /** One extension. */
-interface Extension {
+export interface Extension {
   /** A reader that does not understand it must refuse what contains it. */
   readonly critical: boolean;
   /** The value within its OCTET STRING. */

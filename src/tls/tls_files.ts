@@ -142,8 +142,18 @@ export class TlsFiles {
   }
 }
 
-/** What a port reports of its TLS; `files` is undefined where it has none. */
-export function tlsMetrics(files: TlsFiles | undefined) {
+/** What a port reports of its TLS. */
+export interface TlsReport {
+  /** It has TLS. */
+  readonly tls: boolean;
+  /** Time until the certificate in use ends, negative after that; 0 without TLS. */
+  readonly tlsCertificateExpiresMs: number;
+  /** The files have changed and cannot be used. */
+  readonly tlsReloadFailed: boolean;
+}
+
+/** Of a port's files; undefined: it has no TLS. */
+export function tlsMetrics(files: TlsFiles | undefined): TlsReport {
   const { expiresInMs, reloadFailed } = files?.state ?? { expiresInMs: 0, reloadFailed: false };
   return { tls: files !== undefined, tlsCertificateExpiresMs: expiresInMs, tlsReloadFailed: reloadFailed };
 }

@@ -5,6 +5,7 @@
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
+import { anonymous } from "../../src/api/http/access.ts";
 import { SseBroadcaster } from "../../src/api/http/sse_broadcaster.ts";
 import type { Store } from "../../src/store/store.ts";
 import { openEvents } from "../support/event_reader.ts";
@@ -130,7 +131,7 @@ Deno.test("GET /live: a client that does not read is disconnected, and costs one
       new Response(streams.open(() => {
         made++;
         return Promise.resolve(event);
-      })),
+      }, anonymous)),
   );
   try {
     using slow = await Deno.connect({ hostname: "127.0.0.1", port: server.addr.port });

@@ -9,9 +9,12 @@ import { createConfig, lintFromString } from "@redocly/openapi-core";
 import { z } from "zod";
 
 import { createApp } from "../../src/api/app.ts";
+import { makeToken } from "../../src/identity/token.ts";
+import type { Store } from "../../src/store/store.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { forSeeds, type Random } from "../support/random.ts";
+import { addReaderToken } from "../support/reader_tokens.ts";
 import { addPackets, startTestApi } from "../support/test_api.ts";
 
 interface Schema {
@@ -34,6 +37,7 @@ interface Operation {
   operationId?: string;
   summary?: string;
   parameters?: Parameter[];
+  requestBody?: unknown;
   responses: Record<string, { content?: Record<string, { schema: z.core.JSONSchema.JSONSchema }> }>;
 }
 
@@ -58,7 +62,11 @@ Deno.test("/openapi.json has exactly the app's routes, each with a summary", asy
     })
   );
   // The routes use their options at the first request only.
-  const app = createApp({ log: getLogger(["tally", "test"]) } as Parameters<typeof createApp>[0]);
+  const app = createApp(
+    { log: getLogger(["tally", "test"]), corsOrigins: [] as readonly string[] } as Parameters<
+      typeof createApp
+    >[0],
+  );
   const routes = app.routes.filter(({ method }) => method !== "ALL")
     .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`);
   assertEquals(described.sort(), [...new Set(routes)].sort());
@@ -131,6 +139,22 @@ function randomValue(random: Random, schema: Schema): string {
   return encodeURIComponent(random.pick(["sensor-1", "sensor", "unknown", "by-id", ".", "温度计"]));
 }
 
+/** Bodies, valid and not. */
+const bodies = [
+  JSON.stringify({ devices: ["sensor-1", "factory-7/*"] }),
+  JSON.stringify({ name: "grafana", scopes: ["read"] }),
+  ...["", "{", "null", "[]", "{}", '{"devices":[1]}', '{"name":"\\u0000","scopes":["x"]}'],
+];
+
+/** A token of the id that requests use, to be revoked. */
+async function addToken(store: Store): Promise<void> {
+  await store.revokeTokens(["sensor-1"]);
+  await store.addTokens([{
+    ...{ id: "sensor-1", kind: "reader", hash: "0".repeat(64), subject: "test", scopes: [] },
+    ...{ createdMs: 1, createdBy: "test", lastUsedMs: 0 },
+  }]);
+}
+
 /** Parses what `schema` of the document describes. */
 function parserOf(document: Document, schema: z.core.JSONSchema.JSONSchema): z.ZodType {
   const $defs = document.components.schemas;
@@ -141,7 +165,8 @@ function parserOf(document: Document, schema: z.core.JSONSchema.JSONSchema): z.Z
 
 Deno.test("/openapi.json describes the response to each request made from it, valid or not", async () => {
   await using store = await temporaryStore();
-  await using api = await startTestApi(store);
+  await using api = await startTestApi(store, { apiAuth: "token" });
+  const { token } = await addReaderToken(store, ["admin"]);
   const document = await documentOf(api);
   const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ path, method, operation }))
@@ -151,6 +176,7 @@ Deno.test("/openapi.json describes the response to each request made from it, va
   await forSeeds(60, async (random) => {
     // Removing devices is one of the operations.
     await addPackets(store, { "sensor-1": 1, "sensor-2": 2 });
+    await addToken(store);
     for (const { path, method, operation } of operations) {
       let pathname = path;
       const query: string[] = [];
@@ -167,7 +193,14 @@ Deno.test("/openapi.json describes the response to each request made from it, va
       const url = `${api.url}${pathname}?${query.join("&")}`;
       const headers = Object.entries(headerValues).filter(() => random.chance(0.2))
         .map(([name, values]): [string, string] => [name, random.pick(values)]);
-      const response = await fetch(url, { method: method.toUpperCase(), headers });
+      const credentials = random.pick([token, token, token, token, makeToken(), "?"]);
+      headers.push(["authorization", `Bearer ${credentials}`]);
+      const init: RequestInit = { method: method.toUpperCase(), headers };
+      if (operation.requestBody !== undefined) {
+        headers.push(["content-type", random.pick(["application/json", "application/json", "text/plain"])]);
+        init.body = random.pick(bodies);
+      }
+      const response = await fetch(url, init);
       const type = response.headers.get("content-type")?.split(";")[0] ?? "";
       const isJson = type === "application/json" || type === "application/problem+json";
       const body = isJson ? await response.json() : await response.body?.cancel();
@@ -190,7 +223,7 @@ Deno.test("/openapi.json describes the response to each request made from it, va
   if (Deno.env.has("SEED")) return;
   // Had it been refused each time, an operation would not have been tried.
   for (const { path, method } of operations) {
-    const success = `${method} ${path} ${method === "delete" ? 204 : 200}`;
+    const success = `${method} ${path} ${{ delete: 204, post: 201 }[method] ?? 200}`;
     assert(answered.has(success), `never seen: ${success}`);
   }
 });

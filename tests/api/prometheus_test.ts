@@ -5,30 +5,18 @@
  */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
-import { PROMETHEUS_CONTENT_TYPE } from "../../src/api/responses/prometheus.ts";
+import { PROMETHEUS_CONTENT_TYPE } from "../../src/metrics/prometheus_text.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "../support/harness.ts";
 import { instanceReport } from "../support/instance_report.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { PrometheusServer } from "../support/prometheus_server.ts";
+import { promtool } from "../support/promtool.ts";
+import { addReaderToken } from "../support/reader_tokens.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { openStore } from "../support/redis_store.ts";
 import { addPackets, startTestApi } from "../support/test_api.ts";
 import { until } from "../support/until.ts";
-
-async function promtool(text: string): Promise<{ code: number; output: string }> {
-  const child = new Deno.Command("promtool", {
-    args: ["check", "metrics"],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const output = child.output();
-  await new Blob([text]).stream().pipeTo(child.stdin);
-  const { code, stdout, stderr } = await output;
-  const decoder = new TextDecoder();
-  return { code, output: decoder.decode(stdout) + decoder.decode(stderr) };
-}
 
 async function scrape(api: { url: string }): Promise<string> {
   const response = await fetch(`${api.url}/metrics`, { headers: { accept: "text/plain" } });
@@ -226,6 +214,19 @@ Deno.test("GET /metrics: a store that hangs is reported down before the scrape t
   for (const response of await Promise.all(patient)) {
     assertEquals([response.status, valueOf(await response.text(), "tally_store_up")], [200, 1]);
   }
+});
+
+Deno.test("GET /metrics: a real Prometheus scrapes with a token of the scope metrics, and not without", async () => {
+  await using store = await temporaryStore();
+  await addPackets(store, { "sensor-1": 7 });
+  await using api = await startTestApi(store, { apiAuth: "token" });
+  const { token } = await addReaderToken(store, ["metrics"]);
+  const target = new URL(api.url).host;
+  await using without = await PrometheusServer.start([target]);
+  await until(async () => (await without.scrapeErrors()).join().includes("401"), "it is refused");
+  await using server = await PrometheusServer.start([target], token);
+  await until(async () => await server.value("tally_packets_total") === 7, "it has the count");
+  assertEquals(await server.scrapeErrors(), [""]);
 });
 
 Deno.test("alerts.yml passes its promtool tests", async () => {

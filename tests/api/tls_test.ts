@@ -4,8 +4,8 @@ import { connect } from "node:tls";
 
 import { assert, assertEquals } from "@std/assert";
 
-import { HttpServer } from "../../src/api/http/http_server.ts";
-import { HttpCounters, type HttpLimits } from "../../src/api/http/reader_server.ts";
+import { HttpServer } from "../../src/http/http_server.ts";
+import { HttpCounters, type HttpLimits } from "../../src/http/reader_server.ts";
 import { TlsFiles } from "../../src/tls/tls_files.ts";
 import { Certificates } from "../support/certificates.ts";
 import { ingestDefaults, temporaryStore } from "../support/harness.ts";

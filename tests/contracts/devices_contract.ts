@@ -183,6 +183,55 @@ export function testDevices(test: TestStores): void {
     assertEquals(await changedSince(store, (await store.changes()).version), []);
   });
 
+  test(
+    "removeUnseen() deletes devices last seen before a time, and no others, and adds their packets up",
+    async (store, other) => {
+      await send(store, start, ["old", 3], ["older", 4]);
+      await send(store, start + 10, ["new", 5], ["edge", 6]);
+      const { version } = await store.changes();
+      assertEquals(
+        await store.removeUnseen(["old", "older", "old", "new", "edge", "missing"], start + 10),
+        2,
+      );
+      assertEquals(await store.removedPackets(), 7);
+      assertEquals(await other.removeUnseen(["old", "older", "new"], start + 10), 0);
+      assertEquals(await other.removeUnseen([], start + 10), 0);
+      assertEquals(await changedSince(other, version), ["old", "older"]);
+      const left = (await store.summaries(["old", "older", "new", "edge"])).map((
+        { deviceId, count },
+      ) => [deviceId, count]);
+      assertEquals(Object.fromEntries(left), { new: 5, edge: 6 });
+      // One that sends again counts from 0; one that was seen meanwhile stays.
+      await send(store, start + 20, ["old", 1], ["edge", 1]);
+      assertEquals(await store.removeUnseen(["new", "edge"], start + 15), 1);
+      assertEquals((await store.device("edge"))!.count, 7);
+      assertEquals((await store.device("old"))!.count, 1);
+      assertEquals(await store.removedPackets(), 12);
+    },
+  );
+
+  test(
+    "removeUnseen() among writers: packets counted and removed add up to those applied",
+    async (store, other) => {
+      const ids = Array.from({ length: 50 }, (_, i) => `device-${i}`);
+      let applied = 0, removed = 0;
+      await Promise.all([
+        (async () => {
+          for (let i = 0; i < 40; i++) {
+            await send(store, start + i, ...ids.map((id) => [id, 1 + i % 3] as [string, number]));
+            applied += ids.length * (1 + i % 3);
+          }
+        })(),
+        (async () => {
+          for (let i = 0; i < 40; i++) removed += await other.removeUnseen(ids, start + 100);
+        })(),
+      ]);
+      const counted = (await store.summaries(ids)).reduce((sum, { count }) => sum + count, 0);
+      assertEquals(counted + await store.removedPackets(), applied);
+      assert(removed > 0);
+    },
+  );
+
   test("removedPackets() adds up the packets of each removed device", async (store, other) => {
     assertEquals(await store.removedPackets(), 0);
     await send(store, start, ["a", 3], ["b", 2 ** 40]);

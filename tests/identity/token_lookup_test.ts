@@ -96,7 +96,7 @@ Deno.test("TokenLookup.poll() ends what a revoked token opened, and nothing of o
   await lookup.poll();
   assertEquals(ended, ["a"]);
   assertEquals([await lookup.find(a.token), await lookup.find(b.token)], [undefined, b.record]);
-  assertEquals([lookup.isCached(a.token), lookup.isCached(b.token)], [false, true]);
+  assertEquals([lookup.cached(a.token), lookup.cached(b.token)], [undefined, b.record]);
   store.revoke(b.record);
   await lookup.poll();
   assertEquals(ended, ["a", "b"]);

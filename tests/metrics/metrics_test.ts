@@ -5,10 +5,22 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
+import { AUTH_FAILURES } from "../../src/identity/auth_error.ts";
 import { countedReport, createCounters } from "../../src/ingest/counters.ts";
 import { apiMetrics } from "../../src/metrics/api_metrics.ts";
-import { type IngestCounterName, ingestMetrics } from "../../src/metrics/ingest_metrics.ts";
-import { absentReport, counterNames, type Metric } from "../../src/metrics/metric.ts";
+import { Histogram } from "../../src/metrics/histogram.ts";
+import {
+  type IngestCounterName,
+  type IngestHistogramName,
+  ingestMetrics,
+} from "../../src/metrics/ingest_metrics.ts";
+import {
+  absentReport,
+  counterNames,
+  histogramNames,
+  type HistogramReport,
+  type Metric,
+} from "../../src/metrics/metric.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { instanceReport } from "../support/instance_report.ts";
 import { startTestApi } from "../support/test_api.ts";
@@ -35,10 +47,27 @@ Deno.test("ingestMetrics: each line is in /fleet, /openapi.json and, if it has a
 
   const text = await get("/metrics", "text/plain");
   const label = `ingest="${report.host}/${report.ingestAddress}"`;
-  for (const [name, { type, prometheus, description }] of lines) {
+  for (const [name, { type, prometheus, description, bounds = [], outcome }] of lines) {
     if (prometheus === undefined) continue;
     const family = `tally_ingest_${prometheus}`, value = Reflect.get(report, name);
     assert(text.includes(`# HELP ${family} ${description}.\n`), name);
+    if (type === "histogram") {
+      const { counts, sum } = value as HistogramReport, all = counts.reduce((total, count) => total + count);
+      const divisor = name.endsWith("Ms") ? 1_000 : 1;
+      for (
+        const sample of [
+          `${family}_bucket{${label},le="${bounds[1]! / divisor}"} ${counts[0]! + counts[1]!}`,
+          `${family}_bucket{${label},le="+Inf"} ${all}`,
+          `${family}_count{${label}} ${all}`,
+          `${family}_sum{${label}} ${sum / divisor}`,
+        ]
+      ) assert(text.includes(`\n${sample}\n`), `${sample} is missing`);
+      continue;
+    }
+    if (outcome !== undefined && type === "counter") {
+      const sample = `tally_ingest_packets_total{${label},outcome="${outcome}"} ${value}`;
+      assert(text.includes(`\n${sample}\n`), `${sample} is missing`);
+    }
     const sample = type === "countsByReason"
       ? `${family}{${label},reason="PAYLOAD_TOO_LARGE"} ${value.PAYLOAD_TOO_LARGE}`
       : `${family}{${label}} ${name.endsWith("Ms") ? value / 1_000 : Number(value)}`;
@@ -61,6 +90,10 @@ Deno.test("ingestMetrics and apiMetrics keep Prometheus's conventions for names"
   }
 });
 
+Deno.test("ingestMetrics shows every reason for which devices are refused from 0 on", () => {
+  assertEquals<readonly string[]>(ingestMetrics.authFailures.reasons, AUTH_FAILURES);
+});
+
 Deno.test("createCounters() has each counter of the table, from 0, and countedReport() reports it by its name", () => {
   const counters = createCounters(), names = counterNames(ingestMetrics);
   assertEquals(names.includes("stored"), true);
@@ -70,12 +103,20 @@ Deno.test("createCounters() has each counter of the table, from 0, and countedRe
   }
   Object.assign(counters.http2, { connectionsCut: 1, callsRefused: 2, streamsReset: 3 });
   counters.openStreams = 4;
+  counters.streams = 6;
+  const distributions = histogramNames(ingestMetrics);
+  for (const [index, name] of distributions.entries()) counters[name].observe(1_000_000 + index);
   counters.rejected.set(1, 5);
   counters.authFailures.set("expired", 6);
   const expected = Object.fromEntries(names.map((name, index) => [name, 10 + index]));
+  const distributed = distributions.map((name, index) => {
+    const counts = ingestMetrics[name].bounds.map(() => 0);
+    return [name, { counts: [...counts, 1], sum: 1_000_000 + index }];
+  });
   assertEquals(countedReport(counters), {
+    ...Object.fromEntries(distributed) as Record<IngestHistogramName, HistogramReport>,
     ...expected as Record<IngestCounterName, number>,
-    ...{ connectionsCut: 1, callsRefused: 2, streamsReset: 3, streams: 4 },
+    ...{ connectionsCut: 1, callsRefused: 2, streamsReset: 3, streams: 4, streamsOpened: 6 },
     rejected: { DEVICE_ID_EMPTY: 5 },
     authFailures: { expired: 6 },
   });
@@ -86,4 +127,14 @@ Deno.test("absentReport() gives each line its absent value, or the zero of its t
   assertEquals({ version, accepting, fastPath, host, rejected, stored }, {
     ...{ version: "unknown", accepting: true, fastPath: false, host: "", rejected: {}, stored: 0 },
   });
+});
+
+Deno.test("Histogram: a value belongs to the first range whose bound it does not exceed", () => {
+  const histogram = new Histogram([1, 10]);
+  for (const value of [0, 1, 1.5, 10, 11, 1e9]) histogram.observe(value);
+  assertEquals(histogram.report(), { counts: [2, 2, 2], sum: 1e9 + 23.5 });
+});
+
+Deno.test("ingestMetrics.authFailures lists the reasons of AUTH_FAILURES", () => {
+  assertEquals<readonly string[]>(ingestMetrics.authFailures.reasons, AUTH_FAILURES);
 });

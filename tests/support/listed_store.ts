@@ -66,6 +66,10 @@ export class ListedStore implements ApiStore {
     return this.#answer(false);
   }
 
+  removeUnseen() {
+    return this.#answer(0);
+  }
+
   markOffline() {
     return this.#answer(0);
   }

@@ -28,17 +28,19 @@ export class PrometheusServer implements AsyncDisposable {
 
   /**
    * Starts one on the apis at `targets`, each host and port, with the rules of `.github/prometheus/alerts.yml`,
-   * but that nothing must last before it fires; resolves when it answers.
+   * but that nothing must last before it fires; resolves when it answers. `token`: what it sends to the apis.
    */
-  static async start(targets: readonly string[]): Promise<PrometheusServer> {
+  static async start(targets: readonly string[], token?: string): Promise<PrometheusServer> {
     const dir = await Deno.makeTempDir({ prefix: "tally-prometheus-" });
     const rules = await Deno.readTextFile(new URL("../../.github/prometheus/alerts.yml", import.meta.url));
     await Deno.writeTextFile(`${dir}/alerts.yml`, rules.replace(/^( +for:) \w+$/gm, "$1 0s"));
+    const authorization = token === undefined ? {} : { authorization: { credentials_file: "tally.token" } };
+    if (token !== undefined) await Deno.writeTextFile(`${dir}/tally.token`, `${token}\n`);
     const config = {
       // A scrape may take as long as finding that the store is away; longer than the interval is not allowed.
       global: { scrape_interval: "1s", scrape_timeout: "1s", evaluation_interval: "250ms" },
       rule_files: ["alerts.yml"],
-      scrape_configs: [{ job_name: "tally", static_configs: [{ targets }] }],
+      scrape_configs: [{ job_name: "tally", static_configs: [{ targets }], ...authorization }],
     };
     await Deno.writeTextFile(`${dir}/prometheus.yml`, JSON.stringify(config)); // JSON is YAML.
     const address = `127.0.0.1:${freePort()}`;

@@ -53,6 +53,32 @@ Deno.test("TALLY_TLS_CERT: both ports have TLS, and send, simulate and health co
   assertEquals((await program.end()).code, 0);
 });
 
+Deno.test("TALLY_DEVICE_AUTH=mtls: a device sends for the common name of its certificate, and for no other", async () => {
+  await using folder = await dataFolder();
+  await using certificates = await Certificates.make(folder.path);
+  await certificates.issue("device-1");
+  const env = { ...settingsOf(certificates), TALLY_TLS_CLIENT_CA: certificates.file("ca.pem") };
+  for (const fastPath of ["on", "off"]) {
+    const auth = { TALLY_DEVICE_AUTH: "mtls", TALLY_FAST_PATH: fastPath };
+    await using program = await Program.start(["--role", "ingest"], { ...env, ...auth });
+    const { port } = await program.line("ingest listening");
+    const secured = ["--target", `localhost:${port}`, "--ca", certificates.file("ca.pem")];
+    const own = ["--cert", certificates.file("device-1.pem"), "--key", certificates.file("device-1.key")];
+    const run = async (tool: string, ...args: string[]) => {
+      await using running = new Tool(`tools/${tool}`, [...secured, ...args]);
+      await running.end();
+      return running.stdout + running.stderr;
+    };
+    assertEquals(
+      await run("send", ...own, "--device", "device-1"),
+      "Ack: stored 10, rejected 0, committed 10\n",
+    );
+    assertStringIncludes(await run("send", ...own, "--device", "device-2"), "DEVICE_NOT_ALLOWED");
+    assertStringIncludes(await run("send", "--device", "device-1"), "UNAUTHENTICATED");
+    assertEquals(await run("health"), "SERVING\n");
+  }
+});
+
 Deno.test("TALLY_HTTP_TLS_CERT: the readers' port has TLS with a certificate of its own", async () => {
   await using folder = await dataFolder();
   await using certificates = await Certificates.make(folder.path);

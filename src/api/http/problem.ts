@@ -9,7 +9,7 @@ import { httpStatus } from "./http_status.ts";
 import { prefersPlainJson } from "./negotiate.ts";
 
 /** Statuses of failed requests. */
-export type ProblemStatus = ReturnType<typeof httpStatus>["status"] | 405;
+export type ProblemStatus = ReturnType<typeof httpStatus>["status"] | 405 | 411 | 413 | 415;
 
 /** Reason phrases of RFC 9110: the title of a problem of the type `about:blank`. */
 const titles: Readonly<Record<ProblemStatus, string>> = {
@@ -19,6 +19,9 @@ const titles: Readonly<Record<ProblemStatus, string>> = {
   404: "Not Found",
   405: "Method Not Allowed",
   409: "Conflict",
+  411: "Length Required",
+  413: "Content Too Large",
+  415: "Unsupported Media Type",
   429: "Too Many Requests",
   500: "Internal Server Error",
   501: "Not Implemented",

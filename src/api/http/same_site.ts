@@ -20,7 +20,8 @@ export function refuseCrossSite(c: Context): void {
   if (isCrossSite) {
     throw new RequestError(
       "PERMISSION_DENIED",
-      "Cannot remove the device: found a request from a page of another site; use the api's own page, or a program",
+      `Cannot ${c.req.method} ${c.req.path}: found a request from a page of another site; use the api's own page, or ` +
+        "a program",
     );
   }
 }

@@ -9,7 +9,8 @@ import type { Context } from "@hono/hono";
 
 import { RequestError } from "../../protocol/request_error.ts";
 import { withTimeout } from "../../runtime/timeout.ts";
-import type { ReaderConnection } from "./reader_server.ts";
+import type { ReaderConnection } from "../../http/reader_server.ts";
+import { type Reader, readerOf } from "./access.ts";
 
 /** Proxies close connections that are idle for a minute or half of one. */
 const HEARTBEAT_MS = 15_000;
@@ -64,8 +65,11 @@ export class SseBroadcaster {
     }
   }
 
-  /** A body that sends what `next` makes, until its client disconnects, is too slow, or {@linkcode close}. */
-  open(next: NextEvent): ReadableStream<Uint8Array> {
+  /**
+   * A body that sends what `next` makes, until its client disconnects or is too slow, the reader's token is revoked, or
+   * {@linkcode close}.
+   */
+  open(next: NextEvent, reader: Pick<Reader, "onRevoked">): ReadableStream<Uint8Array> {
     this.checkRoom();
     const encoder = new TextEncoder();
     const ended = Promise.withResolvers<undefined>();
@@ -76,11 +80,13 @@ export class SseBroadcaster {
       if (abort.signal.aborted) return;
       clearTimeout(slowTimer);
       this.#ends.delete(close);
+      unwatch();
       abort.abort();
       ended.resolve(undefined);
       last();
     };
     let close = () => {};
+    let unwatch = () => {};
     const send = (controller: ReadableStreamDefaultController<Uint8Array>, text: string) => {
       const tooSlow = new Error(`the client read no event in ${this.#slowClientMs} ms`);
       slowTimer = setTimeout(() => end(() => controller.error(tooSlow)), this.#slowClientMs);
@@ -91,6 +97,7 @@ export class SseBroadcaster {
       start: (controller) => {
         close = () => end(() => controller.close());
         this.#ends.add(close);
+        unwatch = reader.onRevoked(close);
         send(controller, `retry: ${RETRY_MS}\n\n`);
       },
       pull: async (controller) => {
@@ -126,13 +133,13 @@ export function formatEvent(event: string, data: unknown, id?: number): string {
   return `event: ${event}\n${id === undefined ? "" : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
 }
 
-/** The response with the stream that `open` returns; a HEAD opens none. */
-export function sseResponse(c: Context, open: () => ReadableStream<Uint8Array>): Response {
+/** The response with the stream that `open` returns for its reader; a HEAD opens none. */
+export function sseResponse(c: Context, open: (reader: Reader) => ReadableStream<Uint8Array>): Response {
   c.header("Content-Type", "text/event-stream");
   c.header("Cache-Control", "no-store");
   // nginx would buffer a few KiB of events otherwise.
   c.header("X-Accel-Buffering", "no");
   if (c.req.raw.method === "HEAD") return c.body(null);
   const connection: ReaderConnection = c.env;
-  return c.body(connection.eventStream(open()));
+  return c.body(connection.eventStream(open(readerOf(c))));
 }

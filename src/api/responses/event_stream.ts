@@ -9,6 +9,7 @@ import { eventJson } from "../../alerts/event_json.ts";
 import type { EventLog } from "../../alerts/event_log.ts";
 import type { DeviceEvent } from "../../store/events.ts";
 import { StoreError } from "../../store/store_error.ts";
+import type { Reader } from "../http/access.ts";
 import { formatEvent, type SseBroadcaster } from "../http/sse_broadcaster.ts";
 
 /** Events sent at a time to a client. */
@@ -30,7 +31,7 @@ export class EventStream {
   }
 
   /** A stream of the events after `after`, or of those to come; with `deviceId`, of this device only. */
-  open(after: number | undefined, deviceId: string | undefined): ReadableStream<Uint8Array> {
+  open(after: number | undefined, deviceId: string | undefined, reader: Reader): ReadableStream<Uint8Array> {
     let last = after;
     let isNew = true;
     return this.#broadcaster.open(async (signal) => {
@@ -50,7 +51,7 @@ export class EventStream {
         }
       }
       return events.map((event) => formatEvent(event.kind, eventJson(event), event.id)).join("");
-    });
+    }, reader);
   }
 
   /** Rejects what streams wait for. */

@@ -4,8 +4,8 @@
  * @module
  */
 import { ingestMetrics, type InstanceReport } from "../../metrics/ingest_metrics.ts";
-import { formatTable } from "./metric_families.ts";
-import { escapeLabelValue, metric, type Sample } from "./prometheus_text.ts";
+import { formatTable } from "../../metrics/metric_families.ts";
+import { escapeLabelValue, metric, type Sample } from "../../metrics/prometheus_text.ts";
 
 /** One family for each metric, with a sample for each ingest. */
 export function* formatInstances(reports: readonly InstanceReport[]): Generator<string> {

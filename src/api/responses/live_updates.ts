@@ -12,6 +12,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
+import type { Reader } from "../http/access.ts";
 import { httpStatus } from "../http/http_status.ts";
 import { formatEvent, type SseBroadcaster } from "../http/sse_broadcaster.ts";
 import type { Device } from "../schemas/device.ts";
@@ -72,7 +73,7 @@ export class LiveUpdates {
   }
 
   /** A stream of Server-Sent Events for one client; throws where there is no room for it. */
-  open(deviceIds: readonly string[]): ReadableStream<Uint8Array> {
+  open(deviceIds: readonly string[], reader: Reader): ReadableStream<Uint8Array> {
     const client: Client = {
       deviceIds: [...new Set(deviceIds)],
       devices: new Map(),
@@ -87,7 +88,7 @@ export class LiveUpdates {
         text = await this.#changes(client, client.tick);
       }
       return text;
-    });
+    }, reader);
   }
 
   /** Rejects the tick that clients wait for. */

@@ -12,11 +12,12 @@ import type { DeviceCounts } from "../../fleet/device_index.ts";
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import type { ApiReport } from "../../metrics/api_metrics.ts";
 import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
+import type { ProcessReport } from "../../metrics/process_metrics.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
 import type { StoreHealth } from "../../store/store_clock.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "../http/negotiate.ts";
-import { type ApiProcess, formatProcess, formatPrometheus } from "./prometheus.ts";
+import { formatProcess, formatPrometheus } from "./prometheus.ts";
 
 /**
  * Bytes built in one go, about 2 ms of work, before other requests get their turn. A body that fits in one
@@ -61,7 +62,7 @@ export interface SnapshotContents {
   /** Called for the Prometheus form. */
   readonly instances: () => Promise<readonly InstanceReport[]>;
   /** Called for the Prometheus form. */
-  readonly process: () => ApiProcess;
+  readonly process: () => ProcessReport;
   /** Called for the Prometheus form: what this process reports of itself. */
   readonly apiReport: () => ApiReport;
 }
@@ -129,7 +130,7 @@ export interface SnapshotsOptions {
   /** Devices with series of their own in the Prometheus form, at most. */
   readonly prometheusMaxDevices: number;
   /** Figures of this process. */
-  readonly process: () => ApiProcess;
+  readonly process: () => ProcessReport;
 }
 
 /** Snapshots of the fleet, one for all requests between two reads of the store, or for longer. */

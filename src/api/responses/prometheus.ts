@@ -7,15 +7,11 @@
 import type { DeviceCounts } from "../../fleet/device_index.ts";
 import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
 import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
-import type { ProcessFigures } from "../../runtime/process_figures.ts";
-import { VERSION } from "../../runtime/version.ts";
+import { formatTable } from "../../metrics/metric_families.ts";
+import { formatProcessReport, type ProcessReport } from "../../metrics/process_metrics.ts";
+import { escapeLabelValue, family, metric } from "../../metrics/prometheus_text.ts";
 import type { StoreHealth } from "../../store/store_clock.ts";
 import { formatInstances } from "./instance_metrics.ts";
-import { formatTable } from "./metric_families.ts";
-import { escapeLabelValue, family, metric } from "./prometheus_text.ts";
-
-/** Media type of {@linkcode formatPrometheus}'s text; a scraper chooses its parser by it. */
-export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
 /** What the store has. */
 export interface PrometheusContents {
@@ -29,12 +25,6 @@ export interface PrometheusContents {
   readonly instances: readonly InstanceReport[];
   /** What is reported of the store and the clock. */
   readonly storeHealth: StoreHealth;
-}
-
-/** Figures of the api's own process. */
-export interface ApiProcess extends ProcessFigures {
-  /** When it started, Unix milliseconds. */
-  readonly startedMs: number;
 }
 
 /** The metrics that come from the store, piece by piece; {@linkcode formatProcess} has the rest. */
@@ -70,20 +60,12 @@ export function* formatPrometheus(contents: PrometheusContents): Generator<strin
 }
 
 /** The metrics of the api's own process; `storeUp`: whether it can read the store. */
-export function formatProcess(process: ApiProcess, own: ApiReport, storeUp: boolean): string {
-  const { cpuSeconds, residentBytes, eventLoopLagMs, startedMs } = process;
-  const versions = `version="${VERSION}",deno="${Deno.version.deno}"`;
+export function formatProcess(process: ProcessReport, own: ApiReport, storeUp: boolean): string {
   return [
     metric("tally_store_up", "gauge", "1 where the store could be read for this answer, else 0.", [
       ["", storeUp ? 1 : 0],
     ]),
-    metric("tally_build_info", "gauge", "Which program this is; always 1.", [[versions, 1]]),
-    metric("tally_event_loop_lag_seconds", "gauge", "Greatest delay of a timer during the last minute.", [
-      ["", eventLoopLagMs / 1_000],
-    ]),
-    metric("process_cpu_seconds_total", "counter", "Processor time used.", [["", cpuSeconds]]),
-    metric("process_resident_memory_bytes", "gauge", "Memory in use.", [["", residentBytes]]),
-    metric("process_start_time_seconds", "gauge", "When it started, Unix time.", [["", startedMs / 1_000]]),
+    ...formatProcessReport(process),
     ...formatTable("tally_api_", apiMetrics, [["", own]]),
   ].join("");
 }

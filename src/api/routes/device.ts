@@ -7,12 +7,13 @@ import type { Context } from "@hono/hono";
 import { createRoute, type OpenAPIHono } from "@hono/zod-openapi";
 
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
+import type { Auditor } from "../../identity/auditor.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
+import { readerOf } from "../http/access.ts";
 import { jsonResponse } from "../http/json_response.ts";
 import { invalid, json, problem, unavailable, unchanged, unknownDevice } from "../http/openapi.ts";
-import { refuseCrossSite } from "../http/same_site.ts";
 import { deviceJson } from "../responses/device_json.ts";
 import { historyJson } from "../responses/history_json.ts";
 import { Device, DevicePath, DeviceQuery } from "../schemas/device.ts";
@@ -27,6 +28,8 @@ export interface DeviceOptions {
   readonly fleet: FleetCache;
   /** The time of packets. */
   readonly clock: Clock;
+  /** Records which device was removed, and by which reader. */
+  readonly auditor: Auditor;
 }
 
 /** The two ways to name a device. */
@@ -114,7 +117,7 @@ function addHistory(app: OpenAPIHono, options: DeviceOptions, { path, suffix, re
 }
 
 function addRemove(app: OpenAPIHono, options: DeviceOptions, { path, suffix, request }: Resource): void {
-  const { store, fleet } = options;
+  const { store, fleet, auditor } = options;
   const route = createRoute({
     method: "delete",
     path,
@@ -132,10 +135,10 @@ function addRemove(app: OpenAPIHono, options: DeviceOptions, { path, suffix, req
     },
   });
   app.openapi(route, async (c) => {
-    refuseCrossSite(c);
     const deviceId = idOf(c);
     if (!await store.remove(deviceId)) throw notFound(deviceId);
     fleet.update(deviceId, undefined);
+    await auditor.record(readerOf(c).name, "device.remove", [{ target: deviceId, detail: "" }]);
     return c.body(null, 204);
   });
 }

@@ -6,6 +6,8 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
 import { VERSION } from "../../runtime/version.ts";
+import type { Scope } from "../../identity/identity.ts";
+import { neededScope } from "../http/access.ts";
 import { Asset } from "../http/assets.ts";
 import { jsonResponse } from "../http/json_response.ts";
 import { problem, unchanged } from "../http/openapi.ts";
@@ -115,8 +117,11 @@ function openApiDocument(app: OpenAPIHono): z.infer<typeof OpenApiDocument> {
       description:
         `Real-time telemetry for device fleets. Times are Unix milliseconds, rates packets per second.
 
-There is no authentication yet: any client that reaches this port may read everything and remove devices. The
-host of a request must be an IP address, localhost, TALLY_HTTP_HOST or one of TALLY_HTTP_ALLOWED_HOSTS; others get 403.
+With TALLY_API_AUTH=token, requests need Authorization: Bearer and a token, of the scope that is stated: metrics, read or
+admin, each of which includes those before it. Others get 401 without a valid token, 403 without the scope, and 429 after
+many failed attempts. With TALLY_API_AUTH=none, any client that reaches this port may do everything but manage tokens.
+The host of a request must be an IP address, localhost, TALLY_HTTP_HOST or one of TALLY_HTTP_ALLOWED_HOSTS; others get
+403, as does a page of another site that has no token and requests more than GET.
 
 HEAD is supported wherever GET is. Every response that is neither 2xx nor 304 has problem details (RFC 9457): Error. Its
 media type is application/problem+json, or application/json where Accept has that and neither the former nor a
@@ -126,22 +131,42 @@ wildcard.`,
     security: [],
     tags,
   });
-  for (const path of Object.values(document.paths ?? {})) {
-    for (const operation of [path.get, path.delete]) {
-      if (operation === undefined || operation.tags?.includes("Health")) continue;
-      const body = { schema: { $ref: "#/components/schemas/Error" } };
-      const content = { "application/problem+json": body, "application/json": body };
-      operation.responses ??= {};
-      operation.responses["403"] ??= { description: "The Host of the request is not allowed", content };
+  document.components ??= {};
+  document.components.securitySchemes = { token: { type: "http", scheme: "bearer" } };
+  for (const [path, operations] of Object.entries(document.paths ?? {})) {
+    for (const method of ["get", "post", "delete"] as const) {
+      const operation = operations[method];
+      if (operation !== undefined) describeAccess(operation, neededScope(method.toUpperCase(), path));
     }
   }
   return { ...document };
+}
+
+type Paths = NonNullable<ReturnType<OpenAPIHono["getOpenAPI31Document"]>["paths"]>;
+type Operation = NonNullable<Paths[string]["get"]>;
+
+/** Adds to an operation which token it needs, and how it is refused. */
+function describeAccess(operation: Operation, scope: Scope | undefined): void {
+  const body = { schema: { $ref: "#/components/schemas/Error" } };
+  const content = { "application/problem+json": body, "application/json": body };
+  operation.responses ??= {};
+  if (!operation.tags?.includes("Health")) {
+    operation.responses["403"] ??= {
+      description: "The Host of the request is not allowed, or the scope",
+      content,
+    };
+  }
+  if (scope === undefined) return;
+  operation.security = [{ token: [scope] }];
+  operation.responses["401"] ??= { description: "There is no valid token", content };
+  operation.responses["429"] ??= { description: "Too many attempts failed: see Retry-After", content };
 }
 
 const tags = [
   { name: "Fleet", description: "All devices together, and the ingest processes" },
   { name: "Devices", description: "One device, or several" },
   { name: "Events", description: "Devices that go offline or come back" },
+  { name: "Access", description: "Tokens of devices and readers, and who changed what; for the scope admin" },
   { name: "Health", description: "For orchestrators and load balancers; served under any host name" },
   { name: "Page", description: "The monitor page, for people" },
   { name: "Documentation", description: "This document" },

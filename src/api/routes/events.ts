@@ -50,7 +50,7 @@ export function addEvents(app: OpenAPIHono, { eventLog, eventStream }: EventsOpt
     const { after, before, device, limit } = c.req.valid("query");
     if (c.req.header("Accept")?.includes("text/event-stream")) {
       const lastEventId = eventId(c.req.header("Last-Event-ID"));
-      return sseResponse(c, () => eventStream.open(lastEventId ?? after, device));
+      return sseResponse(c, (reader) => eventStream.open(lastEventId ?? after, device, reader));
     }
     await eventLog.refresh();
     const events = eventLog.list(after, limit, device, before).map(eventJson);

@@ -40,6 +40,6 @@ export function addLive(app: OpenAPIHono, { live }: LiveOptions): void {
   app.openAPIRegistry.register("LiveFleet", LiveFleet);
   app.openapi(liveRoute, (c) => {
     const { devices } = c.req.valid("query");
-    return sseResponse(c, () => live.open(devices));
+    return sseResponse(c, (reader) => live.open(devices, reader));
   });
 }

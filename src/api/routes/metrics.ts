@@ -6,13 +6,13 @@
 import type { Context } from "@hono/hono";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
+import { PROMETHEUS_CONTENT_TYPE } from "../../metrics/prometheus_text.ts";
 import { withTimeout } from "../../runtime/timeout.ts";
 import { StoreError } from "../../store/store_error.ts";
 import { notModified } from "../http/conditional.ts";
 import { chooseEncoding, chooseForm } from "../http/negotiate.ts";
 import { invalid, unavailable, unchanged } from "../http/openapi.ts";
 import type { Snapshot, SnapshotBody, Snapshots } from "../responses/metrics_snapshot.ts";
-import { PROMETHEUS_CONTENT_TYPE } from "../responses/prometheus.ts";
 import { Counts } from "../schemas/metrics.ts";
 import { NoParameters } from "../schemas/parameters.ts";
 

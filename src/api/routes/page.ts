@@ -15,6 +15,7 @@ import deviceCss from "../../page/device.css" with { type: "text" };
 import deviceJs from "../../page/device.js" with { type: "text" };
 import domJs from "../../page/dom.js" with { type: "text" };
 import eventListJs from "../../page/event_list.js" with { type: "text" };
+import eventReaderJs from "../../page/event_reader.js" with { type: "text" };
 import eventsCss from "../../page/events.css" with { type: "text" };
 import eventsJs from "../../page/events.js" with { type: "text" };
 import eventsViewJs from "../../page/events_view.js" with { type: "text" };
@@ -27,9 +28,11 @@ import indexHtml from "../../page/index.html" with { type: "text" };
 import mainJs from "../../page/main.js" with { type: "text" };
 import overviewJs from "../../page/overview.js" with { type: "text" };
 import pageCss from "../../page/page.css" with { type: "text" };
+import signInJs from "../../page/sign_in.js" with { type: "text" };
 import sparklinesJs from "../../page/sparklines.js" with { type: "text" };
 import tableCss from "../../page/table.css" with { type: "text" };
 import tableJs from "../../page/table.js" with { type: "text" };
+import tokenJs from "../../page/token.js" with { type: "text" };
 import { Asset } from "../http/assets.ts";
 import { problem, unchanged } from "../http/openapi.ts";
 
@@ -51,6 +54,7 @@ const texts: Readonly<Record<string, string>> = {
   "device.js": deviceJs,
   "dom.js": domJs,
   "event_list.js": eventListJs,
+  "event_reader.js": eventReaderJs,
   "events.css": eventsCss,
   "events.js": eventsJs,
   "events_view.js": eventsViewJs,
@@ -62,9 +66,11 @@ const texts: Readonly<Record<string, string>> = {
   "main.js": mainJs,
   "overview.js": overviewJs,
   "page.css": pageCss,
+  "sign_in.js": signInJs,
   "sparklines.js": sparklinesJs,
   "table.css": tableCss,
   "table.js": tableJs,
+  "token.js": tokenJs,
 };
 
 const files: ReadonlyMap<string, Asset> = new Map(

@@ -27,16 +27,20 @@ const schemas: { readonly [Type in keyof MetricValues]: z.ZodType<MetricValues[T
   flag: z.boolean(),
   text: z.string(),
   countsByReason: z.record(z.string(), count),
+  histogram: z.object({ counts: z.array(count), sum: z.number().min(0) }),
 };
 
 /** The schema of what {@linkcode metricRow} returns. */
 export function metricSchema<Table extends MetricTable>(table: Table): z.ZodType<MetricRow<Table>> {
-  const described = ({ type, description }: Metric) =>
-    schemas[type].openapi({
-      description: type === "unixMs" ? `${description}, Unix milliseconds` : description,
-    });
+  const described = (metric: Metric) => schemas[metric.type].openapi({ description: describe(metric) });
   const fields = Object.entries(table).map(([name, metric]) => [snakeCase(name), described(metric)]);
   return z.object(Object.fromEntries(fields)) as unknown as z.ZodType<MetricRow<Table>>;
+}
+
+function describe({ type, description, bounds = [] }: Metric): string {
+  if (type === "unixMs") return `${description}, Unix milliseconds`;
+  if (type !== "histogram") return description;
+  return `${description}: counts of values up to ${bounds.join(", ")}, and above; and the sum of all values`;
 }
 
 /** A report as readers see it. Metrics that the table lacks, those of a newer process, are left out. */

@@ -83,12 +83,15 @@ export class QueuedBatch {
   bytes = 0;
   /** Devices of each group; one that is in several counts for each. */
   deltas = 0;
+  /** When its first packet was added, on `performance.now`'s clock. */
+  openedAtMs = 0;
   readonly #withoutSession = new FencingGroup(this);
 
   /** A new share for `owner`, which holds at most one in a batch. `from`: see {@linkcode StreamShare}. */
   share(owner: ShareOwner, from: number): StreamShare {
     const group = owner.claim === undefined ? this.#withoutSession : new FencingGroup(this);
     const share = new StreamShare(owner, group, from);
+    if (this.shares.length === 0) this.openedAtMs = performance.now();
     this.shares.push(share);
     return share;
   }

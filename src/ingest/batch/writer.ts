@@ -34,6 +34,10 @@ export interface WriterOptions {
   readonly log: Logger;
   /** When aborted, the current batch and all later ones are dropped; their senders have no Ack for them. */
   readonly signal: AbortSignal;
+  /** Called when a batch is stored; `tookMs`: repeated attempts included. */
+  readonly onFlushed?:
+    | ((batch: { readonly packets: number; readonly devices: number; readonly tookMs: number }) => void)
+    | undefined;
   /** Waits between two attempts to apply a batch; default {@linkcode retryBackoff}. */
   readonly backoff?: Backoff;
 }
@@ -61,9 +65,10 @@ export class Writer {
 
   /** Resolves when the queue is closed and all of it is stored, or when `signal` is aborted. */
   async run(): Promise<void> {
-    const { queue, counters, producer, now, signal } = this.options;
+    const { queue, producer, now, signal } = this.options;
     for await (const batch of queue) {
       this.#sequence++;
+      const takenAtMs = performance.now();
       const receivedAtMs = now();
       for (;;) {
         const sequence = this.#sequence;
@@ -80,7 +85,7 @@ export class Writer {
         }
         fenceShares(batch, new Map(fenced.map((found) => [found.session, found])));
       }
-      counters.flushes++;
+      this.#count(batch, takenAtMs);
       batch.settle();
     }
   }
@@ -102,6 +107,19 @@ export class Writer {
     if (this.failingSinceMs !== undefined) return;
     this.failingSinceMs = performance.now();
     this.options.log.error("store fails, packets wait: {error}", { error });
+  }
+
+  /** Counts a batch that the writer took at `takenAtMs` and that is stored now. */
+  #count({ packets, bytes, deltas, openedAtMs }: QueuedBatch, takenAtMs: number): void {
+    const { counters, onFlushed } = this.options;
+    const tookMs = performance.now() - takenAtMs;
+    counters.flushes++;
+    counters.receivedBytes += bytes;
+    counters.queueWaitMs.observe(takenAtMs - openedAtMs);
+    counters.flushMs.observe(tookMs);
+    counters.flushPackets.observe(packets);
+    counters.flushDevices.observe(deltas);
+    onFlushed?.({ packets, devices: deltas, tookMs });
   }
 
   /** Retries until the store has answered; the same batch every time, so that it counts once. */

@@ -23,6 +23,7 @@ import type { CallerCheck } from "./caller_check.ts";
 import { trailersOnly, valueOf } from "./grpc_fields.ts";
 import { type Encoding, unexpectedlyCompressed } from "./inflater.ts";
 import { type MessageMemory, SMALL_MESSAGE_BYTES, tooManyLargeMessages } from "./message_memory.ts";
+import { reflectionPaths } from "./reflection.ts";
 import { type HttpRefusal, RefusedRequests } from "./refused_requests.ts";
 
 /** A telemetry call, as its headers describe it. */
@@ -47,9 +48,11 @@ export interface RouteOptions {
   readonly fastPath: boolean;
   /** Memory for large messages. */
   readonly memory: MessageMemory;
-  /** Verifies callers of telemetry. */
+  /** Whether callers may read which services there are; with credentials, where they are required. */
+  readonly reflection: boolean;
+  /** Verifies callers of telemetry and of reflection. */
   readonly callers: CallerCheck;
-  /** Passes the contexts of telemetry calls to grpc-js. */
+  /** Passes the contexts of these calls to grpc-js. */
   readonly bridged: BridgedContexts;
   /** How many calls grpc-js serves now. */
   readonly counters: Http2Counters;
@@ -61,12 +64,12 @@ const telemetryKinds = new Map<string, StreamKind>(SERVICE_NAMES.flatMap((servic
 ]));
 
 /** Calls that grpc-js always serves. */
-const bridgedPaths = new Set(Object.values(healthService).map(({ path }) => path));
+const healthPaths = new Set(Object.values(healthService).map(({ path }) => path));
 
 /** Such calls open at once in the process: a watch for each load balancer, and some more. */
 const MAX_BRIDGED_CALLS = 1000;
 
-/** Their messages are a service's name; compressed, so little that it inflates to 132 KB at the most. */
+/** Their messages are a service's name, or that of something in a proto; compressed, so little that it inflates to 132 KB at the most. */
 export const MAX_BRIDGED_MESSAGE_BYTES = 4096;
 const MAX_COMPRESSED_BRIDGED_MESSAGE_BYTES = 128;
 
@@ -90,7 +93,7 @@ const notGrpc: HttpRefusal = {
 export function routeCalls(
   options: RouteOptions,
 ): (headers: readonly HeaderField[], peer: PeerAddress & Peer) => Route {
-  const { ingest, receive, fastPath, memory, callers, bridged, counters } = options;
+  const { ingest, receive, fastPath, memory, callers, bridged, counters, reflection } = options;
   const refused = new RefusedRequests();
   return (headers, peer) => {
     const notServed = httpRefusal(headers);
@@ -103,16 +106,14 @@ export function routeCalls(
         ? headers.filter(([name]) => name !== "grpc-timeout")
         : headers;
       if (kind === undefined) {
-        assertBridged(path, counters);
-        return { bridge: forwarded, guard: new SmallMessages() };
+        assertBridged(path, counters, reflection);
+        if (healthPaths.has(path)) return { bridge: forwarded, guard: new SmallMessages() };
+        const call = bridged.add(forwarded, contextOf(headers, peer, callers));
+        return { bridge: call.headers, guard: new SmallMessages(call.remove) };
       }
       const refusal = streamRefusal(ingest);
       if (refusal !== undefined) return { response: trailersOnly(refusal) };
-      const metadata = readMetadata((key) => valueOf(headers, key));
-      const caller = callers.identify(valueOf(headers, "authorization"), peer);
-      const context = caller instanceof Promise
-        ? caller.then((identity) => new CallContext(peer, metadata, identity))
-        : new CallContext(peer, metadata, caller);
+      const context = contextOf(headers, peer, callers);
       if (!fastPath && encoding === undefined) {
         const { headers, remove } = bridged.add(forwarded, context);
         return { bridge: headers, guard: new PlainMessages(memory, peer, remove) };
@@ -133,6 +134,19 @@ export function routeCalls(
       return { response: trailersOnly(error) };
     }
   };
+}
+
+/** Throws, or rejects, where the caller is refused. */
+function contextOf(
+  headers: readonly HeaderField[],
+  peer: Peer,
+  callers: CallerCheck,
+): CallContext | Promise<CallContext> {
+  const metadata = readMetadata((key) => valueOf(headers, key));
+  const caller = callers.identify(valueOf(headers, "authorization"), peer);
+  return caller instanceof Promise
+    ? caller.then((identity) => new CallContext(peer, metadata, identity))
+    : new CallContext(peer, metadata, caller);
 }
 
 /** The response to a request that is not gRPC at all. */
@@ -161,14 +175,14 @@ function parseEncoding(text: string | undefined): Encoding | undefined {
   throw new RequestError("UNIMPLEMENTED", "grpc-encoding is not served: use identity, deflate or gzip");
 }
 
-function assertBridged(path: string, counters: Http2Counters): void {
-  if (!bridgedPaths.has(path)) {
+function assertBridged(path: string, counters: Http2Counters, reflection: boolean): void {
+  if (!healthPaths.has(path) && !(reflection && reflectionPaths.has(path))) {
     throw new RequestError("UNIMPLEMENTED", `The server does not implement the method ${path.slice(0, 200)}`);
   }
   if (counters.bridgedCalls >= MAX_BRIDGED_CALLS) {
     throw new RequestError(
       "RESOURCE_EXHAUSTED",
-      `${MAX_BRIDGED_CALLS} health calls are open: try again later`,
+      `${MAX_BRIDGED_CALLS} health and reflection calls are open: try again later`,
     );
   }
 }
@@ -187,12 +201,17 @@ const compressedWithoutEncoding: MessageRefusal = {
 
 /** For the calls that grpc-js always serves. */
 class SmallMessages implements MessageGuard {
+  /** `closed`: called when the call has ended. */
+  constructor(readonly closed: () => void = () => {}) {}
+
   begin(compressed: boolean, bytes: number): MessageRefusal | undefined {
     const maxBytes = compressed ? MAX_COMPRESSED_BRIDGED_MESSAGE_BYTES : MAX_BRIDGED_MESSAGE_BYTES;
     return bytes > maxBytes ? tooLarge : undefined;
   }
   complete(): void {}
-  close(): void {}
+  close(): void {
+    this.closed();
+  }
 }
 
 /** For telemetry that grpc-js serves: never compressed, and within the memory for messages. */

@@ -15,6 +15,7 @@ import {
   payloadsKey,
   recordsKey,
   removedKey,
+  setAsideKey,
   versionKey,
 } from "./keys.ts";
 import { readChanges, readPayload, readSummaries } from "./records.ts";
@@ -82,13 +83,27 @@ export function redisDevices(client: RedisClient, foreign: ForeignCounts): Devic
     },
 
     async remove(deviceId) {
-      const keys = [
-        ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, nothingKey],
-        removedKey,
-      ];
-      return await client.write(`remove device ${deviceId}`, removeScript, keys, [deviceId]) === 1;
+      return await remove(client, `remove device ${deviceId}`, "", [deviceId]) === 1;
+    },
+
+    async removeUnseen(deviceIds, lastSeenBeforeMs) {
+      if (deviceIds.length === 0) return 0;
+      return await remove(client, `remove ${deviceIds.length} devices`, lastSeenBeforeMs, deviceIds);
     },
   };
+}
+
+async function remove(
+  client: RedisClient,
+  attempt: string,
+  lastSeenBeforeMs: number | "",
+  deviceIds: readonly string[],
+): Promise<number> {
+  const keys = [
+    ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, nothingKey],
+    ...[removedKey, setAsideKey],
+  ];
+  return await client.write(attempt, removeScript, keys, [lastSeenBeforeMs, ...deviceIds]) as number;
 }
 
 async function* scan(

@@ -47,14 +47,21 @@ const queries = {
     SELECT device_id AS deviceId, ${countColumn} AS count, first_seen_ms AS firstSeenMs,
       last_seen_ms AS lastSeenMs, timestamp_ms AS timestampMs, online, payload
     FROM devices WHERE device_id = ?`,
+  readRemoved: "SELECT packets FROM fleet_history WHERE period_ms = 0",
+};
+
+const removalQueries = {
   // A period of no length: outside of every history, and never expired. A value that is no count was never counted.
   addToRemoved: `
     INSERT INTO fleet_history
     SELECT 0, 0, count FROM devices
     WHERE device_id = ? AND count BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER}
     ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
-  readRemoved: "SELECT packets FROM fleet_history WHERE period_ms = 0",
   remove: "DELETE FROM devices WHERE device_id = ?",
+  removeSetAside: "DELETE FROM set_aside WHERE device_id = ?",
+  unseen: `
+    SELECT device_id AS deviceId FROM devices
+    WHERE device_id IN (SELECT value FROM json_each(?)) AND last_seen_ms > 0 AND last_seen_ms < ?`,
 };
 
 /** `foreign` receives counts of other programs that are none; their devices are left out. */
@@ -106,12 +113,34 @@ export function sqliteDevices(
         return row?.packets ?? 0;
       }),
 
+    ...removals(database, changes),
+  };
+}
+
+/** Deletes devices, and adds up what was counted of them. */
+function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "remove" | "removeUnseen"> {
+  const statements = database.prepare(removalQueries);
+  const removeOne = (deviceId: string): boolean => {
+    statements.addToRemoved.run(deviceId);
+    statements.removeSetAside.run(deviceId);
+    return statements.remove.run(deviceId).changes === 1;
+  };
+
+  return {
     remove: (deviceId) =>
       database.write(`remove device ${deviceId} from`, () => {
-        statements.addToRemoved.run(deviceId);
-        if (statements.remove.run(deviceId).changes === 0) return false;
-        changes.add([deviceId]);
-        return true;
+        const existed = removeOne(deviceId);
+        if (existed) changes.add([deviceId]);
+        return existed;
+      }),
+
+    removeUnseen: (deviceIds, lastSeenBeforeMs) =>
+      database.write(`remove ${deviceIds.length} devices from`, () => {
+        const rows = statements.unseen.all(JSON.stringify(deviceIds), lastSeenBeforeMs);
+        const unseen = (rows as { deviceId: string }[]).map(({ deviceId }) => deviceId);
+        for (const deviceId of unseen) removeOne(deviceId);
+        if (unseen.length > 0) changes.add(unseen);
+        return unseen.length;
       }),
   };
 }

@@ -33,6 +33,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     apply: (batch) => writer.apply(batch),
     trimFleetHistory: write("trimFleetHistory"),
     remove: write("remove"),
+    removeUnseen: write("removeUnseen"),
     markOffline: write("markOffline"),
     claimDelivery: write("claimDelivery"),
     commitDelivery: write("commitDelivery"),

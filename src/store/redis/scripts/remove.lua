@@ -1,23 +1,45 @@
--- Deletes a device. Preceded by prelude.lua.
+-- Deletes devices. Preceded by prelude.lua.
 --
 -- KEYS  1 counts   2 records   3 payloads   4 histories   5 version   6 changes   7 a key that does not exist
---       8 packets of devices removed
--- ARGV  1 device id
+--       8 packets of devices removed   9 counts set aside
+-- ARGV  1 only devices last seen before this, Unix ms; or '': all of them   2… device ids
 --
--- Returns 1 if it existed. Also when memory is short: what is deleted makes room for the entry in the list of changes.
+-- Returns how many existed and were deleted. Also when memory is short: what is deleted makes room for the entry in the
+-- list of changes.
+
+local HASHES, nothing = { 1, 2, 3, 4, 9 }, KEYS[7]
+local before = tonumber(ARGV[1])
 
 local versions = readVersion(KEYS[5], KEYS[6])
-for i = 2, 4 do redis.call('HLEN', KEYS[i]) end -- fails if it is no hash
+for _, i in ipairs(HASHES) do redis.call('HLEN', KEYS[i]) end -- fails if it is no hash
 local removed = tonumber(redis.call('GET', KEYS[8])) or 0
-local count = redis.call('HGET', KEYS[1], ARGV[1])
--- A value of another program that is no count was never counted.
-count = count and string.find(count, '^%d+$') and tonumber(count) or 0
-redis.call('HDEL', KEYS[7], '') -- after this write Redis does not refuse the script for lack of memory
-checkWritable(KEYS[7])
-local known = redis.call('HDEL', KEYS[1], ARGV[1])
-for i = 2, 4 do redis.call('HDEL', KEYS[i], ARGV[1]) end
-if known == 1 then
-  redis.call('SET', KEYS[8], string.format('%.0f', removed + count))
-  addChanges(KEYS[5], KEYS[6], versions, invalidationPart({ ARGV[1] }))
+
+-- A device that only another program counted was never seen.
+local function isUnseen(id)
+  local record = redis.call('HGET', KEYS[2], id)
+  if not record then return false end
+  local RECORD_FIELDS = struct.unpack(RECORD, record)
+  return lastSeenMs > 0 and lastSeenMs < before
 end
-return known
+
+local ids, known, seen = {}, {}, {}
+for i = 2, #ARGV do
+  local id = ARGV[i]
+  if not seen[id] and (not before or isUnseen(id)) then
+    seen[id] = true
+    ids[#ids + 1] = id
+    local count = redis.call('HGET', KEYS[1], id)
+    if count then known[#known + 1] = id end
+    -- A value of another program that is no count was never counted.
+    removed = removed + (count and string.find(count, '^%d+$') and tonumber(count) or 0)
+  end
+end
+if #ids == 0 then return 0 end
+redis.call('HDEL', nothing, '') -- after this write Redis does not refuse the script for lack of memory
+checkWritable(nothing)
+for _, i in ipairs(HASHES) do redis.call('HDEL', KEYS[i], unpack(ids)) end
+if #known > 0 then
+  redis.call('SET', KEYS[8], string.format('%.0f', removed))
+  addChanges(KEYS[5], KEYS[6], versions, invalidationPart(known))
+end
+return #known

@@ -12,7 +12,7 @@
  */
 import { setTimeout as pause } from "node:timers/promises";
 
-import { isExhausted } from "../../runtime/descriptors.ts";
+import { isExhausted } from "../runtime/descriptors.ts";
 import { type ConnectionServer, serveConnection } from "./engine.ts";
 import { networkOf } from "./network.ts";
 import { serveSecured, TlsRelay } from "./tls_relay.ts";
@@ -51,7 +51,6 @@ const BACKLOG = 4096;
 interface Connection extends ReaderConnection {
   readonly server: ConnectionServer;
   readonly cut: AbortController;
-  readonly address: string;
   requests: number;
   /** An event stream is being sent. */
   streaming: boolean;

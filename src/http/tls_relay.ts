@@ -9,8 +9,8 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { messageOf } from "../../runtime/error_text.ts";
-import type { TlsFiles } from "../../tls/tls_files.ts";
+import { messageOf } from "../runtime/error_text.ts";
+import type { TlsFiles } from "../tls/tls_files.ts";
 import { type ConnectionServer, type ServeConnection, serveConnection } from "./engine.ts";
 import type { HttpCounters } from "./reader_server.ts";
 

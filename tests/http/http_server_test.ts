@@ -4,10 +4,10 @@ import { connect, type Socket } from "node:net";
 import { getLogger } from "@logtape/logtape";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
-import { HttpServer } from "../../src/api/http/http_server.ts";
-import { networkOf } from "../../src/api/http/network.ts";
-import { PlainHttpServer } from "../../src/api/http/plain_http_server.ts";
-import { type Handler, HttpCounters, type HttpServerOptions } from "../../src/api/http/reader_server.ts";
+import { HttpServer } from "../../src/http/http_server.ts";
+import { networkOf } from "../../src/http/network.ts";
+import { PlainHttpServer } from "../../src/http/plain_http_server.ts";
+import { type Handler, HttpCounters, type HttpServerOptions } from "../../src/http/reader_server.ts";
 import { until } from "../support/until.ts";
 
 const large = new Uint8Array(50_000_000);

@@ -18,7 +18,7 @@ export type ServeConnection = (
 
 const { internal } = Deno as unknown as { internal: symbol };
 /** Serves a connection that was accepted; undefined where this Deno cannot. */
-export const serveConnection =
+export const serveConnection: ServeConnection | undefined =
   (Deno as unknown as Record<symbol, { serveHttpOnConnection?: ServeConnection }>)[internal]
     ?.serveHttpOnConnection;
 

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { networkOf } from "./network.ts";
 import type { Handler, HttpServerOptions, ReaderServer } from "./reader_server.ts";
 
 /** Wait before `Deno.serve` is started again after it ended, most likely because no file descriptors were free. */
@@ -50,7 +51,7 @@ export class PlainHttpServer implements ReaderServer {
   #serve(port: number): Deno.HttpServer {
     const { host: hostname, onError, log, tls } = this.#options;
     const onListen = (address: Deno.NetAddr) => void (this.address = address);
-    const connection = { eventStream: (source: ReadableStream<Uint8Array>) => source };
+    const eventStream = (source: ReadableStream<Uint8Array>) => source;
     const server = Deno.serve(
       { hostname, port, onListen, onError, signal: this.#cut.signal, ...tls?.material.pair },
       (request, info) => {
@@ -59,7 +60,7 @@ export class PlainHttpServer implements ReaderServer {
           if (--this.#requests === 0) this.#idle?.resolve();
         };
         info.completed.then(completed, completed);
-        return this.#handler(request, connection);
+        return this.#handler(request, { address: networkOf(info.remoteAddr.hostname), eventStream });
       },
     );
     server.finished.catch((error) => {

@@ -1,5 +1,5 @@
 /**
- * Which addresses share the limit of connections per address.
+ * Which addresses share the limits that apply to one address.
  *
  * @module
  */

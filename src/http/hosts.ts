@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { RequestError } from "../../protocol/request_error.ts";
+import { RequestError } from "../protocol/request_error.ts";
 
 /** Checks the `Host` header of requests. */
 export class AllowedHosts {

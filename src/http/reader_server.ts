@@ -5,8 +5,8 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import type { DescriptorReserve } from "../../runtime/descriptors.ts";
-import type { TlsFiles } from "../../tls/tls_files.ts";
+import type { DescriptorReserve } from "../runtime/descriptors.ts";
+import type { TlsFiles } from "../tls/tls_files.ts";
 
 /** Limits of the readers' connections. */
 export interface HttpLimits {
@@ -71,6 +71,8 @@ export interface ReaderServer {
 
 /** The connection by which a request came. */
 export interface ReaderConnection {
+  /** Its address; of IPv6, the /64 network. */
+  readonly address: string;
   /**
    * The body of a response that has no end of its own: no deadline applies, and when `source` fails its connection is
    * closed, also while the reader reads nothing.
