@@ -15,13 +15,12 @@ export const tlsSettings = {
     role: "both",
     default: "",
     common: true,
-    help: "PEM file of the certificate and its chain: TLS for devices, and for readers.",
+    help: "PEM file of a certificate and its chain: both ports have TLS; with TALLY_TLS_KEY.",
   })),
   tlsKey: optional(path("TALLY_TLS_KEY", {
     ...tls,
     role: "both",
     default: "",
-    common: true,
     help: "PEM file of its private key. Files of TLS are read again when they change.",
   })),
   httpTlsCert: optional(path("TALLY_HTTP_TLS_CERT", {
