@@ -5,17 +5,9 @@
  * @module
  */
 import { accessSettings } from "./access_settings.ts";
-import {
-  ackAfterKind,
-  hostNamesKind,
-  onOffKind,
-  redisUrlKind,
-  secretKind,
-  webhookKeyKind,
-  webhookUrlKind,
-} from "./config_kinds.ts";
-import { limitSettings } from "./config_limits.ts";
+import { ackAfterKind, hostNamesKind, onOffKind, redisUrlKind, secretKind } from "./config_kinds.ts";
 import { deviceAuthSettings } from "./device_auth_settings.ts";
+import { limitSettings } from "./limit_settings.ts";
 import { isLoopback } from "./runtime/address.ts";
 import {
   choice,
@@ -30,6 +22,8 @@ import {
   size,
   type Values,
 } from "./runtime/settings.ts";
+import { alertSettings } from "./alert_settings.ts";
+import { tlsSettings } from "./tls_settings.ts";
 
 /** The groups of the help, each with the role that reads most of its settings. */
 const process = { group: "Process", role: "both" };
@@ -38,7 +32,6 @@ const readers = { group: "Readers", role: "api" };
 const store = { group: "Store", role: "both" };
 const queue = { group: "Queue", role: "ingest" };
 const ops = { group: "Ops", role: "both" };
-const alerts = { group: "Alerts", role: "api" };
 const log = { group: "Log", role: "both" };
 
 /** The settings by the names the code uses; durations are in milliseconds, sizes in bytes. */
@@ -145,6 +138,7 @@ export const settings = {
     help: "Devices with series of their own in the Prometheus form of /metrics, first by id.",
   }),
 
+  ...tlsSettings,
   ...deviceAuthSettings({ group: "Access", role: "ingest" }),
   ...accessSettings,
 
@@ -244,25 +238,7 @@ export const settings = {
 
   ...limitSettings,
 
-  offlineAfterMs: duration("TALLY_OFFLINE_AFTER", {
-    ...alerts,
-    default: "60s",
-    min: "1s",
-    max: "24h",
-    common: true,
-    help: "Silence after which a device is offline; the same in all api processes.",
-  }),
-  webhookUrl: optional(custom("TALLY_ALERT_WEBHOOK_URL", {
-    ...alerts,
-    default: "",
-    common: true,
-    help: "URL that receives offline and online events (Standard Webhooks).",
-  }, webhookUrlKind)),
-  webhookSecret: optional(custom("TALLY_ALERT_WEBHOOK_SECRET", {
-    ...alerts,
-    default: "",
-    help: "Key that signs these events; the receiver needs it too.",
-  }, webhookKeyKind)),
+  ...alertSettings,
 
   opsHost: host("TALLY_OPS_HOST", {
     ...ops,

@@ -14,6 +14,7 @@ export function crossChecks(result: ParseResult<typeof settings>): string[] {
     jwtProblems,
     webhookProblems,
     sizeProblems,
+    tlsProblems,
     portProblems,
     ttlProblems,
   ];
@@ -101,6 +102,30 @@ function webhookProblems({ source }: ParseResult<typeof settings>): string[] {
   if ((source.webhookUrl === undefined) === (source.webhookSecret === undefined)) return [];
   const names = `${nameOf("webhookUrl", source)} and ${nameOf("webhookSecret", source)}`;
   return [`${names}: found one of them; set both, or neither`];
+}
+
+function tlsProblems({ values, source }: ParseResult<typeof settings>): string[] {
+  const problems: string[] = [];
+  for (const [cert, key] of [["tlsCert", "tlsKey"], ["httpTlsCert", "httpTlsKey"]] as const) {
+    if ((source[cert] === undefined) === (source[key] === undefined)) continue;
+    problems.push(
+      `${nameOf(cert, source)} and ${nameOf(key, source)}: found one of them; set both, or neither`,
+    );
+  }
+  if (source.tlsClientCa !== undefined && source.tlsCert === undefined) {
+    problems.push(
+      `${source.tlsClientCa}: has no effect without TLS; set TALLY_TLS_CERT and TALLY_TLS_KEY too`,
+    );
+  }
+  if (values.deviceAuth?.has("mtls") && values.role !== "api" && source.tlsClientCa === undefined) {
+    problems.push(
+      `${nameOf("deviceAuth", source)}: certificates need an authority; set TALLY_TLS_CLIENT_CA too`,
+    );
+  }
+  if (source.tlsClientCrl !== undefined && source.tlsClientCa === undefined) {
+    problems.push(`${source.tlsClientCrl}: has no effect alone; set TALLY_TLS_CLIENT_CA too`);
+  }
+  return problems;
 }
 
 /**

@@ -7,6 +7,7 @@ import { dirname, relative, resolve } from "node:path";
 
 import project from "../deno.json" with { type: "json" };
 import { type Config, configuredRedis, configuredWorkers, settings } from "./config.ts";
+import { tlsFilePaths } from "./tls_settings.ts";
 
 /** The folders of the permission sets; they are those of every role. */
 const { read: readable, write: writable } = project.permissions.ingest;
@@ -53,8 +54,10 @@ export function fileFlags(config: Config): string[] {
 }
 
 /** Files that are only read. */
-function filesRead({ redisTlsCa, deviceJwks }: Config): string[] {
-  return [redisTlsCa, deviceJwks].filter((file) => file !== undefined && !/^https?:/i.test(file)) as string[];
+function filesRead(config: Config): string[] {
+  const { redisTlsCa, deviceJwks } = config;
+  return [redisTlsCa, deviceJwks, ...tlsFilePaths(config)]
+    .filter((file) => file !== undefined && !/^https?:/i.test(file)) as string[];
 }
 
 /** Folder of the SQLite file; undefined with Redis. */

@@ -24,6 +24,8 @@ import { type ObservedIngest, OpsPort } from "./ops_port.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { countDescriptors, type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
 import { withTimeout } from "./runtime/timeout.ts";
+import { readMaterial, TlsFiles, type TlsPaths } from "./tls/tls_files.ts";
+import { deviceTlsPaths, readerTlsPaths } from "./tls_settings.ts";
 import type { Store } from "./store/store.ts";
 import { StoreClock } from "./store/store_clock.ts";
 
@@ -83,7 +85,7 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
   await clock.measure();
   parts.defer(clock.start());
 
-  const context = { ...options, store, clock, reserves, times };
+  const context = { ...options, store, clock, reserves, openTls: tlsOpener(parts, log), times };
   let ingest: Ingest | undefined;
   let api: Awaited<ReturnType<typeof startApiRole>> | undefined;
   if (config.role !== "ingest") {
@@ -133,11 +135,23 @@ function reportUnreachable({ maxConnections }: Config, log: Logger): void {
   });
 }
 
+/** Returns what opens the files of a port. They are watched until `parts` stop. */
+function tlsOpener(parts: AsyncDisposableStack, log: Logger): Context["openTls"] {
+  return async (paths) => {
+    if (paths === undefined) return undefined;
+    const files = await TlsFiles.open(paths, { log: log.getChild("tls"), now: Date.now });
+    parts.defer(() => files.close());
+    return files;
+  };
+}
+
 /** What the roles share. */
 interface Context extends TallyOptions {
   readonly store: Store;
   readonly clock: StoreClock;
   readonly reserves: { readonly devices: DescriptorReserve; readonly readers: DescriptorReserve };
+  /** Opens the files of a port; they are closed after the roles. */
+  readonly openTls: (paths: TlsPaths | undefined) => Promise<TlsFiles | undefined>;
   readonly times: { readonly devicesMs: number; readonly readersMs: number };
 }
 
@@ -158,6 +172,7 @@ function stopTimes({ drainTimeoutMs }: Config) {
 /** Starts the api role; `acceptsDevices`: whether the other role, if it runs, accepts connections. */
 async function startApiRole(context: Context, acceptsDevices: () => boolean) {
   const { config, log, store, clock, reserves, logLinesDropped } = context;
+  const tls = await context.openTls(readerTlsPaths(config));
   const { startApi } = await import("./api/api.ts");
   const api = await startApi({
     ...config,
@@ -166,6 +181,7 @@ async function startApiRole(context: Context, acceptsDevices: () => boolean) {
     port: config.httpPort,
     anonymousAccess: isReaderPortOpen(config),
     reserve: reserves.readers,
+    tls,
     notReady: () => acceptsDevices() ? undefined : "too few file descriptors are left for the device port",
     logLinesDropped,
     webhook: configuredWebhook(config),
@@ -175,7 +191,7 @@ async function startApiRole(context: Context, acceptsDevices: () => boolean) {
     ingestRequired: true,
     log: log.getChild("api"),
   });
-  log.info("api listening", { host: api.host, port: api.port, auth: config.apiAuth });
+  log.info("api listening", { host: api.host, port: api.port, tls: tls !== undefined, auth: config.apiAuth });
   if (isReaderPortOpen(config)) {
     log.warn("anonymous access: clients of any machine that reaches the reader port may read and remove", {
       host: api.host,
@@ -205,9 +221,13 @@ async function startIngestRole(context: Context): Promise<Ingest> {
       },
     );
   }
+  const tlsPaths = deviceTlsPaths(config);
   if (configuredWorkers(config) > 1) {
+    // The workers read them by themselves; what is wrong is reported once, here.
+    if (tlsPaths !== undefined) await readMaterial(tlsPaths, Date.now());
     return startIngestWorkers({ ...context, stopTimeoutMs: times.devicesMs });
   }
+  const files = await context.openTls(tlsPaths);
   const { openDeviceAuthenticator } = await import("./device_auth.ts");
   const { startIngest } = await import("./ingest/ingest.ts");
   const now = () => clock.unixMs();
@@ -221,6 +241,7 @@ async function startIngestRole(context: Context): Promise<Ingest> {
     reusePort: config.worker > 0,
     maxConnections: config.maxConnections === "auto" ? 2 * config.maxStreams : config.maxConnections,
     reserve: reserves.devices,
+    tls: files && { files, now: Date.now },
     logLinesDropped,
     drainTimeoutMs: times.devicesMs,
     onFlushed: exportFlush,
@@ -231,8 +252,8 @@ async function startIngestRole(context: Context): Promise<Ingest> {
     clockAheadMs: () => clock.health.clockAheadMs,
   });
   const { host, port, fastPath } = ingest;
-  const auth = [...config.deviceAuth].join(",") || "none";
-  log.info("ingest listening", { host, port, fastPath, auth, pid: Deno.pid });
+  const auth = [...config.deviceAuth].join(",") || "none", tls = files !== undefined;
+  log.info("ingest listening", { host, port, fastPath, tls, auth, pid: Deno.pid });
   return ingest;
 }
 

@@ -38,6 +38,12 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     allowAnonymous: false,
     workers: 1,
     worker: 0,
+    tlsCert: undefined,
+    tlsKey: undefined,
+    httpTlsCert: undefined,
+    httpTlsKey: undefined,
+    tlsClientCa: undefined,
+    tlsClientCrl: undefined,
     redisUrl: undefined,
     redisHost: undefined,
     redisSentinelPassword: undefined,
@@ -261,10 +267,33 @@ Deno.test("parseConfig() reads FAST_PATH as on or off", () => {
   assertEquals(problems([], { TALLY_FAST_PATH: "no" }), ['TALLY_FAST_PATH: found "no"; allowed: on, off']);
 });
 
+/** The variables of TLS with client certificates. */
+const tlsFiles = { TALLY_TLS_CERT: "c.pem", TALLY_TLS_KEY: "k.pem", TALLY_TLS_CLIENT_CA: "ca.pem" };
+
+Deno.test("parseConfig() refuses files of TLS that belong to others which are missing", () => {
+  const { tlsCert, tlsKey, tlsClientCa } = parse([], tlsFiles);
+  assertEquals([tlsCert, tlsKey, tlsClientCa], ["c.pem", "k.pem", "ca.pem"]);
+  assertEquals(problems([], { TALLY_TLS_CERT: "c" }), [
+    "TALLY_TLS_CERT and TALLY_TLS_KEY: found one of them; set both, or neither",
+  ]);
+  assertEquals(problems([], { TALLY_HTTP_TLS_KEY: "k" }), [
+    "TALLY_HTTP_TLS_CERT and TALLY_HTTP_TLS_KEY: found one of them; set both, or neither",
+  ]);
+  assertEquals(problems([], { TALLY_TLS_CLIENT_CA: "ca" }), [
+    "TALLY_TLS_CLIENT_CA: has no effect without TLS; set TALLY_TLS_CERT and TALLY_TLS_KEY too",
+  ]);
+  assertEquals(problems([], { ...tlsFiles, TALLY_TLS_CLIENT_CA: "", TALLY_TLS_CLIENT_CRL: "l" }), [
+    "TALLY_TLS_CLIENT_CRL: has no effect alone; set TALLY_TLS_CLIENT_CA too",
+  ]);
+  assertEquals(problems([], { TALLY_DEVICE_AUTH: "mtls" }), [
+    "TALLY_DEVICE_AUTH: certificates need an authority; set TALLY_TLS_CLIENT_CA too",
+  ]);
+});
+
 Deno.test("parseConfig() reads TALLY_DEVICE_AUTH as none or several, and requires keys for JWTs", () => {
   const kinds = (
     text: string,
-  ) => [...parse([], { TALLY_DEVICE_AUTH: text, TALLY_DEVICE_JWKS: "k" }).deviceAuth];
+  ) => [...parse([], { ...tlsFiles, TALLY_DEVICE_AUTH: text, TALLY_DEVICE_JWKS: "k" }).deviceAuth];
   assertEquals(kinds("token, jwt,mtls"), ["token", "jwt", "mtls"]);
   assertEquals([...parse([], { TALLY_DEVICE_AUTH: "none" }).deviceAuth], []);
   for (const text of ["tokens", "token,none", "token,,jwt"]) {

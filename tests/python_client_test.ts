@@ -2,8 +2,10 @@ import { assertEquals, assertLess, assertRejects } from "@std/assert";
 
 import { countsOf } from "./support/batches.ts";
 import { addTokens, deviceAuthenticator } from "./support/device_auth.ts";
+import { Certificates } from "./support/certificates.ts";
 import { startTestIngest, temporaryStore } from "./support/harness.ts";
 import { PythonFolder } from "./support/python.ts";
+import { startTlsIngest } from "./support/tls_ingest.ts";
 import { TcpProxy } from "./support/tcp_proxy.ts";
 
 const root = new URL("..", import.meta.url).pathname;
@@ -63,6 +65,25 @@ Deno.test("CLIENTS.md: the Python client sends a token, and ends with an error f
   assertEquals(await send("right"), "ok=True committed=10 rejected=0\n");
   for (const args of [["wrong"], []]) await assertRejects(() => send(...args), Error, "UNAUTHENTICATED");
   assertEquals(await countsOf(store), { "sensor-1": 10 });
+});
+
+Deno.test("CLIENTS.md: the Python client sends over TLS with the channel that the document names", async () => {
+  await using certificates = await Certificates.make();
+  await using tally = await startTlsIngest(certificates);
+  const document = await Deno.readTextFile(`${root}/.github/CLIENTS.md`);
+  const [, channel] = /```python\n(grpc\.secure_channel.*)\n```/.exec(document) ?? [];
+  const program = (await snippet()).replace("grpc.insecure_channel(target)", channel!);
+  await using folder = await PythonFolder.make({
+    "send.py": program.replace(
+      /^import random/m,
+      `import os; os.chdir(${JSON.stringify(certificates.path)})\n$&`,
+    ),
+  });
+  await folder.protoc(`${root}/proto`, "telemetry.proto");
+  assertEquals(
+    await folder.run("send.py", `localhost:${tally.ingest.port}`, "100"),
+    "ok=True committed=100 rejected=0\n",
+  );
 });
 
 Deno.test("CLIENTS.md: the Python client resends packets that a restored store lacks", async () => {

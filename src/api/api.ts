@@ -24,9 +24,11 @@ import { messageOf } from "../runtime/error_text.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
 import type { StoreHealth } from "../store/store_clock.ts";
+import { type TlsFiles, tlsMetrics } from "../tls/tls_files.ts";
 import { createApp } from "./app.ts";
+import { servesConnections } from "../http/engine.ts";
 import { AllowedHosts } from "../http/hosts.ts";
-import { HttpServer, servesConnections } from "../http/http_server.ts";
+import { HttpServer } from "../http/http_server.ts";
 import { PlainHttpServer } from "../http/plain_http_server.ts";
 import { FailedAttempts } from "./http/failed_attempts.ts";
 import { errorResponse } from "./http/problem.ts";
@@ -74,6 +76,8 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly prometheusMaxDevices: number;
   /** Streams of `/live` and `/events`, at most. */
   readonly liveMaxClients: number;
+  /** TLS of the port; default: plain text. */
+  readonly tls?: TlsFiles | undefined;
   /** File descriptors that connections leave to the rest of the process; default: none. */
   readonly reserve?: DescriptorReserve;
   /** Why this process should get no traffic, besides what the api checks itself; default: no reason. */
@@ -140,6 +144,7 @@ function start(options: ApiOptions): RunningApi {
   const app = createApp({
     ...settings,
     ...state,
+    isSecure: options.tls !== undefined,
     allowedHosts: new AllowedHosts(options.host, options.allowedHosts ?? []),
   });
   let closing = false;
@@ -213,6 +218,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   const { authFailures } = access;
   const apiReport = (): ApiReport => ({
     ...counters,
+    ...tlsMetrics(settings.tls),
     ...{ authFailures, anonymousAccess, maxConnections, logLinesDropped: logLinesDropped() },
   });
   const webhookCounters = settings.webhook && new WebhookCounters();

@@ -55,6 +55,8 @@ export type AppOptions =
   & {
     /** Host names that requests may have. */
     readonly allowedHosts: AllowedHosts;
+    /** The port has TLS. */
+    readonly isSecure: boolean;
     /** Origins of web pages that may read responses, besides the api's own. */
     readonly corsOrigins: readonly string[];
     /** Receives unexpected errors. */
@@ -105,7 +107,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
 /** What applies to every request, in this order. */
 function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
   const { allowedHosts, corsOrigins } = options;
-  app.use(securityHeaders());
+  app.use(securityHeaders(options.isSecure));
   app.use(measureHead);
   app.use((c, next) => {
     // Load balancers send any host name, and these routes return no data.

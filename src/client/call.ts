@@ -5,20 +5,15 @@
  */
 import { Buffer } from "node:buffer";
 
-import {
-  Client,
-  type ClientDuplexStream,
-  credentials,
-  Metadata,
-  setLogger,
-  type StatusObject,
-} from "@grpc/grpc-js";
+import { Client, type ClientDuplexStream, Metadata, setLogger, type StatusObject } from "@grpc/grpc-js";
 
 import type { Ack } from "../protocol/messages.ts";
 import { COMMITTED_KEY, MAX_MESSAGE_KEY, OFFSET_KEY, SESSION_KEY } from "../protocol/metadata_keys.ts";
 import { streamBatches } from "../protocol/telemetry_proto.ts";
 import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { guardHttp2 } from "../runtime/node_http2_guard.ts";
+import { channelCredentials } from "./channel_credentials.ts";
+import type { ClientTls } from "./client_options.ts";
 
 // A call reports its errors by its status; an ingest in the same process sets its own log afterwards.
 setLogger(grpcJsLogger());
@@ -27,6 +22,8 @@ setLogger(grpcJsLogger());
 export interface ChannelSettings {
   /** Host and port. */
   readonly target: string;
+  /** TLS; undefined: plain text. */
+  readonly tls?: ClientTls;
   /** Idle time after which a keepalive PING is sent: GRPC_ARG_KEEPALIVE_TIME_MS of gRPC. */
   readonly keepaliveTimeMs: number;
   /** Time for the reply to it: GRPC_ARG_KEEPALIVE_TIMEOUT_MS of gRPC. */
@@ -54,7 +51,7 @@ export interface CallEvents {
  */
 export function openChannel(settings: ChannelSettings): Client {
   guardHttp2();
-  return new Client(settings.target, credentials.createInsecure(), {
+  return new Client(settings.target, channelCredentials(settings.tls), {
     "grpc.keepalive_time_ms": settings.keepaliveTimeMs,
     "grpc.keepalive_timeout_ms": settings.keepaliveTimeoutMs,
     // A call is always open. Servers may treat PINGs without a call as abuse.

@@ -19,6 +19,7 @@ import type { Ack, Packet } from "../protocol/messages.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { sessionShared, TelemetryClientError } from "./client_error.ts";
 import {
+  type ClientTls,
   type ResolvedOptions,
   resolveOptions,
   type TelemetryClientOptions,
@@ -32,7 +33,7 @@ import { EncodedPacket, PacketBuffer } from "./packet_buffer.ts";
 import { AckCounter, type Rejection, type Totals } from "./totals.ts";
 
 export { TelemetryClientError };
-export type { Damage, Packet, Recovery, Rejection, TelemetryClientOptions, TokenSource, Totals };
+export type { ClientTls, Damage, Packet, Recovery, Rejection, TelemetryClientOptions, TokenSource, Totals };
 
 /**
  * Tally's message limit is 4 MiB unless its operator has set another, and a packet must fit in one message.

@@ -10,6 +10,16 @@ import type { Rejection } from "./totals.ts";
 /** Returns the current token; called for each call. */
 export type TokenSource = () => string | Promise<string>;
 
+/** TLS of the connection; texts in PEM. */
+export interface ClientTls {
+  /** Authorities of the ingest's certificate; by default those that Deno trusts. */
+  readonly ca?: string;
+  /** The device's certificate, where Tally requests one; with `key`. */
+  readonly cert?: string;
+  /** The private key of `cert`. */
+  readonly key?: string;
+}
+
 /** How a `TelemetryClient` connects and what it keeps. */
 export interface TelemetryClientOptions {
   /** Host and port of an ingest, such as `localhost:50051` or `[::1]:50051`. */
@@ -21,6 +31,12 @@ export interface TelemetryClientOptions {
    * the client goes on with the next one, and fails for good if that is the same.
    */
   readonly token?: string | TokenSource;
+
+  /**
+   * Set: the connection has TLS, for which the host of `target` must be a name of the ingest's certificate; `{}`: with
+   * the authorities that Deno trusts. Not set, the default: plain text.
+   */
+  readonly tls?: ClientTls;
 
   /**
    * Name of the client's session: 1 to 128 printable ASCII characters, used by one client at a time. By
@@ -79,8 +95,8 @@ export interface TelemetryClientOptions {
 
 /** Options with their defaults filled in. */
 export type ResolvedOptions =
-  & Required<Omit<TelemetryClientOptions, "session" | "file" | "fileSync" | "token">>
-  & Pick<TelemetryClientOptions, "token">;
+  & Required<Omit<TelemetryClientOptions, "session" | "file" | "fileSync" | "token" | "tls">>
+  & Pick<TelemetryClientOptions, "token" | "tls">;
 
 /** Fills in the defaults; throws a TypeError or RangeError for a wrong option. */
 export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions {
@@ -102,6 +118,7 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
     );
   }
   if (typeof rest.token === "string") assertToken(rest.token);
+  assertTls(rest.tls);
   const resolved = {
     maxBufferedPackets: 100_000,
     maxBufferedBytes: 16 * 1024 * 1024,
@@ -126,6 +143,18 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
     );
   }
   return resolved;
+}
+
+function assertTls(tls: ClientTls | undefined): void {
+  if (tls === undefined) return;
+  if ((tls.cert === undefined) !== (tls.key === undefined)) {
+    throw new TypeError("Cannot use one of tls.cert and tls.key: set both, or neither");
+  }
+  for (const [name, text] of Object.entries(tls)) {
+    if (text !== undefined && !/-----BEGIN /.test(String(text))) {
+      throw new TypeError(`Cannot use tls.${name}: found a text that is not PEM`);
+    }
+  }
 }
 
 /** Throws a TypeError, which does not show the token, if it cannot be sent. */

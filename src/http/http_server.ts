@@ -14,6 +14,8 @@ import { setTimeout as pause } from "node:timers/promises";
 
 import { isExhausted } from "../runtime/descriptors.ts";
 import { networkOf } from "../runtime/network.ts";
+import { type ConnectionServer, serveConnection } from "./engine.ts";
+import { serveSecured, TlsRelay } from "./tls_relay.ts";
 import type {
   Handler,
   HttpCounters,
@@ -47,7 +49,7 @@ const BACKLOG = 4096;
 
 /** One connection of a reader. */
 interface Connection extends ReaderConnection {
-  readonly server: Pick<Deno.HttpServer, "finished" | "shutdown">;
+  readonly server: ConnectionServer;
   readonly cut: AbortController;
   requests: number;
   /** An event stream is being sent. */
@@ -56,23 +58,6 @@ interface Connection extends ReaderConnection {
   /** When it was accepted, its latest request came, or its latest response ended. */
   sinceMs: number;
 }
-
-/** Deno's function, as far as it is used here. */
-type ServeConnection = (
-  connection: Deno.Conn,
-  signal: AbortSignal,
-  handler: (request: Request, info: Deno.ServeHandlerInfo) => Response | Promise<Response>,
-  onError: (error: unknown) => Response,
-  onListen: () => void,
-) => Deno.HttpServer;
-
-const { internal } = Deno as unknown as { internal: symbol };
-const serveConnection =
-  (Deno as unknown as Record<symbol, { serveHttpOnConnection?: ServeConnection }>)[internal]
-    ?.serveHttpOnConnection;
-
-/** Whether this Deno can serve a single connection; if not, `PlainHttpServer` serves. */
-export const servesConnections = serveConnection !== undefined;
 
 /** A server that listens. */
 export class HttpServer implements ReaderServer {
@@ -87,6 +72,8 @@ export class HttpServer implements ReaderServer {
   readonly #idleConnections = new Set<Connection>();
   readonly #perAddress = new Map<string, number>();
   readonly #closing = new AbortController();
+  /** With TLS only. */
+  readonly #relay: TlsRelay | undefined;
   readonly #checking: ReturnType<typeof setInterval>;
   readonly #accepting: Promise<void>;
   #requests = 0;
@@ -105,6 +92,7 @@ export class HttpServer implements ReaderServer {
     this.#handler = handler;
     const { host: hostname, port } = options;
     this.#listener = Deno.listen({ hostname, port, tcpBacklog: BACKLOG });
+    this.#relay = options.tls && new TlsRelay(options.tls, options.log, counters);
     this.address = this.#listener.addr;
     const { headTimeoutMs = HEAD_TIMEOUT_MS, idleTimeoutMs = IDLE_TIMEOUT_MS, responseTimeoutMs } = options;
     const shortestMs = Math.min(headTimeoutMs, idleTimeoutMs, responseTimeoutMs);
@@ -131,6 +119,7 @@ export class HttpServer implements ReaderServer {
     clearInterval(this.#checking);
     this.#closing.abort();
     this.#listener.close();
+    this.#relay?.close();
     const closed = Array.from(this.#connections, (connection) => {
       if (connection.requests === 0) return Promise.race([connection.server.shutdown(), deadline]);
       connection.cut.abort();
@@ -188,7 +177,9 @@ export class HttpServer implements ReaderServer {
       this.#respond(connection, request, info);
     const connection: Connection = {
       eventStream: (source) => this.#eventStream(connection, source),
-      server: serveConnection!(accepted, cut.signal, handle, onError, () => {}),
+      server: this.#relay === undefined
+        ? serveConnection!(accepted, cut.signal, handle, onError, () => {})
+        : serveSecured(this.#relay, accepted, cut.signal, handle, onError),
       ...{ cut, address, requests: 0, streaming: false, responded: false, sinceMs: performance.now() },
     };
     this.#connections.add(connection);

@@ -49,11 +49,11 @@ export class PlainHttpServer implements ReaderServer {
   }
 
   #serve(port: number): Deno.HttpServer {
-    const { host: hostname, onError, log } = this.#options;
+    const { host: hostname, onError, log, tls } = this.#options;
     const onListen = (address: Deno.NetAddr) => void (this.address = address);
     const eventStream = (source: ReadableStream<Uint8Array>) => source;
     const server = Deno.serve(
-      { hostname, port, onListen, onError, signal: this.#cut.signal },
+      { hostname, port, onListen, onError, signal: this.#cut.signal, ...tls?.material.pair },
       (request, info) => {
         this.#requests++;
         const completed = () => {

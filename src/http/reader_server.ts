@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
+import type { TlsFiles } from "../tls/tls_files.ts";
 
 /** Limits of the readers' connections. */
 export interface HttpLimits {
@@ -32,6 +33,8 @@ export interface HttpServerOptions extends HttpLimits {
   readonly port: number;
   /** With fewer file descriptors free than these, another connection is closed for a further one; default: none. */
   readonly reserve?: DescriptorReserve | undefined;
+  /** TLS of the port; undefined: plain text. */
+  readonly tls?: TlsFiles | undefined;
   /** The response where the handler failed. */
   readonly onError: (error: unknown) => Response;
   /** Receives a line when a limit is reached, and when there is room again. */
@@ -46,6 +49,10 @@ export class HttpCounters {
   connectionsRefused = 0;
   /** Closed at a deadline, or to make room for another one. */
   connectionsCut = 0;
+  /** TLS handshakes completed. */
+  tlsHandshakes = 0;
+  /** TLS handshakes that failed, timed out, or were of clients that do not use TLS. */
+  tlsHandshakesFailed = 0;
 }
 
 /** A readers' port that serves. */

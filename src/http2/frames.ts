@@ -29,7 +29,8 @@ export const NO_ERROR = 0,
   REFUSED_STREAM = 7,
   CANCEL = 8,
   COMPRESSION_ERROR = 9,
-  ENHANCE_YOUR_CALM = 11;
+  ENHANCE_YOUR_CALM = 11,
+  INADEQUATE_SECURITY = 12;
 
 /** Parameters of SETTINGS (section 6.5.2). */
 export const HEADER_TABLE_SIZE = 1,

@@ -16,12 +16,14 @@ import { type ProcessFigures, ProcessMonitor } from "../runtime/process_figures.
 import { VERSION } from "../runtime/version.ts";
 import type { DeviceLimits } from "../store/packets.ts";
 import type { Store } from "../store/store.ts";
+import { tlsMetrics } from "../tls/tls_files.ts";
 import { DeviceTable } from "./batch/device_table.ts";
 import { PacketQueue } from "./batch/queue.ts";
 import { Writer, type WriterOptions } from "./batch/writer.ts";
 import type { ConnectionAgeOptions } from "./connection_ages.ts";
 import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
 import type { ConnectionLimitOptions } from "./listen/connection_limits.ts";
+import type { HandshakeOptions } from "./listen/handshakes.ts";
 import { startReporting } from "./report.ts";
 import { CallerCheck } from "./rpc/caller_check.ts";
 import { TelemetryServer } from "./server.ts";
@@ -77,6 +79,8 @@ export interface IngestOptions extends AccountLimits, ConnectionLimitOptions, Co
   readonly authenticator?: DeviceAuthenticator;
   /** Default true; false: grpc-js serves uncompressed telemetry too. */
   readonly fastPath?: boolean;
+  /** TLS of the port; default: plain text. */
+  readonly tls?: Omit<HandshakeOptions, "log"> | undefined;
   /** Bounds of each connection; default: those of `http2/limits.ts`. */
   readonly limits?: ConnectionLimits;
   /** Where packets are kept; the caller closes it. */
@@ -275,6 +279,7 @@ function reportOf(
     reportedMs: options.now(),
     connections: server.connections,
     maxConnections: options.maxConnections,
+    ...tlsMetrics(options.tls?.files),
     accepting: server.accepting && !draining,
     queuePackets: queue.packets,
     queueMaxPackets: options.queueMaxPackets,

@@ -9,13 +9,15 @@ import { Server, ServerCredentials, setLogger } from "@grpc/grpc-js";
 
 import { type ConnectionOptions, Http2Connection } from "../http2/connection.ts";
 import { type ConnectionLimits, defaultLimits } from "../http2/limits.ts";
+import { refuseConnection } from "../http2/refuse_connection.ts";
 import { TurnScheduler } from "../http2/turn_scheduler.ts";
 import type { RequestError } from "../protocol/request_error.ts";
 import { SERVICE_NAMES } from "../protocol/telemetry_proto.ts";
 import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import { type ConnectionAgeOptions, ConnectionAges } from "./connection_ages.ts";
-import { DeviceListener, type ListenerOptions } from "./listen/listener.ts";
+import { type HandshakeOptions, Handshakes, type SecureSocket } from "./listen/handshakes.ts";
+import { type Connections, DeviceListener, type ListenerOptions } from "./listen/listener.ts";
 import { BridgedContexts } from "./rpc/bridged_contexts.ts";
 import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./rpc/call_route.ts";
 import type { CallerCheck } from "./rpc/caller_check.ts";
@@ -41,6 +43,8 @@ export interface ServerOptions extends ListenerOptions, ConnectionAgeOptions {
   readonly reflection?: boolean | undefined;
   /** Bounds of each connection; the defaults where undefined. */
   readonly limits?: ConnectionLimits | undefined;
+  /** TLS of the port; undefined: plain text. */
+  readonly tls?: Omit<HandshakeOptions, "log"> | undefined;
 }
 
 /** Where grpc-js serves telemetry, its calls are as many as the streams that devices open. */
@@ -57,7 +61,9 @@ const CLOSE_GRACE_MS = 1000;
 export class TelemetryServer {
   // Not grpc-js's own, which can neither share a port nor set a backlog.
   #listener!: DeviceListener;
-  readonly #connections = new Map<Http2Connection, Socket>();
+  readonly #connections = new Map<Http2Connection, SecureSocket | Socket>();
+  /** With TLS only. */
+  readonly #handshakes: Handshakes | undefined;
   readonly #server: Server;
   readonly #health = new Health(SERVICE_NAMES);
   /** Contexts of the calls that grpc-js serves. */
@@ -87,6 +93,7 @@ export class TelemetryServer {
       now: () => performance.now(),
       random: Math.random,
     });
+    this.#handshakes = options.tls && this.#handshakesFor(ingest, options, options.tls);
     this.#checking = setInterval(() => {
       for (const connection of this.#connections.keys()) connection.keepaliveTick();
     }, this.#connectionOptions.limits.keepaliveTickMs);
@@ -117,6 +124,27 @@ export class TelemetryServer {
     };
   }
 
+  #handshakesFor(
+    ingest: IngestState,
+    { log }: ServerOptions,
+    tls: Omit<HandshakeOptions, "log">,
+  ): Handshakes {
+    return new Handshakes({ ...tls, log }, ingest.counters, {
+      accept: (socket) => this.#accept(socket),
+      refuse: (socket, reason) =>
+        refuseConnection(socket, `client certificate: ${reason}`, this.#connectionOptions.limits.lingerMs),
+      trustChanged: () => this.#closeUntrusted(),
+    });
+  }
+
+  /** Closes the connections whose certificate, trusted when they were opened, is not any more. */
+  #closeUntrusted(): void {
+    for (const socket of this.#connections.values()) {
+      const isCertified = "certificate" in socket && socket.certificate !== undefined;
+      if (isCertified && typeof this.#handshakes!.verify(socket) === "string") socket.destroy();
+    }
+  }
+
   /** Binds and serves; rejects when it cannot listen on the address. */
   static async start(ingest: IngestState, options: ServerOptions): Promise<TelemetryServer> {
     const server = new TelemetryServer(ingest, options);
@@ -124,10 +152,11 @@ export class TelemetryServer {
       server.#listener = await DeviceListener.listen(
         options,
         ingest.counters,
-        server.#connections,
+        server.#sockets(),
         (socket) => {
           ingest.counters.connectionsAccepted++;
-          server.#accept(socket);
+          if (server.#handshakes === undefined) server.#accept(socket);
+          else server.#handshakes.begin(socket);
         },
       );
     } catch (error) {
@@ -136,6 +165,21 @@ export class TelemetryServer {
       throw error;
     }
     return server;
+  }
+
+  /** All sockets, those with a handshake in progress last. */
+  #sockets(): Connections {
+    const connections = this.#connections, handshakes = this.#handshakes;
+    if (handshakes === undefined) return connections;
+    return {
+      get size() {
+        return connections.size + handshakes.size;
+      },
+      *values() {
+        yield* connections.values();
+        yield* handshakes.sockets();
+      },
+    };
   }
 
   /** TCP port bound. */
@@ -171,6 +215,7 @@ export class TelemetryServer {
 
   /** Waits until every connection is closed by its peer; destroys those that are still open after a second. */
   async closeConnections(): Promise<void> {
+    for (const socket of this.#handshakes?.sockets() ?? []) socket.destroy();
     const timer = setTimeout(() => this.destroy(), CLOSE_GRACE_MS);
     await Promise.all(
       Array.from(this.#connections.values(), (socket) => new Promise((close) => socket.once("close", close))),
@@ -178,7 +223,7 @@ export class TelemetryServer {
     clearTimeout(timer);
   }
 
-  #accept(socket: Socket): void {
+  #accept(socket: SecureSocket | Socket): void {
     const connection = new Http2Connection(socket, this.#connectionOptions);
     this.#connections.set(connection, socket);
     this.#ages.add(connection);
@@ -190,7 +235,7 @@ export class TelemetryServer {
 
   /** Destroys all connections. */
   destroy(): void {
-    for (const socket of this.#connections.values()) socket.destroy();
+    for (const socket of this.#sockets().values()) socket.destroy();
   }
 }
 

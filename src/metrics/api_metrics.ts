@@ -33,6 +33,27 @@ export const apiMetrics = {
     prometheus: "connections_cut_total",
     description: "Connections closed at a deadline, or to make room for another one",
   },
+  tls: { type: "flag", prometheus: "tls", description: "Whether the readers' port has TLS" },
+  tlsHandshakes: {
+    type: "count",
+    prometheus: "tls_handshakes_total",
+    description: "TLS handshakes completed",
+  },
+  tlsHandshakesFailed: {
+    type: "count",
+    prometheus: "tls_handshakes_failed_total",
+    description: "TLS handshakes that failed, timed out, or were of clients that do not use TLS",
+  },
+  tlsCertificateExpiresMs: {
+    type: "integer",
+    prometheus: "tls_certificate_expires_seconds",
+    description: "Time until the TLS certificate in use ends, negative after that; 0 without TLS",
+  },
+  tlsReloadFailed: {
+    type: "flag",
+    prometheus: "tls_reload_failed",
+    description: "Whether the TLS files have changed and cannot be used, so that the former ones are in use",
+  },
   authFailures: {
     type: "countsByReason",
     prometheus: "auth_failures_total",

@@ -191,6 +191,37 @@ export const ingestMetrics = {
     prometheus: "connections_ended_total",
     description: "Connections that got GOAWAY: TALLY_MAX_CONNECTION_AGE or TALLY_MAX_CONNECTION_IDLE",
   },
+  tls: { type: "flag", prometheus: "tls", description: "Whether the device port has TLS" },
+  tlsHandshakes: {
+    type: "counter",
+    prometheus: "tls_handshakes_total",
+    description: "TLS handshakes completed",
+  },
+  tlsHandshakesResumed: {
+    type: "counter",
+    prometheus: "tls_handshakes_resumed_total",
+    description: "Of these, with the session of an earlier connection",
+  },
+  tlsHandshakesFailed: {
+    type: "counter",
+    prometheus: "tls_handshakes_failed_total",
+    description: "TLS handshakes that failed, timed out, or were ended because too many were in progress",
+  },
+  tlsCertificatesRefused: {
+    type: "counter",
+    prometheus: "tls_certificates_refused_total",
+    description: "Connections closed because the client's certificate was not trusted",
+  },
+  tlsCertificateExpiresMs: {
+    type: "integer",
+    prometheus: "tls_certificate_expires_seconds",
+    description: "Time until the TLS certificate in use ends, negative after that; 0 without TLS",
+  },
+  tlsReloadFailed: {
+    type: "flag",
+    prometheus: "tls_reload_failed",
+    description: "Whether the TLS files have changed and cannot be used, so that the former ones are in use",
+  },
   callsRefused: {
     type: "count",
     prometheus: "calls_refused_total",

@@ -7,7 +7,8 @@ import { Hono } from "@hono/hono";
 import type { Logger } from "@logtape/logtape";
 
 import { AllowedHosts } from "../http/hosts.ts";
-import { HttpServer, servesConnections } from "../http/http_server.ts";
+import { servesConnections } from "../http/engine.ts";
+import { HttpServer } from "../http/http_server.ts";
 import { PlainHttpServer } from "../http/plain_http_server.ts";
 import { HttpCounters, type HttpServerOptions } from "../http/reader_server.ts";
 import { formatProcessReport } from "../metrics/process_metrics.ts";

@@ -5,14 +5,17 @@
  *
  * @module
  */
-import { Client, credentials, setLogger } from "@grpc/grpc-js";
+import { Client, setLogger } from "@grpc/grpc-js";
 
+import { channelCredentials } from "../client/channel_credentials.ts";
+import type { ClientTls } from "../client/client_options.ts";
 import { checkHealth, type HealthResponse, ServingStatus } from "../protocol/health_proto.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { guardHttp2 } from "../runtime/node_http2_guard.ts";
 import { duration, type Values } from "../runtime/settings.ts";
 import { readFlags, targetFlag } from "./command_line.ts";
+import { tlsFlags, tlsOption, tlsProblems } from "./tls_flags.ts";
 
 const usage = `Requests the health of an ingest (grpc.health.v1), prints its status, and exits
 with 0 for SERVING.
@@ -21,6 +24,7 @@ Usage: deno task health [flags]`;
 
 const flags = {
   target: { ...targetFlag, help: "Host and port of the ingest to check." },
+  ...tlsFlags,
   timeoutMs: duration("--timeout", {
     default: "3s",
     min: "10ms",
@@ -29,10 +33,13 @@ const flags = {
   }),
 } as const;
 
-async function check({ target, timeoutMs }: Values<typeof flags>): Promise<number> {
+async function check(
+  { target, timeoutMs }: Values<typeof flags>,
+  tls: ClientTls | undefined,
+): Promise<number> {
   setLogger(grpcJsLogger());
   guardHttp2();
-  const client = new Client(target, credentials.createInsecure());
+  const client = new Client(target, channelCredentials(tls));
   try {
     const { path, requestSerialize, responseDeserialize } = checkHealth;
     const { status } = await new Promise<HealthResponse>((resolve, reject) => {
@@ -57,8 +64,14 @@ async function check({ target, timeoutMs }: Values<typeof flags>): Promise<numbe
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  const options = readFlags(usage, flags, args);
-  return typeof options === "number" ? options : await check(options);
+  const options = readFlags(usage, flags, args, tlsProblems);
+  if (typeof options === "number") return options;
+  try {
+    return await check(options, tlsOption(options).tls);
+  } catch (error) {
+    console.error(messageOf(error));
+    return 1;
+  }
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

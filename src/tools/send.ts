@@ -22,6 +22,7 @@ import {
   tokenOption,
   tokenProblems,
 } from "./command_line.ts";
+import { tlsFlags, tlsOption, tlsProblems } from "./tls_flags.ts";
 
 const usage = `Sends packets from one device to Tally and prints the Ack.
 
@@ -44,6 +45,7 @@ const flags = {
   })),
   target: targetFlag,
   ...tokenFlags,
+  ...tlsFlags,
   payload: custom("--payload", {
     default: "abcd",
     help: "The packets' payload, as text.",
@@ -74,8 +76,9 @@ const PROGRESS_INTERVAL_MS = 1000, CHECK_INTERVAL_MS = 100;
 async function main(args: readonly string[]): Promise<number> {
   const options = readFlags(usage, flags, args, (result) => {
     const { session, file } = result.source;
-    if (session === undefined || file === undefined) return tokenProblems(result);
-    return [`${session} and ${file}: a file has a session of its own; set one of them`];
+    const problems = [...tokenProblems(result), ...tlsProblems(result)];
+    if (session === undefined || file === undefined) return problems;
+    return [...problems, `${session} and ${file}: a file has a session of its own; set one of them`];
   });
   if (typeof options === "number") return options;
   try {
@@ -91,6 +94,7 @@ async function send(options: Values<typeof flags>): Promise<number> {
   await using client = await TelemetryClient.open({
     target: options.target,
     ...tokenOption(options),
+    ...tlsOption(options),
     ...options.session === undefined ? {} : { session: options.session },
     ...options.file === undefined ? {} : { file: options.file },
     onConnected: () => lastError = undefined,

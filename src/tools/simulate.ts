@@ -20,6 +20,7 @@ import {
   tokenOption,
   tokenProblems,
 } from "./command_line.ts";
+import { tlsFlags, tlsOption, tlsProblems } from "./tls_flags.ts";
 import { Simulator, totalsText } from "./simulator.ts";
 
 const usage = `Sends temperature and humidity of simulated devices to Tally, until Ctrl-C.
@@ -39,6 +40,7 @@ const flags = {
   }),
   target: targetFlag,
   ...tokenFlags,
+  ...tlsFlags,
   prefix: custom("--prefix", {
     default: "sim-",
     help: "Prefix of the devices' ids.",
@@ -65,6 +67,7 @@ async function simulate(options: Values<typeof flags>): Promise<number> {
   const simulator = await Simulator.start({
     target: options.target,
     ...tokenOption(options),
+    ...tlsOption(options),
     devices: options.devices,
     ratePerDevice: options.rate,
     prefix: options.prefix,
@@ -94,7 +97,10 @@ async function simulate(options: Values<typeof flags>): Promise<number> {
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  const options = readFlags(usage, flags, args, tokenProblems);
+  const options = readFlags(usage, flags, args, (result) => [
+    ...tokenProblems(result),
+    ...tlsProblems(result),
+  ]);
   if (typeof options === "number") return options;
   try {
     return await simulate(options);

@@ -10,7 +10,7 @@ import { TelemetryClient, type TelemetryClientError, type TelemetryClientOptions
 import { formatted, packets } from "./command_line.ts";
 
 /** How many devices, and where they send to. */
-export interface SimulatorOptions extends Pick<TelemetryClientOptions, "target" | "token"> {
+export interface SimulatorOptions extends Pick<TelemetryClientOptions, "target" | "token" | "tls"> {
   /** How many devices. */
   readonly devices: number;
   /** Packets per second and device, on average while it is not silent. */
@@ -90,13 +90,14 @@ export class Simulator {
 
   /** Starts the devices; does not wait for connections. Rejects if the target is malformed. */
   static async start(options: SimulatorOptions): Promise<Simulator> {
-    const { target, token, onConnection } = options;
+    const { target, token, tls, onConnection } = options;
     const clients = [];
     for (let count = 0; count < options.devices; count += DEVICES_PER_CONNECTION) {
       clients.push(
         await TelemetryClient.open({
           target,
           ...token === undefined ? {} : { token },
+          ...tls === undefined ? {} : { tls },
           onConnected: () => onConnection(undefined),
           onDisconnected: onConnection,
         }),

@@ -6,7 +6,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 
-import { framedPacket, packet, startTestIngest, temporaryStore } from "../support/harness.ts";
+import { framedPacket, packet } from "../support/harness.ts";
 import { frame } from "../support/http2_frames.ts";
 import {
   ACK,
@@ -34,6 +34,7 @@ import {
   STREAM_CLOSED,
   WINDOW_UPDATE,
 } from "../support/http2_numbers.ts";
+import { startVariant, variants } from "../support/tls_ingest.ts";
 import { until } from "../support/until.ts";
 import { headerBlock, preface, RawConnection, requestHeaders, uint32 } from "./raw_connection.ts";
 
@@ -517,13 +518,13 @@ async function assertAlive(connection: RawConnection): Promise<void> {
   await until(answered, "the connection answers");
 }
 
-for (const fastPath of [true, false]) {
-  Deno.test(`Http2Connection conformance, telemetry ${fastPath ? "on the fast path" : "by grpc-js"}`, async (t) => {
-    await using store = await temporaryStore();
-    await using ingest = await startTestIngest({ store, fastPath });
+for (const variant of variants) {
+  Deno.test(`Http2Connection conformance, ${variant.title}`, async (t) => {
+    await using served = await startVariant(variant);
+    const { target } = served;
     for (const [section, title, outcome, frames, begin = preface] of rules) {
       await t.step(`RFC ${section.includes(" ") ? section : `9113 ${section}`}: ${title}`, async () => {
-        using connection = new RawConnection(ingest.port);
+        using connection = new RawConnection(target);
         await connection.send(begin, ...frames());
         if (outcome === "accepted") {
           await assertAlive(connection);
@@ -544,7 +545,7 @@ for (const fastPath of [true, false]) {
     }
     await t.step("RFC 9113 5.1: closed by END_STREAM of both sides: DATA and HEADERS", async () => {
       for (const late of [frame(DATA, 0, 1, [1]), open()]) {
-        using connection = new RawConnection(ingest.port);
+        using connection = new RawConnection(target);
         await connection.send(preface, ended());
         await until(
           () => connection.all(HEADERS, 1).some(({ flags }) => (flags & END_STREAM) !== 0),
@@ -556,19 +557,19 @@ for (const fastPath of [true, false]) {
       }
     });
     await t.step("RFC 9113 6.5.3: SETTINGS are acknowledged in their order", async () => {
-      using connection = new RawConnection(ingest.port);
+      using connection = new RawConnection(target);
       await connection.send(preface, settings(3, 5), frame(PING, 0, 0, new Uint8Array(8)));
       await until(() => connection.all(PING).length === 1, "the PING is answered");
       const answers = connection.received.filter(({ flags }) => flags === ACK).map(({ type }) => type);
       assertEquals(answers, [SETTINGS, SETTINGS, PING]);
     });
     await t.step("RFC 9113 6.7: a PING is answered with its payload", async () => {
-      using connection = new RawConnection(ingest.port);
+      using connection = new RawConnection(target);
       await connection.send(preface);
       await assertAlive(connection);
     });
     await t.step("RFC 9113 8.4: nothing is pushed", async () => {
-      using connection = new RawConnection(ingest.port);
+      using connection = new RawConnection(target);
       await connection.send(preface, ended());
       await until(() => connection.all(HEADERS, 1).length > 0, "the call is answered");
       assert(

@@ -4,7 +4,9 @@
  * @module
  */
 import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 
+import type { TestTarget } from "../support/harness.ts";
 import { frame } from "../support/http2_frames.ts";
 import {
   CLIENT_PREFACE,
@@ -84,8 +86,16 @@ export class RawConnection implements Disposable {
   #partial: Buffer = Buffer.alloc(0);
 
   /** Connects; what is sent before that waits. */
-  constructor(port: number) {
-    this.#socket = connect({ port, host: "127.0.0.1", noDelay: true });
+  constructor(target: TestTarget) {
+    this.#socket = typeof target === "number"
+      ? connect({ port: target, host: "127.0.0.1", noDelay: true })
+      : connectTls({
+        ...target.tls,
+        port: target.port,
+        host: "127.0.0.1",
+        servername: "localhost",
+        ALPNProtocols: ["h2"],
+      });
     this.#socket.on("data", (chunk: Buffer) => this.#take(chunk));
     this.#socket.on("error", () => {});
     this.closed = new Promise((resolve) => this.#socket.once("close", () => resolve()));

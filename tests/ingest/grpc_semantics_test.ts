@@ -1,15 +1,24 @@
 /**
- * What gRPC prescribes for calls, on both paths: telemetry served by the fast path, and by grpc-js. Every rule is tried
- * on both, and the outcomes are compared with what is expected, and so with each other.
+ * What gRPC prescribes for calls: telemetry served by the fast path, by grpc-js, and over TLS. Every rule is tried on
+ * all, and the outcomes are compared with what is expected, and so with each other.
  */
-import { connect, constants } from "node:http2";
+import { constants } from "node:http2";
 import { deflateSync, gzipSync } from "node:zlib";
 
 import { status } from "@grpc/grpc-js";
 import { assert, assertEquals } from "@std/assert";
 
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
-import { framed, framedPacket, packet, startTestIngest, temporaryStore } from "../support/harness.ts";
+import {
+  framed,
+  framedPacket,
+  openSession,
+  packet,
+  startTestIngest,
+  temporaryStore,
+  type TestTarget,
+} from "../support/harness.ts";
+import { startVariant, variants } from "../support/tls_ingest.ts";
 import { until } from "../support/until.ts";
 import { gated } from "./gated_store.ts";
 
@@ -35,13 +44,12 @@ const PACKETS = "/TelemetryIngest/StreamPackets", HEALTH = "/grpc.health.v1.Heal
 
 /** Makes a call, whose body is `parts`; left open when `end` is false. */
 async function call(
-  port: number,
+  target: TestTarget,
   headers: Record<string, string>,
   parts: readonly Uint8Array[] = [],
   end = true,
 ): Promise<Outcome & { data: Uint8Array; headers: Record<string, unknown> }> {
-  const session = connect(`http://127.0.0.1:${port}`);
-  session.on("error", () => {});
+  const session = openSession(target);
   const stream = session.request({
     ":method": "POST",
     ":path": PACKETS,
@@ -194,14 +202,14 @@ const rules: readonly Rule[] = [
   }, [framed(new Uint8Array(gzipSync(new Uint8Array(2 ** 20))), true)]],
 ];
 
-for (const fastPath of [true, false]) {
-  const by = fastPath ? "the fast path" : "grpc-js";
-  Deno.test(`TelemetryServer, gRPC semantics, telemetry by ${by}`, async (t) => {
-    await using store = await temporaryStore();
-    await using ingest = await startTestIngest({ store, fastPath });
+for (const variant of variants) {
+  const { title, fastPath } = variant;
+  Deno.test(`TelemetryServer, gRPC semantics, ${title}`, async (t) => {
+    await using served = await startVariant(variant);
+    const { target } = served;
     for (const [title, expected, headers, parts] of rules) {
       await t.step(title, async () => {
-        const { http, grpc, stored } = await call(ingest.port, headers, parts);
+        const { http, grpc, stored } = await call(target, headers, parts);
         assertEquals({ http, grpc, stored: expected.stored === undefined ? undefined : stored }, {
           http: expected.http,
           grpc: expected.grpc,
@@ -210,23 +218,23 @@ for (const fastPath of [true, false]) {
       });
     }
     await t.step("a refused encoding: grpc-accept-encoding lists the accepted ones", async () => {
-      const { headers } = await call(ingest.port, { "grpc-encoding": "snappy" }, [message]);
+      const { headers } = await call(target, { "grpc-encoding": "snappy" }, [message]);
       assertEquals(headers["grpc-accept-encoding"], "identity,deflate,gzip");
     });
     await t.step("health: List returns every service", async () => {
-      const { data } = await call(ingest.port, { ":path": `${HEALTH}/List` }, [framed(new Uint8Array(0))]);
+      const { data } = await call(target, { ":path": `${HEALTH}/List` }, [framed(new Uint8Array(0))]);
       const text = new TextDecoder().decode(data);
       assert(text.includes("TelemetryIngest") && text.includes("app.telemetry.TelemetryIngest"));
     });
     await t.step("405 has allow: POST, and both refusals have a line of text", async () => {
-      const get = await call(ingest.port, { ":method": "GET" });
+      const get = await call(target, { ":method": "GET" });
       assertEquals([get.headers["allow"], new TextDecoder().decode(get.data)], [
         "POST",
         "This port serves gRPC: use POST.\n",
       ]);
     });
     await t.step("a deadline that passes ends an open call", async () => {
-      const { grpc } = await call(ingest.port, { "grpc-timeout": "50m" }, [message], false);
+      const { grpc } = await call(target, { "grpc-timeout": "50m" }, [message], false);
       assertEquals(grpc, status.DEADLINE_EXCEEDED);
     });
     await t.step(
@@ -245,7 +253,7 @@ for (const fastPath of [true, false]) {
     );
     await t.step("StreamBatches: Acks are sent as packets are stored", async () => {
       const batch = framed(streamBatches.requestSerialize({ packets: [packet()] }));
-      const { grpc, data } = await call(ingest.port, { ":path": "/TelemetryIngest/StreamBatches" }, [
+      const { grpc, data } = await call(target, { ":path": "/TelemetryIngest/StreamBatches" }, [
         batch,
         batch,
       ]);

@@ -4,7 +4,13 @@
  *
  * @module
  */
-import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type SecureClientSessionOptions,
+} from "node:http2";
 import { DatabaseSync } from "node:sqlite";
 
 import { getLogger } from "@logtape/logtape";
@@ -110,6 +116,18 @@ export interface CallEnd {
   readonly ack: Ack | undefined;
 }
 
+/** Where a device connects: a port, or one with TLS. */
+export type TestTarget = number | { readonly port: number; readonly tls: SecureClientSessionOptions };
+
+/** Opens a connection. */
+export function openSession(target: TestTarget): ClientHttp2Session {
+  const session = typeof target === "number"
+    ? connect(`http://127.0.0.1:${target}`)
+    : connect(`https://localhost:${target.port}`, target.tls);
+  session.on("error", () => {});
+  return session;
+}
+
 /** One call of the telemetry service, byte by byte. */
 export class RawCall implements AsyncDisposable {
   readonly stream: ClientHttp2Stream;
@@ -121,9 +139,13 @@ export class RawCall implements AsyncDisposable {
   #received = new Uint8Array(0);
 
   /** Opens a connection and the call; or only the call, on the connection of `other`. */
-  constructor(port: number, method = "StreamPackets", headers: Record<string, string> = {}, other?: RawCall) {
-    this.#session = other === undefined ? connect(`http://127.0.0.1:${port}`) : other.#session;
-    if (other === undefined) this.#session.on("error", () => {});
+  constructor(
+    target: TestTarget,
+    method = "StreamPackets",
+    headers: Record<string, string> = {},
+    other?: RawCall,
+  ) {
+    this.#session = other === undefined ? openSession(target) : other.#session;
     const path = method.startsWith("/") ? method : `/TelemetryIngest/${method}`;
     const all = {
       ":method": "POST",

@@ -33,7 +33,7 @@ export async function startTestApi(store: ApiStore, options: Partial<ApiOptions>
   const api = await startApi({ ...apiDefaults, store, ...options });
   return {
     ...api,
-    url: `http://${api.host}:${api.port}`,
+    url: `${options.tls ? "https" : "http"}://${api.host}:${api.port}`,
     async [Symbol.asyncDispose]() {
       await api.close(1_000);
     },

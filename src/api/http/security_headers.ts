@@ -6,8 +6,14 @@
 import type { MiddlewareHandler } from "@hono/hono";
 import { secureHeaders } from "@hono/hono/secure-headers";
 
-/** Middleware. Pages load from this origin only, and run no script or style that is inline. */
-export function securityHeaders(): MiddlewareHandler {
+/** A year, without subdomains, which may be other servers. */
+const STRICT_TRANSPORT_SECURITY = "max-age=31536000";
+
+/**
+ * Middleware. Pages load from this origin only, and run no script or style that is inline. `isSecure`: the port has TLS,
+ * and browsers are to use nothing else.
+ */
+export function securityHeaders(isSecure: boolean): MiddlewareHandler {
   return secureHeaders({
     contentSecurityPolicy: {
       defaultSrc: ["'none'"],
@@ -20,8 +26,8 @@ export function securityHeaders(): MiddlewareHandler {
       frameAncestors: ["'none'"],
     },
     xFrameOptions: "DENY",
-    // A proxy in front terminates TLS, if there is any.
-    strictTransportSecurity: false,
+    // Without TLS here a proxy may add it, and this header.
+    strictTransportSecurity: isSecure ? STRICT_TRANSPORT_SECURITY : false,
     // For browsers out of use; each header costs every response some microseconds.
     xDnsPrefetchControl: false,
     xDownloadOptions: false,

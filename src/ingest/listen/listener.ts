@@ -52,7 +52,12 @@ const QUIET_MS = 3000;
 const SHORT = "too few file descriptors are left";
 
 /** The open connections, in the order in which they were accepted; the owner of the connections keeps it. */
-export type Connections = Pick<ReadonlyMap<unknown, Socket>, "size" | "values">;
+export interface Connections {
+  /** How many. */
+  readonly size: number;
+  /** Their sockets. */
+  values(): Iterable<Socket>;
+}
 
 /** A listening socket. */
 export class DeviceListener {
