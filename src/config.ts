@@ -6,6 +6,7 @@
  */
 import { accessSettings } from "./access_settings.ts";
 import { hostNamesKind, onOffKind, webhookKeyKind, webhookUrlKind } from "./config_kinds.ts";
+import { limitSettings } from "./config_limits.ts";
 import { deviceAuthSettings } from "./device_auth_settings.ts";
 import { isLoopback } from "./runtime/address.ts";
 import {
@@ -27,13 +28,9 @@ const process = { group: "Process", role: "both" };
 const devices = { group: "Devices", role: "ingest" };
 const readers = { group: "Readers", role: "api" };
 const queue = { group: "Queue", role: "ingest" };
-const limits = { group: "Limits" };
 const ops = { group: "Ops", role: "both" };
 const alerts = { group: "Alerts", role: "api" };
 const log = { group: "Log", role: "both" };
-
-/** A bound of open connections; `auto` follows from another setting. */
-const connectionBound = { ...limits, default: "auto", min: "1", max: "1000000" };
 
 /** The settings by the names the code uses; durations are in milliseconds, sizes in bytes. */
 export const settings = {
@@ -170,38 +167,7 @@ export const settings = {
     help: "Longest wait of a packet for others to be stored with it, while no call waits for its Ack.",
   }),
 
-  maxStreams: integer("TALLY_MAX_STREAMS", {
-    ...limits,
-    role: "ingest",
-    default: "10000",
-    min: "1",
-    max: "1000000",
-    common: true,
-    help: "Device streams open at once; further streams are refused.",
-  }),
-  maxConnections: integerOrAuto("TALLY_MAX_CONNECTIONS", {
-    ...connectionBound,
-    role: "ingest",
-    help: "Device connections open at once; auto: 2 × TALLY_MAX_STREAMS.",
-  }),
-  liveMaxClients: integer("TALLY_LIVE_MAX_CLIENTS", {
-    ...limits,
-    role: "api",
-    default: "1000",
-    min: "1",
-    max: "100000",
-    help: "Streams of /live and /events open at once; further ones are refused.",
-  }),
-  httpMaxConnections: integerOrAuto("TALLY_HTTP_MAX_CONNECTIONS", {
-    ...connectionBound,
-    role: "api",
-    help: "Reader connections open at once; auto: TALLY_LIVE_MAX_CLIENTS + 1000.",
-  }),
-  httpMaxConnectionsPerAddress: integerOrAuto("TALLY_HTTP_MAX_CONNECTIONS_PER_ADDRESS", {
-    ...connectionBound,
-    role: "api",
-    help: "Reader connections of one address or IPv6 /64; auto: three quarters of all.",
-  }),
+  ...limitSettings,
 
   offlineAfterMs: duration("TALLY_OFFLINE_AFTER", {
     ...alerts,

@@ -22,7 +22,7 @@ import { openStore } from "./open_store.ts";
 import { exportFlush, exportTable } from "./ops/open_telemetry.ts";
 import { type ObservedIngest, OpsPort } from "./ops_port.ts";
 import { systemClock } from "./runtime/clock.ts";
-import { type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
+import { countDescriptors, type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
 import { withTimeout } from "./runtime/timeout.ts";
 import type { Store } from "./store/store.ts";
 import { StoreClock } from "./store/store_clock.ts";
@@ -72,6 +72,7 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
 
   // Before files are opened: for a moment it may take every descriptor there is.
   const reserves = descriptorReserves(), times = stopTimes(config);
+  if (config.role !== "api") reportUnreachable(config, log);
   // First, and closed last: it shows that the process starts, and drains.
   const ops = await OpsPort.start(config, reserves.readers, log);
   if (ops !== undefined) parts.defer(() => ops.close(times.readersMs));
@@ -119,6 +120,17 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
         throw new Error(tooLate(config));
       }),
   };
+}
+
+/** A limit that the process has not the file descriptors for: those that are left close connections before it does. */
+function reportUnreachable({ maxConnections }: Config, log: Logger): void {
+  if (maxConnections === "auto") return;
+  const descriptors = countDescriptors(maxConnections);
+  if (descriptors >= maxConnections) return;
+  log.warn("TALLY_MAX_CONNECTIONS cannot be reached: raise the limit of open files (ulimit -n)", {
+    maxConnections,
+    descriptors,
+  });
 }
 
 /** What the roles share. */

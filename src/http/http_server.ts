@@ -13,7 +13,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 
 import { isExhausted } from "../runtime/descriptors.ts";
-import { networkOf } from "./network.ts";
+import { networkOf } from "../runtime/network.ts";
 import type {
   Handler,
   HttpCounters,

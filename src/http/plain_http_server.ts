@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { networkOf } from "./network.ts";
+import { networkOf } from "../runtime/network.ts";
 import type { Handler, HttpServerOptions, ReaderServer } from "./reader_server.ts";
 
 /** Wait before `Deno.serve` is started again after it ended, most likely because no file descriptors were free. */

@@ -126,6 +126,16 @@ export class Http2Connection
     return this.#drained.promise;
   }
 
+  /** Calls open now. */
+  get calls(): number {
+    return this.#table.size;
+  }
+
+  /** Closes the connection after what was sent so far; open calls end with it. */
+  finish(): void {
+    if (!this.#ended) this.#close();
+  }
+
   /**
    * To be called every {@linkcode ConnectionLimits.keepaliveTickMs}. Sends the keepalive PING; closes the connection after
    * the keepalive timeout, or when an incomplete frame makes too little progress.

@@ -7,17 +7,21 @@ import type { Logger } from "@logtape/logtape";
 
 import type { ConnectionLimits } from "../http2/limits.ts";
 import type { DeviceAuthenticator } from "../identity/device_authenticator.ts";
+import { type AccountLimits, Accounts } from "../limits/accounts.ts";
 import type { InstanceReport } from "../metrics/ingest_metrics.ts";
 import { formatAddress } from "../runtime/address.ts";
 import { systemClock } from "../runtime/clock.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { type ProcessFigures, ProcessMonitor } from "../runtime/process_figures.ts";
 import { VERSION } from "../runtime/version.ts";
+import type { DeviceLimits } from "../store/packets.ts";
 import type { Store } from "../store/store.ts";
 import { DeviceTable } from "./batch/device_table.ts";
 import { PacketQueue } from "./batch/queue.ts";
 import { Writer, type WriterOptions } from "./batch/writer.ts";
+import type { ConnectionAgeOptions } from "./connection_ages.ts";
 import { countedReport, createCounters, type IngestCounters } from "./counters.ts";
+import type { ConnectionLimitOptions } from "./listen/connection_limits.ts";
 import { startReporting } from "./report.ts";
 import { CallerCheck } from "./rpc/caller_check.ts";
 import { TelemetryServer } from "./server.ts";
@@ -26,7 +30,7 @@ import { type IngestState, shuttingDown } from "./stream/ingest_state.ts";
 import { Reverts } from "./stream/reverts.ts";
 
 /** Settings of the role; `config.ts` describes each. */
-export interface IngestOptions {
+export interface IngestOptions extends AccountLimits, ConnectionLimitOptions, ConnectionAgeOptions {
   /** Address to listen on. */
   readonly host: string;
   /** Port to listen on; 0: any free port. */
@@ -47,10 +51,12 @@ export interface IngestOptions {
   readonly maxClockAheadMs: number;
   /** Whether gRPC's reflection is served; default true. */
   readonly reflection?: boolean;
-  /** Streams open at once. */
-  readonly maxStreams: number;
-  /** Connections open at once. */
-  readonly maxConnections: number;
+  /** Sessions in the store; 0: no limit. Default: 0. */
+  readonly maxSessions?: number;
+  /** Devices in the store; 0: no limit. Default: 0. */
+  readonly maxDevices?: number;
+  /** Devices that all ingests together add in a minute; 0: no limit. Default: 0. */
+  readonly newDevicesPerMinute?: number;
   /** File descriptors that connections leave to the rest of the process; default: none. */
   readonly reserve?: DescriptorReserve;
   /** See {@linkcode WriterOptions}; default: nothing is called. */
@@ -136,8 +142,12 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const { queue, counters } = ingest;
   const aborted = new AbortController();
   const producer = crypto.randomUUID();
-  const { signal } = aborted, { onFlushed } = options;
-  const writer = new Writer({ queue, store, counters, producer, now, log, signal, onFlushed });
+  const { signal } = aborted, { onFlushed } = options, deviceLimits = deviceLimitsOf(options);
+  const writer = new Writer({
+    ...{ queue, store, counters, producer, now, log, signal },
+    onFlushed,
+    deviceLimits,
+  });
   const callers = new CallerCheck({ authenticator, counters, log, maxLookups: options.maxStreams });
   const server = await TelemetryServer.start(ingest, { ...options, fastPath, callers });
   const finished = writer.run();
@@ -185,6 +195,13 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   };
 }
 
+function deviceLimitsOf(options: IngestOptions): DeviceLimits | undefined {
+  const { maxDevices = 0, newDevicesPerMinute = 0 } = options;
+  if (maxDevices === 0 && newDevicesPerMinute === 0) return undefined;
+  const orNone = (limit: number) => limit === 0 ? Number.MAX_SAFE_INTEGER : limit;
+  return { maxDevices: orNone(maxDevices), maxNewPerMinute: orNone(newDevicesPerMinute) };
+}
+
 function createState(options: IngestOptions): IngestState {
   const counters = createCounters();
   return {
@@ -201,6 +218,8 @@ function createState(options: IngestOptions): IngestState {
     now: oncePerTurn(options.now),
     devices: new DeviceTable(MAX_INTERNED_DEVICES),
     streams: new Set(),
+    silentStreams: new Set(),
+    accounts: new Accounts(options, () => performance.now()),
     sessions: new Map(),
     limits: options,
     draining: false,

@@ -10,9 +10,11 @@ import { Server, ServerCredentials, setLogger } from "@grpc/grpc-js";
 import { type ConnectionOptions, Http2Connection } from "../http2/connection.ts";
 import { type ConnectionLimits, defaultLimits } from "../http2/limits.ts";
 import { TurnScheduler } from "../http2/turn_scheduler.ts";
+import type { RequestError } from "../protocol/request_error.ts";
 import { SERVICE_NAMES } from "../protocol/telemetry_proto.ts";
 import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { guardHttp2 } from "../runtime/node_http2_guard.ts";
+import { type ConnectionAgeOptions, ConnectionAges } from "./connection_ages.ts";
 import { DeviceListener, type ListenerOptions } from "./listen/listener.ts";
 import { BridgedContexts } from "./rpc/bridged_contexts.ts";
 import { MAX_BRIDGED_MESSAGE_BYTES, routeCalls } from "./rpc/call_route.ts";
@@ -24,10 +26,11 @@ import { Health } from "./rpc/health.ts";
 import { Inflater } from "./rpc/inflater.ts";
 import { MessageMemory } from "./rpc/message_memory.ts";
 import { Reflection } from "./rpc/reflection.ts";
+import type { Peer } from "./stream/call_context.ts";
 import type { IngestState } from "./stream/ingest_state.ts";
 
 /** How a {@linkcode TelemetryServer} is bound and bounded. */
-export interface ServerOptions extends ListenerOptions {
+export interface ServerOptions extends ListenerOptions, ConnectionAgeOptions {
   /** Longest gRPC message. */
   readonly maxMessageBytes: number;
   /** Verifies callers of telemetry. */
@@ -61,6 +64,7 @@ export class TelemetryServer {
   readonly #bridged = new BridgedContexts();
   readonly #reflection = new Reflection(this.#bridged);
   readonly #connectionOptions: ConnectionOptions;
+  readonly #ages: ConnectionAges;
   readonly #checking: ReturnType<typeof setInterval>;
 
   private constructor(ingest: IngestState, options: ServerOptions) {
@@ -77,6 +81,12 @@ export class TelemetryServer {
     this.#reflection.addTo(this.#server);
     guardStreams(this.#server);
     this.#connectionOptions = this.#connectionsFor(ingest, options);
+    this.#ages = new ConnectionAges(options, {
+      endStreams: (peers, error) => endStreams(ingest, peers, error),
+      counters: ingest.counters,
+      now: () => performance.now(),
+      random: Math.random,
+    });
     this.#checking = setInterval(() => {
       for (const connection of this.#connections.keys()) connection.keepaliveTick();
     }, this.#connectionOptions.limits.keepaliveTickMs);
@@ -122,6 +132,7 @@ export class TelemetryServer {
       );
     } catch (error) {
       clearInterval(server.#checking);
+      server.#ages.close();
       throw error;
     }
     return server;
@@ -150,6 +161,7 @@ export class TelemetryServer {
   /** Stops listening and sends GOAWAY on every connection; resolves when every call has ended. */
   async endCalls(): Promise<void> {
     clearInterval(this.#checking);
+    this.#ages.close();
     this.#health.close();
     this.#reflection.close();
     this.#listener.close();
@@ -169,11 +181,34 @@ export class TelemetryServer {
   #accept(socket: Socket): void {
     const connection = new Http2Connection(socket, this.#connectionOptions);
     this.#connections.set(connection, socket);
-    socket.once("close", () => this.#connections.delete(connection));
+    this.#ages.add(connection);
+    socket.once("close", () => {
+      this.#connections.delete(connection);
+      this.#ages.remove(connection);
+    });
   }
 
   /** Destroys all connections. */
   destroy(): void {
     for (const socket of this.#connections.values()) socket.destroy();
   }
+}
+
+/** Ends the streams of connections; returns those that still have one, because the store has to reply. */
+function endStreams(
+  { streams }: IngestState,
+  peers: ReadonlySet<Peer>,
+  error: RequestError,
+): ReadonlySet<Peer> {
+  // grpc-js names the peer of a call by its address and port.
+  const nameOf = ({ remoteAddress, remotePort }: Peer) => `${remoteAddress} ${remotePort}`;
+  const byName = new Map(Array.from(peers, (peer) => [nameOf(peer), peer]));
+  const open = new Set<Peer>();
+  for (const stream of [...streams]) {
+    const { peer } = stream.context, ended = peers.has(peer) ? peer : byName.get(nameOf(peer));
+    if (ended === undefined) continue;
+    stream.fail(error);
+    if (streams.has(stream)) open.add(ended);
+  }
+  return open;
 }

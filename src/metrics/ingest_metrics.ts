@@ -143,6 +143,27 @@ export const ingestMetrics = {
     prometheus: "packets_rejected_total",
     description: "Packets rejected, by reason",
   },
+  devicesRefused: {
+    type: "counter",
+    prometheus: "devices_refused_total",
+    description:
+      "New devices refused, once for each batch: TALLY_MAX_DEVICES or TALLY_NEW_DEVICES_PER_MINUTE",
+  },
+  sessionsRefused: {
+    type: "counter",
+    prometheus: "sessions_refused_total",
+    description: "New sessions refused: TALLY_MAX_SESSIONS or TALLY_NEW_SESSIONS_PER_MINUTE",
+  },
+  streamsRefused: {
+    type: "counter",
+    prometheus: "streams_refused_total",
+    description: "Streams refused, or ended before their first message, for TALLY_MAX_STREAMS… settings",
+  },
+  streamsPaced: {
+    type: "counter",
+    prometheus: "streams_paced_total",
+    description: "Times a stream had to wait for the rate of its device or identity",
+  },
   queueFull: {
     type: "counter",
     prometheus: "queue_full_total",
@@ -164,6 +185,11 @@ export const ingestMetrics = {
     prometheus: "connections_refused_total",
     description:
       "Connections closed at once because as many as allowed were open, or file descriptors were short",
+  },
+  connectionsEnded: {
+    type: "counter",
+    prometheus: "connections_ended_total",
+    description: "Connections that got GOAWAY: TALLY_MAX_CONNECTION_AGE or TALLY_MAX_CONNECTION_IDLE",
   },
   callsRefused: {
     type: "count",

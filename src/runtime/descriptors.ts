@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 const readablePath = fileURLToPath(import.meta.url);
 
 /** How many files this process can open besides those it has open, `atMost` at the most: 5 to 25 µs each. */
-function countDescriptors(atMost: number): number {
+export function countDescriptors(atMost: number): number {
   const opened: number[] = [];
   try {
     while (opened.length < atMost) opened.push(openSync(readablePath, "r"));

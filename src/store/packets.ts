@@ -28,6 +28,14 @@ export interface SessionAdvance {
   readonly to: number;
 }
 
+/** How many devices a batch may add to the store. Devices that the store has are never refused. */
+export interface DeviceLimits {
+  /** Devices in the store. */
+  readonly maxDevices: number;
+  /** Devices that all producers add in one minute of {@linkcode Batch.receivedAtMs}. */
+  readonly maxNewPerMinute: number;
+}
+
 /** One flush. Applied in one atomic step, once, however often it is sent. */
 export interface Batch {
   /** Unique to one writer in one run of one process. */
@@ -45,6 +53,8 @@ export interface Batch {
   readonly devices: readonly DeviceDelta[];
   /** Each session at most once. */
   readonly sessions: readonly SessionAdvance[];
+  /** Default: none. */
+  readonly deviceLimits?: DeviceLimits;
 }
 
 /** A session of a batch whose stream is fenced: it may not continue. */
@@ -66,12 +76,34 @@ export interface FencedSession {
   readonly committed: number;
 }
 
+/** A device of a batch that was new to the store and above a limit: nothing of it is stored, the rest of the batch is. */
+export interface RefusedDevice {
+  /** Distinguishes it from a {@linkcode FencedSession}. */
+  readonly kind: "refused";
+  /** See {@linkcode DeviceDelta}. */
+  readonly deviceId: string;
+  /** The limit that was reached. */
+  readonly limit: keyof DeviceLimits;
+}
+
 /**
- * Sessions of the batch that are not as its streams left them: another epoch, or not the committed offset `from`.
- * Empty: the batch is applied, now or before. Otherwise *nothing* of it was applied, and its sequence is still
- * free.
+ * What of a batch was not applied. Empty: it is applied, now or before.
+ *
+ * - Sessions that are not as its streams left them: another epoch, or not the committed offset `from`. Then *nothing*
+ *   of the batch was applied, and its sequence is still free.
+ * - Otherwise devices that its {@linkcode DeviceLimits} refuse: the first that are new get the room there is. The rest
+ *   of the batch is applied, sessions included. The store keeps with the producer's sequence which they were: a batch
+ *   that is sent again gets the same reply.
  */
-export type FencedSessions = readonly FencedSession[];
+export type Unapplied = readonly (FencedSession | RefusedDevice)[];
+
+/** How many sessions a claim may add to the store. A session that the store has is never refused. */
+export interface SessionLimits {
+  /** Sessions in the store. It may count some that have expired, for a while. */
+  readonly maxSessions: number;
+  /** False: none. */
+  readonly mayCreate: boolean;
+}
 
 /** Result of a claim. */
 export interface SessionClaim {
@@ -85,6 +117,10 @@ export interface SessionClaim {
    * expired.
    */
   readonly lost: number;
+  /** The store did not have the session. */
+  readonly isNew: boolean;
+  /** The session is new, and this limit refused it: nothing was written, and the numbers are 0. */
+  readonly refused?: keyof SessionLimits | undefined;
 }
 
 /** Durability required before {@linkcode PacketStore.apply} or {@linkcode PacketStore.claimSession} resolves. */
@@ -102,15 +138,22 @@ export interface PacketStore {
    * Makes the caller the only writer of `session`: raises its epoch, which fences batches of older streams.
    * Resolves when the claim is as durable as {@linkcode AckAfter} requires. An unknown session starts at `offset`.
    * A known one moves up to it: a client states no more than was acknowledged, so the store was reverted, and the
-   * packets between are lost. Sessions unused for {@linkcode SESSION_EXPIRY_MS} are deleted.
+   * packets between are lost. Sessions are deleted {@linkcode SESSION_EXPIRY_MS} after a batch advanced them last;
+   * those that none has advanced, {@linkcode NEW_SESSION_EXPIRY_MS} after their first claim.
    *
    * `continues`: an unknown session starts where the session of that name is, if there is one. That one stays where it
-   * is, and its streams are fenced.
+   * is, and its streams are fenced. `limits`: default none.
    */
-  claimSession(session: string, offset: number, nowMs: number, continues?: string): Promise<SessionClaim>;
+  claimSession(
+    session: string,
+    offset: number,
+    nowMs: number,
+    continues?: string,
+    limits?: SessionLimits,
+  ): Promise<SessionClaim>;
 
-  /** Applies a batch; see {@linkcode Batch} and {@linkcode FencedSessions}. One call at a time per producer. */
-  apply(batch: Batch): Promise<FencedSessions>;
+  /** Applies a batch; see {@linkcode Batch} and {@linkcode Unapplied}. One call at a time per producer. */
+  apply(batch: Batch): Promise<Unapplied>;
 }
 
 /** A device's timestamp further ahead of its arrival is wrong: that of the next packet replaces it, even if smaller. */
@@ -118,6 +161,9 @@ export const DEVICE_CLOCK_AHEAD_MS = 60_000;
 
 /** Sessions unused for a week are deleted. */
 export const SESSION_EXPIRY_MS = 7 * 24 * 3_600_000;
+
+/** Sessions of which nothing was ever stored are deleted so soon: whoever resets streams leaves no more than these. */
+export const NEW_SESSION_EXPIRY_MS = 10 * 60_000;
 
 /** A producer's last sequence is kept this long; only a batch resent later than that could count twice. */
 export const PRODUCER_EXPIRY_MS = 7 * 24 * 3_600_000;

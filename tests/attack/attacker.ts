@@ -13,6 +13,10 @@ export interface Attack {
   readonly mustEnd?: true;
   /** Slow ones need longer to be seen through: this many times the usual time. */
   readonly timeFactor?: number;
+  /** Settings of the ingest, which gets no other attack then. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** What its store holds at the end, at the most. */
+  readonly most?: { readonly devices?: number; readonly sessions?: number };
   /** Goes on until the time is up, or until all is in place that is held. */
   run(attacker: Attacker): Promise<void>;
 }

@@ -7,6 +7,7 @@ import type { Attack } from "./attacker.ts";
 import { controlFloods } from "./control_floods.ts";
 import { dataAttacks } from "./data_attacks.ts";
 import { headerAttacks } from "./header_attacks.ts";
+import { quotaAttacks } from "./quota_attacks.ts";
 import { streamAttacks } from "./stream_attacks.ts";
 
 /** See the module. */
@@ -15,4 +16,5 @@ export const attacks: readonly Attack[] = [
   ...headerAttacks,
   ...streamAttacks,
   ...dataAttacks,
+  ...quotaAttacks,
 ];

@@ -52,7 +52,7 @@ export async function measureAttack(
   processes: LoadProcesses,
   run: AttackRun,
 ): Promise<AttackResult> {
-  await using target = await Target.start();
+  await using target = await Target.start(attack.settings);
   await using attacker = Child.start("../attack/attacker_process.ts");
   const honest = new HonestClients(target, processes, run.packetsPerSecond);
   const before = run.baselineMs === 0 ? undefined : await honest.load(run.baselineMs);
@@ -78,6 +78,7 @@ export async function measureAttack(
     ...honest.failures,
     ...wrongCounts(target, honest, outcome.validPackets, probed),
     ...outcome.violations,
+    ...aboveMost(target, attack),
   ];
   if (lives && !stoppedWell) wrong.push(`the ingest did not stop well: ${target.output}`);
   if (!lives) wrong.unshift("the ingest has ended");
@@ -140,6 +141,15 @@ export class HonestClients {
     }
     return result.acknowledged / (result.endedMs - result.startedMs) * 1000;
   }
+}
+
+/** What the store holds too much of. */
+export function aboveMost(target: Target, { most = {} }: Attack): string[] {
+  const { devices = Infinity, sessions = Infinity } = most;
+  const wrong: string[] = [];
+  if (target.devices() > devices) wrong.push(`${target.devices()} devices are stored`);
+  if (target.sessions() > sessions) wrong.push(`${target.sessions()} sessions are stored`);
+  return wrong;
 }
 
 /** Counts that differ from what was sent; `attackPackets` are those that an attack may have counted. */

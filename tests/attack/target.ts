@@ -37,13 +37,13 @@ export class Target implements AsyncDisposable {
     tally.ended.then(() => this.lives = false);
   }
 
-  /** Starts it; resolves when it listens. */
-  static async start(): Promise<Target> {
+  /** Starts it; resolves when it listens. `more`: settings besides the usual. */
+  static async start(more: Readonly<Record<string, string>> = {}): Promise<Target> {
     const data = fileURLToPath(new URL("../../data", import.meta.url)); // where Tally may write
     await Deno.mkdir(data, { recursive: true });
     const folder = await Deno.makeTempDir({ dir: data, prefix: "attack-" });
     const settings = { TALLY_DB: `${folder}/tally.db`, MALLOC_PERTURB_: "0", TALLY_LOG_LEVEL: "info" };
-    return new Target(folder, await TallyProcess.start("ingest", settings));
+    return new Target(folder, await TallyProcess.start("ingest", { ...settings, ...more }));
   }
 
   /** Where it takes packets. */
@@ -85,6 +85,11 @@ export class Target implements AsyncDisposable {
   /** What its store holds of the devices whose ids begin so. */
   counted(prefix: string): number {
     return this.#read(`SELECT ifnull(sum(count), 0) AS n FROM devices WHERE device_id GLOB '${prefix}*'`);
+  }
+
+  /** Devices that its store has. */
+  devices(): number {
+    return this.#read("SELECT count(*) AS n FROM devices");
   }
 
   /** Sessions that its store has claimed. */

@@ -14,6 +14,7 @@ import { testHistories } from "./history_contract.ts";
 import { testInstances } from "./instances_contract.ts";
 import { testKills } from "./kills_contract.ts";
 import { testPackets } from "./packets_contract.ts";
+import { testLimits } from "./limits_contract.ts";
 import type { TestStores } from "./parts.ts";
 import { testReverts } from "./reverts_contract.ts";
 import { StoreModel } from "./store_model.ts";
@@ -44,6 +45,7 @@ export function testStoreContract(kind: string, makePlace: () => Promise<StorePl
     });
 
   testPackets(test);
+  testLimits(test);
   testDevices(test);
   testHistories(test);
   testEvents(test);

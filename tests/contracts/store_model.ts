@@ -63,7 +63,10 @@ export class StoreModel {
       // The time of an unknown session is the model's, not the store's.
       if (known !== undefined) assertEquals(lost, committed - known.committed);
       this.#sessions.set(session, { epoch, committed });
-      this.#claims.push({ session, epoch, at: committed });
+      const claim = { session, epoch, at: committed };
+      this.#claims.push(claim);
+      // Without, it would expire within minutes, of which a step takes many.
+      if (known === undefined) await this.#advance(claim, store);
     } else if (kind <= 9 && this.#sent.length > 0) {
       assertEquals(await store.apply(random.pick(this.#sent)), []);
     } else if (kind <= 10) {
@@ -74,6 +77,14 @@ export class StoreModel {
     } else {
       await this.#apply(random, store);
     }
+  }
+
+  async #advance(claim: { session: string; epoch: number; at: number }, store: Store): Promise<void> {
+    const { session, epoch, at } = claim;
+    const first = batch(1, { sessions: [advance(session, epoch, at, at + 1)] });
+    assertEquals(await store.apply({ ...first, producer: `${session} begun` }), []);
+    claim.at++;
+    this.#sessions.set(session, { epoch, committed: claim.at });
   }
 
   #changed(deviceId: string): void {

@@ -5,7 +5,7 @@ import { getLogger } from "@logtape/logtape";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 import { HttpServer } from "../../src/http/http_server.ts";
-import { networkOf } from "../../src/http/network.ts";
+import { networkOf } from "../../src/runtime/network.ts";
 import { PlainHttpServer } from "../../src/http/plain_http_server.ts";
 import { type Handler, HttpCounters, type HttpServerOptions } from "../../src/http/reader_server.ts";
 import { until } from "../support/until.ts";

@@ -190,3 +190,15 @@ for (const fastPath of [true, false]) {
     assertEquals((await idle.finish(framedBatch([packet()]))).ack?.stored, 2);
   });
 }
+
+Deno.test("StallDetector: a compressed message that arrives byte by byte ends its call", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store, limits: { ...slow, ticksBeforeClose: 1e9 } });
+  await using call = new RawCall(ingest.port, "StreamBatches", { "grpc-encoding": "gzip" });
+  await call.send(new Uint8Array([1, 0, 0, 4, 0]));
+  const timer = setInterval(() => void call.send(new Uint8Array(1)), 10);
+  const { code, details } = await call.end;
+  clearInterval(timer);
+  assertEquals([code, details.includes("of a message arrived in ten seconds")], [status.UNAVAILABLE, true]);
+  assertEquals(ingest.counters.openStreams, 0);
+});

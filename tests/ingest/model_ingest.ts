@@ -9,6 +9,7 @@ import { Writer } from "../../src/ingest/batch/writer.ts";
 import { createCounters } from "../../src/ingest/counters.ts";
 import type { IngestState } from "../../src/ingest/stream/ingest_state.ts";
 import { Reverts } from "../../src/ingest/stream/reverts.ts";
+import { Accounts } from "../../src/limits/accounts.ts";
 import { RequestError } from "../../src/protocol/request_error.ts";
 import type { Store } from "../../src/store/store.ts";
 import { ingestDefaults } from "../support/harness.ts";
@@ -38,6 +39,8 @@ export class ModelIngest {
       counters,
       reverts: new Reverts(counters, log),
       streams: new Set(),
+      silentStreams: new Set(),
+      accounts: new Accounts(limits, () => performance.now()),
       sessions: new Map(),
       limits,
       now,

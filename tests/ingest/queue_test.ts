@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { QueuedBatch, type ShareOwner, type StreamShare } from "../../src/ingest/batch/batch.ts";
 import { Device } from "../../src/ingest/batch/device_delta.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
+import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import { forSeeds } from "../support/random.ts";
 
 /** A stream that keeps the shares it receives. */
@@ -22,7 +23,7 @@ class Owner implements ShareOwner {
 const bounds = { maxPackets: 1e6, maxBytes: 1e6, maxDevices: 1e6, dueDevices: 1e6 };
 const bytes = new TextEncoder().encode("0123456789");
 const about = { producer: "p", sequence: 1, previous: 0, receivedAtMs: 0 };
-const device = (id: string) => new Device(id, new TextEncoder().encode(id), 0);
+const device = (id: string, generation = 0) => new Device(id, new TextEncoder().encode(id), 0, generation);
 
 function put(queue: PacketQueue, owner = new Owner(), packets = 1): void {
   const share = queue.tail.share(owner, 0);
@@ -101,7 +102,7 @@ Deno.test("PacketQueue yields a batch of many devices at once, and grows while t
   const owner = new Owner();
   let share = queue.tail.share(owner, 0);
   const add = (id: Device) => {
-    share.group.delta(id).add(1, bytes, 0, 1);
+    share.group.delta(id).add(share, 1, bytes, 0, 1);
     queue.commit(1, 1);
   };
   const batches = queue[Symbol.asyncIterator]();
@@ -186,10 +187,10 @@ Deno.test("QueuedBatch coalesces packets of one device into one QueuedDelta, ove
   const batch = new QueuedBatch();
   const a = device("a");
   const [first, second] = [batch.share(new Owner(), 0), batch.share(new Owner(), 0)];
-  first.group.delta(a).add(5, bytes, 0, 2);
-  first.group.delta(device("b")).add(1, bytes, 0, 0);
-  second.group.delta(a).add(7, bytes, 2, 4);
-  second.group.delta(a).add(6, bytes, 4, 6);
+  first.group.delta(a).add(first, 5, bytes, 0, 2);
+  first.group.delta(device("b")).add(first, 1, bytes, 0, 0);
+  second.group.delta(a).add(second, 7, bytes, 2, 4);
+  second.group.delta(a).add(second, 6, bytes, 4, 6);
   first.stored = second.stored = 2;
   const stored = batch.toStoreBatch({ ...about, receivedAtMs: 99 })!;
   assertEquals(
@@ -204,10 +205,38 @@ Deno.test("QueuedBatch coalesces packets of one device into one QueuedDelta, ove
   assertEquals([stored.producer, stored.sequence, stored.receivedAtMs, stored.sessions], ["p", 1, 99, []]);
 });
 
+Deno.test("QueuedBatch.toStoreBatch() has a device once when the table was emptied between its packets", () => {
+  const batch = new QueuedBatch(), share = batch.share(new Owner(), 0);
+  for (const [generation, timestampMs] of [[0, 1], [1, 2], [0, 3]] as const) {
+    share.group.delta(device("a", generation)).add(share, timestampMs, bytes, timestampMs, timestampMs + 1);
+  }
+  const { devices } = batch.toStoreBatch(about)!;
+  const found = devices.map(({ deviceId, packets, timestampMs }) => [deviceId, packets, timestampMs]);
+  assertEquals(found, [["a", 3, 3]]);
+});
+
+Deno.test("QueuedBatch.refuse() rejects the packets of a refused device in each share that contributed them", () => {
+  const batch = new QueuedBatch(), claimed = new Owner({ session: "s", epoch: 1 });
+  const shares = [batch.share(new Owner(), 0), batch.share(new Owner(), 0), batch.share(claimed, 0)];
+  const [first, second, third] = shares as [StreamShare, StreamShare, StreamShare];
+  const a = device("a"), b = device("b");
+  const add = (share: StreamShare, of: Device) => {
+    share.stored++;
+    share.group.delta(of).add(share, 1, bytes, 0, 1);
+  };
+  for (const share of [first, second, first, second, second, third]) add(share, a);
+  add(first, b);
+  add(third, b);
+  assertEquals(batch.refuse(new Set(["a"])), 6);
+  assertEquals(shares.map(({ stored }) => stored), [1, 0, 1]);
+  const rejected = shares.map(({ rejections }) => [...rejections ?? []]);
+  assertEquals(rejected, [2, 3, 1].map((packets) => [[RejectReason.DEVICE_LIMIT, packets]]));
+});
+
 Deno.test("QueuedDelta.add() keeps the payload of the greatest timestamp, the last received among equals", () => {
   const batch = new QueuedBatch();
   const a = device("a");
-  const { group } = batch.share(new Owner(), 0);
+  const share = batch.share(new Owner(), 0), { group } = share;
   const payload = () => new TextDecoder().decode(group.delta(a).payload);
   for (
     const [timestampMs, start, expected] of [[5, 0, "0"], [5, 1, "1"], [4, 2, "1"], [5, 3, "3"], [
@@ -216,7 +245,7 @@ Deno.test("QueuedDelta.add() keeps the payload of the greatest timestamp, the la
       "4",
     ]] as const
   ) {
-    group.delta(a).add(timestampMs, bytes, start, start + 1);
+    group.delta(a).add(share, timestampMs, bytes, start, start + 1);
     assertEquals(payload(), expected);
   }
   assertEquals(batch.toStoreBatch(about)?.devices.map(({ packets }) => packets), [5]);
@@ -227,8 +256,8 @@ Deno.test("QueuedDelta.merge() keeps the payload of the greatest timestamp, that
   const merged = (...timestamps: number[]) => {
     const batch = new QueuedBatch();
     for (const [index, timestampMs] of timestamps.entries()) {
-      const { group } = batch.share(new Owner({ session: `s${index}`, epoch: 1 }), 0);
-      group.delta(a).add(timestampMs, bytes, index, index + 1);
+      const share = batch.share(new Owner({ session: `s${index}`, epoch: 1 }), 0);
+      share.group.delta(a).add(share, timestampMs, bytes, index, index + 1);
     }
     const { devices } = batch.toStoreBatch(about)!;
     return devices.map(({ packets, timestampMs, payload }) => [
@@ -280,7 +309,7 @@ Deno.test("QueuedBatch.toStoreBatch() leaves out fenced sessions, and only these
   const shares = [...owners, new Owner()].map((owner) => batch.share(owner, 10));
   const a = device("a");
   for (const [index, share] of shares.entries()) {
-    share.group.delta(a).add(index, bytes, index, index + 1);
+    share.group.delta(a).add(share, index, bytes, index, index + 1);
     share.to = 11;
   }
   assertEquals(batch.toStoreBatch(about)?.devices.map(({ packets }) => packets), [3]);

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 
-import type { Batch, FencedSession, FencedSessions, SessionClaim } from "../../src/store/packets.ts";
+import type { Batch, FencedSession, SessionClaim, Unapplied } from "../../src/store/packets.ts";
 import type { Random } from "../support/random.ts";
 
 /** Of packet number `index`; one in seven is invalid. */
@@ -81,11 +81,11 @@ export class ModelStore {
       const epoch = Math.max((known?.epoch ?? 0) + 1, ++this.#clock);
       this.#state.sessions.set(session, { epoch, committed });
       this.latestEpoch.set(session, epoch);
-      return { epoch, committed, lost: committed - (known?.committed ?? 0) };
+      return { epoch, committed, lost: committed - (known?.committed ?? 0), isNew: known === undefined };
     });
   }
 
-  apply(batch: Batch): Promise<FencedSessions> {
+  apply(batch: Batch): Promise<Unapplied> {
     return this.#call(() => {
       const { producer, sequence, previous, sessions, devices } = batch;
       const { counts, settled, applied } = this.#state;

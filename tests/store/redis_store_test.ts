@@ -16,13 +16,16 @@ import {
   instancesKey,
   layoutKey,
   lineageKey,
+  newDevicesKey,
   payloadsKey,
   probeKey,
   producerKey,
   recordsKey,
   sessionKey,
+  sessionsKey,
   versionKey,
 } from "../../src/store/redis/keys.ts";
+import { NEW_SESSION_EXPIRY_MS } from "../../src/store/packets.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { everyHourThenEveryMinute } from "../contracts/parts.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
@@ -99,7 +102,15 @@ Deno.test("RedisStore: all keys are in one cluster slot, for any ids", async () 
   const keys = [
     ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, eventsKey],
     ...[deliveredKey, deliveryOwnerKey, instancesKey, fleetKey("second", 1), fleetKey("hour", now)],
-    ...[layoutKey, probeKey, producerKey("{x}"), sessionKey("a}{b"), sessionKey("{}")],
+    ...[
+      layoutKey,
+      probeKey,
+      producerKey("{x}"),
+      sessionKey("a}{b"),
+      sessionKey("{}"),
+      sessionsKey,
+      newDevicesKey,
+    ],
     ...await server.call("KEYS", "*") as string[],
   ];
   await using cluster = await startRedis({ "cluster-enabled": "yes" });
@@ -113,7 +124,8 @@ Deno.test("RedisStore: sessions and producers expire, and each use extends them"
     const week = 7 * 24 * 3_600_000;
     const expiresIn = async (key: string) => Number(await server.call("PTTL", key));
     const { epoch } = await store.claimSession("s", 0, now);
-    assert(await expiresIn(sessionKey("s")) > week - 60_000);
+    const newExpiresIn = await expiresIn(sessionKey("s"));
+    assert(newExpiresIn > NEW_SESSION_EXPIRY_MS - 60_000 && newExpiresIn <= NEW_SESSION_EXPIRY_MS);
     const first = batch(1, { sessions: [advance("s", epoch, 0, 1)] });
 
     await server.call("PEXPIRE", sessionKey("s"), 60_000);
@@ -121,12 +133,44 @@ Deno.test("RedisStore: sessions and producers expire, and each use extends them"
     assert(await expiresIn(sessionKey("s")) > week - 60_000);
     assert(await expiresIn(producerKey("p")) > week - 60_000);
 
-    await server.call("PEXPIRE", sessionKey("s"), 60_000);
+    await server.call("PEXPIRE", sessionKey("s"), 2 * NEW_SESSION_EXPIRY_MS);
     await server.call("PEXPIRE", producerKey("p"), 60_000);
     await store.claimSession("s", 1, now);
     await store.apply(first);
     assert(await expiresIn(sessionKey("s")) > week - 60_000);
     assert(await expiresIn(producerKey("p")) > week - 60_000);
+  });
+});
+
+Deno.test("RedisStore: a session of which nothing is stored expires soon, however often it is claimed", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    const key = sessionKey("s"), expiresIn = async () => Number(await server.call("PTTL", key));
+    for (const offset of [0, 5, 7]) {
+      await store.claimSession("s", offset, now);
+      assert(await expiresIn() <= NEW_SESSION_EXPIRY_MS);
+      await server.call("PEXPIRE", key, 60_000);
+    }
+    const { epoch } = await store.claimSession("s", 7, now);
+    assert(await expiresIn() <= 60_000);
+    await store.apply(batch(1, { sessions: [advance("s", epoch, 7, 8)] }));
+    assert(await expiresIn() > NEW_SESSION_EXPIRY_MS);
+  });
+});
+
+Deno.test("RedisStore.claimSession() with maxSessions has room again for those that expired", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    const limits = { maxSessions: 300, mayCreate: true };
+    const claim = async (session: string) =>
+      (await store.claimSession(session, 0, now, undefined, limits)).refused;
+    for (let i = 0; i < 300; i++) assertEquals(await claim(`s${i}`), undefined);
+    assertEquals(await claim("new 1"), "maxSessions");
+    for (let i = 200; i < 300; i++) await server.call("PEXPIRE", sessionKey(`s${i}`), 0);
+    let made = 0;
+    for (let i = 0; i < 110; i++) made += await claim(`later ${i}`) === undefined ? 1 : 0;
+    assertEquals(made, 100);
+    assertEquals(Number(await server.call("LLEN", sessionsKey)), 300);
   });
 });
 

@@ -7,7 +7,12 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { basename, dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
-import { type AckAfter, PRODUCER_EXPIRY_MS, SESSION_EXPIRY_MS } from "../../src/store/packets.ts";
+import {
+  type AckAfter,
+  NEW_SESSION_EXPIRY_MS,
+  PRODUCER_EXPIRY_MS,
+  SESSION_EXPIRY_MS,
+} from "../../src/store/packets.ts";
 import { MAX_STEP_MS } from "../../src/store/sqlite/expiry_clock.ts";
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
 import { openSqliteThreads } from "../../src/store/sqlite/threads.ts";
@@ -157,10 +162,12 @@ Deno.test("SqliteStore removes sessions and producers that were unused for a wee
     withStore(path, async (store) => {
       await store.claimSession("idle", 5, now);
       const { epoch } = await store.claimSession("used", 5, now);
+      const begun = batch(1, { sessions: [advance("used", epoch, 5, 6)] });
+      assertEquals(await store.apply({ ...begun, producer: "q" }), []);
       const late = now + SESSION_EXPIRY_MS - 1;
-      const first = batch(1, { devices: [delta("a", 1)], sessions: [advance("used", epoch, 5, 6)] });
+      const first = batch(1, { devices: [delta("a", 1)], sessions: [advance("used", epoch, 6, 7)] });
       // The clock by which rows expire advances in small steps.
-      let sequence = 0;
+      let sequence = 1;
       const passTo = async (untilMs: number) => {
         for (let atMs = lastMs; atMs < untilMs; lastMs = atMs = Math.min(atMs + MAX_STEP_MS, untilMs)) {
           await store.apply({ ...batch(++sequence, {}), producer: "q", receivedAtMs: atMs });
@@ -176,13 +183,36 @@ Deno.test("SqliteStore removes sessions and producers that were unused for a wee
       ]);
       const anew = await store.claimSession("idle", 9, late + 1);
       assertEquals(anew.committed, 9);
-      assertEquals((await store.claimSession("used", 0, late + 1)).committed, 6);
+      assertEquals((await store.claimSession("used", 0, late + 1)).committed, 7);
 
       const muchLater = late + PRODUCER_EXPIRY_MS + 10_000;
       await passTo(muchLater + MAX_STEP_MS);
       const other = new DatabaseSync(path);
       assertEquals(other.prepare("SELECT producer FROM producers").all().map((row) => row.producer), ["q"]);
       assertEquals(other.prepare("SELECT session FROM sessions").all(), []);
+      other.close();
+    })
+  ));
+
+Deno.test("SqliteStore removes a session of which nothing is stored soon, however often it is claimed", () =>
+  withFile((path) =>
+    withStore(path, async (store) => {
+      const limits = { maxSessions: 2, mayCreate: true };
+      const claim = (session: string, atMs: number) =>
+        store.claimSession(session, 3, atMs, undefined, limits);
+      const { epoch } = await claim("stored", now);
+      assertEquals(await store.apply(batch(1, { sessions: [advance("stored", epoch, 3, 4)] })), []);
+      assertEquals((await claim("new", now)).isNew, true);
+      const soon = now + NEW_SESSION_EXPIRY_MS;
+      assertEquals((await claim("new", soon - 1)).isNew, false);
+      assertEquals((await claim("third", soon - 1)).refused, "maxSessions");
+      const third = await claim("third", soon);
+      assertEquals([third.isNew, third.refused], [true, undefined]);
+      assertEquals((await claim("stored", soon)).committed, 4);
+      const other = new DatabaseSync(path);
+      const names = other.prepare("SELECT session FROM sessions ORDER BY session").all();
+      assertEquals(names.map(({ session }) => session), ["stored", "third"]);
+      assertEquals(other.prepare("SELECT sessions FROM totals").get()!["sessions"], 2);
       other.close();
     })
   ));

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { RejectReason } from "../../protocol/reject_reason.ts";
+import { RejectReason } from "../../protocol/reject_reason.ts";
 import {
   type Batch as StoreBatch,
   DEVICE_CLOCK_AHEAD_MS,
@@ -30,7 +30,7 @@ export class FencingGroup {
     let delta = this.deltas.get(device);
     if (delta === undefined) {
       this.deltas.set(device, delta = new QueuedDelta(device, this));
-      this.batch.deltas++;
+      this.batch.deltaAdded(device);
     }
     return device.delta = delta;
   }
@@ -54,10 +54,16 @@ export class StreamShare {
     this.to = from;
   }
 
-  /** Counts a rejected packet. */
-  reject(reason: RejectReason): void {
+  /** Counts rejected packets. */
+  reject(reason: RejectReason, packets = 1): void {
     this.rejections ??= new Map();
-    this.rejections.set(reason, (this.rejections.get(reason) ?? 0) + 1);
+    this.rejections.set(reason, (this.rejections.get(reason) ?? 0) + packets);
+  }
+
+  /** The store refused a device: its packets, which were added to the group, are rejected. */
+  refuse(packets: number): void {
+    this.stored -= packets;
+    this.reject(RejectReason.DEVICE_LIMIT, packets);
   }
 }
 
@@ -86,6 +92,16 @@ export class QueuedBatch {
   /** When its first packet was added, on `performance.now`'s clock. */
   openedAtMs = 0;
   readonly #withoutSession = new FencingGroup(this);
+  #generation: number | undefined;
+  /** The table of devices was emptied meanwhile: two devices may have the same id. */
+  #hasGenerations = false;
+
+  /** A group has its first packet of `device`. */
+  deltaAdded(device: Device): void {
+    this.deltas++;
+    this.#generation ??= device.generation;
+    this.#hasGenerations ||= device.generation !== this.#generation;
+  }
 
   /** A new share for `owner`, which holds at most one in a batch. `from`: see {@linkcode StreamShare}. */
   share(owner: ShareOwner, from: number): StreamShare {
@@ -108,6 +124,22 @@ export class QueuedBatch {
     }
   }
 
+  /** The store has refused these devices: their packets are rejected. Returns how many packets those are. */
+  refuse(deviceIds: ReadonlySet<string>): number {
+    let refused = 0;
+    const groups = new Set(this.shares.filter(({ fenced }) => !fenced).map(({ group }) => group));
+    for (const { deltas } of groups) {
+      for (const delta of deltas.values()) {
+        if (!deviceIds.has(delta.deviceId)) continue;
+        for (const [share, packets] of delta.contributions()) {
+          (share as StreamShare).refuse(packets);
+          refused += packets;
+        }
+      }
+    }
+    return refused;
+  }
+
   /** The batch for the store, without the fenced shares; undefined when it is empty. */
   toStoreBatch(about: Omit<StoreBatch, "devices" | "sessions">): StoreBatch | undefined {
     const sessions: SessionAdvance[] = [];
@@ -119,23 +151,31 @@ export class QueuedBatch {
         sessions.push({ session: claim.session, epoch: claim.epoch, from, to });
       }
     }
-    const devices = mergedDeltas([...groups], about.receivedAtMs + DEVICE_CLOCK_AHEAD_MS);
+    const latestMs = about.receivedAtMs + DEVICE_CLOCK_AHEAD_MS;
+    const devices = this.#hasGenerations
+      ? mergedDeltas([...groups], (device) => device.id, latestMs)
+      : groups.size === 1
+      ? [...groups.values().next().value!.deltas.values()]
+      : mergedDeltas([...groups], (device) => device, latestMs);
     if (devices.length === 0 && sessions.length === 0) return undefined;
     return { ...about, devices, sessions };
   }
 }
 
-function mergedDeltas(groups: readonly FencingGroup[], latestMs: number): DeviceDelta[] {
-  if (groups.length === 1) return [...groups[0]!.deltas.values()];
-  const merged = new Map<Device, QueuedDelta>();
+function mergedDeltas<Key>(
+  groups: readonly FencingGroup[],
+  keyOf: (device: Device) => Key,
+  latestMs: number,
+): DeviceDelta[] {
+  const merged = new Map<Key, QueuedDelta>();
   for (const group of groups) {
     for (const [device, delta] of group.deltas) {
-      const earlier = merged.get(device);
+      const key = keyOf(device), earlier = merged.get(key);
       if (earlier === undefined) {
         // A copy: the batch is merged again when a share turns out to be fenced.
         const copy = new QueuedDelta(device, group);
         copy.merge(delta);
-        merged.set(device, copy);
+        merged.set(key, copy);
       } else earlier.merge(delta, latestMs);
     }
   }

@@ -4,15 +4,26 @@
  *
  * @module
  */
+import type { RateMeter } from "../../limits/rate_meter.ts";
 import type { DeviceDelta } from "../../store/packets.ts";
 
 /** One device of a `DeviceTable`. */
 export class Device {
   /** The delta that last collected a packet of this device. */
   delta: QueuedDelta | undefined;
+  /** What it may send, where there is a limit. */
+  meter: RateMeter | undefined;
 
-  /** `bytes` are the id in UTF-8, `hash` what the table finds it by. */
-  constructor(readonly id: string, readonly bytes: Uint8Array, readonly hash: number) {}
+  /**
+   * `bytes` are the id in UTF-8, `hash` what the table finds it by. `generation`: how often the table was emptied
+   * before; devices of two generations may have the same id.
+   */
+  constructor(
+    readonly id: string,
+    readonly bytes: Uint8Array,
+    readonly hash: number,
+    readonly generation: number,
+  ) {}
 }
 
 const noBytes = new Uint8Array(0);
@@ -29,6 +40,11 @@ export class QueuedDelta implements DeviceDelta {
   #bytes: Uint8Array = noBytes;
   #start = 0;
   #end = 0;
+  /** The share that the last packet belongs to, and how many there were before those that it contributed last. */
+  #share: object | undefined;
+  #packetsBefore = 0;
+  /** Packets of shares, where there are several and without those that were contributed last: few devices have that. */
+  #earlier: Map<object, number> | undefined;
 
   /** Nothing yet. `group`: the `FencingGroup` that it belongs to. */
   constructor(readonly device: Device, readonly group: object) {}
@@ -45,9 +61,17 @@ export class QueuedDelta implements DeviceDelta {
 
   /**
    * Counts one packet, whose payload is `bytes[start, end)`; `bytes` must not change any more. A timestamp greater than
-   * `latestMs` is wrong, and any later packet replaces it.
+   * `latestMs` is wrong, and any later packet replaces it. `share`: the `StreamShare` that contributes it.
    */
-  add(timestampMs: number, bytes: Uint8Array, start: number, end: number, latestMs = Infinity): void {
+  add(
+    share: object,
+    timestampMs: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    latestMs = Infinity,
+  ): void {
+    if (share !== this.#share) this.#contributeBy(share);
     this.packets++;
     if (timestampMs >= this.timestampMs || this.timestampMs > latestMs) {
       this.timestampMs = timestampMs;
@@ -55,6 +79,22 @@ export class QueuedDelta implements DeviceDelta {
       this.#start = start;
       this.#end = end;
     }
+  }
+
+  /** How many packets each share contributed. */
+  contributions(): ReadonlyMap<object, number> {
+    this.#contributeBy(undefined);
+    return this.#earlier ?? new Map();
+  }
+
+  #contributeBy(share: object | undefined): void {
+    const packets = this.packets - this.#packetsBefore;
+    if (this.#share !== undefined && packets > 0) {
+      this.#earlier ??= new Map();
+      this.#earlier.set(this.#share, (this.#earlier.get(this.#share) ?? 0) + packets);
+    }
+    this.#share = share;
+    this.#packetsBefore = this.packets;
   }
 
   /** Adds what another group of the same batch collected for the same device, later than this one. */

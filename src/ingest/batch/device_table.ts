@@ -16,6 +16,7 @@ export class DeviceTable {
   #slots: (Device | undefined)[];
   #mask: number;
   #size = 0;
+  #generation = 0;
   /** Random, so that a client cannot choose ids that share a slot. */
   readonly #seed = crypto.getRandomValues(new Int32Array(1))[0]!;
 
@@ -55,7 +56,7 @@ export class DeviceTable {
     if (controlCharacter.test(id)) return RejectReason.DEVICE_ID_CONTROL_CHARACTER;
     if (this.#size >= this.maxDevices) this.#resize(1024, false);
     else if (this.#size * 2 > this.#mask) this.#resize(this.#slots.length * 2, true);
-    const device = new Device(id, bytes, hash);
+    const device = new Device(id, bytes, hash, this.#generation);
     this.#place(device);
     return device;
   }
@@ -65,7 +66,8 @@ export class DeviceTable {
     this.#slots = new Array(slots);
     this.#mask = slots - 1;
     this.#size = 0;
-    if (keep) { for (const device of held) if (device !== undefined) this.#place(device); }
+    if (!keep) this.#generation++;
+    else for (const device of held) if (device !== undefined) this.#place(device);
   }
 
   #place(device: Device): void {

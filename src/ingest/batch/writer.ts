@@ -8,9 +8,11 @@ import type { Logger } from "@logtape/logtape";
 import { Backoff } from "../../runtime/backoff.ts";
 import {
   type Batch as StoreBatch,
+  type DeviceLimits,
   type FencedSession,
-  type FencedSessions,
   PRODUCER_EXPIRY_MS,
+  type RefusedDevice,
+  type Unapplied,
 } from "../../store/packets.ts";
 import type { Store } from "../../store/store.ts";
 import { StoreError } from "../../store/store_error.ts";
@@ -34,6 +36,8 @@ export interface WriterOptions {
   readonly log: Logger;
   /** When aborted, the current batch and all later ones are dropped; their senders have no Ack for them. */
   readonly signal: AbortSignal;
+  /** How many devices a batch may add to the store; default: any number. */
+  readonly deviceLimits?: DeviceLimits | undefined;
   /** Called when a batch is stored; `tookMs`: repeated attempts included. */
   readonly onFlushed?:
     | ((batch: { readonly packets: number; readonly devices: number; readonly tookMs: number }) => void)
@@ -41,6 +45,15 @@ export interface WriterOptions {
   /** Waits between two attempts to apply a batch; default {@linkcode retryBackoff}. */
   readonly backoff?: Backoff;
 }
+
+/** Refused devices are logged at most this often. */
+const REFUSAL_LOG_MS = 60_000;
+
+/** The names of the limits, for the log. */
+const deviceLimitSettings: Readonly<Record<keyof DeviceLimits, string>> = {
+  maxDevices: "TALLY_MAX_DEVICES",
+  maxNewPerMinute: "TALLY_NEW_DEVICES_PER_MINUTE",
+};
 
 /** The waits of a {@linkcode Writer} between two attempts. */
 export function retryBackoff(): Backoff {
@@ -57,6 +70,7 @@ export class Writer {
   /** Sequence of the batch applied last, and when its packets were received. */
   #applied = 0;
   #appliedAtMs = 0;
+  #refusalLoggedMs = -Infinity;
 
   /** A writer that does nothing until {@linkcode run}. */
   constructor(readonly options: WriterOptions) {
@@ -65,29 +79,52 @@ export class Writer {
 
   /** Resolves when the queue is closed and all of it is stored, or when `signal` is aborted. */
   async run(): Promise<void> {
-    const { queue, producer, now, signal } = this.options;
+    const { queue, now, signal } = this.options;
     for await (const batch of queue) {
       this.#sequence++;
       const takenAtMs = performance.now();
-      const receivedAtMs = now();
-      for (;;) {
-        const sequence = this.#sequence;
-        const isRecent = Math.abs(receivedAtMs - this.#appliedAtMs) < PRODUCER_EXPIRY_MS / 2;
-        const previous = isRecent ? this.#applied : 0;
-        const storeBatch = batch.toStoreBatch({ producer, sequence, previous, receivedAtMs });
-        if (storeBatch === undefined) break;
-        const fenced = await this.#apply(storeBatch);
-        if (signal.aborted) return;
-        if (fenced.length === 0) {
-          this.#applied = sequence;
-          this.#appliedAtMs = receivedAtMs;
-          break;
-        }
-        fenceShares(batch, new Map(fenced.map((found) => [found.session, found])));
-      }
+      await this.#write(batch, now());
+      if (signal.aborted) return;
       this.#count(batch, takenAtMs);
       batch.settle();
     }
+  }
+
+  /** Stores the batch, without the shares that turn out to be fenced. */
+  async #write(batch: QueuedBatch, receivedAtMs: number): Promise<void> {
+    const { producer, deviceLimits, signal } = this.options, sequence = this.#sequence;
+    for (;;) {
+      const isRecent = Math.abs(receivedAtMs - this.#appliedAtMs) < PRODUCER_EXPIRY_MS / 2;
+      const previous = isRecent ? this.#applied : 0;
+      const about = { producer, sequence, previous, receivedAtMs };
+      const storeBatch = batch.toStoreBatch(deviceLimits === undefined ? about : { ...about, deviceLimits });
+      if (storeBatch === undefined) return;
+      const unapplied = await this.#apply(storeBatch);
+      if (signal.aborted) return;
+      const fenced = unapplied.filter((found) => found.kind !== "refused");
+      if (fenced.length > 0) {
+        fenceShares(batch, new Map(fenced.map((found) => [found.session, found])));
+        continue;
+      }
+      this.#applied = sequence;
+      this.#appliedAtMs = receivedAtMs;
+      const refused = unapplied.filter((found) => found.kind === "refused");
+      if (refused.length > 0) this.#refuse(batch, refused);
+      return;
+    }
+  }
+
+  #refuse(batch: QueuedBatch, refused: readonly RefusedDevice[]): void {
+    const { counters, log, deviceLimits } = this.options, { limit } = refused[0]!;
+    counters.devicesRefused += refused.length;
+    batch.refuse(new Set(refused.map(({ deviceId }) => deviceId)));
+    if (performance.now() < this.#refusalLoggedMs + REFUSAL_LOG_MS) return;
+    this.#refusalLoggedMs = performance.now();
+    log.warn("new devices are refused: {setting} is reached; {refused} devices, {deviceId} among them", {
+      setting: `${deviceLimitSettings[limit]} (${deviceLimits?.[limit]})`,
+      refused: refused.length,
+      deviceId: refused[0]!.deviceId,
+    });
   }
 
   /**
@@ -123,15 +160,15 @@ export class Writer {
   }
 
   /** Retries until the store has answered; the same batch every time, so that it counts once. */
-  async #apply(batch: StoreBatch): Promise<FencedSessions> {
+  async #apply(batch: StoreBatch): Promise<Unapplied> {
     const { store, counters, signal } = this.options;
     for (;;) {
       try {
-        const fenced = await store.apply(batch);
+        const unapplied = await store.apply(batch);
         this.#retrying = false;
         this.#backoff.succeeded();
         this.storeAnswered();
-        return fenced;
+        return unapplied;
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
         this.#retrying = true;

@@ -16,17 +16,16 @@ import type { Logger } from "@logtape/logtape";
 
 import { formatAddress } from "../../runtime/address.ts";
 import type { DescriptorReserve } from "../../runtime/descriptors.ts";
+import { ConnectionLimiter, type ConnectionLimitOptions } from "./connection_limits.ts";
 
 /** Where a {@linkcode DeviceListener} listens, and its bounds. */
-export interface ListenerOptions {
+export interface ListenerOptions extends ConnectionLimitOptions {
   /** Address to listen on. */
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
   /** Other processes that set it too may listen on the same port; the system deals out connections. */
   readonly reusePort: boolean;
-  /** Connections open at once; further ones are closed as soon as they are accepted. */
-  readonly maxConnections: number;
   /** With fewer file descriptors free than these, further connections are closed likewise; default: none. */
   readonly reserve?: DescriptorReserve;
   /** Receives a line when the port reaches a limit, and when there is room again. */
@@ -49,6 +48,9 @@ const ACCEPTED_PER_CHECK = 512;
 /** Time without a refused connection after which the log reports that connections are accepted again. */
 const QUIET_MS = 3000;
 
+/** Why a connection is refused. */
+const SHORT = "too few file descriptors are left";
+
 /** The open connections, in the order in which they were accepted; the owner of the connections keeps it. */
 export type Connections = Pick<ReadonlyMap<unknown, Socket>, "size" | "values">;
 
@@ -61,6 +63,7 @@ export class DeviceListener {
   readonly #counters: { connectionsRefused: number };
   readonly #checking: ReturnType<typeof setInterval>;
   readonly #connections: Connections;
+  readonly #limiter: ConnectionLimiter;
   #acceptedSinceCheck = 0;
   /** Too few file descriptors are free. */
   #short = false;
@@ -76,6 +79,7 @@ export class DeviceListener {
     this.#options = options;
     this.#counters = counters;
     this.#connections = connections;
+    this.#limiter = new ConnectionLimiter(options, () => performance.now());
     this.#server = createServer({ noDelay: true }, (socket) => this.#admit(socket, accept));
     this.#checking = setInterval(() => this.check(), CHECK_INTERVAL_MS);
   }
@@ -109,6 +113,7 @@ export class DeviceListener {
   close(): void {
     clearInterval(this.#checking);
     this.#server.close();
+    this.#limiter.close();
   }
 
   /** Counts free file descriptors and restarts the accept loop; called once a second. */
@@ -124,7 +129,7 @@ export class DeviceListener {
     if (reserve === undefined) return;
     const free = reserve.count();
     this.#short = free < reserve.descriptors;
-    if (this.#short) this.#limited();
+    if (this.#short) this.#limited(SHORT);
     // A burst has used descriptors that others need, for example the store's next connection: the latest are closed.
     if (free < reserve.descriptors / 2) this.#closeLatest(reserve.descriptors - free);
   }
@@ -138,21 +143,23 @@ export class DeviceListener {
 
   #admit(socket: Socket, accept: (socket: Socket) => void): void {
     if (++this.#acceptedSinceCheck >= ACCEPTED_PER_CHECK) this.#checkDescriptors();
-    if (this.#short || this.#connections.size >= this.#options.maxConnections) return this.#refuse(socket);
-    accept(socket);
+    const open = this.#connections.size + this.#limiter.waiting;
+    if (this.#short) return this.#refuse(socket, SHORT);
+    if (open >= this.#options.maxConnections) return this.#refuse(socket, "TALLY_MAX_CONNECTIONS are open");
+    const refusal = this.#limiter.admit(socket, () => accept(socket));
+    if (refusal !== undefined) this.#refuse(socket, refusal);
   }
 
-  #refuse(socket: Socket): void {
+  #refuse(socket: Socket, reason: string): void {
     this.#counters.connectionsRefused++;
     socket.on("error", () => {});
     socket.destroy();
-    this.#limited();
+    this.#limited(reason);
   }
 
-  #limited(): void {
+  #limited(reason: string): void {
     const { maxConnections, log } = this.#options;
     if (this.#limitedAtMs === undefined) {
-      const reason = this.#short ? "too few file descriptors are left" : "TALLY_MAX_CONNECTIONS are open";
       log.warn("devices are refused", { reason, connections: this.#connections.size, maxConnections });
     }
     this.#limitedAtMs = performance.now();

@@ -111,7 +111,7 @@ export function routeCalls(
         const call = bridged.add(forwarded, contextOf(headers, peer, callers));
         return { bridge: call.headers, guard: new SmallMessages(call.remove) };
       }
-      const refusal = streamRefusal(ingest);
+      const refusal = streamRefusal(ingest, ingest.accounts.of(peer, ""));
       if (refusal !== undefined) return { response: trailersOnly(refusal) };
       const context = contextOf(headers, peer, callers);
       if (!fastPath && encoding === undefined) {

@@ -92,9 +92,10 @@ async function receive(
 
 /** Passes the messages of a call to its stream as long as the queue has room. */
 class GrpcJsReader {
-  /** A message that waits for room; the call is paused meanwhile. */
+  /** A message that waits for room, or for the stream's rates; the call is paused meanwhile. */
   #waiting: Uint8Array | undefined;
   #ended = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #resume = () => {
     const message = this.#waiting!;
     this.#waiting = undefined;
@@ -109,10 +110,16 @@ class GrpcJsReader {
   read(message: Uint8Array): void {
     const { stream } = this, { queue, counters } = stream.ingest;
     if (!stream.reading) return;
-    if (!queue.full) return stream.message(message, 0, message.length);
-    counters.queueFull++;
+    const { paceMs } = stream;
+    if (!queue.full && paceMs === 0) return stream.message(message, 0, message.length);
     this.#waiting = message;
     this.call.pause();
+    if (paceMs > 0) {
+      counters.streamsPaced++;
+      this.#timer = setTimeout(this.#resume, paceMs);
+      return;
+    }
+    counters.queueFull++;
     queue.waitForRoom(this.#resume);
   }
 
@@ -123,6 +130,7 @@ class GrpcJsReader {
   }
 
   close(): void {
+    clearTimeout(this.#timer);
     this.stream.ingest.queue.cancelWait(this.#resume);
     this.stream.cancelled();
   }

@@ -30,7 +30,7 @@ const CONTENDED_TICKS = 3;
 const INFLATE_WORK = 32;
 
 /** Why nothing is read now. */
-type Wait = "claim" | "room" | "memory" | "inflating" | undefined;
+type Wait = "claim" | "room" | "rate" | "memory" | "inflating" | undefined;
 
 /** Reads one stream; nothing before the first {@linkcode resume}. */
 export class MessageReader implements StreamReader, Inflating {
@@ -160,8 +160,16 @@ export class MessageReader implements StreamReader, Inflating {
     this.#reservedBytes = 0;
   }
 
+  /** In the queue, or for the stream's rates. */
   #waitForRoom(): void {
-    const { queue, counters } = this.stream.ingest;
+    const { paceMs } = this.stream, { queue, counters } = this.stream.ingest;
+    if (paceMs > 0) {
+      this.#wait = "rate";
+      counters.streamsPaced++;
+      const timer = setTimeout(() => this.resume(), paceMs);
+      this.#cancelWait = () => clearTimeout(timer);
+      return;
+    }
     this.#wait = "room";
     counters.queueFull++;
     queue.waitForRoom(this.#resume ??= () => this.resume());
@@ -175,7 +183,7 @@ export class MessageReader implements StreamReader, Inflating {
     const { stream } = this;
     const { queue } = stream.ingest;
     while (at < end && stream.reading) {
-      if (queue.full) {
+      if (queue.full || stream.paceMs > 0) {
         this.#waitForRoom();
         return at;
       }
@@ -291,12 +299,13 @@ export class MessageReader implements StreamReader, Inflating {
 
   /** False: the queue became full meanwhile. */
   #deliverInflated(bytes: Uint8Array): boolean {
-    if (this.stream.reading && this.stream.ingest.queue.full) {
+    const { stream } = this;
+    if (stream.reading && (stream.ingest.queue.full || stream.paceMs > 0)) {
       this.#waitForRoom();
       return false;
     }
     this.#inflated = undefined;
-    if (this.stream.reading) this.stream.message(bytes, 0, bytes.length);
+    if (stream.reading) stream.message(bytes, 0, bytes.length);
     return true;
   }
 }

@@ -10,11 +10,14 @@ import type { Ack } from "../../protocol/messages.ts";
 import { RejectReason } from "../../protocol/reject_reason.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import { DEVICE_CLOCK_AHEAD_MS, type FencedSession } from "../../store/packets.ts";
+import type { StreamAccounts } from "../../limits/accounts.ts";
+import { StreamPacer } from "../../limits/stream_pacer.ts";
 import type { ShareOwner, StreamShare } from "../batch/batch.ts";
 import type { Device } from "../batch/device_delta.ts";
 import type { CallContext } from "./call_context.ts";
 import { type IngestState, type OpenStream, streamRefusal } from "./ingest_state.ts";
 import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
+import { claimWithinLimits } from "./session_claim.ts";
 import { parseSessionStart, type SessionStart } from "./session_start.ts";
 import { StreamProgress } from "./stream_progress.ts";
 
@@ -60,6 +63,8 @@ export function openStream(
 export class DeviceStream implements ShareOwner, OpenStream {
   /** See {@linkcode ShareOwner}. */
   claim: ShareOwner["claim"];
+  /** See {@linkcode OpenStream}. */
+  readonly openedAtMs: number = performance.now();
 
   #state: State = "open";
   /** Why the call will end, unless it ends with OK. */
@@ -75,6 +80,10 @@ export class DeviceStream implements ShareOwner, OpenStream {
   /** The devices it may send packets of, undefined: all; and the last of them that it did send a packet of. */
   readonly #covered: CoveredDevices | undefined;
   #coveredDevice: Device | undefined;
+  readonly #accounts: StreamAccounts;
+  readonly #pacer: StreamPacer | undefined;
+  /** It has not received a message yet. */
+  #silent = true;
   /** For running Acks: something was settled since the last one, and the device has room for it. */
   #ackDue = false;
   #writable = true;
@@ -92,9 +101,13 @@ export class DeviceStream implements ShareOwner, OpenStream {
     this.#covered = coveredDevices(context.identity);
     ingest.counters.streams++;
     ingest.counters.openStreams++;
-    // Once more for grpc-js, which opens it in a later turn than the one in which the call was routed.
-    const refusal = streamRefusal(ingest);
+    this.#accounts = ingest.accounts.of(context.peer, context.identity.subject);
+    this.#pacer = StreamPacer.of(ingest.limits, this.#accounts.identity.meter, monotonicMs);
+    // Once more: for the identity, and as grpc-js opens it in a later turn than the one in which the call was routed.
+    const refusal = streamRefusal(ingest, this.#accounts);
     ingest.streams.add(this);
+    ingest.silentStreams.add(this);
+    ingest.accounts.opened(this.#accounts);
     if (refusal !== undefined) this.fail(refusal);
   }
 
@@ -103,17 +116,27 @@ export class DeviceStream implements ShareOwner, OpenStream {
     return this.#state === "open";
   }
 
+  /** Time to wait before the next message is passed to it, ms, to keep to its rates; 0: none. */
+  get paceMs(): number {
+    return this.#pacer === undefined ? 0 : this.#pacer.waitMs;
+  }
+
   /** Claims the session, if there is one; read nothing before it is done. Never rejects. */
   async claimSession(): Promise<void> {
     const { session, offset } = this.start;
     // A call that is refused must not take the session from the stream that has it.
     if (session === undefined || !this.reading) return;
-    const { store, sessions, reverts, now } = this.ingest;
+    const { sessions, reverts } = this.ingest;
     const owned = ownedSession(this.context.identity, session);
     // What an anonymous device began continues when credentials are required of it: nothing counts twice.
     const continues = owned === session ? undefined : session;
     try {
-      const { epoch, committed, lost } = await store.claimSession(owned, offset, now(), continues);
+      const claim = { session: owned, offset, continues };
+      const { epoch, committed, lost } = await claimWithinLimits(
+        this.ingest,
+        this.#accounts.identity,
+        claim,
+      );
       if (lost > 0) reverts.found(owned, committed, committed - lost, lost);
       if (this.#state === "closed") return;
       const other = sessions.get(owned);
@@ -134,6 +157,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
   /** Reads one message, `bytes[start, end)`; they must not change afterwards. Only while {@linkcode reading}. */
   message(bytes: Uint8Array, start: number, end: number): void {
     const before = this.#position;
+    if (this.#silent) this.#firstMessage();
     try {
       if (this.kind === "packets") {
         readPacket(bytes, start, end, packet);
@@ -153,6 +177,11 @@ export class DeviceStream implements ShareOwner, OpenStream {
     const packets = this.#position - before;
     this.ingest.counters.received += packets;
     this.ingest.queue.commit(packets, end - start);
+  }
+
+  #firstMessage(): void {
+    this.#silent = false;
+    this.ingest.silentStreams.delete(this);
   }
 
   /** The device half-closed: it sends no more messages. */
@@ -239,10 +268,11 @@ export class DeviceStream implements ShareOwner, OpenStream {
       if (!this.#covered.has(device.id)) return share.reject(RejectReason.DEVICE_NOT_ALLOWED);
       this.#coveredDevice = device;
     }
+    if (this.#pacer?.take(device, payloadBytes) === false) return share.reject(RejectReason.RATE_LIMITED);
     share.stored++;
     const { payloadStart, payloadEnd } = packet;
     const latestMs = now + DEVICE_CLOCK_AHEAD_MS;
-    share.group.delta(device).add(timestampMs, bytes, payloadStart, payloadEnd, latestMs);
+    share.group.delta(device).add(share, timestampMs, bytes, payloadStart, payloadEnd, latestMs);
   }
 
   #openShare(index: number): StreamShare {
@@ -268,10 +298,10 @@ export class DeviceStream implements ShareOwner, OpenStream {
   #revert({ session, committed }: FencedSession): void {
     const before = this.#progress.committed;
     if (committed < before) this.ingest.reverts.found(session, before, committed, 0);
-    this.#error = new RequestError(
-      "UNAVAILABLE",
-      `the store went back: it holds ${committed} packets of this session and held ${before}: connect again`,
-    );
+    const found = committed === before
+      ? "the session has expired, as it was unused for long"
+      : `the store went back: it holds ${committed} packets of this session and held ${before}`;
+    this.#error = new RequestError("UNAVAILABLE", `${found}: connect again`);
     this.#progress.committed = committed;
     this.#ackDue = false; // What it would acknowledge may be gone.
   }
@@ -299,6 +329,8 @@ export class DeviceStream implements ShareOwner, OpenStream {
     this.context.end();
     this.ingest.counters.openStreams--;
     this.ingest.streams.delete(this);
+    this.ingest.silentStreams.delete(this);
+    this.ingest.accounts.closed(this.#accounts);
     this.#releaseSession();
   }
 
@@ -309,6 +341,8 @@ export class DeviceStream implements ShareOwner, OpenStream {
     if (sessions.get(this.claim.session) === this) sessions.delete(this.claim.session);
   }
 }
+
+const monotonicMs = () => performance.now();
 
 /** Streams read their messages one at a time, to the end, so one view serves them all. */
 const packet = new PacketView();

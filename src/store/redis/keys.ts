@@ -72,12 +72,21 @@ export const auditKey = "tally:{device_metrics}:audit";
 /** STRING written to check that the server accepts writes; expires at once. */
 export const probeKey = "tally:{device_metrics}:probe";
 
+/** STRING `<minute since 1970> <devices>`: devices that were added in the latest minute in which one was. */
+export const newDevicesKey = "tally:{device_metrics}:new-devices";
+
+/** LIST of sessions by their names, each where there is still a key for it, and some that have expired. */
+export const sessionsKey = "tally:{device_metrics}:sessions";
+
 /** STRING `<epoch> <committed>` of one session; expires when unused. */
 export function sessionKey(session: string): string {
   return `tally:{device_metrics}:session:${session}`;
 }
 
-/** STRING last sequence applied of one producer; expires when unused. */
+/**
+ * STRING last sequence applied of one producer; expires when unused. After it, separated by spaces, the limit that
+ * refused devices of that batch, and their indexes in it, if one did.
+ */
 export function producerKey(producer: string): string {
   return `tally:{device_metrics}:producer:${producer}`;
 }

@@ -22,6 +22,7 @@ import apply from "./scripts/apply.lua" with { type: "text" };
 import changes from "./scripts/changes.lua" with { type: "text" };
 import audit from "./scripts/audit.lua" with { type: "text" };
 import claim from "./scripts/claim.lua" with { type: "text" };
+import histories from "./scripts/histories.lua" with { type: "text" };
 import lease from "./scripts/lease.lua" with { type: "text" };
 import offline from "./scripts/offline.lua" with { type: "text" };
 import payloads from "./scripts/payloads.lua" with { type: "text" };
@@ -89,7 +90,7 @@ export function isLayoutError(message: string): boolean {
 export const upgradeScript: string = withPrelude(upgrade);
 
 /** See `apply.lua`. */
-export const applyScript: string = checked(withPrelude(apply));
+export const applyScript: string = checked(withPrelude(histories + apply));
 
 /** See `claim.lua`. */
 export const claimScript: string = checked(withPrelude(claim));

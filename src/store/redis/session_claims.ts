@@ -6,9 +6,14 @@
  */
 import type { Buffer } from "node:buffer";
 
-import { SESSION_EXPIRY_MS, type SessionClaim } from "../packets.ts";
+import {
+  NEW_SESSION_EXPIRY_MS,
+  SESSION_EXPIRY_MS,
+  type SessionClaim,
+  type SessionLimits,
+} from "../packets.ts";
 import { StoreError } from "../store_error.ts";
-import { lineageKey, sessionKey, versionKey } from "./keys.ts";
+import { lineageKey, sessionKey, sessionsKey, versionKey } from "./keys.ts";
 import type { RedisClient } from "./redis_client.ts";
 import { claimScript } from "./scripts.ts";
 
@@ -19,7 +24,14 @@ interface Waiting extends PromiseWithResolvers<SessionClaim> {
   readonly session: string;
   readonly offset: number;
   readonly continues: string;
+  readonly limits: SessionLimits;
 }
+
+/** Of a claim that states none. */
+const noLimits: SessionLimits = { maxSessions: Number.MAX_SAFE_INTEGER, mayCreate: true };
+
+/** As `claim.lua` numbers them, from 1. */
+const refusals = ["maxSessions", "mayCreate"] as const satisfies (keyof SessionLimits)[];
 
 /** One step at a time; claims made meanwhile go into the next. At most one waits per open stream. */
 export class SessionClaims {
@@ -33,8 +45,13 @@ export class SessionClaims {
   }
 
   /** As {@linkcode PacketStore.claimSession}. */
-  claim(session: string, offset: number, continues = session): Promise<SessionClaim> {
-    const waiting = { session, offset, continues, ...Promise.withResolvers<SessionClaim>() };
+  claim(
+    session: string,
+    offset: number,
+    continues = session,
+    limits = noLimits,
+  ): Promise<SessionClaim> {
+    const waiting = { session, offset, continues, limits, ...Promise.withResolvers<SessionClaim>() };
     this.#waiting.push(waiting);
     if (!this.#running) this.#run();
     return waiting.promise;
@@ -57,15 +74,18 @@ export class SessionClaims {
     const attempt = claims.length === 1
       ? `claim session ${claims[0]!.session}`
       : `claim ${claims.length} sessions`;
-    const keys = [lineageKey, versionKey];
+    const keys = [lineageKey, versionKey, sessionsKey];
     for (const { session, continues } of claims) keys.push(sessionKey(session), sessionKey(continues));
-    const args = [SESSION_EXPIRY_MS, ...claims.map(({ offset }) => offset)];
-    const replies = await this.#client.writeDurably(attempt, claimScript, keys, args);
-    for (const [i, reply] of (replies as ([number, number, number] | Buffer)[]).entries()) {
+    // All claims of a process have the same.
+    const { maxSessions } = claims[0]!.limits;
+    const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, maxSessions, sessionKey("")];
+    const claimed = claims.flatMap(({ offset, limits }) => [offset, limits.mayCreate ? 1 : 0]);
+    const replies = await this.#client.writeDurably(attempt, claimScript, keys, [...args, ...claimed]);
+    for (const [i, reply] of (replies as (number[] | Buffer)[]).entries()) {
       const { session, resolve, reject } = claims[i]!;
       if (Array.isArray(reply)) {
-        const [epoch, committed, lost] = reply;
-        resolve({ epoch, committed, lost });
+        const [epoch, committed, lost, isNew, refused] = reply as [number, number, number, number, number];
+        resolve({ epoch, committed, lost, isNew: isNew === 1, refused: refusals[refused - 1] });
       } else {
         const found = `${sessionKey(session)} holds a value Tally did not write: ${reply}`;
         reject(new StoreError(`could not claim session ${session}: ${found}`));

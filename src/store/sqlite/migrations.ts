@@ -128,6 +128,27 @@ const steps: readonly (readonly string[])[] = [
       detail TEXT NOT NULL
     ) STRICT`,
   ],
+  // 5: Sessions of which nothing is stored yet, how many devices and sessions there are, and which devices of a
+  // producer's last batch were refused.
+  [
+    "ALTER TABLE sessions ADD COLUMN stored INTEGER NOT NULL DEFAULT 1",
+    "CREATE INDEX new_sessions_by_expiry ON sessions (expires_at_ms) WHERE stored = 0",
+    "ALTER TABLE producers ADD COLUMN refused TEXT NOT NULL DEFAULT ''", // as in Redis: see producerKey
+    `CREATE TABLE totals (
+      only INTEGER PRIMARY KEY CHECK (only = 1),
+      devices INTEGER NOT NULL,
+      sessions INTEGER NOT NULL,
+      minute INTEGER NOT NULL, -- the latest in which devices were added
+      new_devices INTEGER NOT NULL -- of that minute
+    ) STRICT`,
+    "INSERT INTO totals SELECT 1, (SELECT count(*) FROM devices), (SELECT count(*) FROM sessions), 0, 0",
+    ...["devices", "sessions"].flatMap((table) => [
+      `CREATE TRIGGER ${table}_added AFTER INSERT ON ${table}
+        BEGIN UPDATE totals SET ${table} = ${table} + 1; END`,
+      `CREATE TRIGGER ${table}_removed AFTER DELETE ON ${table}
+        BEGIN UPDATE totals SET ${table} = ${table} - 1; END`,
+    ]),
+  ],
 ];
 
 /** Version of the tables that this program reads and writes; SQLite keeps it in the file's header. */

@@ -6,9 +6,10 @@
 import { CLOCK_AHEAD_MS } from "../devices.ts";
 import type { ForeignCounts } from "../model/foreign_counts.ts";
 import { closePeriods, encodeHistory, HOUR_MS, MINUTE_MS, startOf } from "../model/periods.ts";
-import { DEVICE_CLOCK_AHEAD_MS, type DeviceDelta, type FencedSession, type PacketStore } from "../packets.ts";
+import { DEVICE_CLOCK_AHEAD_MS, type DeviceDelta, type PacketStore, type Unapplied } from "../packets.ts";
 import type { ChangeList } from "./changes.ts";
 import type { Database } from "./database.ts";
+import { type DeviceRoom, deviceRooms, refusedBefore } from "./device_room.ts";
 import type { AddEvent } from "./events.ts";
 import type { FleetPeriods } from "./histories.ts";
 import { closedPeriodsOf, readRecordSql, type RecordRow } from "./records.ts";
@@ -34,6 +35,7 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
   const { changes, fleetPeriods } = parts;
   const sessions = new Sessions(database);
   const addToDevice = deviceWriter(database, parts);
+  const deviceRoom = deviceRooms(database);
   let expiredAtMs = 0;
   const expire = (nowMs: number, usedAtMs: number) => {
     if (Math.abs(nowMs - expiredAtMs) < EXPIRE_INTERVAL_MS) return;
@@ -43,35 +45,38 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
   };
 
   return {
-    claimSession: (session, offset, nowMs, continues) =>
+    claimSession: (session, offset, nowMs, continues, limits) =>
       database.write(
         `claim session ${session} in`,
-        () => sessions.claim(session, offset, sessions.usedAt(nowMs), continues),
+        () => sessions.claim({ session, offset, continues, limits }, sessions.usedAt(nowMs)),
       ),
 
     apply(batch) {
       const { producer, sequence, previous, receivedAtMs, devices } = batch;
       const attempt = `apply a batch of ${devices.length} devices and ${batch.sessions.length} sessions to`;
-      return database.write<FencedSession[]>(attempt, () => {
+      return database.write<Unapplied>(attempt, () => {
         const usedAtMs = sessions.usedAt(receivedAtMs);
-        const applied = sessions.sequence(producer, usedAtMs);
-        if (sequence <= applied) {
-          sessions.writeSequence(producer, applied, usedAtMs);
-          return [];
+        const applied = sessions.producer(producer, usedAtMs);
+        if (sequence <= applied.sequence) {
+          sessions.writeProducer(producer, applied, usedAtMs);
+          return sequence === applied.sequence ? refusedBefore(applied.refused, devices) : [];
         }
-        const fenced = sessions.fenced(batch, applied, usedAtMs);
+        const fenced = sessions.fenced(batch, applied.sequence, usedAtMs);
         if (fenced.length > 0) return fenced;
 
-        if (previous > 0 && applied !== previous) sessions.writeReverted();
-        for (const device of devices) addToDevice(device, receivedAtMs);
+        if (previous > 0 && applied.sequence !== previous) sessions.writeReverted();
+        const room = batch.deviceLimits && deviceRoom(batch.deviceLimits, receivedAtMs);
+        const added = devices.filter((device) => addToDevice(device, receivedAtMs, room));
         for (const { session, epoch, to } of batch.sessions) sessions.write(session, epoch, to, usedAtMs);
-        sessions.writeSequence(producer, sequence, usedAtMs);
-        if (devices.length > 0) {
-          fleetPeriods.add(devices.reduce((sum, { packets }) => sum + packets, 0), receivedAtMs);
-          changes.add(devices.map(({ deviceId }) => deviceId));
+        const refused = added.length < devices.length ? room!.refusal(devices, new Set(added)) : "";
+        sessions.writeProducer(producer, { sequence, refused }, usedAtMs);
+        if (added.length > 0) {
+          room?.close();
+          fleetPeriods.add(added.reduce((sum, { packets }) => sum + packets, 0), receivedAtMs);
+          changes.add(added.map(({ deviceId }) => deviceId));
         }
         expire(receivedAtMs, usedAtMs);
-        return [];
+        return refusedBefore(refused, devices);
       });
     },
   };
@@ -95,7 +100,10 @@ const queries = {
   setAside: "INSERT OR REPLACE INTO set_aside SELECT device_id, count FROM devices WHERE rowid = ?",
 };
 
-/** Adds what a batch has of one device; the same as `addToCounts()` and `addToRecords()` of `apply.lua`. */
+/**
+ * Adds what a batch has of one device; the same as `addToCounts()` and `addToRecords()` of `apply.lua`. Returns false
+ * when the device is new and there is no room for it.
+ */
 function deviceWriter(database: Database, { addEvent, foreign }: BatchParts) {
   const statements = database.prepare(queries);
 
@@ -106,13 +114,18 @@ function deviceWriter(database: Database, { addEvent, foreign }: BatchParts) {
     return 0;
   };
 
-  return ({ deviceId, packets, timestampMs, payload }: DeviceDelta, receivedAtMs: number): void => {
+  return (
+    { deviceId, packets, timestampMs, payload }: DeviceDelta,
+    receivedAtMs: number,
+    room?: DeviceRoom,
+  ): boolean => {
     const old = statements.read.get(deviceId) as RecordRow | undefined;
     if (old === undefined) {
+      if (room?.take() === false) return false;
       statements.insert.run(
         ...[deviceId, packets, receivedAtMs, receivedAtMs, timestampMs, packets, packets, payload],
       );
-      return;
+      return true;
     }
     const count = countOf(deviceId, old, packets);
     const { lastSeenMs } = old;
@@ -140,5 +153,6 @@ function deviceWriter(database: Database, { addEvent, foreign }: BatchParts) {
       old.row,
       Math.max(lastSeenMs, receivedAtMs) + DEVICE_CLOCK_AHEAD_MS,
     );
+    return true;
   };
 }

@@ -6,9 +6,11 @@
 import {
   type Batch,
   type FencedSession,
+  NEW_SESSION_EXPIRY_MS,
   PRODUCER_EXPIRY_MS,
   SESSION_EXPIRY_MS,
   type SessionClaim,
+  type SessionLimits,
 } from "../packets.ts";
 import type { Database } from "./database.ts";
 import { ExpiryClock } from "./expiry_clock.ts";
@@ -17,6 +19,30 @@ import { unixNowMs } from "./migrations.ts";
 interface SessionRow {
   readonly epoch: number;
   readonly committed: number;
+  /** By which it is deleted; {@linkcode EARLIER_MS} before that, if nothing of it is stored. */
+  readonly expiresAtMs: number;
+  /** 1: a batch has advanced it. 0: none has. */
+  readonly stored: number;
+}
+
+/** Arguments of {@linkcode PacketStore.claimSession}. */
+export interface Claim {
+  /** As its client named it, or as its owner's. */
+  readonly session: string;
+  /** Index of the stream's first packet. */
+  readonly offset: number;
+  /** The session that it continues if it is unknown. */
+  readonly continues: string | undefined;
+  /** Default: none. */
+  readonly limits: SessionLimits | undefined;
+}
+
+/** What is kept of a producer. */
+export interface ProducerRow {
+  /** Sequence of its batch that was applied last; 0: none, or it has expired. */
+  readonly sequence: number;
+  /** The limit that refused devices of that batch, and their indexes in it; empty: none. */
+  readonly refused: string;
 }
 
 interface LineageRow {
@@ -29,6 +55,9 @@ interface LineageRow {
 /** Expired rows of a table that are deleted at a time. */
 const EXPIRE_ROWS = 1000;
 
+/** How much earlier a session expires of which nothing is stored. */
+const EARLIER_MS = SESSION_EXPIRY_MS - NEW_SESSION_EXPIRY_MS;
+
 /** Epochs and offsets of sessions, sequences of producers. Times: `usedAtMs` is of {@linkcode Sessions.usedAt}. */
 export class Sessions {
   readonly #statements;
@@ -37,18 +66,26 @@ export class Sessions {
   /** Prepares the statements. */
   constructor(database: Database) {
     const statements = this.#statements = database.prepare({
-      readSession: "SELECT epoch, committed FROM sessions WHERE session = ? AND expires_at_ms > ?",
-      writeSession: "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)",
-      readSequence: "SELECT sequence FROM producers WHERE producer = ? AND expires_at_ms > ?",
-      writeSequence: "INSERT OR REPLACE INTO producers VALUES (?, ?, ?)",
+      readSession: `
+        SELECT epoch, committed, expires_at_ms AS expiresAtMs, stored FROM sessions
+        WHERE session = ? AND expires_at_ms > ? + iif(stored, 0, ${EARLIER_MS})`,
+      // Not INSERT OR REPLACE, which deletes without the trigger that counts.
+      writeSession: `
+        INSERT INTO sessions VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET epoch = excluded.epoch, committed = excluded.committed,
+          expires_at_ms = excluded.expires_at_ms, stored = excluded.stored`,
+      readSequence: "SELECT sequence, refused FROM producers WHERE producer = ? AND expires_at_ms > ?",
+      writeSequence: "INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)",
+      readTotal: "SELECT sessions FROM totals",
       readLineage: `SELECT since_ms AS sinceMs, ${unixNowMs} AS nowMs FROM lineage`,
       writeReverted: `UPDATE lineage SET since_ms = ${unixNowMs}`,
       readNewestExpiry: `
         SELECT max(expires_at_ms) AS newestExpiryMs FROM (
           SELECT max(expires_at_ms) AS expires_at_ms FROM sessions
           UNION ALL SELECT max(expires_at_ms) FROM producers)`,
-      expireSessions: expireRows("sessions"),
-      expireProducers: expireRows("producers"),
+      expireSessions: expireRows("sessions", "expires_at_ms <= ?"),
+      expireNewSessions: expireRows("sessions", `stored = 0 AND expires_at_ms <= ? + ${EARLIER_MS}`),
+      expireProducers: expireRows("producers", "expires_at_ms <= ?"),
     });
     this.#expiry = new ExpiryClock(() => {
       const { newestExpiryMs } = statements.readNewestExpiry.get() as { newestExpiryMs: number | null };
@@ -62,12 +99,12 @@ export class Sessions {
   }
 
   /** As {@linkcode PacketStore.claimSession}. */
-  claim(session: string, offset: number, usedAtMs: number, continues?: string): SessionClaim {
+  claim({ session, offset, continues, limits }: Claim, usedAtMs: number): SessionClaim {
     const { readLineage, writeReverted } = this.#statements;
-    const own = this.#read(session, usedAtMs);
-    const continued = own === undefined && continues !== undefined
-      ? this.#read(continues, usedAtMs)
-      : undefined;
+    const own = this.#read(session, usedAtMs), isNew = own === undefined;
+    const refused = isNew && limits !== undefined ? this.#refusal(limits, usedAtMs) : undefined;
+    if (refused !== undefined) return { epoch: 0, committed: 0, lost: 0, isNew, refused };
+    const continued = isNew && continues !== undefined ? this.#read(continues, usedAtMs) : undefined;
     const known = own ?? continued;
     const committed = Math.max(known?.committed ?? 0, offset);
     let lost = committed - (known?.committed ?? 0);
@@ -77,29 +114,55 @@ export class Sessions {
     if (known === undefined && lineage.nowMs - lineage.sinceMs >= SESSION_EXPIRY_MS) lost = 0;
     // No epoch is used twice, not even by a file that was replaced by an older one.
     const epoch = Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
-    this.write(session, epoch, committed, usedAtMs);
-    if (continued !== undefined) this.write(continues!, epoch, continued.committed, usedAtMs);
-    return { epoch, committed, lost };
+    this.#writeClaimed(session, epoch, committed, own, usedAtMs);
+    if (continued !== undefined) {
+      this.#writeClaimed(continues!, epoch, continued.committed, continued, usedAtMs);
+    }
+    return { epoch, committed, lost, isNew };
+  }
+
+  /** As long as nothing is stored of a session, no further claim makes it live longer. */
+  #writeClaimed(
+    session: string,
+    epoch: number,
+    committed: number,
+    known: SessionRow | undefined,
+    usedAtMs: number,
+  ): void {
+    if (known?.stored === 1) return this.write(session, epoch, committed, usedAtMs);
+    const expiresAtMs = known?.expiresAtMs ?? usedAtMs + SESSION_EXPIRY_MS;
+    this.#statements.writeSession.run(session, epoch, committed, expiresAtMs, 0);
   }
 
   #read(session: string, usedAtMs: number): SessionRow | undefined {
     return this.#statements.readSession.get(session, usedAtMs) as SessionRow | undefined;
   }
 
-  /** Sets a session's epoch and offset. */
-  write(session: string, epoch: number, committed: number, usedAtMs: number): void {
-    this.#statements.writeSession.run(session, epoch, committed, usedAtMs + SESSION_EXPIRY_MS);
+  #refusal({ maxSessions, mayCreate }: SessionLimits, usedAtMs: number): SessionClaim["refused"] {
+    if (!mayCreate) return "mayCreate";
+    if (this.#total < maxSessions) return undefined;
+    this.expire(usedAtMs);
+    return this.#total < maxSessions ? undefined : "maxSessions";
   }
 
-  /** Sequence of the producer's batch that was applied last; 0: none, or it has expired. */
-  sequence(producer: string, usedAtMs: number): number {
-    const row = this.#statements.readSequence.get(producer, usedAtMs) as { sequence: number } | undefined;
-    return row?.sequence ?? 0;
+  get #total(): number {
+    return (this.#statements.readTotal.get() as { sessions: number }).sessions;
+  }
+
+  /** Sets epoch and offset of a session of which something is stored. */
+  write(session: string, epoch: number, committed: number, usedAtMs: number): void {
+    this.#statements.writeSession.run(session, epoch, committed, usedAtMs + SESSION_EXPIRY_MS, 1);
+  }
+
+  /** What is kept of a producer. */
+  producer(producer: string, usedAtMs: number): ProducerRow {
+    const row = this.#statements.readSequence.get(producer, usedAtMs) as ProducerRow | undefined;
+    return row ?? { sequence: 0, refused: "" };
   }
 
   /** Sets it. */
-  writeSequence(producer: string, sequence: number, usedAtMs: number): void {
-    this.#statements.writeSequence.run(producer, sequence, usedAtMs + PRODUCER_EXPIRY_MS);
+  writeProducer(producer: string, { sequence, refused }: ProducerRow, usedAtMs: number): void {
+    this.#statements.writeSequence.run(producer, sequence, usedAtMs + PRODUCER_EXPIRY_MS, refused);
   }
 
   /** Notes that the file was reverted to an earlier state. */
@@ -127,11 +190,12 @@ export class Sessions {
   /** Deletes some of the rows that have expired. */
   expire(usedAtMs: number): void {
     this.#statements.expireSessions.run(usedAtMs);
+    this.#statements.expireNewSessions.run(usedAtMs);
     this.#statements.expireProducers.run(usedAtMs);
   }
 }
 
-function expireRows(table: string): string {
+function expireRows(table: string, expired: string): string {
   return `DELETE FROM ${table} WHERE rowid IN
-    (SELECT rowid FROM ${table} WHERE expires_at_ms <= ? LIMIT ${EXPIRE_ROWS})`;
+    (SELECT rowid FROM ${table} WHERE ${expired} LIMIT ${EXPIRE_ROWS})`;
 }

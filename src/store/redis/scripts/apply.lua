@@ -1,8 +1,8 @@
--- Applies one batch, all of it or nothing, once. Preceded by prelude.lua.
+-- Applies one batch, all of it or nothing, once. Preceded by prelude.lua and histories.lua.
 --
 -- KEYS  1 counts   2 records   3 payloads   4 histories   5 version   6 changes   7 events   8 lineage
 --       9 counts set aside   10 a key that does not exist   11 packets per second   12 per minute   13 per hour
---       14 producer   15… one per session
+--       14 producer   15 new devices of the current minute   16… one per session
 -- ARGV  1 sequence of the batch
 --       2 sequence of the producer's batch applied before it; 0: none was, or it may have expired
 --       3 when its packets were received, Unix ms
@@ -11,21 +11,24 @@
 --       6 the devices' ids, each preceded by its length in one byte
 --       7 packets of each, 8 newest timestamp of each: as doubles
 --       9 its payload, preceded by its length in 32 bits
---       10… two per session: the value it must have, the value it gets
+--       10 devices in all   11 new devices of a minute: as many there may be
+--       12… two per session: the value it must have, the value it gets
 --
--- Returns two lists. The first has three numbers for each session that does not have the value it must have:
+-- Returns four values. The first has three numbers for each session that does not have the value it must have:
 -- its zero-based index; 1 if the store was reverted, or lost the session, and 0 if a newer stream claimed it; and
 -- how many of its packets are settled. Empty: the batch is applied, now or before. The second has the ids and
--- values of counts that were set aside, at most ASIDE_REPORTED of each.
+-- values of counts that were set aside, at most ASIDE_REPORTED of each. The third is the limit that refused devices,
+-- empty if none did, and the fourth has their zero-based indexes.
 --
 -- Everything is read and checked first and written last, because Redis does not undo what a failed
 -- script wrote. Each key is read, or its type looked at, before anything is written.
 
 local counts, records, payloads, histories, version, changes, events, lineageKey, setAside, nothing = unpack(KEYS, 1, 10)
-local FIRST_FLEET, producer, FIRST_SESSION, FIRST_VALUE = 11, KEYS[14], 15, 10
+local FIRST_FLEET, producer, newDevicesKey, FIRST_SESSION, FIRST_VALUE = 11, KEYS[14], KEYS[15], 16, 12
 local sequence, previous, receivedAt, producerExpiryMs, sessionExpiryMs =
   ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local packedIds, packedPackets, packedTimestamps, packedPayloads = unpack(ARGV, 6, 9)
+local maxDevices, maxNewPerMinute = tonumber(ARGV[10]), tonumber(ARGV[11])
 local devices = #packedPackets / 8
 
 -- Called for each device: as locals they save two lookups a call.
@@ -74,60 +77,6 @@ local function checkSessions(intact)
     end
   end
   return found
-end
-
--- Histories -----------------------------------------------------------------------------------------------------
-
--- A history: HISTORY_HEAD (minutes, the bytes they take, hours); then the packets of each as a varint, oldest
--- first. They are the closed periods; the current minute and hour are in the record, so that a history is written
--- once a minute and not with every batch.
-local function varint(value)
-  local bytes = ''
-  while value >= 128 do
-    bytes = bytes .. string.char(128 + value % 128)
-    value = math.floor(value / 128)
-  end
-  return bytes .. string.char(value)
-end
-
--- Appends the period that ended and the empty ones after it, `gap` in all; keeps the newest `max`.
-local function close(periods, n, packets, gap, max)
-  if gap > max then return '', 0 end
-  periods, n = periods .. varint(packets) .. string.rep('\0', gap - 1), n + gap
-  local from = 1
-  for _ = max + 1, n do
-    while string.byte(periods, from) >= 128 do from = from + 1 end
-    from = from + 1
-  end
-  return string.sub(periods, from), math.min(n, max)
-end
-
-local function closePeriods(history, ended)
-  local minutes, minuteCount, hours, hourCount = '', 0, '', 0
-  if history then
-    local minuteBytes
-    minuteCount, minuteBytes, hourCount = struct.unpack(HISTORY_HEAD, history)
-    minutes = string.sub(history, HISTORY_HEAD_BYTES + 1, HISTORY_HEAD_BYTES + minuteBytes)
-    hours = string.sub(history, HISTORY_HEAD_BYTES + minuteBytes + 1)
-  end
-  -- One less than is shown: the current one is the last.
-  minutes, minuteCount = close(minutes, minuteCount, ended.minutePackets, ended.minutes, HISTORY_MINUTES - 1)
-  if ended.hours > 0 then
-    hours, hourCount = close(hours, hourCount, ended.hourPackets, ended.hours, HISTORY_HOURS - 1)
-  end
-  return struct.pack(HISTORY_HEAD, minuteCount, #minutes, hourCount) .. minutes .. hours
-end
-
--- New histories of the devices whose minute is over, as alternating ids and values.
-local function closeHistories(endedIds, ended)
-  local newHistories = {}
-  if #endedIds == 0 then return newHistories end
-  local oldHistories = redis.call('HMGET', histories, unpack(endedIds))
-  for i = 1, #endedIds do
-    newHistories[2 * i - 1] = endedIds[i]
-    newHistories[2 * i] = closePeriods(oldHistories[i], ended[i])
-  end
-  return newHistories
 end
 
 -- Devices -------------------------------------------------------------------------------------------------------
@@ -223,6 +172,48 @@ local function addToRecords(n)
   end
 end
 
+-- Limits of devices: how many more may be added, which were refused, and the minute of those that were added.
+local limits = { room = 0, added = 0, refused = {}, reached = '', minute = 0, before = 0 }
+
+-- A batch may come later than one of the next minute: it counts in that one. A minute far ahead was written before the
+-- clock was set back.
+local function readLimits()
+  local value = redis.call('GET', newDevicesKey)
+  local at, before = string.match(value or '0 0', '^(%d+) (%d+)$')
+  if not at then error(newDevicesKey .. ' holds a value Tally did not write: ' .. value) end
+  at, before = tonumber(at), tonumber(before)
+  local current = at >= minute and at <= minute + HOUR_MS / MINUTE_MS
+  limits.minute, limits.before = current and at or minute, current and before or 0
+  local inAll, inMinute = maxDevices - redis.call('HLEN', counts), maxNewPerMinute - limits.before
+  limits.room = math.min(inAll, inMinute)
+  limits.reached = inAll <= inMinute and 'maxDevices' or 'maxNewPerMinute'
+end
+
+-- Takes the devices of the chunk that are new and find no room out of it; returns how many are left of its `n`.
+local function refuseDevices(n, done)
+  local left = 0
+  for i = 1, n do
+    local isNew = not oldCounts[i]
+    if isNew and limits.added >= limits.room then
+      limits.refused[#limits.refused + 1] = done + i - 1
+    else
+      if isNew then limits.added = limits.added + 1 end
+      left = left + 1
+      if left < i then
+        ids[left], packets[left], timestamps[left], newest[left] = ids[i], packets[i], timestamps[i], newest[i]
+        oldCounts[left] = oldCounts[i]
+      end
+    end
+  end
+  return left
+end
+
+local function packIds(n)
+  local packed = {}
+  for i = 1, n do packed[i] = string.char(#ids[i]) .. ids[i] end
+  return table.concat(packed)
+end
+
 -- `n` big-endian values from `position` on, and the end position. One call for many values is what makes it fast.
 local function unpackMany(format, n, packed, position)
   local values = { struct.unpack('>' .. string.rep(format, n), packed, position) }
@@ -240,13 +231,17 @@ local function addDevices()
     packets = unpackMany('d', n, packedPackets, 8 * done + 1)
     timestamps = unpackMany('d', n, packedTimestamps, 8 * done + 1)
     oldCounts = redis.call('HMGET', counts, unpack(ids))
-    oldRecords = redis.call('HMGET', records, unpack(ids))
-    becomeCounts, becomeRecords, newCounts, newRecords, newPayloads, newAside = {}, {}, {}, {}, {}, {}
-    shortened, endedIds, ended = {}, {}, {}
-    addToCounts(n)
-    addToRecords(n)
-    chunks[#chunks + 1] = { newCounts, newRecords, newPayloads, shortened, closeHistories(endedIds, ended), newAside }
-    changed[#changed + 1] = fullPart(n, string.sub(packedIds, idsFrom, idAt - 1), becomeCounts, becomeRecords)
+    local left = refuseDevices(n, done)
+    if left > 0 then
+      oldRecords = redis.call('HMGET', records, unpack(ids, 1, left))
+      becomeCounts, becomeRecords, newCounts, newRecords, newPayloads, newAside = {}, {}, {}, {}, {}, {}
+      shortened, endedIds, ended = {}, {}, {}
+      addToCounts(left)
+      addToRecords(left)
+      chunks[#chunks + 1] = { newCounts, newRecords, newPayloads, shortened, closeHistories(histories, endedIds, ended), newAside }
+      local leftIds = left == n and string.sub(packedIds, idsFrom, idAt - 1) or packIds(left)
+      changed[#changed + 1] = fullPart(left, leftIds, becomeCounts, becomeRecords)
+    end
   end
 end
 
@@ -288,10 +283,16 @@ end
 
 -- 1. Applied before? Even then something is written, so that a WAIT or WAITAOF that follows covers the
 -- batch: they only cover what their own connection wrote, and the batch may have arrived on another one.
-local applied = tonumber(redis.call('GET', producer) or 0)
+-- The producer's value is its last sequence; after that the limit and the devices that it refused, if any.
+local appliedText, reachedBefore, refusedBefore = string.match(redis.call('GET', producer) or '0', '^(%d+) ?(%a*) ?(.*)$')
+local applied = tonumber(appliedText)
 if tonumber(sequence) <= applied then
   redis.call('PEXPIRE', producer, producerExpiryMs)
-  return { {}, {} }
+  local refused = {}
+  if tonumber(sequence) == applied then
+    for index in string.gmatch(refusedBefore, '%d+') do refused[#refused + 1] = tonumber(index) end
+  end
+  return { {}, {}, reachedBefore, refused }
 end
 
 -- 2. Is every session where its stream left it?
@@ -303,14 +304,16 @@ if #found.fenced > 0 then
   for _, index in ipairs(found.missing) do
     redis.call('SET', KEYS[FIRST_SESSION + index], ARGV[FIRST_VALUE + 2 * index], 'PX', sessionExpiryMs)
   end
-  return { found.fenced, {} }
+  return { found.fenced, {}, '', {} }
 end
 
 -- 3. All that is read.
 redis.call('HLEN', payloads) -- fails if it is no hash
 redis.call('HLEN', setAside)
 local versions = readVersion(version, changes)
+if devices > 0 then readLimits() end
 addDevices()
+local refused, reached = limits.refused, #limits.refused > 0 and limits.reached or ''
 -- The producer's last batch is missing: the store was reverted, also if no session shows it.
 local lineage = not intact and readLineage(lineageKey, version)
 local lastEvent = #newEvents > 0 and readLastEvent(events, readLineage(lineageKey, version))
@@ -322,12 +325,14 @@ writeDevices()
 for key = FIRST_SESSION, #KEYS do
   redis.call('SET', KEYS[key], ARGV[FIRST_VALUE + 1 + 2 * (key - FIRST_SESSION)], 'PX', sessionExpiryMs)
 end
-redis.call('SET', producer, sequence, 'PX', producerExpiryMs)
+local refusal = #refused > 0 and ' ' .. reached .. ' ' .. table.concat(refused, ' ') or ''
+redis.call('SET', producer, sequence .. refusal, 'PX', producerExpiryMs)
+if limits.added > 0 then redis.call('SET', newDevicesKey, limits.minute .. ' ' .. limits.before + limits.added) end
 if lineage then writeLineage(lineageKey, lineage.began, clockMs()) end
-if devices > 0 then
+if #chunks > 0 then
   if versions.last == 0 and not redis.call('GET', lineageKey) then writeLineage(lineageKey, clockMs(), 0) end
   addChanges(version, changes, versions, table.concat(changed))
   writeFleet(fleet)
 end
 if lastEvent then addEvents(events, lastEvent, newEvents) end
-return { {}, aside }
+return { {}, aside, reached, refused }

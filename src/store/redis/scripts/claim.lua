@@ -1,30 +1,71 @@
 -- Makes the callers the only writers of their sessions. Preceded by prelude.lua.
 --
--- KEYS  1 lineage   2 version   3… two per session: the session, and the one that it continues if it is unknown (itself:
---       none)
--- ARGV  1 expiry of a session, ms   2… offset of each stream's first packet
+-- KEYS  1 lineage   2 version   3 list of sessions   4… two per session: the session, and the one that it continues if it
+--       is unknown (itself: none)
+-- ARGV  1 expiry of a session, ms   2 expiry of a new session, ms   3 sessions in all: as many there may be
+--       4 what the key of a session begins with   5… two per session: the offset of the stream's first packet, and
+--       1 if it may be made, or 0
 --
--- Returns for each session { epoch, committed, lost }, or its value if Tally did not write it. An offset above what is
--- committed becomes what is committed: see SessionClaim in packets.ts.
+-- Returns for each session { epoch, committed, lost, isNew, refused }, or its value if Tally did not write it. An
+-- offset above what is committed becomes what is committed: see SessionClaim in packets.ts. `refused`: 0, or the limit
+-- of SessionLimits: 1 maxSessions, 2 mayCreate.
 
-local lineageKey, version, expiryMs = KEYS[1], KEYS[2], ARGV[1]
+local lineageKey, version, list = KEYS[1], KEYS[2], KEYS[3]
+local expiryMs, newExpiryMs, maxSessions, prefix = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local FIRST_SESSION, FIRST_CLAIM = 4, 5
+local MAX_SESSIONS, MAY_CREATE = 1, 2
 local now = clockMs()
 local lineage = readLineage(lineageKey, version) or { began = now, reverted = 0 }
 local since = math.max(lineage.began, lineage.reverted)
 local claims, values, reverted = {}, {}, false
+-- By key: true if it has a short expiry already, false if it gets one; nil if it lives long.
+local keepsExpiry = {}
+
+-- The list has each session once when it is made, and again if it is made again before its first entry was looked at.
+-- So its length is never below the number of sessions that were made since there is a list. The oldest entries are
+-- looked at with each claim of a new session: more than one leaves for each that comes, and many when there is no room.
+local LOOKED_AT, LOOKED_AT_WHEN_FULL = 4, 200
+local made, lookedAt, living, room = {}, 0, {}, nil
+
+local function readRoom()
+  local length = redis.call('LLEN', list)
+  local oldest = redis.call('LRANGE', list, 0, (length < maxSessions and LOOKED_AT or LOOKED_AT_WHEN_FULL) - 1)
+  lookedAt = #oldest
+  for i = 1, lookedAt do
+    if redis.call('GET', prefix .. oldest[i]) then living[#living + 1] = oldest[i] end
+  end
+  room = maxSessions - length + lookedAt - #living
+end
+
+-- Whether nothing is stored of a session that exists. A user who may not run PTTL has it live long.
+local function hasShortExpiry(key)
+  local leftMs = redis.pcall('PTTL', key)
+  return type(leftMs) == 'number' and leftMs <= tonumber(newExpiryMs)
+end
+
+local function refusal(mayCreate)
+  if mayCreate ~= '1' then return MAY_CREATE end
+  if not room then readRoom() end
+  return #made < room and 0 or MAX_SESSIONS
+end
 
 -- One that an earlier claim of this call has changed is not written yet.
 local function read(key)
   return values[key] or redis.call('GET', key)
 end
 
-for i = 1, #ARGV - 1 do
-  local key, continued, offset = KEYS[1 + 2 * i], KEYS[2 + 2 * i], tonumber(ARGV[1 + i])
-  local state, continues = read(key), false
-  if not state and continued ~= key then
-    state = read(continued)
-    continues = state
-  end
+local function write(key, epoch, committed)
+  if not values[key] and hasShortExpiry(key) then keepsExpiry[key] = true end
+  values[key] = string.format('%.0f %.0f', epoch, committed)
+end
+
+for i = 0, (#KEYS - FIRST_SESSION + 1) / 2 - 1 do
+  local key, continued = KEYS[FIRST_SESSION + 2 * i], KEYS[FIRST_SESSION + 1 + 2 * i]
+  local offset, mayCreate = tonumber(ARGV[FIRST_CLAIM + 2 * i]), ARGV[FIRST_CLAIM + 1 + 2 * i]
+  local own, other = read(key), nil
+  local refused = own and 0 or refusal(mayCreate)
+  if not own and continued ~= key then other = read(continued) end
+  local state = own or other
   local epoch, committed, lost = 0, offset, 0
   local isForeign, stored = false, 0
   if state then
@@ -33,23 +74,39 @@ for i = 1, #ARGV - 1 do
     if not isForeign then
       committed = math.max(offset, stored)
       lost = committed - stored
-      reverted = reverted or lost > 0
+      reverted = reverted or refused == 0 and lost > 0
     end
   elseif now - since < tonumber(expiryMs) then
     -- The data is too young: it cannot have expired.
     lost = offset
   end
   if isForeign then
-    claims[i] = state
+    claims[i + 1] = state
+  elseif refused > 0 then
+    claims[i + 1] = { 0, 0, 0, 1, refused }
   else
     -- No epoch is used twice, not even by a store that was reverted: see readVersion() in prelude.lua.
     epoch = math.max(epoch + 1, now)
-    values[key] = string.format('%.0f %.0f', epoch, committed)
-    if continues then values[continued] = string.format('%.0f %.0f', epoch, stored) end
-    claims[i] = { epoch, committed, lost }
+    write(key, epoch, committed)
+    if not own then
+      made[#made + 1] = key
+      keepsExpiry[key] = false
+    end
+    if other then write(continued, epoch, stored) end
+    claims[i + 1] = { epoch, committed, lost, own and 0 or 1, 0 }
   end
 end
 
-for key, value in pairs(values) do redis.call('SET', key, value, 'PX', expiryMs) end
+-- As long as nothing is stored of a session, no further claim makes it live longer. The first write is one that is
+-- refused when memory is short.
+for key, value in pairs(values) do
+  local isShort = keepsExpiry[key]
+  if isShort == nil then redis.call('SET', key, value, 'PX', expiryMs)
+  elseif isShort then redis.call('SET', key, value, 'KEEPTTL')
+  else redis.call('SET', key, value, 'PX', newExpiryMs) end
+end
+if lookedAt > 0 then redis.call('LTRIM', list, lookedAt, -1) end
+for i = 1, #living do redis.call('RPUSH', list, living[i]) end
+for i = 1, #made do redis.call('RPUSH', list, string.sub(made[i], #prefix + 1)) end
 if reverted then writeLineage(lineageKey, lineage.began, now) end
 return claims

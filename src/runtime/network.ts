@@ -13,3 +13,8 @@ export function networkOf(hostname: string): string {
   const zeros = tail === undefined ? 0 : 8 - head!.length - tail.length;
   return [...head!, ...Array(zeros).fill("0"), ...tail ?? []].slice(0, 4).join(":");
 }
+
+/** Whether a network of {@linkcode networkOf} is this machine itself: a proxy in front of Tally, as a rule. */
+export function isLoopback(network: string): boolean {
+  return network.startsWith("127.") || network === "0:0:0:0";
+}
