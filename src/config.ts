@@ -5,9 +5,12 @@
  * @module
  */
 import { accessSettings } from "./access_settings.ts";
-import { ackAfterKind, hostNamesKind, onOffKind, redisUrlKind, secretKind } from "./config_kinds.ts";
+import { alertSettings } from "./alert_settings.ts";
+import { hostNamesKind, onOffKind } from "./config_kinds.ts";
 import { deviceAuthSettings } from "./device_auth_settings.ts";
 import { limitSettings } from "./limit_settings.ts";
+import { storeSettings } from "./store_settings.ts";
+import { tlsSettings } from "./tls_settings.ts";
 import { isLoopback } from "./runtime/address.ts";
 import {
   choice,
@@ -17,19 +20,15 @@ import {
   integer,
   integerOrAuto,
   optional,
-  path,
   port,
   size,
   type Values,
 } from "./runtime/settings.ts";
-import { alertSettings } from "./alert_settings.ts";
-import { tlsSettings } from "./tls_settings.ts";
 
 /** The groups of the help, each with the role that reads most of its settings. */
 const process = { group: "Process", role: "both" };
 const devices = { group: "Devices", role: "ingest" };
 const readers = { group: "Readers", role: "api" };
-const store = { group: "Store", role: "both" };
 const queue = { group: "Queue", role: "ingest" };
 const ops = { group: "Ops", role: "both" };
 const log = { group: "Log", role: "both" };
@@ -142,76 +141,10 @@ export const settings = {
   ...deviceAuthSettings({ group: "Access", role: "ingest" }),
   ...accessSettings,
 
-  redisUrl: optional(custom("REDIS_URL", {
-    ...store,
-    default: "",
-    common: true,
-    help: "Redis that stores the counts, or its sentinels, with user and password; instead of REDIS_HOST.",
-  }, redisUrlKind)),
-  redisHost: optional(host("REDIS_HOST", {
-    ...store,
-    default: "",
-    common: true,
-    help: "Host of the Redis that stores the counts. Without it and REDIS_URL: a SQLite file.",
-  })),
-  redisPort: integer("REDIS_PORT", {
-    ...store,
-    default: "6379",
-    min: "1",
-    max: "65535",
-    help: "Port of REDIS_HOST.",
-  }),
-  redisSentinelPassword: optional(custom("TALLY_REDIS_SENTINEL_PASSWORD", {
-    ...store,
-    default: "",
-    help: "Password of the sentinels of redis+sentinel://, if they have one; that of Redis is in REDIS_URL.",
-  }, secretKind)),
-  redisTlsCa: optional(path("TALLY_REDIS_TLS_CA", {
-    ...store,
-    default: "",
-    help: "PEM file of certificate authorities for rediss://, instead of the system's.",
-  })),
-  databasePath: path("TALLY_DB", {
-    ...store,
-    flag: "tally-db",
-    default: "data/tally.db",
-    common: true,
-    help: "SQLite file that stores the counts without Redis; its folder is created.",
-  }),
-  ackAfter: custom("TALLY_ACK_AFTER", {
-    ...store,
-    role: "ingest",
-    default: "stored",
-    common: true,
-    help: "Durability required before an Ack: in the store, on N replicas (Redis), or on disk.",
-  }, ackAfterKind),
-  storeTimeoutMs: duration("TALLY_STORE_TIMEOUT", {
-    ...store,
-    default: "1s",
-    min: "10ms",
-    max: "1m",
-    help: "Time that one store command may take.",
-  }),
-  storeGraceMs: duration("TALLY_STORE_GRACE", {
-    ...store,
-    role: "ingest",
-    default: "5s",
-    min: "100ms",
-    max: "1h",
-    help: "Outage of the store after which the gRPC health service reports NOT_SERVING.",
-  }),
+  ...storeSettings,
 
   // The packets of one device are coalesced in the queue, so more of them cost the store no more: from 16
   // busy connections one worker stores two to three times as many with 100,000 as with 10,000.
-  deviceTtlMs: optional(duration("TALLY_DEVICE_TTL", {
-    ...store,
-    role: "api",
-    default: "",
-    min: "1h",
-    max: "87600h",
-    help: "Time without a packet after which a device is forgotten; the same in all api processes.",
-  })),
-
   queueMaxPackets: integer("TALLY_QUEUE_MAX_PACKETS", {
     ...queue,
     default: "100000",

@@ -70,7 +70,7 @@ Deno.test("device:add, device:list and device:revoke: a device sends with its to
 
     const revoked = await run(env, "device:revoke", "sensor-1", "nothing");
     assertEquals([revoked.code, revoked.lines], [1, [`revoked ${id} of sensor-1`]]);
-    assertStringIncludes(revoked.stderr, "Cannot revoke nothing: found no token or device of this id");
+    assertStringIncludes(revoked.stderr, "Cannot revoke nothing: found no token of this id or device");
     await using late = new Tool("tools/send", [...target, "--token", token, "--rate", "1", "--count", "10"]);
     assertEquals(await late.end(), 1);
     assertMatch(late.stderr, /UNAUTHENTICATED: credentials (were revoked|are missing or wrong)/);

@@ -1,0 +1,79 @@
+/**
+ * The settings of the store, and of what it keeps.
+ *
+ * @module
+ */
+import { ackAfterKind, redisUrlKind, secretKind } from "./config_kinds.ts";
+import { custom, duration, host, integer, optional, path } from "./runtime/settings.ts";
+
+const store = { group: "Store", role: "both" };
+
+/** The settings by the names the code uses. */
+export const storeSettings = {
+  redisUrl: optional(custom("REDIS_URL", {
+    ...store,
+    default: "",
+    common: true,
+    help: "Redis that stores the counts, or its sentinels, with user and password; instead of REDIS_HOST.",
+  }, redisUrlKind)),
+  redisHost: optional(host("REDIS_HOST", {
+    ...store,
+    default: "",
+    common: true,
+    help: "Host of the Redis that stores the counts. Without it and REDIS_URL: a SQLite file.",
+  })),
+  redisPort: integer("REDIS_PORT", {
+    ...store,
+    default: "6379",
+    min: "1",
+    max: "65535",
+    help: "Port of REDIS_HOST.",
+  }),
+  redisSentinelPassword: optional(custom("TALLY_REDIS_SENTINEL_PASSWORD", {
+    ...store,
+    default: "",
+    help: "Password of the sentinels of redis+sentinel://, if they have one; that of Redis is in REDIS_URL.",
+  }, secretKind)),
+  redisTlsCa: optional(path("TALLY_REDIS_TLS_CA", {
+    ...store,
+    default: "",
+    help: "PEM file of certificate authorities for rediss://, instead of the system's.",
+  })),
+  databasePath: path("TALLY_DB", {
+    ...store,
+    flag: "tally-db",
+    default: "data/tally.db",
+    common: true,
+    help: "SQLite file that stores the counts without Redis; its folder is created.",
+  }),
+  ackAfter: custom("TALLY_ACK_AFTER", {
+    ...store,
+    role: "ingest",
+    default: "stored",
+    common: true,
+    help: "Durability required before an Ack: in the store, on N replicas (Redis), or on disk.",
+  }, ackAfterKind),
+  storeTimeoutMs: duration("TALLY_STORE_TIMEOUT", {
+    ...store,
+    default: "1s",
+    min: "10ms",
+    max: "1m",
+    help: "Time that one store command may take.",
+  }),
+  storeGraceMs: duration("TALLY_STORE_GRACE", {
+    ...store,
+    role: "ingest",
+    default: "5s",
+    min: "100ms",
+    max: "1h",
+    help: "Outage of the store after which the gRPC health service reports NOT_SERVING.",
+  }),
+  deviceTtlMs: optional(duration("TALLY_DEVICE_TTL", {
+    ...store,
+    role: "api",
+    default: "",
+    min: "1h",
+    max: "87600h",
+    help: "Time without a packet after which a device is forgotten; the same in all api processes.",
+  })),
+} as const;
