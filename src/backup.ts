@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { settings } from "./config.ts";
+import { settings } from "./config/config.ts";
 import { messageOf } from "./runtime/error_text.ts";
 import { optional, path } from "./runtime/settings.ts";
 import { ConfigError, parseSettings } from "./runtime/settings_parser.ts";

@@ -7,8 +7,8 @@
  *
  * @module
  */
-import { type Config, configuredRedis } from "./config.ts";
-import { type ParsedConfig, readConfig, warnOfFormerNames } from "./read_config.ts";
+import { type Config, configuredRedis } from "./config/config.ts";
+import { type ParsedConfig, readConfig, warnOfFormerNames } from "./config/read_config.ts";
 import { formatAddress } from "./runtime/address.ts";
 import { logFailure, logFormatOf, startLogging } from "./runtime/log.ts";
 import { stopSignal } from "./runtime/stop_signal.ts";

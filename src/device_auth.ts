@@ -5,8 +5,8 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import type { Config } from "./config.ts";
-import type { DeviceAuthSettings } from "./device_auth_settings.ts";
+import type { Config } from "./config/config.ts";
+import type { DeviceAuthSettings } from "./config/device_auth_settings.ts";
 import { CertificateAuthenticator } from "./identity/certificate_authenticator.ts";
 import { DeviceAuthenticator } from "./identity/device_authenticator.ts";
 import { TokenAuthenticator } from "./identity/token_authenticator.ts";

@@ -6,8 +6,8 @@
 import { dirname, relative, resolve } from "node:path";
 
 import project from "../deno.json" with { type: "json" };
-import { type Config, configuredRedis, configuredWorkers, settings } from "./config.ts";
-import { tlsFilePaths } from "./tls_settings.ts";
+import { type Config, configuredRedis, configuredWorkers, settings } from "./config/config.ts";
+import { tlsFilePaths } from "./config/tls_settings.ts";
 
 /** The folders of the permission sets; they are those of every role. */
 const { read: readable, write: writable } = project.permissions.ingest;

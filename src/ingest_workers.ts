@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 import type { Logger } from "@logtape/logtape";
 
-import { type Config, configuredWorkers } from "./config.ts";
+import { type Config, configuredWorkers } from "./config/config.ts";
 import { fileFlags } from "./file_permissions.ts";
 import { type RunningWorkers, startWorkers } from "./workers.ts";
 

@@ -8,7 +8,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { type ParsedConfig, readConfig, warnOfFormerNames } from "./read_config.ts";
+import { type ParsedConfig, readConfig, warnOfFormerNames } from "./config/read_config.ts";
 import { LineWriter } from "./runtime/line_writer.ts";
 import { logFailure, logFormatOf, startLogging } from "./runtime/log.ts";
 import { stopSignal } from "./runtime/stop_signal.ts";

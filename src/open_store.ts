@@ -5,7 +5,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { type Config, configuredRedis } from "./config.ts";
+import { type Config, configuredRedis } from "./config/config.ts";
 import { assertFilesAllowed } from "./file_permissions.ts";
 import { messageOf } from "./runtime/error_text.ts";
 import { openRedisStore } from "./store/redis/redis_store.ts";

@@ -5,7 +5,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { type Config, configuredOpsPort } from "./config.ts";
+import { type Config, configuredOpsPort } from "./config/config.ts";
 import { apiMetrics, type ApiReport } from "./metrics/api_metrics.ts";
 import { ingestMetrics, type InstanceReport } from "./metrics/ingest_metrics.ts";
 import { formatTable } from "./metrics/metric_families.ts";

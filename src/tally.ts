@@ -14,7 +14,7 @@ import {
   configuredWorkers,
   isDevicePortOpen,
   isReaderPortOpen,
-} from "./config.ts";
+} from "./config/config.ts";
 import { startIngestWorkers } from "./ingest_workers.ts";
 import { apiMetrics } from "./metrics/api_metrics.ts";
 import { ingestMetrics } from "./metrics/ingest_metrics.ts";
@@ -25,7 +25,7 @@ import { systemClock } from "./runtime/clock.ts";
 import { countDescriptors, type DescriptorReserve, descriptorReserves } from "./runtime/descriptors.ts";
 import { withTimeout } from "./runtime/timeout.ts";
 import { readMaterial, TlsFiles, type TlsPaths } from "./tls/tls_files.ts";
-import { deviceTlsPaths, readerTlsPaths } from "./tls_settings.ts";
+import { deviceTlsPaths, readerTlsPaths } from "./config/tls_settings.ts";
 import type { Store } from "./store/store.ts";
 import { StoreClock } from "./store/store_clock.ts";
 

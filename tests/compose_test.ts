@@ -7,7 +7,7 @@
 import { parseYaml } from "@redocly/openapi-core";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
-import { parseConfig } from "../src/read_config.ts";
+import { parseConfig } from "../src/config/read_config.ts";
 import { startTestIngest, temporaryStore } from "./support/harness.ts";
 import { startTestApi } from "./support/test_api.ts";
 

@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 
-import { settings } from "../src/config.ts";
+import { settings } from "../src/config/config.ts";
 import { countsOf } from "./support/batches.ts";
 import { startTestIngest, temporaryStore } from "./support/harness.ts";
 import { sourceFiles, sourceText } from "./support/source_files.ts";

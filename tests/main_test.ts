@@ -4,7 +4,7 @@ import { DatabaseSync } from "node:sqlite";
 
 import { Client, credentials, type ServiceError, status } from "@grpc/grpc-js";
 
-import { settings } from "../src/config.ts";
+import { settings } from "../src/config/config.ts";
 import { streamPackets } from "../src/protocol/telemetry_proto.ts";
 import { framedBatch, packet, RawCall } from "./support/harness.ts";
 import { Program } from "./support/program.ts";

@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 
-import { settings } from "../src/config.ts";
+import { settings } from "../src/config/config.ts";
 import { commonSettingsMarkdown, settingsMarkdown } from "../src/runtime/settings_text.ts";
 
 const readme = new URL("../README.md", import.meta.url);
@@ -14,7 +14,7 @@ const section = /(<!-- settings:.*-->\n)([^]*?)(<!-- \/settings -->)/;
 /** `.github/CONFIGURATION.md`. */
 const configurationPage = `# Configuration
 
-<!-- Written by \`deno task readme\` from src/config.ts. -->
+<!-- Written by \`deno task readme\` from src/config/config.ts. -->
 
 Each setting is an environment variable and a flag (\`TALLY_GRPC_PORT\` and \`--grpc-port\`); a flag takes
 precedence, an empty variable counts as not set. Wrong values are refused at the start, all at once.

@@ -5,7 +5,7 @@ import { getLogger } from "@logtape/logtape";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 import { OpsPort } from "../../src/ops_port.ts";
-import { parseConfig } from "../../src/read_config.ts";
+import { parseConfig } from "../../src/config/read_config.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";

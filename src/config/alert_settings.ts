@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { webhookKeyKind, webhookUrlKind } from "./config_kinds.ts";
-import { custom, duration, optional } from "./runtime/settings.ts";
+import { webhookKeyKind, webhookUrlKind } from "./kinds.ts";
+import { custom, duration, optional } from "../runtime/settings.ts";
 
 const alerts = { group: "Alerts", role: "api" };
 

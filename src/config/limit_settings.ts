@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { duration, integer, integerOrAuto } from "./runtime/settings.ts";
+import { duration, integer, integerOrAuto } from "../runtime/settings.ts";
 
 const limits = { group: "Limits" };
 

@@ -6,10 +6,10 @@
 import type { Logger } from "@logtape/logtape";
 
 import { type Config, settings } from "./config.ts";
-import { crossChecks } from "./config_checks.ts";
+import { crossChecks } from "./checks.ts";
 import { formerNames } from "./former_names.ts";
-import { ConfigError, parseSettings, type RenamedVariable } from "./runtime/settings_parser.ts";
-import { settingsHelp } from "./runtime/settings_text.ts";
+import { ConfigError, parseSettings, type RenamedVariable } from "../runtime/settings_parser.ts";
+import { settingsHelp } from "../runtime/settings_text.ts";
 
 /** The settings, and what to warn of once there is a log. */
 export interface ParsedConfig {

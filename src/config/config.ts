@@ -6,12 +6,12 @@
  */
 import { accessSettings } from "./access_settings.ts";
 import { alertSettings } from "./alert_settings.ts";
-import { hostNamesKind, onOffKind } from "./config_kinds.ts";
+import { hostNamesKind, onOffKind } from "./kinds.ts";
 import { deviceAuthSettings } from "./device_auth_settings.ts";
 import { limitSettings } from "./limit_settings.ts";
 import { storeSettings } from "./store_settings.ts";
 import { tlsSettings } from "./tls_settings.ts";
-import { isLoopback } from "./runtime/address.ts";
+import { isLoopback } from "../runtime/address.ts";
 import {
   choice,
   custom,
@@ -23,7 +23,7 @@ import {
   port,
   size,
   type Values,
-} from "./runtime/settings.ts";
+} from "../runtime/settings.ts";
 
 /** The groups of the help, each with the role that reads most of its settings. */
 const process = { group: "Process", role: "both" };

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { DEVICE_PATTERN_RULE, isDevicePattern } from "./identity/device_pattern.ts";
-import { issueTokens } from "./identity/issued_tokens.ts";
-import { messageOf } from "./runtime/error_text.ts";
-import { MAX_TOKENS_PER_CALL } from "./store/credentials.ts";
+import { DEVICE_PATTERN_RULE, isDevicePattern } from "../identity/device_pattern.ts";
+import { issueTokens } from "../identity/issued_tokens.ts";
+import { messageOf } from "../runtime/error_text.ts";
+import { MAX_TOKENS_PER_CALL } from "../store/credentials.ts";
 import { ACTOR, type Command, csvLine, pagesOf, revokeNamed, timeText } from "./token_command.ts";
 
 /** Adds a token for each device. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Config, configuredWorkers, isDevicePortOpen, isReaderPortOpen, settings } from "./config.ts";
-import type { ParseResult } from "./runtime/settings_parser.ts";
+import type { ParseResult } from "../runtime/settings_parser.ts";
 
 /** What is wrong with the settings together; those that are wrong by themselves are left out of `result`. */
 export function crossChecks(result: ParseResult<typeof settings>): string[] {

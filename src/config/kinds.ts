@@ -5,9 +5,9 @@
  */
 import { Buffer } from "node:buffer";
 
-import type { Kind } from "./runtime/settings.ts";
-import type { AckAfter } from "./store/packets.ts";
-import { parseRedisUrl } from "./store/redis/redis_url.ts";
+import type { Kind } from "../runtime/settings.ts";
+import type { AckAfter } from "../store/packets.ts";
+import { parseRedisUrl } from "../store/redis/redis_url.ts";
 
 /** URL of a Redis; may hold a password. */
 export const redisUrlKind: Kind<string> = {

@@ -3,18 +3,18 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
-import { isToken } from "../src/identity/token.ts";
-import { startRedis } from "./support/redis_server.ts";
-import { openStore } from "./support/redis_store.ts";
-import { TallyProcess } from "./support/tally_process.ts";
-import { dataFolder, Tool } from "./support/tool.ts";
+import { isToken } from "../../src/identity/token.ts";
+import { startRedis } from "../support/redis_server.ts";
+import { openStore } from "../support/redis_store.ts";
+import { TallyProcess } from "../support/tally_process.ts";
+import { dataFolder, Tool } from "../support/tool.ts";
 
 /** Runs a task; the lines of its output. */
 async function run(
   env: Record<string, string>,
   ...args: string[]
 ): Promise<{ code: number; lines: string[]; stderr: string }> {
-  await using tool = new Tool("credentials", args, "credentials", env);
+  await using tool = new Tool("credentials/credentials", args, "credentials", env);
   const code = await tool.end();
   return { code, lines: tool.stdout.split("\n").slice(0, -1), stderr: tool.stderr };
 }
@@ -126,7 +126,7 @@ Deno.test("the tasks for tokens refuse wrong arguments, all at the start", async
   const { code, stderr } = await run({ TALLY_DB: "/nowhere/tally.db" }, "device:add", "a");
   assertEquals(code, 1);
   assertStringIncludes(stderr, "deno run -P=credentials --allow-read=");
-  assertStringIncludes(stderr, "src/credentials.ts device:add a");
+  assertStringIncludes(stderr, "src/credentials/credentials.ts device:add a");
   const help = await run(env, "device:add", "--help");
   assertStringIncludes(help.lines.join("\n"), "Usage: deno task device:add ID... [--file FILE]");
 });

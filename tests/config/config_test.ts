@@ -7,11 +7,11 @@ import {
   isDevicePortOpen,
   isReaderPortOpen,
   settings,
-} from "../src/config.ts";
-import { formerNames } from "../src/former_names.ts";
-import { streamBatches } from "../src/protocol/telemetry_proto.ts";
-import { helpText, parseConfig } from "../src/read_config.ts";
-import { ConfigError } from "../src/runtime/settings_parser.ts";
+} from "../../src/config/config.ts";
+import { formerNames } from "../../src/config/former_names.ts";
+import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
+import { helpText, parseConfig } from "../../src/config/read_config.ts";
+import { ConfigError } from "../../src/runtime/settings_parser.ts";
 
 function parse(args: readonly string[] = [], env: Record<string, string> = {}) {
   return parseConfig(args, (name) => env[name]).config;
@@ -615,7 +615,7 @@ Deno.test("helpText() has no hidden setting, and no line above 80 characters", (
 });
 
 Deno.test("deno.json: the roles may read the variables of Tally under all their names, and no others", async () => {
-  const { permissions } = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
+  const { permissions } = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
   const names = ["TALLY_*", "REDIS_HOST", "REDIS_PORT", "REDIS_URL", ...Object.values(formerNames)];
   for (const role of ["ingest", "workers", "api"]) {
     assertEquals(permissions[role].env, { allow: names, ignore: true }, role);
@@ -623,7 +623,7 @@ Deno.test("deno.json: the roles may read the variables of Tally under all their 
 });
 
 Deno.test("deno.json: the roles may use the same folders, as the flags for other files state", async () => {
-  const { permissions } = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
+  const { permissions } = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
   const folders = ["ingest", "workers", "api"].map((role) => permissions[role]);
   for (const { read, write } of folders) assertEquals([read, write], [["./data", "./src"], ["./data"]]);
 });

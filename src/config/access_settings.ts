@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { choice, custom, type Kind, optional } from "./runtime/settings.ts";
+import { choice, custom, type Kind, optional } from "../runtime/settings.ts";
 
 const readers = { group: "Access", role: "api" };
 

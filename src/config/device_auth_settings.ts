@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { CERTIFICATE_FIELDS, type CertificateField } from "./identity/certificate_authenticator.ts";
-import type { DeviceAuthKind } from "./identity/identity.ts";
-import { choice, custom, type Kind, optional, type Setting } from "./runtime/settings.ts";
+import { CERTIFICATE_FIELDS, type CertificateField } from "../identity/certificate_authenticator.ts";
+import type { DeviceAuthKind } from "../identity/identity.ts";
+import { choice, custom, type Kind, optional, type Setting } from "../runtime/settings.ts";
 
 /** Which credentials of devices are accepted; empty: none is required. */
 const deviceAuthKind: Kind<ReadonlySet<DeviceAuthKind>> = {

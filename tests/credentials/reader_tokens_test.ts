@@ -2,12 +2,12 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 
-import { openSqliteStore } from "../src/store/sqlite/sqlite_store.ts";
-import { bearer } from "./support/reader_tokens.ts";
-import { startTestApi } from "./support/test_api.ts";
-import { until } from "./support/until.ts";
+import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
+import { bearer } from "../support/reader_tokens.ts";
+import { startTestApi } from "../support/test_api.ts";
+import { until } from "../support/until.ts";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
+const root = fileURLToPath(new URL("../..", import.meta.url));
 const { tasks } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
 
 /** Runs the command of a task, with permission for a database that is elsewhere than usual. */

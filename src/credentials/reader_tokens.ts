@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { type Scope, SCOPES } from "./identity/identity.ts";
-import { issueTokens } from "./identity/issued_tokens.ts";
-import { isReaderName, READER_NAME_RULE } from "./identity/reader_name.ts";
-import { MAX_TOKENS_PER_CALL } from "./store/credentials.ts";
+import { type Scope, SCOPES } from "../identity/identity.ts";
+import { issueTokens } from "../identity/issued_tokens.ts";
+import { isReaderName, READER_NAME_RULE } from "../identity/reader_name.ts";
+import { MAX_TOKENS_PER_CALL } from "../store/credentials.ts";
 import { ACTOR, type Command, csvLine, pagesOf, revokeNamed, timeText } from "./token_command.ts";
 
 /** Adds a token for each reader. */

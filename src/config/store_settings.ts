@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { ackAfterKind, redisUrlKind, secretKind } from "./config_kinds.ts";
-import { custom, duration, host, integer, optional, path } from "./runtime/settings.ts";
+import { ackAfterKind, redisUrlKind, secretKind } from "./kinds.ts";
+import { custom, duration, host, integer, optional, path } from "../runtime/settings.ts";
 
 const store = { group: "Store", role: "both" };
 

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { optional, path } from "./runtime/settings.ts";
-import type { TlsFile, TlsPaths } from "./tls/tls_files.ts";
+import { optional, path } from "../runtime/settings.ts";
+import type { TlsFile, TlsPaths } from "../tls/tls_files.ts";
 
 const tls = { group: "TLS" };
 

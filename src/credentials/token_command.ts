@@ -3,14 +3,14 @@
  *
  * @module
  */
-import type { Auditor } from "./identity/auditor.ts";
-import { revokeTokens } from "./identity/issued_tokens.ts";
+import type { Auditor } from "../identity/auditor.ts";
+import { revokeTokens } from "../identity/issued_tokens.ts";
 import {
   type CredentialStore,
   MAX_TOKENS_PER_CALL,
   type TokenKind,
   type TokenRecord,
-} from "./store/credentials.ts";
+} from "../store/credentials.ts";
 
 /** What a command works with. */
 export interface CommandContext {

@@ -6,15 +6,15 @@
  *
  * @module
  */
-import { settings } from "./config.ts";
+import { settings } from "../config/config.ts";
 import { addDevices, listDevices, revokeDevices } from "./device_tokens.ts";
-import { Auditor } from "./identity/auditor.ts";
-import { openStore } from "./open_store.ts";
-import { readConfig } from "./read_config.ts";
+import { Auditor } from "../identity/auditor.ts";
+import { openStore } from "../open_store.ts";
+import { readConfig } from "../config/read_config.ts";
 import { addReaders, listReaders, revokeReaders } from "./reader_tokens.ts";
-import { messageOf } from "./runtime/error_text.ts";
-import { startLogging } from "./runtime/log.ts";
-import { settingsHelp } from "./runtime/settings_text.ts";
+import { messageOf } from "../runtime/error_text.ts";
+import { startLogging } from "../runtime/log.ts";
+import { settingsHelp } from "../runtime/settings_text.ts";
 import type { Command } from "./token_command.ts";
 
 const commands: Readonly<Record<string, Command>> = {
@@ -31,7 +31,7 @@ const storeSettings = Object.fromEntries(
   Object.entries(settings).filter(([, { group }]) => group === settings.redisUrl.group),
 );
 
-const PROGRAM = "src/credentials.ts";
+const PROGRAM = "src/credentials/credentials.ts";
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
