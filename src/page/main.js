@@ -16,7 +16,7 @@ import { FleetEvents } from "./events.js";
 import { formatClock, formatCount, visible } from "./format.js";
 import { healthOf, HEALTHY } from "./health.js";
 import { Overview } from "./overview.js";
-import { serveSignIn } from "./sign_in.js";
+import { onTokenNeeded, storedToken } from "./token.js";
 import { DeviceTable } from "./table.js";
 
 /** How often rows are requested again, as other devices may belong on this page of the table. */
@@ -32,7 +32,8 @@ const STATE_NAMES = {
 };
 
 // Before the first request.
-serveSignIn();
+onTokenNeeded((reason) => import("./sign_in.js").then(({ requestToken }) => requestToken(reason)));
+if (storedToken() !== undefined) import("./sign_in.js").then(({ offerToForget }) => offerToForget());
 
 /** The api's clock less the browser's, ms. */
 let clockAheadMs = 0;

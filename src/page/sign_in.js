@@ -1,5 +1,5 @@
 /**
- * Requests a token from the user when the api requires one.
+ * Requests a token from the user when the api requires one; loaded then.
  *
  * @module
  */
@@ -7,32 +7,38 @@
 /// <reference lib="dom" />
 import { ApiError, request } from "./api.js";
 import { byId, setText } from "./dom.js";
-import { forgetToken, onTokenNeeded, storedToken, storeToken } from "./token.js";
+import { forgetToken, storeToken } from "./token.js";
 
 const dialog = /** @type {HTMLDialogElement} */ (byId("sign-in"));
 const input = /** @type {HTMLInputElement} */ (byId("token"));
 const forget = byId("forget-token");
 
-/** Shows the dialog when a request needs a token, and the button that removes one. */
-export function serveSignIn() {
-  const isKnown = storedToken() !== undefined;
-  forget.hidden = !isKnown;
+forget.addEventListener("click", () => {
+  forgetToken();
+  location.reload();
+});
+// Without a token there is nothing to return to.
+dialog.addEventListener("cancel", (event) => event.preventDefault());
+byId("sign-in-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  signIn(input.value.trim());
+});
+
+/** Shows the button that removes this tab's token. */
+export function offerToForget() {
+  forget.hidden = false;
   // A link cannot send a token.
-  byId("metrics-link").hidden = isKnown;
-  onTokenNeeded((reason) => {
-    setText(byId("sign-in-error"), reason);
-    if (!dialog.open) dialog.showModal();
-  });
-  forget.addEventListener("click", () => {
-    forgetToken();
-    location.reload();
-  });
-  // Without a token there is nothing to return to.
-  dialog.addEventListener("cancel", (event) => event.preventDefault());
-  byId("sign-in-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    signIn(input.value.trim());
-  });
+  byId("metrics-link").hidden = true;
+}
+
+/**
+ * Shows the dialog.
+ *
+ * @param {string} reason why the token that was sent was refused; empty: none was sent
+ */
+export function requestToken(reason) {
+  setText(byId("sign-in-error"), reason);
+  if (!dialog.open) dialog.showModal();
 }
 
 /**
