@@ -12,6 +12,7 @@ import { bodies, callLatency } from "./call_rows.ts";
 import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
 import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
 import { LoadProcesses } from "./measure.ts";
+import { tls } from "./tls_rows.ts";
 import { type BenchOptions, devices, type RowPlan, type SectionPlan, streams, throughput } from "./rows.ts";
 import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
 
@@ -48,6 +49,7 @@ const plans: readonly SectionPlan[] = [
   freshness,
   connecting,
   connected,
+  tls,
   readers,
 ];
 

@@ -10,6 +10,8 @@ import { type PacketRing, packetRing, type PacketRingOptions } from "./packet_ri
 /** What to send, and to where. */
 export interface Load extends PacketRingOptions {
   readonly port: number;
+  /** PEM of the authority of the server's certificate; undefined: plain text. */
+  readonly ca?: string | undefined;
   readonly connections: number;
   readonly streamsPerConnection: number;
   readonly framesPerWrite: number;
@@ -58,7 +60,13 @@ export async function runLoad(load: Load, cpuMs: () => number): Promise<LoadResu
   const connectingAtMs = performance.now();
   const attempts = await Promise.allSettled(
     Array.from({ length: load.connections }, async () => {
-      const connection = await LoadConnection.open(load.port, path, load.streamsPerConnection, source);
+      const connection = await LoadConnection.open(
+        load.port,
+        path,
+        load.streamsPerConnection,
+        source,
+        load.ca,
+      );
       await connection.opened;
       return connection;
     }),

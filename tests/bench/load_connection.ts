@@ -82,7 +82,7 @@ export class LoadConnection {
   /** Every call has its outcome. Never rejects. */
   readonly done: Promise<void>;
   readonly #source: PacketSource;
-  readonly #tcp: Deno.TcpConn;
+  readonly #tcp: Deno.TcpConn | Deno.TlsConn;
   readonly #frames = new FrameReader();
   readonly #opened = Promise.withResolvers<void>();
   readonly #done = Promise.withResolvers<void>();
@@ -95,7 +95,7 @@ export class LoadConnection {
   #turn = 0;
   #closed = false;
 
-  private constructor(tcp: Deno.TcpConn, path: string, streams: number, source: PacketSource) {
+  private constructor(tcp: Deno.TcpConn | Deno.TlsConn, path: string, streams: number, source: PacketSource) {
     this.#tcp = tcp;
     this.#source = source;
     this.#open = streams;
@@ -127,9 +127,13 @@ export class LoadConnection {
     path: string,
     streams: number,
     source: PacketSource,
+    ca?: string | undefined,
   ): Promise<LoadConnection> {
-    const tcp = await Deno.connect({ hostname: "127.0.0.1", port });
-    tcp.setNoDelay();
+    const hostname = "127.0.0.1";
+    const tcp = ca === undefined
+      ? await Deno.connect({ hostname, port })
+      : await Deno.connectTls({ hostname, port, caCerts: [ca], alpnProtocols: ["h2"] });
+    if (!("handshake" in tcp)) tcp.setNoDelay();
     const connection = new LoadConnection(tcp, path, streams, source);
     connection.#read();
     connection.#write();

@@ -9,7 +9,7 @@ import type { Probe, ProbeResult, Reading, ReadingResult } from "./reader.ts";
 import type { Subject } from "./subject.ts";
 
 /** A load without what the bench decides by itself. */
-export type LoadShape = Omit<Load, "port" | "skipPackets" | "firstDevice">;
+export type LoadShape = Omit<Load, "port" | "ca" | "skipPackets" | "firstDevice">;
 
 /** Sixteen streams of packets of a thousand devices, as fast as they go: loads are told as what differs. */
 export const usualLoad = {
@@ -137,6 +137,7 @@ export class Ledger {
       const load = {
         ...shape,
         port: this.subject.port,
+        ca: this.subject.ca,
         connections: share(shape.connections, index),
         minPackets: share(shape.minPackets, index),
         packetsPerSecond: shape.packetsPerSecond === undefined ? undefined : shape.packetsPerSecond / count,

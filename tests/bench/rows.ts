@@ -66,7 +66,7 @@ const MIN_PACKETS_PER_STREAM = 100;
  * Packets that take about `runMs` at the pace of the run before, to the last Ack. Sending for that long would
  * not do: many streams have windows enough for packets of half a minute.
  */
-function asLongAs(
+export function asLongAs(
   runMs: number,
   load: Omit<LoadShape, "durationMs">,
   { packetsPerSecond }: Measured,

@@ -7,12 +7,19 @@
 import { fileURLToPath } from "node:url";
 
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
+import { Certificates } from "../support/certificates.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { TallyProcess } from "../support/tally_process.ts";
 import { Child } from "./child.ts";
 
 /** Kinds of server: Tally in one process or in several, the plain handler, and what only reads. */
-export type SubjectKind = "tally-redis" | "tally-redis-workers" | "tally-sqlite" | "plain" | "sink";
+export type SubjectKind =
+  | "tally-redis"
+  | "tally-redis-tls"
+  | "tally-redis-workers"
+  | "tally-sqlite"
+  | "plain"
+  | "sink";
 
 /** How many packets of how many devices a store holds. */
 export interface Counted {
@@ -25,8 +32,12 @@ export interface Subject extends AsyncDisposable {
   readonly kind: SubjectKind;
   /** Where it takes packets. */
   readonly port: number;
+  /** PEM of the authority of its certificate; undefined: plain text. */
+  readonly ca?: string | undefined;
   /** What its store holds; undefined for one that stores nothing. */
   counted(): Promise<Counted | undefined>;
+  /** The processes that take packets. */
+  readonly pids: readonly number[];
   /** Memory of the processes that take packets: resident set. */
   memoryBytes(): Promise<number>;
   /** Starts an api process on the same store; it ends with the subject. */
@@ -42,9 +53,7 @@ export async function startSubject(kind: SubjectKind, workers: number): Promise<
     return subject({ kind, port, pids: [sink.pid], counted: () => Promise.resolve(undefined) }, parts.move());
   }
   if (kind === "tally-sqlite") {
-    const data = fileURLToPath(new URL("../../data", import.meta.url)); // where Tally may write
-    await Deno.mkdir(data, { recursive: true });
-    const folder = await Deno.makeTempDir({ dir: data, prefix: "bench-" });
+    const folder = await Deno.makeTempDir({ dir: await dataPath(), prefix: "bench-" });
     parts.defer(() => Deno.remove(folder, { recursive: true }));
     const settings = { TALLY_DB: `${folder}/tally.db` };
     const ingest = await startTally("ingest", settings, parts);
@@ -61,10 +70,25 @@ export async function startSubject(kind: SubjectKind, workers: number): Promise<
     const { port } = await plain.hear<{ port: number }>();
     return subject({ kind, port, pids: [plain.pid], counted }, parts.move());
   }
+  const certificates = kind === "tally-redis-tls"
+    ? parts.use(await Certificates.make(await dataPath()))
+    : undefined;
+  const tls = certificates === undefined ? {} : {
+    TALLY_TLS_CERT: certificates.file("server.pem"),
+    TALLY_TLS_KEY: certificates.file("server.key"),
+  };
   const settings = { REDIS_URL: redis.url };
-  const TALLY_INGEST_WORKERS = String(kind === "tally-redis" ? 1 : workers);
-  const ingest = await startTally("ingest", { ...settings, TALLY_INGEST_WORKERS }, parts);
-  return subject({ kind, port: ingest.port, pids: ingest.pids, counted, settings }, parts.move());
+  const TALLY_INGEST_WORKERS = String(kind === "tally-redis-workers" ? workers : 1);
+  const ingest = await startTally("ingest", { ...settings, ...tls, TALLY_INGEST_WORKERS }, parts);
+  const ca = certificates?.text("ca.pem");
+  return subject({ kind, port: ingest.port, ca, pids: ingest.pids, counted, settings }, parts.move());
+}
+
+/** The folder that Tally may read and write. */
+async function dataPath(): Promise<string> {
+  const data = fileURLToPath(new URL("../../data", import.meta.url));
+  await Deno.mkdir(data, { recursive: true });
+  return data;
 }
 
 const sumScript = `
@@ -73,19 +97,20 @@ const sumScript = `
   return { packets, #counts }
 `;
 
-interface SubjectParts extends Pick<Subject, "kind" | "port" | "counted"> {
-  readonly pids: readonly number[];
+interface SubjectParts extends Pick<Subject, "kind" | "port" | "ca" | "counted" | "pids"> {
   /** What an api process needs to find the store. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
 function subject(
-  { kind, port, pids, counted, settings }: SubjectParts,
+  { kind, port, ca, pids, counted, settings }: SubjectParts,
   parts: AsyncDisposableStack,
 ): Subject {
   return {
     kind,
     port,
+    ca,
+    pids,
     counted,
     memoryBytes: () => residentBytes(pids),
     startApi: async () => {

@@ -7,7 +7,7 @@
 /** What is measured, once per run. */
 export interface Figure {
   readonly values: readonly number[];
-  readonly unit: "packets/s" | "requests/s" | "×" | "ms" | "bytes" | "share" | "count";
+  readonly unit: "packets/s" | "requests/s" | "handshakes/s" | "×" | "ms" | "bytes" | "share" | "count";
   /** What was wrong meanwhile: the values are not to be believed. */
   readonly wrong?: string | undefined;
   /** What was measured with had its limit here: the true values are not lower. */

@@ -5,7 +5,7 @@
  */
 import { assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 
-import { countsKey, layoutKey, sessionKey } from "../../src/store/redis/keys.ts";
+import { countsKey, layoutKey, sessionKey, sessionsKey } from "../../src/store/redis/keys.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
@@ -146,7 +146,7 @@ Deno.test("RedisStore.apply() out of memory writes nothing, and the repeated bat
     await assertRejects(() => store.apply(batch(1, { sessions: big.sessions })), StoreError, "OOM");
     await assertRejects(() => store.ping(), StoreError, "OOM");
     const keys = await server.call("KEYS", "*") as string[];
-    assertEquals(keys.toSorted(), [layoutKey, sessionKey("s")]);
+    assertEquals(keys.toSorted(), [layoutKey, sessionKey("s"), sessionsKey]);
     assertEquals(await server.call("GET", sessionKey("s")), `${epoch} 0`);
     await server.call("CONFIG", "SET", "maxmemory", 0);
     assertEquals(await store.apply(big), []);
