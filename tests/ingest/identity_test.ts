@@ -427,6 +427,9 @@ Deno.test("AwaitedCall: packets wait while the caller is looked up, and a cancel
     await until(() => ingest.counters.http2.bridgedCalls > 0 || fastPath, "it has arrived");
     gone.cancel();
     await gone.end;
+    // Frames are processed in order: when this call has ended, the cancellation has arrived.
+    await using health = new RawCall(ingest.port, "/grpc.health.v1.Health/Check", {}, call);
+    assertEquals((await health.finish(new Uint8Array(5))).code, status.OK);
     assertEquals(ingest.counters.received, 0);
     await until(() => {
       release();
