@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Ledger, type Measured, usualLoad } from "./measure.ts";
+import { type Ledger, type Measured, usualLoad } from "./measure.ts";
 import { asLongAs, type BenchOptions, rate, type SectionPlan, startLedger } from "./rows.ts";
 import { startSubject } from "./subject.ts";
 import type { Row } from "./table.ts";
