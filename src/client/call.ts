@@ -12,7 +12,7 @@ import { COMMITTED_KEY, MAX_MESSAGE_KEY, OFFSET_KEY, SESSION_KEY } from "../prot
 import { streamBatches } from "../protocol/telemetry_proto.ts";
 import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { guardHttp2 } from "../runtime/node_http2_guard.ts";
-import { channelCredentials } from "./channel_credentials.ts";
+import { channelSecurity } from "./channel_credentials.ts";
 import type { ClientTls } from "./client_options.ts";
 
 // A call reports its errors by its status; an ingest in the same process sets its own log afterwards.
@@ -51,7 +51,9 @@ export interface CallEvents {
  */
 export function openChannel(settings: ChannelSettings): Client {
   guardHttp2();
-  return new Client(settings.target, channelCredentials(settings.tls), {
+  const [credentials, options] = channelSecurity(settings.target, settings.tls);
+  return new Client(settings.target, credentials, {
+    ...options,
     "grpc.keepalive_time_ms": settings.keepaliveTimeMs,
     "grpc.keepalive_timeout_ms": settings.keepaliveTimeoutMs,
     // A call is always open. Servers may treat PINGs without a call as abuse.

@@ -7,7 +7,7 @@
  */
 import { Client, setLogger } from "@grpc/grpc-js";
 
-import { channelCredentials } from "../client/channel_credentials.ts";
+import { channelSecurity } from "../client/channel_credentials.ts";
 import type { ClientTls } from "../client/client_options.ts";
 import { checkHealth, type HealthResponse, ServingStatus } from "../protocol/health_proto.ts";
 import { messageOf } from "../runtime/error_text.ts";
@@ -39,7 +39,7 @@ async function check(
 ): Promise<number> {
   setLogger(grpcJsLogger());
   guardHttp2();
-  const client = new Client(target, channelCredentials(tls));
+  const client = new Client(target, ...channelSecurity(target, tls));
   try {
     const { path, requestSerialize, responseDeserialize } = checkHealth;
     const { status } = await new Promise<HealthResponse>((resolve, reject) => {

@@ -117,7 +117,7 @@ async function send(options: Values<typeof flags>): Promise<number> {
     return `Nothing was acknowledged for ${options.timeoutMs / 1000} s by ${options.target}` +
       `${lastError === undefined ? "" : `; the last attempt: ${lastError}`}.\n` +
       `${packets(client.totals.pending)} not acknowledged; ${kept}.\n` +
-      `Start Tally with "deno task start", or set its address with --target.`;
+      `Start Tally with "deno task start", or set its address with --target; for a port with TLS, pass --ca or --tls.`;
   };
   const stopWatching = watch(client, options.timeoutMs, progressText, failureText);
   try {

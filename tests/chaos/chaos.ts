@@ -19,6 +19,8 @@ what was sent is compared with what was counted.
   --minutes M   How long things fail; 10 unless given, fractions are allowed.
   --store S     Where packets are counted: redis, sqlite, or both, the default: half of the time each.
   --workers N   Processes of each ingest that take packets, and die one by one too; 1 unless given.
+  --secure      TLS on the device port, and a JWT for each client.
+  --age T       TALLY_MAX_CONNECTION_AGE, as in 5s; none unless given.
   --seed N      Picks the same faults in the same order as an earlier run; drawn and printed unless given.
   --only TEXT   Only the kinds of faults whose name contains it.`;
 
@@ -26,6 +28,8 @@ const flags = {
   minutes: { type: "string", default: "10" },
   store: { type: "string", default: "both" },
   workers: { type: "string", default: "1" },
+  secure: { type: "boolean", default: false },
+  age: { type: "string", default: "" },
   seed: { type: "string", default: String(crypto.getRandomValues(new Uint32Array(1))[0]) },
   only: { type: "string", default: "" },
 } as const;
@@ -75,6 +79,8 @@ function argumentsOf(values: FlagValues<typeof flags>) {
     seed: integerOf("seed", values.seed, 0, Number.MAX_SAFE_INTEGER),
     durationMs: minutes * 60_000 / stores.length,
     workers: integerOf("workers", values.workers, 1, 64),
+    secure: values.secure,
+    age: values.age,
     only: values.only,
     stores,
   };

@@ -10,7 +10,17 @@ for (
   Deno.test(`Nothing is lost and nothing counted twice in ${seconds} seconds of faults on ${store}`, async () => {
     const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
     const { signal } = new AbortController();
-    const options = { store, seed, durationMs: seconds * 1000, workers: 1, only: "", signal, progress() {} };
+    const options = {
+      store,
+      seed,
+      durationMs: seconds * 1000,
+      workers: 1,
+      secure: false,
+      age: "",
+      only: "",
+      signal,
+      progress() {},
+    };
     const result = await runChaos(options);
     const report = `seed ${seed}\n${describeResult(result)}`;
     assert(isExact(result), report);
@@ -32,6 +42,8 @@ Deno.test("A run that is interrupted leaves no process behind and reports it", s
     seed: 1,
     durationMs: 60_000,
     workers: 2,
+    secure: false,
+    age: "",
     only: "",
     signal,
     progress() {},

@@ -9,6 +9,7 @@ import { status } from "@grpc/grpc-js";
 
 import { framedBatch, framedPacket, RawCall } from "../support/harness.ts";
 import type { Random } from "../support/random.ts";
+import type { ClientAccess } from "./client_access.ts";
 import { scriptedDevices, scriptedPacket, scriptedRejections } from "./device_script.ts";
 import type { IndexRange } from "./journal_damage.ts";
 import type { StoreLosses } from "./store_losses.ts";
@@ -58,6 +59,7 @@ export interface ClientOptions {
   readonly name: string;
   /** Port on which an ingest, or what stands before it, takes connections. */
   readonly port: number;
+  readonly access: ClientAccess;
   readonly random: Random;
   /** Told of what must not happen. */
   readonly violated: (what: string) => void;
@@ -69,6 +71,7 @@ export const CALL_TIMEOUT_MS = 4000;
 /** Someone whose packets are numbered, in a session that another stream may claim. */
 export interface SessionClient extends ChaosClient {
   readonly name: string;
+  readonly access: ClientAccess;
   readonly session: string;
   /** When a second stream last claimed the session, on the clock of `performance.now`. */
   intrudedAtMs: number;
@@ -102,6 +105,10 @@ export class HandWrittenDevice implements SessionClient {
     this.name = options.name;
   }
 
+  get access(): ClientAccess {
+    return this.options.access;
+  }
+
   get invalid(): number {
     return scriptedRejections(this.sent);
   }
@@ -125,9 +132,9 @@ export class HandWrittenDevice implements SessionClient {
 
   /** Sends from the first packet it does not know to be settled. */
   async #call(): Promise<void> {
-    const { port, violated } = this.options;
+    const { port, access: { target, headers }, violated } = this.options;
     const { settled: from, sent: to } = this;
-    await using call = RawCall.session(port, this.session, from);
+    await using call = RawCall.session(target(port), this.session, from, undefined, headers);
     const timer = setTimeout(() => call.vanish(), CALL_TIMEOUT_MS);
     const packets = Array.from({ length: to - from }, (_, i) => scriptedPacket(this.name, from + i));
     const { code, details, ack } = await call.finish(...packets.map(framedPacket));
@@ -180,13 +187,13 @@ export class AnonymousDevice implements ChaosClient {
 
   /** One call to `port`; whether it was acknowledged. */
   async call(port: number): Promise<boolean> {
-    const { name, random, violated } = this.options;
+    const { name, access: { target, headers }, random, violated } = this.options;
     const deviceId = `${name}-call-${this.#calls.length}`;
     const packets = random.int(1, 50);
     const record = { deviceId, packets, acknowledged: false };
     this.#calls.push(record);
     this.sent += packets;
-    await using call = new RawCall(port);
+    await using call = new RawCall(target(port), undefined, headers);
     const timer = setTimeout(() => call.vanish(), CALL_TIMEOUT_MS);
     const packet = framedPacket({ device_id: deviceId, timestamp: 0, payload: new Uint8Array(20) });
     const { code, ack } = await call.finish(...Array.from({ length: packets }, () => packet));
@@ -204,10 +211,10 @@ export class AnonymousDevice implements ChaosClient {
  * vanishes. False: it was not given the session.
  */
 export async function intrude(client: SessionClient, port: number, random: Random): Promise<boolean> {
-  const { session, name, settled: from } = client;
+  const { session, name, settled: from, access: { target, headers } } = client;
   const method = random.pick(["StreamPackets", "StreamBatches"]);
   client.intrudedAtMs = performance.now();
-  await using call = RawCall.session(port, session, from, method);
+  await using call = RawCall.session(target(port), session, from, method, headers);
   const timer = setTimeout(() => call.vanish(), CALL_TIMEOUT_MS);
   const committed = await call.committed;
   if (committed !== undefined) {

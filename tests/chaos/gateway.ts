@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { TelemetryClient } from "../../src/client/client.ts";
 import { TelemetryClientError } from "../../src/client/client_error.ts";
 import type { Random } from "../support/random.ts";
+import type { ClientAccess } from "./client_access.ts";
 import { scriptedPacket, scriptedRejections } from "./device_script.ts";
 import {
   CALL_TIMEOUT_MS,
@@ -51,6 +52,10 @@ export class Gateway implements SessionClient {
     const gateway = new Gateway(options, file);
     await gateway.#open();
     return gateway;
+  }
+
+  get access(): ClientAccess {
+    return this.options.access;
   }
 
   get session(): string {
@@ -128,10 +133,11 @@ export class Gateway implements SessionClient {
   }
 
   async #open(damage?: JournalDamage): Promise<void> {
-    const { port, violated } = this.options;
+    const { port, access, violated } = this.options;
     const connected = this.#connected = Promise.withResolvers<void>();
     connected.promise.catch(() => {}); // Nobody may be waiting.
     const client = this.#client = await TelemetryClient.open({
+      ...access.options,
       target: `127.0.0.1:${port}`,
       file: this.file,
       maxBufferedPackets: 5000,

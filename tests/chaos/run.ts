@@ -7,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { type Random, seededRandom } from "../support/random.ts";
 import { TallyProcess } from "../support/tally_process.ts";
+import { type AccessPolicy, openAccess, securedAccess } from "./client_access.ts";
 import { compare, type Comparison } from "./comparison.ts";
 import { AnonymousDevice, type ClientOptions, HandWrittenDevice } from "./devices.ts";
 import { FakedClock, findFaketime } from "./faked_clock.ts";
@@ -21,7 +22,7 @@ import { RedisPlace } from "./redis_place.ts";
 import { type Fault, Scene } from "./scene.ts";
 import { Silences } from "./silences.ts";
 import { sqliteFaults } from "./sqlite_faults.ts";
-import { SqlitePlace } from "./sqlite_place.ts";
+import { dataFolder, SqlitePlace } from "./sqlite_place.ts";
 import { StoreLosses } from "./store_losses.ts";
 import type { StorePlace } from "./store_place.ts";
 
@@ -34,6 +35,10 @@ export interface ChaosOptions {
   readonly durationMs: number;
   /** Processes of each of the two ingests that take packets, on one port. */
   readonly workers: number;
+  /** TLS, and a credential for each client. */
+  readonly secure: boolean;
+  /** `TALLY_MAX_CONNECTION_AGE`; empty: none. */
+  readonly age: string;
   /** Only kinds of faults whose name contains it. */
   readonly only: string;
   /** Ends the run at once. */
@@ -57,6 +62,9 @@ export interface ChaosResult {
 const GATEWAYS = 4, HAND_WRITTEN = 4, ANONYMOUS = 4;
 
 const INGESTS = 2;
+
+/** Short, so that calls are cut in the middle. */
+const AGE_GRACE = "1s";
 
 /**
  * A client of a session is silent for so long only while all its calls fail: it may be called offline then. Less, and
@@ -85,8 +93,9 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     options.store === "redis" ? await RedisPlace.start(INGESTS) : await SqlitePlace.make(),
   );
   const faketime = await findFaketime();
-  const tally = await startTally(parts, store, options, { folder, faketime, violated });
-  const clients = await startClients(parts, tally.front, { folder, random, violated });
+  const access = options.secure ? parts.use(await securedAccess(await dataFolder())) : openAccess;
+  const tally = await startTally(parts, store, options, { folder, faketime, access, violated });
+  const clients = await startClients(parts, tally.front, { folder, random, access, violated });
   const { gateways, sessionClients, anonymous } = clients;
   const all = [...sessionClients, ...anonymous];
   using silences = new Silences(sessionClients);
@@ -95,6 +104,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const scene = new Scene({
     ...tally,
     workers: options.workers,
+    secure: options.secure,
     gateways,
     sessionClients,
     anonymous,
@@ -149,10 +159,11 @@ function leftOut(faketime: string | undefined): string[] {
 async function startTally(
   parts: AsyncDisposableStack,
   store: RedisPlace | SqlitePlace,
-  { workers }: ChaosOptions,
-  { folder, faketime, violated }: {
+  { workers, age }: ChaosOptions,
+  { folder, faketime, access, violated }: {
     folder: string;
     faketime: string | undefined;
+    access: AccessPolicy;
     violated: (what: string) => void;
   },
 ) {
@@ -160,7 +171,12 @@ async function startTally(
     faketime === undefined ? undefined : await FakedClock.make(faketime, `${folder}/clock-${name}`);
   const ingests = await Promise.all(
     Array.from({ length: INGESTS }, async (_, index) => {
-      const settings = { ...store.ingestSettings(index), TALLY_INGEST_WORKERS: String(workers) };
+      const settings = {
+        ...store.ingestSettings(index),
+        ...access.settings,
+        ...age === "" ? {} : { TALLY_MAX_CONNECTION_AGE: age, TALLY_MAX_CONNECTION_AGE_GRACE: AGE_GRACE },
+        TALLY_INGEST_WORKERS: String(workers),
+      };
       return parts.use(new IngestPlace(settings, violated, await clock(`ingest-${index}`)));
     }),
   );
@@ -204,19 +220,30 @@ async function startTally(
 async function startClients(
   parts: AsyncDisposableStack,
   front: FaultProxy,
-  { folder, random, violated }: { folder: string; random: Random; violated: (what: string) => void },
+  { folder, random, access, violated }: {
+    folder: string;
+    random: Random;
+    access: AccessPolicy;
+    violated: (what: string) => void;
+  },
 ) {
-  const clientOptions = (name: string): ClientOptions => ({
+  const clientOptions = async (name: string): Promise<ClientOptions> => ({
     name,
     port: front.port,
+    access: await access.of(name),
     random: seededRandom(random.int(0, 2 ** 31)),
     violated,
   });
-  const gateways = await Promise.all(
-    numbers(GATEWAYS).map((n) => Gateway.open(clientOptions(`gateway-${n}`), `${folder}/gateway-${n}`)),
-  );
-  const handWritten = numbers(HAND_WRITTEN).map((n) => new HandWrittenDevice(clientOptions(`device-${n}`)));
-  const anonymous = numbers(ANONYMOUS).map((n) => new AnonymousDevice(clientOptions(`anonymous-${n}`)));
+  const gateways: Gateway[] = [], handWritten: HandWrittenDevice[] = [], anonymous: AnonymousDevice[] = [];
+  for (const n of numbers(GATEWAYS)) {
+    gateways.push(await Gateway.open(await clientOptions(`gateway-${n}`), `${folder}/gateway-${n}`));
+  }
+  for (const n of numbers(HAND_WRITTEN)) {
+    handWritten.push(new HandWrittenDevice(await clientOptions(`device-${n}`)));
+  }
+  for (const n of numbers(ANONYMOUS)) {
+    anonymous.push(new AnonymousDevice(await clientOptions(`anonymous-${n}`)));
+  }
   const sessionClients = [...gateways, ...handWritten];
   const ends = new AbortController(), giveUp = new AbortController();
   const running = [...sessionClients, ...anonymous].map((client) => client.run(ends.signal, giveUp.signal));

@@ -17,6 +17,8 @@ export interface SceneParts {
   readonly ingests: readonly IngestPlace[];
   /** Processes of each ingest that take packets. */
   readonly workers: number;
+  /** The ingests have TLS. */
+  readonly secure: boolean;
   /** Between the clients and the ingests. */
   readonly front: FaultProxy;
   readonly gateways: readonly Gateway[];

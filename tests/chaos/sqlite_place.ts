@@ -5,8 +5,12 @@ import { fileURLToPath } from "node:url";
 
 import type { StorePlace } from "./store_place.ts";
 
-/** Below it the processes of Tally may write. */
-const dataFolder = fileURLToPath(new URL("../../data", import.meta.url));
+/** A folder below which the processes of Tally may read and write. */
+export async function dataFolder(): Promise<string> {
+  const folder = fileURLToPath(new URL("../../data", import.meta.url));
+  await Deno.mkdir(folder, { recursive: true });
+  return folder;
+}
 
 /** After that a process that was sent SIGSTOP does nothing more. */
 const STOPPED_AFTER_MS = 100;
@@ -30,8 +34,7 @@ export class SqlitePlace implements StorePlace {
 
   /** Makes a folder; Tally makes the file. */
   static async make(): Promise<SqlitePlace> {
-    await Deno.mkdir(dataFolder, { recursive: true });
-    return new SqlitePlace(await Deno.makeTempDir({ dir: dataFolder, prefix: "chaos-" }));
+    return new SqlitePlace(await Deno.makeTempDir({ dir: await dataFolder(), prefix: "chaos-" }));
   }
 
   ingestSettings(_index: number): Record<string, string> {

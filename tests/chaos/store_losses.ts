@@ -44,14 +44,16 @@ export class StoreLosses {
     change: () => Promise<unknown>,
   ): Promise<void> {
     await untilAcksAreRead(clients);
-    const sessions = clients.map(({ session, settled }) => ({ session, settled }));
-    const names = sessions.map(({ session }) => session);
+    const sessions = clients.map(({ access, session, settled }) => (
+      { session, stored: access.storedSession(session), settled }
+    ));
+    const names = sessions.map(({ stored }) => stored);
     const before = await readState(store, names);
     const compared = new Set(clients.flatMap((client) => this.#compare(client, before)));
     await change();
     const after = await readState(store, names);
-    for (const { session, settled } of sessions) {
-      const lost = { from: after.committed.get(session)!, to: before.committed.get(session)!, settled };
+    for (const { session, stored, settled } of sessions) {
+      const lost = { from: after.committed.get(stored)!, to: before.committed.get(stored)!, settled };
       this.#ofSessions.set(session, [...this.#ofSessions.get(session) ?? [], lost]);
     }
     for (const [deviceId, count] of before.counts) {
@@ -64,7 +66,7 @@ export class StoreLosses {
 
   /** A session's offset and the counts of its devices move in one step: they agree at any moment. Returns the devices. */
   #compare(client: SessionClient, { counts, committed }: StoreState): string[] {
-    const settled = committed.get(client.session)!;
+    const settled = committed.get(client.access.storedSession(client.session))!;
     return expectations(client, settled, this).map((expected) => {
       const { deviceId, sent, gone } = expected, counted = counts.get(deviceId) ?? 0;
       const { lost, double } = difference(expected, counted);

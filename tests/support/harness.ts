@@ -190,10 +190,15 @@ export class RawCall implements AsyncDisposable {
   }
 
   /** Opens a call of a session. */
-  static session(port: number, session: string, offset?: number, method?: string): RawCall {
-    const headers: Record<string, string> = { "telemetry-session": session };
-    if (offset !== undefined) headers["telemetry-offset"] = String(offset);
-    return new RawCall(port, method, headers);
+  static session(
+    target: TestTarget,
+    session: string,
+    offset?: number,
+    method?: string,
+    headers: Record<string, string> = {},
+  ): RawCall {
+    const start = offset === undefined ? {} : { "telemetry-offset": String(offset) };
+    return new RawCall(target, method, { ...headers, "telemetry-session": session, ...start });
   }
 
   /** Sends bytes; resolves when they left, so that what follows is another chunk. */

@@ -52,7 +52,7 @@ Deno.test("send without a server prints what was attempted and what to do, and k
   assertEquals([await tool.end(), tool.stdout], [1, ""]);
   assertMatch(
     tool.stderr,
-    /^Nothing was acknowledged for 0\.3 s by 127\.0\.0\.1:\d+; the last attempt: .*ECONNREFUSED.*\n10 packets not acknowledged; they are kept in .*send\.journal: send with the same --file again\.\nStart Tally with "deno task start", or set its address with --target\.\n$/,
+    /^Nothing was acknowledged for 0\.3 s by 127\.0\.0\.1:\d+; the last attempt: .*ECONNREFUSED.*\n10 packets not acknowledged; they are kept in .*send\.journal: send with the same --file again\.\nStart Tally with "deno task start", or set its address with --target; for a port with TLS, pass --ca or --tls\.\n$/,
   );
   await using _ingest = await startTestIngest({ store, port: gone.port });
   await using again = new Tool("tools/send", [...args, "--count", "1"]);

@@ -62,10 +62,10 @@ export interface HandshakeOptions {
   readonly maxInProgress?: number | undefined;
 }
 
-/** A handshake is one or two round trips, and half a millisecond of processor time for each side. */
+/** A handshake is one or two round trips. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 
-/** Those of some two seconds (measured: 1,600 a second). */
+/** Those of some four seconds: each takes about a millisecond of processor time (measured: 0.6 to 1.2 ms). */
 const MAX_HANDSHAKES = 4096;
 
 /** Intermediate certificates that are read of what a client presents. */
