@@ -15,12 +15,14 @@ interface Service {
   readonly command: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly ports?: readonly string[];
+  readonly profiles?: readonly string[];
+  readonly volumes?: readonly string[];
   readonly healthcheck: { readonly test: readonly string[] };
 }
 
 const root = new URL("..", import.meta.url);
 const compose = parseYaml(await Deno.readTextFile(new URL("compose.yaml", root))) as {
-  services: Record<"redis" | "ingest" | "api", Service>;
+  services: Record<"redis" | "ingest" | "ingest-2" | "ingest-3" | "haproxy" | "api", Service>;
 };
 
 Deno.test("compose.yaml publishes ports on 127.0.0.1 only", () => {
@@ -32,8 +34,9 @@ Deno.test("compose.yaml publishes ports on 127.0.0.1 only", () => {
 
 Deno.test("compose.yaml has valid settings, and commands with their permissions", async () => {
   const { permissions } = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
-  for (const role of ["ingest", "api"] as const) {
-    const { command, environment = {} } = compose.services[role];
+  for (const name of ["ingest", "ingest-2", "ingest-3", "api"] as const) {
+    const role = name === "api" ? "api" : "ingest";
+    const { command, environment = {} } = compose.services[name];
     const args = command.slice(command.indexOf("src/main.ts") + 1);
     const { config, renamed } = parseConfig(args, (name) => environment[name]);
     assertEquals([config.role, config.redisHost, renamed], [role, "redis", []]);
@@ -42,6 +45,27 @@ Deno.test("compose.yaml has valid settings, and commands with their permissions"
     for (const name of Object.keys(environment)) {
       assert(allow.includes(name) || (allow.includes("TALLY_*") && name.startsWith("TALLY_")), name);
     }
+  }
+});
+
+Deno.test("compose.yaml's profile scale has HAProxy in front of the ingests that haproxy.cfg names", async () => {
+  const { services } = compose;
+  const inProfile = Object.entries(services).filter(([, { profiles }]) => profiles?.includes("scale"));
+  assertEquals(inProfile.map(([name]) => name).sort(), ["haproxy", "ingest-2", "ingest-3"]);
+  assertEquals([services["ingest-2"].ports, services["ingest-3"].ports], [[], []]);
+  const [file] = services.haproxy.volumes![0]!.split(":");
+  const balancing = await Deno.readTextFile(new URL(file!, root));
+  const servers = Array.from(
+    balancing.matchAll(/^ +server \S+ ([\w-]+):(\d+)$/gm),
+    ([, name, port]) => [name, port],
+  );
+  assertEquals(servers, ["ingest", "ingest-2", "ingest-3"].map((name) => [name, "50051"]));
+  assertEquals(services.haproxy.ports, ["127.0.0.1:50061:50051"]);
+  assertMatch(balancing, /^ +bind :50051 /m);
+  for (const name of ["ingest", "ingest-2", "ingest-3"] as const) {
+    const { config } = parseConfig([], (variable) => services[name].environment?.[variable]);
+    assertMatch(balancing, new RegExp(`check port ${config.opsPort} `));
+    assertEquals([config.opsHost, config.grpcHost, config.grpcPort], ["0.0.0.0", "0.0.0.0", 50_051]);
   }
 });
 

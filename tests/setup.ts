@@ -71,6 +71,19 @@ const needs: readonly Need[] = [
     aptPrograms: { package: "prometheus", paths: ["usr/bin/prometheus", "usr/bin/promtool"] },
     brew: ["brew install prometheus"],
   },
+  {
+    name: "haproxy, to balance streams over several ingests; Debian's service of it listens nowhere",
+    probe: ["sh", "-c", "PATH=$PATH:/usr/sbin haproxy -v"],
+    apt: ["haproxy"],
+    brew: ["brew install haproxy"],
+  },
+  {
+    name: "nginx, to do the same",
+    probe: ["sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"],
+    apt: ["libpcre2-8-0"],
+    aptPrograms: { package: "nginx", paths: ["usr/sbin/nginx"] },
+    brew: ["brew install nginx"],
+  },
 ];
 
 const missing = await missingNeeds();

@@ -11,8 +11,14 @@ import { TokenBucket } from "./token_bucket.ts";
 /** Control frames that a DATA frame sent to the peer justifies: WINDOW_UPDATE of stream and connection, and a PING. */
 const FRAMES_PER_DATA_SENT = 3;
 
-/** Control frames that a call justifies: its WINDOW_UPDATE frames, as some clients send them, and PRIORITY. */
+/** Control frames that a call justifies: its WINDOW_UPDATE frames, as some clients send them, PRIORITY and RST_STREAM. */
 const FRAMES_PER_CALL = 4;
+
+/**
+ * Control frames for each of the streams that may be open which stay justified until they come: a proxy sends those of
+ * 1,000 devices at once, after their Acks or when the devices vanish.
+ */
+const SAVED_FRAMES_PER_STREAM = 4;
 
 /** The part of a connection that its budgets use. */
 export interface BudgetHost {
@@ -24,7 +30,10 @@ export interface BudgetHost {
 
 /** The budgets of one connection; each bucket is created when it is first needed. */
 export class AbuseBudget {
-  /** Control frames received, less those that are justified. Integers, not a {@linkcode TokenBucket}: every connection has them. */
+  /**
+   * Control frames received, less those that are justified; negative: further ones are. Integers, not a
+   * {@linkcode TokenBucket}: every connection has them.
+   */
   #controlFrames = 0;
   #controlCheckedAtS: number;
   #resets: TokenBucket | undefined;
@@ -52,7 +61,7 @@ export class AbuseBudget {
 
   /** A DATA frame was sent: allows the control frames that it justifies. */
   dataSent(): void {
-    if (this.#controlFrames > 0) this.#justify(FRAMES_PER_DATA_SENT);
+    this.#justify(FRAMES_PER_DATA_SENT);
   }
 
   /** A call was accepted: allows the control frames that it justifies. */
@@ -61,7 +70,8 @@ export class AbuseBudget {
   }
 
   #justify(frames: number): void {
-    this.#controlFrames = Math.max(0, this.#controlFrames - frames);
+    const savedFrames = SAVED_FRAMES_PER_STREAM * this.host.limits.maxConcurrentStreams;
+    this.#controlFrames = Math.max(-savedFrames, this.#controlFrames - frames);
   }
 
   /** Charges a stream that the peer reset, or that was reset because of what the peer sent. */

@@ -225,6 +225,31 @@ Deno.test("AbuseBudget.dataSent() allows WINDOW_UPDATE and PING for each Ack", a
   assertEquals(codesOf(connection), []);
 });
 
+Deno.test("AbuseBudget allows what a proxy sends at once for 1,000 devices: after an Ack, and when they vanish", async () => {
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store, limits: withoutRefill });
+  using connection = new RawConnection(ingest.port);
+  await connection.send(preface);
+  const credit = (stream: number) => frame(WINDOW_UPDATE, 0, stream, uint32(1));
+  const calls = Array.from({ length: 1000 }, (_, i) => 2 * i + 1);
+  await connection.sendAll(calls.map((stream) => requestHeaders(stream, path)));
+  for (let acks = 1; acks <= 3; acks++) {
+    await connection.sendAll(calls.map((stream) => frame(DATA, 0, stream, framedBatch([packet()]))));
+    await until(() => connection.all(DATA).length === acks * calls.length, "each device has its Ack");
+    await connection.sendAll(calls.flatMap((stream) => [credit(stream), credit(0)]));
+  }
+  // As HAProxy does: it half-closes the calls of devices that vanish, and resets them when they have ended.
+  await connection.sendAll(calls.map((stream) => frame(DATA, END_STREAM, stream)));
+  await until(() => ingest.counters.openStreams === 0, "the calls have ended");
+  await connection.sendAll(calls.flatMap((stream) => [credit(stream), credit(0), cancel(stream)]));
+  await connection.send(requestHeaders(2001, path), frame(DATA, END_STREAM, 2001, framedBatch([packet()])));
+  await until(
+    () => connection.all(HEADERS, 2001).length === 2 || codesOf(connection).length > 0,
+    "a response",
+  );
+  assertEquals([codesOf(connection), await countsOf(store)], [[], { "sensor-1": 3001 }]);
+});
+
 Deno.test("maxSettingsEntries: a SETTINGS frame with more ends the connection", async () => {
   await using store = await temporaryStore();
   await using ingest = await startTestIngest({ store });
