@@ -164,10 +164,9 @@ export function scan(bytes: Uint8Array): Found {
     const head = readHead(bytes, view, at);
     const isOwn = head !== undefined && head.salt === found.salt;
     if (isOwn && isWhole(bytes, head)) {
-      const isExplained = lastEnd === at || at === MAGIC.length ||
-        broken.some(({ bodyStart }) => bodyStart > lastEnd);
+      const known = followBroken(broken, lastEnd);
       if (lastEnd < at) found.damaged.push([lastEnd, at]);
-      addRecord(found, head, bytes, isExplained);
+      addRecord(found, head, bytes, at === MAGIC.length || known.end === at, known.packetsEnd);
       at = lastEnd = head.end;
       continue;
     }
@@ -177,6 +176,17 @@ export function scan(bytes: Uint8Array): Found {
   }
   endOfScan(found, bytes, lastEnd, broken);
   return found;
+}
+
+/** Where records end whose heads alone can be read, one after the other from `start` on, and the index after their packets. */
+function followBroken(broken: readonly Head[], start: number): { end: number; packetsEnd: number } {
+  let end = start, packetsEnd = 0;
+  for (const head of broken) {
+    if (head.bodyStart - HEAD_BYTES !== end) continue;
+    end = head.end;
+    packetsEnd = Math.max(packetsEnd, head.index + head.packets);
+  }
+  return { end, packetsEnd };
 }
 
 /** Classifies the bytes after the last record, at `lastEnd`: a truncated write, or damage. */
@@ -203,13 +213,23 @@ function endOfScan(found: Found, bytes: Uint8Array, lastEnd: number, broken: rea
   if (lastEnd < tornAt) found.damaged.push([lastEnd, tornAt]);
 }
 
-/** `isExplained`: there is no damage before the record, or its contents are known. */
-function addRecord(found: Found, head: Head, bytes: Uint8Array, isExplained: boolean): void {
+/**
+ * `isExplained`: there is no damage before the record, or that is just as long as the records whose heads can be read
+ * there; their packets end at `knownEnd`.
+ */
+function addRecord(
+  found: Found,
+  head: Head,
+  bytes: Uint8Array,
+  isExplained: boolean,
+  knownEnd: number,
+): void {
   const { kind, index, packets, bodyStart, end } = head;
   // Records are appended in order: packets that were before this one and are lost show as a gap. Damage without a
   // gap, or an old record's copy, may stand where packets were, or have pushed others off the end.
   const before = kind === RecordKind.PACKETS ? index : index + packets;
-  if (before < found.end || (before === found.end && !isExplained)) found.isUnexplained = true;
+  const isWithoutGap = before === Math.max(found.end, knownEnd);
+  if (before < found.end || (isWithoutGap && !isExplained)) found.isUnexplained = true;
   found.end = Math.max(found.end, index + packets);
   if (kind === RecordKind.PACKETS) {
     found.packets.push({ first: index, packets, bytes: bytes.subarray(bodyStart, end) });

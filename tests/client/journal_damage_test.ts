@@ -151,7 +151,9 @@ for (const [name, damage] of Object.entries(damages)) {
 function isJournal(bytes: Uint8Array, { bytes: whole, boundaries }: Written): boolean {
   const buffer = Buffer.from(bytes);
   return buffer.subarray(0, 16).equals(whole.subarray(0, 16)) ||
-    [...boundaries].some((at) => at < whole.length && buffer.includes(Buffer.from(whole.subarray(at, at + 33))));
+    [...boundaries].some((at) =>
+      at < whole.length && buffer.includes(Buffer.from(whole.subarray(at, at + 33)))
+    );
 }
 
 async function checkRecovery(
