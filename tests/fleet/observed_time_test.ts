@@ -178,65 +178,68 @@ Deno.test("GET /devices shows how far a device's clock is ahead, and the last ar
   assertEquals(await row(), [0, "right", -1]);
 });
 
-for (const [name, roles] of [["ingest", ["ingest"]], ["whole Tally", ["ingest", "api"]]] as const) {
-  Deno.test(`No device goes offline while the ${name} is paused for longer than TALLY_OFFLINE_AFTER`, async () => {
-    await using server = await startRedis();
-    const settings = { REDIS_URL: server.url, TALLY_OFFLINE_AFTER: "3s" };
-    const processes = {
-      ingest: await TallyProcess.start("ingest", settings),
-      api: await TallyProcess.start("api", settings),
-    };
-    const client = await TelemetryClient.open({ target: `127.0.0.1:${processes.ingest.port}` });
-    let sending = true;
-    const send = (async () => {
-      for (let i = 0; sending; i++) {
-        for (let device = 0; device < 30; device++) {
-          await client.send({
-            device_id: `device-${device}`,
-            timestamp: Date.now(),
-            payload: new Uint8Array(1),
-          });
-        }
-        await delay(200);
+/** Stops the processes of `roles` for longer than TALLY_OFFLINE_AFTER, while devices send. */
+async function pauseAndResume(roles: readonly ("ingest" | "api")[]): Promise<void> {
+  await using server = await startRedis();
+  const settings = { REDIS_URL: server.url, TALLY_OFFLINE_AFTER: "3s" };
+  const processes = {
+    ingest: await TallyProcess.start("ingest", settings),
+    api: await TallyProcess.start("api", settings),
+  };
+  const client = await TelemetryClient.open({ target: `127.0.0.1:${processes.ingest.port}` });
+  let sending = true;
+  const send = (async () => {
+    for (let i = 0; sending; i++) {
+      for (let device = 0; device < 30; device++) {
+        await client.send({
+          device_id: `device-${device}`,
+          timestamp: Date.now(),
+          payload: new Uint8Array(1),
+        });
       }
-    })();
-    try {
-      const url = `http://127.0.0.1:${processes.api.port}`;
-      const get = async (path: string) => await (await fetch(url + path)).json();
-      await until(async () => (await get("/fleet")).online === 30, "all are online");
-      await client.send({ device_id: "gone", timestamp: Date.now(), payload: new Uint8Array(1) });
-      // Longer than the api has to have read the store before it marks anybody.
-      const offline = async () =>
-        (await get("/events")).events.map((
-          { kind, device_id }: { kind: DeviceEvent["kind"]; device_id: string },
-        ) => `${device_id} ${kind}`);
-      await until(async () => (await offline()).includes("gone offline"), "an idle device goes offline");
-      for (const role of roles) processes[role].kill("SIGSTOP");
-      await delay(6_000); // The pause itself.
-      if (roles.length === 1) assertEquals((await get("/fleet")).online, 30);
-      for (const role of roles) processes[role].kill("SIGCONT");
-      // This device goes offline after all that would because of the pause.
-      await client.send({ device_id: "later", timestamp: Date.now(), payload: new Uint8Array(1) });
-      await until(
-        async () => (await offline()).includes("later offline"),
-        "a device idle since then is offline",
-      );
-      assertEquals(await offline(), ["gone offline", "later offline"]);
-      assertEquals((await get("/fleet")).online, 30);
-      // And devices that are idle then are found.
-      sending = false;
-      await send;
-      await until(async () => (await get("/fleet")).online === 0, "all are offline");
-      await until(async () => (await offline()).length === 32, "all have their event");
-    } finally {
-      for (const process of Object.values(processes)) process.kill("SIGCONT");
-      sending = false;
-      await send;
-      await client.close();
-      for (const process of Object.values(processes)) {
-        process.kill("SIGTERM");
-        await process.ended;
-      }
+      await delay(200);
     }
-  });
+  })();
+  try {
+    const url = `http://127.0.0.1:${processes.api.port}`;
+    const get = async (path: string) => await (await fetch(url + path)).json();
+    await until(async () => (await get("/fleet")).online === 30, "all are online");
+    await client.send({ device_id: "gone", timestamp: Date.now(), payload: new Uint8Array(1) });
+    // Longer than the api has to have read the store before it marks anybody.
+    const offline = async () =>
+      (await get("/events")).events.map((
+        { kind, device_id }: { kind: DeviceEvent["kind"]; device_id: string },
+      ) => `${device_id} ${kind}`);
+    await until(async () => (await offline()).includes("gone offline"), "an idle device goes offline");
+    for (const role of roles) processes[role].kill("SIGSTOP");
+    await delay(6_000); // The pause itself.
+    if (roles.length === 1) assertEquals((await get("/fleet")).online, 30);
+    for (const role of roles) processes[role].kill("SIGCONT");
+    // This device goes offline after all that would because of the pause.
+    await client.send({ device_id: "later", timestamp: Date.now(), payload: new Uint8Array(1) });
+    await until(
+      async () => (await offline()).includes("later offline"),
+      "a device idle since then is offline",
+    );
+    assertEquals(await offline(), ["gone offline", "later offline"]);
+    assertEquals((await get("/fleet")).online, 30);
+    // And devices that are idle then are found.
+    sending = false;
+    await send;
+    await until(async () => (await get("/fleet")).online === 0, "all are offline");
+    await until(async () => (await offline()).length === 32, "all have their event");
+  } finally {
+    for (const process of Object.values(processes)) process.kill("SIGCONT");
+    sending = false;
+    await send;
+    await client.close();
+    for (const process of Object.values(processes)) {
+      process.kill("SIGTERM");
+      await process.ended;
+    }
+  }
 }
+
+Deno.test("No device goes offline while the ingest, or the whole Tally, is paused for longer than TALLY_OFFLINE_AFTER", async () => {
+  await Promise.all([pauseAndResume(["ingest"]), pauseAndResume(["ingest", "api"])]);
+});
