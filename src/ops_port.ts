@@ -11,6 +11,7 @@ import { ingestMetrics, type InstanceReport } from "./metrics/ingest_metrics.ts"
 import { formatTable } from "./metrics/metric_families.ts";
 import type { RunningOps } from "./ops/ops_server.ts";
 import type { StoreCalls } from "./ops/store_calls.ts";
+import { isLoopback } from "./runtime/address.ts";
 import type { DescriptorReserve } from "./runtime/descriptors.ts";
 import type { Store } from "./store/store.ts";
 
@@ -57,6 +58,11 @@ export class OpsPort {
     const host = config.opsHost, allowedHosts = config.allowedHosts ?? [];
     const server = startOps({ host, port, allowedHosts, reserve, log: log.getChild("ops") });
     log.info("ops listening", { host: server.host, port: server.port });
+    if (!isLoopback(host)) {
+      log.warn("other machines may read the metrics of this process: the ops port has no authentication", {
+        host,
+      });
+    }
     return new OpsPort(server, new StoreCalls(() => performance.now()));
   }
 

@@ -15,6 +15,6 @@ export function networkOf(hostname: string): string {
 }
 
 /** Whether a network of {@linkcode networkOf} is this machine itself: a proxy in front of Tally, as a rule. */
-export function isLoopback(network: string): boolean {
+export function isLoopbackNetwork(network: string): boolean {
   return network.startsWith("127.") || network === "0:0:0:0";
 }
