@@ -36,6 +36,9 @@ const CHECK_INTERVAL_MS = 1000;
 /** Wait after a failed accept. */
 const ACCEPT_RETRY_MS = 50;
 
+/** Waits, of that length each, for descriptors that are being closed before a connection is refused. */
+const DESCRIPTOR_TRIES = 5;
+
 /** Idle connections closed for their file descriptors after each accept that failed for want of them. */
 const FREED_PER_FAILURE = 16;
 
@@ -149,10 +152,13 @@ export class HttpServer implements ReaderServer {
     this.#short = reserve.count() < reserve.descriptors;
   }
 
-  /** Waits a moment: devices may have used too many in a burst, and close them just now. */
+  /** Waits a moment: devices may have used too many in a burst, or connections that were cut off are closed just now. */
   async #awaitDescriptors(): Promise<boolean> {
-    await pause(ACCEPT_RETRY_MS, undefined, { signal: this.#closing.signal }).catch(() => {}); // aborted
-    this.#checkDescriptors();
+    const { signal } = this.#closing;
+    for (let tries = 0; tries < DESCRIPTOR_TRIES && this.#short && !signal.aborted; tries++) {
+      await pause(ACCEPT_RETRY_MS, undefined, { signal }).catch(() => {}); // aborted
+      this.#checkDescriptors();
+    }
     return !this.#short && this.#connections.size < this.#options.maxConnections;
   }
 
