@@ -1,5 +1,5 @@
 /**
- * Each attack for a second or two beside honest clients: the ingest lives, counts exactly what it should, and gives
+ * Each attack for half a second or more beside honest clients: the ingest lives, counts exactly what it should, and gives
  * the attacker no more than its limits. Nothing here looks at rates; `deno task attack` does.
  */
 import { assert, assertEquals } from "@std/assert";
@@ -13,7 +13,7 @@ import { describeOutcome } from "./report.ts";
 import { Target } from "./target.ts";
 
 /** Longer where the attacker's end must be seen: a server may linger for a second after GOAWAY. */
-const ATTACK_MS = 1000, ENDING_ATTACK_MS = 2000;
+const ATTACK_MS = 500, ENDING_ATTACK_MS = 1600;
 
 const PACKETS_PER_SECOND = 5000;
 
