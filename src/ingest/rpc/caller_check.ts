@@ -11,6 +11,7 @@ import { AuthError, type AuthFailure } from "../../identity/auth_error.ts";
 import type { DeviceAuthenticator, IdentityLookup } from "../../identity/device_authenticator.ts";
 import { anonymousDevice, type DeviceIdentity } from "../../identity/identity.ts";
 import { RequestError } from "../../protocol/request_error.ts";
+import { SummedLog } from "../../runtime/summed_log.ts";
 import type { IngestCounters } from "../counters.ts";
 import type { Peer } from "../stream/call_context.ts";
 
@@ -32,22 +33,19 @@ export interface CallerCheckOptions {
  */
 const FAILED_LOOKUPS_BURST = 1000, FAILED_LOOKUPS_PER_SECOND = 30;
 
-/** One line at once; later ones are summed up for so long. */
-const SUM_UP_MS = 10_000;
-
 /** Of one ingest process. */
 export class CallerCheck {
   readonly #options: CallerCheckOptions;
   readonly #buckets = new WeakMap<object, TokenBucket>();
   #lookups = 0;
-  /** Not logged yet; undefined while a line may be written at once. */
-  #pending: Map<AuthFailure, number> | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #closed = false;
+  readonly #lines: SummedLog<Map<AuthFailure, number>>;
 
   /** Has checked nothing yet. */
   constructor(options: CallerCheckOptions) {
     this.#options = options;
+    this.#lines = new SummedLog(() => new Map(), (failures) => {
+      options.log.warn("more calls refused for their credentials", Object.fromEntries(failures));
+    });
   }
 
   /**
@@ -80,9 +78,7 @@ export class CallerCheck {
 
   /** Logs what is pending; what follows is only counted. */
   close(): void {
-    this.#closed = true;
-    clearTimeout(this.#timer);
-    this.#logPending();
+    this.#lines.close();
   }
 
   async #lookUp(lookUp: IdentityLookup, peer: Peer, bucket: TokenBucket): Promise<DeviceIdentity> {
@@ -102,29 +98,13 @@ export class CallerCheck {
     if (!(error instanceof AuthError)) return error;
     this.ended(error);
     const { failure } = error;
-    if (this.#closed) return error;
-    if (this.#pending !== undefined) {
-      this.#pending.set(failure, (this.#pending.get(failure) ?? 0) + 1);
-      return error;
-    }
-    this.#options.log.warn("call refused for its credentials", { failure, remoteAddress, remotePort });
-    this.#sumUp();
+    this.#lines.occurred(
+      () => {
+        this.#options.log.warn("call refused for its credentials", { failure, remoteAddress, remotePort });
+      },
+      (failures) => failures.set(failure, (failures.get(failure) ?? 0) + 1),
+    );
     return error;
-  }
-
-  #sumUp(): void {
-    this.#pending = new Map();
-    this.#timer = setTimeout(() => {
-      if (this.#logPending()) this.#sumUp();
-    }, SUM_UP_MS);
-  }
-
-  #logPending(): boolean {
-    const pending = this.#pending;
-    this.#pending = undefined;
-    if (pending === undefined || pending.size === 0) return false;
-    this.#options.log.warn("more calls refused for their credentials", Object.fromEntries(pending));
-    return true;
   }
 
   #bucketOf(peer: Peer): TokenBucket {
