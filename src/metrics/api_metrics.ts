@@ -5,6 +5,7 @@
  * @module
  */
 import type { MetricTable, Report } from "./metric.ts";
+import { tlsFileMetrics } from "./tls_metrics.ts";
 
 /**
  * Why a request was refused: it had no token, no bearer token in its header, an unknown or revoked one, one without the
@@ -44,16 +45,7 @@ export const apiMetrics = {
     prometheus: "tls_handshakes_failed_total",
     description: "TLS handshakes that failed, timed out, or were of clients that do not use TLS",
   },
-  tlsCertificateExpiresMs: {
-    type: "integer",
-    prometheus: "tls_certificate_expires_seconds",
-    description: "Time until the TLS certificate in use ends, negative after that; 0 without TLS",
-  },
-  tlsReloadFailed: {
-    type: "flag",
-    prometheus: "tls_reload_failed",
-    description: "Whether the TLS files have changed and cannot be used, so that the former ones are in use",
-  },
+  ...tlsFileMetrics,
   authFailures: {
     type: "countsByReason",
     prometheus: "auth_failures_total",

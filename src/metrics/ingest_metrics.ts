@@ -10,6 +10,7 @@
 import { RejectReason } from "../protocol/reject_reason.ts";
 import { DURATION_BOUNDS_MS, SIZE_BOUNDS } from "./histogram.ts";
 import type { CounterName, HistogramName, MetricTable, Report } from "./metric.ts";
+import { tlsFileMetrics } from "./tls_metrics.ts";
 
 /** Names in Prometheus begin with `tally_ingest_`. Counters count from the start of the process. */
 export const ingestMetrics = {
@@ -212,16 +213,7 @@ export const ingestMetrics = {
     prometheus: "tls_certificates_refused_total",
     description: "Connections closed because the client's certificate was not trusted",
   },
-  tlsCertificateExpiresMs: {
-    type: "integer",
-    prometheus: "tls_certificate_expires_seconds",
-    description: "Time until the TLS certificate in use ends, negative after that; 0 without TLS",
-  },
-  tlsReloadFailed: {
-    type: "flag",
-    prometheus: "tls_reload_failed",
-    description: "Whether the TLS files have changed and cannot be used, so that the former ones are in use",
-  },
+  ...tlsFileMetrics,
   callsRefused: {
     type: "count",
     prometheus: "calls_refused_total",
