@@ -14,6 +14,8 @@ export interface DeviceDelta {
   readonly timestampMs: number;
   /** Payload of the packet with that timestamp; the later arrival among equals. */
   readonly payload: Uint8Array;
+  /** Number of the device in {@linkcode Batch.numbering}, if the batch has one. */
+  readonly device?: number;
   /** The same id and payload, for a store that packs them; default: they are to be packed from the above. */
   readonly bytes?: DeltaBytes;
 }
@@ -72,6 +74,11 @@ export interface Batch {
   readonly sessions: readonly SessionAdvance[];
   /** Default: none. */
   readonly deviceLimits?: DeviceLimits;
+  /**
+   * What numbers the devices, from 0 on, in all batches that name it: each has the same number in all of them, which no
+   * other device ever gets. It saves a store a look-up by id. Default: they are not numbered.
+   */
+  readonly numbering?: object;
 }
 
 /** A session of a batch whose stream is fenced: it may not continue. */

@@ -100,7 +100,7 @@ async function remove(
       names.changes,
       names.nothing,
     ],
-    ...[names.removed, names.setAside],
+    ...[names.removed, names.setAside, names.logs, names.removals, names.removedIds],
   ];
   return await client.write(attempt, removeScript, keys, [lastSeenBeforeMs, ...deviceIds]) as number;
 }

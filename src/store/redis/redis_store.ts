@@ -9,6 +9,7 @@ import { ForeignCounts } from "../model/foreign_counts.ts";
 import type { Store, StoreStatus } from "../store.ts";
 import { redisAudit } from "./audit.ts";
 import { redisCredentials } from "./credentials.ts";
+import { DeferredPackets } from "./deferred_packets.ts";
 import { redisDevices } from "./devices.ts";
 import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
@@ -18,6 +19,14 @@ import { redisPackets } from "./packets.ts";
 import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
 import { probeScript } from "./scripts.ts";
 import { parseInfo } from "./server_info.ts";
+
+/**
+ * Devices of a batch from which on its packets are counted later: Redis needs some 40 ms for as many, in which more come.
+ */
+export const DEFER_FROM = 4000;
+
+/** How long a store that closes goes on counting what was deferred. */
+const CLOSE_TIMEOUT_MS = 10_000;
 
 /**
  * A store on the Redis at `url`. Resolves also when Redis cannot be reached: the connection is then retried for
@@ -40,9 +49,10 @@ export async function openRedisStore(
     throw refusal;
   }
   const foreign = new ForeignCounts(client.keys.counts, options.log);
+  const deferred = new DeferredPackets(client, foreign, options.deferFrom ?? DEFER_FROM, options.log);
   return {
     description: `Redis at ${client.address}`,
-    ...redisPackets(client, foreign),
+    ...redisPackets(client, foreign, deferred),
     ...redisDevices(client, foreign),
     ...redisHistories(client),
     ...redisEvents(client),
@@ -53,10 +63,15 @@ export async function openRedisStore(
     async ping() {
       await client.checkServer();
       await client.write("write a probe", probeScript, [client.keys.probe], []);
+      deferred.adopt();
     },
 
     status: () => readStatus(client),
-    close: () => client.close(),
+
+    async close() {
+      await deferred.close(CLOSE_TIMEOUT_MS);
+      await client.close();
+    },
   };
 }
 

@@ -80,7 +80,7 @@ export class SessionClaims {
     const { maxSessions } = claims[0]!.limits;
     const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, maxSessions, names.session("")];
     const claimed = claims.flatMap(({ offset, limits }) => [offset, limits.mayCreate ? 1 : 0]);
-    const replies = await this.#client.writeDurably(attempt, claimScript, keys, [...args, ...claimed]);
+    const replies = await this.#client.writeDurably([attempt, claimScript, keys, [...args, ...claimed]]);
     for (const [i, reply] of (replies as (number[] | Buffer)[]).entries()) {
       const { session, resolve, reject } = claims[i]!;
       if (Array.isArray(reply)) {
