@@ -41,12 +41,15 @@
  *
  * @module
  */
-import type { Store } from "../store.ts";
+import { type Clock, systemClock } from "../../runtime/clock.ts";
+import type { ShardReport, Store } from "../store.ts";
+import { StoreError } from "../store_error.ts";
 import { ShardedBatches } from "./batches.ts";
 import { shardedDevices } from "./devices.ts";
 import { shardedEvents } from "./events.ts";
 import { ShardedClaims } from "./session_claims.ts";
 import { allSettled } from "./settled.ts";
+import { ShardReads } from "./shard_reads.ts";
 import { VersionNumbers } from "./versions.ts";
 
 /** What {@linkcode shardedStore} needs. */
@@ -55,11 +58,16 @@ export interface ShardedStoreOptions {
   readonly shards: readonly [Store, ...Store[]];
   /** Of the versions that `changes()` returns; default: its own. */
   readonly versions?: VersionNumbers;
+  /** To measure how late shards are; default {@linkcode systemClock}. */
+  readonly clock?: Clock;
 }
 
 /** See the module. */
-export function shardedStore({ shards, versions = new VersionNumbers() }: ShardedStoreOptions): Store {
+export function shardedStore(
+  { shards, versions = new VersionNumbers(), clock = systemClock }: ShardedStoreOptions,
+): Store {
   const [first] = shards;
+  const reads = new ShardReads(shards, clock);
   const claims = new ShardedClaims(shards);
   const batches = new ShardedBatches(shards);
   const all = <T>(call: (shard: Store) => Promise<T>) => allSettled(shards.map(call));
@@ -68,8 +76,8 @@ export function shardedStore({ shards, versions = new VersionNumbers() }: Sharde
     claimSession: (session, offset, nowMs, continues, limits) =>
       claims.claim(session, offset, nowMs, continues, limits),
     apply: (batch) => batches.apply(batch),
-    ...shardedDevices(shards, versions),
-    ...shardedEvents(shards),
+    ...shardedDevices(reads, versions, clock),
+    ...shardedEvents(reads),
     reportInstance: (report) => first.reportInstance(report),
     removeInstance: (instance) => first.removeInstance(instance),
     instances: (nowMs) => first.instances(nowMs),
@@ -84,12 +92,38 @@ export function shardedStore({ shards, versions = new VersionNumbers() }: Sharde
     ping: async () => void await all((shard) => shard.ping()),
 
     async status() {
-      const [status, ...others] = await all((shard) => shard.status());
-      const evicting = [status!, ...others].find(({ evictionPolicy }) => evictionPolicy !== undefined);
+      const [status, ...others] = await reads.all((shard) => shard.status());
+      const policies = [status, ...others].map((found) => found?.evictionPolicy);
       // One clock for all: times of different shards are compared.
-      return { clockMs: status!.clockMs, evictionPolicy: evicting?.evictionPolicy };
+      if (status === undefined) throw new StoreError("could not read the clock of the first shard");
+      return { clockMs: status.clockMs, evictionPolicy: policies.find((policy) => policy !== undefined) };
     },
+
+    shards: () => Promise.all(shards.map((shard, index) => report(shard, index, reads, clock))),
 
     close: async () => void await all((shard) => shard.close()),
   };
+}
+
+async function report(
+  { description }: Store,
+  index: number,
+  reads: ShardReads<Store>,
+  clock: Clock,
+): Promise<ShardReport> {
+  const sentMs = clock.monotonicMs();
+  try {
+    const { address = description, memoryBytes, devices } = await reads.read(
+      index,
+      (shard) => shard.status(),
+    );
+    const responseMs = clock.monotonicMs() - sentMs;
+    return { address, lateSinceMs: undefined, responseMs, memoryBytes, devices };
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    return {
+      ...{ address: description, lateSinceMs: reads.lateSinceMs(index) },
+      ...{ responseMs: undefined, memoryBytes: undefined, devices: undefined },
+    };
+  }
 }
