@@ -168,7 +168,7 @@ export class RedisServer implements AsyncDisposable {
 const FIRST_PORT = 10_000, LAST_PORT = 32_000;
 
 /** A port that was free a moment ago. */
-function freePort(): number {
+export function freePort(): number {
   for (;;) {
     const port = FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT));
     try {

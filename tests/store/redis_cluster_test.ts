@@ -1,0 +1,256 @@
+/**
+ * The Redis store on a cluster of three masters with a replica each: through failovers, crashes and moves of slots it
+ * repeats what was not executed, and counts once.
+ *
+ * One cluster serves the tests of this file, in their order: each leaves it healthy.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { setTimeout as delay } from "node:timers/promises";
+import { getLogger } from "@logtape/logtape";
+
+import type { AckAfter } from "../../src/store/packets.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
+import { openRedisShards } from "../../src/store/redis/redis_store.ts";
+import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
+import { testStoreContract } from "../contracts/store_contract.ts";
+import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
+import { type RedisCluster, startCluster } from "../support/redis_cluster.ts";
+import { startRedis } from "../support/redis_server.ts";
+import { openStore, untilStored } from "../support/redis_store.ts";
+import { until } from "../support/until.ts";
+
+let cluster: RedisCluster;
+Deno.test.beforeAll(async () => {
+  cluster = await startCluster();
+});
+Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
+
+const SHARDS = 3;
+const REPLICATED: AckAfter = { kind: "replicated", replicas: 1 };
+
+/** The slot of shard 0. */
+const { slot } = shardKeys(0, SHARDS);
+
+testStoreContract("Redis Cluster", async () => {
+  await cluster.clear();
+  return {
+    location: { kind: "redis", url: cluster.url },
+    open: () => openStore(cluster),
+    snapshot: () => cluster.snapshot(shardKeys().slot),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+});
+
+Deno.test("openRedisShards() spreads shards over the masters, and each has a store of its own", async () => {
+  await cluster.clear();
+  await withShards(async (stores) => {
+    for (const [shard, store] of stores.entries()) {
+      await store.apply(batch(1, { devices: [delta(`device ${shard}`, shard + 1)] }));
+      assertEquals(await countsOf(store), { [`device ${shard}`]: shard + 1 });
+      assertStringIncludes(store.description, `shard ${shard}`);
+    }
+  });
+  const masters = (await cluster.nodes()).filter(({ flags }) => flags.includes("master"));
+  const counted = await Promise.all(masters.map(async ({ server }) => {
+    const keys = await server.call("KEYS", "device_metrics*") as string[];
+    return [keys, await Promise.all(keys.map((key) => server.call("HLEN", key)))];
+  }));
+  assertEquals(counted.map(([keys, lengths]) => [keys!.length, lengths]), [[1, [1]], [1, [1]], [1, [1]]]);
+});
+
+Deno.test("openRedisShards() refuses another number of shards than the data has, and names it", async () => {
+  await cluster.clear();
+  await withShards(() => Promise.resolve());
+  for (const shards of [1, 2, 4]) {
+    const error = await assertRejects(() => open(shards), StoreError, "divided into 3 shards");
+    assertStringIncludes(error.message, "set it to 3");
+  }
+  await cluster.clear();
+  const store = await openStore(cluster);
+  await store.apply(batch(1, { devices: [delta("a", 1)] }));
+  await store.close();
+  await assertRejects(() => open(3), StoreError, "divided into 1 shard, and TALLY_SHARDS is 3");
+});
+
+Deno.test("openRedisStore() refuses a URL of one node, and names the URL of the cluster", async () => {
+  for (const server of cluster.servers.slice(0, 2)) {
+    const { message } = await assertRejects(() => openStore(server), StoreError, "part of a Redis Cluster");
+    const url = /REDIS_URL=(\S+)$/.exec(message)?.[1];
+    assert(url, message);
+    const nodes = url.replace("redis+cluster://", "").split(",");
+    assertEquals(nodes[0], `127.0.0.1:${server.port}`);
+    assert(nodes.length >= 3, url);
+    const store = await openStore({ url });
+    await store.ping();
+    await store.close();
+  }
+});
+
+Deno.test("openRedisStore() refuses redis+cluster:// for a server that is in no cluster", async () => {
+  await using server = await startRedis();
+  const url = server.url.replace("redis:", "redis+cluster:");
+  await assertRejects(() => openStore({ url }), StoreError, "it is no Redis Cluster");
+});
+
+Deno.test("RedisStore on a cluster follows a failover that was requested, and loses nothing", async () => {
+  await cluster.clear();
+  await withWriter(async (writer) => {
+    await cluster.failover(slot);
+    await writer.untilAppliedMore(5);
+  });
+});
+
+Deno.test("RedisStore on a cluster applies no batch twice and none in part while its slot is moved", async () => {
+  await cluster.clear();
+  await withWriter(async (writer) => {
+    const move = await cluster.beginMove(slot);
+    await cluster.moveKeys(slot, move, 3);
+    // Longer than the time of a command: it rejects, and its caller repeats it.
+    await until(
+      () => writer.rejections.some((message) => /TRYAGAIN|ASK/.test(message)),
+      "a batch is rejected",
+    );
+    await cluster.endMove(slot, move);
+    await writer.untilAppliedMore(5);
+  });
+});
+
+Deno.test("RedisStore on a cluster waits for a move of its slot, and rejects nothing, if that is short", async () => {
+  await cluster.clear();
+  await withWriter(async (writer) => {
+    for (let i = 0; i < 3; i++) {
+      const move = await cluster.beginMove(slot);
+      await cluster.moveKeys(slot, move, 3);
+      await delay(50);
+      await cluster.endMove(slot, move);
+      await writer.untilAppliedMore(5);
+    }
+    assertEquals(writer.rejections, []);
+  });
+});
+
+// The process of the master is not of the test alone.
+const ofAll = { sanitizeOps: false, sanitizeResources: false };
+
+Deno.test(
+  "RedisStore on a cluster: a master that is killed loses nothing acknowledged with replicated:1",
+  ofAll,
+  async () => {
+    await cluster.clear();
+    await withWriter(async (writer) => {
+      const { server } = await cluster.master(slot);
+      await server.kill9();
+      await until(() => writer.rejections.length > 0, "a batch is rejected");
+      await cluster.untilServed(slot, server);
+      await server.start();
+      await cluster.untilHealthy();
+      await writer.untilAppliedMore(5);
+    });
+  },
+);
+
+Deno.test("RedisStore on a cluster that is down rejects, and applies again when it is up", async () => {
+  await cluster.clear();
+  await withWriter(async (writer) => {
+    // Without one of its masters, and its replica, a cluster serves no slot at all.
+    const { server: master } = await cluster.master(slot);
+    const { server, slots } = await cluster.otherMaster(slot);
+    const { server: replica } = await cluster.replica(parseInt(slots[0]!));
+    server.pause();
+    replica.pause();
+    await until(
+      async () => String(await master.call("CLUSTER", "INFO")).includes("cluster_state:fail"),
+      "the cluster is down",
+    );
+    await until(
+      () => writer.rejections.some((message) => message.includes("CLUSTERDOWN")),
+      "a batch is rejected",
+    );
+    server.resume();
+    replica.resume();
+    await cluster.untilHealthy();
+    await writer.untilAppliedMore(5);
+  }, { kind: "stored" });
+});
+
+function open(shards = SHARDS, ackAfter: AckAfter = REPLICATED): Promise<Store[]> {
+  const log = getLogger(["tally", "test"]);
+  return openRedisShards({ url: cluster.url, ackAfter, commandTimeoutMs: 1000, log }, shards);
+}
+
+async function withShards(body: (stores: Store[]) => Promise<void>, ackAfter?: AckAfter): Promise<void> {
+  const stores = await open(SHARDS, ackAfter);
+  try {
+    await body(stores);
+  } finally {
+    await Promise.all(stores.map((store) => store.close()));
+  }
+}
+
+/** Writes to shard 0 while `body` runs, and compares what was acknowledged with what is stored. */
+async function withWriter(body: (writer: Writer) => Promise<void>, ackAfter?: AckAfter): Promise<void> {
+  await withShards(async ([store]) => {
+    const writer = new Writer(store!);
+    await writer.untilAppliedMore(2);
+    try {
+      await body(writer);
+    } finally {
+      await writer.stop();
+    }
+    const counts = await untilStored(() => countsOf(store!));
+    assertEquals(counts, { a: writer.applied, b: 2 * writer.applied });
+    const { committed } = await untilStored(() => store!.claimSession("s", 0, now));
+    assertEquals(committed, writer.applied);
+  }, ackAfter);
+}
+
+/** Applies batches of a session, one after the other, and repeats each until it is acknowledged. */
+class Writer {
+  /** Batches that were acknowledged. */
+  applied = 0;
+  /** Messages of the rejections. */
+  readonly rejections: string[] = [];
+  #stopping = false;
+  readonly #done: Promise<void>;
+
+  constructor(store: Store) {
+    this.#done = this.#run(store);
+  }
+
+  async untilAppliedMore(batches: number): Promise<void> {
+    const wanted = this.applied + batches;
+    await until(() => this.applied >= wanted, `${batches} more batches are applied`, 30);
+  }
+
+  /** The last batch may be applied without an acknowledgement if this is called during an outage. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await this.#done;
+  }
+
+  async #run(store: Store): Promise<void> {
+    const { epoch } = await store.claimSession("s", 0, now);
+    for (let sequence = 1; !this.#stopping; sequence++) {
+      const next = batch(sequence, {
+        devices: [delta("a", 1), delta("b", 2)],
+        sessions: [advance("s", epoch, sequence - 1, sequence)],
+      });
+      while (
+        !await store.apply(next).then((unapplied) => unapplied.length === 0, (error) => this.#failed(error))
+      ) {
+        if (this.#stopping) return;
+        await delay(20);
+      }
+      this.applied++;
+    }
+  }
+
+  #failed(error: unknown): false {
+    assert(error instanceof StoreError, String(error));
+    this.rejections.push(error.message);
+    return false;
+  }
+}
