@@ -61,6 +61,9 @@ export interface ShardKeys {
   /** LIST of `<id> online|offline <at> <last seen> <device id>`, newest last. */
   readonly events: string;
 
+  /** HASH another shard → id, in its own list, of the last of its events that was appended to this one. */
+  readonly imports: string;
+
   /** STRING owner of the lease to deliver events; expires with it. */
   readonly deliveryOwner: string;
 
@@ -135,6 +138,7 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     version: `${prefix}version`,
     changes: `${prefix}changes`,
     events: `${prefix}events`,
+    imports: `${prefix}events:imported`,
     deliveryOwner: `${prefix}delivery:owner`,
     delivered: `${prefix}delivery:event`,
     instances: `${prefix}instances`,

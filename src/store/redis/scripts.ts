@@ -23,6 +23,7 @@ import changes from "./scripts/changes.lua" with { type: "text" };
 import audit from "./scripts/audit.lua" with { type: "text" };
 import claim from "./scripts/claim.lua" with { type: "text" };
 import histories from "./scripts/histories.lua" with { type: "text" };
+import importEvents from "./scripts/import_events.lua" with { type: "text" };
 import lease from "./scripts/lease.lua" with { type: "text" };
 import offline from "./scripts/offline.lua" with { type: "text" };
 import payloads from "./scripts/payloads.lua" with { type: "text" };
@@ -171,6 +172,9 @@ if not oldest then return {} end
 local from = math.max(0, ARGV[1] + 1 - string.match(oldest, '^%d+'))
 return redis.call('LRANGE', KEYS[1], from, from + ARGV[2] - 1)`,
 );
+
+/** See `import_events.lua`. */
+export const importEventsScript: string = checked(withPrelude(importEvents));
 
 /** KEYS: owner, event delivered. ARGV: owner, event. */
 export const commitDeliveryScript: string = checked(
