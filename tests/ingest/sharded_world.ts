@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { assert, assertLessOrEqual } from "@std/assert";
+import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 
 import { type CallResponse, DeviceStream, type StreamKind } from "../../src/ingest/stream/device_stream.ts";
 import type { Ack } from "../../src/protocol/messages.ts";
@@ -139,6 +139,7 @@ export class ShardedWorld {
   isFaulty = true;
   readonly #sessions: readonly string[];
   readonly #ingests: ShardedIngest[];
+  readonly #everyIngest: ShardedIngest[] = [];
   readonly #ending: Promise<void>[] = [];
   #calls: ShardedCall[] = [];
 
@@ -152,7 +153,7 @@ export class ShardedWorld {
     this.#sessions = [1, 2, 3, 4].map((i) => `${name} ${i}`);
     this.sent = new Map(this.#sessions.map((session) => [session, 0]));
     this.acknowledged = new Map(this.sent);
-    this.#ingests = [new ShardedIngest(this), new ShardedIngest(this)];
+    this.#ingests = [this.#newIngest(), this.#newIngest()];
   }
 
   settled(session: string, committed: number): void {
@@ -191,6 +192,12 @@ export class ShardedWorld {
     this.#calls = this.#calls.filter(({ ended, stream }) => !ended && stream.reading);
   }
 
+  #newIngest(): ShardedIngest {
+    const ingest = new ShardedIngest(this);
+    this.#everyIngest.push(ingest);
+    return ingest;
+  }
+
   #open(): void {
     const { random } = this, session = random.pick(this.#sessions);
     const acknowledged = this.acknowledged.get(session)!;
@@ -200,7 +207,7 @@ export class ShardedWorld {
 
   /** One ingest is drained, or killed with what it holds; at times in the middle of a batch, which goes on. */
   #replace(index: number): void {
-    const [gone] = this.#ingests.splice(index, 1, new ShardedIngest(this));
+    const [gone] = this.#ingests.splice(index, 1, this.#newIngest());
     const end = async () => {
       const ended = this.random.chance(0.5) ? gone!.model.abort() : gone!.model.drain();
       await delay(this.random.int(0, 5));
@@ -214,7 +221,7 @@ export class ShardedWorld {
     this.isFaulty = false;
     for (const ingest of this.#ingests) ingest.unfreeze();
     await Promise.all(this.late);
-    const last = new ShardedIngest(this);
+    const last = this.#newIngest();
     for (const session of this.#sessions) {
       for (let tries = 0; this.acknowledged.get(session)! < this.sent.get(session)!; tries++) {
         assert(tries < 20, `${session} goes on`);
@@ -228,5 +235,9 @@ export class ShardedWorld {
     }
     await Promise.all(this.#ingests.map(({ model }) => model.drain()));
     await Promise.all([...this.#ending, last.model.drain(), ...this.late]);
+    if (this.unfenced !== undefined) return;
+    for (const { model: { ingest: { counters } } } of this.#everyIngest) {
+      assertEquals([counters.sessionsReverted, counters.packetsLost], [0, 0], "no shard went back");
+    }
   }
 }

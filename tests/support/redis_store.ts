@@ -7,6 +7,7 @@ import { assertInstanceOf } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
 import type { AckAfter } from "../../src/store/packets.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
@@ -25,12 +26,15 @@ export interface StoreSettings {
   readonly sentinelPassword?: string;
 }
 
-/** A store on `server`. */
+/** A store on `server`; `shard`: one of many there. */
 export function openStore(
-  { url }: Pick<RedisServer, "url">,
+  { url, shard }: Pick<RedisServer, "url"> & {
+    readonly shard?: { readonly shard: number; readonly shards: number };
+  },
   { ackAfter = { kind: "stored" }, commandTimeoutMs = 2000, sentinelPassword }: StoreSettings = {},
 ): Promise<Store> {
-  return openRedisStore({ url, ackAfter, commandTimeoutMs, sentinelPassword, log });
+  const keys = shardKeys(shard?.shard, shard?.shards);
+  return openRedisStore({ url, ackAfter, commandTimeoutMs, sentinelPassword, log }, keys);
 }
 
 /** Runs `body` with a store on `server`, and closes it. */

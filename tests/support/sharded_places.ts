@@ -3,46 +3,69 @@
  *
  * @module
  */
-import { VersionNumbers } from "../../src/store/sharded/versions.ts";
 import { shardedStore } from "../../src/store/sharded/sharded_store.ts";
+import { VersionNumbers } from "../../src/store/sharded/versions.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { StorePlace } from "../contracts/store_contract.ts";
-import { openStoreAt } from "./store_location.ts";
+import { startRedis } from "./redis_server.ts";
+import { openStoreAt, type StoreLocation } from "./store_location.ts";
 
 /** Shards of each place. */
 export const SHARDS = 3;
 
-/** Three SQLite files in a folder of their own. Its stores share versions, as the readers of one process do. */
-export async function sqliteShards(): Promise<StorePlace & { openShards(): Promise<Store[]> }> {
+/** A place, and its shards one by one. */
+export interface ShardedPlace extends StorePlace {
+  /** Opens each shard once more. */
+  openShards(): Promise<[Store, ...Store[]]>;
+}
+
+/** Three SQLite files in a folder of their own. */
+export async function sqliteShards(): Promise<ShardedPlace> {
   const dir = await Deno.makeTempDir({ prefix: "tally-shards-" });
-  const paths = Array.from({ length: SHARDS }, (_, i) => `${dir}/shard-${i}/tally.db`);
-  const shards = paths.map((path) => ({ kind: "sqlite", path } as const));
-  const versions = new VersionNumbers();
-  const openShards = () => Promise.all(shards.map(openStoreAt));
+  const folders = Array.from({ length: SHARDS }, (_, i) => `shard-${i}`);
+  const copyAll = async (from: string, to: string) => {
+    for (const folder of folders) {
+      await Deno.remove(`${to}/${folder}`, { recursive: true }).catch(() => {});
+      await Deno.mkdir(`${to}/${folder}`, { recursive: true });
+      const files = await Array.fromAsync(Deno.readDir(`${from}/${folder}`)).catch(() => []);
+      for (const { name } of files) {
+        await Deno.copyFile(`${from}/${folder}/${name}`, `${to}/${folder}/${name}`);
+      }
+    }
+  };
   return {
-    location: { kind: "sharded", shards },
-    openShards,
-    async open() {
-      const [first, ...others] = await openShards();
-      return shardedStore({ shards: [first!, ...others], versions });
-    },
+    ...placeOf(folders.map((folder) => ({ kind: "sqlite", path: `${dir}/${folder}/tally.db` }))),
     async snapshot() {
       const copy = await Deno.makeTempDir({ dir });
-      const move = async (from: string, to: string) => {
-        for (const i of paths.keys()) {
-          await Deno.remove(`${to}/shard-${i}`, { recursive: true }).catch(() => {});
-          await Deno.mkdir(`${to}/shard-${i}`, { recursive: true });
-          const files = await Array.fromAsync(Deno.readDir(`${from}/shard-${i}`)).catch(() => []);
-          for (const { name } of files) {
-            await Deno.copyFile(`${from}/shard-${i}/${name}`, `${to}/shard-${i}/${name}`);
-          }
-        }
-      };
-      await move(dir, copy);
-      return () => move(copy, dir);
+      await copyAll(dir, copy);
+      return () => copyAll(copy, dir);
     },
-    async [Symbol.asyncDispose]() {
-      await Deno.remove(dir, { recursive: true });
-    },
+    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
+  };
+}
+
+/** Keys of three shards in one Redis. */
+export async function redisShards(): Promise<ShardedPlace> {
+  const server = await startRedis();
+  return {
+    ...placeOf(Array.from({ length: SHARDS }, (_, shard) => (
+      { kind: "redis", url: server.url, shard: { shard, shards: SHARDS } }
+    ))),
+    snapshot: () => server.snapshot(),
+    [Symbol.asyncDispose]: () => server.stop(),
+  };
+}
+
+/** Its stores share the numbers of versions, as the readers of one process do. */
+function placeOf(shards: readonly StoreLocation[]) {
+  const versions = new VersionNumbers();
+  const openShards = async () => {
+    const [first, ...others] = await Promise.all(shards.map(openStoreAt));
+    return [first!, ...others] as [Store, ...Store[]];
+  };
+  return {
+    location: { kind: "sharded", shards } as const,
+    openShards,
+    open: async () => shardedStore({ shards: await openShards(), versions }),
   };
 }

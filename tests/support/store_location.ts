@@ -11,7 +11,11 @@ import { openStore } from "./redis_store.ts";
 
 /** A kind of store, and the URL of its server or the path of its file. JSON. */
 export type StoreLocation =
-  | { readonly kind: "redis"; readonly url: string }
+  | {
+    readonly kind: "redis";
+    readonly url: string;
+    readonly shard?: { readonly shard: number; readonly shards: number };
+  }
   | { readonly kind: "sqlite" | "sqlite-threads"; readonly path: string }
   | { readonly kind: "sharded"; readonly shards: readonly StoreLocation[] };
 
