@@ -72,7 +72,7 @@ export class RedisClient {
     this.#log = log;
     this.#shards = shards;
     this.keys = shardKeys(shard, shards.shards);
-    this.address = `${shards.address}${isOneOfMany ? ` shard ${shard}` : ""}`;
+    this.address = `${shards.address}${isOneOfMany ? `, shard ${shard}` : ""}`;
     this.#writes = shards.connect(`writes${ofShard}`, this.keys);
     this.#reads = shards.connect(`reads${ofShard}`, this.keys);
     // Half for the replicas or the disk; half for the script before, and the round trip.
