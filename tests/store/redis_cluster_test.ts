@@ -10,15 +10,19 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { setTimeout as delay } from "node:timers/promises";
 import { getLogger } from "@logtape/logtape";
 
+import { TelemetryClient } from "../../src/client/client.ts";
 import type { AckAfter } from "../../src/store/packets.ts";
 import { shardKeys } from "../../src/store/redis/keys.ts";
+import type { RedisStoreOptions } from "../../src/store/redis/redis_client.ts";
 import { openRedisShards } from "../../src/store/redis/redis_store.ts";
+import { shardedStore } from "../../src/store/sharded/sharded_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
+import { Program } from "../support/program.ts";
 import { type RedisCluster, startCluster } from "../support/redis_cluster.ts";
-import { startRedis } from "../support/redis_server.ts";
+import { documentedPermissions, startRedis } from "../support/redis_server.ts";
 import { openStore, untilStored } from "../support/redis_store.ts";
 import { until } from "../support/until.ts";
 
@@ -132,7 +136,7 @@ Deno.test("RedisStore on a cluster waits for a move of its slot, and rejects not
   });
 });
 
-// The process of the master is not of the test alone.
+// The process of a master is not of one test alone, and a name may still be looked up when a test ends.
 const ofAll = { sanitizeOps: false, sanitizeResources: false };
 
 Deno.test(
@@ -173,16 +177,128 @@ Deno.test("RedisStore on a cluster that is down rejects, and applies again when 
     replica.resume();
     await cluster.untilHealthy();
     await writer.untilAppliedMore(5);
-  }, { kind: "stored" });
+  }, { ackAfter: { kind: "stored" } });
 });
 
-function open(shards = SHARDS, ackAfter: AckAfter = REPLICATED): Promise<Store[]> {
+Deno.test("RedisStore on a cluster: a user with the permissions of OPERATIONS.md can use all shards", async () => {
+  await cluster.clear();
+  const permissions = await documentedPermissions({ cluster: true });
+  for (const { server } of await cluster.nodes()) {
+    await server.call("ACL", "SETUSER", "tally", ...permissions, ">secret");
+  }
+  const stores = await open(SHARDS, { url: cluster.url.replace("://", "://tally:secret@") });
+  const store = shardedStore({ shards: [stores[0]!, ...stores.slice(1)] });
+  try {
+    assert(!store.description.includes("secret"), store.description);
+    const devices = Array.from(
+      { length: 30 },
+      (_, i) => delta(`device ${i}`, 1, 1000, "long".repeat(100 * (i % 2))),
+    );
+    const { epoch } = await store.claimSession("s", 0, now);
+    const deltas = new Map(devices.map((device) => [device.deviceId, device]));
+    const sessions = [{ ...advance("s", epoch, 0, 30), deltas }];
+    assertEquals(await store.apply(batch(1, { devices, sessions })), []);
+    assertEquals(await store.markOffline(devices.map(({ deviceId }) => deviceId), now + 1, now + 1), 30);
+    assertEquals((await store.events(undefined, 100)).length, 30);
+    assertEquals(Object.keys(await countsOf(store)).length, 30);
+    await store.appendAudit([{ atMs: now, actor: "", action: "", target: "", detail: "" }]);
+    await store.ping();
+  } finally {
+    await store.close();
+  }
+  for (const { server } of await cluster.nodes()) assertEquals(await server.call("ACL", "LOG"), []);
+});
+
+Deno.test(
+  "natMap: nodes that announce names which do not resolve are reached at the addresses of the map",
+  ofAll,
+  async () => {
+    await cluster.clear();
+    const nameOf = (port: number) => `node-${port}.invalid`;
+    try {
+      for (const server of cluster.servers) {
+        await server.call("CONFIG", "SET", "cluster-announce-hostname", nameOf(server.port));
+        await server.call("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname");
+      }
+      await until(async () => {
+        for (const server of cluster.servers) {
+          const slots = await server.call("CLUSTER", "SLOTS") as [number, number, [string]][];
+          if (!slots.every(([, , [host]]) => host.endsWith(".invalid"))) return false;
+        }
+        return true;
+      }, "all nodes announce names");
+      const natMap = new Map(
+        cluster.servers.map(({ port }) => [`${nameOf(port)}:${port}`, { host: "127.0.0.1", port }]),
+      );
+      await withShards(async (stores) => {
+        for (const store of stores) await store.ping();
+        await cluster.failover(slot);
+        await untilStored(() => stores[0]!.ping());
+      }, { natMap });
+      const [store, ...others] = await open();
+      await assertRejects(() => store!.ping(), StoreError, ".invalid");
+      for (const other of [store!, ...others]) await other.close();
+    } finally {
+      for (const server of cluster.servers) {
+        await server.call("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip");
+      }
+    }
+  },
+);
+
+Deno.test(
+  "main serves a cluster of REDIS_URL through a failover: devices send and are counted once, and readers see all",
+  ofAll,
+  async () => {
+    await cluster.clear();
+    const env = { REDIS_URL: cluster.url, TALLY_ACK_AFTER: "replicated:1" };
+    await using program = await Program.start([], env);
+    const { port: http } = await program.line("api listening");
+    const { port } = await program.line("ingest listening");
+    await using client = await TelemetryClient.open({ target: `127.0.0.1:${port}`, maxBackoffMs: 100 });
+    const send = async (packets: number) => {
+      for (let i = 0; i < packets; i++) {
+        await client.send({ device_id: `d-${i % 40}`, timestamp: Date.now(), payload: new Uint8Array(9) });
+      }
+    };
+    await send(2000);
+    await client.flush();
+    await Promise.all([send(6000), cluster.failover(shardKeys(1, 6).slot)]);
+    const { committed, pending } = await client.flush();
+    assertEquals([committed, pending], [8000, 0]);
+    await until(async () => {
+      const counts: { count: number }[] = await (await fetch(`http://127.0.0.1:${http}/metrics`)).json();
+      return counts.length === 40 && counts.every(({ count }) => count === 200);
+    }, "the api has the counts of all shards");
+    const hashes = (await Promise.all(
+      (await cluster.nodes()).filter(({ flags }) => flags.includes("master")).map(
+        async ({ server }) => await server.call("KEYS", "device_metrics:*") as string[],
+      ),
+    )).flat();
+    assertEquals(
+      hashes.toSorted(),
+      Array.from({ length: 6 }, (_, shard) => shardKeys(shard, 6).counts).toSorted(),
+    );
+    program.signal("SIGTERM");
+    assertEquals((await program.end()).code, 0);
+
+    await using other = await Program.start([], { ...env, TALLY_SHARDS: "3" });
+    assertStringIncludes(String((await other.line("failed"))["reason"]), "divided into 6 shards");
+    assertEquals((await other.end()).code, 1);
+  },
+);
+
+function open(shards = SHARDS, options: Partial<RedisStoreOptions> = {}): Promise<Store[]> {
   const log = getLogger(["tally", "test"]);
-  return openRedisShards({ url: cluster.url, ackAfter, commandTimeoutMs: 1000, log }, shards);
+  const usual = { url: cluster.url, ackAfter: REPLICATED, commandTimeoutMs: 1000, log };
+  return openRedisShards({ ...usual, ...options }, shards);
 }
 
-async function withShards(body: (stores: Store[]) => Promise<void>, ackAfter?: AckAfter): Promise<void> {
-  const stores = await open(SHARDS, ackAfter);
+async function withShards(
+  body: (stores: Store[]) => Promise<void>,
+  options?: Partial<RedisStoreOptions>,
+): Promise<void> {
+  const stores = await open(SHARDS, options);
   try {
     await body(stores);
   } finally {
@@ -191,7 +307,10 @@ async function withShards(body: (stores: Store[]) => Promise<void>, ackAfter?: A
 }
 
 /** Writes to shard 0 while `body` runs, and compares what was acknowledged with what is stored. */
-async function withWriter(body: (writer: Writer) => Promise<void>, ackAfter?: AckAfter): Promise<void> {
+async function withWriter(
+  body: (writer: Writer) => Promise<void>,
+  options?: Partial<RedisStoreOptions>,
+): Promise<void> {
   await withShards(async ([store]) => {
     const writer = new Writer(store!);
     await writer.untilAppliedMore(2);
@@ -204,7 +323,7 @@ async function withWriter(body: (writer: Writer) => Promise<void>, ackAfter?: Ac
     assertEquals(counts, { a: writer.applied, b: 2 * writer.applied });
     const { committed } = await untilStored(() => store!.claimSession("s", 0, now));
     assertEquals(committed, writer.applied);
-  }, ackAfter);
+  }, options);
 }
 
 /** Applies batches of a session, one after the other, and repeats each until it is acknowledged. */
