@@ -270,15 +270,9 @@ Deno.test(
       const counts: { count: number }[] = await (await fetch(`http://127.0.0.1:${http}/metrics`)).json();
       return counts.length === 40 && counts.every(({ count }) => count === 200);
     }, "the api has the counts of all shards");
-    const hashes = (await Promise.all(
-      (await cluster.nodes()).filter(({ flags }) => flags.includes("master")).map(
-        async ({ server }) => await server.call("KEYS", "device_metrics:*") as string[],
-      ),
-    )).flat();
-    assertEquals(
-      hashes.toSorted(),
-      Array.from({ length: 6 }, (_, shard) => shardKeys(shard, 6).counts).toSorted(),
-    );
+    const keys = await Promise.all(cluster.servers.map((server) => server.call("KEYS", "device_metrics:*")));
+    const hashes = new Set((keys as string[][]).flat());
+    assertEquals(hashes, new Set(Array.from({ length: 6 }, (_, shard) => shardKeys(shard, 6).counts)));
     program.signal("SIGTERM");
     assertEquals((await program.end()).code, 0);
 
