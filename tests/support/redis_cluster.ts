@@ -160,23 +160,23 @@ export class RedisCluster implements AsyncDisposable {
     };
   }
 
-  /** Resolves when every node that runs reports that the cluster serves all slots, and every master has a replica. */
+  /** Resolves when all nodes report that the cluster serves all slots, by the same masters, each with a replica. */
   async untilHealthy(): Promise<void> {
-    await until(
-      async () => {
-        for (const server of this.servers) {
-          const info = String(await server.call("CLUSTER", "INFO").catch(() => "down"));
-          if (!info.includes("cluster_state:ok")) return false;
-          const replication = String(await server.call("INFO", "replication"));
-          if (!/role:master[\s\S]*connected_slaves:[1-9]|master_link_status:up/.test(replication)) {
-            return false;
-          }
-        }
-        return true;
-      },
-      "the cluster is healthy",
-      30,
-    );
+    const isHealthy = async () => {
+      const views = new Set<string>();
+      for (const server of this.servers) {
+        const info = String(await server.call("CLUSTER", "INFO"));
+        const replication = String(await server.call("INFO", "replication"));
+        const isReplicated = /role:master[\s\S]*connected_slaves:[1-9]|master_link_status:up/.test(
+          replication,
+        );
+        if (!info.includes("cluster_state:ok") || !isReplicated) return false;
+        const masters = (await this.nodes(server)).filter(isMaster).map(({ id, slots }) => `${id} ${slots}`);
+        views.add(masters.toSorted().join());
+      }
+      return views.size === 1;
+    };
+    await until(() => isHealthy().catch(() => false), "the cluster is healthy", 30);
   }
 
   /** Ends all servers. */
