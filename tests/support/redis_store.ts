@@ -7,8 +7,7 @@ import { assertInstanceOf } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
 import type { AckAfter } from "../../src/store/packets.ts";
-import { shardKeys } from "../../src/store/redis/keys.ts";
-import { openRedisStore } from "../../src/store/redis/redis_store.ts";
+import { openRedisShards } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import type { RedisServer } from "./redis_server.ts";
@@ -27,14 +26,17 @@ export interface StoreSettings {
 }
 
 /** A store on `server`; `shard`: one of many there. */
-export function openStore(
+export async function openStore(
   { url, shard }: Pick<RedisServer, "url"> & {
     readonly shard?: { readonly shard: number; readonly shards: number };
   },
   { ackAfter = { kind: "stored" }, commandTimeoutMs = 2000, sentinelPassword }: StoreSettings = {},
 ): Promise<Store> {
-  const keys = shardKeys(shard?.shard, shard?.shards);
-  return openRedisStore({ url, ackAfter, commandTimeoutMs, sentinelPassword, log }, keys);
+  const options = { url, ackAfter, commandTimeoutMs, sentinelPassword, log };
+  const stores = await openRedisShards(options, shard?.shards ?? 1);
+  const [store] = stores.splice(shard?.shard ?? 0, 1);
+  await Promise.all(stores.map((other) => other.close()));
+  return store!;
 }
 
 /** Runs `body` with a store on `server`, and closes it. */

@@ -9,7 +9,7 @@
  * @module
  */
 import type { PeriodKind } from "../model/periods.ts";
-import { CLUSTER_SLOTS, clusterSlot } from "./cluster_slot.ts";
+import { CLUSTER_SLOTS, clusterSlot } from "./cluster_slots.ts";
 
 /** Keys of one shard. */
 export interface ShardKeys {
@@ -115,6 +115,9 @@ export interface ShardKeys {
 
 /** The hash tag of a store that has one shard, and the name of the hash that other programs read. */
 const PLAIN_TAG = "device_metrics";
+
+/** STRING shards of the data, in plain decimal, chosen by the first process that writes. In the slot of a store with one shard. */
+export const shardCountKey: string = `tally:{${PLAIN_TAG}}:shards`;
 
 /** The keys of shard `shard`, from 0 on, of a store with so many `shards`. */
 export function shardKeys(shard = 0, shards = 1): ShardKeys {

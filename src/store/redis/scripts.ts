@@ -90,6 +90,16 @@ export function isLayoutError(message: string): boolean {
 /** See `upgrade.lua`. */
 export const upgradeScript: string = withPrelude(upgrade);
 
+/**
+ * Reads into how many shards the data is divided, or writes it if there is no data yet. KEYS: number of shards, and of a
+ * store with one shard the layout and the counts. ARGV: the number to write. Data without a number has one shard.
+ */
+export const shardCountScript: string = `local found = redis.call('GET', KEYS[1])
+if found then return found end
+if redis.call('GET', KEYS[2]) or redis.call('HLEN', KEYS[3]) > 0 then return '1' end
+redis.call('SET', KEYS[1], ARGV[1])
+return ARGV[1]`;
+
 /** See `apply.lua`. */
 export const applyScript: string = checked(withPrelude(histories + apply));
 
