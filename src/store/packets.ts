@@ -42,6 +42,21 @@ export interface SessionAdvance {
   readonly from: number;
   /** The committed offset it gets. */
   readonly to: number;
+  /** As the claim returned them, if it did. */
+  readonly shards?: SessionShards | undefined;
+  /** Of a session with {@linkcode SessionAdvance.shards}: the devices of the batch with packets of it; default: all. */
+  readonly deltas?: Iterable<Pick<DeviceDelta, "deviceId">> | undefined;
+}
+
+/**
+ * How far the shards of a store have one session. A batch is applied to each shard in a step of its own, and the
+ * session's committed offset moves last, so a shard may have packets after it.
+ */
+export interface SessionShards {
+  /** No shard had packets from here on when the session was claimed. */
+  readonly end: number;
+  /** Packets of this device before it are stored, also those from the committed offset on. */
+  offsetOf(deviceId: string): number;
 }
 
 /** How many devices a batch may add to the store. Devices that the store has are never refused. */
@@ -143,8 +158,13 @@ export interface SessionClaim {
   readonly lost: number;
   /** The store did not have the session. */
   readonly isNew: boolean;
-  /** The session is new, and this limit refused it: nothing was written, and the numbers are 0. */
-  readonly refused?: keyof SessionLimits | undefined;
+  /**
+   * The session is new, and this limit refused it; or "epoch": a later claim has it. Nothing was written, and the
+   * numbers are 0.
+   */
+  readonly refused?: keyof SessionLimits | "epoch" | undefined;
+  /** Of a store of several shards: a batch must not have packets that a shard has, see {@linkcode SessionShards}. */
+  readonly shards?: SessionShards | undefined;
 }
 
 /** Durability required before {@linkcode PacketStore.apply} or {@linkcode PacketStore.claimSession} resolves. */
@@ -166,7 +186,8 @@ export interface PacketStore {
    * those that none has advanced, {@linkcode NEW_SESSION_EXPIRY_MS} after their first claim.
    *
    * `continues`: an unknown session starts where the session of that name is, if there is one. That one stays where it
-   * is, and its streams are fenced. `limits`: default none.
+   * is, and its streams are fenced. `limits`: default none. `epoch`: the session gets this one, which another store has
+   * given to it; refused if it has a greater one.
    */
   claimSession(
     session: string,
@@ -174,6 +195,7 @@ export interface PacketStore {
     nowMs: number,
     continues?: string,
     limits?: SessionLimits,
+    epoch?: number,
   ): Promise<SessionClaim>;
 
   /** Applies a batch; see {@linkcode Batch} and {@linkcode Unapplied}. One call at a time per producer. */

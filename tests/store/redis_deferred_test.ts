@@ -11,8 +11,9 @@ import type { Batch, DeviceDelta, PacketStore } from "../../src/store/packets.ts
 import { DeferredPackets } from "../../src/store/redis/deferred_packets.ts";
 import { shardKeys } from "../../src/store/redis/keys.ts";
 import { redisPackets } from "../../src/store/redis/packets.ts";
-import { RedisClient, type ScriptCall } from "../../src/store/redis/redis_client.ts";
+import { RedisClient, type RedisStoreOptions, type ScriptCall } from "../../src/store/redis/redis_client.ts";
 import { mergeScript } from "../../src/store/redis/scripts.ts";
+import { ShardConnections } from "../../src/store/redis/shard_connections.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
@@ -57,7 +58,8 @@ class DeferringWriter implements AsyncDisposable {
   }
 
   static async open({ url }: RedisServer): Promise<DeferringWriter> {
-    const client = new RedisClient({ url, ackAfter: { kind: "stored" }, commandTimeoutMs: 2000, log }, keys);
+    const options: RedisStoreOptions = { url, ackAfter: { kind: "stored" }, commandTimeoutMs: 2000, log };
+    const client = new RedisClient(options, new ShardConnections(options, 1), 0);
     await client.open(2000);
     return new DeferringWriter(client);
   }

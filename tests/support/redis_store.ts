@@ -8,7 +8,7 @@ import { getLogger } from "@logtape/logtape";
 
 import type { AckAfter, DeviceDelta } from "../../src/store/packets.ts";
 import { shardKeys } from "../../src/store/redis/keys.ts";
-import { openRedisStore } from "../../src/store/redis/redis_store.ts";
+import { openRedisShards } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import type { RedisServer } from "./redis_server.ts";
@@ -28,19 +28,25 @@ export interface StoreSettings {
   readonly deferFrom?: number;
 }
 
-/** A store on `server`. */
-export function openStore(
-  { url }: Pick<RedisServer, "url">,
+/** A store on `server`; `shard`: one of many there. */
+export async function openStore(
+  { url, shard }: Pick<RedisServer, "url"> & {
+    readonly shard?: { readonly shard: number; readonly shards: number };
+  },
   { ackAfter = { kind: "stored" }, commandTimeoutMs = 2000, sentinelPassword, deferFrom }: StoreSettings = {},
 ): Promise<Store> {
-  return openRedisStore({
+  const options = {
     url,
     ackAfter,
     commandTimeoutMs,
     sentinelPassword,
     log,
     ...(deferFrom === undefined ? {} : { deferFrom }),
-  });
+  };
+  const stores = await openRedisShards(options, shard?.shards ?? 1);
+  const [store] = stores.splice(shard?.shard ?? 0, 1);
+  await Promise.all(stores.map((other) => other.close()));
+  return store!;
 }
 
 /** Runs `body` with a store on `server`, and closes it. */

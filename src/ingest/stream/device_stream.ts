@@ -68,8 +68,9 @@ export class DeviceStream implements ShareOwner, OpenStream {
   #state: State = "open";
   /** Why the call will end, unless it ends with OK. */
   #error: unknown;
-  /** Index of the next packet, and of the first that is not a duplicate. */
+  /** Index of the next packet, of the first not settled before, and of the first that no shard has: see SessionShards. */
   #position: number;
+  #settled = 0;
   #fresh = 0;
   /** The share of the queue's tail, and how many shares are not settled yet. */
   #share: StreamShare | undefined;
@@ -130,12 +131,8 @@ export class DeviceStream implements ShareOwner, OpenStream {
     // What an anonymous device began continues when credentials are required of it: nothing counts twice.
     const continues = owned === session ? undefined : session;
     try {
-      const claim = { session: owned, offset, continues };
-      const { epoch, committed, lost } = await claimWithinLimits(
-        this.ingest,
-        this.#accounts.identity,
-        claim,
-      );
+      const stated = { session: owned, offset, continues }, { identity } = this.#accounts;
+      const { epoch, committed, lost, shards } = await claimWithinLimits(this.ingest, identity, stated);
       if (lost > 0) reverts.found(owned, committed, committed - lost, lost);
       if (this.#state === "closed") return;
       const other = sessions.get(owned);
@@ -143,8 +140,9 @@ export class DeviceStream implements ShareOwner, OpenStream {
       if (other?.claim !== undefined && other.claim.epoch > epoch) {
         throw new RequestError("UNAVAILABLE", "a stream of this session has a later claim: connect again");
       }
-      this.claim = { session: owned, epoch };
-      this.#fresh = this.#progress.committed = committed;
+      this.claim = { session: owned, epoch, shards };
+      this.#settled = this.#progress.committed = committed;
+      this.#fresh = Math.max(committed, shards?.end ?? 0);
       sessions.set(owned, this);
       other?.fence();
       this.response.sendHeaders(committed);
@@ -236,8 +234,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
   /** See {@linkcode ShareOwner}. */
   discard(share: StreamShare): void {
     this.#unsettled--;
-    this.ingest.counters.fenced += share.stored + share.duplicates;
-    for (const packets of share.rejections?.values() ?? []) this.ingest.counters.fenced += packets;
+    this.ingest.counters.fenced += share.packets;
     this.#releaseSession();
   }
 
@@ -245,21 +242,15 @@ export class DeviceStream implements ShareOwner, OpenStream {
     const { ingest } = this;
     const index = this.#position++;
     const share = this.#openShare(index);
-    if (index < this.#fresh) {
-      share.duplicates++;
-      return;
-    }
+    if (index < this.#fresh && this.#isDuplicate(index, bytes, share)) return;
     share.to = index + 1;
     const payloadBytes = packet.payloadEnd - packet.payloadStart;
     if (payloadBytes > ingest.limits.maxPayloadBytes) return share.reject(RejectReason.PAYLOAD_TOO_LARGE);
     const now = ingest.now();
-    let timestampMs = now;
-    if (packet.timestamp !== 0) {
-      if (packet.timestamp < 0) return share.reject(RejectReason.TIMESTAMP_NEGATIVE);
-      timestampMs = unixMilliseconds(packet.timestamp);
-      if (timestampMs > now + ingest.limits.maxClockAheadMs) {
-        return share.reject(RejectReason.TIMESTAMP_IN_FUTURE);
-      }
+    const timestampMs = packet.timestamp === 0 ? now : unixMilliseconds(packet.timestamp);
+    if (packet.timestamp < 0) return share.reject(RejectReason.TIMESTAMP_NEGATIVE);
+    if (timestampMs > now + ingest.limits.maxClockAheadMs) {
+      return share.reject(RejectReason.TIMESTAMP_IN_FUTURE);
     }
     const { devices } = ingest;
     const device = devices.intern(bytes, packet.deviceIdStart, packet.deviceIdEnd);
@@ -277,10 +268,22 @@ export class DeviceStream implements ShareOwner, OpenStream {
     share.group.delta(device).add(share, timestampMs, bytes, payloadStart, payloadEnd, latestMs);
   }
 
+  /** Counts the packet, which is before {@linkcode DeviceStream.#fresh}, if it is a duplicate. */
+  #isDuplicate(index: number, bytes: Uint8Array, share: StreamShare): boolean {
+    if (index >= this.#settled) {
+      share.to = index + 1;
+      const { devices } = this.ingest;
+      const device = devices.intern(bytes, packet.deviceIdStart, packet.deviceIdEnd);
+      if (device < 0 || index >= this.claim!.shards!.offsetOf(devices.device(device).id)) return false;
+    }
+    share.duplicates++;
+    return true;
+  }
+
   #openShare(index: number): StreamShare {
     const { tail } = this.ingest.queue;
     if (this.#shareTail !== tail || this.#share === undefined) {
-      this.#share = tail.share(this, Math.max(index, this.#fresh));
+      this.#share = tail.share(this, Math.max(index, this.#settled));
       this.#shareTail = tail;
       this.#unsettled++;
     }

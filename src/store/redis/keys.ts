@@ -9,7 +9,7 @@
  * @module
  */
 import type { PeriodKind } from "../model/periods.ts";
-import { CLUSTER_SLOTS, clusterSlot } from "./cluster_slot.ts";
+import { CLUSTER_SLOTS, clusterSlot } from "./cluster_slots.ts";
 
 /** Keys of one shard. */
 export interface ShardKeys {
@@ -60,6 +60,9 @@ export interface ShardKeys {
 
   /** LIST of `<id> online|offline <at> <last seen> <device id>`, newest last. */
   readonly events: string;
+
+  /** HASH another shard → id, in its own list, of the last of its events that was appended to this one. */
+  readonly imports: string;
 
   /** STRING owner of the lease to deliver events; expires with it. */
   readonly deliveryOwner: string;
@@ -128,6 +131,9 @@ export interface ShardKeys {
 /** The hash tag of a store that has one shard, and the name of the hash that other programs read. */
 const PLAIN_TAG = "device_metrics";
 
+/** STRING shards of the data, in plain decimal, chosen by the first process that writes. In the slot of a store with one shard. */
+export const shardCountKey: string = `tally:{${PLAIN_TAG}}:shards`;
+
 /** The keys of shard `shard`, from 0 on, of a store with so many `shards`. */
 export function shardKeys(shard = 0, shards = 1): ShardKeys {
   const tag = shards === 1 ? PLAIN_TAG : shardTag(shard, shards);
@@ -147,6 +153,7 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     version: `${prefix}version`,
     changes: `${prefix}changes`,
     events: `${prefix}events`,
+    imports: `${prefix}events:imported`,
     deliveryOwner: `${prefix}delivery:owner`,
     delivered: `${prefix}delivery:event`,
     instances: `${prefix}instances`,

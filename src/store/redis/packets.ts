@@ -33,8 +33,7 @@ const noLimits: DeviceLimits = {
 
 /** A batch as it was sent last; whoever sends it again gets the same reply, so it is divided in the same way. */
 interface Attempt {
-  readonly producer: string;
-  readonly sequence: number;
+  readonly batch: Batch;
   readonly split: Split;
   readonly segment: Buffer | undefined;
   isApplied: boolean;
@@ -52,11 +51,10 @@ export function redisPackets(
   let last: Attempt | undefined;
 
   async function attemptOf(batch: Batch): Promise<Attempt> {
-    const { producer, sequence } = batch;
-    if (last?.producer === producer && last.sequence === sequence) return last;
+    if (last?.batch === batch) return last;
     const split = await deferred.split(batch);
     const segment = split.deferred && packSegment(split.deferred.deltas, batch.receivedAtMs);
-    return { producer, sequence, split, segment, isApplied: false, sent: 0 };
+    return { batch, split, segment, isApplied: false, sent: 0 };
   }
 
   async function send(batch: Batch, { split, segment }: Attempt): Promise<ApplyReply> {
@@ -70,8 +68,8 @@ export function redisPackets(
   }
 
   return {
-    claimSession: (session, offset, _nowMs, continues, limits) =>
-      claims.claim(session, offset, continues, limits),
+    claimSession: (session, offset, _nowMs, continues, limits, epoch) =>
+      claims.claim(session, offset, continues, limits, epoch),
 
     async apply(batch) {
       for (;;) {

@@ -14,11 +14,11 @@ import { redisDevices } from "./devices.ts";
 import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
 import { redisInstances } from "./instances.ts";
-import { type ShardKeys, shardKeys } from "./keys.ts";
 import { redisPackets } from "./packets.ts";
 import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
 import { probeScript } from "./scripts.ts";
 import { parseInfo } from "./server_info.ts";
+import { ShardConnections } from "./shard_connections.ts";
 
 /**
  * Devices of a batch from which on its packets are counted later: Redis needs some 40 ms for as many, in which more come.
@@ -32,24 +32,43 @@ const CLOSE_TIMEOUT_MS = 10_000;
  * A store on the Redis at `url`. Resolves also when Redis cannot be reached: the connection is then retried for
  * ever, and every method rejects until it replies. Data of an older layout is upgraded.
  *
- * `keys`: of the shard, if it is one of many.
- *
  * @throws {StoreError} Redis replies, but cannot do what `ackAfter` requires, does not have the database, is part
- * of a cluster, or holds data of a newer layout.
+ * of a cluster although the URL is not of one, or holds data of a newer layout or of another number of shards.
  */
-export async function openRedisStore(
-  options: RedisStoreOptions,
-  keys: ShardKeys = shardKeys(),
-): Promise<Store> {
-  const client = new RedisClient(options, keys);
-  try {
-    await client.open(options.commandTimeoutMs);
-  } catch (refusal) {
+export async function openRedisStore(options: RedisStoreOptions): Promise<Store> {
+  const [store] = await openRedisShards(options, 1);
+  return store!;
+}
+
+/**
+ * As {@linkcode openRedisStore}, so many stores, each of which has one of the shards. Those of a cluster are spread over
+ * its masters. Each has connections of its own; what watches the cluster or the sentinels is closed with the last.
+ */
+export async function openRedisShards(options: RedisStoreOptions, shards: number): Promise<Store[]> {
+  const connections = new ShardConnections(options, shards);
+  const clients = Array.from({ length: shards }, (_, shard) => new RedisClient(options, connections, shard));
+  const open = new Set(clients);
+  const close = async (client: RedisClient) => {
     await client.close();
-    throw refusal;
+    open.delete(client);
+    if (open.size === 0) await connections.close();
+  };
+  const opened = await Promise.allSettled(clients.map((client) => client.open(options.commandTimeoutMs)));
+  const refused = opened.find((result) => result.status === "rejected");
+  if (refused !== undefined) {
+    await Promise.all(clients.map(close));
+    throw refused.reason;
   }
-  const foreign = new ForeignCounts(client.keys.counts, options.log);
-  const deferred = new DeferredPackets(client, foreign, options.deferFrom ?? DEFER_FROM, options.log);
+  return clients.map((client) => storeOf(client, options, () => close(client)));
+}
+
+function storeOf(
+  client: RedisClient,
+  { log, deferFrom = DEFER_FROM }: RedisStoreOptions,
+  close: () => Promise<void>,
+): Store {
+  const foreign = new ForeignCounts(client.keys.counts, log);
+  const deferred = new DeferredPackets(client, foreign, deferFrom, log);
   return {
     description: `Redis at ${client.address}`,
     ...redisPackets(client, foreign, deferred),
@@ -70,7 +89,7 @@ export async function openRedisStore(
 
     async close() {
       await deferred.close(CLOSE_TIMEOUT_MS);
-      await client.close();
+      await close();
     },
   };
 }

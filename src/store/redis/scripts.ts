@@ -25,6 +25,7 @@ import audit from "./scripts/audit.lua" with { type: "text" };
 import claim from "./scripts/claim.lua" with { type: "text" };
 import devices from "./scripts/devices.lua" with { type: "text" };
 import histories from "./scripts/histories.lua" with { type: "text" };
+import importEvents from "./scripts/import_events.lua" with { type: "text" };
 import lease from "./scripts/lease.lua" with { type: "text" };
 import merge from "./scripts/merge.lua" with { type: "text" };
 import offline from "./scripts/offline.lua" with { type: "text" };
@@ -92,6 +93,16 @@ export function isLayoutError(message: string): boolean {
 
 /** See `upgrade.lua`. */
 export const upgradeScript: string = withPrelude(upgrade);
+
+/**
+ * Reads into how many shards the data is divided, or writes it if there is no data yet. KEYS: number of shards, and of a
+ * store with one shard the layout and the counts. ARGV: the number to write. Data without a number has one shard.
+ */
+export const shardCountScript: string = `local found = redis.call('GET', KEYS[1])
+if found then return found end
+if redis.call('GET', KEYS[2]) or redis.call('HLEN', KEYS[3]) > 0 then return '1' end
+redis.call('SET', KEYS[1], ARGV[1])
+return ARGV[1]`;
 
 /** See `apply.lua`. */
 export const applyScript: string = checked(withPrelude(histories + devices + segments + apply));
@@ -177,6 +188,9 @@ if not oldest then return {} end
 local from = math.max(0, ARGV[1] + 1 - string.match(oldest, '^%d+'))
 return redis.call('LRANGE', KEYS[1], from, from + ARGV[2] - 1)`,
 );
+
+/** See `import_events.lua`. */
+export const importEventsScript: string = checked(withPrelude(importEvents));
 
 /** KEYS: owner, event delivered. ARGV: owner, event. */
 export const commitDeliveryScript: string = checked(

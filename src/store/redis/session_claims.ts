@@ -24,13 +24,14 @@ interface Waiting extends PromiseWithResolvers<SessionClaim> {
   readonly offset: number;
   readonly continues: string;
   readonly limits: SessionLimits;
+  readonly epoch: number;
 }
 
 /** Of a claim that states none. */
 const noLimits: SessionLimits = { maxSessions: Number.MAX_SAFE_INTEGER, mayCreate: true };
 
 /** As `claim.lua` numbers them, from 1. */
-const refusals = ["maxSessions", "mayCreate"] as const satisfies (keyof SessionLimits)[];
+const refusals = ["maxSessions", "mayCreate", "epoch"] as const satisfies SessionClaim["refused"][];
 
 /** One step at a time; claims made meanwhile go into the next. At most one waits per open stream. */
 export class SessionClaims {
@@ -49,8 +50,9 @@ export class SessionClaims {
     offset: number,
     continues = session,
     limits = noLimits,
+    epoch = 0,
   ): Promise<SessionClaim> {
-    const waiting = { session, offset, continues, limits, ...Promise.withResolvers<SessionClaim>() };
+    const waiting = { session, offset, continues, limits, epoch, ...Promise.withResolvers<SessionClaim>() };
     this.#waiting.push(waiting);
     if (!this.#running) this.#run();
     return waiting.promise;
@@ -76,10 +78,10 @@ export class SessionClaims {
       : `claim ${claims.length} sessions`;
     const keys = [names.lineage, names.version, names.sessions];
     for (const { session, continues } of claims) keys.push(names.session(session), names.session(continues));
-    // All claims of a process have the same.
-    const { maxSessions } = claims[0]!.limits;
-    const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, maxSessions, names.session("")];
-    const claimed = claims.flatMap(({ offset, limits }) => [offset, limits.mayCreate ? 1 : 0]);
+    const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, names.session("")];
+    const claimed = claims.flatMap((
+      { offset, limits: { mayCreate, maxSessions }, epoch },
+    ) => [offset, mayCreate ? maxSessions : -1, epoch]);
     const replies = await this.#client.writeDurably([attempt, claimScript, keys, [...args, ...claimed]]);
     for (const [i, reply] of (replies as (number[] | Buffer)[]).entries()) {
       const { session, resolve, reject } = claims[i]!;

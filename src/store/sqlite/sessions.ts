@@ -35,6 +35,8 @@ export interface Claim {
   readonly continues: string | undefined;
   /** Default: none. */
   readonly limits: SessionLimits | undefined;
+  /** The epoch that it gets; undefined: the next one. */
+  readonly given: number | undefined;
 }
 
 /** What is kept of a producer. */
@@ -99,10 +101,12 @@ export class Sessions {
   }
 
   /** As {@linkcode PacketStore.claimSession}. */
-  claim({ session, offset, continues, limits }: Claim, usedAtMs: number): SessionClaim {
+  claim({ session, offset, continues, limits, given }: Claim, usedAtMs: number): SessionClaim {
     const { readLineage, writeReverted } = this.#statements;
     const own = this.#read(session, usedAtMs), isNew = own === undefined;
-    const refused = isNew && limits !== undefined ? this.#refusal(limits, usedAtMs) : undefined;
+    const refused = own !== undefined
+      ? given !== undefined && own.epoch > given ? "epoch" : undefined
+      : limits && this.#refusal(limits, usedAtMs);
     if (refused !== undefined) return { epoch: 0, committed: 0, lost: 0, isNew, refused };
     const continued = isNew && continues !== undefined ? this.#read(continues, usedAtMs) : undefined;
     const known = own ?? continued;
@@ -113,7 +117,7 @@ export class Sessions {
     // It may have expired.
     if (known === undefined && lineage.nowMs - lineage.sinceMs >= SESSION_EXPIRY_MS) lost = 0;
     // No epoch is used twice, not even by a file that was replaced by an older one.
-    const epoch = Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
+    const epoch = given ?? Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
     this.#writeClaimed(session, epoch, committed, own, usedAtMs);
     if (continued !== undefined) {
       this.#writeClaimed(continues!, epoch, continued.committed, continued, usedAtMs);

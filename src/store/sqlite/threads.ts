@@ -35,6 +35,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     remove: write("remove"),
     removeUnseen: write("removeUnseen"),
     markOffline: write("markOffline"),
+    importEvents: write("importEvents"),
     claimDelivery: write("claimDelivery"),
     commitDelivery: write("commitDelivery"),
     reportInstance: write("reportInstance"),
