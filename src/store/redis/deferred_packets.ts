@@ -8,17 +8,15 @@
  *
  * @module
  */
-import type { Buffer } from "node:buffer";
-
 import type { Logger } from "@logtape/logtape";
 
 import type { ForeignCounts } from "../model/foreign_counts.ts";
 import type { PendingDelta } from "../model/pending_deltas.ts";
 import type { Batch, DeviceDelta } from "../packets.ts";
-import { readSegment } from "./device_columns.ts";
 import type { RedisClient } from "./redis_client.ts";
-import { adoptLogScript, logsScript, segmentsScript } from "./scripts.ts";
-import { type Generation, type MergeState, type Segment, SegmentLog } from "./segment_log.ts";
+import { KnownDevices } from "./known_devices.ts";
+import { adoptLogs } from "./log_adoption.ts";
+import { type Generation, SegmentLog } from "./segment_log.ts";
 
 /** Devices of a batch that is deferred, at least: fewer are counted at once. */
 const MIN_SEGMENT_DEVICES = 256;
@@ -26,17 +24,8 @@ const MIN_SEGMENT_DEVICES = 256;
 /** With fewer device-updates a second than this, all packets are counted at once again: some 0.2 of Redis's time. */
 const FEW_UPDATES_PER_SECOND = 20_000;
 
-/** Devices that are held as known, at most; 4 bytes each. */
-const MAX_KNOWN = 2 ** 22;
-
-/** Removed devices that are held; with more, none is held as known any more. */
-const MAX_REMOVED_IDS = 100_000;
-
 /** How often logs of processes that have ended are looked for. */
 const ADOPT_EVERY_MS = 5000;
-
-/** Bytes of segments that are read before they are merged. */
-const READ_BYTES = 64 * 2 ** 20;
 
 /** What becomes of a batch. */
 export interface Split {
@@ -61,53 +50,6 @@ export interface DeferredPart {
   readonly indexes: readonly number[];
 }
 
-/** Which devices the store is known to have, by their numbers in the first numbering that is seen. */
-class KnownDevices {
-  #numbering: object | undefined;
-  /** Number of the device at index 0. */
-  #first = 0;
-  #known = new Uint8Array(1024);
-
-  /** Whether devices of this numbering can be known. */
-  numbers(numbering: object | undefined): boolean {
-    this.#numbering ??= numbering;
-    return numbering !== undefined && numbering === this.#numbering;
-  }
-
-  /** Index of a device by its number; negative: it is not known any more. */
-  indexOf({ device }: DeviceDelta): number {
-    return device! - this.#first;
-  }
-
-  has(index: number): boolean {
-    return this.#known[index] === 1;
-  }
-
-  add(index: number): void {
-    if (index >= this.#known.length) {
-      const known = new Uint8Array(2 ** Math.ceil(Math.log2(index + 1)));
-      known.set(this.#known);
-      this.#known = known;
-    }
-    this.#known[index] = 1;
-  }
-
-  delete(index: number): void {
-    if (index >= 0 && index < this.#known.length) this.#known[index] = 0;
-  }
-
-  /** None is known any more. */
-  clear(): void {
-    this.#known.fill(0);
-  }
-
-  /** The same, and indexes begin at the device of this number. */
-  restart(first: number): void {
-    this.#first = first;
-    this.#known = new Uint8Array(1024);
-  }
-}
-
 /** The log of one process, and logs it takes over. */
 export class DeferredPackets {
   readonly #known = new KnownDevices();
@@ -118,9 +60,8 @@ export class DeferredPackets {
   #adopting: Promise<void> = Promise.resolve();
   #adoptedAtMs = -Infinity;
   #isAdopting = false;
-  /** How many devices were removed, ever, and those of them that may still be held as known. */
+  /** How many devices were removed, ever. */
   #removals = "";
-  readonly #removedIds = new Set<string>();
   readonly #aborted = new AbortController();
 
   /** `from`: devices of a batch from which on it is deferred; 0: never. */
@@ -138,7 +79,7 @@ export class DeferredPackets {
     if (!this.#isDeferring && this.#log === undefined) return { counted: devices };
     await this.#log?.room();
     const defers = this.#isDeferring && devices.length >= Math.min(MIN_SEGMENT_DEVICES, this.from);
-    const known = this.#known, removed = this.#removedIds;
+    const known = this.#known;
     const counted: DeviceDelta[] = [],
       positions: number[] = [],
       deltas: DeviceDelta[] = [],
@@ -146,8 +87,7 @@ export class DeferredPackets {
     let packets = 0;
     for (let i = 0; i < devices.length; i++) {
       const delta = devices[i]!, index = known.indexOf(delta);
-      if (removed.size > 0 && removed.delete(delta.deviceId)) known.delete(index);
-      if (!known.has(index) || !(defers || this.#log?.has(index))) {
+      if (index < 0 || !(defers || this.#log?.has(index))) {
         counted.push(delta);
         positions.push(i);
       } else {
@@ -178,7 +118,7 @@ export class DeferredPackets {
     if (this.from > 0 && this.#known.numbers(numbering)) this.#remember(counted, positions, refused);
     if (deferred === undefined) return;
     const { log, number, name, deltas, indexes } = deferred;
-    if (log !== this.#log) return; // It was lost meanwhile: whoever takes it over finds the segment.
+    if (log !== this.#log) return; // It was lost meanwhile: the process that takes it over finds the segment.
     const wasIdle = log.generations.length === 0;
     log.append({ number, name, bytes: segmentBytes, receivedAtMs }, deltas, indexes);
     if (wasIdle) this.#merging = Promise.all([this.#merging, this.#merge(log)]);
@@ -191,15 +131,13 @@ export class DeferredPackets {
   }
 
   /**
-   * So many devices were removed, ever; the last of them are these, or unknown. What they send now is counted at once, as
-   * that of new devices.
+   * So many devices were removed, ever; the last of them have these hashes, or are unknown. What they send now is counted
+   * at once, as that of new devices.
    */
-  removed(removals: string, ids: readonly string[] | undefined): void {
+  removed(removals: string, hashes: readonly number[] | undefined): void {
     this.#removals = removals;
-    if (ids === undefined || this.#removedIds.size + ids.length > MAX_REMOVED_IDS) {
-      this.#known.clear();
-      this.#removedIds.clear();
-    } else for (const id of ids) this.#removedIds.add(id);
+    if (hashes === undefined) this.#known.clear();
+    else this.#known.removedHashes(hashes);
   }
 
   /** Begins to take over the logs of processes that have ended, unless that was done a moment ago. */
@@ -207,7 +145,7 @@ export class DeferredPackets {
     if (this.#isAdopting || nowMs - this.#adoptedAtMs < ADOPT_EVERY_MS) return;
     this.#adoptedAtMs = nowMs;
     this.#isAdopting = true;
-    this.#adopting = this.#adoptLogs()
+    this.#adopting = adoptLogs(this, this.#log?.name, this.#aborted.signal)
       .catch((error) => this.log.debug("could not take over segment logs: {error}", { error }))
       .finally(() => this.#isAdopting = false);
   }
@@ -232,7 +170,7 @@ export class DeferredPackets {
   }
 
   async #merge(log: SegmentLog): Promise<void> {
-    const forget = ({ deviceId }: PendingDelta) => void this.#removedIds.add(deviceId);
+    const forget = ({ deviceId }: PendingDelta) => this.#known.removedId(deviceId);
     this.#merges++;
     await log.merge(this.#aborted.signal, forget, (generation) => this.#decide(generation));
     this.#merges--;
@@ -258,94 +196,10 @@ export class DeferredPackets {
   ): void {
     const known = this.#known, without = new Set(refused);
     for (let i = 0; i < counted.length; i++) {
-      const index = known.indexOf(counted[i]!);
-      if (index < 0 || without.has(positions?.[i] ?? i)) continue;
-      if (index >= MAX_KNOWN) {
-        // The generations' indexes are those of before.
-        this.forget();
-        known.restart(counted[i]!.device!);
-        return;
-      }
-      known.add(index);
+      if (without.has(positions?.[i] ?? i) || known.add(counted[i]!)) continue;
+      this.forget(); // The generations' indexes are those of before.
+      known.restart(counted[i]!);
+      return;
     }
   }
-
-  async #adoptLogs(): Promise<void> {
-    const { client } = this;
-    const found = await client.read("list segment logs", logsScript, [client.keys.logs], []) as Buffer[];
-    for (let i = 0; i < found.length && !this.#aborted.signal.aborted; i += 2) {
-      const name = found[i]!.toString();
-      if (name !== this.#log?.name) await this.#adoptLog(name);
-    }
-  }
-
-  async #adoptLog(name: string): Promise<void> {
-    const { client, foreign } = this, owner = crypto.randomUUID(), { keys } = client;
-    const reply = await client.write(
-      "take over a segment log",
-      adoptLogScript,
-      [keys.log(name), keys.logs],
-      [name, owner],
-    ) as Buffer[];
-    if (reply.length === 0) return;
-    const fields = new Map(
-      Array.from(
-        { length: reply.length / 2 },
-        (_, i) => [reply[2 * i]!.toString(), reply[2 * i + 1]!.toString()],
-      ),
-    );
-    const committed = Number(fields.get("committed")), state = readState(fields.get("merge")!);
-    this.log.info("merging {segments} segments of a process that has ended", {
-      segments: committed - state.merged,
-    });
-    const log = new SegmentLog(client, foreign, name, owner, state);
-    let indexes = new Map<string, number>();
-    for (let number = state.merged + 1, bytes = 0; number <= committed; number++) {
-      const segmentName = fields.get(String(number))!;
-      const [value] = await client.read(
-        "read a segment",
-        segmentsScript,
-        [keys.segment(segmentName)],
-        [],
-      ) as [
-        Buffer | null,
-      ];
-      if (value === null) {
-        this.log.error("segment {segmentName} is missing: its packets are not counted", { segmentName });
-      }
-      bytes += value?.length ?? 0;
-      appendRead(log, { number, name: segmentName, bytes: value?.length ?? 0 }, value, indexes);
-      // What was being merged must be merged as it was divided, and nothing else with it.
-      const isRead = number === state.to || number === committed ||
-        (number > state.to && bytes >= READ_BYTES);
-      if (!isRead) continue;
-      await log.merge(this.#aborted.signal);
-      if (log.isLost || this.#aborted.signal.aborted) return;
-      indexes = new Map();
-      bytes = 0;
-    }
-  }
-}
-
-/** `indexes`: of the ids that have one, which the others get. */
-function appendRead(
-  log: SegmentLog,
-  about: Omit<Segment, "receivedAtMs">,
-  value: Buffer | null,
-  indexes: Map<string, number>,
-): void {
-  const { receivedAtMs, deltas } = value === null
-    ? { receivedAtMs: log.generations.at(-1)?.segments.at(-1)?.receivedAtMs ?? Date.now(), deltas: [] }
-    : readSegment(value);
-  const ofDeltas = deltas.map(({ deviceId }) => {
-    let index = indexes.get(deviceId);
-    if (index === undefined) indexes.set(deviceId, index = indexes.size);
-    return index;
-  });
-  log.append({ ...about, receivedAtMs }, deltas, ofDeltas);
-}
-
-function readState(text: string): MergeState {
-  const [merged, to, buckets, done] = text.split(" ").map(Number) as [number, number, number, number];
-  return { merged, to, buckets, done };
 }

@@ -109,8 +109,8 @@ export interface ShardKeys {
   /** STRING how many devices were removed, ever. */
   readonly removals: string;
 
-  /** LIST ids of the devices that were removed last, newest last. */
-  readonly removedIds: string;
+  /** LIST `idHash` of the devices that were removed last, newest last. */
+  readonly removedHashes: string;
 
   /** HASH log → `<lease> <oldest>` of segment logs that are not empty: see `segments.lua`. */
   readonly logs: string;
@@ -168,7 +168,7 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     session: (session) => `${prefix}session:${session}`,
     producer: (producer) => `${prefix}producer:${producer}`,
     removals: `${prefix}removals`,
-    removedIds: `${prefix}removed-ids`,
+    removedHashes: `${prefix}removed-hashes`,
     logs: `${prefix}logs`,
     log: (name) => `${prefix}log:${name}`,
     segment: (name) => `${prefix}segment:${name}`,

@@ -31,7 +31,7 @@ const noLimits: DeviceLimits = {
   maxNewPerMinute: Number.MAX_SAFE_INTEGER,
 };
 
-/** A batch as it was sent last; whoever sends it again gets the same reply, so it is divided in the same way. */
+/** A batch as it was sent last; sent again, it gets the same reply, so it is divided in the same way. */
 interface Attempt {
   readonly batch: Batch;
   readonly split: Split;
@@ -57,16 +57,6 @@ export function redisPackets(
     return { batch, split, segment, isApplied: false, sent: 0 };
   }
 
-  async function send(batch: Batch, { split, segment }: Attempt): Promise<ApplyReply> {
-    const { deferred: part } = split, { sessions } = batch, { keys } = client;
-    const attempt = `apply a batch of ${batch.devices.length} devices and ${sessions.length} sessions`;
-    const before = part && segment
-      ? [["set", keys.segment(part.name), segment, "PX", SEGMENT_EXPIRY_MS, "NX"] as const]
-      : [];
-    const [names, args] = scriptInput(batch, split, keys);
-    return await client.writeDurably([attempt, applyScript, names, args], ...before) as ApplyReply;
-  }
-
   return {
     claimSession: (session, offset, _nowMs, continues, limits, epoch) =>
       claims.claim(session, offset, continues, limits, epoch),
@@ -75,11 +65,15 @@ export function redisPackets(
       for (;;) {
         const attempt = last = await attemptOf(batch), { split, segment } = attempt;
         attempt.sent++;
-        const [fenced, aside, reached, refused, outcome, removals, removedIds] = await send(batch, attempt);
+        const [fenced, aside, reached, refused, outcome, removals, removedHashes] = await send(
+          client,
+          batch,
+          attempt,
+        );
         if (outcome === LOG_LOST || outcome === DEVICES_REMOVED || fenced.length > 0) last = undefined;
         if (outcome === LOG_LOST) deferred.forget();
         if (outcome === DEVICES_REMOVED) {
-          deferred.removed(String(removals), removedIds?.map((id) => id.toString()));
+          deferred.removed(String(removals), removedHashes?.map(Number));
         }
         if (outcome === LOG_LOST || outcome === DEVICES_REMOVED) continue;
         for (let i = 0; i < aside.length; i += 2) {
@@ -105,7 +99,17 @@ export function redisPackets(
   };
 }
 
-/** As `apply.lua` lists them. */
+async function send(client: RedisClient, batch: Batch, { split, segment }: Attempt): Promise<ApplyReply> {
+  const { deferred: part } = split, { sessions } = batch, { keys } = client;
+  const attempt = `apply a batch of ${batch.devices.length} devices and ${sessions.length} sessions`;
+  const before = part && segment
+    ? [["set", keys.segment(part.name), segment, "PX", SEGMENT_EXPIRY_MS, "NX"] as const]
+    : [];
+  const [names, args] = scriptInput(batch, split, keys);
+  return await client.writeDurably([attempt, applyScript, names, args], ...before) as ApplyReply;
+}
+
+/** What `apply.lua` returns. */
 type ApplyReply = [
   fenced: number[],
   aside: Buffer[],
@@ -113,7 +117,7 @@ type ApplyReply = [
   refused: number[],
   outcome: number,
   removals: Buffer | undefined,
-  removedIds: Buffer[] | null,
+  removedHashes: Buffer[] | null,
 ];
 
 /** Outcomes of `apply.lua` that are not 0. */
@@ -154,7 +158,7 @@ function scriptInput(
     names.newDevices,
     part === undefined ? names.nothing : names.segment(part.name),
     part === undefined ? names.nothing : names.log(part.log.name),
-    ...[names.logs, names.removals, names.removedIds],
+    ...[names.logs, names.removals, names.removedHashes],
   ];
   const args: Argument[] = [
     ...[receivedAtMs, ...packDevices(counted)],

@@ -5,7 +5,7 @@
 --
 -- KEYS  1 to 10: as devices.lua lists them
 --       11 packets per second   12 per minute   13 per hour   14 producer   15 new devices of the current minute
---       16 segment   17 log   18 logs   19 how many devices were removed   20 the last of them
+--       16 segment   17 log   18 logs   19 how many devices were removed   20 hashes of the last of them
 --       21… one per session
 -- ARGV  1 to 5: as devices.lua lists them
 --       6 sequence of the batch
@@ -25,7 +25,7 @@
 -- values of counts that were set aside, at most ASIDE_REPORTED of each. The third is the limit that refused devices,
 -- empty if none did, and the fourth has their zero-based positions in the batch. The fifth is 1 if the log is not as this process left
 -- it, because another process has taken it over, and 2 if devices were removed meanwhile, which may be in the segment:
--- then nothing was applied, the sixth is how many were removed in all, and the seventh has their ids, or is false if they
+-- then nothing was applied, the sixth is how many were removed in all, and the seventh has the hashes of their ids, or is false if they
 -- are not known any more. It is 3 if the batch was applied before. The sixth is returned also if it is 0.
 --
 -- Everything is read and checked first and written last, because Redis does not undo what a failed
@@ -166,8 +166,8 @@ if segmentNumber > 0 then
   local removals, known = redis.call('GET', KEYS[19]) or '0', ARGV[16]
   if removals ~= known then
     local n = known ~= "" and removals - known or -1
-    local ids = n >= 0 and n <= redis.call('LLEN', KEYS[20]) and redis.call('LRANGE', KEYS[20], -n, -1)
-    return { {}, {}, '', {}, 2, removals, ids }
+    local hashes = n >= 0 and n <= redis.call('LLEN', KEYS[20]) and redis.call('LRANGE', KEYS[20], -n, -1)
+    return { {}, {}, '', {}, 2, removals, hashes }
   end
   total = segmentPackets
 end

@@ -1,4 +1,4 @@
--- Segment logs, for apply.lua, merge.lua and adopt_log.lua; segment_log.ts says what they are for.
+-- Segment logs, for apply.lua, merge.lua and adopt_log.lua; segment_log.ts explains them.
 --
 -- A log is a hash: owner (the process that may append and merge), committed (its newest segment), merge (how far its
 -- segments are merged, as SegmentLog writes it: the last one that is merged comes first), and for each segment that is
