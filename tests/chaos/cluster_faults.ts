@@ -1,0 +1,77 @@
+/** @module */
+import { setTimeout as delay } from "node:timers/promises";
+
+import { shardKeys } from "../../src/store/redis/keys.ts";
+import type { Random } from "../support/random.ts";
+import { type ClusterPlace, SHARDS } from "./cluster_place.ts";
+import { connectionFaults } from "./redis_faults.ts";
+import type { Fault, Scene } from "./scene.ts";
+
+/** All kinds of faults of a Redis Cluster and of the way to it. */
+export function clusterFaults(place: ClusterPlace, scene: Scene): Fault[] {
+  return [...nodeFaults(place, scene), ...connectionFaults(place, scene), cutOff(place, scene)];
+}
+
+/** One at a time, and the next when the cluster is whole: of two nodes that have the same slots one must be left. */
+function nodeFaults({ cluster }: ClusterPlace, scene: Scene): Fault[] {
+  let changing: Promise<unknown> = Promise.resolve();
+  const ofShard = (name: string, damage: (slot: number, random: Random) => Promise<unknown>): Fault => ({
+    name,
+    inject: async (random) => {
+      const done = changing.then(() =>
+        scene.lock.shared(async () => {
+          await damage(shardKeys(random.int(0, SHARDS - 1), SHARDS).slot, random);
+          await cluster.untilHealthy();
+        })
+      );
+      changing = done.catch(() => {});
+      await done;
+      return true;
+    },
+  });
+  return [
+    ofShard("kill -9 a master", async (slot, random) => {
+      const { server } = await cluster.master(slot);
+      await server.kill9();
+      await scene.pause(random.int(0, 5000));
+      await server.start();
+    }),
+    ofShard("kill -9 a master until its replica takes over", async (slot) => {
+      const { server } = await cluster.master(slot);
+      await server.kill9();
+      await cluster.untilServed(slot, server);
+      await server.start();
+    }),
+    ofShard("SIGSTOP a master", async (slot, random) => {
+      const { server } = await cluster.master(slot);
+      server.pause();
+      await delay(random.int(100, 6000));
+      server.resume();
+    }),
+    ofShard("CLUSTER FAILOVER", (slot) => cluster.failover(slot)),
+    ofShard("move a slot", async (slot, random) => {
+      const move = await cluster.beginMove(slot);
+      while (random.chance(0.7) && await cluster.moveKeys(slot, move, random.int(1, 20)) > 0) {
+        await delay(random.int(0, 300));
+      }
+      await cluster.endMove(slot, move);
+    }),
+  ];
+}
+
+/** A network that lets an ingest reach the other masters. */
+function cutOff({ cluster, cutOff, proxiesOf }: ClusterPlace, scene: Scene): Fault {
+  return {
+    name: "cut an ingest off from a node",
+    async inject(random) {
+      const ingest = random.int(0, cutOff.length - 1), node = random.int(0, cluster.servers.length - 1);
+      const { port } = cluster.servers[node]!;
+      if (cutOff[ingest]!.has(port)) return false;
+      cutOff[ingest]!.add(port);
+      proxiesOf[ingest]![node]!.cut();
+      await scene.pause(random.int(500, 6000));
+      cutOff[ingest]!.delete(port);
+      return true;
+    },
+  };
+}
