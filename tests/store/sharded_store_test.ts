@@ -135,6 +135,59 @@ Deno.test("shardedStore().apply(): a stream superseded between check and apply a
   });
 });
 
+Deno.test("shardedStore() of which a shard went back: what it lost is counted once more if it is sent again, and nothing else", async () => {
+  await using place = await sqliteShards();
+  const [atHome] = idsIn(0, 1) as [string];
+  const ids = [atHome, one, two];
+  const deltas = () => ids.map((id) => delta(id, 1));
+  const run = async (sequence: number, body: (store: Store, shards: readonly Store[]) => Promise<void>) => {
+    const shards = await place.openShards();
+    try {
+      await body(shardedStore({ shards }), shards);
+    } finally {
+      for (const shard of shards) await shard.close();
+    }
+    return sequence;
+  };
+  // Packets 0, 1 and 2 are of the three devices, and so on.
+  const send = async (store: Store, from: number, to: number, producer: string) => {
+    const { epoch, committed, shards: parts } = await store.claimSession(home, from, now);
+    assertEquals(committed, from);
+    const packets = ids.map((id, i) => {
+      let count = 0;
+      for (let index = from; index < to; index++) {
+        if (index % 3 === i && index >= parts!.offsetOf(id)) count++;
+      }
+      return delta(id, count);
+    }).filter((device) => device.packets > 0);
+    const sent = batch(1, {
+      devices: packets,
+      sessions: [{ ...advance(home, epoch, from, to), shards: parts }],
+    });
+    return await store.apply({ ...sent, producer });
+  };
+  await run(1, async (store) => assertEquals(await send(store, 0, 6, "first"), []));
+  const putBack = await place.snapshot(1);
+  await run(2, async (store) => {
+    const { epoch, shards: parts } = await store.claimSession(home, 6, now);
+    const about = (from: number, to: number) => [{ ...advance(home, epoch, from, to), shards: parts }];
+    assertEquals(await store.apply(batch(1, { devices: deltas(), sessions: about(6, 9) })), []);
+    await putBack();
+    const reopened = await place.openShards();
+    const again = shardedStore({ shards: reopened });
+    assertEquals(await again.apply(batch(2, { devices: deltas(), sessions: about(9, 12) })), [
+      { session: home, kind: "reverted", committed: 6 },
+    ]);
+    for (const shard of reopened) await shard.close();
+  });
+  await run(3, async (store) => {
+    assertEquals(await countsOf(store), { [atHome]: 4, [one]: 2, [two]: 4 });
+    assertEquals(await send(store, 6, 12, "q"), []);
+    assertEquals(await countsOf(store), { [atHome]: 4, [one]: 4, [two]: 4 });
+    assertEquals((await store.claimSession(home, 0, now)).committed, 12);
+  });
+});
+
 /** Shards of which the last applies nothing while `isDown`; `calls`: which were to apply something. */
 function withFailing(shards: readonly Store[]) {
   const state = { isDown: true, calls: [] as number[] };

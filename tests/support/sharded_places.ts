@@ -15,6 +15,8 @@ export const SHARDS = 3;
 
 /** A place, and its shards one by one. */
 export interface ShardedPlace extends StorePlace {
+  /** Of one shard, or of all. */
+  snapshot(only?: number): Promise<() => Promise<void>>;
   /** Opens each shard once more. */
   openShards(): Promise<[Store, ...Store[]]>;
 }
@@ -23,8 +25,8 @@ export interface ShardedPlace extends StorePlace {
 export async function sqliteShards(): Promise<ShardedPlace> {
   const dir = await Deno.makeTempDir({ prefix: "tally-shards-" });
   const folders = Array.from({ length: SHARDS }, (_, i) => `shard-${i}`);
-  const copyAll = async (from: string, to: string) => {
-    for (const folder of folders) {
+  const copyAll = async (from: string, to: string, only?: number) => {
+    for (const folder of only === undefined ? folders : [folders[only]!]) {
       await Deno.remove(`${to}/${folder}`, { recursive: true }).catch(() => {});
       await Deno.mkdir(`${to}/${folder}`, { recursive: true });
       const files = await Array.fromAsync(Deno.readDir(`${from}/${folder}`)).catch(() => []);
@@ -35,10 +37,10 @@ export async function sqliteShards(): Promise<ShardedPlace> {
   };
   return {
     ...placeOf(folders.map((folder) => ({ kind: "sqlite", path: `${dir}/${folder}/tally.db` }))),
-    async snapshot() {
+    async snapshot(only) {
       const copy = await Deno.makeTempDir({ dir });
-      await copyAll(dir, copy);
-      return () => copyAll(copy, dir);
+      await copyAll(dir, copy, only);
+      return () => copyAll(copy, dir, only);
     },
     [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
   };

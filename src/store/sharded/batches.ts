@@ -14,6 +14,7 @@ import type {
 } from "../packets.ts";
 import { type BatchPlan, planBatch } from "./batch_plan.ts";
 import { type Producer, Producers, type Step } from "./producers.ts";
+import { rewind } from "./rewind.ts";
 import { partOf, ShardOffsets } from "./session_shards.ts";
 import { allSettled } from "./settled.ts";
 import { shardOf } from "./shard_of.ts";
@@ -24,6 +25,11 @@ type Shard = Pick<PacketStore, "apply" | "claimSession">;
 interface StepSession {
   readonly sent: SessionAdvance;
   readonly whole: SessionAdvance;
+}
+
+/** `isPart`: a shard that is not the session's home went back. */
+interface Fenced extends FencedSession {
+  readonly isPart?: boolean;
 }
 
 /** What one shard gets in one step. */
@@ -71,7 +77,7 @@ export class ShardedBatches {
     } else {
       await this.#claimParts(batch, producer, plan, offsets);
       const fenced = await this.#run("apply", batch, producer, this.#shares(plan, offsets));
-      if (fenced.size > 0) return inOrder(fenced, batch);
+      if (fenced.size > 0) return await this.#rewound(fenced, batch);
       moveOffsets(plan, offsets);
     }
     const fenced = await this.#run("close", batch, producer, closing);
@@ -141,8 +147,8 @@ export class ShardedBatches {
     batch: Batch,
     producer: Producer,
     shares: readonly ShardStep[],
-  ): Promise<ReadonlyMap<string, FencedSession>> {
-    const fenced = new Map<string, FencedSession>();
+  ): Promise<ReadonlyMap<string, Fenced>> {
+    const fenced = new Map<string, Fenced>();
     await allSettled(shares.map(async (share) => {
       const { shard, sessions } = share;
       if (step !== "check" && producer.isApplied(step, shard)) return;
@@ -161,8 +167,7 @@ export class ShardedBatches {
         if (found.kind === "refused") continue;
         const session = byName.get(found.session)!;
         const asWhole = await this.#asWhole(found, session, shard, batch);
-        // Two shards may find it: that another stream has it is what counts.
-        if (fenced.get(asWhole.session)?.kind !== "superseded") fenced.set(asWhole.session, asWhole);
+        fenced.set(asWhole.session, worse(asWhole, fenced.get(asWhole.session)));
       }
     }));
     return fenced;
@@ -186,7 +191,7 @@ export class ShardedBatches {
     { sent, whole }: StepSession,
     shard: number,
     { previous, receivedAtMs }: Batch,
-  ): Promise<FencedSession> {
+  ): Promise<Fenced> {
     const { session, epoch, from } = whole;
     if (found.kind === "superseded" || sent.session === session) {
       if (found.kind === "reverted" && found.committed === from && previous > 0) {
@@ -196,8 +201,28 @@ export class ShardedBatches {
       return { session, kind: found.kind, committed: sent.session === session ? found.committed : from };
     }
     // The shard has more, by a stream that was superseded meanwhile; or the offset has expired there; or it went back.
-    return { session, kind: "reverted", committed: found.committed >= sent.from ? from : found.committed };
+    if (found.committed >= sent.from) return { session, kind: "reverted", committed: from };
+    return { session, kind: "reverted", committed: Math.min(found.committed, from), isPart: true };
   }
+
+  /** Parts that went back: the next claim is to find that. */
+  async #rewound(fenced: ReadonlyMap<string, Fenced>, batch: Batch): Promise<readonly FencedSession[]> {
+    const { receivedAtMs, sessions } = batch;
+    await allSettled(sessions.map(async (advance) => {
+      const { session, from } = advance, found = fenced.get(session);
+      if (found?.isPart !== true || found.committed >= from) return;
+      const about = { producer: this.#checker, sequence: ++this.#checks, receivedAtMs };
+      await rewind(this.#shards[shardOf(session, this.#shards.length)]!, advance, found.committed, about);
+    }));
+    return inOrder(fenced, batch);
+  }
+}
+
+/** What several shards found of one session: another stream has it; or its home, or another shard, went back. */
+function worse(one: Fenced, other: Fenced | undefined): Fenced {
+  const rank = ({ kind, isPart }: Fenced) => kind === "superseded" ? 2 : isPart ? 0 : 1;
+  if (other === undefined || rank(one) > rank(other)) return one;
+  return rank(one) === rank(other) && one.committed < other.committed ? one : other;
 }
 
 function batchOf(
@@ -233,8 +258,11 @@ function moveOffsets(plan: BatchPlan, offsets: Offsets): void {
   }
 }
 
-function inOrder(fenced: ReadonlyMap<string, FencedSession>, { sessions }: Batch): FencedSession[] {
-  return sessions.flatMap(({ session }) => fenced.get(session) ?? []);
+function inOrder(fenced: ReadonlyMap<string, Fenced>, { sessions }: Batch): FencedSession[] {
+  return sessions.flatMap(({ session }) => {
+    const found = fenced.get(session);
+    return found === undefined ? [] : [{ session, kind: found.kind, committed: found.committed }];
+  });
 }
 
 /** What the home shards get at last. */

@@ -11,35 +11,43 @@
 import { MAX_IDS_PER_CALL } from "../devices.ts";
 import type { EventStore } from "../events.ts";
 import type { DeliveryLease } from "../lease.ts";
-import type { Store } from "../store.ts";
-import { allSettled } from "./settled.ts";
+import { StoreError } from "../store_error.ts";
+import { someOf } from "./devices.ts";
 import { shardOf } from "./shard_of.ts";
+import type { ShardReads } from "./shard_reads.ts";
 
 /** Events appended at a time. */
 const PAGE_EVENTS = MAX_IDS_PER_CALL;
 
-type Shard = EventStore & Pick<Store, "description">;
-
-/** Events of `shards`; the first has the list, and the lease. */
-export function shardedEvents(
-  shards: readonly [Shard & DeliveryLease, ...Shard[]],
-): EventStore & DeliveryLease {
-  const [first, ...others] = shards;
+/** Events of the shards; the first has the list, and the lease. */
+export function shardedEvents(reads: ShardReads<EventStore & DeliveryLease>): EventStore & DeliveryLease {
+  const { shards } = reads, first = shards[0]!;
   /** Where the import from each shard ended, as far as this process knows. */
-  const imported = others.map(() => 0);
-  const importAll = () =>
-    // A shard that cannot be read is late; the others' events need not wait for it.
-    Promise.all(others.map(async (shard, i) => {
-      const found = await importFrom(first, shard, `shard ${i + 1}`, imported[i]!).catch(() => undefined);
-      if (found !== undefined) imported[i] = found;
-    }));
+  const imported = shards.map(() => 0);
+  const importAll = async () => {
+    await Promise.all(
+      shards.slice(1).map(async (_, i) => {
+        const index = i + 1, source = `shard ${index}`;
+        try {
+          imported[index] = await reads.read(
+            index,
+            (shard) => importFrom(first, shard, source, imported[index]!),
+          );
+        } catch (error) {
+          // Its events come later.
+          if (!(error instanceof StoreError)) throw error;
+        }
+      }),
+    );
+  };
 
   return {
     async markOffline(deviceIds, lastSeenBeforeMs, nowMs) {
       const byShard = Map.groupBy(deviceIds, (deviceId) => shards[shardOf(deviceId, shards.length)]!);
       await importAll(); // Those before come before.
-      const marked = await allSettled(
-        [...byShard].map(([shard, ids]) => shard.markOffline(ids, lastSeenBeforeMs, nowMs)),
+      const marked = await someOf(
+        [...byShard],
+        ([shard, ids]) => shard.markOffline(ids, lastSeenBeforeMs, nowMs),
       );
       await importAll();
       return marked.reduce((total, number) => total + number, 0);

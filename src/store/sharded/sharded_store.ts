@@ -32,8 +32,10 @@
  * - An older stream makes a part after a newer one has claimed: the newer finds more in it than it expects, ends, and
  *   its client claims again. In the home shard that would not be found, as sessions with packets there alone use no
  *   part: so there a step with a part also checks the epoch of the session itself.
- * - A shard goes back alone: streams find their part there to be less than they left it. If it is the home, the
- *   committed offset is less too, the other shards are beyond it, and only what is lost is counted again.
+ * - A shard goes back alone: streams find their part there to be less than they left it. The committed offset is moved
+ *   back to it ({@linkcode rewind}), so that what is lost is found, and only that is counted if it is sent again: the
+ *   other shards are beyond it. The same if it is the home, whose committed offset is less then. The part of a session
+ *   that has no stream meanwhile is not missed: packets that such a shard lost of it are not counted as lost.
  * - A part expires: it is below the committed offset, and not needed. The committed offset of a session expires after
  *   its parts, or they are beyond it, and the next claim finds them.
  *
@@ -41,12 +43,15 @@
  *
  * @module
  */
-import type { Store } from "../store.ts";
+import { type Clock, systemClock } from "../../runtime/clock.ts";
+import type { ShardReport, Store } from "../store.ts";
+import { StoreError } from "../store_error.ts";
 import { ShardedBatches } from "./batches.ts";
 import { shardedDevices } from "./devices.ts";
 import { shardedEvents } from "./events.ts";
 import { ShardedClaims } from "./session_claims.ts";
 import { allSettled } from "./settled.ts";
+import { ShardReads } from "./shard_reads.ts";
 import { VersionNumbers } from "./versions.ts";
 
 /** What {@linkcode shardedStore} needs. */
@@ -55,11 +60,16 @@ export interface ShardedStoreOptions {
   readonly shards: readonly [Store, ...Store[]];
   /** Of the versions that `changes()` returns; default: its own. */
   readonly versions?: VersionNumbers;
+  /** To measure how late shards are; default {@linkcode systemClock}. */
+  readonly clock?: Clock;
 }
 
 /** See the module. */
-export function shardedStore({ shards, versions = new VersionNumbers() }: ShardedStoreOptions): Store {
+export function shardedStore(
+  { shards, versions = new VersionNumbers(), clock = systemClock }: ShardedStoreOptions,
+): Store {
   const [first] = shards;
+  const reads = new ShardReads(shards, clock);
   const claims = new ShardedClaims(shards);
   const batches = new ShardedBatches(shards);
   const all = <T>(call: (shard: Store) => Promise<T>) => allSettled(shards.map(call));
@@ -68,8 +78,8 @@ export function shardedStore({ shards, versions = new VersionNumbers() }: Sharde
     claimSession: (session, offset, nowMs, continues, limits) =>
       claims.claim(session, offset, nowMs, continues, limits),
     apply: (batch) => batches.apply(batch),
-    ...shardedDevices(shards, versions),
-    ...shardedEvents(shards),
+    ...shardedDevices(reads, versions, clock),
+    ...shardedEvents(reads),
     reportInstance: (report) => first.reportInstance(report),
     removeInstance: (instance) => first.removeInstance(instance),
     instances: (nowMs) => first.instances(nowMs),
@@ -84,12 +94,38 @@ export function shardedStore({ shards, versions = new VersionNumbers() }: Sharde
     ping: async () => void await all((shard) => shard.ping()),
 
     async status() {
-      const [status, ...others] = await all((shard) => shard.status());
-      const evicting = [status!, ...others].find(({ evictionPolicy }) => evictionPolicy !== undefined);
+      const [status, ...others] = await reads.all((shard) => shard.status());
+      const policies = [status, ...others].map((found) => found?.evictionPolicy);
       // One clock for all: times of different shards are compared.
-      return { clockMs: status!.clockMs, evictionPolicy: evicting?.evictionPolicy };
+      if (status === undefined) throw new StoreError("could not read the clock of the first shard");
+      return { clockMs: status.clockMs, evictionPolicy: policies.find((policy) => policy !== undefined) };
     },
+
+    shards: () => Promise.all(shards.map((shard, index) => report(shard, index, reads, clock))),
 
     close: async () => void await all((shard) => shard.close()),
   };
+}
+
+async function report(
+  { description }: Store,
+  index: number,
+  reads: ShardReads<Store>,
+  clock: Clock,
+): Promise<ShardReport> {
+  const sentMs = clock.monotonicMs();
+  try {
+    const { address = description, memoryBytes, devices } = await reads.read(
+      index,
+      (shard) => shard.status(),
+    );
+    const responseMs = clock.monotonicMs() - sentMs;
+    return { address, lateSinceMs: undefined, responseMs, memoryBytes, devices };
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    return {
+      ...{ address: description, lateSinceMs: reads.lateSinceMs(index) },
+      ...{ responseMs: undefined, memoryBytes: undefined, devices: undefined },
+    };
+  }
 }
