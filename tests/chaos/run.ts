@@ -98,7 +98,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const faketime = await findFaketime();
   const access = options.secure ? parts.use(await securedAccess(await dataFolder())) : openAccess;
   const tally = await startTally(parts, store, options, { folder, faketime, access, violated });
-  const clients = await startClients(parts, tally.front, { folder, random, access, violated });
+  const isSharded = options.store === "cluster";
+  const clients = await startClients(parts, tally.front, { folder, random, access, isSharded, violated });
   const { gateways, sessionClients, anonymous } = clients;
   const all = [...sessionClients, ...anonymous];
   using silences = new Silences(sessionClients);
@@ -236,10 +237,11 @@ async function startTally(
 async function startClients(
   parts: AsyncDisposableStack,
   front: FaultProxy,
-  { folder, random, access, violated }: {
+  { folder, random, access, isSharded, violated }: {
     folder: string;
     random: Random;
     access: AccessPolicy;
+    isSharded: boolean;
     violated: (what: string) => void;
   },
 ) {
@@ -248,6 +250,7 @@ async function startClients(
     port: front.port,
     access: await access.of(name),
     random: seededRandom(random.int(0, 2 ** 31)),
+    isSharded,
     violated,
   });
   const gateways: Gateway[] = [], handWritten: HandWrittenDevice[] = [], anonymous: AnonymousDevice[] = [];

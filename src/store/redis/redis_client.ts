@@ -96,6 +96,11 @@ export class RedisClient {
     if (found !== undefined) this.#refuseOther(found);
   }
 
+  /** Where its data is now: of a cluster the node that serves it. */
+  get serverAddress(): string {
+    return this.#reads.address;
+  }
+
   /** Runs a script that only reads; resolves to its reply. */
   read(...call: ScriptCall): Promise<unknown> {
     return this.#onLayout(() => this.#evaluate(this.#reads, call));

@@ -92,6 +92,7 @@ export class Connection {
   #connections = 0;
   #lastError: Error | undefined;
   #reconnectedAtMs = -Infinity;
+  readonly #unfollow: (() => void) | undefined;
 
   /** Begins to connect: to the server of `target`, or to the one that the finder names. */
   constructor(target: RedisTarget, connection: ConnectionOptions, use: ConnectionUse) {
@@ -115,7 +116,7 @@ export class Connection {
       this.#firstOutcome.resolve();
     });
     redis.on("ready", () => void this.#signIn());
-    use.finder?.follow((master) => this.#connectTo(master));
+    this.#unfollow = use.finder?.follow((master) => this.#connectTo(master));
   }
 
   /** Where it leads; holds no credentials. */
@@ -284,6 +285,7 @@ export class Connection {
 
   /** Ends the connection; commands in flight reject. */
   async close(): Promise<void> {
+    this.#unfollow?.();
     await disconnect(this.#redis);
   }
 

@@ -76,12 +76,14 @@ function storeOf(client: RedisClient, { log }: RedisStoreOptions, close: () => P
 }
 
 async function readStatus(client: RedisClient): Promise<StoreStatus> {
-  const [[time], info] = await Promise.all([
+  const [[time], [devices], info] = await Promise.all([
     client.send("read the clock", ["time"]),
+    client.send("read the number of devices", ["hlen", client.keys.counts]),
     // The user may lack the permission.
-    client.send("read what it evicts", ["info", "memory"]).catch(() => [""]),
-  ]) as [[[Buffer, Buffer]], unknown[]];
+    client.send("read its memory", ["info", "memory"]).catch(() => [""]),
+  ]) as [[[Buffer, Buffer]], [number], unknown[]];
   const [seconds, microseconds] = time.map(Number) as [number, number];
   const clockMs = seconds * 1000 + Math.floor(microseconds / 1000);
-  return { clockMs, evictionPolicy: parseInfo(String(info[0])).evictionPolicy };
+  const { evictionPolicy, memoryBytes } = parseInfo(String(info[0]));
+  return { clockMs, evictionPolicy, memoryBytes, devices, address: client.serverAddress };
 }

@@ -18,6 +18,8 @@ export interface ServerInfo {
   readonly appendOnly: boolean;
   /** What Redis evicts when its memory is full; undefined when it evicts nothing. */
   readonly evictionPolicy: string | undefined;
+  /** Memory that it uses, in bytes; undefined if it does not report that. */
+  readonly memoryBytes: number | undefined;
   /** Whether it is a replica of another server. */
   readonly isReplica: boolean;
   /** Whether it is a node of a Redis Cluster. */
@@ -41,6 +43,7 @@ export function parseInfo(text: string): ServerInfo {
     hasWaitAof: major > 7 || (major === 7 && minor >= 2),
     appendOnly: fields.get("aof_enabled") === "1",
     evictionPolicy: bounded && policy !== "noeviction" ? policy : undefined,
+    memoryBytes: fields.has("used_memory") ? Number(fields.get("used_memory")) : undefined,
     isReplica: fields.get("role") === "slave",
     isCluster: fields.get("redis_mode") === "cluster",
   };
