@@ -49,6 +49,7 @@ import { StoreError } from "../store_error.ts";
 import { ShardedBatches } from "./batches.ts";
 import { shardedDevices } from "./devices.ts";
 import { shardedEvents } from "./events.ts";
+import { shardedHistories } from "./histories.ts";
 import { ShardedClaims } from "./session_claims.ts";
 import { allSettled } from "./settled.ts";
 import { ShardReads } from "./shard_reads.ts";
@@ -74,11 +75,12 @@ export function shardedStore(
   const batches = new ShardedBatches(shards);
   const all = <T>(call: (shard: Store) => Promise<T>) => allSettled(shards.map(call));
   return {
-    description: `${shards.length} shards: ${shards.map(({ description }) => description).join(", ")}`,
+    description: `${shards.length} shards, the first: ${first.description}`,
     claimSession: (session, offset, nowMs, continues, limits) =>
       claims.claim(session, offset, nowMs, continues, limits),
     apply: (batch) => batches.apply(batch),
     ...shardedDevices(reads, versions, clock),
+    ...shardedHistories(reads),
     ...shardedEvents(reads),
     reportInstance: (report) => first.reportInstance(report),
     removeInstance: (instance) => first.removeInstance(instance),
