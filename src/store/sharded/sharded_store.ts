@@ -33,7 +33,7 @@
  *   its client claims again. In the home shard that would not be found, as sessions with packets there alone use no
  *   part: so there a step with a part also checks the epoch of the session itself.
  * - A shard goes back alone: streams find their part there to be less than they left it. The committed offset is moved
- *   back to it ({@linkcode rewind}), so that what is lost is found, and only that is counted if it is sent again: the
+ *   back to it (`SessionChecker.rewind()`), so that what is lost is found, and only that is counted if it is sent again: the
  *   other shards are beyond it. The same if it is the home, whose committed offset is less then. The part of a session
  *   that has no stream meanwhile is not missed: packets that such a shard lost of it are not counted as lost.
  * - A part expires: it is below the committed offset, and not needed. The committed offset of a session expires after
