@@ -96,9 +96,9 @@ export class RedisClient {
     if (found !== undefined) this.#refuseOther(found);
   }
 
-  /** Where its data is now: of a cluster the node that serves it. */
-  get serverAddress(): string {
-    return this.#reads.address;
+  /** The server that it writes to now. */
+  get server(): string {
+    return this.#writes.address;
   }
 
   /** Runs a script that only reads; resolves to its reply. */

@@ -76,14 +76,14 @@ function storeOf(client: RedisClient, { log }: RedisStoreOptions, close: () => P
 }
 
 async function readStatus(client: RedisClient): Promise<StoreStatus> {
-  const [[time], [devices], info] = await Promise.all([
+  const [[time], info, devices] = await Promise.all([
     client.send("read the clock", ["time"]),
-    client.send("read the number of devices", ["hlen", client.keys.counts]),
     // The user may lack the permission.
-    client.send("read its memory", ["info", "memory"]).catch(() => [""]),
-  ]) as [[[Buffer, Buffer]], [number], unknown[]];
+    client.send("read what it evicts", ["info", "memory"]).catch(() => [""]),
+    client.send("count the devices", ["hlen", client.keys.counts]).catch(() => []),
+  ]) as [[[Buffer, Buffer]], unknown[], [number?]];
   const [seconds, microseconds] = time.map(Number) as [number, number];
   const clockMs = seconds * 1000 + Math.floor(microseconds / 1000);
   const { evictionPolicy, memoryBytes } = parseInfo(String(info[0]));
-  return { clockMs, evictionPolicy, memoryBytes, devices, address: client.serverAddress };
+  return { clockMs, evictionPolicy, address: client.server, memoryBytes, devices: devices[0] };
 }
