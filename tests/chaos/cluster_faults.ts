@@ -12,23 +12,27 @@ export function clusterFaults(place: ClusterPlace, scene: Scene): Fault[] {
   return [...nodeFaults(place, scene), ...connectionFaults(place, scene), cutOff(place, scene)];
 }
 
+/** How old a state is that the cluster is put back to. */
+const MIN_AGE_MS = 2000, MAX_AGE_MS = 6000;
+
 /** One at a time, and the next when the cluster is whole: of two nodes that have the same slots one must be left. */
-function nodeFaults({ cluster }: ClusterPlace, scene: Scene): Fault[] {
+function nodeFaults(place: ClusterPlace, scene: Scene): Fault[] {
+  const { cluster } = place;
   let changing: Promise<unknown> = Promise.resolve();
-  const ofShard = (name: string, damage: (slot: number, random: Random) => Promise<unknown>): Fault => ({
+  const inTurn = (name: string, damage: (random: Random) => Promise<unknown>): Fault => ({
     name,
     inject: async (random) => {
-      const done = changing.then(() =>
-        scene.lock.shared(async () => {
-          await damage(shardKeys(random.int(0, SHARDS - 1), SHARDS).slot, random);
-          await cluster.untilHealthy();
-        })
-      );
+      const done = changing.then(() => damage(random)).then(() => cluster.untilHealthy());
       changing = done.catch(() => {});
       await done;
       return true;
     },
   });
+  const ofShard = (name: string, damage: (slot: number, random: Random) => Promise<unknown>): Fault =>
+    inTurn(name, (random) => {
+      const { slot } = shardKeys(random.int(0, SHARDS - 1), SHARDS);
+      return scene.lock.shared(() => damage(slot, random));
+    });
   return [
     ofShard("kill -9 a master", async (slot, random) => {
       const { server } = await cluster.master(slot);
@@ -56,6 +60,12 @@ function nodeFaults({ cluster }: ClusterPlace, scene: Scene): Fault[] {
       }
       await cluster.endMove(slot, move);
     }),
+    inTurn("put the cluster back to an earlier state", async (random) => {
+      // Without Tally: the states of all shards are of one moment.
+      const putBack = await scene.lock.alone(() => place.snapshot());
+      if (await scene.pause(random.int(MIN_AGE_MS, MAX_AGE_MS))) await scene.loseDataAlone(putBack);
+    }),
+    { ...inTurn("FLUSHALL", () => scene.loseDataAlone(() => cluster.clear())), emptiesStore: true },
   ];
 }
 

@@ -89,6 +89,18 @@ export class ClusterPlace implements StorePlace {
     this.#isOpen = true;
   }
 
+  /** Keeps what all nodes hold at one moment; the function it resolves to puts it back. */
+  async snapshot(): Promise<() => Promise<void>> {
+    let putBack: (() => Promise<void>)[] = [];
+    await this.withoutTally(async () => {
+      putBack = await Promise.all(this.cluster.servers.map((server) => server.snapshot()));
+    });
+    return async () => {
+      await Promise.all(putBack.map((put) => put()));
+      await this.cluster.untilHealthy();
+    };
+  }
+
   async interrupt(): Promise<void> {
     for (const server of this.cluster.servers) await server.call("CLIENT", "KILL", "TYPE", "normal");
   }
