@@ -247,8 +247,10 @@ Deno.test(
     await cluster.clear();
     const env = { REDIS_URL: cluster.url, TALLY_ACK_AFTER: "replicated:1" };
     await using program = await Program.start([], env);
+    assertStringIncludes(String((await program.line("store open"))["store"]), "in 6 shards");
     const { port: http } = await program.line("api listening");
     const { port } = await program.line("ingest listening");
+    assertEquals(program.seen.filter(({ message }) => message.includes("connected")), []);
     await using client = await TelemetryClient.open({ target: `127.0.0.1:${port}`, maxBackoffMs: 100 });
     const send = async (packets: number) => {
       for (let i = 0; i < packets; i++) {

@@ -72,6 +72,8 @@ export interface ConnectionUse {
   readonly use: string;
   /** A key that it uses: reading it shows whether the server serves the keys of this connection. */
   readonly probeKey: string;
+  /** One of those of many shards. */
+  readonly isOneOfMany: boolean;
   /** Names the server, if that is not the one of the URL. */
   readonly finder?: MasterFinder | undefined;
 }
@@ -99,7 +101,7 @@ export class Connection {
     this.#use = use;
     this.#target = target;
     this.#options = connection;
-    this.#log = new ConnectionLog(connection.log, use.use);
+    this.#log = new ConnectionLog(connection.log, use.use, use.isOneOfMany);
     const maxRetryMs = target.cluster ? MAX_CLUSTER_RETRY_MS : MAX_RETRY_MS;
     const { options, backoff } = redisOptions(target.endpoints[0]!, target, connection, maxRetryMs);
     this.#backoff = backoff;
