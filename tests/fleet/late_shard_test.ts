@@ -7,21 +7,14 @@ import { assertEquals } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
 import { FleetCache } from "../../src/fleet/fleet_cache.ts";
-import { shardOf } from "../../src/store/sharded/shard_of.ts";
 import { shardedStore } from "../../src/store/sharded/sharded_store.ts";
 import type { Store } from "../../src/store/store.ts";
-import { StoreError } from "../../src/store/store_error.ts";
 import { send } from "../contracts/parts.ts";
 import { now } from "../support/batches.ts";
-import { SHARDS, sqliteShards } from "../support/sharded_places.ts";
+import { failing, shardDevices, sqliteShards } from "../support/sharded_places.ts";
 import { TestClock } from "../support/test_api.ts";
 
-const LOST = 2;
-
-/** A device of each shard. */
-const [one, other, lost] = Array.from({ length: SHARDS }, (_, shard) => {
-  for (let i = 0;; i++) if (shardOf(`device ${i}`, SHARDS) === shard) return `device ${i}`;
-}) as [string, string, string];
+const [one, other, lost] = shardDevices as [string, string, string];
 
 /** Runs `body` with shards of which the last fails while `isDown`, and a fleet that reads them. */
 async function withFleet(
@@ -31,19 +24,8 @@ async function withFleet(
 ): Promise<void> {
   await using place = await sqliteShards();
   const shards = await place.openShards(), state = { isDown: false };
-  const failing = new Proxy(shards[LOST]!, {
-    get(shard, name: keyof Store) {
-      const member = shard[name];
-      if (typeof member !== "function") return member;
-      return (...args: unknown[]) => {
-        const error = new StoreError("a fault that the test injects");
-        if (state.isDown) return name === "scan" ? failingScan(error) : Promise.reject(error);
-        return (member as (...args: unknown[]) => unknown).apply(shard, args);
-      };
-    },
-  });
   const clock = new TestClock(), { clock: given } = clock.options;
-  const store = shardedStore({ shards: [shards[0], shards[1]!, failing], clock: given });
+  const store = shardedStore({ shards: [shards[0], shards[1]!, failing(shards[2]!, state)], clock: given });
   const fleet = new FleetCache({
     ...{ store, clock: given, maxAgeMs: 0, warmForMs: 0, offlineAfterMs: 60_000 },
     log: getLogger(["tally", "test"]),
@@ -54,11 +36,6 @@ async function withFleet(
     await fleet.close();
     for (const shard of shards) await shard.close();
   }
-}
-
-// deno-lint-ignore require-yield
-async function* failingScan(error: StoreError): AsyncGenerator<never> {
-  throw error;
 }
 
 /** Reads again; counts of the three devices. */

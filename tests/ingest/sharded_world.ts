@@ -26,20 +26,24 @@ export function deviceOf(session: string, index: number): string {
 
 /** What may happen to the calls of one ingest to one shard. */
 class FaultyShard {
-  constructor(readonly world: ShardedWorld, readonly shard: Store, readonly link: { open: Promise<void> }) {}
+  constructor(readonly world: ShardedWorld, readonly index: number, readonly link: { open: Promise<void> }) {}
 
   claimSession(...args: Parameters<Store["claimSession"]>): ReturnType<Store["claimSession"]> {
-    return this.#call(() => this.shard.claimSession(...args));
+    return this.#call((shard) => shard.claimSession(...args));
   }
 
   apply(batch: Parameters<Store["apply"]>[0]): ReturnType<Store["apply"]> {
-    const isUnfenced = this.world.unfenced === this.shard;
-    return this.#call(() => this.shard.apply(isUnfenced ? { ...batch, sessions: [] } : batch));
+    const isUnfenced = this.world.options.unfenced === this.index;
+    return this.#call((shard) => shard.apply(isUnfenced ? { ...batch, sessions: [] } : batch));
   }
 
   /** Injects faults: the call, or its reply, is lost, or late. */
-  async #call<T>(call: () => Promise<T>): Promise<T> {
-    const { random, world } = this.#fate();
+  async #call<T>(run: (shard: Store) => Promise<T>): Promise<T> {
+    const { world } = this, { random } = world;
+    const call = async () => {
+      await world.shardsOpen;
+      return await run(world.shards[this.index]!);
+    };
     await this.link.open;
     if (!world.isFaulty) return await call();
     if (random.chance(0.3)) await delay(random.int(0, 2));
@@ -48,10 +52,6 @@ class FaultyShard {
     if (fate <= 2) await call();
     else if (fate === 3) world.late.push(delay(random.int(0, 12)).then(call).then(() => {}, () => {}));
     throw new StoreError("a fault that the test injects");
-  }
-
-  #fate() {
-    return { random: this.world.random, world: this.world };
   }
 }
 
@@ -62,8 +62,8 @@ class ShardedIngest {
   #unfreeze = () => {};
 
   constructor(world: ShardedWorld) {
-    const [first, ...others] = world.shards.map((shard) => new FaultyShard(world, shard, this.link));
-    const store = shardedStore({ shards: [first, ...others] as unknown as [Store, ...Store[]] });
+    const shards = world.shards.map((_, index) => new FaultyShard(world, index, this.link));
+    const store = shardedStore({ shards: shards as unknown as [Store, ...Store[]] });
     this.model = new ModelIngest(store, world.random);
   }
 
@@ -126,8 +126,18 @@ class ShardedCall implements CallResponse {
   end(_error: unknown, committed: number): void {
     assert(!this.ended, "a call ends once");
     this.ended = true;
-    this.world.settled(this.session, committed);
+    // It keeps all that it ever sent, and goes back with the store.
+    if (this.world.options.goBack !== undefined) this.world.acknowledged.set(this.session, committed);
+    else this.world.settled(this.session, committed);
   }
+}
+
+/** What happens in a world besides. */
+export interface ShardedWorldOptions {
+  /** A shard that checks no sessions. */
+  readonly unfenced?: number;
+  /** Puts one shard back to an earlier state; called at times, while no call is in flight. */
+  readonly goBack?: () => Promise<void>;
 }
 
 /** Four sessions whose devices open streams all the time, and what may happen to them. */
@@ -137,20 +147,20 @@ export class ShardedWorld {
   /** Calls that come to a shard after they were given up. */
   readonly late: Promise<void>[] = [];
   isFaulty = true;
+  shardsOpen: Promise<void> = Promise.resolve();
   readonly #sessions: readonly string[];
   readonly #ingests: ShardedIngest[];
   readonly #everyIngest: ShardedIngest[] = [];
   readonly #ending: Promise<void>[] = [];
   #calls: ShardedCall[] = [];
 
-  /** `unfenced`: a shard that checks no sessions. `name` keeps worlds of one store apart. */
+  /** `shards`: may be replaced while {@linkcode shardsOpen} is pending. */
   constructor(
     readonly random: Random,
     readonly shards: readonly Store[],
-    name: string,
-    readonly unfenced?: Store,
+    readonly options: ShardedWorldOptions = {},
   ) {
-    this.#sessions = [1, 2, 3, 4].map((i) => `${name} ${i}`);
+    this.#sessions = [1, 2, 3, 4].map((i) => `session ${i}`);
     this.sent = new Map(this.#sessions.map((session) => [session, 0]));
     this.acknowledged = new Map(this.sent);
     this.#ingests = [this.#newIngest(), this.#newIngest()];
@@ -188,6 +198,8 @@ export class ShardedWorld {
     else if (kind <= 76) {
       this.#ingests[ingest]!.unfreeze();
       if (random.chance(0.6)) this.#ingests[ingest]!.freeze();
+    } else if (kind === 77 && this.options.goBack !== undefined) {
+      await (this.shardsOpen = this.options.goBack());
     } else await delay(random.int(0, 4));
     this.#calls = this.#calls.filter(({ ended, stream }) => !ended && stream.reading);
   }
@@ -235,7 +247,7 @@ export class ShardedWorld {
     }
     await Promise.all(this.#ingests.map(({ model }) => model.drain()));
     await Promise.all([...this.#ending, last.model.drain(), ...this.late]);
-    if (this.unfenced !== undefined) return;
+    if (this.options.unfenced !== undefined || this.options.goBack !== undefined) return;
     for (const { model: { ingest: { counters } } } of this.#everyIngest) {
       assertEquals([counters.sessionsReverted, counters.packetsLost], [0, 0], "no shard went back");
     }

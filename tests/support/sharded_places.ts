@@ -4,8 +4,10 @@
  * @module
  */
 import { shardedStore } from "../../src/store/sharded/sharded_store.ts";
+import { shardOf } from "../../src/store/sharded/shard_of.ts";
 import { VersionNumbers } from "../../src/store/sharded/versions.ts";
 import type { Store } from "../../src/store/store.ts";
+import { StoreError } from "../../src/store/store_error.ts";
 import type { StorePlace } from "../contracts/store_contract.ts";
 import { startRedis } from "./redis_server.ts";
 import { openStoreAt, type StoreLocation } from "./store_location.ts";
@@ -71,3 +73,28 @@ function placeOf(shards: readonly StoreLocation[]) {
     open: async () => shardedStore({ shards: await openShards(), versions }),
   };
 }
+
+/** `shard`, whose calls reject while `isDown`: a fault that the test injects. */
+export function failing(shard: Store, state: { readonly isDown: boolean }): Store {
+  return new Proxy(shard, {
+    get(shard, name: keyof Store) {
+      const member = shard[name];
+      if (typeof member !== "function") return member;
+      return (...args: unknown[]) => {
+        const error = new StoreError("a fault that the test injects");
+        if (state.isDown) return name === "scan" ? failingScan(error) : Promise.reject(error);
+        return (member as (...args: unknown[]) => unknown).apply(shard, args);
+      };
+    },
+  });
+}
+
+// deno-lint-ignore require-yield
+async function* failingScan(error: StoreError): AsyncGenerator<never> {
+  throw error;
+}
+
+/** A device of each shard. */
+export const shardDevices: readonly string[] = Array.from({ length: SHARDS }, (_, shard) => {
+  for (let i = 0;; i++) if (shardOf(`device ${i}`, SHARDS) === shard) return `device ${i}`;
+});

@@ -98,6 +98,11 @@ export class RedisClient {
     if (found !== undefined) this.#refuseOther(found);
   }
 
+  /** The server that it writes to now. */
+  get server(): string {
+    return this.#writes.address;
+  }
+
   /** Runs a script that only reads; resolves to its reply. */
   read(...call: ScriptCall): Promise<unknown> {
     return this.#onLayout(() => this.#evaluate(this.#reads, call));

@@ -95,12 +95,14 @@ function storeOf(
 }
 
 async function readStatus(client: RedisClient): Promise<StoreStatus> {
-  const [[time], info] = await Promise.all([
+  const [[time], info, devices] = await Promise.all([
     client.send("read the clock", ["time"]),
     // The user may lack the permission.
     client.send("read what it evicts", ["info", "memory"]).catch(() => [""]),
-  ]) as [[[Buffer, Buffer]], unknown[]];
+    client.send("count the devices", ["hlen", client.keys.counts]).catch(() => []),
+  ]) as [[[Buffer, Buffer]], unknown[], [number?]];
   const [seconds, microseconds] = time.map(Number) as [number, number];
   const clockMs = seconds * 1000 + Math.floor(microseconds / 1000);
-  return { clockMs, evictionPolicy: parseInfo(String(info[0])).evictionPolicy };
+  const { evictionPolicy, memoryBytes } = parseInfo(String(info[0]));
+  return { clockMs, evictionPolicy, address: client.server, memoryBytes, devices: devices[0] };
 }

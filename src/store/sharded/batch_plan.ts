@@ -4,39 +4,60 @@
  * @module
  */
 import type { Batch, DeviceDelta, SessionAdvance } from "../packets.ts";
+import { ShardOffsets } from "./session_shards.ts";
 import { shardOf } from "./shard_of.ts";
+
+/** A session of a batch. */
+export interface PlannedSession {
+  /** As it is in the batch. */
+  readonly whole: SessionAdvance;
+  /** The shard that keeps its committed offset. */
+  readonly home: number;
+  /** How far shards have it; of one that came without, nothing is known. */
+  readonly offsets: ShardOffsets;
+}
 
 /** What one shard gets of a batch. */
 export interface ShardShare {
+  readonly shard: number;
   /** The devices that are in it. */
   readonly devices: DeviceDelta[];
   /** Sessions whose home it is and that have packets of its devices only, or of none: the committed offset moves. */
-  readonly own: SessionAdvance[];
+  readonly own: PlannedSession[];
   /** Other sessions with packets of its devices. */
-  readonly parts: SessionAdvance[];
+  readonly parts: PlannedSession[];
   /** Sessions whose home it is and that have packets of other shards' devices: to be moved last. */
-  readonly closing: SessionAdvance[];
+  readonly closing: PlannedSession[];
 }
 
-/** By shard; undefined: nothing. */
-export type BatchPlan = readonly (ShardShare | undefined)[];
+/** A batch, divided. */
+export interface BatchPlan {
+  /** Of the shards that get something. */
+  readonly shares: readonly ShardShare[];
+  /** All sessions, in their order. */
+  readonly sessions: readonly PlannedSession[];
+}
 
 /** Divides a batch among so many shards. */
 export function planBatch(batch: Batch, shards: number): BatchPlan {
-  const plan = new Array<ShardShare | undefined>(shards).fill(undefined);
-  const shareOf = (shard: number) => plan[shard] ??= { devices: [], own: [], parts: [], closing: [] };
+  const shares = new Array<ShardShare | undefined>(shards).fill(undefined);
+  const shareOf = (shard: number) =>
+    shares[shard] ??= { shard, devices: [], own: [], parts: [], closing: [] };
   for (const device of batch.devices) shareOf(shardOf(device.deviceId, shards)).devices.push(device);
-  const all = plan.flatMap((share, shard) => share === undefined ? [] : [shard]);
-  for (const advance of batch.sessions) {
-    const home = shardOf(advance.session, shards);
-    const touched = advance.deltas === undefined ? all : shardsOf(advance.deltas, shards);
-    if (touched.every((shard) => shard === home)) shareOf(home).own.push(advance);
+  const all = [...shares.keys()].filter((shard) => shares[shard] !== undefined);
+  const sessions = batch.sessions.map((whole): PlannedSession => {
+    const home = shardOf(whole.session, shards);
+    const offsets = whole.shards instanceof ShardOffsets ? whole.shards : ShardOffsets.unknown(shards);
+    const session = { whole, home, offsets };
+    const touched = whole.deltas === undefined ? all : shardsOf(whole.deltas, shards);
+    if (touched.every((shard) => shard === home)) shareOf(home).own.push(session);
     else {
-      for (const shard of touched) shareOf(shard).parts.push(advance);
-      shareOf(home).closing.push(advance);
+      for (const shard of touched) shareOf(shard).parts.push(session);
+      shareOf(home).closing.push(session);
     }
-  }
-  return plan;
+    return session;
+  });
+  return { shares: shares.filter((share) => share !== undefined), sessions };
 }
 
 function shardsOf(deltas: NonNullable<SessionAdvance["deltas"]>, shards: number): readonly number[] {

@@ -1,22 +1,23 @@
 /**
- * Devices of several shards, and their histories.
+ * Devices of several shards.
  *
  * @module
  */
 import type { Clock } from "../../runtime/clock.ts";
 import type { DeviceStore } from "../devices.ts";
-import type { FleetHistory, HistoryStore, Period } from "../history.ts";
 import { StoreError } from "../store_error.ts";
 import { ShardedChanges } from "./changes.ts";
-import { allSettled } from "./settled.ts";
+import { allSettled, someOf } from "./settled.ts";
 import { shardOf } from "./shard_of.ts";
 import type { ShardReads } from "./shard_reads.ts";
 import type { VersionNumbers } from "./versions.ts";
 
-type Shard = DeviceStore & HistoryStore;
-
 /** Reads from all shards what is of all devices, and from one what is of one. */
-export function shardedDevices(reads: ShardReads<Shard>, numbers: VersionNumbers, clock: Clock): Shard {
+export function shardedDevices(
+  reads: ShardReads<DeviceStore>,
+  numbers: VersionNumbers,
+  clock: Clock,
+): DeviceStore {
   const { shards } = reads;
   const shardWith = (deviceId: string) => shards[shardOf(deviceId, shards.length)]!;
   const byShard = (deviceIds: readonly string[]) => [
@@ -24,7 +25,7 @@ export function shardedDevices(reads: ShardReads<Shard>, numbers: VersionNumbers
   ];
   const changes = new ShardedChanges(reads, numbers, clock);
   // What a late shard returned last stands for what it has.
-  const histories: FleetHistory[] = [], removed: number[] = [];
+  const removed: number[] = [];
 
   return {
     scan: (onPartial) => scan(reads, onPartial),
@@ -62,24 +63,6 @@ export function shardedDevices(reads: ShardReads<Shard>, numbers: VersionNumbers
           ([index, ids]) => shards[index]!.removeUnseen(ids, lastSeenBeforeMs),
         ),
       ),
-
-    history: (deviceId, nowMs) => shardWith(deviceId).history(deviceId, nowMs),
-
-    async fleetHistory(nowMs) {
-      const found = await reads.all((shard) => shard.fleetHistory(nowMs));
-      for (const [index, history] of found.entries()) if (history !== undefined) histories[index] = history;
-      const current = found.find((history) => history !== undefined)!;
-      const sumOf = (of: (history: FleetHistory) => readonly Period[]) =>
-        sumOfPeriods(of(current), Object.values(histories).map(of));
-      return {
-        seconds: sumOf(({ seconds }) => seconds),
-        minutes: sumOf(({ minutes }) => minutes),
-        hours: sumOf(({ hours }) => hours),
-      };
-    },
-
-    trimFleetHistory: async (untilMs) =>
-      void await allSettled(shards.map((shard) => shard.trimFleetHistory(untilMs))),
   };
 }
 
@@ -102,29 +85,6 @@ async function* scan(reads: ShardReads<DeviceStore>, onPartial = () => {}) {
   onPartial();
 }
 
-/** What came of calls of some shards: those that fail are left out. Rejects if all do. */
-export async function someOf<Call, T>(calls: readonly Call[], run: (call: Call) => Promise<T>): Promise<T[]> {
-  const results = await Promise.allSettled(calls.map(run));
-  const failed = results.filter((result) => result.status === "rejected").map(({ reason }) => reason);
-  const unexpected = failed.find((error) => !(error instanceof StoreError));
-  if (unexpected !== undefined) throw unexpected;
-  if (failed.length > 0 && failed.length === calls.length) throw failed[0];
-  return results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
-}
-
 function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
-}
-
-/** Of the periods of `current`; a late shard's history begins and ends earlier. */
-function sumOfPeriods(current: readonly Period[], lists: readonly (readonly Period[])[]): Period[] {
-  const firstMs = current[0]!.startMs, periodMs = current[1]!.startMs - firstMs;
-  const packets = current.map(() => 0);
-  for (const list of lists) {
-    const offset = Math.round((list[0]!.startMs - firstMs) / periodMs);
-    for (const [i, period] of list.entries()) {
-      if (offset + i in packets) packets[offset + i]! += period.packets;
-    }
-  }
-  return current.map(({ startMs }, i) => ({ startMs, packets: packets[i]! }));
 }

@@ -12,7 +12,7 @@ import { MAX_IDS_PER_CALL } from "../devices.ts";
 import type { EventStore } from "../events.ts";
 import type { DeliveryLease } from "../lease.ts";
 import { StoreError } from "../store_error.ts";
-import { someOf } from "./devices.ts";
+import { someOf } from "./settled.ts";
 import { shardOf } from "./shard_of.ts";
 import type { ShardReads } from "./shard_reads.ts";
 

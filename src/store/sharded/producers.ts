@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Batch, RefusedDevice } from "../packets.ts";
+import { type Batch, PRODUCER_EXPIRY_MS, type RefusedDevice } from "../packets.ts";
 
 /** Producers remembered: one per process, and what tests add. */
 const MAX_PRODUCERS = 64;
@@ -14,6 +14,35 @@ const MAX_PRODUCERS = 64;
  */
 export type Step = "apply" | "close";
 
+/** A sequence that a shard has applied. */
+interface Applied {
+  readonly sequence: number;
+  /** When the packets of that batch were received. */
+  readonly atMs: number;
+}
+
+/** What each shard applied last. */
+export class AppliedSequences {
+  readonly #applied: (Applied | undefined)[] = [];
+
+  /** A shard has applied a batch. */
+  set(shard: number, sequence: number, atMs: number): void {
+    this.#applied[shard] = { sequence, atMs };
+  }
+
+  /** Its sequence; undefined: none, or so long before `nowMs` that the shard may have forgotten it. */
+  recent(shard: number, nowMs: number): number | undefined {
+    const applied = this.#applied[shard];
+    if (applied === undefined || Math.abs(nowMs - applied.atMs) >= PRODUCER_EXPIRY_MS / 2) return undefined;
+    return applied.sequence;
+  }
+
+  /** Its sequence, however old. */
+  last(shard: number): number | undefined {
+    return this.#applied[shard]?.sequence;
+  }
+}
+
 /** One producer. */
 export class Producer {
   /** Sequence of the last batch that was applied as a whole, and what it refused. */
@@ -21,7 +50,10 @@ export class Producer {
   /** See {@linkcode Producer.completed}. */
   refused: readonly RefusedDevice[] = [];
   /** Sequence that each shard applied last, by step. */
-  readonly #applied: Record<Step, number[]> = { apply: [], close: [] };
+  readonly #applied: Record<Step, AppliedSequences> = {
+    apply: new AppliedSequences(),
+    close: new AppliedSequences(),
+  };
   /** The batch that is being applied, and the devices that shards have refused of it. */
   #sequence = 0;
   #refused: RefusedDevice[] = [];
@@ -41,12 +73,12 @@ export class Producer {
 
   /** Whether the shard has applied the batch in that step. */
   isApplied(step: Step, shard: number): boolean {
-    return this.#applied[step][shard] === this.#sequence;
+    return this.#applied[step].last(shard) === this.#sequence;
   }
 
   /** The shard has applied the batch in that step. */
-  applied(step: Step, shard: number, refused: readonly RefusedDevice[]): void {
-    this.#applied[step][shard] = this.#sequence;
+  applied(step: Step, shard: number, atMs: number, refused: readonly RefusedDevice[]): void {
+    this.#applied[step].set(shard, this.#sequence, atMs);
     this.#refused.push(...refused);
   }
 
@@ -54,9 +86,9 @@ export class Producer {
    * The `previous` of the batch for one shard. Where this process did not apply the batch before, it is that one's: a
    * shard that did not get it takes itself for reverted, and notes so.
    */
-  previous({ previous }: Batch, step: Step, shard: number): number {
+  previous({ previous, receivedAtMs }: Batch, step: Step, shard: number): number {
     if (previous === 0 || previous !== this.completed) return previous;
-    return this.#applied[step][shard] ?? 0;
+    return this.#applied[step].recent(shard, receivedAtMs) ?? 0;
   }
 }
 

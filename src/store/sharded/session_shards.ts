@@ -21,9 +21,16 @@ export class ShardOffsets implements SessionShards {
   readonly #offsets: (number | undefined)[];
 
   /** `offsets`: by shard; undefined where a shard does not have the session. */
-  constructor(offsets: readonly (number | undefined)[]) {
-    this.#offsets = [...offsets];
-    this.end = Math.max(0, ...offsets.map((offset) => offset ?? 0));
+  constructor(offsets: (number | undefined)[]) {
+    this.#offsets = offsets;
+    let end = 0;
+    for (const offset of offsets) if (offset !== undefined && offset > end) end = offset;
+    this.end = end;
+  }
+
+  /** Of so many shards, of which nothing is known. */
+  static unknown(shards: number): ShardOffsets {
+    return new ShardOffsets(new Array(shards).fill(undefined));
   }
 
   /** See {@linkcode SessionShards}. */

@@ -33,7 +33,7 @@
  *   its client claims again. In the home shard that would not be found, as sessions with packets there alone use no
  *   part: so there a step with a part also checks the epoch of the session itself.
  * - A shard goes back alone: streams find their part there to be less than they left it. The committed offset is moved
- *   back to it ({@linkcode rewind}), so that what is lost is found, and only that is counted if it is sent again: the
+ *   back to it (`SessionChecker.rewind()`), so that what is lost is found, and only that is counted if it is sent again: the
  *   other shards are beyond it. The same if it is the home, whose committed offset is less then. The part of a session
  *   that has no stream meanwhile is not missed: packets that such a shard lost of it are not counted as lost.
  * - A part expires: it is below the committed offset, and not needed. The committed offset of a session expires after
@@ -49,6 +49,7 @@ import { StoreError } from "../store_error.ts";
 import { ShardedBatches } from "./batches.ts";
 import { shardedDevices } from "./devices.ts";
 import { shardedEvents } from "./events.ts";
+import { shardedHistories } from "./histories.ts";
 import { ShardedClaims } from "./session_claims.ts";
 import { allSettled } from "./settled.ts";
 import { ShardReads } from "./shard_reads.ts";
@@ -74,11 +75,12 @@ export function shardedStore(
   const batches = new ShardedBatches(shards);
   const all = <T>(call: (shard: Store) => Promise<T>) => allSettled(shards.map(call));
   return {
-    description: `${shards.length} shards: ${shards.map(({ description }) => description).join(", ")}`,
+    description: `${shards.length} shards, the first: ${first.description}`,
     claimSession: (session, offset, nowMs, continues, limits) =>
       claims.claim(session, offset, nowMs, continues, limits),
     apply: (batch) => batches.apply(batch),
     ...shardedDevices(reads, versions, clock),
+    ...shardedHistories(reads),
     ...shardedEvents(reads),
     reportInstance: (report) => first.reportInstance(report),
     removeInstance: (instance) => first.removeInstance(instance),
