@@ -49,8 +49,8 @@ const noLimits: DeviceLimits = {
 export function redisPackets(client: RedisClient, foreign: ForeignCounts): PacketStore {
   const claims = new SessionClaims(client);
   return {
-    claimSession: (session, offset, _nowMs, continues, limits) =>
-      claims.claim(session, offset, continues, limits),
+    claimSession: (session, offset, _nowMs, continues, limits, resendable) =>
+      claims.claim(session, offset, continues, limits, resendable),
 
     async apply(batch) {
       const { devices, sessions } = batch;

@@ -8,6 +8,7 @@ import type { Buffer } from "node:buffer";
 
 import {
   NEW_SESSION_EXPIRY_MS,
+  type Resendable,
   SESSION_EXPIRY_MS,
   type SessionClaim,
   type SessionLimits,
@@ -25,6 +26,7 @@ interface Waiting extends PromiseWithResolvers<SessionClaim> {
   readonly offset: number;
   readonly continues: string;
   readonly limits: SessionLimits;
+  readonly resendable: Resendable | undefined;
 }
 
 /** Of a claim that states none. */
@@ -50,8 +52,16 @@ export class SessionClaims {
     offset: number,
     continues = session,
     limits = noLimits,
+    resendable?: Resendable,
   ): Promise<SessionClaim> {
-    const waiting = { session, offset, continues, limits, ...Promise.withResolvers<SessionClaim>() };
+    const waiting = {
+      session,
+      offset,
+      continues,
+      limits,
+      resendable,
+      ...Promise.withResolvers<SessionClaim>(),
+    };
     this.#waiting.push(waiting);
     if (!this.#running) this.#run();
     return waiting.promise;
@@ -79,7 +89,9 @@ export class SessionClaims {
     // All claims of a process have the same.
     const { maxSessions } = claims[0]!.limits;
     const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, maxSessions, sessionKey("")];
-    const claimed = claims.flatMap(({ offset, limits }) => [offset, limits.mayCreate ? 1 : 0]);
+    const claimed = claims.flatMap((
+      { offset, limits, resendable },
+    ) => [offset, limits.mayCreate ? 1 : 0, resendable?.oldest ?? offset, resendable?.epoch ?? 0]);
     const replies = await this.#client.writeDurably(attempt, claimScript, keys, [...args, ...claimed]);
     for (const [i, reply] of (replies as (number[] | Buffer)[]).entries()) {
       const { session, resolve, reject } = claims[i]!;

@@ -45,10 +45,10 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
   };
 
   return {
-    claimSession: (session, offset, nowMs, continues, limits) =>
+    claimSession: (session, offset, nowMs, continues, limits, resendable) =>
       database.write(
         `claim session ${session} in`,
-        () => sessions.claim({ session, offset, continues, limits }, sessions.usedAt(nowMs)),
+        () => sessions.claim({ session, offset, continues, limits, resendable }, sessions.usedAt(nowMs)),
       ),
 
     apply(batch) {
