@@ -143,14 +143,14 @@ test("TelemetryClient keepAcked: after an older copy replaced the SQLite file, t
     const store = await openSqliteThreads({ path, ackAfter: { kind: "stored" }, lockTimeoutMs: 1000 });
     {
       await using ingest = await startTestIngest({ store });
-      const { expected, lost, refilled } = await sendThrough(ingest, keepAll, async () => {
+      const { expected, lost, refilled } = await sendThrough(ingest, keepAll, () => {
         const backup = `${path}.backup`, database = new DatabaseSync(path);
         database.exec(`VACUUM INTO '${backup}'`);
         database.close();
-        return async () => {
+        return Promise.resolve(async () => {
           for (const end of ["", "-wal", "-shm"]) await Deno.remove(`${path}${end}`).catch(() => {});
           await Deno.rename(backup, path);
-        };
+        });
       });
       assertEquals(await untilStored(() => countsOf(store)), expected);
       assertEquals(lost, 0);

@@ -8,7 +8,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 
 import { claimedEpoch, claimText, isClaimText } from "../../src/ingest/stream/claim_text.ts";
 import { parseSessionStart } from "../../src/ingest/stream/session_start.ts";
-import { RequestError } from "../../src/protocol/request_error.ts";
+import type { RequestError } from "../../src/protocol/request_error.ts";
 import { countsOf } from "../support/batches.ts";
 import { framedPacket, packet, RawCall, startTestIngest } from "../support/harness.ts";
 import { startRedis } from "../support/redis_server.ts";
