@@ -20,6 +20,7 @@ import type { CallStart, ClaimedSession } from "./call.ts";
 import { committedTooLow, fileFailed, sessionShared, TelemetryClientError } from "./client_error.ts";
 import {
   type ClientTls,
+  type KeepAcked,
   type ResolvedOptions,
   resolveOptions,
   type TelemetryClientOptions,
@@ -29,23 +30,14 @@ import { ConnectionLoop } from "./connection_loop.ts";
 import { EncodedPacket } from "./encoded_packet.ts";
 import { bufferOf, type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";
 import { JournalWriter } from "./journal_writer.ts";
-import { type KeepAcked, KeptPackets } from "./kept_packets.ts";
+import { KeptPackets } from "./kept_packets.ts";
 import { Outgoing } from "./outgoing.ts";
 import { PacketBuffer } from "./packet_buffer.ts";
 import { AckCounter, type Rejection, type Totals } from "./totals.ts";
 
 export { TelemetryClientError };
-export type {
-  ClientTls,
-  Damage,
-  KeepAcked,
-  Packet,
-  Recovery,
-  Rejection,
-  TelemetryClientOptions,
-  TokenSource,
-  Totals,
-};
+export type { ClientTls, KeepAcked, TelemetryClientOptions, TokenSource };
+export type { Damage, Packet, Recovery, Rejection, Totals };
 
 /**
  * Tally's message limit is 4 MiB unless its operator has set another, and a packet must fit in one message.

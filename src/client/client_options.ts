@@ -5,7 +5,6 @@
  */
 import { isSessionName, SESSION_NAME_RULE } from "../protocol/field_limits.ts";
 import type { TelemetryClientError } from "./client_error.ts";
-import type { KeepAcked } from "./kept_packets.ts";
 import type { Rejection } from "./totals.ts";
 
 /** Returns the current token; called for each call. */
@@ -19,6 +18,19 @@ export interface ClientTls {
   readonly cert?: string;
   /** The private key of `cert`. */
   readonly key?: string;
+}
+
+/** How much a client keeps of what was acknowledged: the latest packets that are within all of these. */
+export interface KeepAcked {
+  /** Most packets. Default 100,000. */
+  readonly packets?: number;
+  /** Most bytes, as encoded. Default 16 MiB. */
+  readonly bytes?: number;
+  /**
+   * Time since they were acknowledged, in milliseconds; default: any. Checked when further packets are acknowledged, and
+   * with a precision of a hundredth.
+   */
+  readonly durationMs?: number;
 }
 
 /** How a `TelemetryClient` connects and what it keeps. */

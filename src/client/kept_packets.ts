@@ -4,20 +4,8 @@
  * @module
  */
 import type { CallStart } from "./call.ts";
+import type { KeepAcked } from "./client_options.ts";
 import type { PacketBuffer } from "./packet_buffer.ts";
-
-/** How much a client keeps of what was acknowledged: the latest packets that are within all of these. */
-export interface KeepAcked {
-  /** Most packets. Default 100,000. */
-  readonly packets?: number;
-  /** Most bytes, as encoded. Default 16 MiB. */
-  readonly bytes?: number;
-  /**
-   * Time since they were acknowledged, in milliseconds; default: any. Checked when further packets are acknowledged, and
-   * with a precision of a hundredth.
-   */
-  readonly durationMs?: number;
-}
 
 /** Parts of the duration that are distinguished. */
 const PARTS = 100;

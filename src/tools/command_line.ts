@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { assertToken, isTarget, type TokenSource } from "../client/client_options.ts";
-import type { KeepAcked } from "../client/kept_packets.ts";
+import { assertToken, isTarget, type KeepAcked, type TokenSource } from "../client/client_options.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { parseDuration } from "../runtime/quantity.ts";
 import { custom, optional, path, type Setting, type SettingTable, type Values } from "../runtime/settings.ts";

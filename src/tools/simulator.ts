@@ -36,8 +36,9 @@ export interface SimulatorTotals {
   readonly rejected: number;
   /** Packets settled whose Ack was lost with a connection. */
   readonly settledUnknown: number;
-  /** Packets that the store lost after they were acknowledged: sent again, with another result above; and not. */
+  /** Packets that the store lost after they were acknowledged, and that were sent again, with another result above. */
   readonly refilled: number;
+  /** Packets that the store lost after they were acknowledged, and that were not sent again. */
   readonly lost: number;
   /** Packets not acknowledged. */
   readonly pending: number;

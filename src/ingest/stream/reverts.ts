@@ -10,8 +10,9 @@ import type { IngestCounters } from "../counters.ts";
 
 /** A session of which the store holds less than it did. */
 export interface RevertedSession {
-  /** How many packets of it the store held, and how many it holds. */
+  /** How many packets of it the store held. */
   readonly before: number;
+  /** How many it holds. */
   readonly committed: number;
   /** Packets between that were acknowledged and that the device does not have any more; 0 while that is not known. */
   readonly lost: number;

@@ -52,7 +52,7 @@ local function refusal(mayCreate)
 end
 
 -- Whether the store lost a session that it does not have, and that a batch advanced after the claim of this epoch. Such
--- a session cannot have expired yet; the rest tells it from one that was evicted, and of which the packets are there.
+-- a session cannot have expired yet; the rest distinguishes it from one that was evicted, of which the packets are there.
 -- The version is the time of the last batch, or later.
 local function isLost(epoch)
   if epoch == 0 then return false end
