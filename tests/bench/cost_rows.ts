@@ -6,6 +6,8 @@
 import { freePort } from "../support/load_balancer.ts";
 import { Ledger, type LoadShape, type Measured, usualLoad } from "./measure.ts";
 import { asLongAs, type BenchOptions, rate, type SectionPlan, withinLimit } from "./rows.ts";
+import { startRedis } from "../support/redis_server.ts";
+import { withStore } from "../support/redis_store.ts";
 import { startSubject, type Subject } from "./subject.ts";
 import type { Figure, Row } from "./table.ts";
 import { VictoriaMetrics } from "./victoria_metrics.ts";
@@ -132,6 +134,22 @@ async function measureCost(shape: Partial<LoadShape>, options: BenchOptions): Pr
   };
 }
 
+const SESSIONS = 100_000;
+
+async function measureSessions(): Promise<Row["figures"]> {
+  await using redis = await startRedis();
+  const usedBytes = async () =>
+    Number(/^used_memory:(\d+)/m.exec(String(await redis.call("INFO", "memory")))?.[1]);
+  const emptyBytes = await usedBytes();
+  let bytes = NaN;
+  await withStore(redis, async (store) => {
+    const names = Array.from({ length: SESSIONS }, () => crypto.randomUUID());
+    await Promise.all(names.map((name) => store.claimSession(name, 0, Date.now())));
+    bytes = (await usedBytes() - emptyBytes) / SESSIONS;
+  });
+  return { "memory of Redis per session": { values: [bytes], unit: "bytes" } };
+}
+
 /** How long a load with a rate lasts: long enough for a share of a core that can be measured. */
 const STEADY_MS = 4000;
 
@@ -144,15 +162,18 @@ export const costs: SectionPlan = {
     "Processor time of Redis, by its INFO, and of the ingest; a device-update is one device of one batch. Of Redis's " +
     "memory what it has beyond its empty state, with histories that just began. StreamPackets, a frame per message, " +
     "one ingest process.",
-  rows: ([
-    ["10,000 packets/s over 2,000 streams of 2,000 devices", steadyStreams],
-    ["1,000 devices, as fast as it goes", { devices: 1000 }],
-    ["100,000 devices, as fast as it goes", { devices: 100_000 }],
-    ["1,000,000 devices, as fast as it goes", { devices: 1_000_000 }],
-  ] as const).map(([name, shape]) => ({
-    name,
-    needsRedis: true,
-    long: shape.devices > 100_000,
-    measure: (options) => measureCost(shape, options),
-  })),
+  rows: [
+    ...([
+      ["10,000 packets/s over 2,000 streams of 2,000 devices", steadyStreams],
+      ["1,000 devices, as fast as it goes", { devices: 1000 }],
+      ["100,000 devices, as fast as it goes", { devices: 100_000 }],
+      ["1,000,000 devices, as fast as it goes", { devices: 1_000_000 }],
+    ] as const).map(([name, shape]) => ({
+      name,
+      needsRedis: true,
+      long: shape.devices > 100_000,
+      measure: (options: BenchOptions) => measureCost(shape, options),
+    })),
+    { name: "100,000 sessions", needsRedis: true, long: false, measure: measureSessions },
+  ],
 };
