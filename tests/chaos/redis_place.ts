@@ -1,10 +1,12 @@
 /** @module */
 import { setTimeout as delay } from "node:timers/promises";
 
-import { countsKey, sessionKey } from "../../src/store/redis/keys.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { FaultProxy } from "./fault_proxy.ts";
 import type { StorePlace } from "./store_place.ts";
+
+const keys = shardKeys();
 
 /** After that Redis has carried out what it was sent before its connections were cut. */
 const CARRIED_OUT_AFTER_MS = 100;
@@ -37,14 +39,14 @@ export class RedisPlace implements StorePlace {
   }
 
   async counts(): Promise<Map<string, number>> {
-    const list = await this.redis.call("HGETALL", countsKey) as string[];
+    const list = await this.redis.call("HGETALL", keys.counts) as string[];
     const counts = new Map<string, number>();
     for (let i = 0; i < list.length; i += 2) counts.set(list[i]!, Number(list[i + 1]));
     return counts;
   }
 
   async committed(sessions: readonly string[]): Promise<Map<string, number>> {
-    const found = await this.redis.call("MGET", ...sessions.map(sessionKey)) as (string | null)[];
+    const found = await this.redis.call("MGET", ...sessions.map(keys.session)) as (string | null)[];
     return new Map(sessions.map((session, i) => [session, Number(found[i]?.split(" ")[1] ?? 0)]));
   }
 

@@ -9,7 +9,7 @@ import { DatabaseSync } from "node:sqlite";
 import { assertEquals, assertGreater } from "@std/assert";
 
 import { type KeepAcked, TelemetryClient } from "../../src/client/client.ts";
-import { sessionKey } from "../../src/store/redis/keys.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import { openSqliteThreads } from "../../src/store/sqlite/threads.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -168,7 +168,7 @@ test("TelemetryClient keepAcked: an evicted session is not sent again, for the s
   await send([client], 200);
   await client.flush();
   const claims = ingest.counters.streams;
-  await server.call("DEL", sessionKey("s"));
+  await server.call("DEL", shardKeys().session("s"));
   devices.cut();
   await until(() => ingest.counters.streams > claims, "the client has connected again");
   await send([client], 200);

@@ -9,7 +9,7 @@ import { assert, assertEquals, assertGreater, assertLessOrEqual, assertMatch } f
 
 import { TelemetryClient } from "../../src/client/client.ts";
 import type { IngestCounters } from "../../src/ingest/counters.ts";
-import { sessionKey } from "../../src/store/redis/keys.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { countsOf } from "../support/batches.ts";
@@ -26,6 +26,8 @@ import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { openStore, untilStored } from "../support/redis_store.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
 import { until } from "../support/until.ts";
+
+const keys = shardKeys();
 
 /** grpc-js keeps timers, which do not hold up the process, for ten seconds after a channel was closed. */
 const test = (title: string, body: () => Promise<void>) =>
@@ -151,7 +153,7 @@ test("DeviceStream: an evicted session loses nothing, as the stream has its offs
   await using call = RawCall.session(ingest.port, "s");
   await call.send(framedPacket(packet()), framedPacket(packet()));
   await until(() => ingest.counters.stored === 2, "two packets are stored");
-  await server.call("DEL", sessionKey("s"));
+  await server.call("DEL", keys.session("s"));
   await call.send(framedPacket(packet()));
   const end = await call.end;
   assertEquals([end.code, end.committed], [status.UNAVAILABLE, "2"]);

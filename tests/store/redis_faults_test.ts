@@ -5,12 +5,14 @@
  */
 import { assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 
-import { countsKey, layoutKey, sessionKey, sessionsKey } from "../../src/store/redis/keys.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { openStore, untilStored, withStore } from "../support/redis_store.ts";
 import { until } from "../support/until.ts";
+
+const keys = shardKeys();
 
 Deno.test("RedisStore loads its scripts again after SCRIPT FLUSH", async () => {
   await using server = await startRedis();
@@ -62,7 +64,7 @@ Deno.test("RedisStore.apply() rejects in time when Redis hangs, and the repeated
     await assertRejects(() => store.remove("a"), StoreError);
     server.resume();
     // What was sent to the connection given up is still read and run.
-    await until(async () => await server.call("HGET", countsKey, "a") === "2", "it ran");
+    await until(async () => await server.call("HGET", keys.counts, "a") === "2", "it ran");
     assertEquals(await untilStored(() => store.apply(second)), []);
     assertEquals(await untilStored(() => countsOf(store)), { a: 2 });
   }, { commandTimeoutMs: 150 });
@@ -145,9 +147,9 @@ Deno.test("RedisStore.apply() out of memory writes nothing, and the repeated bat
     await assertRejects(() => store.apply(big), StoreError, "OOM");
     await assertRejects(() => store.apply(batch(1, { sessions: big.sessions })), StoreError, "OOM");
     await assertRejects(() => store.ping(), StoreError, "OOM");
-    const keys = await server.call("KEYS", "*") as string[];
-    assertEquals(keys.toSorted(), [layoutKey, sessionKey("s"), sessionsKey]);
-    assertEquals(await server.call("GET", sessionKey("s")), `${epoch} 0`);
+    const found = await server.call("KEYS", "*") as string[];
+    assertEquals(found.toSorted(), [keys.layout, keys.session("s"), keys.sessions]);
+    assertEquals(await server.call("GET", keys.session("s")), `${epoch} 0`);
     await server.call("CONFIG", "SET", "maxmemory", 0);
     assertEquals(await store.apply(big), []);
     // A batch applied before is recognised even without memory.
@@ -201,10 +203,10 @@ Deno.test("ackAfter replicated: apply() waits for a replica, and a batch that ti
 
     await using replica = await startRedis({ replicaof: `127.0.0.1 ${master.port}` });
     assertEquals(await untilStored(() => store.apply(first)), []);
-    assertEquals(await replica.call("HGET", countsKey, "a"), "1");
+    assertEquals(await replica.call("HGET", keys.counts, "a"), "1");
     for (let sequence = 2; sequence < 20; sequence++) {
       await untilStored(() => store.apply(batch(sequence, { devices: [delta("a", 1)] })));
-      assertEquals(await replica.call("HGET", countsKey, "a"), String(sequence));
+      assertEquals(await replica.call("HGET", keys.counts, "a"), String(sequence));
     }
 
     // Sent again while the replica is stopped: applied, but not yet replicated.
@@ -215,7 +217,7 @@ Deno.test("ackAfter replicated: apply() waits for a replica, and a batch that ti
     assertEquals(await countsOf(store), { a: 20 });
     replica.resume();
     assertEquals(await untilStored(() => store.apply(last)), []);
-    assertEquals(await replica.call("HGET", countsKey, "a"), "20");
+    assertEquals(await replica.call("HGET", keys.counts, "a"), "20");
   }, { ackAfter, commandTimeoutMs: 400 });
 });
 
@@ -225,7 +227,7 @@ Deno.test("ackAfter replicated: claimSession() waits for the replica, many claim
   const ackAfter = { kind: "replicated", replicas: 1 } as const;
   await withStore(master, async (store) => {
     const first = await untilStored(() => store.claimSession("s", 0, now));
-    assertEquals(await replica.call("GET", sessionKey("s")), `${first.epoch} 0`);
+    assertEquals(await replica.call("GET", keys.session("s")), `${first.epoch} 0`);
 
     replica.pause();
     const startedAtMs = performance.now();
@@ -239,7 +241,7 @@ Deno.test("ackAfter replicated: claimSession() waits for the replica, many claim
     replica.resume();
 
     const again = await untilStored(() => store.claimSession("s0", 0, now));
-    assertEquals(await replica.call("GET", sessionKey("s0")), `${again.epoch} 0`);
+    assertEquals(await replica.call("GET", keys.session("s0")), `${again.epoch} 0`);
     await promote(replica);
     await withStore(replica, async (store) => {
       const sessions = [advance("s", first.epoch, 0, 1), advance("s0", again.epoch, 0, 1)];
@@ -251,7 +253,7 @@ Deno.test("ackAfter replicated: claimSession() waits for the replica, many claim
 Deno.test("RedisStore.claimSession() refuses a foreign session key, and no other claim", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
-    await server.call("SET", sessionKey("theirs"), "open");
+    await server.call("SET", keys.session("theirs"), "open");
     const claims = ["before", "theirs", "after", "after"].map((session) =>
       store.claimSession(session, 3, now)
     );
@@ -298,7 +300,7 @@ Deno.test("ackAfter synced: a store opened before its Redis is refused at the fi
     const refused = (error: unknown) => error instanceof StoreError && error.message.startsWith(needs);
     await until(() => store.ping().then(() => false, refused), "it is refused");
     await assertRejects(() => store.apply(batch(1, { devices: [delta("a", 1)] })), StoreError, needs);
-    assertEquals(await server.call("EXISTS", countsKey), 0);
+    assertEquals(await server.call("EXISTS", keys.counts), 0);
   }, { ackAfter: { kind: "synced" } });
 });
 

@@ -8,28 +8,19 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { getLogger, type Logger } from "@logtape/logtape";
 
 import { ForeignCounts } from "../../src/store/model/foreign_counts.ts";
-import {
-  changesKey,
-  countsKey,
-  eventsKey,
-  fleetKey,
-  historiesKey,
-  payloadsKey,
-  recordsKey,
-  sessionKey,
-  setAsideKey,
-  versionKey,
-} from "../../src/store/redis/keys.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { batch, countsOf, delta, now } from "../support/batches.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { withStore } from "../support/redis_store.ts";
 
+const keys = shardKeys();
+
 Deno.test("RedisStore: a device counted only by another program has a count and no times", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
-    await server.call("HINCRBY", countsKey, "theirs", 4);
+    await server.call("HINCRBY", keys.counts, "theirs", 4);
     const unknown = {
       firstSeenMs: 0,
       lastSeenMs: 0,
@@ -39,7 +30,7 @@ Deno.test("RedisStore: a device counted only by another program has a count and 
     };
     assertEquals(await store.device("theirs"), { deviceId: "theirs", count: 4, ...unknown });
     await store.apply(batch(1, { devices: [delta("theirs", 1)] }));
-    await server.call("HINCRBY", countsKey, "theirs", 1);
+    await server.call("HINCRBY", keys.counts, "theirs", 1);
     assertEquals((await store.device("theirs"))?.count, 6);
     assertEquals((await store.device("theirs"))?.firstSeenMs, now);
   });
@@ -49,10 +40,15 @@ Deno.test("RedisStore: large counts are exact and written in plain decimal", asy
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const count = 2 ** 53 - 2;
-    await server.call("HSET", countsKey, "a", count);
+    await server.call("HSET", keys.counts, "a", count);
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
     await store.apply(batch(2, { devices: [delta("b", count)] }));
-    assertEquals(await server.call("HGETALL", countsKey), ["a", "9007199254740991", "b", "9007199254740990"]);
+    assertEquals(await server.call("HGETALL", keys.counts), [
+      "a",
+      "9007199254740991",
+      "b",
+      "9007199254740990",
+    ]);
     const { seconds } = await store.fleetHistory(now);
     assertEquals(seconds.at(-1)?.packets, count + 1);
   });
@@ -62,10 +58,10 @@ Deno.test("RedisStore.apply() refuses the whole batch for a foreign value, and n
   await using server = await startRedis();
   await withStore(server, async (store) => {
     const both = batch(1, { devices: [delta("a", 1), delta("z", 1)] });
-    await server.call("HSET", recordsKey, "z", "something else");
+    await server.call("HSET", keys.records, "z", "something else");
     await assertRejects(() => store.apply(both), StoreError, "of device z");
-    await server.call("HDEL", recordsKey, "z");
-    await server.call("SET", sessionKey("s"), "open");
+    await server.call("HDEL", keys.records, "z");
+    await server.call("SET", keys.session("s"), "open");
     await assertRejects(() => store.claimSession("s", 0, now), StoreError, "open");
     assertEquals(await countsOf(store), {});
     assertEquals(await store.apply(both), []);
@@ -102,7 +98,9 @@ Deno.test("RedisStore: an invalid count is set aside and logged once, and other 
     log,
   });
   try {
-    for (const [i, [value]] of writtenCounts.entries()) await server.call("HSET", countsKey, `d${i}`, value);
+    for (const [i, [value]] of writtenCounts.entries()) {
+      await server.call("HSET", keys.counts, `d${i}`, value);
+    }
     const before = writtenCounts.flatMap(([, count], i) => count === undefined ? [] : [[`d${i}`, count]]);
     for (let reading = 0; reading < 2; reading++) {
       assertEquals(await countsOf(store), Object.fromEntries(before));
@@ -123,11 +121,11 @@ Deno.test("RedisStore: an invalid count is set aside and logged once, and other 
       return [`d${i}`, goesOn ? count + 2 : 2];
     });
     assertEquals(await countsOf(store), Object.fromEntries(after.sort(([a], [b]) => a < b ? -1 : 1)));
-    const aside = await server.call("HGETALL", setAsideKey) as string[];
+    const aside = await server.call("HGETALL", keys.setAside) as string[];
     assertEquals(aside.length / 2, writtenCounts.length - 2);
     assertEquals(aside[aside.indexOf("d3") + 1], "many");
     assertEquals(aside[aside.indexOf("d2") + 1], `${2 ** 53 - 2}`);
-    assertEquals(named(`the value is kept in ${setAsideKey}`), writtenCounts.length - 2);
+    assertEquals(named(`the value is kept in ${keys.setAside}`), writtenCounts.length - 2);
     assertEquals((await store.fleetHistory(now)).seconds.at(-1)?.packets, 2 * writtenCounts.length);
   } finally {
     await store.close();
@@ -158,9 +156,9 @@ Deno.test("RedisStore.apply() refuses the whole batch for a key of another type,
     await store.markOffline(["a"], now + 1, now + 1);
     // Later, so that the batch ends a minute and brings a device back.
     const later = now + 120_000;
-    const fleetKeys = (["second", "minute", "hour"] as const).map((period) => fleetKey(period, later));
-    const keys = [payloadsKey, historiesKey, versionKey, changesKey, eventsKey, ...fleetKeys];
-    for (const key of keys) {
+    const fleetKeys = (["second", "minute", "hour"] as const).map((period) => keys.fleet(period, later));
+    const names = [keys.payloads, keys.histories, keys.version, keys.changes, keys.events, ...fleetKeys];
+    for (const key of names) {
       const kept = await server.call("EXISTS", key) === 1;
       if (kept) await server.call("RENAME", key, `${key}:kept`);
       await server.call("SADD", key, "theirs");
@@ -188,9 +186,9 @@ Deno.test("RedisStore.apply() refuses the whole batch for a key of another type,
 /** Values that Tally does not write, and how they get there. */
 function foreignValues(atMs: number): [key: string, command: string, ...args: string[]][] {
   return [
-    [versionKey, "SET", "many"],
-    [eventsKey, "RPUSH", "something"],
-    [historiesKey, "HSET", "a", "x"],
-    [fleetKey("second", atMs), "HSET", `${atMs / 1000}`, "many"],
+    [keys.version, "SET", "many"],
+    [keys.events, "RPUSH", "something"],
+    [keys.histories, "HSET", "a", "x"],
+    [keys.fleet("second", atMs), "HSET", `${atMs / 1000}`, "many"],
   ];
 }

@@ -7,27 +7,15 @@ import { assert, assertEquals, assertLess, assertRejects, assertStringIncludes }
 import { setTimeout as delay } from "node:timers/promises";
 
 import { historyHead } from "../../src/store/model/periods.ts";
-import {
-  changesKey,
-  countsKey,
-  deliveredKey,
-  eventsKey,
-  historiesKey,
-  layoutKey,
-  lineageKey,
-  payloadsKey,
-  producerKey,
-  recordsKey,
-  sessionKey,
-  textRecordsKey,
-  versionKey,
-} from "../../src/store/redis/keys.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
 import { changesHead, LAYOUT_VERSION, recordLayout, versionHead } from "../../src/store/redis/layout.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, bytes, countsOf, delta, now } from "../support/batches.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { openStore, untilStored, withStore } from "../support/redis_store.ts";
+
+const keys = shardKeys();
 
 const LONG = "long ".repeat(20);
 
@@ -37,26 +25,26 @@ const packRecord = (tail = "") =>
 
 /** What every older Tally kept alike: a count, a session, a producer. */
 async function writeCommon(server: RedisServer): Promise<void> {
-  await server.call("HSET", countsKey, "a", 5, "b", 7);
-  await server.call("SET", sessionKey("s"), "3 5");
-  await server.call("SET", producerKey("p"), 4);
+  await server.call("HSET", keys.counts, "a", 5, "b", 7);
+  await server.call("SET", keys.session("s"), "3 5");
+  await server.call("SET", keys.producer("p"), 4);
 }
 
 /** Writes data as the Tally of that layout did. */
 const writeLayout: Record<number, (server: RedisServer) => Promise<void>> = {
   async 1(server) {
     await writeCommon(server);
-    await server.call("HSET", textRecordsKey, "a", `${now - 9} ${now} 77 hot day\n`);
-    await server.call("HSET", textRecordsKey, "b", `${now - 9} ${now} -3 ${LONG}`);
+    await server.call("HSET", keys.textRecords, "a", `${now - 9} ${now} 77 hot day\n`);
+    await server.call("HSET", keys.textRecords, "b", `${now - 9} ${now} -3 ${LONG}`);
   },
 
   async 2(server) {
     await writeCommon(server);
     const script = `for i = 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ${packRecord()}) end`;
-    await server.call("EVAL", script, 1, recordsKey, "a", "b");
-    await server.call("HSET", payloadsKey, "a", "hot day\n", "b", LONG);
-    await server.call("RPUSH", changesKey, "\x01a", "\x01b");
-    await server.call("SET", versionKey, `${now + 2} 68`);
+    await server.call("EVAL", script, 1, keys.records, "a", "b");
+    await server.call("HSET", keys.payloads, "a", "hot day\n", "b", LONG);
+    await server.call("RPUSH", keys.changes, "\x01a", "\x01b");
+    await server.call("SET", keys.version, `${now + 2} 68`);
     await writeFeed(server);
   },
 
@@ -67,27 +55,27 @@ const writeLayout: Record<number, (server: RedisServer) => Promise<void>> = {
       `redis.call('HSET', KEYS[1], 'a', ${packRecord("'\\0hot day\\n'")}, 'b', ${packRecord("'\\1'")})
        redis.call('RPUSH', KEYS[2], struct.pack('>I2B', 1, 0) .. string.char(1) .. 'a')`,
       2,
-      recordsKey,
-      changesKey,
+      keys.records,
+      keys.changes,
     );
-    await server.call("HSET", payloadsKey, "b", LONG);
-    await server.call("SET", versionKey, `${now + 2} 37`);
+    await server.call("HSET", keys.payloads, "b", LONG);
+    await server.call("SET", keys.version, `${now + 2} 37`);
     await writeFeed(server);
   },
 };
 
 /** Events, how far they are delivered, and a history of one minute: kept from layout 2 on. */
 async function writeFeed(server: RedisServer): Promise<void> {
-  await server.call("RPUSH", eventsKey, `1 offline ${now} ${now - 9} a`, `2 online ${now} ${now - 9} a`);
-  await server.call("SET", deliveredKey, 1);
+  await server.call("RPUSH", keys.events, `1 offline ${now} ${now - 9} a`, `2 online ${now} ${now - 9} a`);
+  await server.call("SET", keys.delivered, 1);
   const history = "redis.call('HSET', KEYS[1], 'a', struct.pack('>BHB', 1, 1, 0) .. string.char(9))";
-  await server.call("EVAL", history, 1, historiesKey);
+  await server.call("EVAL", history, 1, keys.histories);
 }
 
 /** The data of {@linkcode writeLayout} is complete, and the store continues with it. */
 async function assertUpgraded(server: RedisServer, store: Store, layout: number): Promise<void> {
-  assertEquals(await server.call("GET", layoutKey), String(LAYOUT_VERSION));
-  assertEquals(await server.call("HGETALL", countsKey), ["a", "5", "b", "7"]);
+  assertEquals(await server.call("GET", keys.layout), String(LAYOUT_VERSION));
+  assertEquals(await server.call("HGETALL", keys.counts), ["a", "5", "b", "7"]);
   const state = {
     deviceId: "a",
     count: 5,
@@ -100,7 +88,7 @@ async function assertUpgraded(server: RedisServer, store: Store, layout: number)
   assertEquals(await store.device("a"), state);
   const b = await store.device("b");
   assertEquals([b?.count, b?.timestampMs, b?.payload], [7, layout === 1 ? -3 : 77, bytes(LONG)]);
-  assertEquals(await server.call("HKEYS", payloadsKey), ["b"]);
+  assertEquals(await server.call("HKEYS", keys.payloads), ["b"]);
   assertEquals((await store.payloads(["a"], 3)).get("a"), { bytes: bytes("hot"), totalBytes: 8 });
   const minutes = (await store.history("a", now))?.minutes.slice(-2).map(({ packets }) => packets);
   assertEquals(minutes, layout === 1 ? [0, 0] : [9, 5]);
@@ -152,7 +140,7 @@ async function writeMany(server: RedisServer, devices: number): Promise<void> {
     redis.call('HSET', KEYS[1], 'd' .. i, i)
     redis.call('HSET', KEYS[2], 'd' .. i, '1 2 3 ' .. string.rep('x', i % 130))
   end`;
-  await server.call("EVAL", script, 2, countsKey, textRecordsKey);
+  await server.call("EVAL", script, 2, keys.counts, keys.textRecords);
 }
 
 async function assertMany(server: RedisServer, store: Store, devices: number): Promise<void> {
@@ -160,7 +148,7 @@ async function assertMany(server: RedisServer, store: Store, devices: number): P
     const found = await store.device(`d${i}`);
     assertEquals([found?.count, found?.payload.length, found?.lastSeenMs], [i, i % 130, 2]);
   }
-  assertEquals(await server.call("EXISTS", textRecordsKey), 0);
+  assertEquals(await server.call("EXISTS", keys.textRecords), 0);
 }
 
 Deno.test("openRedisStore() upgrades thousands of devices in one step", async () => {
@@ -179,10 +167,10 @@ Deno.test("openRedisStore(): a Redis that is killed during the upgrade has one l
     await (await opening).close();
     await server.start();
     const [text, records] = [
-      await server.call("HLEN", textRecordsKey),
-      await server.call("HLEN", recordsKey),
+      await server.call("HLEN", keys.textRecords),
+      await server.call("HLEN", keys.records),
     ];
-    const isUpgraded = await server.call("GET", layoutKey) === String(LAYOUT_VERSION);
+    const isUpgraded = await server.call("GET", keys.layout) === String(LAYOUT_VERSION);
     assertEquals([text, records], isUpgraded ? [0, 20_000] : [20_000, 0]);
   }
   await withStore(server, (store) => assertMany(server, store, 20_000));
@@ -191,14 +179,14 @@ Deno.test("openRedisStore(): a Redis that is killed during the upgrade has one l
 Deno.test("openRedisStore() without memory for the upgrade leaves the older layout whole", async () => {
   await using server = await startRedis();
   await writeLayout[2]!(server);
-  const dump = () => server.call("DUMP", recordsKey).then(String);
+  const dump = () => server.call("DUMP", keys.records).then(String);
   const before = await dump();
   await server.call("CONFIG", "SET", "maxmemory", 1);
   await withStore(server, async (store) => {
     await assertRejects(() => store.device("a"), StoreError, "OOM");
     await assertRejects(() => store.apply(batch(5, {})), StoreError, "OOM");
     assertEquals(await dump(), before);
-    assertEquals(await server.call("EXISTS", layoutKey), 0);
+    assertEquals(await server.call("EXISTS", keys.layout), 0);
     await server.call("CONFIG", "SET", "maxmemory", 0);
     await untilStored(() => store.ping());
     await assertUpgraded(server, store, 2);
@@ -207,8 +195,8 @@ Deno.test("openRedisStore() without memory for the upgrade leaves the older layo
 
 Deno.test("openRedisStore() refuses data of a newer layout, and leaves it as it is", async () => {
   await using server = await startRedis();
-  await server.call("SET", layoutKey, LAYOUT_VERSION + 1);
-  await server.call("HSET", countsKey, "a", 5);
+  await server.call("SET", keys.layout, LAYOUT_VERSION + 1);
+  await server.call("HSET", keys.counts, "a", 5);
   const error = await assertRejects(() => openStore(server), StoreError);
   assertStringIncludes(
     error.message,
@@ -221,7 +209,7 @@ Deno.test("RedisStore reads and writes nothing once a newer Tally has upgraded t
   await using server = await startRedis();
   await withStore(server, async (store) => {
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
-    await server.call("SET", layoutKey, LAYOUT_VERSION + 1);
+    await server.call("SET", keys.layout, LAYOUT_VERSION + 1);
     const newer = `found layout ${LAYOUT_VERSION + 1}`;
     const calls: (() => Promise<unknown>)[] = [
       () => store.apply(batch(2, { devices: [delta("a", 1)] })),
@@ -231,9 +219,9 @@ Deno.test("RedisStore reads and writes nothing once a newer Tally has upgraded t
       ...[() => store.history("a", now), () => store.fleetHistory(now), () => store.instances(now)],
     ];
     for (const call of calls) await assertRejects(call, StoreError, newer);
-    assertEquals(await server.call("HGETALL", countsKey), ["a", "1"]);
+    assertEquals(await server.call("HGETALL", keys.counts), ["a", "1"]);
     // The newer Tally was downgraded, with its data.
-    await server.call("SET", layoutKey, LAYOUT_VERSION);
+    await server.call("SET", keys.layout, LAYOUT_VERSION);
     assertEquals(await store.apply(batch(2, { devices: [delta("a", 1)] })), []);
     assertEquals(await countsOf(store), { a: 2 });
   });
@@ -249,8 +237,8 @@ Deno.test("RedisStore upgrades a backup of an older layout that is restored whil
     await assertUpgraded(server, store, 3);
     await server.call("FLUSHALL");
     assertEquals(await store.device("a"), undefined);
-    assertEquals(await server.call("GET", layoutKey), String(LAYOUT_VERSION));
-    assert(await server.call("EXISTS", lineageKey) === 0);
+    assertEquals(await server.call("GET", keys.layout), String(LAYOUT_VERSION));
+    assert(await server.call("EXISTS", keys.lineage) === 0);
   });
 });
 

@@ -5,26 +5,7 @@
  */
 import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 
-import {
-  changesKey,
-  countsKey,
-  deliveredKey,
-  deliveryOwnerKey,
-  eventsKey,
-  fleetKey,
-  historiesKey,
-  instancesKey,
-  layoutKey,
-  lineageKey,
-  newDevicesKey,
-  payloadsKey,
-  probeKey,
-  producerKey,
-  recordsKey,
-  sessionKey,
-  sessionsKey,
-  versionKey,
-} from "../../src/store/redis/keys.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
 import { NEW_SESSION_EXPIRY_MS } from "../../src/store/packets.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { everyHourThenEveryMinute } from "../contracts/parts.ts";
@@ -32,6 +13,8 @@ import { testStoreContract } from "../contracts/store_contract.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { openStore, withStore } from "../support/redis_store.ts";
+
+const keys = shardKeys();
 
 testStoreContract("Redis", async () => {
   const server = await startRedis();
@@ -99,22 +82,22 @@ Deno.test("RedisStore: all keys are in one cluster slot, for any ids", async () 
     assertEquals(await store.markOffline([id], now + 1, now), 1);
     assertEquals(await store.claimDelivery("me", 60_000, now), (await store.events(0, 1))[0]?.id);
   });
-  const keys = [
-    ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, eventsKey],
-    ...[deliveredKey, deliveryOwnerKey, instancesKey, fleetKey("second", 1), fleetKey("hour", now)],
+  const names = [
+    ...[keys.counts, keys.records, keys.payloads, keys.histories, keys.version, keys.changes, keys.events],
+    ...[keys.delivered, keys.deliveryOwner, keys.instances, keys.fleet("second", 1), keys.fleet("hour", now)],
     ...[
-      layoutKey,
-      probeKey,
-      producerKey("{x}"),
-      sessionKey("a}{b"),
-      sessionKey("{}"),
-      sessionsKey,
-      newDevicesKey,
+      keys.layout,
+      keys.probe,
+      keys.producer("{x}"),
+      keys.session("a}{b"),
+      keys.session("{}"),
+      keys.sessions,
+      keys.newDevices,
     ],
     ...await server.call("KEYS", "*") as string[],
   ];
   await using cluster = await startRedis({ "cluster-enabled": "yes" });
-  const slots = await Promise.all(keys.map((key) => cluster.call("CLUSTER", "KEYSLOT", key)));
+  const slots = await Promise.all(names.map((key) => cluster.call("CLUSTER", "KEYSLOT", key)));
   assertEquals(new Set(slots).size, 1);
 });
 
@@ -124,28 +107,28 @@ Deno.test("RedisStore: sessions and producers expire, and each use extends them"
     const week = 7 * 24 * 3_600_000;
     const expiresIn = async (key: string) => Number(await server.call("PTTL", key));
     const { epoch } = await store.claimSession("s", 0, now);
-    const newExpiresIn = await expiresIn(sessionKey("s"));
+    const newExpiresIn = await expiresIn(keys.session("s"));
     assert(newExpiresIn > NEW_SESSION_EXPIRY_MS - 60_000 && newExpiresIn <= NEW_SESSION_EXPIRY_MS);
     const first = batch(1, { sessions: [advance("s", epoch, 0, 1)] });
 
-    await server.call("PEXPIRE", sessionKey("s"), 60_000);
+    await server.call("PEXPIRE", keys.session("s"), 60_000);
     await store.apply(first);
-    assert(await expiresIn(sessionKey("s")) > week - 60_000);
-    assert(await expiresIn(producerKey("p")) > week - 60_000);
+    assert(await expiresIn(keys.session("s")) > week - 60_000);
+    assert(await expiresIn(keys.producer("p")) > week - 60_000);
 
-    await server.call("PEXPIRE", sessionKey("s"), 2 * NEW_SESSION_EXPIRY_MS);
-    await server.call("PEXPIRE", producerKey("p"), 60_000);
+    await server.call("PEXPIRE", keys.session("s"), 2 * NEW_SESSION_EXPIRY_MS);
+    await server.call("PEXPIRE", keys.producer("p"), 60_000);
     await store.claimSession("s", 1, now);
     await store.apply(first);
-    assert(await expiresIn(sessionKey("s")) > week - 60_000);
-    assert(await expiresIn(producerKey("p")) > week - 60_000);
+    assert(await expiresIn(keys.session("s")) > week - 60_000);
+    assert(await expiresIn(keys.producer("p")) > week - 60_000);
   });
 });
 
 Deno.test("RedisStore: a session of which nothing is stored expires soon, however often it is claimed", async () => {
   await using server = await startRedis();
   await withStore(server, async (store) => {
-    const key = sessionKey("s"), expiresIn = async () => Number(await server.call("PTTL", key));
+    const key = keys.session("s"), expiresIn = async () => Number(await server.call("PTTL", key));
     for (const offset of [0, 5, 7]) {
       await store.claimSession("s", offset, now);
       assert(await expiresIn() <= NEW_SESSION_EXPIRY_MS);
@@ -166,11 +149,11 @@ Deno.test("RedisStore.claimSession() with maxSessions has room again for those t
       (await store.claimSession(session, 0, now, undefined, limits)).refused;
     for (let i = 0; i < 300; i++) assertEquals(await claim(`s${i}`), undefined);
     assertEquals(await claim("new 1"), "maxSessions");
-    for (let i = 200; i < 300; i++) await server.call("PEXPIRE", sessionKey(`s${i}`), 0);
+    for (let i = 200; i < 300; i++) await server.call("PEXPIRE", keys.session(`s${i}`), 0);
     let made = 0;
     for (let i = 0; i < 110; i++) made += await claim(`later ${i}`) === undefined ? 1 : 0;
     assertEquals(made, 100);
-    assertEquals(Number(await server.call("LLEN", sessionsKey)), 300);
+    assertEquals(Number(await server.call("LLEN", keys.sessions)), 300);
   });
 });
 
@@ -180,7 +163,7 @@ Deno.test("RedisStore: a history holds 59 complete minutes and 23 complete hours
     for (const [i, receivedAtMs] of everyHourThenEveryMinute().entries()) {
       await store.apply({ ...batch(i + 1, { devices: [delta("a", 1)] }), receivedAtMs });
     }
-    assertEquals(await server.call("HSTRLEN", historiesKey, "a"), 4 + 59 + 23);
+    assertEquals(await server.call("HSTRLEN", keys.histories, "a"), 4 + 59 + 23);
   });
 });
 
@@ -194,7 +177,7 @@ Deno.test("RedisStore: the fleet's history expires, and an emptied Redis repeats
     };
     const before = await goOffline(1);
     for (const [period, hours] of [["second", 0.5], ["minute", 2], ["hour", 48]] as const) {
-      const leftMs = Number(await server.call("PTTL", fleetKey(period, now)));
+      const leftMs = Number(await server.call("PTTL", keys.fleet(period, now)));
       assert(leftMs > 0 && leftMs <= hours * 3_600_000, `${period}: ${leftMs}`);
     }
     await server.call("FLUSHALL");
@@ -209,12 +192,12 @@ Deno.test("RedisStore.apply() records that the store was restored, also if no se
   await using server = await startRedis();
   await withStore(server, async (store) => {
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
-    await server.call("SET", lineageKey, "1700000000000 0");
+    await server.call("SET", keys.lineage, "1700000000000 0");
     assertEquals((await store.claimSession("idle", 5, now)).lost, 0);
     await store.apply(batch(2, { devices: [delta("a", 1)] }));
-    assertEquals(await server.call("GET", lineageKey), "1700000000000 0");
+    assertEquals(await server.call("GET", keys.lineage), "1700000000000 0");
     await store.apply(batch(5, { devices: [delta("a", 1)] })); // number 4 is not there
-    assertMatch(String(await server.call("GET", lineageKey)), /^1700000000000 \d{13}$/);
+    assertMatch(String(await server.call("GET", keys.lineage)), /^1700000000000 \d{13}$/);
     assertEquals((await store.claimSession("gone", 5, now)).lost, 5);
     assertEquals(await countsOf(store), { a: 3 });
   });
@@ -231,7 +214,7 @@ Deno.test("RedisStore.scan() yields a device once that HSCAN returns twice", asy
       if (seen.length === 0) {
         const kept = new Set(page.slice(-300).map(({ deviceId }) => deviceId));
         const others = devices.map(({ deviceId }) => deviceId).filter((id) => !kept.has(id));
-        await server.call("HDEL", countsKey, ...others);
+        await server.call("HDEL", keys.counts, ...others);
       }
       seen.push(...page.map(({ deviceId }) => deviceId));
     }
@@ -243,7 +226,7 @@ Deno.test("RedisStore: neither description nor errors contain a password or a pa
   await using server = await startRedis({ requirepass: "hush" });
   await withStore(server, async (store) => {
     assertEquals(store.description, `Redis at 127.0.0.1:${server.port}`);
-    await server.call("HSET", recordsKey, "a", "many");
+    await server.call("HSET", keys.records, "a", "many");
     const secret = batch(1, { devices: [delta("a", 1, 1, "secret payload")] });
     const error = await assertRejects(() => store.apply(secret), StoreError);
     const shown = Deno.inspect(error, { depth: 10, iterableLimit: 10_000, strAbbreviateSize: 10_000 });

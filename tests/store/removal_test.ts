@@ -4,7 +4,7 @@ import { DatabaseSync } from "node:sqlite";
 
 import { assert, assertEquals } from "@std/assert";
 
-import { changesKey, countsKey, eventsKey } from "../../src/store/redis/keys.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { hour, minute } from "../contracts/parts.ts";
@@ -12,6 +12,8 @@ import { batch, delta, now } from "../support/batches.ts";
 import { withFile } from "../support/folders.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { withStore } from "../support/redis_store.ts";
+
+const keys = shardKeys();
 
 const removed = "erase-me", kept = "keep-me";
 const secret = "a payload that is long enough for the hash of payloads, and is to be erased: 0123456789";
@@ -88,12 +90,12 @@ for (const method of ["remove", "removeUnseen"] as const) {
   Deno.test(`${method}() leaves the id of a device in Redis's lists of events and changes, and in no other key`, async () => {
     await using server = await startRedis();
     await withStore(server, async (store) => {
-      await fill(store, (deviceId) => server.call("HSET", countsKey, deviceId, "not a count"));
+      await fill(store, (deviceId) => server.call("HSET", keys.counts, deviceId, "not a count"));
       const before = await keysWith(server, removed);
       assertEquals(before.length, 7, "counts, records, payloads, histories, set aside, events, changes");
       assertEquals((await keysWith(server, secret)).length, 1);
       assert(await remove(store));
-      assertEquals(await keysWith(server, removed), [changesKey, eventsKey].sort());
+      assertEquals(await keysWith(server, removed), [keys.changes, keys.events].sort());
       assertEquals(await keysWith(server, secret), []);
       assert((await keysWith(server, kept)).length >= 6, "the other device has what it had");
     });

@@ -7,7 +7,6 @@ import type { Buffer } from "node:buffer";
 
 import type { CredentialStore, TokenRecord } from "../credentials.ts";
 import { StoreError } from "../store_error.ts";
-import { nothingKey, tokenIdsKey, tokensKey, tokensVersionKey, tokenUsesKey } from "./keys.ts";
 import type { RedisClient } from "./redis_client.ts";
 import {
   addTokensScript,
@@ -22,10 +21,11 @@ type Found = [records: (Buffer | null)[], uses: (Buffer | null)[]];
 
 /** Records as JSON, without the time of their last use, which changes often. */
 export function redisCredentials(client: RedisClient): CredentialStore {
+  const names = client.keys;
   return {
     async addTokens(tokens) {
       if (tokens.length === 0) return;
-      const keys = [tokensKey, tokenIdsKey, tokensVersionKey, nothingKey];
+      const keys = [names.tokens, names.tokenIds, names.tokensVersion, names.nothing];
       const args = tokens.flatMap(({ lastUsedMs: _, ...token }) => [
         ...[token.kind, token.id, token.hash, JSON.stringify(token)],
       ]);
@@ -37,14 +37,14 @@ export function redisCredentials(client: RedisClient): CredentialStore {
 
     async tokensByHash(hashes) {
       if (hashes.length === 0) return new Map();
-      const keys = [tokensKey, tokenUsesKey];
+      const keys = [names.tokens, names.tokenUses];
       const found = await client.read("look up tokens", tokensByHashScript, keys, hashes) as Found;
       return new Map(recordsOf(found).map((record) => [record.hash, record]));
     },
 
     async tokens(kind, after, limit) {
       const from = after === "" ? `[${kind} ` : `(${kind} ${after} \xff`;
-      const keys = [tokenIdsKey, tokensKey, tokenUsesKey];
+      const keys = [names.tokenIds, names.tokens, names.tokenUses];
       return recordsOf(
         await client.read("list tokens", tokensScript, keys, [from, `(${kind}!`, limit]) as Found,
       );
@@ -52,17 +52,17 @@ export function redisCredentials(client: RedisClient): CredentialStore {
 
     async revokeTokens(ids) {
       if (ids.length === 0) return [];
-      const keys = [tokensKey, tokenIdsKey, tokensVersionKey, nothingKey, tokenUsesKey];
+      const keys = [names.tokens, names.tokenIds, names.tokensVersion, names.nothing, names.tokenUses];
       return recordsOf(await client.write("revoke tokens", revokeTokensScript, keys, ids) as Found);
     },
 
     async markTokensUsed(usedMs) {
       const args = [...usedMs].flat();
-      await client.write("mark tokens as used", tokensUsedScript, [tokensKey, tokenUsesKey], args);
+      await client.write("mark tokens as used", tokensUsedScript, [names.tokens, names.tokenUses], args);
     },
 
     async credentialsVersion() {
-      const keys = [tokensVersionKey];
+      const keys = [names.tokensVersion];
       const version = await client.read("read the version of the tokens", tokensVersionScript, keys, []);
       return String(version ?? "");
     },

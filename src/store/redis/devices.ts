@@ -7,17 +7,6 @@ import type { Buffer } from "node:buffer";
 
 import type { DeviceStore, DeviceSummary, PayloadPreview } from "../devices.ts";
 import type { ForeignCounts } from "../model/foreign_counts.ts";
-import {
-  changesKey,
-  countsKey,
-  historiesKey,
-  nothingKey,
-  payloadsKey,
-  recordsKey,
-  removedKey,
-  setAsideKey,
-  versionKey,
-} from "./keys.ts";
 import { readChanges, readPayload, readSummaries } from "./records.ts";
 import type { RedisClient } from "./redis_client.ts";
 import {
@@ -35,6 +24,7 @@ const SCAN_COUNT = 1000;
 
 /** `foreign` receives counts of other programs that are none; their devices are left out. */
 export function redisDevices(client: RedisClient, foreign: ForeignCounts): DeviceStore {
+  const names = client.keys;
   const toSummaries = (
     deviceIds: readonly string[],
     counts: readonly (Buffer | null)[],
@@ -47,12 +37,12 @@ export function redisDevices(client: RedisClient, foreign: ForeignCounts): Devic
     async summaries(deviceIds) {
       if (deviceIds.length === 0) return [];
       const attempt = `read ${deviceIds.length} devices`;
-      const found = await client.read(attempt, summariesScript, [countsKey, recordsKey], deviceIds);
+      const found = await client.read(attempt, summariesScript, [names.counts, names.records], deviceIds);
       return toSummaries(deviceIds, ...found as [(Buffer | null)[], (Buffer | null)[]]);
     },
 
     async changes(since) {
-      const keys = [versionKey, changesKey];
+      const keys = [names.version, names.changes];
       const args = since === undefined ? [] : [since];
       const found = await client.read("read what changed", changesScript, keys, args);
       const [version, entries] = found as [Buffer, Buffer[]?];
@@ -62,7 +52,7 @@ export function redisDevices(client: RedisClient, foreign: ForeignCounts): Devic
     },
 
     async device(deviceId) {
-      const keys = [countsKey, recordsKey, payloadsKey];
+      const keys = [names.counts, names.records, names.payloads];
       const found = await client.read(`read device ${deviceId}`, deviceScript, keys, [deviceId]);
       const [count, record, long] = found as [Buffer | null, Buffer | null, Buffer | null];
       const [summary] = toSummaries([deviceId], [count], [record]);
@@ -73,13 +63,13 @@ export function redisDevices(client: RedisClient, foreign: ForeignCounts): Devic
       if (deviceIds.length === 0) return new Map();
       const attempt = `read the payloads of ${deviceIds.length} devices`;
       const args = [maxBytes, ...deviceIds];
-      const found = await client.read(attempt, payloadsScript, [recordsKey, payloadsKey], args);
+      const found = await client.read(attempt, payloadsScript, [names.records, names.payloads], args);
       return readPreviews(deviceIds, found as ([number, Buffer] | null)[]);
     },
 
     async removedPackets() {
       const attempt = "read the packets of removed devices";
-      return Number(await client.read(attempt, removedScript, [removedKey], []) ?? 0);
+      return Number(await client.read(attempt, removedScript, [names.removed], []) ?? 0);
     },
 
     async remove(deviceId) {
@@ -99,9 +89,18 @@ async function remove(
   lastSeenBeforeMs: number | "",
   deviceIds: readonly string[],
 ): Promise<number> {
+  const names = client.keys;
   const keys = [
-    ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, nothingKey],
-    ...[removedKey, setAsideKey],
+    ...[
+      names.counts,
+      names.records,
+      names.payloads,
+      names.histories,
+      names.version,
+      names.changes,
+      names.nothing,
+    ],
+    ...[names.removed, names.setAside],
   ];
   return await client.write(attempt, removeScript, keys, [lastSeenBeforeMs, ...deviceIds]) as number;
 }
@@ -110,12 +109,13 @@ async function* scan(
   client: RedisClient,
   toSummaries: (ids: string[], counts: Buffer[], records: (Buffer | null)[]) => DeviceSummary[],
 ): AsyncGenerator<readonly DeviceSummary[]> {
+  const names = client.keys;
   // HSCAN may return a field more than once while the hash grows or shrinks.
   const seen = new Set<string>();
   let cursor = "0";
   do {
     const args = [cursor, SCAN_COUNT];
-    const found = await client.read("scan the devices", scanScript, [countsKey, recordsKey], args);
+    const found = await client.read("scan the devices", scanScript, [names.counts, names.records], args);
     const [next, fields, records] = found as [Buffer, Buffer[], (Buffer | null)[]];
     const deviceIds = records.map((_, i) => fields[2 * i]!.toString());
     const counts = records.map((_, i) => fields[2 * i + 1]!);

@@ -7,16 +7,6 @@ import type { Buffer } from "node:buffer";
 
 import type { EventStore } from "../events.ts";
 import type { DeliveryLease } from "../lease.ts";
-import {
-  changesKey,
-  deliveredKey,
-  deliveryOwnerKey,
-  eventsKey,
-  lineageKey,
-  nothingKey,
-  recordsKey,
-  versionKey,
-} from "./keys.ts";
 import { readEvent } from "./records.ts";
 import type { RedisClient } from "./redis_client.ts";
 import {
@@ -29,11 +19,12 @@ import {
 
 /** Events and their delivery. */
 export function redisEvents(client: RedisClient): EventStore & DeliveryLease {
+  const names = client.keys;
   return {
     async markOffline(deviceIds, lastSeenBeforeMs, nowMs) {
       if (deviceIds.length === 0) return 0;
       const attempt = `mark ${deviceIds.length} devices offline`;
-      const keys = [recordsKey, eventsKey, versionKey, changesKey, lineageKey, nothingKey];
+      const keys = [names.records, names.events, names.version, names.changes, names.lineage, names.nothing];
       const args = [lastSeenBeforeMs, nowMs, ...deviceIds];
       return await client.write(attempt, offlineScript, keys, args) as number;
     },
@@ -42,19 +33,19 @@ export function redisEvents(client: RedisClient): EventStore & DeliveryLease {
       const [script, args] = after === undefined
         ? [newestEventsScript, [limit]] as const
         : [eventsScript, [after, limit]] as const;
-      const entries = await client.read("read events", script, [eventsKey], args) as Buffer[];
+      const entries = await client.read("read events", script, [names.events], args) as Buffer[];
       return entries.map((entry) => readEvent(entry.toString()));
     },
 
     async claimDelivery(owner, ttlMs) {
       const attempt = "claim the delivery of events";
-      const keys = [deliveryOwnerKey, deliveredKey, eventsKey, lineageKey, versionKey];
+      const keys = [names.deliveryOwner, names.delivered, names.events, names.lineage, names.version];
       const delivered = await client.write(attempt, claimDeliveryScript, keys, [owner, ttlMs]);
       return delivered === null ? undefined : Number(delivered);
     },
 
     async commitDelivery(owner, eventId) {
-      const keys = [deliveryOwnerKey, deliveredKey], args = [owner, eventId];
+      const keys = [names.deliveryOwner, names.delivered], args = [owner, eventId];
       return await client.write("commit delivered events", commitDeliveryScript, keys, args) === 1;
     },
   };

@@ -7,17 +7,18 @@ import type { Buffer } from "node:buffer";
 
 import type { HistoryStore } from "../history.ts";
 import { decodeHistory, deviceHistory, fleetHistory, fleetPeriods, noPeriods } from "../model/periods.ts";
-import { countsKey, fleetKey, fleetKeySpansMs, historiesKey, recordsKey } from "./keys.ts";
+import { fleetKeySpansMs } from "./keys.ts";
 import { readCount, readRecord } from "./records.ts";
 import type { RedisClient } from "./redis_client.ts";
 import { deviceScript, fleetScript, trimFleetScript } from "./scripts.ts";
 
 /** Histories of devices and of the fleet. */
 export function redisHistories(client: RedisClient): HistoryStore {
+  const names = client.keys;
   return {
     async history(deviceId, nowMs) {
       const attempt = `read the history of device ${deviceId}`;
-      const keys = [countsKey, recordsKey, historiesKey];
+      const keys = [names.counts, names.records, names.histories];
       const found = await client.read(attempt, deviceScript, keys, [deviceId]);
       const [count, record, history] = found as [Buffer | null, Buffer | null, Buffer | null];
       if (!count || readCount(count) === undefined) return undefined;
@@ -26,8 +27,8 @@ export function redisHistories(client: RedisClient): HistoryStore {
 
     async fleetHistory(nowMs) {
       const wanted = fleetPeriods.flatMap(({ name, periodMs, shown }) => {
-        const keys = new Set([fleetKey(name, nowMs)]);
-        for (let ago = shown - 1; ago > 0; ago--) keys.add(fleetKey(name, nowMs - ago * periodMs));
+        const keys = new Set([names.fleet(name, nowMs)]);
+        for (let ago = shown - 1; ago > 0; ago--) keys.add(names.fleet(name, nowMs - ago * periodMs));
         return [...keys].map((key) => ({ periodMs, key }));
       });
       const keys = wanted.map(({ key }) => key);
@@ -48,7 +49,7 @@ export function redisHistories(client: RedisClient): HistoryStore {
         const spanMs = fleetKeySpansMs[name];
         const spans = Math.ceil(2 * shown * periodMs / spanMs) + 1;
         return Array.from({ length: spans }, (_, i) => ({
-          key: fleetKey(name, untilMs + i * spanMs),
+          key: names.fleet(name, untilMs + i * spanMs),
           last: Math.floor(untilMs / periodMs),
         }));
       });

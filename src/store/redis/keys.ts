@@ -1,105 +1,164 @@
 /**
- * Names of Tally's keys in Redis. All share the hash tag `{device_metrics}`, so that a Redis Cluster
- * keeps whatever one script touches in one slot.
+ * Names of Tally's keys in Redis. All of one shard share a hash tag, so that a Redis Cluster keeps whatever one script
+ * touches in one slot.
+ *
+ * With one shard the tag is `{device_metrics}`. With N shards that of shard i is `{<i>-<n>}`, where n is the
+ * smallest number from 0 on that puts the tag's slot into the middle half of the i-th N-th of all slots. So shards are
+ * spread over the slots as evenly as masters are, also after slots have moved.
  *
  * @module
  */
 import type { PeriodKind } from "../model/periods.ts";
+import { CLUSTER_SLOTS, clusterSlot } from "./cluster_slot.ts";
 
-/** HASH device id → packets counted, in plain decimal. Other programs read this one. */
-export const countsKey = "device_metrics";
+/** Keys of one shard. */
+export interface ShardKeys {
+  /** The slot of a Redis Cluster that all of them are in. */
+  readonly slot: number;
 
-/** STRING `LAYOUT_VERSION` of the program that wrote all other keys, or upgraded them; checked by every script. */
-export const layoutKey = "tally:{device_metrics}:layout";
+  /**
+   * HASH device id → packets counted, in plain decimal. Other programs read this one. `device_metrics`; of one of many
+   * shards `device_metrics:{<i>-<n>}`.
+   */
+  readonly counts: string;
 
-/** HASH device id → its record, followed by a short payload: `recordLayout`. */
-export const recordsKey = "tally:{device_metrics}:records";
+  /** STRING `LAYOUT_VERSION` of the program that wrote all other keys, or upgraded them; checked by every script. */
+  readonly layout: string;
 
-/** HASH device id → latest payload, as received, of devices whose latest is longer than `SHORT_PAYLOAD_BYTES`. */
-export const payloadsKey = "tally:{device_metrics}:payloads";
+  /** HASH device id → its record, followed by a short payload: `recordLayout`. */
+  readonly records: string;
 
-/** HASH device id → packets of its closed minutes and hours: `historyHead`, see `periods.ts`. */
-export const historiesKey = "tally:{device_metrics}:histories";
+  /** HASH device id → latest payload, as received, of devices whose latest is longer than `SHORT_PAYLOAD_BYTES`. */
+  readonly payloads: string;
 
-/** STRING packets that were counted for devices removed since, in plain decimal. */
-export const removedKey = "tally:{device_metrics}:removed";
+  /** HASH device id → packets of its closed minutes and hours: `historyHead`, see `periods.ts`. */
+  readonly histories: string;
 
-/** HASH device id → what another program wrote as its count, of devices whose count could not be added to. */
-export const setAsideKey = "tally:{device_metrics}:set-aside";
+  /** STRING packets that were counted for devices removed since, in plain decimal. */
+  readonly removed: string;
 
-/** STRING `<began> <reverted>`: when the data began and when it was last found reverted, Unix ms; 0: unknown, never. */
-export const lineageKey = "tally:{device_metrics}:lineage";
+  /** HASH device id → what another program wrote as its count, of devices whose count could not be added to. */
+  readonly setAside: string;
 
-/** Never exists after a script: scripts check on it which commands they may run. */
-export const nothingKey = "tally:{device_metrics}:nothing";
+  /**
+   * STRING `<began> <reverted>`: when the data began and when it was last found reverted, Unix ms; 0: unknown,
+   * never.
+   */
+  readonly lineage: string;
 
-/** HASH device id → record and payload as text, in layout 1: `upgrade.lua` empties it. */
-export const textRecordsKey = "tally:{device_metrics}:devices";
+  /** Never exists after a script: scripts check on it which commands they may run. */
+  readonly nothing: string;
 
-/** STRING `<version> <bytes>`: version of the newest entry of {@linkcode changesKey}, and the list's length in bytes. */
-export const versionKey = "tally:{device_metrics}:version";
+  /** HASH device id → record and payload as text, in layout 1: `upgrade.lua` empties it. */
+  readonly textRecords: string;
 
-/** LIST of changed devices, one entry per version, newest last: `versionHead` and `changesHead`. */
-export const changesKey = "tally:{device_metrics}:changes";
+  /** STRING `<version> <bytes>`: version of the newest entry of {@linkcode ShardKeys.changes}, and the list's bytes. */
+  readonly version: string;
 
-/** LIST of `<id> online|offline <at> <last seen> <device id>`, newest last. */
-export const eventsKey = "tally:{device_metrics}:events";
+  /** LIST of changed devices, one entry per version, newest last: `versionHead` and `changesHead`. */
+  readonly changes: string;
 
-/** STRING owner of the lease to deliver events; expires with it. */
-export const deliveryOwnerKey = "tally:{device_metrics}:delivery:owner";
+  /** LIST of `<id> online|offline <at> <last seen> <device id>`, newest last. */
+  readonly events: string;
 
-/** STRING id of the last event delivered. */
-export const deliveredKey = "tally:{device_metrics}:delivery:event";
+  /** STRING owner of the lease to deliver events; expires with it. */
+  readonly deliveryOwner: string;
 
-/** HASH instance → `<reported, Unix ms> <report as JSON>`. */
-export const instancesKey = "tally:{device_metrics}:instances";
+  /** STRING id of the last event delivered. */
+  readonly delivered: string;
 
-/** HASH SHA-256 of a token → its record as JSON. */
-export const tokensKey = "tally:{device_metrics}:tokens";
+  /** HASH instance → `<reported, Unix ms> <report as JSON>`. */
+  readonly instances: string;
 
-/** ZSET `<kind> <id> <SHA-256>` of each token, all with score 0: in the order of their ids. */
-export const tokenIdsKey = "tally:{device_metrics}:token-ids";
+  /** HASH SHA-256 of a token → its record as JSON. */
+  readonly tokens: string;
 
-/** HASH SHA-256 of a token → when it was used last, Unix ms. */
-export const tokenUsesKey = "tally:{device_metrics}:token-uses";
+  /** ZSET `<kind> <id> <SHA-256>` of each token, all with score 0: in the order of their ids. */
+  readonly tokenIds: string;
 
-/** STRING Unix time in microseconds, never the same twice, of the last change of tokens. */
-export const tokensVersionKey = "tally:{device_metrics}:tokens-version";
+  /** HASH SHA-256 of a token → when it was used last, Unix ms. */
+  readonly tokenUses: string;
 
-/** LIST of `<id> <entry as JSON>`, newest last. */
-export const auditKey = "tally:{device_metrics}:audit";
+  /** STRING Unix time in microseconds, never the same twice, of the last change of tokens. */
+  readonly tokensVersion: string;
 
-/** STRING written to check that the server accepts writes; expires at once. */
-export const probeKey = "tally:{device_metrics}:probe";
+  /** LIST of `<id> <entry as JSON>`, newest last. */
+  readonly audit: string;
 
-/** STRING `<minute since 1970> <devices>`: devices that were added in the latest minute in which one was. */
-export const newDevicesKey = "tally:{device_metrics}:new-devices";
+  /** STRING written to check that the server accepts writes; expires at once. */
+  readonly probe: string;
 
-/** LIST of sessions by their names, each where there is still a key for it, and some that have expired. */
-export const sessionsKey = "tally:{device_metrics}:sessions";
+  /** STRING `<minute since 1970> <devices>`: devices that were added in the latest minute in which one was. */
+  readonly newDevices: string;
 
-/** STRING `<epoch> <committed>` of one session; expires when unused. */
-export function sessionKey(session: string): string {
-  return `tally:{device_metrics}:session:${session}`;
+  /** LIST of sessions by their names, each where there is still a key for it, and some that have expired. */
+  readonly sessions: string;
+
+  /** STRING `<epoch> <committed>` of one session; expires when unused. */
+  session(session: string): string;
+
+  /**
+   * STRING last sequence applied of one producer; expires when unused. After it, separated by spaces, the limit that
+   * refused devices of that batch, and their indexes in it, if one did.
+   */
+  producer(producer: string): string;
+
+  /**
+   * HASH number of the period since 1970 → packets of all devices; expires when it is over. The seconds of
+   * one minute share a key, the minutes of one hour, the hours of one day.
+   */
+  fleet(period: PeriodKind["name"], atMs: number): string;
 }
 
-/**
- * STRING last sequence applied of one producer; expires when unused. After it, separated by spaces, the limit that
- * refused devices of that batch, and their indexes in it, if one did.
- */
-export function producerKey(producer: string): string {
-  return `tally:{device_metrics}:producer:${producer}`;
+/** The hash tag of a store that has one shard, and the name of the hash that other programs read. */
+const PLAIN_TAG = "device_metrics";
+
+/** The keys of shard `shard`, from 0 on, of a store with so many `shards`. */
+export function shardKeys(shard = 0, shards = 1): ShardKeys {
+  const tag = shards === 1 ? PLAIN_TAG : shardTag(shard, shards);
+  const prefix = `tally:{${tag}}:`;
+  return {
+    slot: clusterSlot(tag),
+    counts: shards === 1 ? PLAIN_TAG : `${PLAIN_TAG}:{${tag}}`,
+    layout: `${prefix}layout`,
+    records: `${prefix}records`,
+    payloads: `${prefix}payloads`,
+    histories: `${prefix}histories`,
+    removed: `${prefix}removed`,
+    setAside: `${prefix}set-aside`,
+    lineage: `${prefix}lineage`,
+    nothing: `${prefix}nothing`,
+    textRecords: `${prefix}devices`,
+    version: `${prefix}version`,
+    changes: `${prefix}changes`,
+    events: `${prefix}events`,
+    deliveryOwner: `${prefix}delivery:owner`,
+    delivered: `${prefix}delivery:event`,
+    instances: `${prefix}instances`,
+    tokens: `${prefix}tokens`,
+    tokenIds: `${prefix}token-ids`,
+    tokenUses: `${prefix}token-uses`,
+    tokensVersion: `${prefix}tokens-version`,
+    audit: `${prefix}audit`,
+    probe: `${prefix}probe`,
+    newDevices: `${prefix}new-devices`,
+    sessions: `${prefix}sessions`,
+    session: (session) => `${prefix}session:${session}`,
+    producer: (producer) => `${prefix}producer:${producer}`,
+    fleet: (period, atMs) => `${prefix}fleet:${period}:${Math.floor(atMs / fleetKeySpansMs[period])}`,
+  };
 }
 
-/**
- * HASH number of the period since 1970 → packets of all devices; expires when it is over. The seconds of
- * one minute share a key, the minutes of one hour, the hours of one day.
- */
-export function fleetKey(period: PeriodKind["name"], atMs: number): string {
-  return `tally:{device_metrics}:fleet:${period}:${Math.floor(atMs / fleetKeySpansMs[period])}`;
+function shardTag(shard: number, shards: number): string {
+  const width = CLUSTER_SLOTS / shards;
+  const first = (shard + 0.25) * width, end = (shard + 0.75) * width;
+  for (let n = 0;; n++) {
+    const tag = `${shard}-${n}`, slot = clusterSlot(tag);
+    if (slot >= first && slot < end) return tag;
+  }
 }
 
-/** The time one {@linkcode fleetKey} spans. */
+/** The time one key of {@linkcode ShardKeys.fleet} spans. */
 export const fleetKeySpansMs: Readonly<Record<PeriodKind["name"], number>> = {
   second: 60_000,
   minute: 3_600_000,

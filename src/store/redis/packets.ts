@@ -17,22 +17,7 @@ import {
   SESSION_EXPIRY_MS,
   type SessionAdvance,
 } from "../packets.ts";
-import {
-  changesKey,
-  countsKey,
-  eventsKey,
-  fleetKey,
-  historiesKey,
-  lineageKey,
-  newDevicesKey,
-  nothingKey,
-  payloadsKey,
-  producerKey,
-  recordsKey,
-  sessionKey,
-  setAsideKey,
-  versionKey,
-} from "./keys.ts";
+import type { ShardKeys } from "./keys.ts";
 import { packDevices } from "./records.ts";
 import type { RedisClient } from "./redis_client.ts";
 import type { Argument } from "./redis_connection.ts";
@@ -58,10 +43,10 @@ export function redisPackets(client: RedisClient, foreign: ForeignCounts): Packe
       const [fenced, aside, reached, refused] = await client.writeDurably(
         attempt,
         applyScript,
-        ...scriptInput(batch),
+        ...scriptInput(batch, client.keys),
       ) as [number[], Buffer[], Buffer, number[]];
       for (let i = 0; i < aside.length; i += 2) {
-        foreign.setAside(aside[i]!.toString(), aside[i + 1]!.toString(), setAsideKey);
+        foreign.setAside(aside[i]!.toString(), aside[i + 1]!.toString(), client.keys.setAside);
       }
       const limit = reached.toString() as keyof DeviceLimits;
       return [
@@ -84,14 +69,22 @@ function readFenced(fenced: readonly number[], sessions: readonly SessionAdvance
 }
 
 /** Keys and arguments as `apply.lua` lists them. */
-function scriptInput(batch: Batch): [keys: string[], args: Argument[]] {
+function scriptInput(batch: Batch, names: ShardKeys): [keys: string[], args: Argument[]] {
   const { devices, sessions, receivedAtMs, deviceLimits = noLimits } = batch;
   const keys = [
-    ...[countsKey, recordsKey, payloadsKey, historiesKey, versionKey, changesKey, eventsKey],
-    ...[lineageKey, setAsideKey, nothingKey],
-    ...fleetPeriods.map(({ name }) => fleetKey(name, receivedAtMs)),
-    producerKey(batch.producer),
-    newDevicesKey,
+    ...[
+      names.counts,
+      names.records,
+      names.payloads,
+      names.histories,
+      names.version,
+      names.changes,
+      names.events,
+    ],
+    ...[names.lineage, names.setAside, names.nothing],
+    ...fleetPeriods.map(({ name }) => names.fleet(name, receivedAtMs)),
+    names.producer(batch.producer),
+    names.newDevices,
   ];
   const args: Argument[] = [
     batch.sequence,
@@ -104,7 +97,7 @@ function scriptInput(batch: Batch): [keys: string[], args: Argument[]] {
     deviceLimits.maxNewPerMinute,
   ];
   for (const { session, epoch, from, to } of sessions) {
-    keys.push(sessionKey(session));
+    keys.push(names.session(session));
     args.push(`${epoch} ${from}`, `${epoch} ${to}`);
   }
   return [keys, args];

@@ -15,17 +15,7 @@ import type { Logger } from "@logtape/logtape";
 import type { AckAfter } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 import { Durability } from "./durability.ts";
-import {
-  changesKey,
-  countsKey,
-  layoutKey,
-  lineageKey,
-  nothingKey,
-  payloadsKey,
-  recordsKey,
-  textRecordsKey,
-  versionKey,
-} from "./keys.ts";
+import type { ShardKeys } from "./keys.ts";
 import { LAYOUT_VERSION } from "./layout.ts";
 import {
   type Argument,
@@ -57,6 +47,8 @@ export type ScriptCall = readonly [
 export class RedisClient {
   /** Where it leads; holds no credentials. */
   readonly address: string;
+  /** Names of its keys. */
+  readonly keys: ShardKeys;
   /** WAIT blocks its connection, so readers have one of their own. */
   readonly #writes: Connection;
   readonly #reads: Connection;
@@ -68,7 +60,8 @@ export class RedisClient {
   #upgrading: Promise<number> | undefined;
 
   /** Begins to connect. */
-  constructor(options: RedisStoreOptions) {
+  constructor(options: RedisStoreOptions, keys: ShardKeys) {
+    this.keys = keys;
     const { ackAfter, commandTimeoutMs, log } = options;
     this.#ackAfter = ackAfter;
     this.#log = log;
@@ -110,7 +103,7 @@ export class RedisClient {
   /** As {@linkcode RedisClient.write}; resolves when what was written is as durable as `ackAfter` requires. */
   async writeDurably(...[attempt, script, keys, args]: ScriptCall): Promise<unknown> {
     await this.checkServer();
-    const command = evalCommand(script, [...keys, layoutKey], args);
+    const command = evalCommand(script, [...keys, this.keys.layout], args);
     return await this.#onLayout(() => this.#durability.send(attempt, command));
   }
 
@@ -131,7 +124,7 @@ export class RedisClient {
   }
 
   #evaluate(connection: Connection, [attempt, script, keys, args]: ScriptCall): Promise<unknown> {
-    return connection.evaluate(attempt, script, [...keys, layoutKey], args);
+    return connection.evaluate(attempt, script, [...keys, this.keys.layout], args);
   }
 
   /** A script that finds another layout does nothing, so it can be sent again after the upgrade. */
@@ -152,9 +145,10 @@ export class RedisClient {
   }
 
   async #runUpgrade(): Promise<number> {
+    const names = this.keys;
     const keys = [
-      ...[layoutKey, countsKey, recordsKey, payloadsKey, versionKey, changesKey, lineageKey, nothingKey],
-      textRecordsKey,
+      ...[names.layout, names.counts, names.records, names.payloads, names.version, names.changes],
+      ...[names.lineage, names.nothing, names.textRecords],
     ];
     const found = await this.#writes.evaluate("upgrade the data", upgradeScript, keys, []) as number;
     if (found < LAYOUT_VERSION) {

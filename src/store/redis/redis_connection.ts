@@ -15,7 +15,7 @@ import { Backoff } from "../../runtime/backoff.ts";
 import { messageOf } from "../../runtime/error_text.ts";
 import { withTimeout } from "../../runtime/timeout.ts";
 import { StoreError } from "../store_error.ts";
-import { probeKey } from "./keys.ts";
+import { shardKeys } from "./keys.ts";
 import { type Endpoint, formatTarget, parseRedisUrl, type RedisTarget, type RedisUrl } from "./redis_url.ts";
 import { disconnect, DISCONNECT_TIMEOUT_MS, SentinelWatch } from "./sentinel_watch.ts";
 import { parseInfo } from "./server_info.ts";
@@ -162,7 +162,7 @@ export class Connection {
     const info = allowedToFail(call("info", "server"));
     const role = this.#target.master === undefined ? "" : allowedToFail(call("info", "replication"));
     // A server that loads its data, requires a password or belongs to a cluster refuses this.
-    const probed = call("get", probeKey).then(() => undefined, messageOf);
+    const probed = call("get", shardKeys().probe).then(() => undefined, messageOf);
     let problem: string | undefined, refusal: string | undefined;
     try {
       await Promise.all([signedIn, named]);

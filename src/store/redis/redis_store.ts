@@ -13,7 +13,7 @@ import { redisDevices } from "./devices.ts";
 import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
 import { redisInstances } from "./instances.ts";
-import { countsKey, probeKey } from "./keys.ts";
+import { type ShardKeys, shardKeys } from "./keys.ts";
 import { redisPackets } from "./packets.ts";
 import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
 import { probeScript } from "./scripts.ts";
@@ -23,18 +23,23 @@ import { parseInfo } from "./server_info.ts";
  * A store on the Redis at `url`. Resolves also when Redis cannot be reached: the connection is then retried for
  * ever, and every method rejects until it replies. Data of an older layout is upgraded.
  *
+ * `keys`: of the shard, if it is one of many.
+ *
  * @throws {StoreError} Redis replies, but cannot do what `ackAfter` requires, does not have the database, is part
  * of a cluster, or holds data of a newer layout.
  */
-export async function openRedisStore(options: RedisStoreOptions): Promise<Store> {
-  const client = new RedisClient(options);
+export async function openRedisStore(
+  options: RedisStoreOptions,
+  keys: ShardKeys = shardKeys(),
+): Promise<Store> {
+  const client = new RedisClient(options, keys);
   try {
     await client.open(options.commandTimeoutMs);
   } catch (refusal) {
     await client.close();
     throw refusal;
   }
-  const foreign = new ForeignCounts(countsKey, options.log);
+  const foreign = new ForeignCounts(client.keys.counts, options.log);
   return {
     description: `Redis at ${client.address}`,
     ...redisPackets(client, foreign),
@@ -47,7 +52,7 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<Store>
 
     async ping() {
       await client.checkServer();
-      await client.write("write a probe", probeScript, [probeKey], []);
+      await client.write("write a probe", probeScript, [client.keys.probe], []);
     },
 
     status: () => readStatus(client),

@@ -73,7 +73,7 @@ ${script.replaceAll("RECORD_FIELDS", recordLayout.names.join(", "))}`;
 
 /**
  * A script that runs only on this program's layout. The layout's key is the last of its KEYS, see
- * {@linkcode layoutKey}; the script itself does not see it.
+ * {@linkcode ShardKeys.layout}; the script itself does not see it.
  */
 function checked(script: string): string {
   return `local layout = redis.call('GET', table.remove(KEYS))

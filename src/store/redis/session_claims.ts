@@ -14,7 +14,6 @@ import {
   type SessionLimits,
 } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
-import { lineageKey, sessionKey, sessionsKey, versionKey } from "./keys.ts";
 import type { RedisClient } from "./redis_client.ts";
 import { claimScript } from "./scripts.ts";
 
@@ -81,14 +80,15 @@ export class SessionClaims {
   }
 
   async #send(claims: readonly Waiting[]): Promise<void> {
+    const names = this.#client.keys;
     const attempt = claims.length === 1
       ? `claim session ${claims[0]!.session}`
       : `claim ${claims.length} sessions`;
-    const keys = [lineageKey, versionKey, sessionsKey];
-    for (const { session, continues } of claims) keys.push(sessionKey(session), sessionKey(continues));
+    const keys = [names.lineage, names.version, names.sessions];
+    for (const { session, continues } of claims) keys.push(names.session(session), names.session(continues));
     // All claims of a process have the same.
     const { maxSessions } = claims[0]!.limits;
-    const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, maxSessions, sessionKey("")];
+    const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, maxSessions, names.session("")];
     const claimed = claims.flatMap((
       { offset, limits, resendable },
     ) => [offset, limits.mayCreate ? 1 : 0, resendable?.oldest ?? offset, resendable?.epoch ?? 0]);
@@ -99,7 +99,7 @@ export class SessionClaims {
         const [epoch, committed, lost, isNew, refused] = reply as [number, number, number, number, number];
         resolve({ epoch, committed, lost, isNew: isNew === 1, refused: refusals[refused - 1] });
       } else {
-        const found = `${sessionKey(session)} holds a value Tally did not write: ${reply}`;
+        const found = `${names.session(session)} holds a value Tally did not write: ${reply}`;
         reject(new StoreError(`could not claim session ${session}: ${found}`));
       }
     }
