@@ -144,16 +144,24 @@ export interface SessionLimits {
   readonly mayCreate: boolean;
 }
 
+/** What a client can send again of a session, if the store was reverted or emptied. */
+export interface Resendable {
+  /** Index of the oldest packet that it still has; not above the stated offset. */
+  readonly oldest: number;
+  /** Of the claim under which its latest packets were acknowledged. */
+  readonly epoch: number;
+}
+
 /** Result of a claim. */
 export interface SessionClaim {
   /** Greater than that of every earlier claim, also of claims that the store no longer holds. */
   readonly epoch: number;
-  /** Packets of the session settled so far; not less than the offset stated. */
+  /** Packets of the session settled so far; not less than the offset stated, or than {@linkcode Resendable.oldest}. */
   readonly committed: number;
   /**
    * Packets that were acknowledged to the client and that the store no longer holds, because it was reverted to an
-   * earlier state. Of an unknown session: all before the offset, if the data is too young for the session to have
-   * expired.
+   * earlier state; those that the client sends again are not among them. Of an unknown session: all before the offset,
+   * if the data is too young for the session to have expired.
    */
   readonly lost: number;
   /** The store did not have the session. */
@@ -188,6 +196,10 @@ export interface PacketStore {
    * `continues`: an unknown session starts where the session of that name is, if there is one. That one stays where it
    * is, and its streams are fenced. `limits`: default none. `epoch`: the session gets this one, which another store has
    * given to it; refused if it has a greater one.
+   *
+   * `resendable`: a session of which the store holds less than `offset` moves up to {@linkcode Resendable.oldest} only,
+   * and an unknown one starts there, if the store lost it: its data began, or was found reverted, after the client's
+   * claim, or is older than that. Otherwise it may have expired or been evicted, and what it counted is still there.
    */
   claimSession(
     session: string,
@@ -196,6 +208,7 @@ export interface PacketStore {
     continues?: string,
     limits?: SessionLimits,
     epoch?: number,
+    resendable?: Resendable,
   ): Promise<SessionClaim>;
 
   /** Applies a batch; see {@linkcode Batch} and {@linkcode Unapplied}. One call at a time per producer. */

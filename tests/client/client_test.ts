@@ -50,6 +50,8 @@ test("TelemetryClient.send(): every packet is stored once, as the totals report"
     pending: 0,
     rejections: [],
     committed: 10_000,
+    refilled: 0,
+    lost: 0,
   });
   assertEquals(await countsOf(store), counted(10_000));
 });

@@ -58,8 +58,8 @@ export function redisPackets(
   }
 
   return {
-    claimSession: (session, offset, _nowMs, continues, limits, epoch) =>
-      claims.claim(session, offset, continues, limits, epoch),
+    claimSession: (session, offset, _nowMs, continues, limits, epoch, resendable) =>
+      claims.claim(session, offset, continues, limits, epoch, resendable),
 
     async apply(batch) {
       for (;;) {
