@@ -150,6 +150,11 @@ export interface Resendable {
   readonly oldest: number;
   /** Of the claim under which its latest packets were acknowledged. */
   readonly epoch: number;
+  /**
+   * False: the store does not see all batches, being one of several shards, so that its data may be older than the claim
+   * although nothing was lost. Default: true.
+   */
+  readonly seesAllBatches?: boolean;
 }
 
 /** Result of a claim. */

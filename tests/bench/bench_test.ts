@@ -17,6 +17,7 @@ import {
   INITIAL_WINDOW_SIZE,
   PING,
 } from "../support/http2_numbers.ts";
+import { costs } from "./cost_rows.ts";
 import { LoadConnection, type PacketSource } from "./load_connection.ts";
 import { Ledger, LoadProcesses, usualLoad } from "./measure.ts";
 import { isInstalled, Program } from "./program.ts";
@@ -187,6 +188,31 @@ Deno.test("VictoriaMetrics.compare() finds that it does not hold what was sent",
   await (await fetch(`http://127.0.0.1:${server.port}/api/v1/import/prometheus`, more)).body?.cancel();
   await server.compare();
   assertEquals(server.wrong, "it holds 151 samples of 51 series, sent were 150 of 50");
+});
+
+Deno.test("bench states what a packet and a session cost, in figures above 0", async () => {
+  await using processes = new LoadProcesses();
+  const options = {
+    runs: 1,
+    runMs: 100,
+    warmUpMs: 100,
+    workers: 1,
+    hasRedis: true,
+    maxConnections: 100,
+    processes,
+    peer: undefined,
+    hasVictoriaMetrics: false,
+  };
+  const rows = costs.rows.filter(({ name }) => /^(1,000 devices|100,000 sessions)/.test(name));
+  for (const { name, measure } of rows) {
+    for (const [column, { values: [value], wrong }] of Object.entries(await measure(options))) {
+      assert(
+        value! > 0 && Number.isFinite(value) && wrong === undefined,
+        `${name}: ${column}: ${value} ${wrong}`,
+      );
+    }
+  }
+  assertEquals(rows.length, 2);
 });
 
 Deno.test("bench --json prints one document, and fails when no row matches", async () => {

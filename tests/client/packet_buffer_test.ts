@@ -80,6 +80,50 @@ Deno.test("Cursor.take() returns the packets added, as protobufjs decodes them, 
     }
   }));
 
+Deno.test("PacketBuffer.reopen() makes kept packets pending again, for any calls of settle(), discard() and reopen()", () =>
+  forSeeds(20, (random) => {
+    const first = random.int(0, 1000);
+    const buffer = new PacketBuffer(first);
+    const packets: Packet[] = [];
+    let oldest = first, start = first;
+    const bytesOf = (from: number, to: number) =>
+      packets.slice(from - first, to - first).reduce((sum, packet) => {
+        const encoded = new EncodedPacket();
+        encoded.set(packet);
+        return sum + encoded.size;
+      }, 0);
+    for (let step = 0; step < 120; step++) {
+      const action = random.int(0, 9);
+      if (action < 5) {
+        packets.push(randomPacket(random));
+        add(buffer, packets.at(-1)!);
+      } else if (action < 7) {
+        const index = random.int(first, buffer.end);
+        buffer.settle(index);
+        start = Math.max(start, index);
+      } else if (action < 8) {
+        const index = random.int(first, buffer.end), maxBytes = random.pick([0, 500, 5000, 1_000_000]);
+        buffer.discard(index, maxBytes);
+        oldest = Math.max(oldest, Math.min(index, start));
+        while (bytesOf(oldest, start) > maxBytes) oldest++;
+        if (maxBytes === 0) oldest = start;
+      } else {
+        const index = random.int(oldest, buffer.end);
+        assertEquals(buffer.reopen(index), Math.max(0, start - index));
+        start = Math.min(start, index);
+      }
+      assertEquals([buffer.oldest, buffer.start, buffer.end], [oldest, start, first + packets.length]);
+      assertEquals([buffer.keptBytes, buffer.bytes], [bytesOf(oldest, start), bytesOf(start, buffer.end)]);
+      for (const [cursor, from] of [[buffer.cursor(), start], [buffer.keptCursor(), oldest]] as const) {
+        const read = [];
+        for (let bytes = cursor.take(); bytes !== undefined; bytes = cursor.take()) {
+          read.push(...decoded(bytes));
+        }
+        assertEquals(read, packets.slice(from - first));
+      }
+    }
+  }));
+
 Deno.test("PacketBuffer: batches taken from one buffer can be added to another", () =>
   forSeeds(20, (random) => {
     const packets = Array.from({ length: random.int(0, 300) }, () => randomPacket(random));

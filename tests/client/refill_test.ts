@@ -6,9 +6,12 @@
  */
 import { DatabaseSync } from "node:sqlite";
 
-import { assertEquals, assertGreater } from "@std/assert";
+import { Metadata, Server, ServerCredentials, type ServerDuplexStream, status } from "@grpc/grpc-js";
+import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 
-import { type KeepAcked, TelemetryClient } from "../../src/client/client.ts";
+import { type KeepAcked, TelemetryClient, TelemetryClientError } from "../../src/client/client.ts";
+import type { Ack } from "../../src/protocol/messages.ts";
+import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
 import { shardKeys } from "../../src/store/redis/keys.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import { openSqliteThreads } from "../../src/store/sqlite/threads.ts";
@@ -246,4 +249,33 @@ test("TelemetryClient keepAcked keeps no more bytes than it is to, and nothing o
   assertEquals(await refilledWith({ bytes: 20 * size }, 0), 20);
   assertEquals(await refilledWith({ durationMs: 500 }, 700), 10);
   assertEquals(await refilledWith({ durationMs: 60_000 }, 0), 110);
+});
+
+test("TelemetryClient ends when a server, as none of Tally does, goes back to packets that are not kept", async () => {
+  const server = new Server();
+  const receive = (call: ServerDuplexStream<unknown, Ack>) => {
+    const metadata = new Metadata();
+    metadata.set("telemetry-committed", "0");
+    call.sendMetadata(metadata);
+    call.on("error", () => {});
+    call.on("data", () => {
+      call.write({ ok: true, stored: 2, duplicates: 0, rejected: 0, committed: 2, rejections: [] });
+      call.emit("error", { code: status.UNAVAILABLE, details: "call again" });
+    });
+  };
+  server.addService({ StreamBatches: streamBatches } as never, { StreamBatches: receive });
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync(
+      "127.0.0.1:0",
+      ServerCredentials.createInsecure(),
+      (error, port) => error === null ? resolve(port) : reject(error),
+    )
+  );
+  await using client = await open({ port }, { keepAcked: { packets: 1 } });
+  client.send(packet("a"));
+  client.send(packet("a"));
+  await client.flush();
+  const later = client.send(packet("a")).then(() => client.flush());
+  await assertRejects(() => later, TelemetryClientError, "Cannot go back to packet 0 of the session");
+  server.forceShutdown();
 });

@@ -12,7 +12,11 @@ import { withStore } from "./reverts_contract.ts";
 import type { StorePlace } from "./store_contract.ts";
 
 /** Registers the tests under `kind`, each in a new place. */
-export function testRefills(kind: string, makePlace: () => Promise<StorePlace>): void {
+export function testRefills(
+  kind: string,
+  makePlace: () => Promise<StorePlace>,
+  { seesAllBatches }: { seesAllBatches: boolean },
+): void {
   const test = (title: string, body: (place: StorePlace) => Promise<void>) =>
     Deno.test(`${kind}: claimSession() with packets to send again ${title}`, async () => {
       await using place = await makePlace();
@@ -84,7 +88,10 @@ export function testRefills(kind: string, makePlace: () => Promise<StorePlace>):
     );
     await putBack();
     await withStore(place, async (it) => {
-      assertEquals(await claim(it, "s", 9, { oldest: 4, epoch: s! }), [4, 4]);
+      const claimed = await claim(it, "s", 9, { oldest: 4, epoch: s! });
+      // One of several shards cannot distinguish this from a session that was evicted: it counts nothing twice.
+      assertEquals(claimed, seesAllBatches ? [4, 4] : [9, 9]);
+      if (!seesAllBatches) return;
       await store(it, "another", 0, 1);
       assertEquals(await claim(it, "t", 9, { oldest: 2, epoch: t! }), [2, 2]);
     });

@@ -62,7 +62,7 @@ export function testStoreContract(
   testCredentials(test);
   testAudit(test);
   testReverts(kind, makePlace);
-  testRefills(kind, makePlace);
+  testRefills(kind, makePlace, { seesAllBatches: !isSharded });
   testKills(kind, makePlace);
 
   test(

@@ -57,9 +57,21 @@ export class StoreModel {
       const session = `${this.name} session ${random.int(1, 4)}`;
       const offset = random.int(0, 12);
       const known = this.#sessions.get(session);
-      const { epoch, committed, lost } = await store.claimSession(session, offset, this.#nowMs);
+      const resendable = known !== undefined && random.chance(0.3)
+        ? { oldest: random.int(0, offset), epoch: known.epoch }
+        : undefined;
+      const claimed = await store.claimSession(
+        session,
+        offset,
+        this.#nowMs,
+        undefined,
+        undefined,
+        undefined,
+        resendable,
+      );
+      const { epoch, committed, lost } = claimed;
       assertLess(known?.epoch ?? 0, epoch);
-      assertEquals(committed, Math.max(known?.committed ?? 0, offset));
+      assertEquals(committed, Math.max(known?.committed ?? 0, resendable?.oldest ?? offset));
       // The time of an unknown session is the model's, not the store's.
       if (known !== undefined) assertEquals(lost, committed - known.committed);
       this.#sessions.set(session, { epoch, committed });

@@ -92,7 +92,7 @@ export class SessionClaims {
     const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, names.session("")];
     const claimed = claims.flatMap(({ offset, limits: { mayCreate, maxSessions }, epoch, resendable }) => [
       ...[offset, mayCreate ? maxSessions : -1, epoch],
-      ...[resendable?.oldest ?? offset, resendable?.epoch ?? 0],
+      ...[resendable?.oldest ?? offset, signedEpoch(resendable)],
     ]);
     const replies = await this.#client.writeDurably([attempt, claimScript, keys, [...args, ...claimed]]);
     for (const [i, reply] of (replies as (number[] | Buffer)[]).entries()) {
@@ -106,4 +106,10 @@ export class SessionClaims {
       }
     }
   }
+}
+
+function signedEpoch(resendable: Resendable | undefined): number {
+  if (resendable === undefined) return 0;
+  const { epoch, seesAllBatches = true } = resendable;
+  return seesAllBatches ? epoch : -epoch;
 }

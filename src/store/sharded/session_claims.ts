@@ -33,6 +33,8 @@ export class ShardedClaims {
     resendable?: Resendable,
   ): Promise<SessionClaim> {
     const share = this.#share(limits);
+    // The home does not see batches of other shards, so that its data may be old without a loss.
+    resendable &&= { ...resendable, seesAllBatches: false };
     const claim = continues === undefined || continues === session
       ? await this.#home(session).claimSession(
         session,

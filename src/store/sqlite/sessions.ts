@@ -144,6 +144,7 @@ export class Sessions {
   #isLost(resendable: Resendable | undefined, { sinceMs, nowMs }: LineageRow): boolean {
     if (resendable === undefined || nowMs - resendable.epoch >= SESSION_EXPIRY_MS) return false;
     if (sinceMs > resendable.epoch) return true;
+    if (resendable.seesAllBatches === false) return false;
     const usedMs = this.#newestUseMs();
     const isOlder = usedMs !== undefined && usedMs < resendable.epoch - CLOCKS_DIFFER_MS;
     if (isOlder) this.writeReverted();

@@ -5,7 +5,8 @@
 -- ARGV  1 expiry of a session, ms   2 expiry of a new session, ms   3 what the key of a session begins with
 --       4… five per session: the offset of the stream's first packet; the sessions in all that there may be with
 --       it, or -1 if it may not be made; the epoch that it gets, or 0; the oldest packet that its client can send again
---       (the offset: none); and the epoch of the claim under which that was acknowledged, or 0
+--       (the offset: none); and the epoch of the claim under which that was acknowledged, or 0; negative: the store does
+--       not see all batches
 --
 -- Returns for each session { epoch, committed, lost, isNew, refused }, or its value if Tally did not write it. An
 -- offset above what is committed, or the oldest packet that its client has, becomes what is committed: see SessionClaim
@@ -58,9 +59,12 @@ end
 -- The version is the time of the last batch, or later.
 local function isLost(epoch)
   if epoch == 0 then return false end
+  local seesAllBatches = epoch > 0
+  epoch = math.abs(epoch)
   if lineage.began > epoch then return true end
   if now - epoch >= tonumber(expiryMs) then return false end
   if reverted or lineage.reverted > epoch then return true end
+  if not seesAllBatches then return false end
   local micros = string.match(redis.call('GET', version) or '', '^(%d+) ')
   reverted = micros and math.floor(micros / 1000) < epoch
   return reverted
