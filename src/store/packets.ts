@@ -14,6 +14,20 @@ export interface DeviceDelta {
   readonly timestampMs: number;
   /** Payload of the packet with that timestamp; the later arrival among equals. */
   readonly payload: Uint8Array;
+  /** The same id and payload, for a store that packs them; default: they are to be packed from the above. */
+  readonly bytes?: DeltaBytes;
+}
+
+/** The bytes of a {@linkcode DeviceDelta} that can be packed without a string and a view for each device. */
+export interface DeltaBytes {
+  /** Length of the id in UTF-8. */
+  readonly idBytes: number;
+  /** Length of the payload. */
+  readonly payloadBytes: number;
+  /** Writes the id to `target`, from `at` on. */
+  writeId(target: Uint8Array, at: number): void;
+  /** Writes the payload to `target`, from `at` on. */
+  writePayload(target: Uint8Array, at: number): void;
 }
 
 /** The part of a session that one batch settles: packets `from` (inclusive) to `to` (exclusive). */
@@ -29,7 +43,7 @@ export interface SessionAdvance {
   /** As the claim returned them, if it did. */
   readonly shards?: SessionShards | undefined;
   /** Of a session with {@linkcode SessionAdvance.shards}: the devices of the batch with packets of it; default: all. */
-  readonly deltas?: ReadonlyMap<unknown, Pick<DeviceDelta, "deviceId">> | undefined;
+  readonly deltas?: readonly Pick<DeviceDelta, "deviceId" | "bytes">[] | undefined;
 }
 
 /**
@@ -64,7 +78,10 @@ export interface Batch {
   readonly previous: number;
   /** When the packets were received, server time, Unix milliseconds: the devices' last seen. */
   readonly receivedAtMs: number;
-  /** Each device at most once. May be empty when only sessions advance. */
+  /**
+   * Each device at most once. May be empty when only sessions advance. To be read before {@linkcode PacketStore.apply}
+   * resolves: the producer uses the objects again.
+   */
   readonly devices: readonly DeviceDelta[];
   /** Each session at most once. */
   readonly sessions: readonly SessionAdvance[];

@@ -23,18 +23,20 @@ export class ModelIngest {
 
   constructor(store: Pick<Store, "claimSession" | "apply">, random: Random) {
     const { log, now, ...limits } = ingestDefaults;
-    const queue = new PacketQueue({
+    const devices = new DeviceTable({ maxDevices: 100 });
+    const bounds = {
       maxPackets: random.int(1, 20),
       maxBytes: 2000,
       maxDevices: 50,
       dueDevices: 10,
       flushIntervalMs: 1,
-    });
+    };
+    const queue = new PacketQueue(bounds, devices);
     const counters = createCounters();
     this.ingest = {
       queue,
       store: store as Store,
-      devices: new DeviceTable(100),
+      devices,
       counters,
       reverts: new Reverts(counters, log),
       streams: new Set(),

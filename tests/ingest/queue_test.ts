@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 
 import { QueuedBatch, type ShareOwner, type StreamShare } from "../../src/ingest/batch/batch.ts";
-import { Device } from "../../src/ingest/batch/device_delta.ts";
+import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
 import { RejectReason } from "../../src/protocol/reject_reason.ts";
 import { forSeeds } from "../support/random.ts";
@@ -23,7 +23,14 @@ class Owner implements ShareOwner {
 const bounds = { maxPackets: 1e6, maxBytes: 1e6, maxDevices: 1e6, dueDevices: 1e6 };
 const bytes = new TextEncoder().encode("0123456789");
 const about = { producer: "p", sequence: 1, previous: 0, receivedAtMs: 0 };
-const device = (id: string, generation = 0) => new Device(id, new TextEncoder().encode(id), 0, generation);
+
+/** The queue's devices; those of a test have to be interned in it. */
+const devices = new DeviceTable({ maxDevices: 1000 });
+const numberOf = (table: DeviceTable, id: string) => {
+  const utf8 = new TextEncoder().encode(id);
+  return table.intern(utf8, 0, utf8.length);
+};
+const device = (id: string) => numberOf(devices, id);
 
 function put(queue: PacketQueue, owner = new Owner(), packets = 1): void {
   const share = queue.tail.share(owner, 0);
@@ -33,7 +40,7 @@ function put(queue: PacketQueue, owner = new Owner(), packets = 1): void {
 }
 
 Deno.test("PacketQueue, iterated: each turn yields all queued packets, then the end", async () => {
-  const queue = new PacketQueue({ ...bounds, maxPackets: 100, flushIntervalMs: 1 });
+  const queue = new PacketQueue({ ...bounds, maxPackets: 100, flushIntervalMs: 1 }, devices);
   put(queue);
   put(queue);
   const sizes: number[] = [];
@@ -48,7 +55,7 @@ Deno.test("PacketQueue, iterated: each turn yields all queued packets, then the 
 });
 
 Deno.test("PacketQueue yields a batch at once when it is full, for any interval", async () => {
-  const queue = new PacketQueue({ ...bounds, maxPackets: 3, flushIntervalMs: 3_600_000 });
+  const queue = new PacketQueue({ ...bounds, maxPackets: 3, flushIntervalMs: 3_600_000 }, devices);
   put(queue, new Owner(), 3);
   const batches = queue[Symbol.asyncIterator]();
   assertEquals((await batches.next()).value?.packets, 3);
@@ -59,7 +66,7 @@ Deno.test("PacketQueue yields a batch at once when it is full, for any interval"
 });
 
 Deno.test("PacketQueue.flush() makes a batch due at once, and the one that gathers while the writer works", async () => {
-  const queue = new PacketQueue({ ...bounds, flushIntervalMs: 3_600_000 });
+  const queue = new PacketQueue({ ...bounds, flushIntervalMs: 3_600_000 }, devices);
   const batches = queue[Symbol.asyncIterator]();
   const first = batches.next();
   put(queue);
@@ -81,7 +88,7 @@ Deno.test("PacketQueue.flush() makes a batch due at once, and the one that gathe
 });
 
 Deno.test("PacketQueue.full is true by packets or by bytes; one message may exceed them", () => {
-  const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1000 });
+  const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1000 }, devices);
   put(queue, new Owner(), 4);
   assert(!queue.full);
   put(queue, new Owner(), 100);
@@ -90,7 +97,7 @@ Deno.test("PacketQueue.full is true by packets or by bytes; one message may exce
   queue.close();
   // At its bound it is full.
   for (const [packets, isFull] of [[4, false], [5, true]] as const) {
-    const byBytes = new PacketQueue({ ...bounds, maxBytes: 50, flushIntervalMs: 1000 });
+    const byBytes = new PacketQueue({ ...bounds, maxBytes: 50, flushIntervalMs: 1000 }, devices);
     put(byBytes, new Owner(), packets);
     assertEquals(byBytes.full, isFull);
     byBytes.close();
@@ -98,10 +105,13 @@ Deno.test("PacketQueue.full is true by packets or by bytes; one message may exce
 });
 
 Deno.test("PacketQueue yields a batch of many devices at once, and grows while the writer is busy", async () => {
-  const queue = new PacketQueue({ ...bounds, dueDevices: 2, maxDevices: 3, flushIntervalMs: 3_600_000 });
+  const queue = new PacketQueue(
+    { ...bounds, dueDevices: 2, maxDevices: 3, flushIntervalMs: 3_600_000 },
+    devices,
+  );
   const owner = new Owner();
   let share = queue.tail.share(owner, 0);
-  const add = (id: Device) => {
+  const add = (id: number) => {
     share.group.delta(id).add(share, 1, bytes, 0, 1);
     queue.commit(1, 1);
   };
@@ -126,7 +136,7 @@ Deno.test("PacketQueue yields a batch of many devices at once, and grows while t
 });
 
 Deno.test("PacketQueue keeps nothing of messages without packets", async () => {
-  const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1 });
+  const queue = new PacketQueue({ ...bounds, maxPackets: 10, maxBytes: 50, flushIntervalMs: 1 }, devices);
   queue.commit(0, 60);
   assert(queue.full);
   const batches = queue[Symbol.asyncIterator]();
@@ -141,7 +151,7 @@ Deno.test("PacketQueue keeps nothing of messages without packets", async () => {
 });
 
 Deno.test("PacketQueue.cancelWait() removes a stream that has ended", async () => {
-  const queue = new PacketQueue({ ...bounds, maxPackets: 1, flushIntervalMs: 1 });
+  const queue = new PacketQueue({ ...bounds, maxPackets: 1, flushIntervalMs: 1 }, devices);
   put(queue);
   const resumed: string[] = [];
   const gone = () => resumed.push("gone");
@@ -157,7 +167,7 @@ Deno.test("PacketQueue.cancelWait() removes a stream that has ended", async () =
 
 Deno.test("PacketQueue.waitForRoom() is FIFO, and every stream gets room", () =>
   forSeeds(20, async (random) => {
-    const queue = new PacketQueue({ ...bounds, maxPackets: random.int(1, 20), flushIntervalMs: 1 });
+    const queue = new PacketQueue({ ...bounds, maxPackets: random.int(1, 20), flushIntervalMs: 1 }, devices);
     const waited: number[] = [], resumed: number[] = [];
     const streams = random.int(2, 30);
     let left = streams * 5;
@@ -184,7 +194,7 @@ Deno.test("PacketQueue.waitForRoom() is FIFO, and every stream gets room", () =>
   }));
 
 Deno.test("QueuedBatch coalesces packets of one device into one QueuedDelta, over all streams without a session", () => {
-  const batch = new QueuedBatch();
+  const batch = new QueuedBatch(devices);
   const a = device("a");
   const [first, second] = [batch.share(new Owner(), 0), batch.share(new Owner(), 0)];
   first.group.delta(a).add(first, 5, bytes, 0, 2);
@@ -206,21 +216,23 @@ Deno.test("QueuedBatch coalesces packets of one device into one QueuedDelta, ove
 });
 
 Deno.test("QueuedBatch.toStoreBatch() has a device once when the table was emptied between its packets", () => {
-  const batch = new QueuedBatch(), share = batch.share(new Owner(), 0);
-  for (const [generation, timestampMs] of [[0, 1], [1, 2], [0, 3]] as const) {
-    share.group.delta(device("a", generation)).add(share, timestampMs, bytes, timestampMs, timestampMs + 1);
+  const table = new DeviceTable({ maxDevices: 2 });
+  const batch = new QueuedBatch(table), share = batch.share(new Owner(), 0);
+  for (const [index, id] of ["a", "b", "c", "a", "d", "e", "a"].entries()) {
+    share.group.delta(numberOf(table, id)).add(share, index, bytes, index, index + 1);
   }
-  const { devices } = batch.toStoreBatch(about)!;
-  const found = devices.map(({ deviceId, packets, timestampMs }) => [deviceId, packets, timestampMs]);
-  assertEquals(found, [["a", 3, 3]]);
+  const stored = batch.toStoreBatch(about)!;
+  const found = stored.devices.map(({ deviceId, packets, timestampMs }) => [deviceId, packets, timestampMs]);
+  assertEquals(found, [["a", 3, 6], ["b", 1, 1], ["c", 1, 2], ["d", 1, 4], ["e", 1, 5]]);
+  batch.settle();
 });
 
 Deno.test("QueuedBatch.refuse() rejects the packets of a refused device in each share that contributed them", () => {
-  const batch = new QueuedBatch(), claimed = new Owner({ session: "s", epoch: 1 });
+  const batch = new QueuedBatch(devices), claimed = new Owner({ session: "s", epoch: 1 });
   const shares = [batch.share(new Owner(), 0), batch.share(new Owner(), 0), batch.share(claimed, 0)];
   const [first, second, third] = shares as [StreamShare, StreamShare, StreamShare];
   const a = device("a"), b = device("b");
-  const add = (share: StreamShare, of: Device) => {
+  const add = (share: StreamShare, of: number) => {
     share.stored++;
     share.group.delta(of).add(share, 1, bytes, 0, 1);
   };
@@ -234,7 +246,7 @@ Deno.test("QueuedBatch.refuse() rejects the packets of a refused device in each 
 });
 
 Deno.test("QueuedDelta.add() keeps the payload of the greatest timestamp, the last received among equals", () => {
-  const batch = new QueuedBatch();
+  const batch = new QueuedBatch(devices);
   const a = device("a");
   const share = batch.share(new Owner(), 0), { group } = share;
   const payload = () => new TextDecoder().decode(group.delta(a).payload);
@@ -254,13 +266,12 @@ Deno.test("QueuedDelta.add() keeps the payload of the greatest timestamp, the la
 Deno.test("QueuedDelta.merge() keeps the payload of the greatest timestamp, that of the later group among equals", () => {
   const a = device("a");
   const merged = (...timestamps: number[]) => {
-    const batch = new QueuedBatch();
+    const batch = new QueuedBatch(devices);
     for (const [index, timestampMs] of timestamps.entries()) {
       const share = batch.share(new Owner({ session: `s${index}`, epoch: 1 }), 0);
       share.group.delta(a).add(share, timestampMs, bytes, index, index + 1);
     }
-    const { devices } = batch.toStoreBatch(about)!;
-    return devices.map(({ packets, timestampMs, payload }) => [
+    return batch.toStoreBatch(about)!.devices.map(({ packets, timestampMs, payload }) => [
       packets,
       timestampMs,
       new TextDecoder().decode(payload),
@@ -273,7 +284,7 @@ Deno.test("QueuedDelta.merge() keeps the payload of the greatest timestamp, that
 });
 
 Deno.test("PacketQueue.waitForRoom() is FIFO, also for streams that arrive later", async () => {
-  const queue = new PacketQueue({ ...bounds, maxPackets: 1, flushIntervalMs: 1 });
+  const queue = new PacketQueue({ ...bounds, maxPackets: 1, flushIntervalMs: 1 }, devices);
   const batches = queue[Symbol.asyncIterator]();
   put(queue);
   const order: string[] = [];
@@ -304,7 +315,7 @@ Deno.test("PacketQueue.waitForRoom() is FIFO, also for streams that arrive later
 });
 
 Deno.test("QueuedBatch.toStoreBatch() leaves out fenced sessions, and only these", () => {
-  const batch = new QueuedBatch();
+  const batch = new QueuedBatch(devices);
   const owners = ["s1", "s2"].map((session) => new Owner({ session, epoch: 3 }));
   const shares = [...owners, new Owner()].map((owner) => batch.share(owner, 10));
   const a = device("a");
@@ -319,11 +330,11 @@ Deno.test("QueuedBatch.toStoreBatch() leaves out fenced sessions, and only these
   assertEquals(stored.sessions, [{ session: "s1", epoch: 3, from: 10, to: 11 }]);
   batch.settle();
   assertEquals(owners.map(({ settled, discarded }) => [settled.length, discarded.length]), [[1, 0], [0, 1]]);
-  assertEquals(a.delta, undefined);
+  assertEquals(devices.deltaOf(a), undefined);
 });
 
 Deno.test("QueuedBatch.toStoreBatch() is empty when all packets were rejected, fenced or duplicates", () => {
-  const batch = new QueuedBatch();
+  const batch = new QueuedBatch(devices);
   batch.share(new Owner(), 0).reject(1);
   const again = batch.share(new Owner({ session: "r", epoch: 1 }), 7);
   again.duplicates++; // it has nothing new, and its session does not advance

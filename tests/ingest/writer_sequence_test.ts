@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 
+import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
 import { Writer } from "../../src/ingest/batch/writer.ts";
 import { createCounters } from "../../src/ingest/counters.ts";
@@ -12,7 +13,7 @@ Deno.test("Writer states the previous batch, unless the store may have dropped i
   const queue = new PacketQueue({
     ...{ maxPackets: 100, maxBytes: 1000, maxDevices: 100, dueDevices: 100 },
     flushIntervalMs: 1,
-  });
+  }, new DeviceTable({ maxDevices: 1 }));
   const applied: Batch[] = [];
   // The real ones show nothing of a batch's sequence.
   const store = { apply: (batch: Batch) => Promise.resolve((applied.push(batch), [])) } as unknown as Store;

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 
 import type { ShareOwner } from "../../src/ingest/batch/batch.ts";
+import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
 import { PacketQueue } from "../../src/ingest/batch/queue.ts";
 import { retryBackoff, Writer } from "../../src/ingest/batch/writer.ts";
 import { createCounters } from "../../src/ingest/counters.ts";
@@ -25,7 +26,7 @@ async function waitsAfter(failures: readonly number[]) {
     maxDevices: 1,
     dueDevices: 1,
     flushIntervalMs: 1,
-  });
+  }, new DeviceTable({ maxDevices: 1 }));
   const waits: number[] = [], applied: number[] = [];
   let left = failures[0]!;
   // A real store cannot fail a given number of times.
@@ -82,7 +83,7 @@ Deno.test("Writer.run() rejects with an error that is not the store's, instead o
     maxDevices: 1,
     dueDevices: 1,
     flushIntervalMs: 1,
-  });
+  }, new DeviceTable({ maxDevices: 1 }));
   let attempts = 0;
   const writer = new Writer({
     queue,

@@ -14,26 +14,47 @@ import {
   type SessionAdvance,
   type SessionShards,
 } from "../../store/packets.ts";
-import { type Device, QueuedDelta } from "./device_delta.ts";
+import type { DeltaGroup, QueuedDelta } from "./device_delta.ts";
+import type { DeviceTable } from "./device_table.ts";
 
 /** Deltas that are stored or discarded together: those of one session's stream, or of all streams without a session. */
-export class FencingGroup {
-  /** What the group collected, by device. */
-  readonly deltas = new Map<Device, QueuedDelta>();
+export class FencingGroup implements DeltaGroup {
+  /** What the group collected: one of each device. */
+  readonly deltas: QueuedDelta[] = [];
+  readonly #devices: DeviceTable;
+  /** Those of devices of which another group has collected packets since, by number. */
+  #displaced: Map<number, QueuedDelta> | undefined;
 
   /** An empty group of `batch`. */
-  constructor(readonly batch: QueuedBatch) {}
+  constructor(readonly batch: QueuedBatch) {
+    this.#devices = batch.devices;
+  }
 
-  /** The delta of `device`, made when it has none. */
-  delta(device: Device): QueuedDelta {
-    const last = device.delta;
-    if (last !== undefined && last.group === this) return last;
-    let delta = this.deltas.get(device);
-    if (delta === undefined) {
-      this.deltas.set(device, delta = new QueuedDelta(device, this));
-      this.batch.deltaAdded(device);
+  /** The delta of a device, which `DeviceTable.intern()` has just returned; made when it has none. */
+  delta(device: number): QueuedDelta {
+    const last = this.#devices.deltaOf(device);
+    return last !== undefined && last.group === this ? last : this.#otherDelta(device, last);
+  }
+
+  /** See {@linkcode DeltaGroup}. */
+  displaced(delta: QueuedDelta): void {
+    (this.#displaced ??= new Map()).set(delta.device, delta);
+  }
+
+  #otherDelta(device: number, last: QueuedDelta | undefined): QueuedDelta {
+    const { batch } = this;
+    let delta;
+    if (last !== undefined && last.group.batch === batch) {
+      last.group.displaced(last);
+      batch.shared.add(device);
+      delta = this.#displaced?.get(device);
     }
-    return device.delta = delta;
+    if (delta === undefined) {
+      this.deltas.push(delta = this.#devices.newDelta(device, this));
+      batch.deltaAdded();
+    }
+    this.#devices.setDelta(delta);
+    return delta;
   }
 }
 
@@ -104,16 +125,24 @@ export class QueuedBatch {
   deltas = 0;
   /** When its first packet was added, on `performance.now`'s clock. */
   openedAtMs = 0;
-  readonly #withoutSession = new FencingGroup(this);
+  /** Devices of which several groups have a delta, by number. */
+  readonly shared = new Set<number>();
+  readonly #withoutSession: FencingGroup;
   #generation: number | undefined;
-  /** The table of devices was emptied meanwhile: two devices may have the same id. */
+  /** The table of devices was emptied meanwhile: two numbers may be of the same id. */
   #hasGenerations = false;
 
-  /** A group has its first packet of `device`. */
-  deltaAdded(device: Device): void {
+  /** Without packets. `devices`: the table of their devices. */
+  constructor(readonly devices: DeviceTable) {
+    this.#withoutSession = new FencingGroup(this);
+  }
+
+  /** A group has its first packet of a device. */
+  deltaAdded(): void {
+    const { generation } = this.devices;
     this.deltas++;
-    this.#generation ??= device.generation;
-    this.#hasGenerations ||= device.generation !== this.#generation;
+    this.#generation ??= generation;
+    if (generation !== this.#generation) this.#hasGenerations = true;
   }
 
   /** A new share for `owner`, which holds at most one in a batch. `from`: see {@linkcode StreamShare}. */
@@ -125,13 +154,12 @@ export class QueuedBatch {
     return share;
   }
 
-  /** Settles or discards each share with its stream, and releases the received bytes. */
+  /** Settles or discards each share with its stream, and releases the deltas with the received bytes. */
   settle(): void {
     for (const share of this.shares) {
-      for (const delta of share.group.deltas.values()) {
-        if (delta.device.delta === delta) delta.device.delta = undefined;
-      }
-      share.group.deltas.clear();
+      const { deltas } = share.group;
+      for (const delta of deltas) this.devices.release(delta);
+      deltas.length = 0;
       if (share.fenced) share.owner.discard(share);
       else share.owner.settle(share);
     }
@@ -142,7 +170,7 @@ export class QueuedBatch {
     let refused = 0;
     const groups = new Set(this.shares.filter(({ fenced }) => !fenced).map(({ group }) => group));
     for (const { deltas } of groups) {
-      for (const delta of deltas.values()) {
+      for (const delta of deltas) {
         if (!deviceIds.has(delta.deviceId)) continue;
         for (const [share, packets] of delta.contributions()) {
           (share as StreamShare).refuse(packets);
@@ -169,33 +197,30 @@ export class QueuedBatch {
         );
       }
     }
-    const latestMs = about.receivedAtMs + DEVICE_CLOCK_AHEAD_MS;
-    const devices = this.#hasGenerations
-      ? mergedDeltas([...groups], (device) => device.id, latestMs)
-      : groups.size === 1
-      ? [...groups.values().next().value!.deltas.values()]
-      : mergedDeltas([...groups], (device) => device, latestMs);
+    const devices = this.#deltasOf(groups, about.receivedAtMs + DEVICE_CLOCK_AHEAD_MS);
     if (devices.length === 0 && sessions.length === 0) return undefined;
     return { ...about, devices, sessions };
   }
-}
 
-function mergedDeltas<Key>(
-  groups: readonly FencingGroup[],
-  keyOf: (device: Device) => Key,
-  latestMs: number,
-): DeviceDelta[] {
-  const merged = new Map<Key, QueuedDelta>();
-  for (const group of groups) {
-    for (const [device, delta] of group.deltas) {
-      const key = keyOf(device), earlier = merged.get(key);
-      if (earlier === undefined) {
-        // A copy: the batch is merged again when a share turns out to be fenced.
-        const copy = new QueuedDelta(device, group);
-        copy.merge(delta);
-        merged.set(key, copy);
-      } else earlier.merge(delta, latestMs);
+  /** One of each device. Those that groups share are copied: the batch is merged again when a share is fenced. */
+  #deltasOf(groups: Iterable<FencingGroup>, latestMs: number): DeviceDelta[] {
+    const devices: DeviceDelta[] = [], merged = new Map<number | string, QueuedDelta>();
+    const { shared } = this, hasGenerations = this.#hasGenerations;
+    for (const { deltas } of groups) {
+      for (const delta of deltas) {
+        if (!hasGenerations && (shared.size === 0 || !shared.has(delta.device))) {
+          devices.push(delta);
+          continue;
+        }
+        const key = hasGenerations ? delta.deviceId : delta.device;
+        const earlier = merged.get(key);
+        if (earlier === undefined) {
+          const copy = delta.copy();
+          merged.set(key, copy);
+          devices.push(copy);
+        } else earlier.merge(delta, latestMs);
+      }
     }
+    return devices;
   }
-  return [...merged.values()];
 }

@@ -1,42 +1,44 @@
 /**
- * A device of this process, and what a batch adds to it. The two refer to each other, which saves a map look-up per
- * packet.
+ * What a batch adds to a device.
  *
  * @module
  */
-import type { RateMeter } from "../../limits/rate_meter.ts";
-import type { DeviceDelta } from "../../store/packets.ts";
+import type { DeltaBytes, DeviceDelta } from "../../store/packets.ts";
 
-/** One device of a `DeviceTable`. */
-export class Device {
-  /** The delta that last collected a packet of this device. */
-  delta: QueuedDelta | undefined;
-  /** What it may send, where there is a limit. */
-  meter: RateMeter | undefined;
+/** What deltas belong to: a `FencingGroup`. */
+export interface DeltaGroup {
+  /** The batch that it is a part of. */
+  readonly batch: object;
+  /** Another group of the batch collects packets of the delta's device now. */
+  displaced(delta: QueuedDelta): void;
+}
 
-  /**
-   * `bytes` are the id in UTF-8, `hash` what the table finds it by. `generation`: how often the table was emptied
-   * before; devices of two generations may have the same id.
-   */
-  constructor(
-    readonly id: string,
-    readonly bytes: Uint8Array,
-    readonly hash: number,
-    readonly generation: number,
-  ) {}
+/** What keeps the ids as strings: a `DeviceTable`. */
+export interface DeviceIds {
+  /** The id of the delta's device. */
+  idOf(delta: QueuedDelta): string;
 }
 
 const noBytes = new Uint8Array(0);
+const noGroup: DeltaGroup = { batch: {}, displaced: () => {} };
 
 /**
  * What one group of a batch adds to one device: the packets are coalesced as they arrive. The payload stays in the
- * message it was received in until the batch is stored.
+ * message it was received in until the batch is stored. Once it is, the object is used for another device: objects that
+ * live as long as a batch are what the garbage collector is slowest with.
  */
-export class QueuedDelta implements DeviceDelta {
+export class QueuedDelta implements DeviceDelta, DeltaBytes {
+  /** Of the device, in the `DeviceTable`. */
+  device = 0;
+  /** What it belongs to. */
+  group = noGroup;
   /** See {@linkcode DeviceDelta}. */
   packets = 0;
   /** See {@linkcode DeviceDelta}. */
   timestampMs: number = -1;
+  /** Has the length of the id at `#idStart`, and then the id. */
+  #idSource: Uint8Array = noBytes;
+  #idStart = 0;
   #bytes: Uint8Array = noBytes;
   #start = 0;
   #end = 0;
@@ -46,17 +48,70 @@ export class QueuedDelta implements DeviceDelta {
   /** Packets of shares, where there are several and without those that were contributed last: few devices have that. */
   #earlier: Map<object, number> | undefined;
 
-  /** Nothing yet. `group`: the `FencingGroup` that it belongs to. */
-  constructor(readonly device: Device, readonly group: object) {}
+  /** Of no device yet. */
+  constructor(readonly ids: DeviceIds) {}
+
+  /** Begins with nothing; the length of the id is at `idSource[idStart]`, and the id follows it. */
+  begin(device: number, group: DeltaGroup, idSource: Uint8Array, idStart: number): void {
+    this.device = device;
+    this.group = group;
+    this.#idSource = idSource;
+    this.#idStart = idStart;
+  }
+
+  /** Releases what it refers to. */
+  clear(): void {
+    this.group = noGroup;
+    this.packets = 0;
+    this.timestampMs = -1;
+    this.#idSource = this.#bytes = noBytes;
+    this.#idStart =
+      this.#start =
+      this.#end =
+      this.#packetsBefore =
+        0;
+    this.#share = this.#earlier = undefined;
+  }
 
   /** See {@linkcode DeviceDelta}. */
   get deviceId(): string {
-    return this.device.id;
+    return this.ids.idOf(this);
+  }
+
+  /** The UTF-8 of {@linkcode deviceId}. */
+  get idView(): Uint8Array {
+    return this.#idSource.subarray(this.#idStart + 1, this.#idStart + 1 + this.idBytes);
   }
 
   /** See {@linkcode DeviceDelta}. */
   get payload(): Uint8Array {
     return this.#bytes.subarray(this.#start, this.#end);
+  }
+
+  /** See {@linkcode DeviceDelta}. */
+  get bytes(): DeltaBytes {
+    return this;
+  }
+
+  /** See {@linkcode DeltaBytes}. */
+  get idBytes(): number {
+    return this.#idSource[this.#idStart]!;
+  }
+
+  /** See {@linkcode DeltaBytes}. */
+  get payloadBytes(): number {
+    return this.#end - this.#start;
+  }
+
+  /** See {@linkcode DeltaBytes}. */
+  writeId(target: Uint8Array, at: number): void {
+    const source = this.#idSource, start = this.#idStart + 1;
+    copy(source, start, start + this.idBytes, target, at);
+  }
+
+  /** See {@linkcode DeltaBytes}. */
+  writePayload(target: Uint8Array, at: number): void {
+    copy(this.#bytes, this.#start, this.#end, target, at);
   }
 
   /**
@@ -97,6 +152,14 @@ export class QueuedDelta implements DeviceDelta {
     this.#packetsBefore = this.packets;
   }
 
+  /** One with the same packets, of no share. */
+  copy(): QueuedDelta {
+    const copied = new QueuedDelta(this.ids);
+    copied.begin(this.device, this.group, this.#idSource, this.#idStart);
+    copied.merge(this);
+    return copied;
+  }
+
   /** Adds what another group of the same batch collected for the same device, later than this one. */
   merge(later: QueuedDelta, latestMs = Infinity): void {
     this.packets += later.packets;
@@ -107,4 +170,12 @@ export class QueuedDelta implements DeviceDelta {
       this.#end = later.#end;
     }
   }
+}
+
+/** From so many bytes on a view costs less than a loop. */
+const VIEW_BYTES = 64;
+
+function copy(source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): void {
+  if (end - start >= VIEW_BYTES) target.set(source.subarray(start, end), at);
+  else for (let i = start; i < end; i++) target[at + i - start] = source[i]!;
 }

@@ -13,6 +13,7 @@
  * @module
  */
 import { QueuedBatch } from "./batch.ts";
+import type { DeviceTable } from "./device_table.ts";
 
 /** Bounds of a {@linkcode PacketQueue}. */
 export interface QueueOptions {
@@ -30,7 +31,7 @@ export interface QueueOptions {
 
 /** See the module. One consumer only. */
 export class PacketQueue implements AsyncIterable<QueuedBatch> {
-  #tail = new QueuedBatch();
+  #tail: QueuedBatch;
   readonly #waiters = new Set<() => void>();
   #releasing = false;
   #closed = false;
@@ -38,8 +39,10 @@ export class PacketQueue implements AsyncIterable<QueuedBatch> {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #wakeWriter: (() => void) | undefined;
 
-  /** An empty queue. */
-  constructor(readonly options: QueueOptions) {}
+  /** An empty queue. `devices`: the table of the packets' devices. */
+  constructor(readonly options: QueueOptions, readonly devices: DeviceTable) {
+    this.#tail = new QueuedBatch(devices);
+  }
 
   /** Packets waiting for the writer. */
   get packets(): number {
@@ -108,7 +111,7 @@ export class PacketQueue implements AsyncIterable<QueuedBatch> {
     for (;;) {
       if (!this.#due) await new Promise<void>((resolve) => this.#wakeWriter = resolve);
       const batch = this.#tail;
-      this.#tail = new QueuedBatch();
+      this.#tail = new QueuedBatch(this.devices);
       this.#due = this.#closed;
       // The writer sends the batch first; waiters are released while the store works.
       if (this.#waiters.size > 0) setTimeout(() => this.#releaseWaiters(), 0);

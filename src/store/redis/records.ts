@@ -14,22 +14,26 @@ import { changesHead, changesKinds, type DeviceRecord, recordLayout, versionHead
 export function packDevices(devices: readonly DeviceDelta[]): Buffer[] {
   return [
     packIds(devices),
-    packDoubles(devices.map(({ packets }) => packets)),
-    packDoubles(devices.map(({ timestampMs }) => timestampMs)),
-    packPayloads(devices.map(({ payload }) => payload)),
+    packDoubles(devices, ({ packets }) => packets),
+    packDoubles(devices, ({ timestampMs }) => timestampMs),
+    packPayloads(devices),
   ];
 }
 
 function packIds(devices: readonly DeviceDelta[]): Buffer {
   let maxBytes = 0;
-  // A UTF-16 unit is at most three bytes of UTF-8.
-  for (const { deviceId } of devices) maxBytes += 1 + 3 * deviceId.length;
+  for (const device of devices) {
+    // A UTF-16 unit is at most three bytes of UTF-8.
+    maxBytes += 1 + (device.bytes === undefined ? 3 * device.deviceId.length : device.bytes.idBytes);
+  }
   const packed = Buffer.allocUnsafe(maxBytes);
   let end = 0;
-  for (const { deviceId } of devices) {
-    const bytes = writeText(packed, end + 1, deviceId);
-    packed[end] = bytes;
-    end += 1 + bytes;
+  for (const device of devices) {
+    const { bytes } = device;
+    bytes?.writeId(packed, end + 1);
+    const length = bytes === undefined ? writeText(packed, end + 1, device.deviceId) : bytes.idBytes;
+    packed[end] = length;
+    end += 1 + length;
   }
   return packed.subarray(0, end);
 }
@@ -37,23 +41,26 @@ function packIds(devices: readonly DeviceDelta[]): Buffer {
 /** Of a count in a full part of an entry, and of the numbers of a batch. */
 const DOUBLE_BYTES = 8;
 
-function packDoubles(values: readonly number[]): Buffer {
-  const packed = Buffer.allocUnsafe(DOUBLE_BYTES * values.length);
+function packDoubles(devices: readonly DeviceDelta[], valueOf: (device: DeviceDelta) => number): Buffer {
+  const packed = Buffer.allocUnsafe(DOUBLE_BYTES * devices.length);
   const view = new DataView(packed.buffer, packed.byteOffset, packed.length);
-  for (const [i, value] of values.entries()) view.setFloat64(DOUBLE_BYTES * i, value);
+  for (let i = 0; i < devices.length; i++) view.setFloat64(DOUBLE_BYTES * i, valueOf(devices[i]!));
   return packed;
 }
 
-function packPayloads(payloads: readonly Uint8Array[]): Buffer {
-  let bytes = 0;
-  for (const payload of payloads) bytes += 4 + payload.length;
-  const packed = Buffer.allocUnsafe(bytes);
-  const view = new DataView(packed.buffer, packed.byteOffset, bytes);
+function packPayloads(devices: readonly DeviceDelta[]): Buffer {
+  let length = 0;
+  for (const device of devices) length += 4 + (device.bytes?.payloadBytes ?? device.payload.length);
+  const packed = Buffer.allocUnsafe(length);
+  const view = new DataView(packed.buffer, packed.byteOffset, length);
   let end = 0;
-  for (const payload of payloads) {
-    view.setUint32(end, payload.length);
-    packed.set(payload, end + 4);
-    end += 4 + payload.length;
+  for (const device of devices) {
+    const { bytes } = device;
+    const length = bytes?.payloadBytes ?? device.payload.length;
+    view.setUint32(end, length);
+    if (bytes === undefined) packed.set(device.payload, end + 4);
+    else bytes.writePayload(packed, end + 4);
+    end += 4 + length;
   }
   return packed;
 }
