@@ -9,6 +9,7 @@ import { type Config, configuredRedis, configuredShards } from "./config/config.
 import { assertFilesAllowed } from "./file_permissions.ts";
 import { messageOf } from "./runtime/error_text.ts";
 import type { RedisStoreOptions } from "./store/redis/redis_client.ts";
+import { formatTarget, parseRedisUrl } from "./store/redis/redis_url.ts";
 import { openRedisShards } from "./store/redis/redis_store.ts";
 import { shardedStore } from "./store/sharded/sharded_store.ts";
 import { openSqliteThreads } from "./store/sqlite/threads.ts";
@@ -49,7 +50,9 @@ export async function openStore(
 
 async function openRedis(options: RedisStoreOptions, shards: number): Promise<Store> {
   const [first, ...others] = await openRedisShards(options, shards);
-  return others.length === 0 ? first! : shardedStore({ shards: [first!, ...others] });
+  if (others.length === 0) return first!;
+  const description = `Redis at ${formatTarget(parseRedisUrl(options.url)!)} in ${shards} shards`;
+  return { ...shardedStore({ shards: [first!, ...others] }), description };
 }
 
 async function readTlsCa(path: string): Promise<string> {

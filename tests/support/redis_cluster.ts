@@ -133,6 +133,8 @@ export class RedisCluster implements AsyncDisposable {
   /** Ends the move. */
   async endMove(slot: number, { from, to }: { from: Node; to: Node }): Promise<void> {
     while (await this.moveKeys(slot, { from, to }) > 0);
+    // A master that is killed before its replica has the keys would lose them, as MIGRATE does not wait.
+    await until(() => isReplicated(to.server), "a replica has the keys");
     for (const { server } of [to, from]) await server.call("CLUSTER", "SETSLOT", slot, "NODE", to.id);
   }
 
@@ -204,6 +206,13 @@ export class RedisCluster implements AsyncDisposable {
     const server = this.servers.find((server) => server.port === port)!;
     return { id, server, flags: flags.split(","), masterId, slots: slots.filter((slot) => /^\d/.test(slot)) };
   }
+}
+
+/** Whether a replica has all that `master` has. */
+async function isReplicated(master: RedisServer): Promise<boolean> {
+  const info = String(await master.call("INFO", "replication"));
+  const offset = Number(/master_repl_offset:(\d+)/.exec(info)?.[1]);
+  return Number(/slave0:.*offset=(\d+)/.exec(info)?.[1]) >= offset;
 }
 
 function isMaster({ flags }: Node): boolean {

@@ -44,7 +44,7 @@ const GOSSIP_MS = 1000;
 /** A slot whose master is followed. */
 interface FollowedSlot {
   readonly slot: number;
-  readonly followers: ((master: Endpoint) => void)[];
+  readonly followers: Set<(master: Endpoint) => void>;
   master: Endpoint | undefined;
   /** When a node redirected to the master. */
   movedAtMs: number;
@@ -95,8 +95,9 @@ export class ClusterWatch {
     return {
       failure: () => this.failure,
       follow: (follower) => {
-        followed.followers.push(follower);
+        followed.followers.add(follower);
         if (followed.master !== undefined) follower(followed.master);
+        return () => void followed.followers.delete(follower);
       },
       failed: (message, master) => {
         const moved = parseMoved(message, master, this.#options.natMap);
@@ -159,7 +160,7 @@ export class ClusterWatch {
 
   #followSlot(slot: number): FollowedSlot {
     const master = masterOf(slot, this.#ranges);
-    const followed = { slot, followers: [], master, movedAtMs: -Infinity };
+    const followed = { slot, followers: new Set<(master: Endpoint) => void>(), master, movedAtMs: -Infinity };
     this.#slots.set(slot, followed);
     return followed;
   }

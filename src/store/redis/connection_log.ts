@@ -12,13 +12,15 @@ const LINES_AT_ONCE = 6, LINE_INTERVAL_MS = 10_000;
 export class ConnectionLog {
   readonly #log: Logger;
   readonly #use: string;
+  readonly #isOneOfMany: boolean;
   #logged: "connected" | "lost" | undefined;
   #lines = LINES_AT_ONCE;
   #lineAtMs = 0;
   #readOnlySinceMs: number | undefined;
 
-  /** `use`: what the connection is for. */
-  constructor(log: Logger, use: string) {
+  /** `use`: what the connection is for. `isOneOfMany`: that it is connected at first is not worth a line. */
+  constructor(log: Logger, use: string, isOneOfMany: boolean) {
+    this.#isOneOfMany = isOneOfMany;
     this.#log = log;
     this.#use = use;
   }
@@ -41,10 +43,13 @@ export class ConnectionLog {
     if (this.#lines + earned < 1) return;
     this.#lines = Math.min(this.#lines + earned, LINES_AT_ONCE) - 1;
     if (earned > 0 || this.#logged === undefined) this.#lineAtMs = nowMs;
+    const isFirst = this.#logged === undefined;
     this.#logged = state;
     const about = { address, use: this.#use };
-    if (state === "connected") this.#log.info("connected to Redis at {address} for {use}", about);
-    else {
+    if (state === "connected") {
+      const level = isFirst && this.#isOneOfMany ? "debug" : "info";
+      this.#log[level]("connected to Redis at {address} for {use}", about);
+    } else {
       this.#log.warn("no connection to Redis at {address} for {use}, trying again: {reason}", {
         ...about,
         reason,

@@ -72,6 +72,8 @@ export interface ConnectionUse {
   readonly use: string;
   /** A key that it uses: reading it shows whether the server serves the keys of this connection. */
   readonly probeKey: string;
+  /** One of those of many shards. */
+  readonly isOneOfMany: boolean;
   /** Names the server, if that is not the one of the URL. */
   readonly finder?: MasterFinder | undefined;
 }
@@ -92,13 +94,14 @@ export class Connection {
   #connections = 0;
   #lastError: Error | undefined;
   #reconnectedAtMs = -Infinity;
+  readonly #unfollow: (() => void) | undefined;
 
   /** Begins to connect: to the server of `target`, or to the one that the finder names. */
   constructor(target: RedisTarget, connection: ConnectionOptions, use: ConnectionUse) {
     this.#use = use;
     this.#target = target;
     this.#options = connection;
-    this.#log = new ConnectionLog(connection.log, use.use);
+    this.#log = new ConnectionLog(connection.log, use.use, use.isOneOfMany);
     const maxRetryMs = target.cluster ? MAX_CLUSTER_RETRY_MS : MAX_RETRY_MS;
     const { options, backoff } = redisOptions(target.endpoints[0]!, target, connection, maxRetryMs);
     this.#backoff = backoff;
@@ -115,7 +118,7 @@ export class Connection {
       this.#firstOutcome.resolve();
     });
     redis.on("ready", () => void this.#signIn());
-    use.finder?.follow((master) => this.#connectTo(master));
+    this.#unfollow = use.finder?.follow((master) => this.#connectTo(master));
   }
 
   /** Where it leads; holds no credentials. */
@@ -284,6 +287,7 @@ export class Connection {
 
   /** Ends the connection; commands in flight reject. */
   async close(): Promise<void> {
+    this.#unfollow?.();
     await disconnect(this.#redis);
   }
 

@@ -27,8 +27,8 @@ export interface ServerOptions {
 export interface MasterFinder {
   /** Why it has not named one yet. */
   failure(): string;
-  /** Calls `follower` with the master, now if it is known, and whenever it changes. */
-  follow(follower: (master: Endpoint) => void): void;
+  /** Calls `follower` with the master, now if it is known, and whenever it changes, until the function returned is called. */
+  follow(follower: (master: Endpoint) => void): () => void;
   /** A connection to `master` failed, or received `message` instead of what it requested. */
   failed(message: string, master: Endpoint): void;
 }

@@ -25,7 +25,7 @@ export class SentinelWatch implements MasterFinder {
   readonly #options: ServerOptions;
   #failure = "no sentinel has replied yet";
   readonly #sentinels: readonly Redis[];
-  readonly #followers: ((master: Endpoint) => void)[] = [];
+  readonly #followers = new Set<(master: Endpoint) => void>();
   readonly #pinging: ReturnType<typeof setInterval>;
   #master: Endpoint | undefined;
   /** Of the latest failover that a reply was about: a sentinel that was cut off names an older one. */
@@ -51,10 +51,11 @@ export class SentinelWatch implements MasterFinder {
   /** The sentinels publish what changes. */
   failed(): void {}
 
-  /** Calls `follower` with the master, now if it is known, and whenever it changes. */
-  follow(follower: (master: Endpoint) => void): void {
-    this.#followers.push(follower);
+  /** See {@linkcode MasterFinder.follow}. */
+  follow(follower: (master: Endpoint) => void): () => void {
+    this.#followers.add(follower);
     if (this.#master !== undefined) follower(this.#master);
+    return () => void this.#followers.delete(follower);
   }
 
   /** Ends the connections. */

@@ -44,7 +44,8 @@ export class ShardConnections {
   /** Begins to connect to the master with these keys. `use`: what for. */
   connect(use: string, { slot, probe: probeKey }: ShardKeys): Connection {
     const finder: MasterFinder | undefined = this.#cluster?.finder(slot) ?? this.#sentinels;
-    return new Connection(this.#target, this.options, { use, probeKey, finder });
+    const isOneOfMany = this.shards > 1;
+    return new Connection(this.#target, this.options, { use, probeKey, finder, isOneOfMany });
   }
 
   /**
