@@ -112,7 +112,7 @@ Deno.test("shardedStore().apply(): a stream superseded between check and apply a
     const first = {
       ...advance(session, epoch, 0, 2),
       shards: parts,
-      deltas: new Map([[1, { deviceId: atHome }]]),
+      deltas: [{ deviceId: atHome }],
     };
     const sent = { ...batch(1, { devices: [delta(atHome, 2)], sessions: [first] }), producer: "q" };
     assertEquals(await store.apply(sent), []);
@@ -121,7 +121,7 @@ Deno.test("shardedStore().apply(): a stream superseded between check and apply a
     const next = {
       ...advance(session, epoch, 2, 4),
       shards: parts,
-      deltas: new Map([[1, { deviceId: elsewhere }]]),
+      deltas: [{ deviceId: elsewhere }],
     };
     const second = batch(2, { devices: [delta(elsewhere, 2)], sessions: [next] });
     assertEquals(await store.apply({ ...second, producer: "q" }), [{
