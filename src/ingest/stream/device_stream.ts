@@ -230,14 +230,13 @@ export class DeviceStream implements ShareOwner, OpenStream {
     const share = this.#openShare(index);
     if (index < this.#fresh && this.#isDuplicate(index, bytes, share)) return;
     share.to = index + 1;
+    const { maxPayloadBytes, maxClockAheadMs } = ingest.limits;
     const payloadBytes = packet.payloadEnd - packet.payloadStart;
-    if (payloadBytes > ingest.limits.maxPayloadBytes) return share.reject(RejectReason.PAYLOAD_TOO_LARGE);
+    if (payloadBytes > maxPayloadBytes) return share.reject(RejectReason.PAYLOAD_TOO_LARGE);
     const now = ingest.now();
     const timestampMs = packet.timestamp === 0 ? now : unixMilliseconds(packet.timestamp);
     if (packet.timestamp < 0) return share.reject(RejectReason.TIMESTAMP_NEGATIVE);
-    if (timestampMs > now + ingest.limits.maxClockAheadMs) {
-      return share.reject(RejectReason.TIMESTAMP_IN_FUTURE);
-    }
+    if (timestampMs > now + maxClockAheadMs) return share.reject(RejectReason.TIMESTAMP_IN_FUTURE);
     const { devices } = ingest;
     const device = devices.intern(bytes, packet.deviceIdStart, packet.deviceIdEnd);
     if (device < 0) return share.reject(-device);
@@ -245,12 +244,10 @@ export class DeviceStream implements ShareOwner, OpenStream {
       if (!this.#covered.has(devices.device(device).id)) return share.reject(RejectReason.DEVICE_NOT_ALLOWED);
       this.#coveredDevice = device;
     }
-    if (this.#pacer?.take(devices.device(device), payloadBytes) === false) {
-      return share.reject(RejectReason.RATE_LIMITED);
-    }
+    const isInRate = this.#pacer?.take(devices.device(device), payloadBytes);
+    if (isInRate === false) return share.reject(RejectReason.RATE_LIMITED);
     share.stored++;
-    const { payloadStart, payloadEnd } = packet;
-    const latestMs = now + DEVICE_CLOCK_AHEAD_MS;
+    const { payloadStart, payloadEnd } = packet, latestMs = now + DEVICE_CLOCK_AHEAD_MS;
     share.group.delta(device).add(share, timestampMs, bytes, payloadStart, payloadEnd, latestMs);
   }
 

@@ -5,7 +5,7 @@
  */
 import type { Batch, DeviceDelta, SessionAdvance } from "../packets.ts";
 import { ShardOffsets } from "./session_shards.ts";
-import { shardOf } from "./shard_of.ts";
+import { shardOf, shardOfDelta } from "./shard_of.ts";
 
 /** A session of a batch. */
 export interface PlannedSession {
@@ -43,7 +43,7 @@ export function planBatch(batch: Batch, shards: number): BatchPlan {
   const shares = new Array<ShardShare | undefined>(shards).fill(undefined);
   const shareOf = (shard: number) =>
     shares[shard] ??= { shard, devices: [], own: [], parts: [], closing: [] };
-  for (const device of batch.devices) shareOf(shardOf(device.deviceId, shards)).devices.push(device);
+  for (const device of batch.devices) shareOf(shardOfDelta(device, shards)).devices.push(device);
   const all = [...shares.keys()].filter((shard) => shares[shard] !== undefined);
   const sessions = batch.sessions.map((whole): PlannedSession => {
     const home = shardOf(whole.session, shards);
@@ -62,8 +62,8 @@ export function planBatch(batch: Batch, shards: number): BatchPlan {
 
 function shardsOf(deltas: NonNullable<SessionAdvance["deltas"]>, shards: number): readonly number[] {
   const found: number[] = [];
-  for (const { deviceId } of deltas) {
-    const shard = shardOf(deviceId, shards);
+  for (const delta of deltas) {
+    const shard = shardOfDelta(delta, shards);
     if (found.includes(shard)) continue;
     found.push(shard);
     if (found.length === shards) break;
