@@ -31,13 +31,14 @@ export interface StorePlace extends AsyncDisposable {
 }
 
 /**
- * Registers the contract's tests under `kind`, each in a new place. `shards`: where there are several, limits are divided, and events of
- * different devices have no order; the test file tests what there is instead.
+ * Registers the contract's tests under `kind`, each in a new place. `shards`: where there are several, limits are divided,
+ * and events of different devices have no order; the test file tests what there is instead. `only`: leaves out what has
+ * nothing to do with packets.
  */
 export function testStoreContract(
   kind: string,
   makePlace: () => Promise<StorePlace>,
-  { shards = 1 } = {},
+  { shards = 1, only = "all" }: { shards?: number; only?: "all" | "packets" } = {},
 ): void {
   const isSharded = shards > 1;
   const test: TestStores = (title, body) =>
@@ -58,9 +59,11 @@ export function testStoreContract(
   testDevices(test, shards);
   testHistories(test);
   testEvents(test);
-  testInstances(test);
-  testCredentials(test);
-  testAudit(test);
+  if (only === "all") {
+    testInstances(test);
+    testCredentials(test);
+    testAudit(test);
+  }
   testReverts(kind, makePlace);
   testRefills(kind, makePlace, { seesAllBatches: !isSharded });
   testKills(kind, makePlace);

@@ -33,7 +33,7 @@ testStoreContract("Redis, deferring", async () => {
     snapshot: () => server.snapshot(),
     [Symbol.asyncDispose]: () => server.stop(),
   };
-});
+}, { only: "packets" });
 
 /** A writer with a log of its own. Injects a fault that no server shows on demand: merges wait, or fail. */
 class DeferringWriter implements AsyncDisposable {
@@ -133,7 +133,7 @@ Deno.test("RedisStore.apply() of many known devices stores a segment, which is c
 });
 
 Deno.test("RedisStore: a log is merged once, though its owner ends after any part of it, and comes back", async () => {
-  await forSeeds(3, async (random) => {
+  await forSeeds(2, async (random) => {
     await using server = await startRedis();
     await using writer = await DeferringWriter.open(server);
     let packets = 7000, sequence = 1;
