@@ -282,6 +282,7 @@ function reportOf(
     accepting: server.accepting && !draining,
     queuePackets: queue.packets,
     queueMaxPackets: options.queueMaxPackets,
+    ...deferredAmount(options.store),
     queueBytes: queue.bytes,
     queueMaxBytes: options.queueMaxBytes,
     streamsWaiting: queue.waiting,
@@ -319,4 +320,9 @@ function watchStore(store: Store, writer: Writer, checked: () => void): () => Pr
     clearInterval(timer);
     await checking;
   };
+}
+
+function deferredAmount(store: Store): Pick<InstanceReport, "deferredPackets" | "deferredBytes"> {
+  const { packets, bytes } = store.deferred?.() ?? { packets: 0, bytes: 0 };
+  return { deferredPackets: packets, deferredBytes: bytes };
 }

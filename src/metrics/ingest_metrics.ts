@@ -59,6 +59,17 @@ export const ingestMetrics = {
     prometheus: "queue_max_packets",
     description: "Packets that may wait for the store: TALLY_QUEUE_MAX_PACKETS",
   },
+  deferredPackets: {
+    type: "count",
+    prometheus: "deferred_packets",
+    description:
+      "Packets that are stored, and counted for their devices some seconds later: TALLY_DEFER_FROM",
+  },
+  deferredBytes: {
+    type: "count",
+    prometheus: "deferred_bytes",
+    description: "Bytes that these packets take in the store",
+  },
   queueBytes: {
     type: "count",
     prometheus: "queue_bytes",

@@ -157,6 +157,14 @@ export interface Resendable {
   readonly seesAllBatches?: boolean;
 }
 
+/** Packets that are stored and not counted yet. */
+export interface DeferredAmount {
+  /** How many. */
+  readonly packets: number;
+  /** What they take in the store. */
+  readonly bytes: number;
+}
+
 /** Result of a claim. */
 export interface SessionClaim {
   /** Greater than that of every earlier claim, also of claims that the store no longer holds. */
@@ -218,6 +226,9 @@ export interface PacketStore {
 
   /** Applies a batch; see {@linkcode Batch} and {@linkcode Unapplied}. One call at a time per producer. */
   apply(batch: Batch): Promise<Unapplied>;
+
+  /** What this process applied that is stored, but is not in the counts of its devices yet; default: always nothing. */
+  deferred?(): DeferredAmount;
 }
 
 /** A device's timestamp further ahead of its arrival is wrong: that of the next packet replaces it, even if smaller. */

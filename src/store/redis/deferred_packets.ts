@@ -12,7 +12,7 @@ import type { Logger } from "@logtape/logtape";
 
 import type { ForeignCounts } from "../model/foreign_counts.ts";
 import type { PendingDelta } from "../model/pending_deltas.ts";
-import type { Batch, DeviceDelta } from "../packets.ts";
+import type { Batch, DeferredAmount, DeviceDelta } from "../packets.ts";
 import type { RedisClient } from "./redis_client.ts";
 import { KnownDevices } from "./known_devices.ts";
 import { adoptLogs } from "./log_adoption.ts";
@@ -161,6 +161,11 @@ export class DeferredPackets {
     this.#adopting = adoptLogs(this, this.#log?.name, this.#aborted.signal)
       .catch((error) => this.log.debug("could not take over segment logs: {error}", { error }))
       .finally(() => this.#isAdopting = false);
+  }
+
+  /** What is in the log. */
+  get amount(): DeferredAmount {
+    return this.#log?.amount ?? { packets: 0, bytes: 0 };
   }
 
   /** Whether nothing is being merged. */

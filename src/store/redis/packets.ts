@@ -61,6 +61,8 @@ export function redisPackets(
     claimSession: (session, offset, _nowMs, continues, limits, epoch, resendable) =>
       claims.claim(session, offset, continues, limits, epoch, resendable),
 
+    deferred: () => deferred.amount,
+
     async apply(batch) {
       for (;;) {
         const attempt = last = await attemptOf(batch), { split, segment } = attempt;

@@ -18,7 +18,7 @@ import type { Buffer } from "node:buffer";
 import { Backoff } from "../../runtime/backoff.ts";
 import type { ForeignCounts } from "../model/foreign_counts.ts";
 import { type PendingDelta, PendingDeltas } from "../model/pending_deltas.ts";
-import type { DeviceDelta } from "../packets.ts";
+import type { DeferredAmount, DeviceDelta } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 import { packDevices, packSeen } from "./device_columns.ts";
 import type { RedisClient } from "./redis_client.ts";
@@ -45,8 +45,9 @@ export class Generation {
   readonly segments: Segment[] = [];
   /** When the first of them was appended, on `performance.now`'s clock. */
   readonly openedAtMs: number = performance.now();
-  /** Deltas that were added. */
+  /** Deltas that were added, and packets of them. */
   updates = 0;
+  packets = 0;
   /** Its merge has begun: further segments go into another. */
   isSealed = false;
 
@@ -62,6 +63,7 @@ export class Generation {
     this.updates += deltas.length;
     for (let i = 0; i < deltas.length; i++) {
       const index = indexes[i]!;
+      this.packets += deltas[i]!.packets;
       if (index >= this.#entries.length) this.#grow(index);
       const entry = this.#entries[index]!;
       if (entry > 0) pending.add(entry - 1, deltas[i]!, receivedAtMs);
@@ -146,6 +148,14 @@ export class SegmentLog {
     }
     generation.segments.push(segment);
     generation.add(deltas, indexes, segment.receivedAtMs);
+  }
+
+  /** What is in it, as far as this process has committed it. */
+  get amount(): DeferredAmount {
+    return {
+      packets: this.generations.reduce((sum, { packets }) => sum + packets, 0),
+      bytes: this.#bytes,
+    };
   }
 
   /** Whether packets of the device of this index are in it: what is newer must be merged after them. */

@@ -79,6 +79,13 @@ export function shardedStore(
     claimSession: (session, offset, nowMs, continues, limits, _epoch, resendable) =>
       claims.claim(session, offset, nowMs, continues, limits, resendable),
     apply: (batch) => batches.apply(batch),
+    deferred() {
+      const amounts = shards.map((shard) => shard.deferred?.() ?? { packets: 0, bytes: 0 });
+      return {
+        packets: amounts.reduce((sum, { packets }) => sum + packets, 0),
+        bytes: amounts.reduce((sum, { bytes }) => sum + bytes, 0),
+      };
+    },
     ...shardedDevices(reads, versions, clock),
     ...shardedHistories(reads),
     ...shardedEvents(reads),
