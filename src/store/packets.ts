@@ -45,7 +45,7 @@ export interface SessionAdvance {
   /** As the claim returned them, if it did. */
   readonly shards?: SessionShards | undefined;
   /** Of a session with {@linkcode SessionAdvance.shards}: the devices of the batch with packets of it; default: all. */
-  readonly deltas?: Iterable<Pick<DeviceDelta, "deviceId" | "bytes">> | undefined;
+  readonly deltas?: readonly Pick<DeviceDelta, "deviceId" | "bytes">[] | undefined;
 }
 
 /**

@@ -74,6 +74,8 @@ export class ClusterWatch {
   readonly #options: ServerOptions;
   readonly #slots = new Map<number, FollowedSlot>();
   readonly #reporters = new Map<string, Reporter>();
+  /** Connections to nodes that are to report no more. */
+  readonly #ending = new Set<Promise<void>>();
   readonly #polling: ReturnType<typeof setInterval>;
   #poll: Promise<void> | undefined;
   #polledAtMs = -Infinity;
@@ -114,7 +116,8 @@ export class ClusterWatch {
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#polling);
-    await Promise.all([...this.#reporters.values()].map(({ redis }) => disconnect(redis)));
+    const ended = [...this.#reporters.values()].map(({ redis }) => disconnect(redis));
+    await Promise.all([...ended, ...this.#ending, this.#poll]);
   }
 
   /** Connects to the nodes that are to report, and ends the connections to others. */
@@ -127,7 +130,8 @@ export class ClusterWatch {
     for (const [address, { redis }] of this.#reporters) {
       if (wanted.has(address)) continue;
       this.#reporters.delete(address);
-      disconnect(redis);
+      const ended = disconnect(redis).finally(() => this.#ending.delete(ended));
+      this.#ending.add(ended);
     }
     for (const [address, endpoint] of wanted) {
       if (!this.#reporters.has(address)) this.#reporters.set(address, this.#connect(address, endpoint));

@@ -140,7 +140,7 @@ export class Connection {
     if (redis.status === "end") return;
     Object.assign(redis.options, master); // Read at each attempt to connect.
     if (redis.status === "wait") redis.connect().catch(() => {}); // It tries again by itself.
-    else redis.disconnect(true);
+    else if (redis.status !== "reconnecting" && redis.status !== "close") redis.disconnect(true);
   }
 
   /** Resolves when the first attempt to connect has succeeded or failed, or after `timeoutMs`. */

@@ -96,8 +96,9 @@ export async function disconnect(redis: Redis): Promise<void> {
   if (redis.status === "end") return;
   const { promise: ended, resolve } = Promise.withResolvers<void>();
   // Between two attempts there is no connection that could end, but ioredis waits for its end.
-  if (redis.status === "reconnecting") setTimeout(resolve, DISCONNECT_TIMEOUT_MS);
-  else redis.once("end", resolve);
+  const isBetween = redis.status === "reconnecting";
+  if (!isBetween) redis.once("end", resolve);
   redis.disconnect();
+  if (isBetween) setTimeout(resolve, DISCONNECT_TIMEOUT_MS); // After the timer of ioredis.
   await ended;
 }
