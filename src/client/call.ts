@@ -8,7 +8,15 @@ import { Buffer } from "node:buffer";
 import { Client, type ClientDuplexStream, Metadata, setLogger, type StatusObject } from "@grpc/grpc-js";
 
 import type { Ack } from "../protocol/messages.ts";
-import { COMMITTED_KEY, MAX_MESSAGE_KEY, OFFSET_KEY, SESSION_KEY } from "../protocol/metadata_keys.ts";
+import {
+  CLAIM_KEY,
+  COMMITTED_KEY,
+  LOST_KEY,
+  MAX_MESSAGE_KEY,
+  OFFSET_KEY,
+  OLDEST_KEY,
+  SESSION_KEY,
+} from "../protocol/metadata_keys.ts";
 import { streamBatches } from "../protocol/telemetry_proto.ts";
 import { grpcJsLogger } from "../runtime/grpc_js_log.ts";
 import { guardHttp2 } from "../runtime/node_http2_guard.ts";
@@ -30,13 +38,32 @@ export interface ChannelSettings {
   readonly keepaliveTimeoutMs: number;
 }
 
+/** Where a call begins in its session. */
+export interface CallStart {
+  /** Index of its first packet. */
+  readonly offset: number;
+  /** Index of the oldest packet that can be sent again; undefined: acknowledged packets are not kept. */
+  readonly oldest: number | undefined;
+  /** The {@linkcode ClaimedSession.claim} of the last call with an Ack. */
+  readonly claim: string | undefined;
+}
+
+/** The session, as the server's initial metadata states it. */
+export interface ClaimedSession {
+  /** Packets of it that are settled. Below the call's offset, the store went back, and the call begins here. */
+  readonly committed: number;
+  /** Largest message that the server accepts, if it sends a limit. */
+  readonly maxMessageBytes: number | undefined;
+  /** For {@linkcode CallStart.claim} of later calls. */
+  readonly claim: string | undefined;
+  /** Acknowledged packets that the store no longer holds and that are not sent again. */
+  readonly lost: number;
+}
+
 /** The events of a call, in this order: `opened`, then `acked` and `writable` in any order, then `ended`. */
 export interface CallEvents {
-  /**
-   * The call owns the session, of which `committed` packets are settled. The server accepts messages up to
-   * `maxMessageBytes`, if it sends a limit.
-   */
-  opened(committed: number, maxMessageBytes: number | undefined): void;
+  /** The call owns the session. */
+  opened(session: ClaimedSession): void;
   /** An Ack: the results of all packets of the call so far. */
   acked(ack: Ack): void;
   /** There is room again after a {@linkcode DeviceCall.write} that returned false. */
@@ -69,18 +96,20 @@ export class DeviceCall {
   readonly #stream: ClientDuplexStream<Uint8Array, Ack>;
   #ended = false;
 
-  /** Starts the call, with the token if there is one; the first packet written will be number `offset` of the session. */
+  /** Starts the call, with the token if there is one. */
   constructor(
     channel: Client,
     session: string,
-    offset: number,
+    start: CallStart,
     token: string | undefined,
     events: CallEvents,
   ) {
     const metadata = new Metadata();
     if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
     metadata.set(SESSION_KEY, session);
-    metadata.set(OFFSET_KEY, String(offset));
+    metadata.set(OFFSET_KEY, String(start.offset));
+    if (start.oldest !== undefined) metadata.set(OLDEST_KEY, String(start.oldest));
+    if (start.oldest !== undefined && start.claim !== undefined) metadata.set(CLAIM_KEY, start.claim);
     // No deadline: the call lives as long as the device has packets to send.
     const stream = this.#stream = channel.makeBidiStreamRequest<Uint8Array, Ack>(
       streamBatches.path,
@@ -99,7 +128,9 @@ export class DeviceCall {
       unlessEnded((metadata: Metadata) => {
         const committed = numberIn(metadata, COMMITTED_KEY);
         // Otherwise the call is about to fail.
-        if (committed !== undefined) events.opened(committed, numberIn(metadata, MAX_MESSAGE_KEY));
+        if (committed === undefined) return;
+        const claim = metadata.get(CLAIM_KEY)[0]?.toString(), lost = numberIn(metadata, LOST_KEY) ?? 0;
+        events.opened({ committed, maxMessageBytes: numberIn(metadata, MAX_MESSAGE_KEY), claim, lost });
       }),
     );
     stream.on("data", unlessEnded((ack: Ack) => events.acked(ack)));

@@ -16,24 +16,28 @@
 import { setImmediate } from "node:timers";
 
 import type { Ack, Packet } from "../protocol/messages.ts";
-import { messageOf } from "../runtime/error_text.ts";
-import { sessionShared, TelemetryClientError } from "./client_error.ts";
+import type { CallStart, ClaimedSession } from "./call.ts";
+import { committedTooLow, fileFailed, sessionShared, TelemetryClientError } from "./client_error.ts";
 import {
   type ClientTls,
+  type KeepAcked,
   type ResolvedOptions,
   resolveOptions,
   type TelemetryClientOptions,
   type TokenSource,
 } from "./client_options.ts";
 import { ConnectionLoop } from "./connection_loop.ts";
-import { type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";
+import { EncodedPacket } from "./encoded_packet.ts";
+import { bufferOf, type Damage, Journal, type Recovered, type Recovery, recoveryOf } from "./journal.ts";
 import { JournalWriter } from "./journal_writer.ts";
+import { KeptPackets } from "./kept_packets.ts";
 import { Outgoing } from "./outgoing.ts";
-import { EncodedPacket, PacketBuffer } from "./packet_buffer.ts";
+import { PacketBuffer } from "./packet_buffer.ts";
 import { AckCounter, type Rejection, type Totals } from "./totals.ts";
 
 export { TelemetryClientError };
-export type { ClientTls, Damage, Packet, Recovery, Rejection, TelemetryClientOptions, TokenSource, Totals };
+export type { ClientTls, KeepAcked, TelemetryClientOptions, TokenSource };
+export type { Damage, Packet, Recovery, Rejection, Totals };
 
 /**
  * Tally's message limit is 4 MiB unless its operator has set another, and a packet must fit in one message.
@@ -56,6 +60,7 @@ export class TelemetryClient implements AsyncDisposable {
 
   readonly #options: ResolvedOptions;
   readonly #buffer: PacketBuffer;
+  readonly #kept: KeptPackets;
   readonly #encoded = new EncodedPacket();
   readonly #sends: (Waiting & { readonly bytes: Uint8Array })[] = [];
   readonly #flushes: (Waiting & { readonly index: number })[] = [];
@@ -93,9 +98,7 @@ export class TelemetryClient implements AsyncDisposable {
     }
     const { journal, recovered } = await Journal.open(options.file, { sync: options.fileSync ?? false });
     try {
-      const buffer = new PacketBuffer(recovered.settled);
-      for (const { bytes } of recovered.batches) buffer.addBatch(bytes);
-      return new TelemetryClient(resolved, journal.session, buffer, journal, recovered);
+      return new TelemetryClient(resolved, journal.session, bufferOf(recovered), journal, recovered);
     } catch (error) {
       journal.close();
       throw error;
@@ -113,22 +116,19 @@ export class TelemetryClient implements AsyncDisposable {
     this.recovered = recoveryOf(buffer, recovered);
     this.#options = options;
     this.#buffer = buffer;
+    this.#kept = new KeptPackets(buffer, options.keepAcked, recovered?.claim, performance.now());
     this.#firstIndex = buffer.start;
     this.#sentEnd = buffer.end; // an earlier process may have sent what the file holds
     this.#outgoing = new Outgoing(buffer);
     if (journal !== undefined) {
       const onError = (error: unknown) => this.#writingFailed(error);
-      this.#journalWriter = new JournalWriter({
-        journal,
-        buffer,
-        onWritten: () => this.#schedulePump(),
-        onError,
-      });
+      const onWritten = () => this.#schedulePump(), { claim } = this.#kept;
+      this.#journalWriter = new JournalWriter({ journal, buffer, claim, onWritten, onError });
     }
     this.#connection = new ConnectionLoop(options, session, journal !== undefined, {
-      nextOffset: () => this.#buffer.start + this.#origin,
+      nextStart: () => this.#kept.nextStart(this.#origin),
       awaitsAck: () => this.#outgoing.index > this.#buffer.start,
-      opened: (offset, committed, maxMessageBytes) => this.#opened(offset, committed, maxMessageBytes),
+      opened: (start, session) => this.#opened(start, session),
       acked: (ack) => this.#acked(ack),
       writable: () => {
         this.#writable = true;
@@ -143,16 +143,8 @@ export class TelemetryClient implements AsyncDisposable {
 
   /** The results of the packets so far. */
   get totals(): Totals {
-    const { stored, rejected, settledUnknown, rejections } = this.#counter;
-    return {
-      accepted: this.#buffer.end - this.#firstIndex,
-      stored,
-      rejected,
-      settledUnknown,
-      pending: this.#buffer.packets,
-      rejections,
-      committed: this.#buffer.start + this.#origin,
-    };
+    const { end, start, packets } = this.#buffer;
+    return this.#counter.totals(end - this.#firstIndex, packets, start + this.#origin);
   }
 
   /**
@@ -223,14 +215,24 @@ export class TelemetryClient implements AsyncDisposable {
     await this.abort();
   }
 
-  #opened(offset: number, committed: number, maxMessageBytes = Infinity): void {
+  #opened({ offset }: CallStart, session: ClaimedSession): void {
+    const { committed, maxMessageBytes = Infinity, claim, lost } = session;
     const moved = !this.#originKnown && committed > this.#sentEnd;
     if (moved) this.#origin = committed - this.#sentEnd;
     this.#originKnown = true;
     const index = committed - this.#origin;
     if (index > this.#sentEnd) return this.#fail(sessionShared(this.session));
+    if (index < this.#buffer.oldest) return this.#fail(committedTooLow(committed));
+    if (index > this.#buffer.start) this.#kept.acked(); // in the call before
+    this.#kept.opened(claim);
+    this.#counter.lost += lost;
+    this.#counter.refilled += this.#buffer.reopen(index);
     this.#settleUnknown(index);
-    if (moved) this.#journalWriter?.renumbered(this.#origin);
+    if (lost > 0) this.#options.onLost(lost);
+    if (moved) {
+      this.#kept.clear(); // Their indexes are not those that they had.
+      this.#journalWriter?.renumbered(this.#origin);
+    }
     // The first packet of this call would be number `offset`: a new call starts at the right one.
     if (committed > offset) return this.#connection.restart();
     this.#counter.newCall();
@@ -244,6 +246,7 @@ export class TelemetryClient implements AsyncDisposable {
   #acked(ack: Ack): void {
     const index = ack.committed - this.#origin;
     if (index > this.#sentEnd) return this.#fail(sessionShared(this.session));
+    if (index > this.#buffer.start) this.#kept.acked();
     const rejections = this.#counter.add(ack, this.#outgoing.settle(this.#buffer.start, index));
     this.#settle(index);
     for (const rejection of rejections) this.#options.onRejected(rejection);
@@ -252,7 +255,9 @@ export class TelemetryClient implements AsyncDisposable {
   #ended(committed = 0, exhausted: boolean): void {
     if (exhausted) this.#outgoing.refused();
     const index = committed - this.#origin;
-    if (this.#originKnown && index <= this.#sentEnd) this.#settleUnknown(index);
+    if (!this.#originKnown || index > this.#sentEnd || index <= this.#buffer.start) return;
+    this.#kept.acked();
+    this.#settleUnknown(index);
   }
 
   /** The packets before `index` are settled, with unknown results: no Ack has come. */
@@ -300,7 +305,8 @@ export class TelemetryClient implements AsyncDisposable {
   /** The packets before `index` are settled. */
   #settle(index: number): void {
     if (index <= this.#buffer.start) return;
-    this.#buffer.discardBefore(index);
+    this.#buffer.settle(index);
+    this.#kept.settled(performance.now());
     this.#connection.succeeded();
     while (this.#sends.length > 0 && this.#hasRoom(this.#sends[0]!.bytes.length)) {
       const { bytes, resolve, reject } = this.#sends.shift()!;
@@ -308,7 +314,7 @@ export class TelemetryClient implements AsyncDisposable {
       this.#accepted().then(resolve, reject);
     }
     while (this.#flushes.length > 0 && this.#flushes[0]!.index <= index) this.#flushes.shift()!.resolve();
-    this.#journalWriter?.settled();
+    this.#journalWriter?.settled(this.#kept.claim);
   }
 
   #fail(error: Error): void {
@@ -319,9 +325,7 @@ export class TelemetryClient implements AsyncDisposable {
   }
 
   #writingFailed(error: unknown): Error {
-    const failure = new TelemetryClientError(
-      `Cannot write packets to the file: found ${messageOf(error)}; check its disk`,
-    );
+    const failure = fileFailed(error);
     this.#fail(failure);
     return failure;
   }

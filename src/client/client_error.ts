@@ -5,6 +5,8 @@
  */
 import { status, type StatusObject } from "@grpc/grpc-js";
 
+import { messageOf } from "../runtime/error_text.ts";
+
 /** Passed to `onDisconnected`; the pending calls of a client that has failed for good reject with it. */
 export class TelemetryClientError extends Error {
   /** Identifies it where `instanceof` cannot. */
@@ -39,6 +41,21 @@ export function callEnded(target: string, { code, details }: StatusObject): Tele
   return new TelemetryClientError(
     `the stream to ${target} ended: ${status[code]}${reason && `: ${reason}`}`,
     status[code],
+  );
+}
+
+/** What would be sent from there on is not kept, although the server was sent what is. */
+export function committedTooLow(committed: number): TelemetryClientError {
+  return new TelemetryClientError(
+    `Cannot go back to packet ${committed} of the session: it is not kept; found a server, or a proxy, that does not ` +
+      "keep to the protocol",
+  );
+}
+
+/** A journal cannot be written. */
+export function fileFailed(error: unknown): TelemetryClientError {
+  return new TelemetryClientError(
+    `Cannot write packets to the file: found ${messageOf(error)}; check its disk`,
   );
 }
 

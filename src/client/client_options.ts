@@ -20,6 +20,19 @@ export interface ClientTls {
   readonly key?: string;
 }
 
+/** How much a client keeps of what was acknowledged: the latest packets that are within all of these. */
+export interface KeepAcked {
+  /** Most packets. Default 100,000. */
+  readonly packets?: number;
+  /** Most bytes, as encoded. Default 16 MiB. */
+  readonly bytes?: number;
+  /**
+   * Time since they were acknowledged, in milliseconds; default: any. Checked when further packets are acknowledged, and
+   * with a precision of a hundredth.
+   */
+  readonly durationMs?: number;
+}
+
 /** How a `TelemetryClient` connects and what it keeps. */
 export interface TelemetryClientOptions {
   /** Host and port of an ingest, such as `localhost:50051` or `[::1]:50051`. */
@@ -68,6 +81,12 @@ export interface TelemetryClientOptions {
   /** Most bytes of packets kept, as encoded; `send` waits at the limit. Default 16 MiB. */
   readonly maxBufferedBytes?: number;
 
+  /**
+   * Acknowledged packets that are kept for a store that comes back older than it was, or empty: those that it does not
+   * hold any more are sent again, each once. In memory, and in `file` if there is one. Default: none.
+   */
+  readonly keepAcked?: KeepAcked;
+
   /** Upper bound of the first, random wait before connecting again, in milliseconds. Default 100. */
   readonly minBackoffMs?: number;
 
@@ -86,6 +105,9 @@ export interface TelemetryClientOptions {
   /** Called when an Ack reports rejected packets of this client: a reason and a number, not which. */
   readonly onRejected?: (rejection: Rejection) => void;
 
+  /** Called when acknowledged packets are lost: the store does not hold them any more, and the client has not kept them. */
+  readonly onLost?: (packets: number) => void;
+
   /** Called when a call owns the session: Tally has sent how many of its packets are settled. */
   readonly onConnected?: () => void;
 
@@ -95,8 +117,8 @@ export interface TelemetryClientOptions {
 
 /** Options with their defaults filled in. */
 export type ResolvedOptions =
-  & Required<Omit<TelemetryClientOptions, "session" | "file" | "fileSync" | "token" | "tls">>
-  & Pick<TelemetryClientOptions, "token" | "tls">;
+  & Required<Omit<TelemetryClientOptions, "session" | "file" | "fileSync" | "token" | "tls" | "keepAcked">>
+  & Pick<TelemetryClientOptions, "token" | "tls" | "keepAcked">;
 
 /** Fills in the defaults; throws a TypeError or RangeError for a wrong option. */
 export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions {
@@ -128,11 +150,13 @@ export function resolveOptions(options: TelemetryClientOptions): ResolvedOptions
     keepaliveTimeMs: 30_000,
     keepaliveTimeoutMs: 10_000,
     onRejected: () => {},
+    onLost: () => {},
     onConnected: () => {},
     onDisconnected: () => {},
     ...rest,
   };
-  for (const [name, value] of Object.entries(resolved)) {
+  const kept = Object.entries(rest.keepAcked ?? {}).map(([name, value]) => [`keepAcked.${name}`, value]);
+  for (const [name, value] of [...Object.entries(resolved), ...kept]) {
     if (typeof value === "number" && !(Number.isSafeInteger(value) && value > 0)) {
       throw new RangeError(`Cannot use ${name} ${value}: use a whole number above 0`);
     }

@@ -8,21 +8,18 @@ import { type Client, status, type StatusObject } from "@grpc/grpc-js";
 import type { Ack } from "../protocol/messages.ts";
 import { Backoff } from "../runtime/backoff.ts";
 import { messageOf } from "../runtime/error_text.ts";
-import { DeviceCall, openChannel } from "./call.ts";
+import { type CallStart, type ClaimedSession, DeviceCall, openChannel } from "./call.ts";
 import { callEnded, isFinal, sessionShared, TelemetryClientError } from "./client_error.ts";
 import { assertToken, type ResolvedOptions, type TokenSource } from "./client_options.ts";
 
 /** What a {@linkcode ConnectionLoop} reads from its client and reports to it; of the current call only. */
 export interface ConnectionEvents {
-  /** Index in the session of the first packet that is not settled: where a call begins. */
-  nextOffset(): number;
+  /** Where a call begins: at the first packet that is not settled. */
+  nextStart(): CallStart;
   /** Packets were written that are not settled. */
   awaitsAck(): boolean;
-  /**
-   * The call that begins at `offset` may write, or is to be replaced: {@linkcode ConnectionLoop.restart}.
-   * The server accepts messages up to `maxMessageBytes`, if it sends a limit.
-   */
-  opened(offset: number, committed: number, maxMessageBytes: number | undefined): void;
+  /** The call that begins at `start` may write, or is to be replaced: {@linkcode ConnectionLoop.restart}. */
+  opened(start: CallStart, session: ClaimedSession): void;
   /** An Ack of the call has come. */
   acked(ack: Ack): void;
   /** There is room again after a {@linkcode ConnectionLoop.write} that returned false. */
@@ -133,13 +130,13 @@ export class ConnectionLoop {
   #startCall(token: string | undefined): void {
     this.#token = token;
     this.#channel ??= openChannel(this.#options);
-    const offset = this.#events.nextOffset();
-    this.#call = new DeviceCall(this.#channel, this.#session, offset, token, {
-      opened: (committed, maxMessageBytes) => {
+    const start = this.#events.nextStart();
+    this.#call = new DeviceCall(this.#channel, this.#session, start, token, {
+      opened: (session) => {
         this.#state = "connected";
         this.#refused = undefined;
         this.progress();
-        this.#events.opened(offset, committed, maxMessageBytes);
+        this.#events.opened(start, session);
       },
       acked: (ack) => this.#acked(ack),
       writable: () => this.#events.writable(),

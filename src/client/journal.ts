@@ -19,7 +19,7 @@ import {
   RecordKind,
   SESSION_INTERVAL_BYTES,
 } from "./journal_format.ts";
-import { countPackets, type PacketBuffer } from "./packet_buffer.ts";
+import { countPackets, overlap, PacketBuffer } from "./packet_buffer.ts";
 
 /** Bytes of a journal that could not be read. */
 export interface Damage {
@@ -40,6 +40,10 @@ export interface Recovered {
   readonly batches: readonly JournalBatch[];
   /** Packets below this index are settled; the first batch begins there. */
   readonly settled: number;
+  /** The settled packets right before it that are still in the file. */
+  readonly kept: readonly JournalBatch[];
+  /** The claim under which the latest packets were acknowledged, if it is known. */
+  readonly claim: string | undefined;
   /** Length of the truncated record that was cut off; 0 after a graceful end. */
   readonly tornBytes: number;
   /** Undefined if every byte could be read. */
@@ -63,9 +67,18 @@ export interface Recovery {
   readonly damage: Damage | undefined;
 }
 
+/** The packets that were recovered. */
+export function bufferOf({ kept, batches, settled }: Recovered): PacketBuffer {
+  const buffer = new PacketBuffer(kept[0]?.first ?? settled);
+  for (const { bytes } of [...kept, ...batches]) buffer.addBatch(bytes);
+  buffer.settle(settled);
+  return buffer;
+}
+
 /** What was recovered, from the packets in `buffer`. */
 export function recoveryOf(buffer: PacketBuffer, recovered: Recovered | undefined): Recovery {
-  const omitted = buffer.omitted.reduce((sum, { from, to }) => sum + to - from, 0);
+  const pending = overlap(buffer.omitted, buffer.start, Infinity);
+  const omitted = pending.reduce((sum, { from, to }) => sum + to - from, 0);
   return {
     packets: buffer.packets - omitted,
     tornBytes: recovered?.tornBytes ?? 0,
@@ -131,7 +144,15 @@ export class Journal {
       const session = contents?.session ?? crypto.randomUUID();
       const journal = new Journal(path, sync, file, session);
       const recovered = contents === undefined
-        ? { batches: [], settled: 0, tornBytes: 0, damage: undefined, unknownPackets: 0 }
+        ? {
+          batches: [],
+          kept: [],
+          claim: undefined,
+          settled: 0,
+          tornBytes: 0,
+          damage: undefined,
+          unknownPackets: 0,
+        }
         : await recover(path, bytes, contents);
       await journal.#resume(bytes.length, contents?.salt, recovered);
       return { journal, recovered };
@@ -143,8 +164,8 @@ export class Journal {
 
   /** Continues the file, or rewrites it if its salt is unknown. */
   async #resume(size: number, salt: number | undefined, recovered: Recovered): Promise<void> {
-    const { settled, batches, tornBytes } = recovered;
-    if (salt === undefined) return await this.rewrite(settled, batches);
+    const { settled, batches, kept, claim, tornBytes } = recovered;
+    if (salt === undefined) return await this.rewrite(settled, [...kept, ...batches], claim);
     this.#salt = salt;
     this.#size = size - tornBytes;
     this.#settled = this.#end = settled;
@@ -172,13 +193,23 @@ export class Journal {
     this.#end = Math.max(this.#end, index);
   }
 
-  /** Whether most of the file is settled packets; `liveBytes` of packets are not. */
+  /** Records under which claim the latest packets were acknowledged. */
+  async appendClaim(claim: string): Promise<void> {
+    await this.#append(
+      RecordKind.CLAIM,
+      this.#settled,
+      this.#end - this.#settled,
+      new TextEncoder().encode(claim),
+    );
+  }
+
+  /** Whether most of the file is packets that are not kept; `liveBytes` of packets are. */
   shouldRewrite(liveBytes: number): boolean {
     return this.#size > Math.max(MIN_REWRITE_BYTES, 2 * liveBytes);
   }
 
-  /** Replaces the file atomically by one with only these packets. */
-  async rewrite(settled: number, batches: readonly JournalBatch[]): Promise<void> {
+  /** Replaces the file atomically by one with only these packets, of which those before `settled` are settled. */
+  async rewrite(settled: number, batches: readonly JournalBatch[], claim?: string): Promise<void> {
     const temporaryPath = `${this.#path}.new`;
     const old = this.#file;
     const file = await Deno.open(temporaryPath, { write: true, read: true, create: true, truncate: true });
@@ -188,10 +219,12 @@ export class Journal {
       this.#file = file;
       this.#size = 0;
       this.#salt = crypto.getRandomValues(new Uint32Array(1))[0]!;
-      this.#settled = this.#end = settled;
+      this.#settled = this.#end = batches[0]?.first ?? settled;
       await this.#write(MAGIC);
       await this.#appendSession();
       for (const { first, bytes } of batches) await this.appendPackets(first, bytes);
+      if (this.#settled < settled) await this.appendSettled(settled);
+      if (claim !== undefined) await this.appendClaim(claim);
       await file.sync();
       await Deno.rename(temporaryPath, this.#path);
       if (this.#sync) await syncFolder(this.#path);
@@ -230,14 +263,15 @@ export class Journal {
 
 /** Moves damaged bytes to a file of their own, and returns the rest. */
 async function recover(path: string, bytes: Uint8Array, contents: JournalContents): Promise<Recovered> {
-  const { session, settled, batches, tornBytes, damaged, unknownPackets, maybeMore } = contents;
-  if (damaged.length === 0) return { batches, settled, tornBytes, damage: undefined, unknownPackets: 0 };
+  const { session, settled, batches, kept, claim, tornBytes, damaged, unknownPackets, maybeMore } = contents;
+  const rest = { batches, kept, claim, tornBytes };
+  if (damaged.length === 0) return { ...rest, settled, damage: undefined, unknownPackets: 0 };
   const damage = {
     bytes: damaged.reduce((sum, [from, to]) => sum + to - from, 0),
     file: await setAside(path, bytes, damaged),
     maybeMore,
   };
-  return { batches, settled: session === undefined ? 0 : settled, tornBytes, damage, unknownPackets };
+  return { ...rest, settled: session === undefined ? 0 : settled, damage, unknownPackets };
 }
 
 /** Writes the parts of a journal to a new file beside it; returns the file's path. */

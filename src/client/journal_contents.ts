@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Found, type JournalBatch, MAGIC, scan, startsWith } from "./journal_format.ts";
+import { type Found, type JournalBatch, MAGIC, type Packets, scan, startsWith } from "./journal_format.ts";
 import { hasFirstRecord1, MAGIC_1, scan1 } from "./journal_version_1.ts";
 import { Omission, omittedPackets, packetEnd } from "./packet_buffer.ts";
 
@@ -21,6 +21,10 @@ export interface JournalContents {
   readonly settled: number;
   /** From `settled` on, without a gap: placeholders replace packets that cannot be read. */
   readonly batches: readonly JournalBatch[];
+  /** Settled packets that are still there, without a gap up to `settled`. */
+  readonly kept: readonly JournalBatch[];
+  /** The claim under which the latest packets were acknowledged. */
+  readonly claim: string | undefined;
   /** Packets that are not settled, of a session that is unknown. */
   readonly unknownPackets: number;
   /** Bytes that cannot be read may have held packets that no index shows. */
@@ -82,10 +86,36 @@ function contents(bytes: Uint8Array, found: Found): JournalContents {
     session,
     settled,
     batches: session === undefined ? [] : batches,
+    kept: session === undefined ? [] : settledBatches(packets, settled),
+    claim: found.claim,
     unknownPackets: session === undefined ? next - settled : 0,
     maybeMore,
     damaged: isAllDamaged ? [[0, bytes.length]] : found.damaged,
     tornBytes: session === undefined ? 0 : bytes.length - tornAt,
     salt: isClean ? salt : undefined,
   };
+}
+
+/** Of `packets`, sorted, those right before `settled`: each once. */
+function settledBatches(packets: readonly Packets[], settled: number): JournalBatch[] {
+  let batches: JournalBatch[] = [], next = 0;
+  for (const batch of packets) {
+    if (batch.first >= settled) break;
+    const end = Math.min(batch.first + batch.packets, settled);
+    if (batch.first > next) batches = [];
+    const from = batches.length === 0 ? batch.first : Math.max(batch.first, next);
+    if (from >= end) continue;
+    batches.push({ first: from, bytes: part(batch, from, end) });
+    next = end;
+  }
+  return next === settled ? batches : [];
+}
+
+/** The packets of `batch` with the indexes `from` (inclusive) to `to` (exclusive). */
+function part({ first, bytes }: JournalBatch, from: number, to: number): Uint8Array {
+  let at = 0, index = first;
+  for (; index < from; index++) at = packetEnd(bytes, at);
+  const start = at;
+  for (; index < to; index++) at = packetEnd(bytes, at);
+  return bytes.subarray(start, at);
 }

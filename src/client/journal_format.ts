@@ -16,6 +16,7 @@
  *
  *   1  session  body: the session's id; index and packets as below. Repeated every {@linkcode SESSION_INTERVAL_BYTES}.
  *   2  packets  body: a `PacketBatch` of so many packets, whose first has the index
+ *   4  claim    body: the `telemetry-claim` of the call under which the latest Ack came; index and packets as below
  *   3  settled  no body; the packets below the index are settled, and the file has so many from there on
  *
  * A reader that finds no record where one should be searches for the next marker. The indexes of the remaining
@@ -45,6 +46,8 @@ export enum RecordKind {
   PACKETS = 2,
   /** Has the index below which packets are settled. */
   SETTLED = 3,
+  /** Has the text of a claim; to a version without it, the same as SETTLED. */
+  CLAIM = 4,
 }
 
 /** Bytes between two records with the session's id, so that only loss of the whole file loses it: a disk's block. */
@@ -92,6 +95,8 @@ export interface Found {
   session: string | undefined;
   /** Packets below this index are settled; undefined without such a record. */
   settled: number | undefined;
+  /** As its last record of a claim has it. */
+  claim: string | undefined;
   /** In the order of the file. */
   readonly packets: Packets[];
   /** Packets below this index were in the file. */
@@ -111,6 +116,7 @@ export function nothingFound(bytes: Uint8Array): Found {
   return {
     session: undefined,
     settled: undefined,
+    claim: undefined,
     packets: [],
     end: 0,
     damaged: [],
@@ -236,7 +242,9 @@ function addRecord(
     return;
   }
   found.settled = Math.max(found.settled ?? 0, index);
-  if (kind === RecordKind.SESSION) found.session ??= new TextDecoder().decode(bytes.subarray(bodyStart, end));
+  const text = () => new TextDecoder().decode(bytes.subarray(bodyStart, end));
+  if (kind === RecordKind.SESSION) found.session ??= text();
+  if (kind === RecordKind.CLAIM) found.claim = text();
 }
 
 /** The salt of the first record, or, if the start of the file is damaged, of most records. */

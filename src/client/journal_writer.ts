@@ -13,6 +13,8 @@ export interface JournalWriterOptions {
   readonly journal: Journal;
   /** The packets. Those that it has at the start are in the journal already. */
   readonly buffer: PacketBuffer;
+  /** The claim that is in the journal, if any. */
+  readonly claim: string | undefined;
   /** Called when {@linkcode JournalWriter.written} has moved. */
   readonly onWritten: () => void;
   /** Called when a write failed, which ends the writer; pending calls reject with the result. */
@@ -27,6 +29,9 @@ export class JournalWriter {
   #next: PromiseWithResolvers<void> | undefined;
   #settledDue = false;
   #rewriteDue = false;
+  /** The claim that is in the file, and the latest. */
+  #writtenClaim: string | undefined;
+  #claim: string | undefined;
   #writing: Promise<void> | undefined;
   /** An index in the session is the buffer's index plus this. */
   #origin = 0;
@@ -34,6 +39,7 @@ export class JournalWriter {
   /** Writes nothing before a call of a method. */
   constructor(options: JournalWriterOptions) {
     this.#options = options;
+    this.#claim = this.#writtenClaim = options.claim;
     this.#written = options.buffer.cursor();
     while (this.#written.take() !== undefined);
   }
@@ -50,8 +56,9 @@ export class JournalWriter {
     return promise;
   }
 
-  /** Writes which packets are settled. */
-  settled(): void {
+  /** Writes which packets are settled, and the claim under which packets were acknowledged last, if it is known. */
+  settled(claim: string | undefined): void {
+    this.#claim = claim;
     this.#settledDue = true;
     this.#write();
   }
@@ -87,10 +94,12 @@ export class JournalWriter {
         let written;
         do {
           const settled = buffer.start + this.#origin;
-          if (this.#rewriteDue || journal.shouldRewrite(buffer.bytes)) {
+          if (this.#rewriteDue || journal.shouldRewrite(buffer.keptBytes + buffer.bytes)) {
             this.#rewriteDue = false;
-            await journal.rewrite(settled, this.#batches(buffer.cursor(), this.#written));
-          } else if (this.#settledDue) await journal.appendSettled(settled);
+            const batches = this.#batches(buffer.keptCursor(), this.#written);
+            this.#writtenClaim = this.#claim;
+            await journal.rewrite(settled, batches, this.#writtenClaim);
+          } else if (this.#settledDue) await this.#appendSettled(settled);
           this.#settledDue = false;
           written = this.#written.copy();
           for (const { first, bytes } of this.#batches(written)) await journal.appendPackets(first, bytes);
@@ -106,6 +115,15 @@ export class JournalWriter {
     } finally {
       this.#writing = undefined;
     }
+  }
+
+  async #appendSettled(settled: number): Promise<void> {
+    const { journal } = this.#options;
+    if (this.#claim !== undefined && this.#claim !== this.#writtenClaim) {
+      this.#writtenClaim = this.#claim;
+      await journal.appendClaim(this.#writtenClaim);
+    }
+    await journal.appendSettled(settled);
   }
 
   /** The packets from `cursor` on, up to `limit`, under their indexes in the session. */

@@ -4,16 +4,11 @@
  *
  * @module
  */
-import { MAX_DEVICE_ID_BYTES } from "../protocol/field_limits.ts";
-import type { Packet } from "../protocol/messages.ts";
-import { readVarint, varintEnd, varintSize, writeVarint } from "../protocol/varint.ts";
+import { readVarint, varintEnd } from "../protocol/varint.ts";
+import { BATCH_PACKETS, type EncodedPacket } from "./encoded_packet.ts";
 
 /** Bytes of a segment: what one message carries, unless a single packet is larger. */
 const SEGMENT_BYTES = 64 * 1024;
-
-/** Keys of the proto's fields: number and wire type (0 varint, 2 length-delimited). */
-const BATCH_PACKETS = 1 << 3 | 2;
-const PACKET_DEVICE_ID = 1 << 3 | 2, PACKET_TIMESTAMP = 2 << 3, PACKET_PAYLOAD = 3 << 3 | 2;
 
 /**
  * A field number that `Packet` of the proto does not use: why a packet is left out. See
@@ -54,26 +49,43 @@ interface Segment {
   next: Segment | undefined;
 }
 
-/** Packets in the order they were added, with consecutive indexes. */
+/** A place between two packets. */
+interface Place {
+  segment: Segment;
+  offset: number;
+  /** Of the packet after it. */
+  index: number;
+}
+
+/**
+ * Packets in the order they were added, with consecutive indexes: settled ones that are kept, from `oldest` to `start`,
+ * and pending ones, from `start` to `end`.
+ */
 export class PacketBuffer {
-  /** Index of the oldest packet kept, and of the next one. */
-  #start: number;
+  #oldest: Place;
+  #start: Place;
   #end: number;
+  #keptBytes = 0;
   #bytes = 0;
-  #head: Segment;
-  #headOffset = 0;
   #tail: Segment;
   #omitted: OmittedRange[] = [];
 
   /** The first packet will be number `start`. */
   constructor(start = 0) {
-    this.#start = this.#end = start;
-    this.#head = this.#tail = { bytes: new Uint8Array(0), filled: 0, end: start, next: undefined };
+    this.#end = start;
+    this.#tail = { bytes: new Uint8Array(0), filled: 0, end: start, next: undefined };
+    this.#oldest = { segment: this.#tail, offset: 0, index: start };
+    this.#start = { ...this.#oldest };
   }
 
   /** Index of the oldest packet kept; {@linkcode end} if there is none. */
+  get oldest(): number {
+    return this.#oldest.index;
+  }
+
+  /** Index of the oldest pending packet; {@linkcode end} if there is none. */
   get start(): number {
-    return this.#start;
+    return this.#start.index;
   }
 
   /** Index the next packet will have. */
@@ -81,14 +93,19 @@ export class PacketBuffer {
     return this.#end;
   }
 
-  /** Packets kept. */
+  /** Pending packets. */
   get packets(): number {
-    return this.#end - this.#start;
+    return this.#end - this.start;
   }
 
-  /** Encoded size of the packets kept. */
+  /** Encoded size of the pending packets. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Encoded size of the settled packets that are kept. */
+  get keptBytes(): number {
+    return this.#keptBytes;
   }
 
   /** Adds a packet, encoded. */
@@ -98,7 +115,7 @@ export class PacketBuffer {
     this.#added(1, packet.size);
   }
 
-  /** Packets among those kept that were left out before they were added, oldest first. */
+  /** Packets among those kept and pending that were left out before they were added, oldest first. */
   get omitted(): readonly OmittedRange[] {
     return this.#omitted;
   }
@@ -116,26 +133,44 @@ export class PacketBuffer {
     this.#added(packets, bytes.length);
   }
 
-  /** Discards the packets before `index`, at most all. */
-  discardBefore(index: number): void {
-    while (this.#head.next !== undefined && this.#head.end <= index) {
-      this.#bytes -= this.#head.filled - this.#headOffset;
-      this.#start = this.#head.end;
-      this.#head = this.#head.next;
-      this.#headOffset = 0;
+  /** The packets before `index`, at most all, are settled; they are kept. */
+  settle(index: number): void {
+    const bytes = advance(this.#start, Math.min(index, this.#end));
+    this.#bytes -= bytes;
+    this.#keptBytes += bytes;
+  }
+
+  /** Discards settled packets: those before `index`, and so many that no more than `maxBytes` are kept. */
+  discard(index: number, maxBytes: number): void {
+    if (maxBytes === 0 || index >= this.start) {
+      this.#oldest = { ...this.#start };
+      this.#keptBytes = 0;
+    } else {
+      this.#keptBytes -= advance(this.#oldest, index);
+      while (this.#keptBytes > maxBytes) this.#keptBytes -= advance(this.#oldest, this.oldest + 1);
     }
-    while (this.#start < index && this.#start < this.#end) {
-      const next = packetEnd(this.#head.bytes, this.#headOffset);
-      this.#bytes -= next - this.#headOffset;
-      this.#headOffset = next;
-      this.#start++;
-    }
-    if (this.#omitted.length > 0) this.#omitted = overlap(this.#omitted, this.#start, Infinity);
+    if (this.#omitted.length > 0) this.#omitted = overlap(this.#omitted, this.oldest, Infinity);
+  }
+
+  /** The settled packets from `index` on, all of which must be kept, are pending again; returns how many. */
+  reopen(index: number): number {
+    const packets = this.start - index;
+    if (packets <= 0) return 0;
+    const all = this.#keptBytes + this.#bytes;
+    this.#start = { ...this.#oldest };
+    this.#keptBytes = advance(this.#start, index);
+    this.#bytes = all - this.#keptBytes;
+    return packets;
+  }
+
+  /** A cursor at the oldest pending packet. */
+  cursor(): Cursor {
+    return new Cursor(this.#start.segment, this.#start.offset, this.start);
   }
 
   /** A cursor at the oldest packet kept. */
-  cursor(): Cursor {
-    return new Cursor(this.#head, this.#headOffset, this.#start);
+  keptCursor(): Cursor {
+    return new Cursor(this.#oldest.segment, this.#oldest.offset, this.oldest);
   }
 
   #room(size: number): Segment {
@@ -152,6 +187,24 @@ export class PacketBuffer {
     this.#tail.end = this.#end;
     this.#bytes += bytes;
   }
+}
+
+/** Moves `place` up to `index`; returns the bytes passed. */
+function advance(place: Place, index: number): number {
+  let bytes = 0;
+  while (place.segment.next !== undefined && place.segment.end <= index) {
+    bytes += place.segment.filled - place.offset;
+    place.index = place.segment.end;
+    place.segment = place.segment.next;
+    place.offset = 0;
+  }
+  while (place.index < index) {
+    const next = packetEnd(place.segment.bytes, place.offset);
+    bytes += next - place.offset;
+    place.offset = next;
+    place.index++;
+  }
+  return bytes;
 }
 
 /** A position in a {@linkcode PacketBuffer}; discarding packets does not move it. */
@@ -228,64 +281,6 @@ export function omittedPackets(packets: number, reason: Omission): Uint8Array<Ar
   return bytes;
 }
 
-const textEncoder = new TextEncoder();
-
-/** A packet before it is added; one object is reused for all, see {@linkcode EncodedPacket.set}. */
-export class EncodedPacket {
-  /** Bytes of the packet as an entry of a `PacketBatch`. */
-  size = 0;
-  #deviceId = new Uint8Array(3 * MAX_DEVICE_ID_BYTES);
-  #deviceIdLength = 0;
-  #timestamp = 0;
-  #payload: Uint8Array = new Uint8Array(0);
-  #contentSize = 0;
-
-  /** Measures `packet`; throws a TypeError for values that no packet can have. */
-  set({ device_id, timestamp, payload }: Packet): void {
-    if (
-      typeof device_id !== "string" || !Number.isSafeInteger(timestamp) || !(payload instanceof Uint8Array)
-    ) {
-      throw new TypeError(
-        `Cannot send a packet with device_id ${kind(device_id)}, timestamp ${kind(timestamp)}, ` +
-          `payload ${kind(payload)}: a string, a whole number below 2^53 and a Uint8Array are needed`,
-      );
-    }
-    if (this.#deviceId.length < 3 * device_id.length) this.#deviceId = new Uint8Array(3 * device_id.length);
-    this.#deviceIdLength = encodeText(device_id, this.#deviceId);
-    this.#timestamp = timestamp;
-    this.#payload = payload;
-    this.#contentSize = 1 + varintSize(this.#deviceIdLength) + this.#deviceIdLength +
-      1 + varintSize(timestamp) +
-      1 + varintSize(payload.length) + payload.length;
-    this.size = 1 + varintSize(this.#contentSize) + this.#contentSize;
-  }
-
-  /** Writes {@linkcode size} bytes at `at`; returns their end offset. */
-  write(bytes: Uint8Array, at: number): number {
-    bytes[at++] = BATCH_PACKETS;
-    at = writeVarint(bytes, at, this.#contentSize);
-    bytes[at++] = PACKET_DEVICE_ID;
-    at = writeVarint(bytes, at, this.#deviceIdLength);
-    for (let index = 0; index < this.#deviceIdLength; index++) bytes[at++] = this.#deviceId[index]!;
-    bytes[at++] = PACKET_TIMESTAMP;
-    at = writeVarint(bytes, at, this.#timestamp);
-    bytes[at++] = PACKET_PAYLOAD;
-    at = writeVarint(bytes, at, this.#payload.length);
-    bytes.set(this.#payload, at);
-    return at + this.#payload.length;
-  }
-}
-
-/** Device ids are short and mostly ASCII: a loop is faster than a call of the encoder. */
-function encodeText(text: string, into: Uint8Array): number {
-  for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index);
-    if (code > 0x7f) return textEncoder.encodeInto(text, into).written;
-    into[index] = code;
-  }
-  return text.length;
-}
-
 /**
  * Number of packets in a `PacketBatch`; `onOmitted` is called with the index of each placeholder. Throws a
  * RangeError for other bytes.
@@ -310,8 +305,4 @@ export function packetEnd(bytes: Uint8Array, at: number): number {
     throw new RangeError(`Cannot read a packet: found no end of it in ${bytes.length} bytes`);
   }
   return end;
-}
-
-function kind(value: unknown): string {
-  return typeof value === "number" ? String(value) : value === null ? "null" : typeof value;
 }

@@ -20,7 +20,7 @@ export interface Rejection {
 
 /** The results of a client's packets, over all its connections. */
 export interface Totals {
-  /** Passed to `send`, or found in the file; the sum of the four below. */
+  /** Passed to `send`, or found in the file; with `refilled` the sum of the four below. */
   readonly accepted: number;
   /** Counted. */
   readonly stored: number;
@@ -37,6 +37,13 @@ export interface Totals {
   readonly rejections: readonly Rejection[];
   /** Index in the session of the first packet that is not settled. */
   readonly committed: number;
+  /**
+   * Settled packets that the store did not hold any more, and that were sent again, as they were kept: each has two
+   * results in the sums above, or is pending. Only with {@linkcode TelemetryClientOptions.keepAcked}.
+   */
+  readonly refilled: number;
+  /** Acknowledged packets that the store does not hold any more, and that could not be sent again. */
+  readonly lost: number;
 }
 
 /** Sums the Acks of one call after the other. */
@@ -47,6 +54,10 @@ export class AckCounter {
   rejected = 0;
   /** See {@linkcode Totals}. */
   settledUnknown = 0;
+  /** See {@linkcode Totals}. */
+  refilled = 0;
+  /** See {@linkcode Totals}. */
+  lost = 0;
   readonly #rejections = new Map<string, number>();
   /** The last Ack of the call: each has the results of all packets of its call. */
   #last: Ack | undefined;
@@ -54,6 +65,12 @@ export class AckCounter {
   /** See {@linkcode Totals}. */
   get rejections(): Rejection[] {
     return Array.from(this.#rejections, ([reason, packets]) => ({ reason, packets }));
+  }
+
+  /** The sums, with what the caller's buffer has. */
+  totals(accepted: number, pending: number, committed: number): Totals {
+    const { stored, rejected, settledUnknown, rejections, refilled, lost } = this;
+    return { accepted, stored, rejected, settledUnknown, pending, rejections, committed, refilled, lost };
   }
 
   /** The next Ack is the first of its call. */

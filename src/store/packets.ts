@@ -14,6 +14,8 @@ export interface DeviceDelta {
   readonly timestampMs: number;
   /** Payload of the packet with that timestamp; the later arrival among equals. */
   readonly payload: Uint8Array;
+  /** Number of the device in {@linkcode Batch.numbering}, if the batch has one. */
+  readonly device?: number;
   /** The same id and payload, for a store that packs them; default: they are to be packed from the above. */
   readonly bytes?: DeltaBytes;
 }
@@ -87,6 +89,11 @@ export interface Batch {
   readonly sessions: readonly SessionAdvance[];
   /** Default: none. */
   readonly deviceLimits?: DeviceLimits;
+  /**
+   * What numbers the devices, from 0 on, in all batches that name it: each has the same number in all of them, which no
+   * other device ever gets. It saves a store a look-up by id. Default: they are not numbered.
+   */
+  readonly numbering?: object;
 }
 
 /** A session of a batch whose stream is fenced: it may not continue. */
@@ -137,16 +144,29 @@ export interface SessionLimits {
   readonly mayCreate: boolean;
 }
 
+/** What a client can send again of a session, if the store was reverted or emptied. */
+export interface Resendable {
+  /** Index of the oldest packet that it still has; not above the stated offset. */
+  readonly oldest: number;
+  /** Of the claim under which its latest packets were acknowledged. */
+  readonly epoch: number;
+  /**
+   * False: the store does not see all batches, being one of several shards, so that its data may be older than the claim
+   * although nothing was lost. Default: true.
+   */
+  readonly seesAllBatches?: boolean;
+}
+
 /** Result of a claim. */
 export interface SessionClaim {
   /** Greater than that of every earlier claim, also of claims that the store no longer holds. */
   readonly epoch: number;
-  /** Packets of the session settled so far; not less than the offset stated. */
+  /** Packets of the session settled so far; not less than the offset stated, or than {@linkcode Resendable.oldest}. */
   readonly committed: number;
   /**
    * Packets that were acknowledged to the client and that the store no longer holds, because it was reverted to an
-   * earlier state. Of an unknown session: all before the offset, if the data is too young for the session to have
-   * expired.
+   * earlier state; those that the client sends again are not among them. Of an unknown session: all before the offset,
+   * if the data is too young for the session to have expired.
    */
   readonly lost: number;
   /** The store did not have the session. */
@@ -181,6 +201,10 @@ export interface PacketStore {
    * `continues`: an unknown session starts where the session of that name is, if there is one. That one stays where it
    * is, and its streams are fenced. `limits`: default none. `epoch`: the session gets this one, which another store has
    * given to it; refused if it has a greater one.
+   *
+   * `resendable`: a session of which the store holds less than `offset` moves up to {@linkcode Resendable.oldest} only,
+   * and an unknown one starts there, if the store lost it: its data began, or was found reverted, after the client's
+   * claim, or is older than that. Otherwise it may have expired or been evicted, and what it counted is still there.
    */
   claimSession(
     session: string,
@@ -189,6 +213,7 @@ export interface PacketStore {
     continues?: string,
     limits?: SessionLimits,
     epoch?: number,
+    resendable?: Resendable,
   ): Promise<SessionClaim>;
 
   /** Applies a batch; see {@linkcode Batch} and {@linkcode Unapplied}. One call at a time per producer. */

@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { assertToken, isTarget, type TokenSource } from "../client/client_options.ts";
+import { assertToken, isTarget, type KeepAcked, type TokenSource } from "../client/client_options.ts";
 import { messageOf } from "../runtime/error_text.ts";
+import { parseDuration } from "../runtime/quantity.ts";
 import { custom, optional, path, type Setting, type SettingTable, type Values } from "../runtime/settings.ts";
 import { ConfigError, type ParseResult, parseSettings } from "../runtime/settings_parser.ts";
 import { settingsHelp } from "../runtime/settings_text.ts";
@@ -17,6 +18,22 @@ export const targetFlag: Setting<string> = custom("--target", {
   allowed: "host:port, as in localhost:50051 or [::1]:50051",
   parse: (text) => isTarget(text) ? text : undefined,
 });
+
+/** Which acknowledged packets to keep; see the client's option `keepAcked`, which bounds their bytes too. */
+export const keepAckedFlag: Setting<KeepAcked | undefined> = optional(custom("--keep-acked", {
+  default: "",
+  help:
+    "Acknowledged packets to keep, to send them again to a store that lost them: the last so many, or so long.",
+}, {
+  allowed: "a number of packets up to 1000000, as in 10000, or a duration up to 24h, as in 10s",
+  parse: parseKeepAcked,
+}));
+
+function parseKeepAcked(text: string): KeepAcked | undefined {
+  const packets = /^\d{1,7}$/.test(text) ? Number(text) : 0, durationMs = parseDuration(text) ?? 0;
+  if (packets > 0 && packets <= 1_000_000) return { packets };
+  return durationMs > 0 && durationMs <= 24 * 3_600_000 ? { durationMs } : undefined;
+}
 
 /** What authenticates the sender. */
 export const tokenFlags = {

@@ -14,6 +14,7 @@ import { messageOf } from "../runtime/error_text.ts";
 import { custom, duration, integer, optional, path, type Values } from "../runtime/settings.ts";
 import {
   formatted,
+  keepAckedFlag,
   packets,
   rateFlag,
   readFlags,
@@ -62,6 +63,7 @@ const flags = {
     help: "File that keeps packets until they are stored. The next run with it sends the rest first. " +
       "The task may use paths below data/.",
   })),
+  keepAcked: keepAckedFlag,
   timeoutMs: duration("--timeout", {
     default: "30s",
     min: "100ms",
@@ -97,6 +99,7 @@ async function send(options: Values<typeof flags>): Promise<number> {
     ...tlsOption(options),
     ...options.session === undefined ? {} : { session: options.session },
     ...options.file === undefined ? {} : { file: options.file },
+    ...options.keepAcked === undefined ? {} : { keepAcked: options.keepAcked },
     onConnected: () => lastError = undefined,
     onDisconnected: (error) => lastError = error.message,
   });
@@ -186,7 +189,8 @@ function watch(
 }
 
 /** Prints the totals as an Ack; returns the exit code. */
-function report({ stored, rejected, settledUnknown, rejections, committed }: Totals): number {
+function report(totals: Totals): number {
+  const { stored, rejected, settledUnknown, rejections, committed, refilled, lost } = totals;
   console.log(
     `Ack: stored ${formatted(stored)}, rejected ${formatted(rejected)}, committed ${formatted(committed)}`,
   );
@@ -195,8 +199,10 @@ function report({ stored, rejected, settledUnknown, rejections, committed }: Tot
       `${packets(settledUnknown)} more settled; their Ack was lost with a connection`,
     );
   }
+  if (refilled > 0) console.log(`${packets(refilled)} sent again: the store had lost them`);
+  if (lost > 0) console.error(`${packets(lost)} lost by the store after they were acknowledged`);
   for (const { reason, packets: count } of rejections) console.error(`${packets(count)} rejected: ${reason}`);
-  return rejected === 0 ? 0 : 1;
+  return rejected + lost === 0 ? 0 : 1;
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

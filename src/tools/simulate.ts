@@ -13,6 +13,7 @@ import { custom, duration, integer, optional, type Values } from "../runtime/set
 import { stopSignal } from "../runtime/stop_signal.ts";
 import {
   formatted,
+  keepAckedFlag,
   rateFlag,
   readFlags,
   targetFlag,
@@ -41,6 +42,7 @@ const flags = {
   target: targetFlag,
   ...tokenFlags,
   ...tlsFlags,
+  keepAcked: keepAckedFlag,
   prefix: custom("--prefix", {
     default: "sim-",
     help: "Prefix of the devices' ids.",
@@ -68,6 +70,7 @@ async function simulate(options: Values<typeof flags>): Promise<number> {
     target: options.target,
     ...tokenOption(options),
     ...tlsOption(options),
+    ...options.keepAcked === undefined ? {} : { keepAcked: options.keepAcked },
     devices: options.devices,
     ratePerDevice: options.rate,
     prefix: options.prefix,

@@ -10,7 +10,8 @@ import { TelemetryClient, type TelemetryClientError, type TelemetryClientOptions
 import { formatted, packets } from "./command_line.ts";
 
 /** How many devices, and where they send to. */
-export interface SimulatorOptions extends Pick<TelemetryClientOptions, "target" | "token" | "tls"> {
+export interface SimulatorOptions
+  extends Pick<TelemetryClientOptions, "target" | "token" | "tls" | "keepAcked"> {
   /** How many devices. */
   readonly devices: number;
   /** Packets per second and device, on average while it is not silent. */
@@ -35,17 +36,23 @@ export interface SimulatorTotals {
   readonly rejected: number;
   /** Packets settled whose Ack was lost with a connection. */
   readonly settledUnknown: number;
+  /** Packets that the store lost after they were acknowledged, and that were sent again, with another result above. */
+  readonly refilled: number;
+  /** Packets that the store lost after they were acknowledged, and that were not sent again. */
+  readonly lost: number;
   /** Packets not acknowledged. */
   readonly pending: number;
   /** Devices that are silent at the moment. */
   readonly silent: number;
 }
 
-/** The totals in a line: the packets sent are the sum of the others. */
-export function totalsText(
-  { sent, stored, rejected, settledUnknown, pending, silent }: SimulatorTotals,
-): string {
-  return `${packets(sent)} sent, ${formatted(stored)} stored, ${formatted(rejected)} rejected, ` +
+/** The totals in a line: the packets sent, and those sent again, are the sum of the others. */
+export function totalsText(totals: SimulatorTotals): string {
+  const { sent, stored, rejected, settledUnknown, pending, silent, refilled, lost } = totals;
+  return `${packets(sent)} sent, ` +
+    (refilled === 0 ? "" : `${formatted(refilled)} of them again to a store that had lost them, `) +
+    (lost === 0 ? "" : `${formatted(lost)} lost by the store, `) +
+    `${formatted(stored)} stored, ${formatted(rejected)} rejected, ` +
     (settledUnknown === 0 ? "" : `${formatted(settledUnknown)} settled without an Ack, `) +
     `${formatted(pending)} not acknowledged; ${formatted(silent)} devices silent`;
 }
@@ -90,7 +97,7 @@ export class Simulator {
 
   /** Starts the devices; does not wait for connections. Rejects if the target is malformed. */
   static async start(options: SimulatorOptions): Promise<Simulator> {
-    const { target, token, tls, onConnection } = options;
+    const { target, token, tls, keepAcked, onConnection } = options;
     const clients = [];
     for (let count = 0; count < options.devices; count += DEVICES_PER_CONNECTION) {
       clients.push(
@@ -98,6 +105,7 @@ export class Simulator {
           target,
           ...token === undefined ? {} : { token },
           ...tls === undefined ? {} : { tls },
+          ...keepAcked === undefined ? {} : { keepAcked },
           onConnected: () => onConnection(undefined),
           onDisconnected: onConnection,
         }),
@@ -113,13 +121,15 @@ export class Simulator {
 
   /** The totals so far. */
   get totals(): SimulatorTotals {
-    const totals = { sent: 0, stored: 0, rejected: 0, settledUnknown: 0, pending: 0 };
-    for (const { totals: { accepted, stored, rejected, settledUnknown, pending } } of this.#clients) {
-      totals.sent += accepted;
-      totals.stored += stored;
-      totals.rejected += rejected;
-      totals.settledUnknown += settledUnknown;
-      totals.pending += pending;
+    const totals = { sent: 0, stored: 0, rejected: 0, settledUnknown: 0, pending: 0, refilled: 0, lost: 0 };
+    for (const { totals: client } of this.#clients) {
+      totals.sent += client.accepted;
+      totals.stored += client.stored;
+      totals.rejected += client.rejected;
+      totals.settledUnknown += client.settledUnknown;
+      totals.pending += client.pending;
+      totals.refilled += client.refilled;
+      totals.lost += client.lost;
     }
     return { ...totals, silent: this.#devices.filter((device) => device.silent).length };
   }

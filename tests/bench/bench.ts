@@ -9,15 +9,18 @@
 import { type FlagValues, integerOf, outputOf, patternOf, readArguments } from "../support/arguments.ts";
 import { writeBenchmarks } from "./benchmarks_file.ts";
 import { bodies, callLatency } from "./call_rows.ts";
+import { besidePeers, costs } from "./cost_rows.ts";
 import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
 import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
 import { LoadProcesses } from "./measure.ts";
+import { isInstalled } from "./program.ts";
 import { tls } from "./tls_rows.ts";
 import { type BenchOptions, devices, type RowPlan, type SectionPlan, streams, throughput } from "./rows.ts";
 import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
+import { VICTORIA_METRICS } from "./victoria_metrics.ts";
 
-const usage =
-  `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--json | --markdown | --write]
+const usage = `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--peer COMMAND]
+                       [--json | --markdown | --write]
 
 Tally's own program in processes of its own, loaded through its port; after each run its store must hold
 exactly what was sent. Each figure is the median of the runs, with the least and the greatest.
@@ -26,6 +29,8 @@ exactly what was sent. Each figure is the median of the runs, with the least and
   --quick       One short run of each row that is not long in itself: two minutes instead of nine.
   --only REGEX  Only rows whose table and name, as in "Packets per second: StreamBatches", match.
   --workers N   Processes where ingest has several; one per core unless given.
+  --peer COMMAND  Another gRPC ingest to measure beside Tally: run as COMMAND PORT REDIS_PORT HASH, it takes
+                packets on the port and adds each device's to the hash of that Redis before its Ack.
   --json        One document on standard output, with every run.
   --markdown    The tables in Markdown.
   --write       Writes them to .github/BENCHMARKS.md: all rows, so without --only and --quick.`;
@@ -35,6 +40,7 @@ const flags = {
   quick: { type: "boolean", default: false },
   only: { type: "string", default: "" },
   workers: { type: "string", default: String(navigator.hardwareConcurrency) },
+  peer: { type: "string" },
   json: { type: "boolean", default: false },
   markdown: { type: "boolean", default: false },
   write: { type: "boolean", default: false },
@@ -45,6 +51,8 @@ const plans: readonly SectionPlan[] = [
   bodies,
   callLatency,
   devices,
+  besidePeers,
+  costs,
   streams,
   freshness,
   connecting,
@@ -80,7 +88,14 @@ async function main(): Promise<number> {
     hasRedis: machine.redis !== undefined,
     maxConnections: await maxConnections(progress),
     processes,
+    peer: given.peer,
+    hasVictoriaMetrics: await isInstalled(VICTORIA_METRICS),
   };
+  if (!options.hasVictoriaMetrics) {
+    progress(
+      "No victoria-metrics on the PATH (Debian: apt-get install victoria-metrics): its column is left out",
+    );
+  }
   const sections: Section[] = [];
   for (const { title, about, rows: rowPlans } of plans) {
     const rows: Row[] = [];
@@ -140,6 +155,7 @@ function argumentsOf(values: FlagValues<typeof flags>) {
   return {
     quick: values.quick,
     runs: integerOf("runs", values.runs ?? (values.quick ? "1" : "5"), 1, 999),
+    peer: values.peer,
     workers: integerOf("workers", values.workers, 1, 999),
     only: patternOf(values.only),
     output: outputOf(values, ["json", "markdown", "write"]),

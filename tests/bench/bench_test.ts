@@ -1,8 +1,9 @@
 /** The load generator says what it should, and a wrong count is told. Nothing here looks at speed. */
-import { assert, assertEquals, assertGreaterOrEqual, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertGreaterOrEqual, assertMatch, assertRejects } from "@std/assert";
 
 import type { Packet } from "../../src/protocol/messages.ts";
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { freePort } from "../support/load_balancer.ts";
 import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 import { frame, FrameReader, headerBlock, joined, settings, windowUpdate } from "../support/http2_frames.ts";
@@ -16,10 +17,13 @@ import {
   INITIAL_WINDOW_SIZE,
   PING,
 } from "../support/http2_numbers.ts";
+import { costs } from "./cost_rows.ts";
 import { LoadConnection, type PacketSource } from "./load_connection.ts";
 import { Ledger, LoadProcesses, usualLoad } from "./measure.ts";
+import { isInstalled, Program } from "./program.ts";
 import { deviceId, type PacketRing, packetRing } from "./packet_ring.ts";
 import { startSubject } from "./subject.ts";
+import { VICTORIA_METRICS, VictoriaMetrics } from "./victoria_metrics.ts";
 import { describeFigure, quantile, sectionText, wrongs } from "./table.ts";
 
 const packets = { rpc: "StreamPackets", packetsPerMessage: 1, packing: "message" } as const;
@@ -162,6 +166,55 @@ Deno.test("bench reports a row whose store differs from what was sent", async ()
   assertEquals(wrongs(section), [`few: ${other.wrong}`]);
 });
 
+Deno.test("Program.start() resolves when the command listens, and rejects when it ends before", async () => {
+  const port = freePort();
+  {
+    const listen = `Deno.serve({ port: ${port}, hostname: "127.0.0.1" }, () => new Response())`;
+    await using program = await Program.start(`deno eval '${listen}'`, port);
+    assertEquals(await (await fetch(`http://127.0.0.1:${port}`)).text(), "");
+    assert(program.pid > 0);
+  }
+  await assertRejects(() => Program.start("false", port), Error, "false: ended at its start");
+});
+
+Deno.test("VictoriaMetrics.compare() finds that it does not hold what was sent", async () => {
+  if (!await isInstalled(VICTORIA_METRICS)) return;
+  await using server = await VictoriaMetrics.start(50);
+  await server.load(100);
+  await server.load(1);
+  await server.compare();
+  assertEquals(server.wrong, undefined);
+  const more = { method: "POST", body: `bench{device="another"} 1 ${Date.now() - 60_000}\n` };
+  await (await fetch(`http://127.0.0.1:${server.port}/api/v1/import/prometheus`, more)).body?.cancel();
+  await server.compare();
+  assertEquals(server.wrong, "it holds 151 samples of 51 series, sent were 150 of 50");
+});
+
+Deno.test("bench states what a packet and a session cost, in figures above 0", async () => {
+  await using processes = new LoadProcesses();
+  const options = {
+    runs: 1,
+    runMs: 100,
+    warmUpMs: 100,
+    workers: 1,
+    hasRedis: true,
+    maxConnections: 100,
+    processes,
+    peer: undefined,
+    hasVictoriaMetrics: false,
+  };
+  const rows = costs.rows.filter(({ name }) => /^(1,000 devices|100,000 sessions)/.test(name));
+  for (const { name, measure } of rows) {
+    for (const [column, { values: [value], wrong }] of Object.entries(await measure(options))) {
+      assert(
+        value! > 0 && Number.isFinite(value) && wrong === undefined,
+        `${name}: ${column}: ${value} ${wrong}`,
+      );
+    }
+  }
+  assertEquals(rows.length, 2);
+});
+
 Deno.test("bench --json prints one document, and fails when no row matches", async () => {
   const bench = (...args: string[]) =>
     new Deno.Command("deno", { args: ["run", "--quiet", "-P=bench", "tests/bench/bench.ts", ...args] })
@@ -182,6 +235,8 @@ Deno.test("bench prints a figure as its median, with minimum and maximum", () =>
   assertEquals(describeFigure({ values: [12.34], unit: "ms", atLeast: true }), "≥ 12.3 ms");
   assertEquals(describeFigure({ values: [20_500, 20_500], unit: "bytes" }), "20.5 KB");
   assertEquals(describeFigure({ values: [0.0312], unit: "share" }), "3.1 %");
+  assertEquals(describeFigure({ values: [7.823], unit: "µs" }), "7.82 µs");
+  assertEquals(describeFigure({ values: [81.6, 86.4], unit: "bytes" }), "84 B (81.6–86.4)");
   assertEquals([0, 0.5, 0.75, 1].map((share) => quantile(values, share)), [1000, 2000, 2600, 3200]);
 });
 

@@ -85,9 +85,17 @@ export class Ledger {
     this.#generators = Array.from({ length: generators }, () => ({ sent: 0, devices: 0 }));
   }
 
-  /** Loads it, and compares. All loads of a ledger send the same packets in the same way. */
-  async load(shape: LoadShape, meanwhile: () => Promise<void> = () => Promise.resolve()): Promise<Measured> {
+  /**
+   * Loads it, and compares, which costs the store time: `done` is called before that. All loads of a ledger send the
+   * same packets in the same way.
+   */
+  async load(
+    shape: LoadShape,
+    meanwhile: () => Promise<void> = () => Promise.resolve(),
+    done: () => Promise<void> = () => Promise.resolve(),
+  ): Promise<Measured> {
     const [results] = await Promise.all([this.processes.run(this.#shares(shape)), meanwhile()]);
+    await done();
     results.forEach(({ sent }, index) => this.#generators[index]!.sent += sent);
     const failed = sum(results.map((result) => result.failed));
     if (failed > 0) {

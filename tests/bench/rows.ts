@@ -21,6 +21,10 @@ export interface BenchOptions {
   /** The most connections one process can have. */
   readonly maxConnections: number;
   readonly processes: LoadProcesses;
+  /** Command of another gRPC ingest; undefined: its column is left out. */
+  readonly peer: string | undefined;
+  /** False: its column is left out. */
+  readonly hasVictoriaMetrics: boolean;
 }
 
 /** A row to be measured. */

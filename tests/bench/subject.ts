@@ -8,17 +8,20 @@ import { fileURLToPath } from "node:url";
 
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
 import { Certificates } from "../support/certificates.ts";
-import { startRedis } from "../support/redis_server.ts";
+import { freePort } from "../support/load_balancer.ts";
+import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { TallyProcess } from "../support/tally_process.ts";
 import { Child } from "./child.ts";
+import { Program } from "./program.ts";
 
-/** Kinds of server: Tally in one process or in several, the plain handler, and what only reads. */
+/** Kinds of server: Tally in one process or in several, the plain handler, another program, and what only reads. */
 export type SubjectKind =
   | "tally-redis"
   | "tally-redis-tls"
   | "tally-redis-workers"
   | "tally-sqlite"
   | "plain"
+  | "peer"
   | "sink";
 
 /** How many packets of how many devices a store holds. */
@@ -36,6 +39,8 @@ export interface Subject extends AsyncDisposable {
   readonly ca?: string | undefined;
   /** What its store holds; undefined for one that stores nothing. */
   counted(): Promise<Counted | undefined>;
+  /** Its store, if that is a Redis. */
+  readonly redis?: RedisServer | undefined;
   /** The processes that take packets. */
   readonly pids: readonly number[];
   /** Memory of the processes that take packets: resident set. */
@@ -44,8 +49,20 @@ export interface Subject extends AsyncDisposable {
   startApi(): Promise<number>;
 }
 
+/** What differs between subjects of one kind. */
+export interface SubjectOptions {
+  /** Further settings of Tally. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Of a peer: see `--peer` of the bench. */
+  readonly command?: string;
+}
+
 /** Starts a server and its store; `workers` concerns those in several processes. */
-export async function startSubject(kind: SubjectKind, workers: number): Promise<Subject> {
+export async function startSubject(
+  kind: SubjectKind,
+  workers: number,
+  options: SubjectOptions = {},
+): Promise<Subject> {
   await using parts = new AsyncDisposableStack();
   if (kind === "sink") {
     const sink = parts.use(Child.start("./sink.ts"));
@@ -70,6 +87,13 @@ export async function startSubject(kind: SubjectKind, workers: number): Promise<
     const { port } = await plain.hear<{ port: number }>();
     return subject({ kind, port, pids: [plain.pid], counted }, parts.move());
   }
+  if (kind === "peer") {
+    const port = freePort();
+    const peer = parts.use(
+      await Program.start(`${options.command} ${port} ${redis.port} device_metrics`, port),
+    );
+    return subject({ kind, port, pids: [peer.pid], counted, redis }, parts.move());
+  }
   const certificates = kind === "tally-redis-tls"
     ? parts.use(await Certificates.make(await dataPath()))
     : undefined;
@@ -79,9 +103,13 @@ export async function startSubject(kind: SubjectKind, workers: number): Promise<
   };
   const settings = { REDIS_URL: redis.url };
   const TALLY_INGEST_WORKERS = String(kind === "tally-redis-workers" ? workers : 1);
-  const ingest = await startTally("ingest", { ...settings, ...tls, TALLY_INGEST_WORKERS }, parts);
+  const ingest = await startTally(
+    "ingest",
+    { ...settings, ...tls, ...options.settings, TALLY_INGEST_WORKERS },
+    parts,
+  );
   const ca = certificates?.text("ca.pem");
-  return subject({ kind, port: ingest.port, ca, pids: ingest.pids, counted, settings }, parts.move());
+  return subject({ kind, port: ingest.port, ca, pids: ingest.pids, counted, settings, redis }, parts.move());
 }
 
 /** The folder that Tally may read and write. */
@@ -97,13 +125,13 @@ const sumScript = `
   return { packets, #counts }
 `;
 
-interface SubjectParts extends Pick<Subject, "kind" | "port" | "ca" | "counted" | "pids"> {
+interface SubjectParts extends Pick<Subject, "kind" | "port" | "ca" | "counted" | "pids" | "redis"> {
   /** What an api process needs to find the store. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
 function subject(
-  { kind, port, ca, pids, counted, settings }: SubjectParts,
+  { kind, port, ca, pids, counted, settings, redis }: SubjectParts,
   parts: AsyncDisposableStack,
 ): Subject {
   return {
@@ -112,6 +140,7 @@ function subject(
     ca,
     pids,
     counted,
+    redis,
     memoryBytes: () => residentBytes(pids),
     startApi: async () => {
       if (settings === undefined) throw new Error(`${kind} has no api`);

@@ -7,7 +7,16 @@
 /** What is measured, once per run. */
 export interface Figure {
   readonly values: readonly number[];
-  readonly unit: "packets/s" | "requests/s" | "handshakes/s" | "×" | "ms" | "bytes" | "share" | "count";
+  readonly unit:
+    | "packets/s"
+    | "requests/s"
+    | "handshakes/s"
+    | "×"
+    | "ms"
+    | "µs"
+    | "bytes"
+    | "share"
+    | "count";
   /** What was wrong meanwhile: the values are not to be believed. */
   readonly wrong?: string | undefined;
   /** What was measured with had its limit here: the true values are not lower. */
@@ -65,8 +74,8 @@ export function describeFigure({ values, unit, wrong, atLeast }: Figure): string
 
 function withUnit(value: number, unit: Figure["unit"]): string {
   const text = plain(value, unit);
-  if (unit === "bytes") return `${text} ${value < 1e6 ? "KB" : "MB"}`;
-  if (unit === "ms") return `${text} ms`;
+  if (unit === "bytes") return `${text} ${value < 1e3 ? "B" : value < 1e6 ? "KB" : "MB"}`;
+  if (unit === "ms" || unit === "µs") return `${text} ${unit}`;
   if (unit === "share") return `${text} %`;
   return unit === "×" ? `${text} ×` : text;
 }
@@ -79,7 +88,7 @@ function plain(value: number, unit: Figure["unit"]): string {
       if (value >= 1e6) return `${digits(value / 1e6)}M`;
       return value >= 1e4 ? `${digits(value / 1e3)}k` : digits(value);
     case "bytes":
-      return digits(value < 1e6 ? value / 1e3 : value / 1e6);
+      return digits(value < 1e3 ? value : value < 1e6 ? value / 1e3 : value / 1e6);
     case "share":
       return (value * 100).toLocaleString("en", { maximumFractionDigits: 1 });
     default:

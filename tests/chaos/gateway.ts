@@ -1,7 +1,7 @@
 /** @module */
 import { setTimeout as delay } from "node:timers/promises";
 
-import { TelemetryClient } from "../../src/client/client.ts";
+import { type KeepAcked, TelemetryClient } from "../../src/client/client.ts";
 import { TelemetryClientError } from "../../src/client/client_error.ts";
 import type { Random } from "../support/random.ts";
 import type { ClientAccess } from "./client_access.ts";
@@ -28,7 +28,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** A gateway: `TelemetryClient` with a file, killed and started again now and then. */
 export class Gateway implements SessionClient {
   readonly kind = "TelemetryClient with a file";
-  /** Its file may not have the newest Acks. */
+  /** Its file may not have the newest Acks, and it may send again what the store lost. */
   readonly forgets = true;
   readonly lostInFile: IndexRange[] = [];
   intrudedAtMs = -Infinity;
@@ -44,12 +44,16 @@ export class Gateway implements SessionClient {
   #showsFewer = false;
   #isOver = false;
 
-  private constructor(readonly options: ClientOptions, readonly file: string) {
+  private constructor(
+    readonly options: ClientOptions,
+    readonly file: string,
+    readonly keepAcked?: KeepAcked,
+  ) {
     this.name = options.name;
   }
 
-  static async open(options: ClientOptions, file: string): Promise<Gateway> {
-    const gateway = new Gateway(options, file);
+  static async open(options: ClientOptions, file: string, keepAcked?: KeepAcked): Promise<Gateway> {
+    const gateway = new Gateway(options, file, keepAcked);
     await gateway.#open();
     return gateway;
   }
@@ -140,6 +144,7 @@ export class Gateway implements SessionClient {
       ...access.options,
       target: `127.0.0.1:${port}`,
       file: this.file,
+      ...this.keepAcked === undefined ? {} : { keepAcked: this.keepAcked },
       maxBufferedPackets: 5000,
       minBackoffMs: 20,
       maxBackoffMs: 500,

@@ -255,7 +255,10 @@ async function startClients(
   });
   const gateways: Gateway[] = [], handWritten: HandWrittenDevice[] = [], anonymous: AnonymousDevice[] = [];
   for (const n of numbers(GATEWAYS)) {
-    gateways.push(await Gateway.open(await clientOptions(`gateway-${n}`), `${folder}/gateway-${n}`));
+    // Every second one sends again what the store lost.
+    const keepAcked = n % 2 === 0 ? { packets: 1_000_000 } : undefined;
+    const options = await clientOptions(`gateway-${n}`);
+    gateways.push(await Gateway.open(options, `${folder}/gateway-${n}`, keepAcked));
   }
   for (const n of numbers(HAND_WRITTEN)) {
     handWritten.push(new HandWrittenDevice(await clientOptions(`device-${n}`)));

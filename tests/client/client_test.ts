@@ -50,6 +50,8 @@ test("TelemetryClient.send(): every packet is stored once, as the totals report"
     pending: 0,
     rejections: [],
     committed: 10_000,
+    refilled: 0,
+    lost: 0,
   });
   assertEquals(await countsOf(store), counted(10_000));
 });
@@ -249,15 +251,17 @@ test("TelemetryClient continues with a server that lost acknowledged packets, an
   await using behind = await startTestIngest({ store: backup });
   const target = { port: ingest.port };
   await using proxy = await TcpProxy.start(target);
-  const client = await open(proxy);
+  const reported: number[] = [];
+  const client = await open(proxy, { onLost: (packets) => reported.push(packets) });
   for (let index = 0; index < 3; index++) await client.send(packet(index));
   await client.flush();
   await backup.claimSession(client.session, 1, Date.now());
   target.port = behind.port;
   proxy.cut();
   for (let index = 3; index < 7; index++) await client.send(packet(index));
-  const { stored, committed } = await client.close();
-  assertEquals([stored, committed], [7, 7]);
+  const { stored, committed, lost, refilled } = await client.close();
+  assertEquals([stored, committed, lost, refilled], [7, 7, 2, 0]);
+  assertEquals(reported, [2]);
   assertEquals(await countsOf(backup), { "device-3": 1, "device-4": 1, "device-5": 1, "device-6": 1 });
   assertEquals(behind.counters.packetsLost, 2);
 });

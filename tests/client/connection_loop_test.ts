@@ -29,7 +29,7 @@ Deno.test({
       },
     });
     const loop = new ConnectionLoop(options, "s", false, {
-      nextOffset: () => 0,
+      nextStart: () => ({ offset: 0, oldest: undefined, claim: undefined }),
       awaitsAck: () => false,
       opened: () => {},
       acked: () => {},

@@ -10,7 +10,8 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import protobuf from "protobufjs";
 
 import { Journal, type Recovered } from "../../src/client/journal.ts";
-import { EncodedPacket, PacketBuffer } from "../../src/client/packet_buffer.ts";
+import { EncodedPacket } from "../../src/client/encoded_packet.ts";
+import { PacketBuffer } from "../../src/client/packet_buffer.ts";
 import { forSeeds, type Random } from "../support/random.ts";
 
 const proto = await protobuf.load(new URL("../../proto/telemetry.proto", import.meta.url).pathname);

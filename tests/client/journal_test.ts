@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 import { Journal, type Recovered } from "../../src/client/journal.ts";
-import { EncodedPacket, PacketBuffer } from "../../src/client/packet_buffer.ts";
+import { EncodedPacket } from "../../src/client/encoded_packet.ts";
+import { PacketBuffer } from "../../src/client/packet_buffer.ts";
 
 /** A `PacketBatch` with packets of one device each. */
 function batch(...deviceIds: string[]): Uint8Array {
@@ -34,13 +35,13 @@ async function reopened(path: string): Promise<Recovered & { session: string }> 
   return { ...recovered, session: journal.session };
 }
 
-const unharmed = { tornBytes: 0, damage: undefined, unknownPackets: 0 };
+const unharmed = { claim: undefined, tornBytes: 0, damage: undefined, unknownPackets: 0 };
 
 for (const sync of [false, true]) {
   Deno.test(`Journal.open() restores what appendPackets() wrote, ${sync ? "with" : "without"} syncs`, async () => {
     await using file = await temporaryPath();
     const { journal, recovered } = await Journal.open(file.path, { sync });
-    assertEquals(recovered, { ...unharmed, batches: [], settled: 0 });
+    assertEquals(recovered, { ...unharmed, batches: [], kept: [], settled: 0 });
     await journal.appendPackets(0, batch("a", "b"));
     await journal.appendPackets(2, batch("c"));
     await journal.appendSettled(1);
@@ -51,6 +52,7 @@ for (const sync of [false, true]) {
     assertEquals(rest, {
       ...unharmed,
       batches: [{ first: 1, bytes: batch("b") }, { first: 2, bytes: batch("c") }],
+      kept: [{ first: 0, bytes: batch("a") }],
       settled: 1,
     });
   });

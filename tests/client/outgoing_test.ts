@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
 
 import { Outgoing } from "../../src/client/outgoing.ts";
-import { EncodedPacket, Omission, omittedPackets, PacketBuffer } from "../../src/client/packet_buffer.ts";
+import { EncodedPacket } from "../../src/client/encoded_packet.ts";
+import { Omission, omittedPackets, PacketBuffer } from "../../src/client/packet_buffer.ts";
 
 /** A buffer of packets of 20 bytes each, and of one packet of 1,000 bytes for each index in `large`. */
 function bufferOf(packets: number, large: readonly number[] = []): PacketBuffer {

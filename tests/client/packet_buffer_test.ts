@@ -1,13 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import protobuf from "protobufjs";
 
-import {
-  EncodedPacket,
-  Omission,
-  omittedPackets,
-  overlap,
-  PacketBuffer,
-} from "../../src/client/packet_buffer.ts";
+import { EncodedPacket } from "../../src/client/encoded_packet.ts";
+import { Omission, omittedPackets, overlap, PacketBuffer } from "../../src/client/packet_buffer.ts";
 import type { Packet } from "../../src/protocol/messages.ts";
 import { forSeeds, type Random } from "../support/random.ts";
 
@@ -40,6 +35,11 @@ function add(buffer: PacketBuffer, packet: Packet): void {
   buffer.add(encoded);
 }
 
+function settleAndDiscard(buffer: PacketBuffer, index: number): void {
+  buffer.settle(index);
+  buffer.discard(index, 0);
+}
+
 Deno.test("Cursor.take() returns the packets added, as protobufjs decodes them, for any calls of take() and forget()", () =>
   forSeeds(60, (random) => {
     const first = random.int(0, 1000);
@@ -67,7 +67,7 @@ Deno.test("Cursor.take() returns the packets added, as protobufjs decodes them, 
           assert(bytes.length <= Math.min(64 * 1024, maxBytes) || taken.length === 1);
         }
       } else {
-        buffer.discardBefore(random.int(first, sent.index));
+        settleAndDiscard(buffer, random.int(first, sent.index));
         if (random.chance(0.2)) sent = buffer.cursor(); // a new call
         if (random.chance(0.1)) saved = buffer.cursor().copy(), sent = buffer.cursor();
       }
@@ -77,6 +77,50 @@ Deno.test("Cursor.take() returns the packets added, as protobufjs decodes them, 
       let keptBytes = 0;
       for (let bytes = kept.take(); bytes !== undefined; bytes = kept.take()) keptBytes += bytes.length;
       assertEquals(buffer.bytes, keptBytes);
+    }
+  }));
+
+Deno.test("PacketBuffer.reopen() makes kept packets pending again, for any calls of settle(), discard() and reopen()", () =>
+  forSeeds(20, (random) => {
+    const first = random.int(0, 1000);
+    const buffer = new PacketBuffer(first);
+    const packets: Packet[] = [];
+    let oldest = first, start = first;
+    const bytesOf = (from: number, to: number) =>
+      packets.slice(from - first, to - first).reduce((sum, packet) => {
+        const encoded = new EncodedPacket();
+        encoded.set(packet);
+        return sum + encoded.size;
+      }, 0);
+    for (let step = 0; step < 120; step++) {
+      const action = random.int(0, 9);
+      if (action < 5) {
+        packets.push(randomPacket(random));
+        add(buffer, packets.at(-1)!);
+      } else if (action < 7) {
+        const index = random.int(first, buffer.end);
+        buffer.settle(index);
+        start = Math.max(start, index);
+      } else if (action < 8) {
+        const index = random.int(first, buffer.end), maxBytes = random.pick([0, 500, 5000, 1_000_000]);
+        buffer.discard(index, maxBytes);
+        oldest = Math.max(oldest, Math.min(index, start));
+        while (bytesOf(oldest, start) > maxBytes) oldest++;
+        if (maxBytes === 0) oldest = start;
+      } else {
+        const index = random.int(oldest, buffer.end);
+        assertEquals(buffer.reopen(index), Math.max(0, start - index));
+        start = Math.min(start, index);
+      }
+      assertEquals([buffer.oldest, buffer.start, buffer.end], [oldest, start, first + packets.length]);
+      assertEquals([buffer.keptBytes, buffer.bytes], [bytesOf(oldest, start), bytesOf(start, buffer.end)]);
+      for (const [cursor, from] of [[buffer.cursor(), start], [buffer.keptCursor(), oldest]] as const) {
+        const read = [];
+        for (let bytes = cursor.take(); bytes !== undefined; bytes = cursor.take()) {
+          read.push(...decoded(bytes));
+        }
+        assertEquals(read, packets.slice(from - first));
+      }
     }
   }));
 
@@ -115,9 +159,9 @@ Deno.test("PacketBuffer.omitted has the packets that were replaced, until forget
     "b",
     "",
   ]);
-  buffer.discardBefore(13);
+  settleAndDiscard(buffer, 13);
   assertEquals(buffer.omitted, [{ from: 13, to: 16, reason }, large]);
   assertEquals(overlap(buffer.omitted, 14, 17), [{ from: 14, to: 16, reason }]);
-  buffer.discardBefore(17);
+  settleAndDiscard(buffer, 17);
   assertEquals(buffer.omitted, [large]);
 });

@@ -127,7 +127,7 @@ export function testReverts(kind: string, makePlace: () => Promise<StorePlace>):
 }
 
 /** Opens a store for `body`, and closes it. */
-async function withStore<T>(place: StorePlace, body: (store: Store) => Promise<T>): Promise<T> {
+export async function withStore<T>(place: StorePlace, body: (store: Store) => Promise<T>): Promise<T> {
   const store = await place.open();
   try {
     return await body(store);

@@ -16,6 +16,7 @@ import { testKills } from "./kills_contract.ts";
 import { testPackets } from "./packets_contract.ts";
 import { testLimits } from "./limits_contract.ts";
 import type { TestStores } from "./parts.ts";
+import { testRefills } from "./refill_contract.ts";
 import { testReverts } from "./reverts_contract.ts";
 import { StoreModel } from "./store_model.ts";
 
@@ -61,6 +62,7 @@ export function testStoreContract(
   testCredentials(test);
   testAudit(test);
   testReverts(kind, makePlace);
+  testRefills(kind, makePlace, { seesAllBatches: !isSharded });
   testKills(kind, makePlace);
 
   test(

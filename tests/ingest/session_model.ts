@@ -5,7 +5,14 @@
  */
 import { assert, assertEquals } from "@std/assert";
 
-import type { Batch, FencedSession, SessionClaim, Unapplied } from "../../src/store/packets.ts";
+import type {
+  Batch,
+  FencedSession,
+  Resendable,
+  SessionClaim,
+  SessionLimits,
+  Unapplied,
+} from "../../src/store/packets.ts";
 import type { Random } from "../support/random.ts";
 
 /** Of packet number `index`; one in seven is invalid. */
@@ -74,10 +81,19 @@ export class ModelStore {
     this.reverts++;
   }
 
-  claimSession(session: string, offset: number): Promise<SessionClaim> {
+  claimSession(
+    session: string,
+    offset: number,
+    _nowMs: number,
+    _continues: string | undefined,
+    _limits: SessionLimits,
+    _epoch?: number,
+    resendable?: Resendable,
+  ): Promise<SessionClaim> {
     return this.#call(() => {
       const known = this.sessions.get(session);
-      const committed = Math.max(known?.committed ?? 0, offset);
+      // Sessions do not expire here: one that is unknown was lost.
+      const committed = Math.max(known?.committed ?? 0, resendable?.oldest ?? offset);
       const epoch = Math.max((known?.epoch ?? 0) + 1, ++this.#clock);
       this.#state.sessions.set(session, { epoch, committed });
       this.latestEpoch.set(session, epoch);

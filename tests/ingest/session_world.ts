@@ -11,11 +11,13 @@ import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert
 
 import { grpcStatus } from "../../src/ingest/rpc/grpc_status.ts";
 import { CallContext } from "../../src/ingest/stream/call_context.ts";
-import { type CallResponse, DeviceStream, type StreamKind } from "../../src/ingest/stream/device_stream.ts";
+import type { CallResponse, ClaimedSession } from "../../src/ingest/stream/call_response.ts";
+import { DeviceStream, type StreamKind } from "../../src/ingest/stream/device_stream.ts";
 import type { Ack } from "../../src/protocol/messages.ts";
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import type { Random } from "../support/random.ts";
+import { ModelDevice } from "./model_device.ts";
 import { ModelIngest } from "./model_ingest.ts";
 import { contents, deviceOf, ModelStore, sorted } from "./session_model.ts";
 
@@ -29,6 +31,8 @@ class ModelCall implements CallResponse {
   readonly stream: DeviceStream;
   #ready = false;
   #waiting = false;
+  /** Index of the call's first packet, and of the next. */
+  #first: number;
   #next: number;
   #claimed = 0;
   #settled: number;
@@ -38,13 +42,15 @@ class ModelCall implements CallResponse {
   constructor(
     readonly world: World,
     readonly where: ModelIngest,
-    readonly session: string | undefined,
-    readonly offset: number,
+    readonly device: ModelDevice | undefined,
+    offset: number,
     readonly kind: StreamKind,
   ) {
-    this.#next = this.#settled = offset;
-    this.stream = new DeviceStream(where.ingest, kind, { session, offset }, noContext(), this);
-    if (session === undefined) this.#ready = true;
+    this.#first = this.#next = this.#settled = offset;
+    const start = device?.start(offset) ?? { session: undefined, offset };
+    device?.calls(this);
+    this.stream = new DeviceStream(where.ingest, kind, start, noContext(), this);
+    if (device === undefined) this.#ready = true;
     else this.stream.claimSession().then(() => this.#ready = true);
   }
 
@@ -61,7 +67,7 @@ class ModelCall implements CallResponse {
     }
     const to = this.kind === "packets" ? Math.min(end, this.#next + 1) : end;
     const packets = Array.from({ length: Math.max(0, to - this.#next) }, (_, i) => ({
-      device_id: this.session === undefined ? this.#anonymous : deviceOf(this.session, this.#next + i),
+      device_id: this.device === undefined ? this.#anonymous : deviceOf(this.device.session, this.#next + i),
       timestamp: 0,
       payload: new Uint8Array(2),
     }));
@@ -70,7 +76,7 @@ class ModelCall implements CallResponse {
       ? streamPackets.requestSerialize(packets[0]!)
       : streamBatches.requestSerialize({ packets });
     this.#next = to;
-    if (this.session !== undefined) this.world.sent(this.session, to);
+    if (this.device !== undefined) this.device.sent = Math.max(this.device.sent, to);
     this.stream.message(Buffer.from(message), 0, message.length);
   }
 
@@ -84,37 +90,50 @@ class ModelCall implements CallResponse {
     this.ended = true;
     if (error === undefined) {
       assertEquals(this.#settled, this.#next, "a call ends well when all is settled");
-      if (this.session === undefined) this.world.finished.set(this.#anonymous, this.#next);
+      if (this.device === undefined) this.world.finished.set(this.#anonymous, this.#next);
     } else {
-      if (this.session !== undefined) this.world.acknowledged(this.session, committed, { mayBeLess: true });
+      this.#settledBy(committed, true);
       const { code, details } = grpcStatus(error);
       if (code === status.ABORTED) {
         this.world.aborted++;
-        const latest = this.world.store.latestEpoch.get(this.session!)!;
+        const latest = this.world.store.latestEpoch.get(this.device!.session)!;
         assertLess(this.stream.claim!.epoch, latest, "no newer stream has the session");
       }
       if (details.startsWith("the store went back")) {
         assert(
-          this.world.store.reported.has(`${this.session} ${committed}`),
+          this.world.store.reported.has(`${this.device!.session} ${committed}`),
           "the store holds another number",
         );
       }
     }
   }
 
-  sendHeaders(committed: number | undefined): void {
-    this.#claimed = committed!;
-    this.world.acknowledged(this.session!, committed!);
+  sendHeaders(claimed: ClaimedSession): void {
+    const { committed } = claimed;
+    assert(
+      committed >= this.#first || typeof this.device!.keeping === "number",
+      "only a device that keeps goes back",
+    );
+    this.#claimed = committed;
+    this.#first = this.#next = this.#settled = Math.min(this.#first, committed);
+    this.world.assertHeld(this.device!, committed);
+    this.device!.claimed(this, claimed);
   }
 
   sendAck({ stored, duplicates, rejected, committed }: Ack): boolean {
     assert(!this.ended, "no Ack comes after the end");
-    const settled = this.offset + stored + duplicates + rejected;
+    const settled = this.#first + stored + duplicates + rejected;
     assertEquals(committed, Math.max(this.#claimed, settled));
     assertLessOrEqual(settled, this.#next);
     this.#settled = settled;
-    if (this.session !== undefined) this.world.acknowledged(this.session, committed);
+    this.#settledBy(committed, false);
     return true;
+  }
+
+  #settledBy(committed: number, isTrailers: boolean): void {
+    if (this.device === undefined) return;
+    this.world.assertHeld(this.device, committed);
+    this.device.settled(this, committed, isTrailers);
   }
 }
 
@@ -126,11 +145,7 @@ export class World {
   readonly #ending: Promise<void>[] = [];
   readonly #late: (() => unknown)[] = [];
   #calls: ModelCall[] = [];
-  readonly #sent = new Map(SESSIONS.map((session) => [session, 0]));
-  readonly #acknowledged = new Map(SESSIONS.map((session) => [session, 0]));
-  readonly #everAcknowledged = new Map(SESSIONS.map((session) => [session, 0]));
-  /** Sessions whose devices keep what is settled. */
-  readonly #keepsAll: ReadonlySet<string>;
+  readonly #devices: readonly ModelDevice[];
   /** Whether the store goes back at times. */
   readonly #goesBack: boolean;
   /** Packets of each call without a session that ended with OK. */
@@ -140,28 +155,15 @@ export class World {
 
   constructor(readonly random: Random) {
     this.#ingests = [this.#newIngest(), this.#newIngest()];
-    this.#keepsAll = new Set(SESSIONS.filter(() => random.chance(0.3)));
+    this.#devices = SESSIONS.map((session) => new ModelDevice(session, random));
     this.#goesBack = random.chance(0.6);
   }
 
-  sent(session: string, end: number): void {
-    this.#sent.set(session, Math.max(this.#sent.get(session)!, end));
-  }
-
-  /**
-   * A device has an Ack for the packets below `committed`: the store must hold them, or have held them before it went
-   * back. A device that keeps all it ever sent goes back with the store.
-   */
-  acknowledged(session: string, committed: number, { mayBeLess = false } = {}): void {
+  /** A device has an Ack for the packets below `committed`: the store must hold them, or have held them before it went back. */
+  assertHeld({ session }: ModelDevice, committed: number): void {
     const { highest, reverts, sessions } = this.store;
     const known = reverts > 0 ? highest.get(session) : sessions.get(session)?.committed;
     assertLessOrEqual(committed, known ?? 0);
-    const before = this.#acknowledged.get(session)!;
-    this.#acknowledged.set(
-      session,
-      mayBeLess && this.#keepsAll.has(session) ? committed : Math.max(before, committed),
-    );
-    this.#everAcknowledged.set(session, Math.max(this.#everAcknowledged.get(session)!, committed));
   }
 
   async run(): Promise<number> {
@@ -177,8 +179,7 @@ export class World {
     if (kind <= 12) this.#open();
     else if (kind <= 45 && this.#calls.length > 0) {
       const call = random.pick(this.#calls);
-      const known = call.session === undefined ? 0 : this.#sent.get(call.session)!;
-      call.send(known + random.int(0, 5));
+      call.send((call.device?.sent ?? 0) + random.int(0, 5));
     } else if (kind <= 50 && this.#calls.length > 0) random.pick(this.#calls).halfClose();
     else if (kind <= 53 && this.#calls.length > 0) {
       const [call] = this.#calls.splice(random.int(0, this.#calls.length - 1), 1);
@@ -197,11 +198,11 @@ export class World {
 
   #open(): void {
     const { random } = this;
-    const session = random.chance(0.15) ? undefined : random.pick(SESSIONS);
-    const acknowledged = session === undefined ? 0 : this.#acknowledged.get(session)!;
-    const offset = session !== undefined && random.chance(0.3) ? random.int(0, acknowledged) : acknowledged;
+    const device = random.chance(0.15) ? undefined : random.pick(this.#devices);
+    const acknowledged = device?.acknowledged ?? 0;
+    const offset = device !== undefined && random.chance(0.3) ? random.int(0, acknowledged) : acknowledged;
     this.#calls.push(
-      new ModelCall(this, random.pick(this.#ingests), session, offset, random.pick(["packets", "batches"])),
+      new ModelCall(this, random.pick(this.#ingests), device, offset, random.pick(["packets", "batches"])),
     );
   }
 
@@ -245,21 +246,15 @@ export class World {
         await delay(1);
       }
     })();
-    await Promise.all(SESSIONS.map(async (session) => {
+    await Promise.all(this.#devices.map(async (device) => {
       do {
-        const call = new ModelCall(
-          this,
-          this.#ingests[0]!,
-          session,
-          this.#acknowledged.get(session)!,
-          "batches",
-        );
+        const call = new ModelCall(this, this.#ingests[0]!, device, device.acknowledged, "batches");
         while (!call.ended) {
-          call.send(this.#sent.get(session)!);
+          call.send(device.sent);
           call.halfClose();
           await delay(1);
         }
-      } while (this.#acknowledged.get(session)! < this.#sent.get(session)!);
+      } while (device.acknowledged < device.sent);
     }));
     await Promise.all([...this.#ending, ...this.#ingests.map((ingest) => ingest.drain())]);
     healing = false;
@@ -278,8 +273,7 @@ export class World {
   #checkCounts(): void {
     const { store } = this;
     const expected = new Map<string, number>();
-    for (const session of SESSIONS) {
-      const end = this.#sent.get(session)!;
+    for (const { session, sent: end, everAcknowledged, keeping } of this.#devices) {
       assertEquals(store.sessions.get(session)?.committed ?? 0, end);
       const settled = store.settled.get(session) ?? new Set();
       for (let index = 0; index < end; index++) {
@@ -291,7 +285,7 @@ export class World {
           assert(store.reverts > 0, `packet ${index} of ${session} is missing`);
           assertLess(
             index,
-            this.#everAcknowledged.get(session)!,
+            keeping === Infinity ? 0 : everAcknowledged,
             `${session} lacks a packet that was never settled`,
           );
         }

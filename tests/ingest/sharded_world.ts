@@ -8,7 +8,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 
-import { type CallResponse, DeviceStream, type StreamKind } from "../../src/ingest/stream/device_stream.ts";
+import type { CallResponse, ClaimedSession } from "../../src/ingest/stream/call_response.ts";
+import { DeviceStream, type StreamKind } from "../../src/ingest/stream/device_stream.ts";
 import type { Ack } from "../../src/protocol/messages.ts";
 import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
 import { shardedStore } from "../../src/store/sharded/sharded_store.ts";
@@ -114,7 +115,7 @@ class ShardedCall implements CallResponse {
     if (this.#isReady) this.stream.end();
   }
 
-  sendHeaders(committed: number | undefined): void {
+  sendHeaders({ committed }: ClaimedSession): void {
     this.world.settled(this.session, committed!);
   }
 

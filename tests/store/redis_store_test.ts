@@ -31,7 +31,8 @@ Deno.test("RedisStore layout: counts are a hash for HGETALL, and every key has a
   await withStore(server, async (store) => {
     const { epoch } = await store.claimSession("s", 0, now);
     const devices = [delta("a", 2, 1234, "hot"), delta("b", 1, 5678, "cold")];
-    await store.apply(batch(7, { devices, sessions: [advance("s", epoch, 0, 3)] }));
+    // Of a producer that knows of none before it.
+    await store.apply({ ...batch(7, { devices, sessions: [advance("s", epoch, 0, 3)] }), previous: 0 });
     await store.ping();
 
     assertEquals(await server.call("HGETALL", "device_metrics"), ["a", "2", "b", "1"]);

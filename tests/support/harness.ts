@@ -133,6 +133,9 @@ export class RawCall implements AsyncDisposable {
   readonly stream: ClientHttp2Stream;
   /** `telemetry-committed` of the initial metadata. */
   readonly committed: Promise<string | undefined>;
+  /** All that the response has had of these keys: `telemetry-lost`, `telemetry-claim`. */
+  lost: string | undefined;
+  claim: string | undefined;
   readonly end: Promise<CallEnd>;
   readonly acks: Ack[] = [];
   readonly #session: ClientHttp2Session;
@@ -160,6 +163,8 @@ export class RawCall implements AsyncDisposable {
       stream.on("response", (headers) => {
         // With a status they are trailers: the call has ended before it had its session.
         if (headers["grpc-status"] === undefined) {
+          this.lost = headers["telemetry-lost"] as string | undefined;
+          this.claim = headers["telemetry-claim"] as string | undefined;
           resolve(headers["telemetry-committed"] as string | undefined);
         }
       });

@@ -111,11 +111,52 @@ Deno.test("send continues with a damaged file, and its exit code reports that pa
   assertEquals([await well.end(), well.stderr], [0, ""]);
 });
 
+Deno.test("send --keep-acked sends again what the store lost, and reports what it has not kept", async () => {
+  await using folder = await dataFolder();
+  await using store = await temporaryStore();
+  await using ingest = await startTestIngest({ store });
+  const args = ["--target", `127.0.0.1:${ingest.port}`, "--file", `${folder.path}/send.journal`];
+  await using first = new Tool("tools/send", [...args, "--keep-acked", "5"]);
+  assertEquals([await first.end(), first.stderr], [0, ""]);
+  store.sql("DELETE FROM sessions; DELETE FROM producers; DELETE FROM devices; DELETE FROM changes");
+  store.sql(`UPDATE lineage SET since_ms = ${Date.now()}`);
+  await using again = new Tool("tools/send", [...args, "--count", "1", "--keep-acked", "1m"]);
+  assertEquals([await again.end(), again.stderr], [0, ""]);
+  assertEquals(
+    again.stdout,
+    "Ack: stored 11, rejected 0, committed 11\n10 packets sent again: the store had lost them\n",
+  );
+  store.sql("DELETE FROM sessions; DELETE FROM producers; DELETE FROM devices; DELETE FROM changes");
+  store.sql(`UPDATE lineage SET since_ms = ${Date.now()}`);
+  await using late = new Tool("tools/send", [...args, "--count", "1", "--keep-acked", "4"]);
+  assertEquals([await late.end(), late.stderr], [
+    1,
+    "7 packets lost by the store after they were acknowledged\n",
+  ]);
+  assertEquals(await countsOf(store), { "sensor-1": 5 });
+});
+
 Deno.test("send, simulate and health name all wrong flags, and exit with 2", async () => {
   for (const name of ["send", "simulate"]) {
-    await using tool = new Tool(`tools/${name}`, ["--target", "nowhere", "--rate", "-1", "--colour", "red"]);
+    await using tool = new Tool(`tools/${name}`, [
+      "--target",
+      "nowhere",
+      "--rate",
+      "-1",
+      "--colour",
+      "red",
+      "--keep-acked",
+      "0",
+    ]);
     assertEquals([await tool.end(), tool.stdout], [2, ""]);
-    for (const problem of ['--target: found "nowhere"', "--rate: ", "--colour: no such flag"]) {
+    for (
+      const problem of [
+        '--target: found "nowhere"',
+        "--rate: ",
+        '--keep-acked: found "0"',
+        "--colour: no such flag",
+      ]
+    ) {
       assertStringIncludes(tool.stderr, problem);
     }
   }
@@ -161,7 +202,16 @@ Deno.test("simulate without a server reports it, and exits with 1", async () => 
 });
 
 Deno.test("totalsText() accounts for every packet that was sent", () => {
-  const totals = { sent: 1_234, stored: 1_000, rejected: 4, settledUnknown: 200, pending: 30, silent: 5 };
+  const totals = {
+    sent: 1_234,
+    stored: 1_000,
+    rejected: 4,
+    settledUnknown: 200,
+    pending: 30,
+    silent: 5,
+    refilled: 0,
+    lost: 0,
+  };
   assertEquals(
     totalsText(totals),
     "1,234 packets sent, 1,000 stored, 4 rejected, 200 settled without an Ack, 30 not acknowledged; 5 devices silent",
@@ -169,6 +219,11 @@ Deno.test("totalsText() accounts for every packet that was sent", () => {
   assertEquals(
     totalsText({ ...totals, stored: 1_200, settledUnknown: 0 }),
     "1,234 packets sent, 1,200 stored, 4 rejected, 30 not acknowledged; 5 devices silent",
+  );
+  assertEquals(
+    totalsText({ ...totals, stored: 1_400, settledUnknown: 0, refilled: 200, lost: 7 }),
+    "1,234 packets sent, 200 of them again to a store that had lost them, 7 lost by the store, 1,400 stored, " +
+      "4 rejected, 30 not acknowledged; 5 devices silent",
   );
 });
 

@@ -199,7 +199,7 @@ export class QueuedBatch {
     }
     const devices = this.#deltasOf(groups, about.receivedAtMs + DEVICE_CLOCK_AHEAD_MS);
     if (devices.length === 0 && sessions.length === 0) return undefined;
-    return { ...about, devices, sessions };
+    return { ...about, devices, sessions, numbering: this.devices };
   }
 
   /** One of each device. Those that groups share are copied: the batch is merged again when a share is fenced. */

@@ -8,12 +8,14 @@ import { PREFIX_BYTES } from "../../http2/bridged_call.ts";
 import type { HeaderField } from "../../http2/hpack/tables.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
 import type { Ack } from "../../protocol/messages.ts";
-import { COMMITTED_KEY, MAX_MESSAGE_KEY } from "../../protocol/metadata_keys.ts";
+import { COMMITTED_KEY } from "../../protocol/metadata_keys.ts";
 import { streamPackets } from "../../protocol/telemetry_proto.ts";
-import { type CallResponse, openStream } from "../stream/device_stream.ts";
+import type { CallResponse, ClaimedSession } from "../stream/call_response.ts";
+import { openStream } from "../stream/open_stream.ts";
 import type { IngestState } from "../stream/ingest_state.ts";
 import type { TelemetryCall } from "./call_route.ts";
 import type { ClaimScheduler } from "./claim_scheduler.ts";
+import { claimedFields } from "./claimed_fields.ts";
 import { responseHeaders, statusFields } from "./grpc_fields.ts";
 import { MessageReader, type ReaderOptions } from "./message_reader.ts";
 
@@ -57,19 +59,18 @@ class Http2Response implements CallResponse {
 
   constructor(readonly http2Stream: Http2Stream, readonly maxMessageBytes: number) {}
 
-  sendHeaders(committed: number | undefined): void {
+  sendHeaders(claimed?: ClaimedSession): void {
     if (this.http2Stream.headersSent) return;
-    const fields = committed === undefined ? responseHeaders : [
-      ...responseHeaders,
-      [COMMITTED_KEY, String(committed)] as const,
-      [MAX_MESSAGE_KEY, String(this.maxMessageBytes)] as const,
-    ];
-    this.http2Stream.sendHeaders(fields);
+    this.http2Stream.sendHeaders(
+      claimed === undefined
+        ? responseHeaders
+        : [...responseHeaders, ...claimedFields(claimed, this.maxMessageBytes)],
+    );
   }
 
   sendAck(ack: Ack, onWritable: () => void): boolean {
     if (this.#ended) return true;
-    this.sendHeaders(undefined);
+    this.sendHeaders();
     const message = streamPackets.responseSerialize(ack);
     const framed = new Uint8Array(PREFIX_BYTES + message.length);
     new DataView(framed.buffer).setUint32(1, message.length);

@@ -15,17 +15,15 @@ import {
 } from "@grpc/grpc-js";
 
 import type { Ack } from "../../protocol/messages.ts";
-import { COMMITTED_KEY, MAX_MESSAGE_KEY } from "../../protocol/metadata_keys.ts";
+import { COMMITTED_KEY } from "../../protocol/metadata_keys.ts";
 import { SERVICE_NAMES, streamBatches, streamPackets } from "../../protocol/telemetry_proto.ts";
 import type { CallContext } from "../stream/call_context.ts";
-import {
-  type CallResponse,
-  type DeviceStream,
-  openStream,
-  type StreamKind,
-} from "../stream/device_stream.ts";
+import type { CallResponse, ClaimedSession } from "../stream/call_response.ts";
+import type { DeviceStream, StreamKind } from "../stream/device_stream.ts";
+import { openStream } from "../stream/open_stream.ts";
 import type { IngestState } from "../stream/ingest_state.ts";
 import { type BridgedContexts, CONTEXT_KEY } from "./bridged_contexts.ts";
+import { claimedFields } from "./claimed_fields.ts";
 import { grpcStatus } from "./grpc_status.ts";
 
 type ClientStreamingCall = ServerReadableStream<Uint8Array, Ack>;
@@ -142,9 +140,9 @@ function committedMetadata(committed: number | undefined): Metadata {
   return metadata;
 }
 
-function initialMetadata(committed: number | undefined, maxMessageBytes: number): Metadata {
-  const metadata = committedMetadata(committed);
-  if (committed !== undefined) metadata.set(MAX_MESSAGE_KEY, String(maxMessageBytes));
+function initialMetadata(claimed: ClaimedSession, maxMessageBytes: number): Metadata {
+  const metadata = new Metadata();
+  for (const [key, value] of claimedFields(claimed, maxMessageBytes)) metadata.set(key, value);
   return metadata;
 }
 
@@ -174,8 +172,8 @@ class ClientStreamingResponse implements CallResponse {
     readonly maxMessageBytes: number,
   ) {}
 
-  sendHeaders(committed: number | undefined): void {
-    this.call.sendMetadata(initialMetadata(committed, this.maxMessageBytes));
+  sendHeaders(claimed: ClaimedSession): void {
+    this.call.sendMetadata(initialMetadata(claimed, this.maxMessageBytes));
   }
 
   sendAck(ack: Ack): boolean {
@@ -193,8 +191,8 @@ class ClientStreamingResponse implements CallResponse {
 class BidiStreamingResponse implements CallResponse {
   constructor(readonly call: BidiStreamingCall, readonly maxMessageBytes: number) {}
 
-  sendHeaders(committed: number | undefined): void {
-    this.call.sendMetadata(initialMetadata(committed, this.maxMessageBytes));
+  sendHeaders(claimed: ClaimedSession): void {
+    this.call.sendMetadata(initialMetadata(claimed, this.maxMessageBytes));
   }
 
   sendAck(ack: Ack, onWritable: () => void): boolean {

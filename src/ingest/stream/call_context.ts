@@ -4,7 +4,7 @@
  * @module
  */
 import { anonymousDevice, type DeviceIdentity, type PeerCertificate } from "../../identity/identity.ts";
-import { OFFSET_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
+import { CLAIM_KEY, OFFSET_KEY, OLDEST_KEY, SESSION_KEY } from "../../protocol/metadata_keys.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 
 /** Where a call comes from. */
@@ -23,11 +23,16 @@ export interface CallMetadata {
   readonly session: string | undefined;
   /** `telemetry-offset` */
   readonly offset: string | undefined;
+  /** `telemetry-oldest` */
+  readonly oldest?: string | undefined;
+  /** `telemetry-claim` */
+  readonly claim?: string | undefined;
 }
 
 /** Picks them. `valueOf`: the value of an entry; of one that was sent several times, all values, separated by commas. */
 export function readMetadata(valueOf: (key: string) => string | undefined): CallMetadata {
-  return { session: valueOf(SESSION_KEY), offset: valueOf(OFFSET_KEY) };
+  const session = valueOf(SESSION_KEY), offset = valueOf(OFFSET_KEY), oldest = valueOf(OLDEST_KEY);
+  return oldest === undefined ? { session, offset } : { session, offset, oldest, claim: valueOf(CLAIM_KEY) };
 }
 
 /** One call of a peer. */

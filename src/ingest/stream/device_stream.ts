@@ -6,7 +6,6 @@
  */
 import { type CoveredDevices, coveredDevices } from "../../identity/device_pattern.ts";
 import { ownedSession } from "../../identity/session_owner.ts";
-import type { Ack } from "../../protocol/messages.ts";
 import { RejectReason } from "../../protocol/reject_reason.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import { DEVICE_CLOCK_AHEAD_MS, type FencedSession } from "../../store/packets.ts";
@@ -14,21 +13,13 @@ import type { StreamAccounts } from "../../limits/accounts.ts";
 import { StreamPacer } from "../../limits/stream_pacer.ts";
 import type { ShareOwner, StreamShare } from "../batch/batch.ts";
 import type { CallContext } from "./call_context.ts";
+import type { CallResponse } from "./call_response.ts";
+import { claimedEpoch, claimText } from "./claim_text.ts";
 import { type IngestState, type OpenStream, streamRefusal } from "./ingest_state.ts";
 import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
 import { claimWithinLimits } from "./session_claim.ts";
-import { parseSessionStart, type SessionStart } from "./session_start.ts";
+import type { SessionStart } from "./session_start.ts";
 import { StreamProgress } from "./stream_progress.ts";
-
-/** The response side of a call; one implementation per path. Calls after the end are ignored. */
-export interface CallResponse {
-  /** Initial metadata, with `telemetry-committed` when the stream has a session. */
-  sendHeaders(committed: number | undefined): void;
-  /** Sends an Ack. False: the device does not read; `onWritable` is called when it does. */
-  sendAck(ack: Ack, onWritable: () => void): boolean;
-  /** Ends the call: OK, or the error; `committed` goes into the trailers of an error. */
-  end(error: unknown, committed: number): void;
-}
 
 /** Which of the two calls of the service a stream is. */
 export type StreamKind = "packets" | "batches";
@@ -41,23 +32,6 @@ type State =
   /** The call is over. */
   | "closed";
 
-/** Opens the stream of a call; undefined when its metadata is invalid: then the call has ended with the error. */
-export function openStream(
-  ingest: IngestState,
-  kind: StreamKind,
-  context: CallContext,
-  response: CallResponse,
-): DeviceStream | undefined {
-  let start;
-  try {
-    start = parseSessionStart(context.metadata);
-  } catch (error) {
-    response.end(error, 0);
-    return undefined;
-  }
-  return new DeviceStream(ingest, kind, start, context, response);
-}
-
 /** One call of a device. Pass it messages while {@linkcode reading}, as long as the queue has room. */
 export class DeviceStream implements ShareOwner, OpenStream {
   /** See {@linkcode ShareOwner}. */
@@ -68,7 +42,11 @@ export class DeviceStream implements ShareOwner, OpenStream {
   #state: State = "open";
   /** Why the call will end, unless it ends with OK. */
   #error: unknown;
-  /** Index of the next packet, of the first not settled before, and of the first that no shard has: see SessionShards. */
+  /**
+   * Index of the stream's first packet, of the next one, of the first not settled before, and of the first that no shard
+   * has: see SessionShards.
+   */
+  #first: number;
   #position: number;
   #settled = 0;
   #fresh = 0;
@@ -96,7 +74,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
     readonly context: CallContext,
     readonly response: CallResponse,
   ) {
-    this.#position = start.offset;
+    this.#first = this.#position = start.offset;
     this.#progress = new StreamProgress(start.offset);
     this.#covered = coveredDevices(context.identity);
     ingest.counters.streams++;
@@ -123,17 +101,22 @@ export class DeviceStream implements ShareOwner, OpenStream {
 
   /** Claims the session, if there is one; read nothing before it is done. Never rejects. */
   async claimSession(): Promise<void> {
-    const { session, offset } = this.start;
+    const { session, offset, kept } = this.start;
     // A call that is refused must not take the session from the stream that has it.
     if (session === undefined || !this.reading) return;
     const { sessions, reverts } = this.ingest;
     const owned = ownedSession(this.context.identity, session);
     // What an anonymous device began continues when credentials are required of it: nothing counts twice.
     const continues = owned === session ? undefined : session;
+    const lastEpoch = claimedEpoch(kept?.claim, session, owned);
+    const resendable = kept && lastEpoch && { oldest: kept.oldest, epoch: lastEpoch } || undefined;
     try {
-      const stated = { session: owned, offset, continues }, { identity } = this.#accounts;
+      const stated = { session: owned, offset, continues, resendable }, { identity } = this.#accounts;
       const { epoch, committed, lost, shards } = await claimWithinLimits(this.ingest, identity, stated);
-      if (lost > 0) reverts.found(owned, committed, committed - lost, lost);
+      const resent = Math.max(0, offset - committed);
+      if (lost + resent > 0) {
+        reverts.found(owned, { before: offset, committed: committed - lost, lost, resent });
+      }
       if (this.#state === "closed") return;
       const other = sessions.get(owned);
       // Only if the store's clock went back together with its data, or the replies arrived in another order.
@@ -143,9 +126,12 @@ export class DeviceStream implements ShareOwner, OpenStream {
       this.claim = { session: owned, epoch, shards };
       this.#settled = this.#progress.committed = committed;
       this.#fresh = Math.max(committed, shards?.end ?? 0);
+      // A device that keeps acknowledged packets goes back with the store.
+      this.#first = this.#position = Math.min(offset, committed);
       sessions.set(owned, this);
       other?.fence();
-      this.response.sendHeaders(committed);
+      const text = kept && claimText(epoch, session, owned);
+      this.response.sendHeaders({ committed, lost, claim: text });
     } catch (error) {
       this.fail(error);
     }
@@ -299,7 +285,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
   /** The device resumes in another call from what the store holds: packets from there on are not counted. */
   #revert({ session, committed }: FencedSession): void {
     const before = this.#progress.committed;
-    if (committed < before) this.ingest.reverts.found(session, before, committed, 0);
+    if (committed < before) this.ingest.reverts.found(session, { before, committed, lost: 0, resent: 0 });
     const found = committed === before
       ? "the session has expired, as it was unused for long"
       : `the store went back: it holds ${committed} packets of this session and held ${before}`;
@@ -319,7 +305,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
     this.#close();
     // StreamPackets has one Ack, and only with OK; StreamBatches a final one for what no Ack covers yet.
     const finalAck = this.kind === "batches"
-      ? this.#ackDue || (this.#error === undefined && this.#position === this.start.offset)
+      ? this.#ackDue || (this.#error === undefined && this.#position === this.#first)
       : this.#error === undefined;
     if (finalAck) this.response.sendAck(this.#progress.ack(), () => {});
     this.response.end(this.#error, this.#progress.committed);

@@ -8,6 +8,18 @@ import type { Logger } from "@logtape/logtape";
 import { SummedLog } from "../../runtime/summed_log.ts";
 import type { IngestCounters } from "../counters.ts";
 
+/** A session of which the store holds less than it did. */
+export interface RevertedSession {
+  /** How many packets of it the store held. */
+  readonly before: number;
+  /** How many it holds. */
+  readonly committed: number;
+  /** Packets between that were acknowledged and that the device does not have any more; 0 while that is not known. */
+  readonly lost: number;
+  /** Packets between that were acknowledged and that the device sends again, as it keeps them. */
+  readonly resent: number;
+}
+
 /** Of one ingest process. */
 export class Reverts {
   readonly #counters: IngestCounters;
@@ -27,19 +39,17 @@ export class Reverts {
     });
   }
 
-  /**
-   * The store holds `committed` packets of `session`, and held `before`. `lost`: packets among them that the
-   * device does not send again, because they were acknowledged; 0 while that is not known.
-   */
-  found(session: string, before: number, committed: number, lost: number): void {
+  /** Counts and logs a finding. */
+  found(session: string, reverted: RevertedSession): void {
+    const { lost } = reverted;
     const { sessionsReverted, packetsLost } = this.#counters;
     this.#counters.sessionsReverted = sessionsReverted + 1;
     this.#counters.packetsLost = Math.min(packetsLost + lost, Number.MAX_SAFE_INTEGER);
     this.#lines.occurred(() => {
       this.#log.warn(
         "The store went back: of session {session} it holds {committed} packets and held {before}; " +
-          "{lost} acknowledged packets are gone, and its device goes on",
-        { session, committed, before, lost },
+          "{lost} acknowledged packets are gone, its device sends {resent} again and goes on",
+        { session, ...reverted },
       );
     }, (sums) => {
       sums.sessions++;

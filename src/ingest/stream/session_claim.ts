@@ -5,7 +5,7 @@
  */
 import type { Account } from "../../limits/accounts.ts";
 import { RequestError } from "../../protocol/request_error.ts";
-import type { SessionClaim } from "../../store/packets.ts";
+import type { Resendable, SessionClaim } from "../../store/packets.ts";
 import type { IngestState } from "./ingest_state.ts";
 
 /**
@@ -15,16 +15,21 @@ import type { IngestState } from "./ingest_state.ts";
 export async function claimWithinLimits(
   { store, now, limits, counters }: IngestState,
   account: Account,
-  { session, offset, continues }: { session: string; offset: number; continues: string | undefined },
+  claimed: {
+    session: string;
+    offset: number;
+    continues: string | undefined;
+    resendable: Resendable | undefined;
+  },
 ): Promise<SessionClaim> {
+  const { session, offset, continues, resendable } = claimed;
   const { newSessions } = account, maxSessions = limits.maxSessions || Number.MAX_SAFE_INTEGER;
   const mayCreate = newSessions?.take() ?? true;
   let isNew = false;
   try {
-    const claim = await store.claimSession(session, offset, now(), continues, {
-      maxSessions,
-      mayCreate,
-    });
+    const sessionLimits = { maxSessions, mayCreate };
+    const optional = [continues, sessionLimits, undefined, resendable] as const;
+    const claim = await store.claimSession(session, offset, now(), ...optional);
     if (claim.refused === undefined) {
       ({ isNew } = claim);
       return claim;

@@ -25,7 +25,15 @@ export function redisEvents(client: RedisClient): EventStore & DeliveryLease {
     async markOffline(deviceIds, lastSeenBeforeMs, nowMs) {
       if (deviceIds.length === 0) return 0;
       const attempt = `mark ${deviceIds.length} devices offline`;
-      const keys = [names.records, names.events, names.version, names.changes, names.lineage, names.nothing];
+      const keys = [
+        names.records,
+        names.events,
+        names.version,
+        names.changes,
+        names.lineage,
+        names.nothing,
+        names.logs,
+      ];
       const args = [lastSeenBeforeMs, nowMs, ...deviceIds];
       return await client.write(attempt, offlineScript, keys, args) as number;
     },

@@ -106,6 +106,21 @@ export interface ShardKeys {
    */
   producer(producer: string): string;
 
+  /** STRING how many devices were removed, ever. */
+  readonly removals: string;
+
+  /** LIST `idHash` of the devices that were removed last, newest last. */
+  readonly removedHashes: string;
+
+  /** HASH log → `<lease> <oldest>` of segment logs that are not empty: see `segments.lua`. */
+  readonly logs: string;
+
+  /** HASH of one segment log: `segments.lua` lists its fields. */
+  log(name: string): string;
+
+  /** STRING one segment: `packSegment`. */
+  segment(name: string): string;
+
   /**
    * HASH number of the period since 1970 → packets of all devices; expires when it is over. The seconds of
    * one minute share a key, the minutes of one hour, the hours of one day.
@@ -152,6 +167,11 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     sessions: `${prefix}sessions`,
     session: (session) => `${prefix}session:${session}`,
     producer: (producer) => `${prefix}producer:${producer}`,
+    removals: `${prefix}removals`,
+    removedHashes: `${prefix}removed-hashes`,
+    logs: `${prefix}logs`,
+    log: (name) => `${prefix}log:${name}`,
+    segment: (name) => `${prefix}segment:${name}`,
     fleet: (period, atMs) => `${prefix}fleet:${period}:${Math.floor(atMs / fleetKeySpansMs[period])}`,
   };
 }

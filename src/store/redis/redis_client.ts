@@ -32,6 +32,8 @@ import type { ShardConnections } from "./shard_connections.ts";
 export interface RedisStoreOptions extends ConnectionOptions {
   /** What `apply` and `claimSession` wait for. */
   readonly ackAfter: AckAfter;
+  /** Devices of a batch from which on its packets are counted later, see `deferred_packets.ts`; 0: never. */
+  readonly deferFrom?: number;
 }
 
 /** What a script is run with; `attempt` completes "could not …". */
@@ -111,11 +113,17 @@ export class RedisClient {
     return this.#onLayout(() => this.#evaluate(this.#writes, call));
   }
 
-  /** As {@linkcode RedisClient.write}; resolves when what was written is as durable as `ackAfter` requires. */
-  async writeDurably(...[attempt, script, keys, args]: ScriptCall): Promise<unknown> {
+  /**
+   * As {@linkcode RedisClient.write}; resolves when what was written is as durable as `ackAfter` requires. `before`: sent
+   * before the script.
+   */
+  async writeDurably(
+    [attempt, script, keys, args]: ScriptCall,
+    ...before: readonly Command[]
+  ): Promise<unknown> {
     await this.checkServer();
     const command = evalCommand(script, [...keys, this.keys.layout], args);
-    return await this.#onLayout(() => this.#durability.send(attempt, command));
+    return await this.#onLayout(() => this.#durability.send(attempt, command, before));
   }
 
   /** Sends commands that do not depend on the layout, on the connection of the readers. */

@@ -9,6 +9,7 @@ import { ForeignCounts } from "../model/foreign_counts.ts";
 import type { Store, StoreStatus } from "../store.ts";
 import { redisAudit } from "./audit.ts";
 import { redisCredentials } from "./credentials.ts";
+import { DeferredPackets } from "./deferred_packets.ts";
 import { redisDevices } from "./devices.ts";
 import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
@@ -18,6 +19,14 @@ import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
 import { probeScript } from "./scripts.ts";
 import { parseInfo } from "./server_info.ts";
 import { ShardConnections } from "./shard_connections.ts";
+
+/**
+ * Devices of a batch from which on its packets are counted later: Redis needs some 40 ms for as many, in which more come.
+ */
+export const DEFER_FROM = 4000;
+
+/** How long a store that closes goes on counting what was deferred. */
+const CLOSE_TIMEOUT_MS = 10_000;
 
 /**
  * A store on the Redis at `url`. Resolves also when Redis cannot be reached: the connection is then retried for
@@ -53,11 +62,16 @@ export async function openRedisShards(options: RedisStoreOptions, shards: number
   return clients.map((client) => storeOf(client, options, () => close(client)));
 }
 
-function storeOf(client: RedisClient, { log }: RedisStoreOptions, close: () => Promise<void>): Store {
+function storeOf(
+  client: RedisClient,
+  { log, deferFrom = DEFER_FROM }: RedisStoreOptions,
+  close: () => Promise<void>,
+): Store {
   const foreign = new ForeignCounts(client.keys.counts, log);
+  const deferred = new DeferredPackets(client, foreign, deferFrom, log);
   return {
     description: `Redis at ${client.address}`,
-    ...redisPackets(client, foreign),
+    ...redisPackets(client, foreign, deferred),
     ...redisDevices(client, foreign),
     ...redisHistories(client),
     ...redisEvents(client),
@@ -68,10 +82,15 @@ function storeOf(client: RedisClient, { log }: RedisStoreOptions, close: () => P
     async ping() {
       await client.checkServer();
       await client.write("write a probe", probeScript, [client.keys.probe], []);
+      deferred.adopt();
     },
 
     status: () => readStatus(client),
-    close,
+
+    async close() {
+      await deferred.close(CLOSE_TIMEOUT_MS);
+      await close();
+    },
   };
 }
 

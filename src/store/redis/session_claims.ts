@@ -8,6 +8,7 @@ import type { Buffer } from "node:buffer";
 
 import {
   NEW_SESSION_EXPIRY_MS,
+  type Resendable,
   SESSION_EXPIRY_MS,
   type SessionClaim,
   type SessionLimits,
@@ -25,6 +26,7 @@ interface Waiting extends PromiseWithResolvers<SessionClaim> {
   readonly continues: string;
   readonly limits: SessionLimits;
   readonly epoch: number;
+  readonly resendable: Resendable | undefined;
 }
 
 /** Of a claim that states none. */
@@ -51,8 +53,17 @@ export class SessionClaims {
     continues = session,
     limits = noLimits,
     epoch = 0,
+    resendable?: Resendable,
   ): Promise<SessionClaim> {
-    const waiting = { session, offset, continues, limits, epoch, ...Promise.withResolvers<SessionClaim>() };
+    const waiting = {
+      session,
+      offset,
+      continues,
+      limits,
+      epoch,
+      resendable,
+      ...Promise.withResolvers<SessionClaim>(),
+    };
     this.#waiting.push(waiting);
     if (!this.#running) this.#run();
     return waiting.promise;
@@ -79,10 +90,11 @@ export class SessionClaims {
     const keys = [names.lineage, names.version, names.sessions];
     for (const { session, continues } of claims) keys.push(names.session(session), names.session(continues));
     const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, names.session("")];
-    const claimed = claims.flatMap((
-      { offset, limits: { mayCreate, maxSessions }, epoch },
-    ) => [offset, mayCreate ? maxSessions : -1, epoch]);
-    const replies = await this.#client.writeDurably(attempt, claimScript, keys, [...args, ...claimed]);
+    const claimed = claims.flatMap(({ offset, limits: { mayCreate, maxSessions }, epoch, resendable }) => [
+      ...[offset, mayCreate ? maxSessions : -1, epoch],
+      ...[resendable?.oldest ?? offset, signedEpoch(resendable)],
+    ]);
+    const replies = await this.#client.writeDurably([attempt, claimScript, keys, [...args, ...claimed]]);
     for (const [i, reply] of (replies as (number[] | Buffer)[]).entries()) {
       const { session, resolve, reject } = claims[i]!;
       if (Array.isArray(reply)) {
@@ -94,4 +106,10 @@ export class SessionClaims {
       }
     }
   }
+}
+
+function signedEpoch(resendable: Resendable | undefined): number {
+  if (resendable === undefined) return 0;
+  const { epoch, seesAllBatches = true } = resendable;
+  return seesAllBatches ? epoch : -epoch;
 }

@@ -154,7 +154,7 @@ function batchOf(
   { shard, devices, sessions }: ShardStep,
   shards: number,
 ): Batch {
-  const { sequence, receivedAtMs, deviceLimits } = batch;
+  const { sequence, receivedAtMs, deviceLimits, numbering } = batch;
   const sent = {
     producer: step === "apply" ? batch.producer : `${batch.producer}\u001f${step}`,
     sequence,
@@ -162,6 +162,7 @@ function batchOf(
     receivedAtMs,
     devices,
     sessions: sessions.map(({ sent }) => sent),
+    ...numbering === undefined ? {} : { numbering },
   };
   if (step !== "apply" || deviceLimits === undefined) return sent;
   return { ...sent, deviceLimits: shareOf(deviceLimits, shards) };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { PacketStore, SessionClaim, SessionLimits } from "../packets.ts";
+import type { PacketStore, Resendable, SessionClaim, SessionLimits } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 import { partOf, ShardOffsets } from "./session_shards.ts";
 import { allSettled } from "./settled.ts";
@@ -30,10 +30,22 @@ export class ShardedClaims {
     nowMs: number,
     continues: string | undefined,
     limits: SessionLimits | undefined,
+    resendable?: Resendable,
   ): Promise<SessionClaim> {
+    const share = this.#share(limits);
+    // The home does not see batches of other shards, so that its data may be old without a loss.
+    resendable &&= { ...resendable, seesAllBatches: false };
     const claim = continues === undefined || continues === session
-      ? await this.#home(session).claimSession(session, offset, nowMs, undefined, this.#share(limits))
-      : await this.#claimContinuing(session, offset, nowMs, continues, limits);
+      ? await this.#home(session).claimSession(
+        session,
+        offset,
+        nowMs,
+        undefined,
+        share,
+        undefined,
+        resendable,
+      )
+      : await this.#claimContinuing(session, offset, nowMs, continues, limits, resendable);
     if (claim.refused !== undefined) return claim;
     return { ...claim, shards: new ShardOffsets(await this.#claimParts(session, claim.epoch, nowMs)) };
   }
@@ -70,13 +82,23 @@ export class ShardedClaims {
     nowMs: number,
     continues: string,
     limits: SessionLimits | undefined,
+    resendable: Resendable | undefined,
   ): Promise<SessionClaim> {
     const home = this.#home(session);
-    const known = await home.claimSession(session, offset, nowMs, undefined, onlyKnown);
+    const known = await home.claimSession(
+      session,
+      offset,
+      nowMs,
+      undefined,
+      onlyKnown,
+      undefined,
+      resendable,
+    );
     if (known.refused === undefined || limits?.mayCreate === false) return known;
     const other = await this.#home(continues).claimSession(continues, 0, nowMs, undefined, onlyKnown);
     if (other.refused !== undefined) {
-      return await home.claimSession(session, offset, nowMs, undefined, this.#share(limits));
+      const share = this.#share(limits);
+      return await home.claimSession(session, offset, nowMs, undefined, share, undefined, resendable);
     }
     const offsets = await this.#claimParts(continues, other.epoch, nowMs);
     // What the shards have beyond the committed offset, before there is a session that does not show it.

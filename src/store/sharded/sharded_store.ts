@@ -76,8 +76,8 @@ export function shardedStore(
   const all = <T>(call: (shard: Store) => Promise<T>) => allSettled(shards.map(call));
   return {
     description: `${shards.length} shards, the first: ${first.description}`,
-    claimSession: (session, offset, nowMs, continues, limits) =>
-      claims.claim(session, offset, nowMs, continues, limits),
+    claimSession: (session, offset, nowMs, continues, limits, _epoch, resendable) =>
+      claims.claim(session, offset, nowMs, continues, limits, resendable),
     apply: (batch) => batches.apply(batch),
     ...shardedDevices(reads, versions, clock),
     ...shardedHistories(reads),

@@ -8,6 +8,7 @@ import {
   type FencedSession,
   NEW_SESSION_EXPIRY_MS,
   PRODUCER_EXPIRY_MS,
+  type Resendable,
   SESSION_EXPIRY_MS,
   type SessionClaim,
   type SessionLimits,
@@ -37,6 +38,8 @@ export interface Claim {
   readonly limits: SessionLimits | undefined;
   /** The epoch that it gets; undefined: the next one. */
   readonly given: number | undefined;
+  /** What its client can send again. */
+  readonly resendable: Resendable | undefined;
 }
 
 /** What is kept of a producer. */
@@ -57,6 +60,9 @@ interface LineageRow {
 /** Expired rows of a table that are deleted at a time. */
 const EXPIRE_ROWS = 1000;
 
+/** The times of rows are those of an ingest's clock, epochs are SQLite's: they differ by less. */
+const CLOCKS_DIFFER_MS = 1000;
+
 /** How much earlier a session expires of which nothing is stored. */
 const EARLIER_MS = SESSION_EXPIRY_MS - NEW_SESSION_EXPIRY_MS;
 
@@ -67,7 +73,7 @@ export class Sessions {
 
   /** Prepares the statements. */
   constructor(database: Database) {
-    const statements = this.#statements = database.prepare({
+    this.#statements = database.prepare({
       readSession: `
         SELECT epoch, committed, expires_at_ms AS expiresAtMs, stored FROM sessions
         WHERE session = ? AND expires_at_ms > ? + iif(stored, 0, ${EARLIER_MS})`,
@@ -89,10 +95,13 @@ export class Sessions {
       expireNewSessions: expireRows("sessions", `stored = 0 AND expires_at_ms <= ? + ${EARLIER_MS}`),
       expireProducers: expireRows("producers", "expires_at_ms <= ?"),
     });
-    this.#expiry = new ExpiryClock(() => {
-      const { newestExpiryMs } = statements.readNewestExpiry.get() as { newestExpiryMs: number | null };
-      return newestExpiryMs === null ? undefined : newestExpiryMs - SESSION_EXPIRY_MS;
-    });
+    this.#expiry = new ExpiryClock(() => this.#newestUseMs());
+  }
+
+  /** When the newest row was used; undefined: there is none. */
+  #newestUseMs(): number | undefined {
+    const { newestExpiryMs } = this.#statements.readNewestExpiry.get() as { newestExpiryMs: number | null };
+    return newestExpiryMs === null ? undefined : newestExpiryMs - SESSION_EXPIRY_MS;
   }
 
   /** The time by which rows that are used at `nowMs` expire. */
@@ -101,7 +110,10 @@ export class Sessions {
   }
 
   /** As {@linkcode PacketStore.claimSession}. */
-  claim({ session, offset, continues, limits, given }: Claim, usedAtMs: number): SessionClaim {
+  claim(
+    { session, offset, continues, limits, given, resendable }: Claim,
+    usedAtMs: number,
+  ): SessionClaim {
     const { readLineage, writeReverted } = this.#statements;
     const own = this.#read(session, usedAtMs), isNew = own === undefined;
     const refused = own !== undefined
@@ -110,12 +122,15 @@ export class Sessions {
     if (refused !== undefined) return { epoch: 0, committed: 0, lost: 0, isNew, refused };
     const continued = isNew && continues !== undefined ? this.#read(continues, usedAtMs) : undefined;
     const known = own ?? continued;
-    const committed = Math.max(known?.committed ?? 0, offset);
-    let lost = committed - (known?.committed ?? 0);
-    if (known !== undefined && lost > 0) writeReverted.run();
+    if (known !== undefined && known.committed < offset) writeReverted.run();
     const lineage = readLineage.get() as unknown as LineageRow;
+    const isLost = known === undefined && this.#isLost(resendable, lineage);
+    const start = known !== undefined || isLost ? resendable?.oldest ?? offset : offset;
+    const committed = Math.max(known?.committed ?? 0, start);
     // It may have expired.
-    if (known === undefined && lineage.nowMs - lineage.sinceMs >= SESSION_EXPIRY_MS) lost = 0;
+    const mayHaveExpired = known === undefined && !isLost &&
+      lineage.nowMs - lineage.sinceMs >= SESSION_EXPIRY_MS;
+    const lost = mayHaveExpired ? 0 : committed - (known?.committed ?? 0);
     // No epoch is used twice, not even by a file that was replaced by an older one.
     const epoch = given ?? Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
     this.#writeClaimed(session, epoch, committed, own, usedAtMs);
@@ -123,6 +138,17 @@ export class Sessions {
       this.#writeClaimed(continues!, epoch, continued.committed, continued, usedAtMs);
     }
     return { epoch, committed, lost, isNew };
+  }
+
+  /** As `isLost()` of `claim.lua`. */
+  #isLost(resendable: Resendable | undefined, { sinceMs, nowMs }: LineageRow): boolean {
+    if (resendable === undefined || nowMs - resendable.epoch >= SESSION_EXPIRY_MS) return false;
+    if (sinceMs > resendable.epoch) return true;
+    if (resendable.seesAllBatches === false) return false;
+    const usedMs = this.#newestUseMs();
+    const isOlder = usedMs !== undefined && usedMs < resendable.epoch - CLOCKS_DIFFER_MS;
+    if (isOlder) this.writeReverted();
+    return isOlder;
   }
 
   /** As long as nothing is stored of a session, no further claim makes it live longer. */

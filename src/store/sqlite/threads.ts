@@ -160,7 +160,7 @@ class Thread {
   }
 }
 
-function pack({ devices, ...rest }: Batch): PackedBatch {
+function pack({ devices, numbering: _, ...rest }: Batch): PackedBatch {
   const packets = new Float64Array(devices.length), timestampsMs = new Float64Array(devices.length);
   const payloadEnds = new Uint32Array(devices.length);
   const parts = devices.map(({ payload }) => payload);
