@@ -37,6 +37,7 @@ export async function openStore(
       tlsCa: config.redisTlsCa === undefined ? undefined : await readTlsCa(config.redisTlsCa),
       sentinelPassword: config.redisSentinelPassword,
       natMap: config.redisNatMap,
+      deferFrom: config.deferFrom,
       ackAfter,
       commandTimeoutMs: storeTimeoutMs,
       log: log.getChild("store"),

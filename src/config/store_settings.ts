@@ -65,6 +65,15 @@ export const storeSettings = {
     common: true,
     help: "Durability required before an Ack: in the store, on N replicas (Redis), or on disk.",
   }, ackAfterKind),
+  deferFrom: integer("TALLY_DEFER_FROM", {
+    ...store,
+    role: "ingest",
+    default: "4000",
+    min: "0",
+    max: "1000000",
+    help:
+      "Devices of a batch from which on Redis stores it as a whole and counts it some seconds later; 0: never.",
+  }),
   storeTimeoutMs: duration("TALLY_STORE_TIMEOUT", {
     ...store,
     default: "1s",

@@ -251,6 +251,15 @@ Deno.test("RedisStore.markOffline() takes no silence for certain while packets w
   assertEquals(await store.markOffline(["a"], now + 30_001, now + 90_001), 1);
 });
 
+Deno.test("RedisStore.apply() as a user without PERSIST counts all at once", async () => {
+  await using server = await startRedis();
+  await server.call("ACL", "SETUSER", "default", "-persist");
+  await using writer = await DeferringWriter.open(server);
+  await writer.apply(batch(1, { devices: fleet(300, 1) }));
+  await writer.apply(batch(2, { devices: fleet(300, 1) }));
+  assertEquals(await total(server), { packets: 600, devices: 300 });
+});
+
 Deno.test("RedisStore.close() counts what is deferred before it resolves", async () => {
   await using server = await startRedis();
   await using writer = await DeferringWriter.open(server);

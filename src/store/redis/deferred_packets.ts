@@ -64,21 +64,34 @@ export class DeferredPackets {
   #removals = "";
   readonly #aborted = new AbortController();
 
+  /** Devices of a batch from which on it is deferred; 0: never. */
+  #from: number;
+
   /** `from`: devices of a batch from which on it is deferred; 0: never. */
   constructor(
     readonly client: RedisClient,
     readonly foreign: ForeignCounts,
-    readonly from: number,
+    from: number,
     readonly log: Logger,
-  ) {}
+  ) {
+    this.#from = from;
+  }
+
+  /** The user of Redis may not run what it takes. */
+  disable(): void {
+    this.#from = 0;
+    this.log.warn(
+      "large batches are counted at once, which is slower: permit PERSIST to the user of Redis and restart",
+    );
+  }
 
   /** Divides a batch; waits while the log is full. */
   async split({ devices, numbering }: Batch): Promise<Split> {
-    if (this.from === 0 || !this.#known.numbers(numbering)) return { counted: devices };
-    this.#isDeferring ||= devices.length >= this.from;
+    if (this.#from === 0 || !this.#known.numbers(numbering)) return { counted: devices };
+    this.#isDeferring ||= devices.length >= this.#from;
     if (!this.#isDeferring && this.#log === undefined) return { counted: devices };
     await this.#log?.room();
-    const defers = this.#isDeferring && devices.length >= Math.min(MIN_SEGMENT_DEVICES, this.from);
+    const defers = this.#isDeferring && devices.length >= Math.min(MIN_SEGMENT_DEVICES, this.#from);
     const known = this.#known;
     const counted: DeviceDelta[] = [],
       positions: number[] = [],
@@ -115,7 +128,7 @@ export class DeferredPackets {
   ): void {
     // Before the first device is known.
     if (this.#removals === "" && removals !== undefined) this.#removals = removals;
-    if (this.from > 0 && this.#known.numbers(numbering)) this.#remember(counted, positions, refused);
+    if (this.#from > 0 && this.#known.numbers(numbering)) this.#remember(counted, positions, refused);
     if (deferred === undefined) return;
     const { log, number, name, deltas, indexes } = deferred;
     if (log !== this.#log) return; // It was lost meanwhile: the process that takes it over finds the segment.

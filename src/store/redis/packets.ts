@@ -70,12 +70,14 @@ export function redisPackets(
           batch,
           attempt,
         );
-        if (outcome === LOG_LOST || outcome === DEVICES_REMOVED || fenced.length > 0) last = undefined;
+        const isNothing = [LOG_LOST, DEVICES_REMOVED, NOT_PERMITTED].includes(outcome);
+        if (isNothing || fenced.length > 0) last = undefined;
         if (outcome === LOG_LOST) deferred.forget();
+        if (outcome === NOT_PERMITTED) deferred.disable();
         if (outcome === DEVICES_REMOVED) {
           deferred.removed(String(removals), removedHashes?.map(Number));
         }
-        if (outcome === LOG_LOST || outcome === DEVICES_REMOVED) continue;
+        if (isNothing) continue;
         for (let i = 0; i < aside.length; i += 2) {
           foreign.setAside(aside[i]!.toString(), aside[i + 1]!.toString(), client.keys.setAside);
         }
@@ -121,7 +123,7 @@ type ApplyReply = [
 ];
 
 /** Outcomes of `apply.lua` that are not 0. */
-const LOG_LOST = 1, DEVICES_REMOVED = 2, APPLIED_BEFORE = 3;
+const LOG_LOST = 1, DEVICES_REMOVED = 2, APPLIED_BEFORE = 3, NOT_PERMITTED = 4;
 
 /** A segment that does not become part of a log is deleted after so long. */
 const SEGMENT_EXPIRY_MS = 60_000;

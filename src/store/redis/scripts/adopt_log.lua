@@ -8,7 +8,7 @@
 local value = redis.call('HGET', KEYS[2], ARGV[1])
 local untilMs = tonumber(string.match(value or '', '^%d+'))
 if untilMs and untilMs > clockMs() then return {} end
-if redis.call('EXISTS', KEYS[1]) == 0 then
+if redis.call('HLEN', KEYS[1]) == 0 then
   redis.call('HDEL', KEYS[2], ARGV[1])
   return {}
 end

@@ -26,7 +26,8 @@
 -- empty if none did, and the fourth has their zero-based positions in the batch. The fifth is 1 if the log is not as this process left
 -- it, because another process has taken it over, and 2 if devices were removed meanwhile, which may be in the segment:
 -- then nothing was applied, the sixth is how many were removed in all, and the seventh has the hashes of their ids, or is false if they
--- are not known any more. It is 3 if the batch was applied before. The sixth is returned also if it is 0.
+-- are not known any more. It is 3 if the batch was applied before, and 4 if this user may not run
+-- PERSIST, so that nothing was applied. The sixth is returned also if it is 0.
 --
 -- Everything is read and checked first and written last, because Redis does not undo what a failed
 -- script wrote. Each key is read, or its type looked at, before anything is written.
@@ -159,10 +160,12 @@ end
 -- 3. Is the log where this process left it?
 local logBefore = segmentNumber > 1 and readLog(log, logName)
 if segmentNumber > 0 then
-  local committed = logBefore and logBefore.committed or redis.call('EXISTS', log) == 0 and segmentNumber == 1 and 0
+  local committed = logBefore and logBefore.committed or redis.call('HLEN', log) == 0 and segmentNumber == 1 and 0
   if committed ~= segmentNumber - 1 then return { {}, {}, '', {}, 1 } end
-  if redis.call('EXISTS', segment) == 0 then error('the segment ' .. segment .. ' was not written before') end
+  if redis.call('PTTL', segment) == -2 then error('the segment ' .. segment .. ' was not written before') end
   redis.call('HLEN', logs) -- fails if it is no hash
+  local mayPersist = redis.pcall('PERSIST', nothing)
+  if type(mayPersist) == 'table' and mayPersist.err then return { {}, {}, '', {}, 4 } end
   local removals, known = redis.call('GET', KEYS[19]) or '0', ARGV[16]
   if removals ~= known then
     local n = known ~= "" and removals - known or -1
@@ -186,7 +189,6 @@ local fleet = addToFleet()
 
 -- 5. All that is written: none of it can be refused.
 checkWritable(nothing)
-if segmentNumber > 0 then redis.call('PERSIST', nothing) end
 writeDevices()
 for key = FIRST_SESSION, #KEYS do
   redis.call('SET', KEYS[key], ARGV[FIRST_VALUE + 1 + 2 * (key - FIRST_SESSION)], 'PX', sessionExpiryMs)

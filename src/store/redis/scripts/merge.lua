@@ -39,19 +39,18 @@ local lastEvent = #newEvents > 0 and readLastEvent(events, readLineage(lineageKe
 
 -- All that is written: none of it can be refused.
 checkWritable(nothing)
-redis.call('DEL', nothing)
 writeDevices()
 if #missing > 0 then redis.call('SET', removedKey, string.format('%.0f', removed)) end
 if #chunks > 0 then addChanges(version, changes, versions, table.concat(changed)) end
 if lastEvent then addEvents(events, lastEvent, newEvents) end
 redis.call('HSET', log, 'merge', mergeAfter)
 for i = FIRST_SEGMENT, #KEYS do
-  redis.call('DEL', KEYS[i])
+  redis.call('PEXPIRE', KEYS[i], 0)
   redis.call('HDEL', log, ARGV[FIRST_NUMBER + i - FIRST_SEGMENT])
 end
 local isLast = #KEYS >= FIRST_SEGMENT
 if isLast and state.committed == tonumber(to) then
-  redis.call('DEL', log)
+  redis.call('HDEL', log, 'owner', 'committed', 'merge')
   redis.call('HDEL', logs, name)
 else
   writeLease(logs, name, isLast and since ~= '0' and tonumber(since) or nil)
