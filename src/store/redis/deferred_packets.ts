@@ -39,14 +39,19 @@ export interface Split {
 
 /** The part of a batch that goes into a log. */
 export interface DeferredPart {
+  /** The log that it goes into. */
   readonly log: SegmentLog;
+  /** Of the segment in the log. */
   readonly number: number;
+  /** Of the segment's key. */
   readonly name: string;
+  /** Packets in it. */
   readonly packets: number;
   /** How many devices were removed, ever, when this process looked last. */
   readonly removals: string;
+  /** What is in it. */
   readonly deltas: readonly DeviceDelta[];
-  /** Of the devices, see `KnownDevices`. */
+  /** Of their devices, see `KnownDevices`. */
   readonly indexes: readonly number[];
 }
 

@@ -17,9 +17,12 @@ import { type MergeState, type Segment, SegmentLog } from "./segment_log.ts";
 const READ_BYTES = 64 * 2 ** 20;
 
 /** What it takes to merge a log. */
-interface Adopter {
+export interface Adopter {
+  /** Has the logs. */
   readonly client: RedisClient;
+  /** Receives counts of other programs that are set aside. */
   readonly foreign: ForeignCounts;
+  /** Receives lines for the operator. */
   readonly log: Logger;
 }
 

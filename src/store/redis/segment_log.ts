@@ -45,8 +45,9 @@ export class Generation {
   readonly segments: Segment[] = [];
   /** When the first of them was appended, on `performance.now`'s clock. */
   readonly openedAtMs: number = performance.now();
-  /** Deltas that were added, and packets of them. */
+  /** Deltas that were added. */
   updates = 0;
+  /** Packets that they add. */
   packets = 0;
   /** Its merge has begun: further segments go into another. */
   isSealed = false;
@@ -87,9 +88,11 @@ export class Generation {
 export interface MergeState {
   /** Segments up to this are merged. */
   readonly merged: number;
-  /** Those up to this are being merged, in so many buckets, of which so many are done. 0: none are. */
+  /** Those up to this are being merged; 0: none are. */
   readonly to: number;
+  /** Into how many their devices are divided. */
   readonly buckets: number;
+  /** How many of the buckets are merged. */
   readonly done: number;
 }
 
