@@ -7,6 +7,7 @@ import { figures, ingestMemory, type MeasuredFigure, measuredUpTo } from "./capa
 
 /** What is to be served. */
 export interface CapacityDemand {
+  /** How many. */
   readonly devices: number;
   /** Packets per second of each device. */
   readonly rate: number;
@@ -22,7 +23,9 @@ export interface CapacityDemand {
 export interface Need {
   /** Of what. */
   readonly what: string;
+  /** How much, in `unit`. */
   readonly value: number;
+  /** Of `value`. */
   readonly unit: "processes" | "bytes" | "bit/s" | "packets/s" | "updates/s" | "connections";
   /** How it was computed. */
   readonly how: string;

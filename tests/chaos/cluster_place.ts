@@ -6,6 +6,7 @@ import { partOf } from "../../src/store/sharded/session_shards.ts";
 import { shardOf } from "../../src/store/sharded/shard_of.ts";
 import { type RedisCluster, startCluster } from "../support/redis_cluster.ts";
 import { FaultProxy } from "./fault_proxy.ts";
+import { deferringSettings, storedCounts } from "./stored_counts.ts";
 import type { StorePlace } from "./store_place.ts";
 
 /** Shards of the data: two for each master. */
@@ -56,6 +57,7 @@ export class ClusterPlace implements StorePlace {
       TALLY_REDIS_NAT_MAP: pairs.join(","),
       TALLY_SHARDS: String(SHARDS),
       TALLY_ACK_AFTER: "replicated:1",
+      ...deferringSettings(index),
     };
   }
 
@@ -68,8 +70,7 @@ export class ClusterPlace implements StorePlace {
     for (let shard = 0; shard < SHARDS; shard++) {
       const keys = shardKeys(shard, SHARDS);
       const { server } = await this.cluster.master(keys.slot);
-      const list = await server.call("HGETALL", keys.counts) as string[];
-      for (let i = 0; i < list.length; i += 2) counts.set(list[i]!, Number(list[i + 1]));
+      for (const [deviceId, count] of await storedCounts(server, keys)) counts.set(deviceId, count);
     }
     return counts;
   }

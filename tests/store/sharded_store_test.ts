@@ -170,21 +170,28 @@ Deno.test("shardedStore() of which a shard went back: what it lost is counted on
   const putBack = await place.snapshot(1);
   await run(2, async (store) => {
     const { epoch, shards: parts } = await store.claimSession(home, 6, now);
-    const about = (from: number, to: number) => [{ ...advance(home, epoch, from, to), shards: parts }];
+    const about = (from: number, to: number, ...only: string[]) => [{
+      ...{ ...advance(home, epoch, from, to), shards: parts },
+      deltas: (only.length > 0 ? only : ids).map((deviceId) => ({ deviceId })),
+    }];
     assertEquals(await store.apply(batch(1, { devices: deltas(), sessions: about(6, 9) })), []);
+    // The part of the home shard is no longer up to the committed offset.
+    const own = batch(2, { devices: [delta(atHome, 1)], sessions: about(9, 10, atHome) });
+    assertEquals(await store.apply(own), []);
     await putBack();
     const reopened = await place.openShards();
     const again = shardedStore({ shards: reopened });
-    assertEquals(await again.apply(batch(2, { devices: deltas(), sessions: about(9, 12) })), [
+    const next = batch(3, { devices: [delta(one, 1)], sessions: about(10, 11, one) });
+    assertEquals(await again.apply(next), [
       { session: home, kind: "reverted", committed: 6 },
     ]);
     for (const shard of reopened) await shard.close();
   });
   await run(3, async (store) => {
-    assertEquals(await countsOf(store), { [atHome]: 4, [one]: 2, [two]: 4 });
-    assertEquals(await send(store, 6, 12, "q"), []);
-    assertEquals(await countsOf(store), { [atHome]: 4, [one]: 4, [two]: 4 });
-    assertEquals((await store.claimSession(home, 0, now)).committed, 12);
+    assertEquals(await countsOf(store), { [atHome]: 4, [one]: 2, [two]: 3 });
+    assertEquals(await send(store, 6, 11, "second"), []);
+    assertEquals(await countsOf(store), { [atHome]: 4, [one]: 4, [two]: 3 });
+    assertEquals((await store.claimSession(home, 0, now)).committed, 11);
   });
 });
 

@@ -19,6 +19,7 @@ export interface PlannedSession {
 
 /** What one shard gets of a batch. */
 export interface ShardShare {
+  /** Which shard. */
   readonly shard: number;
   /** The devices that are in it. */
   readonly devices: DeviceDelta[];

@@ -18,8 +18,11 @@ export interface StepSession {
 
 /** What one shard gets in one step. */
 export interface ShardStep {
+  /** Which shard. */
   readonly shard: number;
+  /** What it adds. */
   readonly devices: readonly DeviceDelta[];
+  /** What it checks and moves. */
   readonly sessions: readonly StepSession[];
 }
 
