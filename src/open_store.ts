@@ -5,10 +5,13 @@
  */
 import type { Logger } from "@logtape/logtape";
 
-import { type Config, configuredRedis } from "./config/config.ts";
+import { type Config, configuredRedis, configuredShards } from "./config/config.ts";
 import { assertFilesAllowed } from "./file_permissions.ts";
 import { messageOf } from "./runtime/error_text.ts";
-import { openRedisStore } from "./store/redis/redis_store.ts";
+import type { RedisStoreOptions } from "./store/redis/redis_client.ts";
+import { formatTarget, parseRedisUrl } from "./store/redis/redis_url.ts";
+import { openRedisShards } from "./store/redis/redis_store.ts";
+import { shardedStore } from "./store/sharded/sharded_store.ts";
 import { openSqliteThreads } from "./store/sqlite/threads.ts";
 import type { Store } from "./store/store.ts";
 
@@ -29,19 +32,28 @@ export async function openStore(
       lockTimeoutMs: storeTimeoutMs,
       log: log.getChild("store"),
     })
-    : await openRedisStore({
+    : await openRedis({
       url: redis,
       tlsCa: config.redisTlsCa === undefined ? undefined : await readTlsCa(config.redisTlsCa),
       sentinelPassword: config.redisSentinelPassword,
+      natMap: config.redisNatMap,
+      deferFrom: config.deferFrom,
       ackAfter,
       commandTimeoutMs: storeTimeoutMs,
       log: log.getChild("store"),
-    });
+    }, configuredShards(config));
   const toChange = redis === undefined
     ? "set REDIS_URL or REDIS_HOST for Redis, TALLY_DB for another file"
     : "unset REDIS_URL and REDIS_HOST for a SQLite file";
   log.info("store open", { store: store.description, toChange });
   return store;
+}
+
+async function openRedis(options: RedisStoreOptions, shards: number): Promise<Store> {
+  const [first, ...others] = await openRedisShards(options, shards);
+  if (others.length === 0) return first!;
+  const description = `Redis at ${formatTarget(parseRedisUrl(options.url)!)} in ${shards} shards`;
+  return { ...shardedStore({ shards: [first!, ...others] }), description };
 }
 
 async function readTlsCa(path: string): Promise<string> {

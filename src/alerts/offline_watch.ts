@@ -50,7 +50,8 @@ export async function watchForOffline(options: OfflineWatchOptions): Promise<voi
         store.instances(clock.unixMs()),
         fleet.refresh({ keepWarm: false }),
       ]);
-      if (instances.length > 0) {
+      // While a shard does not answer, ingests store nothing: that time does not count.
+      if (instances.length > 0 && !fleet.isPartial) {
         observedTime.reported(Math.max(...instances.map(({ reportedMs }) => reportedMs)));
       }
       const nowMs = clock.unixMs();

@@ -51,7 +51,8 @@ export const READ_TIMEOUT_MS = 60_000;
 /** What the api uses of the store. */
 export type ApiStore = Omit<
   Store,
-  "status" | "trimFleetHistory" | "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close"
+  | ("status" | "trimFleetHistory" | "claimSession" | "apply" | "reportInstance" | "removeInstance" | "close")
+  | "importEvents"
 >;
 
 /** What the api needs. */

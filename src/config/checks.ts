@@ -73,6 +73,16 @@ function storeProblems({ values, source }: ParseResult<typeof settings>): string
       `${source.redisSentinelPassword}: has no effect without sentinels; set REDIS_URL to redis+sentinel://…`,
     );
   }
+  if (source.redisNatMap !== undefined && !/^rediss?\+cluster:/i.test(values.redisUrl ?? "")) {
+    problems.push(
+      `${source.redisNatMap}: has no effect without a cluster; set REDIS_URL to redis+cluster://…`,
+    );
+  }
+  if (values.shards !== undefined && values.shards > 1 && redis === undefined) {
+    problems.push(
+      `${source.shards}: a SQLite file has one shard; set REDIS_URL or REDIS_HOST, or leave it out`,
+    );
+  }
   if (values.ackAfter?.kind === "replicated" && redis === undefined) {
     problems.push(
       `${source.ackAfter}: a SQLite file has no replicas; set REDIS_URL or REDIS_HOST, or use "stored"`,

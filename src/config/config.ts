@@ -206,6 +206,14 @@ export function configuredRedis(config: Config): string | { host: string; port: 
   return config.redisHost === undefined ? undefined : { host: config.redisHost, port: config.redisPort };
 }
 
+/** Shards of a cluster without TALLY_SHARDS: two for each master of the smallest one, so that it can grow to six. */
+const CLUSTER_SHARDS = 6;
+
+/** Parts that the data in Redis is divided into. */
+export function configuredShards({ shards, redisUrl }: Pick<Config, "shards" | "redisUrl">): number {
+  return shards ?? (/^rediss?\+cluster:/i.test(redisUrl ?? "") ? CLUSTER_SHARDS : 1);
+}
+
 /** Where events are delivered, if anywhere. */
 export function configuredWebhook(config: Config): { url: string; secret: Uint8Array } | undefined {
   const { webhookUrl: url, webhookSecret: secret } = config;

@@ -5,17 +5,26 @@
  */
 import { Buffer } from "node:buffer";
 
+import { formatAddress } from "../runtime/address.ts";
 import type { Kind } from "../runtime/settings.ts";
 import type { AckAfter } from "../store/packets.ts";
-import { parseRedisUrl } from "../store/redis/redis_url.ts";
+import type { NatMap } from "../store/redis/cluster_slots.ts";
+import { type Endpoint, parseEndpoint, parseRedisUrl } from "../store/redis/redis_url.ts";
 
 /** URL of a Redis; may hold a password. */
 export const redisUrlKind: Kind<string> = {
   allowed: "redis://[user:password@]host[:port][/database], or rediss:// for TLS, or with sentinels " +
-    "redis+sentinel://[user:password@]host[:port],…/master[/database]; " +
+    "redis+sentinel://[user:password@]host[:port],…/master[/database], or nodes of a cluster " +
+    "redis+cluster://[user:password@]host[:port],…; " +
     "percent-encode # / ? @ % and spaces in user and password",
   secret: true,
   parse: (text) => parseRedisUrl(text) === undefined ? undefined : text,
+};
+
+/** Addresses that stand for others. */
+export const natMapKind: Kind<NatMap> = {
+  allowed: "announced=reached with commas between them, as in 10.0.0.1:6379=redis-1.example.com:6379",
+  parse: parseNatMap,
 };
 
 /** A password. */
@@ -68,6 +77,16 @@ function parseWebhookKey(text: string): Uint8Array | undefined {
   if (base64 === undefined) return undefined;
   const bytes = Uint8Array.from(Buffer.from(base64, "base64"));
   return bytes.length >= 24 && bytes.length <= 64 ? bytes : undefined;
+}
+
+function parseNatMap(text: string): NatMap | undefined {
+  const pairs = text.split(",").map((pair) => pair.trim().split("=").map((side) => parseEndpoint(side, 0)));
+  const map = new Map<string, Endpoint>();
+  for (const [announced, reached, ...others] of pairs) {
+    if (!announced?.port || !reached?.port || others.length > 0) return undefined;
+    map.set(formatAddress(announced.host, announced.port), reached);
+  }
+  return map;
 }
 
 function parseAckAfter(text: string): AckAfter | undefined {

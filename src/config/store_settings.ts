@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ackAfterKind, redisUrlKind, secretKind } from "./kinds.ts";
+import { ackAfterKind, natMapKind, redisUrlKind, secretKind } from "./kinds.ts";
 import { custom, duration, host, integer, optional, path } from "../runtime/settings.ts";
 
 const store = { group: "Store", role: "both" };
@@ -14,7 +14,7 @@ export const storeSettings = {
     ...store,
     default: "",
     common: true,
-    help: "Redis that stores the counts, or its sentinels, with user and password; instead of REDIS_HOST.",
+    help: "Redis that stores the counts, or its sentinels, or nodes of a cluster; instead of REDIS_HOST.",
   }, redisUrlKind)),
   redisHost: optional(host("REDIS_HOST", {
     ...store,
@@ -34,6 +34,18 @@ export const storeSettings = {
     default: "",
     help: "Password of the sentinels of redis+sentinel://, if they have one; that of Redis is in REDIS_URL.",
   }, secretKind)),
+  redisNatMap: optional(custom("TALLY_REDIS_NAT_MAP", {
+    ...store,
+    default: "",
+    help: "Addresses that nodes of redis+cluster:// announce, and where Tally reaches them instead.",
+  }, natMapKind)),
+  shards: optional(integer("TALLY_SHARDS", {
+    ...store,
+    default: "",
+    min: "1",
+    max: "256",
+    help: "Parts that the data in Redis is divided into, for good; 1, or 6 with redis+cluster://.",
+  })),
   redisTlsCa: optional(path("TALLY_REDIS_TLS_CA", {
     ...store,
     default: "",
@@ -53,6 +65,15 @@ export const storeSettings = {
     common: true,
     help: "Durability required before an Ack: in the store, on N replicas (Redis), or on disk.",
   }, ackAfterKind),
+  deferFrom: integer("TALLY_DEFER_FROM", {
+    ...store,
+    role: "ingest",
+    default: "4000",
+    min: "0",
+    max: "1000000",
+    help:
+      "Devices of a batch from which on Redis stores it as a whole and counts it some seconds later; 0: never.",
+  }),
   storeTimeoutMs: duration("TALLY_STORE_TIMEOUT", {
     ...store,
     default: "1s",

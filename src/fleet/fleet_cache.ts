@@ -67,6 +67,10 @@ export class FleetCache {
   #rounds = 0;
   #scannedAtMs = -Infinity;
   #rescan: Promise<void> | undefined;
+  /** Shards of the store did not answer the latest read, or the latest scan. */
+  #isPartial = false;
+  #isScanPartial = false;
+  #hasRemoved = false;
   #failing = false;
   #storeUpSinceMs: number | undefined;
   #latest: { takenAtMs: number; tookMs: number; reuseMs: number } | undefined;
@@ -100,6 +104,11 @@ export class FleetCache {
   /** The store's version the index has reached. */
   get version(): number {
     return this.#version ?? 0;
+  }
+
+  /** Devices of some shards of the store are as they were read last, or missing: the shards do not answer. */
+  get isPartial(): boolean {
+    return this.#isPartial || this.#isScanPartial;
   }
 
   /** How long the store could be read without a failure in between. */
@@ -227,17 +236,25 @@ export class FleetCache {
   }
 
   async #readChanges(): Promise<void> {
-    const { version, devices } = await this.#options.store.changes(this.#version);
+    const { version, devices, isPartial = false } = await this.#options.store.changes(this.#version);
+    this.#setPartial(isPartial);
     if (devices === "all") {
       await this.#rescan?.catch(() => {});
       this.#version = await this.#scan(version);
     } else {
       await this.#update(devices);
       this.#version = version;
-      if (this.#options.clock.monotonicMs() - this.#scannedAtMs > RESCAN_INTERVAL_MS) {
-        this.#rescanInBackground();
-      }
+      const isDue = this.#options.clock.monotonicMs() - this.#scannedAtMs > RESCAN_INTERVAL_MS;
+      if (isDue || this.#isScanPartial && !isPartial) this.#rescanInBackground();
     }
+  }
+
+  #setPartial(isPartial: boolean): void {
+    if (isPartial === this.#isPartial) return;
+    this.#isPartial = isPartial;
+    const { log } = this.#options;
+    if (isPartial) log.warn("Shards of the store do not answer; their devices are shown as they were");
+    else log.info("All shards of the store answer again");
   }
 
   async #update(devices: ReadonlyMap<string, DeviceSummary | undefined>): Promise<void> {
@@ -265,7 +282,8 @@ export class FleetCache {
     const startedAtMs = clock.monotonicMs();
     let followedAtMs = startedAtMs;
     const round = ++this.#rounds;
-    for await (const page of store.scan()) {
+    let isWhole = true;
+    for await (const page of store.scan(() => isWhole = false)) {
       for (const summary of page) this.index.set(summary, round, clock.unixMs());
       if (version === undefined || clock.monotonicMs() - followedAtMs < this.#options.maxAgeMs) continue;
       followedAtMs = clock.monotonicMs();
@@ -275,8 +293,12 @@ export class FleetCache {
       version = changes.version;
     }
     // Once, and after the devices: a device removed in between is counted twice rather than not at all.
-    if (this.#scannedAtMs === -Infinity) this.index.addRemoved(await store.removedPackets());
-    this.index.sweep(round, clock.unixMs());
+    if (isWhole && !this.#hasRemoved) {
+      this.index.addRemoved(await store.removedPackets());
+      this.#hasRemoved = true;
+    }
+    if (isWhole) this.index.sweep(round, clock.unixMs());
+    this.#isScanPartial = !isWhole;
     this.index.sorted(); // No caller waits for it here.
     this.#scannedAtMs = startedAtMs;
     return version;

@@ -118,7 +118,7 @@ export interface RunningIngest {
   readonly finished: Promise<void>;
 }
 
-/** Devices kept in the table of interned ids: see {@linkcode DeviceTable} for what each takes. */
+/** Devices kept in the table of interned ids: see {@linkcode DeviceTable} for the memory they take. */
 const MAX_INTERNED_DEVICES = 2 ** 21;
 
 /**

@@ -14,6 +14,7 @@ import { Chart } from "./chart.js";
 import { byId, check, checkedValue, setFigure, setText } from "./dom.js";
 import { EventList } from "./event_list.js";
 import { formatCount, formatDuration, formatRate, formatShare } from "./format.js";
+import { showShards } from "./shards.js";
 
 /** Minutes and hours are requested again at this interval; seconds are part of each frame. */
 const HISTORY_REFRESH_MS = 15_000;
@@ -159,6 +160,7 @@ export class Overview {
   /** @param {FleetFrame} frame */
   #showInstances({ instances, store, now_ms }) {
     byId("ingest").hidden = false;
+    showShards({ store, now_ms });
     const evicts = store.eviction_policy === null ? "" : `, may evict counts (${store.eviction_policy})`;
     setText(byId("store"), `Store: ${store.description}${evicts}`);
     byId("no-ingest").hidden = instances.length > 0;

@@ -54,12 +54,17 @@ export interface Changes {
    * older than the kept changes, or newer than a store that was reverted: {@linkcode DeviceStore.scan} again.
    */
   readonly devices: ReadonlyMap<string, DeviceSummary | undefined> | "all";
+  /** True: some shards of the store have not answered in time. Their changes come with a later call. */
+  readonly isPartial?: true;
 }
 
 /** Reads devices, and removes them. */
 export interface DeviceStore {
-  /** Every device, in pages; bounded work per page, no device twice, order unspecified. */
-  scan(): AsyncIterable<readonly DeviceSummary[]>;
+  /**
+   * Every device, in pages; bounded work per page, no device twice, order unspecified. `onPartial` is called if shards
+   * of the store could not be read: their devices are missing.
+   */
+  scan(onPartial?: () => void): AsyncIterable<readonly DeviceSummary[]>;
 
   /** The devices of these ids, at most {@linkcode MAX_IDS_PER_CALL}, in any order; unknown ones are left out. */
   summaries(deviceIds: readonly string[]): Promise<readonly DeviceSummary[]>;
@@ -74,8 +79,8 @@ export interface DeviceStore {
   device(deviceId: string): Promise<DeviceState | undefined>;
 
   /**
-   * The first `maxBytes` bytes of the payloads of these devices, at most {@linkcode MAX_IDS_PER_CALL}; unknown ones are
-   * left out.
+   * The first `maxBytes` bytes of the payloads of these devices, at most {@linkcode MAX_IDS_PER_CALL}; unknown ones, and
+   * those of shards that cannot be read, are left out.
    */
   payloads(deviceIds: readonly string[], maxBytes: number): Promise<ReadonlyMap<string, PayloadPreview>>;
 

@@ -34,6 +34,19 @@ export interface EventStore {
    * not `after + 1`, those between were dropped.
    */
   events(after: number | undefined, limit: number): Promise<readonly DeviceEvent[]>;
+
+  /**
+   * Appends events of another store that follow the one with id `after` there, with ids of this store; once, also when
+   * several processes do it: nothing is appended if `after` is not what was returned last for `source`. Resolves to the
+   * id, in the other store, of the last event appended; 0: none was. `until`: that id, if it is not of the last of
+   * `events`.
+   */
+  importEvents(
+    source: string,
+    after: number,
+    events: readonly DeviceEvent[],
+    until?: number,
+  ): Promise<number>;
 }
 
 /** Events kept; older ones are dropped. */

@@ -14,6 +14,8 @@ export interface DeviceDelta {
   readonly timestampMs: number;
   /** Payload of the packet with that timestamp; the later arrival among equals. */
   readonly payload: Uint8Array;
+  /** Number of the device in {@linkcode Batch.numbering}, if the batch has one. */
+  readonly device?: number;
   /** The same id and payload, for a store that packs them; default: they are to be packed from the above. */
   readonly bytes?: DeltaBytes;
 }
@@ -40,6 +42,21 @@ export interface SessionAdvance {
   readonly from: number;
   /** The committed offset it gets. */
   readonly to: number;
+  /** As the claim returned them, if it did. */
+  readonly shards?: SessionShards | undefined;
+  /** Of a session with {@linkcode SessionAdvance.shards}: the devices of the batch with packets of it; default: all. */
+  readonly deltas?: readonly Pick<DeviceDelta, "deviceId" | "bytes">[] | undefined;
+}
+
+/**
+ * How far the shards of a store have one session. A batch is applied to each shard in a step of its own, and the
+ * session's committed offset moves last, so a shard may have packets after it.
+ */
+export interface SessionShards {
+  /** No shard had packets from here on when the session was claimed. */
+  readonly end: number;
+  /** Packets of this device before it are stored, also those from the committed offset on. */
+  offsetOf(deviceId: string): number;
 }
 
 /** How many devices a batch may add to the store. Devices that the store has are never refused. */
@@ -72,6 +89,11 @@ export interface Batch {
   readonly sessions: readonly SessionAdvance[];
   /** Default: none. */
   readonly deviceLimits?: DeviceLimits;
+  /**
+   * What numbers the devices, from 0 on, in all batches that name it: each has the same number in all of them, which no
+   * other device ever gets. It saves a store a look-up by id. Default: they are not numbered.
+   */
+  readonly numbering?: object;
 }
 
 /** A session of a batch whose stream is fenced: it may not continue. */
@@ -128,6 +150,11 @@ export interface Resendable {
   readonly oldest: number;
   /** Of the claim under which its latest packets were acknowledged. */
   readonly epoch: number;
+  /**
+   * False: the store does not see all batches, being one of several shards, so that its data may be older than the claim
+   * although nothing was lost. Default: true.
+   */
+  readonly seesAllBatches?: boolean;
 }
 
 /** Result of a claim. */
@@ -144,8 +171,13 @@ export interface SessionClaim {
   readonly lost: number;
   /** The store did not have the session. */
   readonly isNew: boolean;
-  /** The session is new, and this limit refused it: nothing was written, and the numbers are 0. */
-  readonly refused?: keyof SessionLimits | undefined;
+  /**
+   * The session is new, and this limit refused it; or "epoch": a later claim has it. Nothing was written, and the
+   * numbers are 0.
+   */
+  readonly refused?: keyof SessionLimits | "epoch" | undefined;
+  /** Of a store of several shards: a batch must not have packets that a shard has, see {@linkcode SessionShards}. */
+  readonly shards?: SessionShards | undefined;
 }
 
 /** Durability required before {@linkcode PacketStore.apply} or {@linkcode PacketStore.claimSession} resolves. */
@@ -167,7 +199,8 @@ export interface PacketStore {
    * those that none has advanced, {@linkcode NEW_SESSION_EXPIRY_MS} after their first claim.
    *
    * `continues`: an unknown session starts where the session of that name is, if there is one. That one stays where it
-   * is, and its streams are fenced. `limits`: default none.
+   * is, and its streams are fenced. `limits`: default none. `epoch`: the session gets this one, which another store has
+   * given to it; refused if it has a greater one.
    *
    * `resendable`: a session of which the store holds less than `offset` moves up to {@linkcode Resendable.oldest} only,
    * and an unknown one starts there, if the store lost it: its data began, or was found reverted, after the client's
@@ -179,6 +212,7 @@ export interface PacketStore {
     nowMs: number,
     continues?: string,
     limits?: SessionLimits,
+    epoch?: number,
     resendable?: Resendable,
   ): Promise<SessionClaim>;
 

@@ -23,6 +23,26 @@ export interface StoreStatus {
   readonly clockMs: number | undefined;
   /** What it evicts when its memory is full; undefined if nothing, or if that cannot be read. */
   readonly evictionPolicy: string | undefined;
+  /** Where it is now, if that may change. */
+  readonly address?: string | undefined;
+  /** Memory that its server uses, bytes, where that can be read. */
+  readonly memoryBytes?: number | undefined;
+  /** Devices in it, where they are counted. */
+  readonly devices?: number | undefined;
+}
+
+/** One of the stores that a store is made of. */
+export interface ShardReport {
+  /** Where it is. */
+  readonly address: string;
+  /** Since when it has not answered, or not in time, Unix ms; undefined: it answers. */
+  readonly lateSinceMs: number | undefined;
+  /** How long it took to answer, ms; undefined: it has not. */
+  readonly responseMs: number | undefined;
+  /** See {@linkcode StoreStatus}. */
+  readonly memoryBytes: number | undefined;
+  /** See {@linkcode StoreStatus}. */
+  readonly devices: number | undefined;
 }
 
 /** Where counts live: its parts by concern, and the connection to it. */
@@ -44,6 +64,9 @@ export interface Store
 
   /** What the store reports of itself, its clock at the moment of the call. */
   status(): Promise<StoreStatus>;
+
+  /** Its shards, if it is made of several. */
+  shards?(): Promise<readonly ShardReport[]>;
 
   /** Releases connections and files. Calls in flight may reject. */
   close(): Promise<void>;

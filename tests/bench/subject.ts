@@ -7,10 +7,12 @@
 import { fileURLToPath } from "node:url";
 
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
 import { Certificates } from "../support/certificates.ts";
 import { freePort } from "../support/load_balancer.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { TallyProcess } from "../support/tally_process.ts";
+import { until } from "../support/until.ts";
 import { Child } from "./child.ts";
 import { Program } from "./program.ts";
 
@@ -79,6 +81,9 @@ export async function startSubject(
   }
   const redis = parts.use(await startRedis());
   const counted = async () => {
+    // What large batches hold is counted some seconds later.
+    const { logs } = shardKeys();
+    await until(async () => await redis.call("EXISTS", logs) === 0, "all packets are counted", 120);
     const [packets, devices] = await redis.call("EVAL", sumScript, 1, "device_metrics") as [number, number];
     return { packets, devices };
   };

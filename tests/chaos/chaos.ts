@@ -8,16 +8,17 @@
  */
 import { type FlagValues, integerOf, readArguments } from "../support/arguments.ts";
 import { describeResult, isExact } from "./report.ts";
-import { runChaos } from "./run.ts";
+import { runChaos, type StoreKind } from "./run.ts";
 
 const usage =
-  `Usage: deno task chaos [--minutes M] [--store redis|sqlite|both] [--workers N] [--seed N] [--only TEXT]
+  `Usage: deno task chaos [--minutes M] [--store redis|cluster|sqlite|both] [--workers N] [--seed N] [--only TEXT]
 
 A real store, two ingests, an api, and clients that know what they sent, while things fail; at the end,
 what was sent is compared with what was counted.
 
   --minutes M   How long things fail; 10 unless given, fractions are allowed.
-  --store S     Where packets are counted: redis, sqlite, or both, the default: half of the time each.
+  --store S     Where packets are counted: redis, sqlite, or both, the default: half of the time each; or
+                cluster, a Redis Cluster of three masters with a replica each.
   --workers N   Processes of each ingest that take packets, and die one by one too; 1 unless given.
   --secure      TLS on the device port, and a JWT for each client.
   --age T       TALLY_MAX_CONNECTION_AGE, as in 5s; none unless given.
@@ -50,7 +51,7 @@ async function main(): Promise<number> {
   console.log(`seed ${seed}: the same faults again with --seed ${seed}\n`);
   let areExact = true;
   for (const store of given.stores) {
-    console.log(`On ${store === "redis" ? "Redis" : "SQLite"}:`);
+    console.log(`On ${{ redis: "Redis", cluster: "Redis Cluster", sqlite: "SQLite" }[store]}:`);
     try {
       const { signal } = interrupted;
       const result = await runChaos({ ...given, store, signal, progress: console.log });
@@ -65,15 +66,23 @@ async function main(): Promise<number> {
   return areExact ? 0 : 1;
 }
 
+/** By the value of `--store`. */
+const storesOf: Readonly<Record<string, readonly StoreKind[] | undefined>> = {
+  redis: ["redis"],
+  cluster: ["cluster"],
+  sqlite: ["sqlite"],
+  both: ["redis", "sqlite"],
+};
+
 /** `durationMs` is for each store. */
 function argumentsOf(values: FlagValues<typeof flags>) {
   const minutes = Number(values.minutes);
   if (!(minutes > 0 && minutes <= 24 * 60)) {
     throw new Error(`--minutes: found "${values.minutes}"; expected a number above 0, up to 1440`);
   }
-  const stores = (["redis", "sqlite"] as const).filter((store) => ["both", store].includes(values.store));
-  if (stores.length === 0) {
-    throw new Error(`--store: found "${values.store}"; expected redis, sqlite or both`);
+  const stores = storesOf[values.store];
+  if (stores === undefined) {
+    throw new Error(`--store: found "${values.store}"; expected redis, cluster, sqlite or both`);
   }
   return {
     seed: integerOf("seed", values.seed, 0, Number.MAX_SAFE_INTEGER),

@@ -5,7 +5,11 @@ import { describeResult, isExact } from "./report.ts";
 import { runChaos } from "./run.ts";
 
 for (
-  const { store, seconds } of [{ store: "redis", seconds: 20 }, { store: "sqlite", seconds: 16 }] as const
+  const { store, seconds } of [
+    { store: "redis", seconds: 20 },
+    { store: "cluster", seconds: 25 },
+    { store: "sqlite", seconds: 16 },
+  ] as const
 ) {
   Deno.test(`Nothing is lost and nothing counted twice in ${seconds} seconds of faults on ${store}`, async () => {
     const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;

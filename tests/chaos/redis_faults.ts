@@ -74,7 +74,8 @@ function dataFaults({ redis }: RedisPlace, scene: Scene): Fault[] {
   ];
 }
 
-function connectionFaults({ proxies }: RedisPlace, scene: Scene): Fault[] {
+/** Kinds of faults of the way to Redis. */
+export function connectionFaults({ proxies }: Pick<RedisPlace, "proxies">, scene: Scene): Fault[] {
   return [
     {
       name: "lose Redis's reply",

@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { shardKeys } from "../../src/store/redis/keys.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { FaultProxy } from "./fault_proxy.ts";
+import { deferringSettings, storedCounts } from "./stored_counts.ts";
 import type { StorePlace } from "./store_place.ts";
 
 const keys = shardKeys();
@@ -31,18 +32,15 @@ export class RedisPlace implements StorePlace {
   }
 
   ingestSettings(index: number): Record<string, string> {
-    return settingsOf(this.proxies[index]!.port);
+    return { ...settingsOf(this.proxies[index]!.port), ...deferringSettings(index) };
   }
 
   get apiSettings(): Record<string, string> {
     return settingsOf(this.redis.port);
   }
 
-  async counts(): Promise<Map<string, number>> {
-    const list = await this.redis.call("HGETALL", keys.counts) as string[];
-    const counts = new Map<string, number>();
-    for (let i = 0; i < list.length; i += 2) counts.set(list[i]!, Number(list[i + 1]));
-    return counts;
+  counts(): Promise<Map<string, number>> {
+    return storedCounts(this.redis, keys);
   }
 
   async committed(sessions: readonly string[]): Promise<Map<string, number>> {

@@ -8,6 +8,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type Random, seededRandom } from "../support/random.ts";
 import { TallyProcess } from "../support/tally_process.ts";
 import { type AccessPolicy, openAccess, securedAccess } from "./client_access.ts";
+import { clusterFaults } from "./cluster_faults.ts";
+import { ClusterPlace } from "./cluster_place.ts";
 import { compare, type Comparison } from "./comparison.ts";
 import { AnonymousDevice, type ClientOptions, HandWrittenDevice } from "./devices.ts";
 import { FakedClock, findFaketime } from "./faked_clock.ts";
@@ -26,10 +28,13 @@ import { dataFolder, SqlitePlace } from "./sqlite_place.ts";
 import { StoreLosses } from "./store_losses.ts";
 import type { StorePlace } from "./store_place.ts";
 
+/** Where packets are counted: one Redis, a cluster of six, or a file. */
+export type StoreKind = "redis" | "cluster" | "sqlite";
+
 /** What a run is given. */
 export interface ChaosOptions {
   /** Where packets are counted. */
-  readonly store: "redis" | "sqlite";
+  readonly store: StoreKind;
   /** Decides which faults come, in which order, and what they are like. When they hit, the machine decides. */
   readonly seed: number;
   readonly durationMs: number;
@@ -89,13 +94,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   await using parts = new AsyncDisposableStack();
   const folder = await Deno.makeTempDir({ prefix: "tally-chaos-" });
   parts.defer(() => Deno.remove(folder, { recursive: true }));
-  const store = parts.use(
-    options.store === "redis" ? await RedisPlace.start(INGESTS) : await SqlitePlace.make(),
-  );
+  const store = parts.use(await makePlace(options.store));
   const faketime = await findFaketime();
   const access = options.secure ? parts.use(await securedAccess(await dataFolder())) : openAccess;
   const tally = await startTally(parts, store, options, { folder, faketime, access, violated });
-  const clients = await startClients(parts, tally.front, { folder, random, access, violated });
+  const isSharded = options.store === "cluster";
+  const clients = await startClients(parts, tally.front, { folder, random, access, isSharded, violated });
   const { gateways, sessionClients, anonymous } = clients;
   const all = [...sessionClients, ...anonymous];
   using silences = new Silences(sessionClients);
@@ -132,9 +136,22 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   return { faults: injected, leftOut: leftOut(faketime), comparison, violations };
 }
 
+function makePlace(store: StoreKind): Promise<RedisPlace | ClusterPlace | SqlitePlace> {
+  switch (store) {
+    case "redis":
+      return RedisPlace.start(INGESTS);
+    case "cluster":
+      return ClusterPlace.start(INGESTS);
+    case "sqlite":
+      return SqlitePlace.make();
+  }
+}
+
 function chosenFaults(scene: Scene, store: StorePlace, only: string): Fault[] {
   const ofStore = store instanceof RedisPlace
     ? redisFaults(store, scene)
+    : store instanceof ClusterPlace
+    ? clusterFaults(store, scene)
     : store instanceof SqlitePlace
     ? sqliteFaults(store, scene)
     : [];
@@ -158,7 +175,7 @@ function leftOut(faketime: string | undefined): string[] {
 /** Two ingests, what stands before them, and an api. */
 async function startTally(
   parts: AsyncDisposableStack,
-  store: RedisPlace | SqlitePlace,
+  store: StorePlace,
   { workers, age }: ChaosOptions,
   { folder, faketime, access, violated }: {
     folder: string;
@@ -220,10 +237,11 @@ async function startTally(
 async function startClients(
   parts: AsyncDisposableStack,
   front: FaultProxy,
-  { folder, random, access, violated }: {
+  { folder, random, access, isSharded, violated }: {
     folder: string;
     random: Random;
     access: AccessPolicy;
+    isSharded: boolean;
     violated: (what: string) => void;
   },
 ) {
@@ -232,6 +250,7 @@ async function startClients(
     port: front.port,
     access: await access.of(name),
     random: seededRandom(random.int(0, 2 ** 31)),
+    isSharded,
     violated,
   });
   const gateways: Gateway[] = [], handWritten: HandWrittenDevice[] = [], anonymous: AnonymousDevice[] = [];

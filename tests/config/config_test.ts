@@ -3,6 +3,7 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import {
   configuredOpsPort,
   configuredRedis,
+  configuredShards,
   configuredWebhook,
   isDevicePortOpen,
   isReaderPortOpen,
@@ -47,6 +48,8 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     redisUrl: undefined,
     redisHost: undefined,
     redisSentinelPassword: undefined,
+    redisNatMap: undefined,
+    shards: undefined,
     redisTlsCa: undefined,
     redisPort: 6379,
     databasePath: "data/tally.db",
@@ -84,6 +87,7 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     httpMaxConnectionsPerAddress: "auto",
     maxStreams: 10_000,
     storeGraceMs: 5_000,
+    deferFrom: 4000,
     storeTimeoutMs: 1_000,
     drainTimeoutMs: 10_000,
     offlineAfterMs: 60_000,
@@ -332,6 +336,36 @@ Deno.test("parseConfig(): Redis by URL or by host and port; SQLite without eithe
   assertEquals(configuredRedis(parse()), undefined);
 });
 
+Deno.test("parseConfig(): TALLY_SHARDS, with a default for clusters, and none of SQLite", () => {
+  const shards = (env: Record<string, string>) => configuredShards(parse([], env));
+  assertEquals(shards({}), 1);
+  assertEquals(shards({ REDIS_URL: "redis://h" }), 1);
+  assertEquals(shards({ REDIS_URL: "redis://h", TALLY_SHARDS: "12" }), 12);
+  for (const scheme of ["redis", "rediss"]) assertEquals(shards({ REDIS_URL: `${scheme}+cluster://h` }), 6);
+  assertEquals(shards({ REDIS_URL: "redis+cluster://h", TALLY_SHARDS: "1" }), 1);
+  for (const text of ["0", "257", "many"]) {
+    assertStringIncludes(problems([], { REDIS_HOST: "h", TALLY_SHARDS: text })[0]!, "from 1 to 256");
+  }
+  assertEquals(problems([], { TALLY_SHARDS: "2" }), [
+    "TALLY_SHARDS: a SQLite file has one shard; set REDIS_URL or REDIS_HOST, or leave it out",
+  ]);
+});
+
+Deno.test("parseConfig(): TALLY_REDIS_NAT_MAP has pairs of addresses, for a cluster only", () => {
+  const REDIS_URL = "redis+cluster://h";
+  const map = parse([], { REDIS_URL, TALLY_REDIS_NAT_MAP: "10.0.0.1:6379=h:1, [::1]:2=[::2]:3" }).redisNatMap;
+  assertEquals([...map!], [
+    ["10.0.0.1:6379", { host: "h", port: 1 }],
+    ["[::1]:2", { host: "::2", port: 3 }],
+  ]);
+  for (const text of ["h:1", "h=g", "h:1=g", "h:1=g:2=i:3", "h:1=g:2,", "=", "h:x=g:1"]) {
+    assertStringIncludes(problems([], { REDIS_URL, TALLY_REDIS_NAT_MAP: text })[0]!, "announced=reached");
+  }
+  assertEquals(problems([], { REDIS_HOST: "h", TALLY_REDIS_NAT_MAP: "h:1=g:2" }), [
+    "TALLY_REDIS_NAT_MAP: has no effect without a cluster; set REDIS_URL to redis+cluster://…",
+  ]);
+});
+
 Deno.test("parseConfig() reports all problems at once", () => {
   assertEquals(
     problems(["--role", "both", "--grpc-port=x", "--http-prt", "80", "extra", "--log-level"], {
@@ -462,7 +496,15 @@ for (
   });
 }
 
-for (const url of ["redis://[::1]:6379/1", "REDIS://h", "redis://h/15"]) {
+for (
+  const url of [
+    "redis://[::1]:6379/1",
+    "REDIS://h",
+    "redis://h/15",
+    "redis+cluster://h1,h2:7000",
+    "rediss+cluster://u:p@[::1]:1,h/",
+  ]
+) {
   Deno.test(`parseConfig() accepts REDIS_URL=${url}`, () => {
     assertEquals(configuredRedis(parse([], { REDIS_URL: url })), url);
   });
@@ -476,6 +518,9 @@ for (
     "redis://",
     "redis:///0",
     "redis://h:1:2",
+    "redis+cluster://h/0",
+    "redis+cluster://",
+    "redis+cluster://h,",
   ]
 ) {
   Deno.test(`parseConfig() refuses REDIS_URL=${url}`, () => {

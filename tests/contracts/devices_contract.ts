@@ -10,8 +10,8 @@ import type { Store } from "../../src/store/store.ts";
 import { batch, bytes, delta, now, pagesOf } from "../support/batches.ts";
 import { newest, send, start, sum, type TestStores } from "./parts.ts";
 
-/** Registers the tests of devices and changes. */
-export function testDevices(test: TestStores): void {
+/** Registers the tests of devices and changes. `shards`: each of them keeps changes. */
+export function testDevices(test: TestStores, shards: number): void {
   test("scan(), device() and remove() of a new store find no device", async (store) => {
     assertEquals(await pagesOf(store), []);
     assertEquals(await store.device("missing"), undefined);
@@ -174,7 +174,7 @@ export function testDevices(test: TestStores): void {
     await send(store, now, ["first", 1]);
     const { version } = await store.changes();
     const devices = Array.from({ length: 3000 }, (_, i) => delta(`${i} ${"x".repeat(120)}`, 1));
-    const batches = Math.ceil(CHANGES_MAX_BYTES / 3000 / 120) + 1;
+    const batches = Math.ceil(shards * CHANGES_MAX_BYTES / 3000 / 120) + 1;
     for (let i = 1; i < batches; i++) await store.apply(batch(i, { devices }));
     const late = await store.changes();
     await store.apply(batch(batches, { devices }));

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Batch, DeviceDelta, SessionAdvance } from "../../src/store/packets.ts";
+import type { Batch, DeviceDelta, SessionAdvance, SessionShards } from "../../src/store/packets.ts";
 import type { Store } from "../../src/store/store.ts";
 import { type Random, seededRandom } from "../support/random.ts";
 import { untilStored } from "../support/redis_store.ts";
@@ -40,18 +40,20 @@ export function parseLine(line: string): [session: string, acknowledged: number]
 
 /** Applies batches of random sizes, each third one twice, as after a reply that was lost. */
 async function write(store: Store, { producer, sessions }: WriterPlan, random: Random): Promise<void> {
-  const claims = new Map<string, { epoch: number; at: number }>();
+  const claims = new Map<string, { epoch: number; at: number; shards: SessionShards | undefined }>();
   for (const [session, acknowledged] of Object.entries(sessions)) {
     const claim = () => store.claimSession(session, acknowledged, Date.now());
-    const { epoch, committed, lost } = await untilStored(claim);
+    const { epoch, committed, lost, shards } = await untilStored(claim);
     if (lost > 0) throw new Error(`${session}: ${lost} of ${acknowledged} acknowledged packets are lost`);
-    claims.set(session, { epoch, at: committed });
+    claims.set(session, { epoch, at: committed, shards });
     console.log(JSON.stringify([session, committed]));
   }
   for (let sequence = 1;; sequence++) {
     const advances: SessionAdvance[] = [];
-    for (const [session, { epoch, at }] of claims) {
-      if (random.chance(0.7)) advances.push({ session, epoch, from: at, to: at + random.int(1, 200) });
+    for (const [session, { epoch, at, shards }] of claims) {
+      if (random.chance(0.7)) {
+        advances.push({ session, epoch, from: at, to: at + random.int(1, 200), shards });
+      }
     }
     const batch: Batch = {
       producer,
@@ -74,9 +76,10 @@ async function write(store: Store, { producer, sessions }: WriterPlan, random: R
 
 function deltasOf(advances: readonly SessionAdvance[]): DeviceDelta[] {
   const packets = new Map<string, number>();
-  for (const { session, from, to } of advances) {
+  for (const { session, from, to, shards } of advances) {
     for (let offset = from; offset < to; offset++) {
       const deviceId = deviceOf(session, offset);
+      if (shards !== undefined && offset < shards.offsetOf(deviceId)) continue;
       packets.set(deviceId, (packets.get(deviceId) ?? 0) + 1);
     }
   }

@@ -12,7 +12,11 @@ import { withStore } from "./reverts_contract.ts";
 import type { StorePlace } from "./store_contract.ts";
 
 /** Registers the tests under `kind`, each in a new place. */
-export function testRefills(kind: string, makePlace: () => Promise<StorePlace>): void {
+export function testRefills(
+  kind: string,
+  makePlace: () => Promise<StorePlace>,
+  { seesAllBatches }: { seesAllBatches: boolean },
+): void {
   const test = (title: string, body: (place: StorePlace) => Promise<void>) =>
     Deno.test(`${kind}: claimSession() with packets to send again ${title}`, async () => {
       await using place = await makePlace();
@@ -34,6 +38,7 @@ export function testRefills(kind: string, makePlace: () => Promise<StorePlace>):
       session,
       offset,
       nowMs,
+      undefined,
       undefined,
       undefined,
       resendable,
@@ -83,7 +88,10 @@ export function testRefills(kind: string, makePlace: () => Promise<StorePlace>):
     );
     await putBack();
     await withStore(place, async (it) => {
-      assertEquals(await claim(it, "s", 9, { oldest: 4, epoch: s! }), [4, 4]);
+      const claimed = await claim(it, "s", 9, { oldest: 4, epoch: s! });
+      // One of several shards cannot distinguish this from a session that was evicted: it counts nothing twice.
+      assertEquals(claimed, seesAllBatches ? [4, 4] : [9, 9]);
+      if (!seesAllBatches) return;
       await store(it, "another", 0, 1);
       assertEquals(await claim(it, "t", 9, { oldest: 2, epoch: t! }), [2, 2]);
     });
@@ -91,6 +99,8 @@ export function testRefills(kind: string, makePlace: () => Promise<StorePlace>):
 
   test("starts it at the offset when the store has not lost it", async (place) => {
     await withStore(place, async (it) => {
+      // Every shard has had a session before.
+      for (let i = 0; i < 12; i++) await store(it, `other ${i}`, 0, 1);
       const epoch = await store(it, "s", 0, 9);
       // As of a session that expired, or was evicted: all that was stored is there.
       assertEquals((await claim(it, "t", 9, { oldest: 0, epoch }))[0], 9);

@@ -14,7 +14,6 @@ import { RequestError } from "../../src/protocol/request_error.ts";
 import type { Store } from "../../src/store/store.ts";
 import { ingestDefaults } from "../support/harness.ts";
 import type { Random } from "../support/random.ts";
-import type { ModelStore } from "./session_model.ts";
 
 /** An ingest without its server. */
 export class ModelIngest {
@@ -22,7 +21,7 @@ export class ModelIngest {
   readonly #aborted = new AbortController();
   readonly #finished: Promise<void>;
 
-  constructor(store: ModelStore, random: Random) {
+  constructor(store: Pick<Store, "claimSession" | "apply">, random: Random) {
     const { log, now, ...limits } = ingestDefaults;
     const devices = new DeviceTable({ maxDevices: 100 });
     const bounds = {
@@ -36,7 +35,7 @@ export class ModelIngest {
     const counters = createCounters();
     this.ingest = {
       queue,
-      store: store as unknown as Store,
+      store: store as Store,
       devices,
       counters,
       reverts: new Reverts(counters, log),
@@ -51,7 +50,7 @@ export class ModelIngest {
     const producer = crypto.randomUUID();
     this.#finished = new Writer({
       queue,
-      store: store as unknown as Store,
+      store: store as Store,
       counters,
       producer,
       now,

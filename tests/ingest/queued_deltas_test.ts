@@ -4,7 +4,7 @@ import { assertEquals } from "@std/assert";
 import { QueuedBatch, type ShareOwner, type StreamShare } from "../../src/ingest/batch/batch.ts";
 import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
 import type { Batch, DeviceDelta } from "../../src/store/packets.ts";
-import { packDevices } from "../../src/store/redis/records.ts";
+import { packDevices } from "../../src/store/redis/device_columns.ts";
 import { forSeeds, type Random } from "../support/random.ts";
 
 const about = { producer: "p", sequence: 1, previous: 0, receivedAtMs: 0 };

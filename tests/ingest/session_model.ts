@@ -87,6 +87,7 @@ export class ModelStore {
     _nowMs: number,
     _continues: string | undefined,
     _limits: SessionLimits,
+    _epoch?: number,
     resendable?: Resendable,
   ): Promise<SessionClaim> {
     return this.#call(() => {

@@ -99,6 +99,46 @@ Deno.test("openRedisStore() with tlsCa trusts certificates of that authority onl
   }
 });
 
+Deno.test("openRedisStore() with rediss+cluster:// encrypts all connections, and trusts certificates of tlsCa only", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "tally-tls-" });
+  try {
+    await makeCertificates(dir);
+    const tlsPort = freePort();
+    // A node alone, which has all slots and does not know its own address.
+    await using server = await startRedis({
+      "cluster-enabled": "yes",
+      "tls-port": `${tlsPort}`,
+      "tls-cluster": "yes",
+      "tls-cert-file": `${dir}/redis.crt`,
+      "tls-key-file": `${dir}/redis.key`,
+      "tls-ca-cert-file": `${dir}/ca.crt`,
+      "tls-auth-clients": "no",
+    });
+    await server.call("CLUSTER", "ADDSLOTSRANGE", 0, 16_383);
+    await until(
+      async () => String(await server.call("CLUSTER", "INFO")).includes("cluster_state:ok"),
+      "the cluster is up",
+    );
+    await server.call("ACL", "SETUSER", "u", "on", ">pw", "~*", "+@all");
+    const url = `rediss+cluster://u:pw@localhost:${tlsPort}`;
+    {
+      await using store = await open({ url, tlsCa: await Deno.readTextFile(`${dir}/ca.crt`) });
+      await store.apply(batch(1, { devices: [delta("a", 1)] }));
+      const clients = String(await server.call("CLIENT", "LIST")).split("\n");
+      // The one for reports has no name.
+      const ofUser = clients.filter((line) => line.includes("user=u")).map((line) =>
+        /name=(\S*)/.exec(line)?.[1]
+      );
+      assertEquals(ofUser.toSorted(), ["", "tally-reads", "tally-writes"]);
+    }
+    await using store = await open({ url, tlsCa: await Deno.readTextFile(`${dir}/other.crt`) });
+    const { message } = await assertRejects(() => store.ping(), StoreError, "there is no connection");
+    assertMatch(message, /certificate|unknown issuer/i);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
 Deno.test("main reads TALLY_REDIS_TLS_CA, and names a file that it cannot use", async () => {
   const data = new URL("../../data", import.meta.url).pathname;
   await Deno.mkdir(data, { recursive: true });

@@ -5,7 +5,7 @@
  */
 import { assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 
-import { shardKeys } from "../../src/store/redis/keys.ts";
+import { shardCountKey, shardKeys } from "../../src/store/redis/keys.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
@@ -148,7 +148,10 @@ Deno.test("RedisStore.apply() out of memory writes nothing, and the repeated bat
     await assertRejects(() => store.apply(batch(1, { sessions: big.sessions })), StoreError, "OOM");
     await assertRejects(() => store.ping(), StoreError, "OOM");
     const found = await server.call("KEYS", "*") as string[];
-    assertEquals(found.toSorted(), [keys.layout, keys.lineage, keys.session("s"), keys.sessions]);
+    assertEquals(
+      found.toSorted(),
+      [keys.layout, keys.lineage, keys.session("s"), keys.sessions, shardCountKey].toSorted(),
+    );
     assertEquals(await server.call("GET", keys.session("s")), `${epoch} 0`);
     await server.call("CONFIG", "SET", "maxmemory", 0);
     assertEquals(await store.apply(big), []);

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 
-import { CLUSTER_SLOTS, clusterSlot } from "../../src/store/redis/cluster_slot.ts";
+import { CLUSTER_SLOTS, clusterSlot } from "../../src/store/redis/cluster_slots.ts";
 import { shardKeys } from "../../src/store/redis/keys.ts";
 import { startRedis } from "../support/redis_server.ts";
 

@@ -168,7 +168,7 @@ export class RedisServer implements AsyncDisposable {
 const FIRST_PORT = 10_000, LAST_PORT = 32_000;
 
 /** A port that was free a moment ago. */
-function freePort(): number {
+export function freePort(): number {
   for (;;) {
     const port = FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT));
     try {
@@ -181,9 +181,10 @@ function freePort(): number {
 }
 
 /** The rules of the user that OPERATIONS.md recommends, without a password: what `ACL SETUSER` takes. */
-export async function documentedPermissions(): Promise<string[]> {
+export async function documentedPermissions({ cluster = false } = {}): Promise<string[]> {
   const document = await Deno.readTextFile(new URL("../../.github/OPERATIONS.md", import.meta.url));
-  const rules = /ACL SETUSER tally ([\s\S]*?)```/.exec(document)?.[1];
-  if (rules === undefined) throw new Error("OPERATIONS.md has no ACL SETUSER tally");
-  return rules.replaceAll("\\\n", " ").trim().split(/\s+/).map((word) => word.replaceAll("'", ""));
+  const blocks = [...document.matchAll(/ACL SETUSER tally ([\s\S]*?)```/g)].map(([, rules]) => rules!);
+  if (blocks.length !== 2) throw new Error("OPERATIONS.md has not two of ACL SETUSER tally");
+  return blocks.slice(0, cluster ? 2 : 1).join(" ").replaceAll("\\\n", " ").trim().split(/\s+/)
+    .map((word) => word.replaceAll("'", ""));
 }

@@ -6,8 +6,9 @@
 import { assertInstanceOf } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
-import type { AckAfter } from "../../src/store/packets.ts";
-import { openRedisStore } from "../../src/store/redis/redis_store.ts";
+import type { AckAfter, DeviceDelta } from "../../src/store/packets.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
+import { openRedisShards } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import type { RedisServer } from "./redis_server.ts";
@@ -23,14 +24,29 @@ export interface StoreSettings {
   readonly commandTimeoutMs?: number;
   /** As in the store's options. */
   readonly sentinelPassword?: string;
+  /** As in the store's options. */
+  readonly deferFrom?: number;
 }
 
-/** A store on `server`. */
-export function openStore(
-  { url }: Pick<RedisServer, "url">,
-  { ackAfter = { kind: "stored" }, commandTimeoutMs = 2000, sentinelPassword }: StoreSettings = {},
+/** A store on `server`; `shard`: one of many there. */
+export async function openStore(
+  { url, shard }: Pick<RedisServer, "url"> & {
+    readonly shard?: { readonly shard: number; readonly shards: number };
+  },
+  { ackAfter = { kind: "stored" }, commandTimeoutMs = 2000, sentinelPassword, deferFrom }: StoreSettings = {},
 ): Promise<Store> {
-  return openRedisStore({ url, ackAfter, commandTimeoutMs, sentinelPassword, log });
+  const options = {
+    url,
+    ackAfter,
+    commandTimeoutMs,
+    sentinelPassword,
+    log,
+    ...(deferFrom === undefined ? {} : { deferFrom }),
+  };
+  const stores = await openRedisShards(options, shard?.shards ?? 1);
+  const [store] = stores.splice(shard?.shard ?? 0, 1);
+  await Promise.all(stores.map((other) => other.close()));
+  return store!;
 }
 
 /** Runs `body` with a store on `server`, and closes it. */
@@ -59,4 +75,28 @@ export async function untilStored<T>(call: () => Promise<T>): Promise<T> {
 
 function rejectedByStore(error: unknown): undefined {
   assertInstanceOf(error, StoreError);
+}
+
+/** A store that defers the packets of every device it knows; each batch is in the counts when `apply` resolves. */
+export async function openDeferringStore(server: RedisServer): Promise<Store> {
+  const store = await openStore(server, { deferFrom: 1 });
+  const numbering = new Map<string, number>();
+  const numbered = (delta: DeviceDelta): DeviceDelta => {
+    const device = numbering.get(delta.deviceId) ?? numbering.size;
+    numbering.set(delta.deviceId, device);
+    return { ...delta, device };
+  };
+  return {
+    ...store,
+    async apply(batch) {
+      const unapplied = await store.apply({ ...batch, numbering, devices: batch.devices.map(numbered) });
+      await untilCounted(server);
+      return unapplied;
+    },
+  };
+}
+
+/** Waits until no segment log holds packets that are not counted. */
+export async function untilCounted(server: RedisServer): Promise<void> {
+  await until(async () => await server.call("EXISTS", shardKeys().logs) === 0, "all packets are counted");
 }

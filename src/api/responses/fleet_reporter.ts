@@ -11,7 +11,7 @@ import { ingestMetrics, type InstanceReport } from "../../metrics/ingest_metrics
 import type { Clock } from "../../runtime/clock.ts";
 import { CLOCK_AHEAD_MS } from "../../store/devices.ts";
 import type { FleetHistory, Period } from "../../store/history.ts";
-import type { Store } from "../../store/store.ts";
+import type { ShardReport, Store } from "../../store/store.ts";
 import type { StoreHealth } from "../../store/store_clock.ts";
 import type { FleetReport } from "../schemas/fleet.ts";
 import { metricRow } from "../schemas/metric_table.ts";
@@ -25,7 +25,7 @@ export interface FleetReporterOptions {
   /** Has the devices. */
   readonly fleet: FleetCache;
   /** Has the rest. */
-  readonly store: Pick<Store, "description" | "fleetHistory" | "instances">;
+  readonly store: Pick<Store, "description" | "fleetHistory" | "instances" | "shards">;
   /** What to report of the store and the clock. */
   readonly storeHealth: () => StoreHealth;
   /** Has the events. */
@@ -46,6 +46,7 @@ interface Rest {
   /** The moment the history goes up to, Unix milliseconds. */
   readonly untilMs: number;
   readonly instances: readonly InstanceReport[];
+  readonly shards: readonly ShardReport[];
   readonly lastEventId: number;
 }
 
@@ -62,7 +63,7 @@ export class FleetReporter {
   /** Sums as fresh as {@linkcode FleetCache} has them, the rest a second old at most. Rejects as the store does. */
   async report(): Promise<FleetReport> {
     const { fleet, store, storeHealth, apiReport, clock, offlineAfterMs, webhookCounters } = this.#options;
-    const [{ history, untilMs, instances, lastEventId }] = await Promise.all([
+    const [{ history, untilMs, instances, shards, lastEventId }] = await Promise.all([
       this.#readRest(),
       fleet.refresh({ keepWarm: true }),
     ]);
@@ -86,6 +87,7 @@ export class FleetReporter {
         ok: true,
         eviction_policy: evictionPolicy ?? null,
         clock_ahead_ms: clockAheadMs,
+        shards: shards.map(shardJson),
       },
       webhook: webhookCounters === undefined ? null : webhookJson(webhookCounters),
       instances: instances.map((report) => metricRow(ingestMetrics, report)),
@@ -106,12 +108,13 @@ export class FleetReporter {
       const readRest = async () => {
         try {
           const untilMs = clock.unixMs();
-          const [history, instances] = await Promise.all([
+          const [history, instances, shards = []] = await Promise.all([
             store.fleetHistory(untilMs),
             store.instances(untilMs),
+            store.shards?.(),
             eventLog.refresh(),
           ]);
-          return { history, untilMs, instances, lastEventId: eventLog.newestId };
+          return { history, untilMs, instances, shards, lastEventId: eventLog.newestId };
         } catch (error) {
           this.#rest = undefined;
           throw error;
@@ -132,6 +135,18 @@ function rateOver(seconds: readonly Period[], windowSeconds: number, firstSeenMs
   const after = over.filter(({ startMs }) => startMs > firstSeenMs);
   const counted = after.length > 0 ? after : over.slice(-1);
   return counted.reduce((sum, { packets }) => sum + packets, 0) / Math.max(1, counted.length);
+}
+
+function shardJson(
+  { address, devices, memoryBytes, responseMs, lateSinceMs }: ShardReport,
+): FleetReport["store"]["shards"][number] {
+  return {
+    address,
+    devices: devices ?? null,
+    memory_bytes: memoryBytes ?? null,
+    response_ms: responseMs === undefined ? null : Math.round(responseMs),
+    late_since_ms: lateSinceMs ?? null,
+  };
 }
 
 function webhookJson(

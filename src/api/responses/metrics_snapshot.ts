@@ -14,7 +14,7 @@ import type { ApiReport } from "../../metrics/api_metrics.ts";
 import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 import type { ProcessReport } from "../../metrics/process_metrics.ts";
 import type { Clock } from "../../runtime/clock.ts";
-import type { Store } from "../../store/store.ts";
+import type { ShardReport, Store } from "../../store/store.ts";
 import type { StoreHealth } from "../../store/store_clock.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "../http/negotiate.ts";
 import { formatProcess, formatPrometheus } from "./prometheus.ts";
@@ -61,6 +61,8 @@ export interface SnapshotContents {
   readonly storeHealth: StoreHealth;
   /** Called for the Prometheus form. */
   readonly instances: () => Promise<readonly InstanceReport[]>;
+  /** Called for the Prometheus form: the shards of the store; none if it is one. */
+  readonly shards: () => Promise<readonly ShardReport[]>;
   /** Called for the Prometheus form. */
   readonly process: () => ProcessReport;
   /** Called for the Prometheus form: what this process reports of itself. */
@@ -105,9 +107,9 @@ export class Snapshot {
   }
 
   async #encode(form: Form): Promise<SnapshotBody> {
-    const { devices, instances, process, apiReport, ...rest } = this.#contents;
+    const { devices, instances, shards, process, apiReport, ...rest } = this.#contents;
     if (form === "json") return await encode(formatJson(devices));
-    const contents = { ...rest, devices, instances: await instances() };
+    const contents = { ...rest, devices, instances: await instances(), shards: await shards() };
     return await encode(function* () {
       yield* formatPrometheus(contents);
       yield formatProcess(process(), apiReport(), true);
@@ -120,7 +122,7 @@ export interface SnapshotsOptions {
   /** Where the devices are. */
   readonly fleet: FleetCache;
   /** Has the reports of ingest processes. */
-  readonly store: Pick<Store, "instances">;
+  readonly store: Pick<Store, "instances" | "shards">;
   /** What this process reports of itself. */
   readonly apiReport: () => ApiReport;
   /** What to report of the store and the clock. */
@@ -164,6 +166,7 @@ export class Snapshots {
       prometheusMaxDevices,
       storeHealth: storeHealth(),
       instances: () => store.instances(clock.unixMs()),
+      shards: async () => await store.shards?.() ?? [],
       process,
       apiReport,
     };

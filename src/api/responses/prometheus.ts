@@ -10,6 +10,7 @@ import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 import { formatTable } from "../../metrics/metric_families.ts";
 import { formatProcessReport, type ProcessReport } from "../../metrics/process_metrics.ts";
 import { escapeLabelValue, family, metric } from "../../metrics/prometheus_text.ts";
+import type { ShardReport } from "../../store/store.ts";
 import type { StoreHealth } from "../../store/store_clock.ts";
 import { formatInstances } from "./instance_metrics.ts";
 
@@ -23,13 +24,15 @@ export interface PrometheusContents {
   readonly prometheusMaxDevices: number;
   /** The ingest processes at work. */
   readonly instances: readonly InstanceReport[];
+  /** The shards of the store; none if it is one. */
+  readonly shards: readonly ShardReport[];
   /** What is reported of the store and the clock. */
   readonly storeHealth: StoreHealth;
 }
 
 /** The metrics that come from the store, piece by piece; {@linkcode formatProcess} has the rest. */
 export function* formatPrometheus(contents: PrometheusContents): Generator<string> {
-  const { devices, online, prometheusMaxDevices, instances, storeHealth } = contents;
+  const { devices, online, prometheusMaxDevices, instances, shards, storeHealth } = contents;
   const shown = Math.min(devices.ids.length, prometheusMaxDevices);
   yield family("tally_device_packets_total", "counter", "Packets stored, by device.");
   const labels = devices.ids.slice(0, shown).map((id) => `{device_id="${escapeLabelValue(id)}"}`);
@@ -56,6 +59,7 @@ export function* formatPrometheus(contents: PrometheusContents): Generator<strin
     [["", devices.ids.length - shown]],
   );
   yield* formatStoreHealth(storeHealth);
+  yield* formatShards(shards);
   yield* formatInstances(instances);
 }
 
@@ -68,6 +72,28 @@ export function formatProcess(process: ProcessReport, own: ApiReport, storeUp: b
     ...formatProcessReport(process),
     ...formatTable("tally_api_", apiMetrics, [["", own]]),
   ].join("");
+}
+
+function* formatShards(shards: readonly ShardReport[]): Generator<string> {
+  if (shards.length === 0) return;
+  const of = (value: (shard: ShardReport) => number | undefined) =>
+    shards.flatMap((shard, i): [string, number][] => {
+      const found = value(shard);
+      return found === undefined ? [] : [[`shard="${i}"`, found]];
+    });
+  yield metric(
+    "tally_store_shard_up",
+    "gauge",
+    "1 if the shard of the store answers, else 0: its devices are as they were.",
+    of(({ lateSinceMs }) => lateSinceMs === undefined ? 1 : 0),
+  );
+  yield metric("tally_store_shard_devices", "gauge", "Devices in the shard.", of(({ devices }) => devices));
+  yield metric(
+    "tally_store_shard_memory_bytes",
+    "gauge",
+    "Memory that the server of the shard uses, for other shards on it too.",
+    of(({ memoryBytes }) => memoryBytes),
+  );
 }
 
 function* formatStoreHealth({ evictionPolicy, clockAheadMs }: StoreHealth): Generator<string> {

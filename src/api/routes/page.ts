@@ -28,6 +28,7 @@ import indexHtml from "../../page/index.html" with { type: "text" };
 import mainJs from "../../page/main.js" with { type: "text" };
 import overviewJs from "../../page/overview.js" with { type: "text" };
 import pageCss from "../../page/page.css" with { type: "text" };
+import shardsJs from "../../page/shards.js" with { type: "text" };
 import signInJs from "../../page/sign_in.js" with { type: "text" };
 import sparklinesJs from "../../page/sparklines.js" with { type: "text" };
 import tableCss from "../../page/table.css" with { type: "text" };
@@ -66,6 +67,7 @@ const texts: Readonly<Record<string, string>> = {
   "main.js": mainJs,
   "overview.js": overviewJs,
   "page.css": pageCss,
+  "shards.js": shardsJs,
   "sign_in.js": signInJs,
   "sparklines.js": sparklinesJs,
   "table.css": tableCss,

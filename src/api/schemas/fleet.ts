@@ -9,6 +9,7 @@ import { apiMetrics } from "../../metrics/api_metrics.ts";
 import { clockAhead, count, rate, unixMs } from "./fields.ts";
 import { periods, untilMs } from "./history.ts";
 import { Instance } from "./instance.ts";
+import { Shard } from "./shard.ts";
 import { metricSchema } from "./metric_table.ts";
 
 const Api = metricSchema(apiMetrics).openapi("Api");
@@ -34,6 +35,7 @@ const figures = z.object({
       description: "What it evicts when its memory is full, so that counts may be lost; null: nothing",
     }),
     clock_ahead_ms: clockAhead,
+    shards: z.array(Shard).openapi({ description: "Empty: the store is one" }),
   }),
   webhook: z.object({
     delivered: count.openapi({ description: "Events its receiver has accepted" }),

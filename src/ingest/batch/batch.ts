@@ -12,6 +12,7 @@ import {
   type DeviceDelta,
   type FencedSession,
   type SessionAdvance,
+  type SessionShards,
 } from "../../store/packets.ts";
 import type { DeltaGroup, QueuedDelta } from "./device_delta.ts";
 import type { DeviceTable } from "./device_table.ts";
@@ -75,6 +76,13 @@ export class StreamShare {
     this.to = from;
   }
 
+  /** Packets received, whatever became of them. */
+  get packets(): number {
+    let packets = this.stored + this.duplicates;
+    for (const rejected of this.rejections?.values() ?? []) packets += rejected;
+    return packets;
+  }
+
   /** Counts rejected packets. */
   reject(reason: RejectReason, packets = 1): void {
     this.rejections ??= new Map();
@@ -90,8 +98,13 @@ export class StreamShare {
 
 /** The stream that contributed a share. */
 export interface ShareOwner {
-  /** Its session and the epoch under which it owns it; undefined before the claim, and without a session. */
-  readonly claim: { readonly session: string; readonly epoch: number } | undefined;
+  /**
+   * Its session and the epoch under which it owns it, and what shards of the store have of it; undefined before the
+   * claim, and without a session.
+   */
+  readonly claim:
+    | { readonly session: string; readonly epoch: number; readonly shards?: SessionShards | undefined }
+    | undefined;
   /** The share is settled: what it counted is stored. */
   settle(share: StreamShare): void;
   /** The share was fenced and is not stored. */
@@ -176,12 +189,17 @@ export class QueuedBatch {
       if (fenced) continue;
       groups.add(group);
       if (claim !== undefined && to > from) {
-        sessions.push({ session: claim.session, epoch: claim.epoch, from, to });
+        const { session, epoch, shards } = claim;
+        sessions.push(
+          shards === undefined
+            ? { session, epoch, from, to }
+            : { session, epoch, from, to, shards, deltas: group.deltas },
+        );
       }
     }
     const devices = this.#deltasOf(groups, about.receivedAtMs + DEVICE_CLOCK_AHEAD_MS);
     if (devices.length === 0 && sessions.length === 0) return undefined;
-    return { ...about, devices, sessions };
+    return { ...about, devices, sessions, numbering: this.devices };
   }
 
   /** One of each device. Those that groups share are copied: the batch is merged again when a share is fenced. */

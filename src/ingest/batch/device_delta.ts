@@ -31,7 +31,7 @@ export class QueuedDelta implements DeviceDelta, DeltaBytes {
   /** Of the device, in the `DeviceTable`. */
   device = 0;
   /** What it belongs to. */
-  group = noGroup;
+  group: DeltaGroup = noGroup;
   /** See {@linkcode DeviceDelta}. */
   packets = 0;
   /** See {@linkcode DeviceDelta}. */

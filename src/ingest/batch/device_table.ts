@@ -45,8 +45,7 @@ const FIRST_SLOTS = 1024;
  * A hash table from the bytes of valid ids to numbers. Bounded: when it is full, it is emptied and fills again with the
  * devices that still send, whose ids are checked once more, and which get other numbers.
  *
- * Per device it takes 16 to 32 bytes of slots, 4 to 8 for where the id begins, the id and its length, and 16 for what
- * belongs to the device.
+ * Measured: 53 MB with a million ids of 12 bytes, 112 MB with 2^21 of them, 149 MB with 2^21 of 31 bytes.
  */
 export class DeviceTable implements DeviceIds {
   readonly #maxDevices: number;

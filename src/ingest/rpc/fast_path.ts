@@ -11,7 +11,7 @@ import type { Ack } from "../../protocol/messages.ts";
 import { COMMITTED_KEY } from "../../protocol/metadata_keys.ts";
 import { streamPackets } from "../../protocol/telemetry_proto.ts";
 import type { CallResponse, ClaimedSession } from "../stream/call_response.ts";
-import { openStream } from "../stream/device_stream.ts";
+import { openStream } from "../stream/open_stream.ts";
 import type { IngestState } from "../stream/ingest_state.ts";
 import type { TelemetryCall } from "./call_route.ts";
 import type { ClaimScheduler } from "./claim_scheduler.ts";

@@ -18,7 +18,7 @@ import { claimedEpoch, claimText } from "./claim_text.ts";
 import { type IngestState, type OpenStream, streamRefusal } from "./ingest_state.ts";
 import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
 import { claimWithinLimits } from "./session_claim.ts";
-import { parseSessionStart, type SessionStart } from "./session_start.ts";
+import type { SessionStart } from "./session_start.ts";
 import { StreamProgress } from "./stream_progress.ts";
 
 /** Which of the two calls of the service a stream is. */
@@ -32,23 +32,6 @@ type State =
   /** The call is over. */
   | "closed";
 
-/** Opens the stream of a call; undefined when its metadata is invalid: then the call has ended with the error. */
-export function openStream(
-  ingest: IngestState,
-  kind: StreamKind,
-  context: CallContext,
-  response: CallResponse,
-): DeviceStream | undefined {
-  let start;
-  try {
-    start = parseSessionStart(context.metadata);
-  } catch (error) {
-    response.end(error, 0);
-    return undefined;
-  }
-  return new DeviceStream(ingest, kind, start, context, response);
-}
-
 /** One call of a device. Pass it messages while {@linkcode reading}, as long as the queue has room. */
 export class DeviceStream implements ShareOwner, OpenStream {
   /** See {@linkcode ShareOwner}. */
@@ -59,9 +42,13 @@ export class DeviceStream implements ShareOwner, OpenStream {
   #state: State = "open";
   /** Why the call will end, unless it ends with OK. */
   #error: unknown;
-  /** Index of the stream's first packet, of the next one, and of the first that is not a duplicate. */
+  /**
+   * Index of the stream's first packet, of the next one, of the first not settled before, and of the first that no shard
+   * has: see SessionShards.
+   */
   #first: number;
   #position: number;
+  #settled = 0;
   #fresh = 0;
   /** The share of the queue's tail, and how many shares are not settled yet. */
   #share: StreamShare | undefined;
@@ -124,12 +111,8 @@ export class DeviceStream implements ShareOwner, OpenStream {
     const lastEpoch = claimedEpoch(kept?.claim, session, owned);
     const resendable = kept && lastEpoch && { oldest: kept.oldest, epoch: lastEpoch } || undefined;
     try {
-      const claim = { session: owned, offset, continues, resendable };
-      const { epoch, committed, lost } = await claimWithinLimits(
-        this.ingest,
-        this.#accounts.identity,
-        claim,
-      );
+      const stated = { session: owned, offset, continues, resendable }, { identity } = this.#accounts;
+      const { epoch, committed, lost, shards } = await claimWithinLimits(this.ingest, identity, stated);
       const resent = Math.max(0, offset - committed);
       if (lost + resent > 0) {
         reverts.found(owned, { before: offset, committed: committed - lost, lost, resent });
@@ -140,8 +123,9 @@ export class DeviceStream implements ShareOwner, OpenStream {
       if (other?.claim !== undefined && other.claim.epoch > epoch) {
         throw new RequestError("UNAVAILABLE", "a stream of this session has a later claim: connect again");
       }
-      this.claim = { session: owned, epoch };
-      this.#fresh = this.#progress.committed = committed;
+      this.claim = { session: owned, epoch, shards };
+      this.#settled = this.#progress.committed = committed;
+      this.#fresh = Math.max(committed, shards?.end ?? 0);
       // A device that keeps acknowledged packets goes back with the store.
       this.#first = this.#position = Math.min(offset, committed);
       sessions.set(owned, this);
@@ -236,8 +220,7 @@ export class DeviceStream implements ShareOwner, OpenStream {
   /** See {@linkcode ShareOwner}. */
   discard(share: StreamShare): void {
     this.#unsettled--;
-    this.ingest.counters.fenced += share.stored + share.duplicates;
-    for (const packets of share.rejections?.values() ?? []) this.ingest.counters.fenced += packets;
+    this.ingest.counters.fenced += share.packets;
     this.#releaseSession();
   }
 
@@ -245,22 +228,15 @@ export class DeviceStream implements ShareOwner, OpenStream {
     const { ingest } = this;
     const index = this.#position++;
     const share = this.#openShare(index);
-    if (index < this.#fresh) {
-      share.duplicates++;
-      return;
-    }
+    if (index < this.#fresh && this.#isDuplicate(index, bytes, share)) return;
     share.to = index + 1;
+    const { maxPayloadBytes, maxClockAheadMs } = ingest.limits;
     const payloadBytes = packet.payloadEnd - packet.payloadStart;
-    if (payloadBytes > ingest.limits.maxPayloadBytes) return share.reject(RejectReason.PAYLOAD_TOO_LARGE);
+    if (payloadBytes > maxPayloadBytes) return share.reject(RejectReason.PAYLOAD_TOO_LARGE);
     const now = ingest.now();
-    let timestampMs = now;
-    if (packet.timestamp !== 0) {
-      if (packet.timestamp < 0) return share.reject(RejectReason.TIMESTAMP_NEGATIVE);
-      timestampMs = unixMilliseconds(packet.timestamp);
-      if (timestampMs > now + ingest.limits.maxClockAheadMs) {
-        return share.reject(RejectReason.TIMESTAMP_IN_FUTURE);
-      }
-    }
+    const timestampMs = packet.timestamp === 0 ? now : unixMilliseconds(packet.timestamp);
+    if (packet.timestamp < 0) return share.reject(RejectReason.TIMESTAMP_NEGATIVE);
+    if (timestampMs > now + maxClockAheadMs) return share.reject(RejectReason.TIMESTAMP_IN_FUTURE);
     const { devices } = ingest;
     const device = devices.intern(bytes, packet.deviceIdStart, packet.deviceIdEnd);
     if (device < 0) return share.reject(-device);
@@ -268,19 +244,29 @@ export class DeviceStream implements ShareOwner, OpenStream {
       if (!this.#covered.has(devices.device(device).id)) return share.reject(RejectReason.DEVICE_NOT_ALLOWED);
       this.#coveredDevice = device;
     }
-    if (this.#pacer?.take(devices.device(device), payloadBytes) === false) {
-      return share.reject(RejectReason.RATE_LIMITED);
-    }
+    const isInRate = this.#pacer?.take(devices.device(device), payloadBytes);
+    if (isInRate === false) return share.reject(RejectReason.RATE_LIMITED);
     share.stored++;
-    const { payloadStart, payloadEnd } = packet;
-    const latestMs = now + DEVICE_CLOCK_AHEAD_MS;
+    const { payloadStart, payloadEnd } = packet, latestMs = now + DEVICE_CLOCK_AHEAD_MS;
     share.group.delta(device).add(share, timestampMs, bytes, payloadStart, payloadEnd, latestMs);
+  }
+
+  /** Counts the packet, which is before {@linkcode DeviceStream.#fresh}, if it is a duplicate. */
+  #isDuplicate(index: number, bytes: Uint8Array, share: StreamShare): boolean {
+    if (index >= this.#settled) {
+      share.to = index + 1;
+      const { devices } = this.ingest;
+      const device = devices.intern(bytes, packet.deviceIdStart, packet.deviceIdEnd);
+      if (device < 0 || index >= this.claim!.shards!.offsetOf(devices.device(device).id)) return false;
+    }
+    share.duplicates++;
+    return true;
   }
 
   #openShare(index: number): StreamShare {
     const { tail } = this.ingest.queue;
     if (this.#shareTail !== tail || this.#share === undefined) {
-      this.#share = tail.share(this, Math.max(index, this.#fresh));
+      this.#share = tail.share(this, Math.max(index, this.#settled));
       this.#shareTail = tail;
       this.#unsettled++;
     }

@@ -28,7 +28,8 @@ export async function claimWithinLimits(
   let isNew = false;
   try {
     const sessionLimits = { maxSessions, mayCreate };
-    const claim = await store.claimSession(session, offset, now(), continues, sessionLimits, resendable);
+    const optional = [continues, sessionLimits, undefined, resendable] as const;
+    const claim = await store.claimSession(session, offset, now(), ...optional);
     if (claim.refused === undefined) {
       ({ isNew } = claim);
       return claim;

@@ -6,6 +6,7 @@
 import type { Buffer } from "node:buffer";
 
 import type { DeviceStore, DeviceSummary, PayloadPreview } from "../devices.ts";
+import { hashOfId } from "./id_hash.ts";
 import type { ForeignCounts } from "../model/foreign_counts.ts";
 import { readChanges, readPayload, readSummaries } from "./records.ts";
 import type { RedisClient } from "./redis_client.ts";
@@ -100,9 +101,12 @@ async function remove(
       names.changes,
       names.nothing,
     ],
-    ...[names.removed, names.setAside],
+    ...[names.removed, names.setAside, names.logs, names.removals, names.removedHashes],
   ];
-  return await client.write(attempt, removeScript, keys, [lastSeenBeforeMs, ...deviceIds]) as number;
+  return await client.write(attempt, removeScript, keys, [
+    lastSeenBeforeMs,
+    ...deviceIds.flatMap((id) => [id, hashOfId(id)]),
+  ]) as number;
 }
 
 async function* scan(

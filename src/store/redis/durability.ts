@@ -20,13 +20,13 @@ export class Durability {
   }
 
   /**
-   * Sends `command`, and with it the command that resolves when all that the connection wrote is as durable
-   * as required. Resolves to the reply of the first; throws {@linkcode StoreError} unless the second succeeds.
+   * Sends the commands `before`, `command`, and with them the one that resolves when all that the connection wrote is as
+   * durable as required. Resolves to the reply to `command`; throws {@linkcode StoreError} unless all succeed.
    */
-  async send(attempt: string, command: Command): Promise<unknown> {
-    const [reply, safe] = await this.#connection.send(attempt, command, ...this.#wait());
-    this.#check(attempt, safe);
-    return reply;
+  async send(attempt: string, command: Command, before: readonly Command[] = []): Promise<unknown> {
+    const replies = await this.#connection.send(attempt, ...before, command, ...this.#wait());
+    this.#check(attempt, replies[before.length + 1]);
+    return replies[before.length];
   }
 
   #wait(): Command[] {

@@ -13,6 +13,7 @@ import {
   claimDeliveryScript,
   commitDeliveryScript,
   eventsScript,
+  importEventsScript,
   newestEventsScript,
   offlineScript,
 } from "./scripts.ts";
@@ -24,7 +25,15 @@ export function redisEvents(client: RedisClient): EventStore & DeliveryLease {
     async markOffline(deviceIds, lastSeenBeforeMs, nowMs) {
       if (deviceIds.length === 0) return 0;
       const attempt = `mark ${deviceIds.length} devices offline`;
-      const keys = [names.records, names.events, names.version, names.changes, names.lineage, names.nothing];
+      const keys = [
+        names.records,
+        names.events,
+        names.version,
+        names.changes,
+        names.lineage,
+        names.nothing,
+        names.logs,
+      ];
       const args = [lastSeenBeforeMs, nowMs, ...deviceIds];
       return await client.write(attempt, offlineScript, keys, args) as number;
     },
@@ -35,6 +44,20 @@ export function redisEvents(client: RedisClient): EventStore & DeliveryLease {
         : [eventsScript, [after, limit]] as const;
       const entries = await client.read("read events", script, [names.events], args) as Buffer[];
       return entries.map((entry) => readEvent(entry.toString()));
+    },
+
+    async importEvents(source, after, events, until = events.at(-1)?.id ?? after) {
+      const keys = [names.imports, names.events, names.lineage, names.version, names.nothing];
+      const texts = events.map(({ kind, atMs, lastSeenMs, deviceId }) => (
+        `${kind} ${atMs} ${lastSeenMs} ${deviceId}`
+      ));
+      const attempt = `append ${events.length} events of ${source}`;
+      return await client.write(attempt, importEventsScript, keys, [
+        source,
+        after,
+        until,
+        ...texts,
+      ]) as number;
     },
 
     async claimDelivery(owner, ttlMs) {

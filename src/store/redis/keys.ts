@@ -9,7 +9,7 @@
  * @module
  */
 import type { PeriodKind } from "../model/periods.ts";
-import { CLUSTER_SLOTS, clusterSlot } from "./cluster_slot.ts";
+import { CLUSTER_SLOTS, clusterSlot } from "./cluster_slots.ts";
 
 /** Keys of one shard. */
 export interface ShardKeys {
@@ -61,6 +61,9 @@ export interface ShardKeys {
   /** LIST of `<id> online|offline <at> <last seen> <device id>`, newest last. */
   readonly events: string;
 
+  /** HASH another shard → id, in its own list, of the last of its events that was appended to this one. */
+  readonly imports: string;
+
   /** STRING owner of the lease to deliver events; expires with it. */
   readonly deliveryOwner: string;
 
@@ -103,6 +106,21 @@ export interface ShardKeys {
    */
   producer(producer: string): string;
 
+  /** STRING how many devices were removed, ever. */
+  readonly removals: string;
+
+  /** LIST `idHash` of the devices that were removed last, newest last. */
+  readonly removedHashes: string;
+
+  /** HASH log → `<lease> <oldest>` of segment logs that are not empty: see `segments.lua`. */
+  readonly logs: string;
+
+  /** HASH of one segment log: `segments.lua` lists its fields. */
+  log(name: string): string;
+
+  /** STRING one segment: `packSegment`. */
+  segment(name: string): string;
+
   /**
    * HASH number of the period since 1970 → packets of all devices; expires when it is over. The seconds of
    * one minute share a key, the minutes of one hour, the hours of one day.
@@ -112,6 +130,9 @@ export interface ShardKeys {
 
 /** The hash tag of a store that has one shard, and the name of the hash that other programs read. */
 const PLAIN_TAG = "device_metrics";
+
+/** STRING shards of the data, in plain decimal, chosen by the first process that writes. In the slot of a store with one shard. */
+export const shardCountKey: string = `tally:{${PLAIN_TAG}}:shards`;
 
 /** The keys of shard `shard`, from 0 on, of a store with so many `shards`. */
 export function shardKeys(shard = 0, shards = 1): ShardKeys {
@@ -132,6 +153,7 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     version: `${prefix}version`,
     changes: `${prefix}changes`,
     events: `${prefix}events`,
+    imports: `${prefix}events:imported`,
     deliveryOwner: `${prefix}delivery:owner`,
     delivered: `${prefix}delivery:event`,
     instances: `${prefix}instances`,
@@ -145,6 +167,11 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     sessions: `${prefix}sessions`,
     session: (session) => `${prefix}session:${session}`,
     producer: (producer) => `${prefix}producer:${producer}`,
+    removals: `${prefix}removals`,
+    removedHashes: `${prefix}removed-hashes`,
+    logs: `${prefix}logs`,
+    log: (name) => `${prefix}log:${name}`,
+    segment: (name) => `${prefix}segment:${name}`,
     fleet: (period, atMs) => `${prefix}fleet:${period}:${Math.floor(atMs / fleetKeySpansMs[period])}`,
   };
 }

@@ -12,7 +12,7 @@ import { type StructLayout, structLayout } from "../model/struct.ts";
  * Version of all that is kept in Redis, in `layoutKey`. Whoever changes a key or its bytes raises it and adds a
  * step to `scripts/upgrade.lua`.
  */
-export const LAYOUT_VERSION = 4;
+export const LAYOUT_VERSION = 5;
 
 /** A device's record, without what only the scripts read. */
 export type DeviceRecord = Omit<DeviceSummary, "deviceId" | "count"> & CurrentPeriods;

@@ -18,7 +18,8 @@ import {
   type SessionAdvance,
 } from "../packets.ts";
 import type { ShardKeys } from "./keys.ts";
-import { packDevices } from "./records.ts";
+import type { DeferredPackets, Split } from "./deferred_packets.ts";
+import { packDevices, packSegment } from "./device_columns.ts";
 import type { RedisClient } from "./redis_client.ts";
 import type { Argument } from "./redis_connection.ts";
 import { applyScript } from "./scripts.ts";
@@ -30,34 +31,102 @@ const noLimits: DeviceLimits = {
   maxNewPerMinute: Number.MAX_SAFE_INTEGER,
 };
 
+/** A batch as it was sent last; sent again, it gets the same reply, so it is divided in the same way. */
+interface Attempt {
+  readonly batch: Batch;
+  readonly split: Split;
+  readonly segment: Buffer | undefined;
+  isApplied: boolean;
+  /** How often. */
+  sent: number;
+}
+
 /** `foreign` receives counts of other programs that a batch set aside. */
-export function redisPackets(client: RedisClient, foreign: ForeignCounts): PacketStore {
+export function redisPackets(
+  client: RedisClient,
+  foreign: ForeignCounts,
+  deferred: DeferredPackets,
+): PacketStore {
   const claims = new SessionClaims(client);
+  let last: Attempt | undefined;
+
+  async function attemptOf(batch: Batch): Promise<Attempt> {
+    if (last?.batch === batch) return last;
+    const split = await deferred.split(batch);
+    const segment = split.deferred && packSegment(split.deferred.deltas, batch.receivedAtMs);
+    return { batch, split, segment, isApplied: false, sent: 0 };
+  }
+
   return {
-    claimSession: (session, offset, _nowMs, continues, limits, resendable) =>
-      claims.claim(session, offset, continues, limits, resendable),
+    claimSession: (session, offset, _nowMs, continues, limits, epoch, resendable) =>
+      claims.claim(session, offset, continues, limits, epoch, resendable),
 
     async apply(batch) {
-      const { devices, sessions } = batch;
-      const attempt = `apply a batch of ${devices.length} devices and ${sessions.length} sessions`;
-      const [fenced, aside, reached, refused] = await client.writeDurably(
-        attempt,
-        applyScript,
-        ...scriptInput(batch, client.keys),
-      ) as [number[], Buffer[], Buffer, number[]];
-      for (let i = 0; i < aside.length; i += 2) {
-        foreign.setAside(aside[i]!.toString(), aside[i + 1]!.toString(), client.keys.setAside);
+      for (;;) {
+        const attempt = last = await attemptOf(batch), { split, segment } = attempt;
+        attempt.sent++;
+        const [fenced, aside, reached, refused, outcome, removals, removedHashes] = await send(
+          client,
+          batch,
+          attempt,
+        );
+        const isNothing = [LOG_LOST, DEVICES_REMOVED, NOT_PERMITTED].includes(outcome);
+        if (isNothing || fenced.length > 0) last = undefined;
+        if (outcome === LOG_LOST) deferred.forget();
+        if (outcome === NOT_PERMITTED) deferred.disable();
+        if (outcome === DEVICES_REMOVED) {
+          deferred.removed(String(removals), removedHashes?.map(Number));
+        }
+        if (isNothing) continue;
+        for (let i = 0; i < aside.length; i += 2) {
+          foreign.setAside(aside[i]!.toString(), aside[i + 1]!.toString(), client.keys.setAside);
+        }
+        const unapplied = readFenced(fenced, batch.sessions);
+        if (unapplied.length > 0) {
+          if (unapplied.some(({ kind }) => kind === "reverted")) deferred.forget();
+          return unapplied;
+        }
+        // A batch that was applied before, divided in another way, left no segment now.
+        const isRepeated = outcome === APPLIED_BEFORE && attempt.sent === 1;
+        if (!attempt.isApplied && !isRepeated) {
+          deferred.applied(batch, split, refused, segment?.length ?? 0, removals?.toString());
+        }
+        attempt.isApplied = true;
+        const limit = reached.toString() as keyof DeviceLimits;
+        return refused.map((index): RefusedDevice => (
+          { kind: "refused", deviceId: batch.devices[index]!.deviceId, limit }
+        ));
       }
-      const limit = reached.toString() as keyof DeviceLimits;
-      return [
-        ...readFenced(fenced, sessions),
-        ...refused.map((index): RefusedDevice => (
-          { kind: "refused", deviceId: devices[index]!.deviceId, limit }
-        )),
-      ];
     },
   };
 }
+
+async function send(client: RedisClient, batch: Batch, { split, segment }: Attempt): Promise<ApplyReply> {
+  const { deferred: part } = split, { sessions } = batch, { keys } = client;
+  const attempt = `apply a batch of ${batch.devices.length} devices and ${sessions.length} sessions`;
+  const before = part && segment
+    ? [["set", keys.segment(part.name), segment, "PX", SEGMENT_EXPIRY_MS, "NX"] as const]
+    : [];
+  const [names, args] = scriptInput(batch, split, keys);
+  return await client.writeDurably([attempt, applyScript, names, args], ...before) as ApplyReply;
+}
+
+/** What `apply.lua` returns. */
+type ApplyReply = [
+  fenced: number[],
+  aside: Buffer[],
+  reached: Buffer,
+  refused: number[],
+  outcome: number,
+  removals: Buffer | undefined,
+  removedHashes: Buffer[] | null,
+];
+
+/** Outcomes of `apply.lua` that are not 0. */
+const LOG_LOST = 1, DEVICES_REMOVED = 2, APPLIED_BEFORE = 3, NOT_PERMITTED = 4;
+
+/** A segment that does not become part of a log is deleted after so long. */
+const SEGMENT_EXPIRY_MS = 60_000;
 
 /** `fenced`: the first list that `apply.lua` returns. */
 function readFenced(fenced: readonly number[], sessions: readonly SessionAdvance[]): FencedSession[] {
@@ -69,8 +138,12 @@ function readFenced(fenced: readonly number[], sessions: readonly SessionAdvance
 }
 
 /** Keys and arguments as `apply.lua` lists them. */
-function scriptInput(batch: Batch, names: ShardKeys): [keys: string[], args: Argument[]] {
-  const { devices, sessions, receivedAtMs, deviceLimits = noLimits } = batch;
+function scriptInput(
+  batch: Batch,
+  { counted, positions, deferred: part }: Split,
+  names: ShardKeys,
+): [keys: string[], args: Argument[]] {
+  const { sessions, receivedAtMs, deviceLimits = noLimits } = batch;
   const keys = [
     ...[
       names.counts,
@@ -85,16 +158,16 @@ function scriptInput(batch: Batch, names: ShardKeys): [keys: string[], args: Arg
     ...fleetPeriods.map(({ name }) => names.fleet(name, receivedAtMs)),
     names.producer(batch.producer),
     names.newDevices,
+    part === undefined ? names.nothing : names.segment(part.name),
+    part === undefined ? names.nothing : names.log(part.log.name),
+    ...[names.logs, names.removals, names.removedHashes],
   ];
   const args: Argument[] = [
-    batch.sequence,
-    batch.previous,
-    receivedAtMs,
-    PRODUCER_EXPIRY_MS,
-    SESSION_EXPIRY_MS,
-    ...packDevices(devices),
-    deviceLimits.maxDevices,
-    deviceLimits.maxNewPerMinute,
+    ...[receivedAtMs, ...packDevices(counted)],
+    ...[batch.sequence, batch.previous, PRODUCER_EXPIRY_MS, SESSION_EXPIRY_MS],
+    ...[deviceLimits.maxDevices, deviceLimits.maxNewPerMinute],
+    ...[part?.number ?? 0, part?.packets ?? 0, part?.log.name ?? "", part?.name ?? "", part?.removals ?? ""],
+    positions?.join() ?? "",
   ];
   for (const { session, epoch, from, to } of sessions) {
     keys.push(names.session(session));

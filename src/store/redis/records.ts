@@ -1,81 +1,16 @@
 /**
- * Encodes what the scripts unpack and decodes what they write, by the tables of `layout.ts`.
+ * Decodes what the scripts write, by the tables of `layout.ts`.
  *
  * @module
  */
-import { Buffer } from "node:buffer";
+import type { Buffer } from "node:buffer";
 
 import type { DeviceSummary } from "../devices.ts";
 import type { DeviceEvent } from "../events.ts";
-import type { DeviceDelta } from "../packets.ts";
 import { changesHead, changesKinds, type DeviceRecord, recordLayout, versionHead } from "./layout.ts";
 
-/** Arguments of `apply.lua`: ids, packets, timestamps and payloads of the devices, one argument each. */
-export function packDevices(devices: readonly DeviceDelta[]): Buffer[] {
-  return [
-    packIds(devices),
-    packDoubles(devices, ({ packets }) => packets),
-    packDoubles(devices, ({ timestampMs }) => timestampMs),
-    packPayloads(devices),
-  ];
-}
-
-function packIds(devices: readonly DeviceDelta[]): Buffer {
-  let maxBytes = 0;
-  for (const device of devices) {
-    // A UTF-16 unit is at most three bytes of UTF-8.
-    maxBytes += 1 + (device.bytes === undefined ? 3 * device.deviceId.length : device.bytes.idBytes);
-  }
-  const packed = Buffer.allocUnsafe(maxBytes);
-  let end = 0;
-  for (const device of devices) {
-    const { bytes } = device;
-    bytes?.writeId(packed, end + 1);
-    const length = bytes === undefined ? writeText(packed, end + 1, device.deviceId) : bytes.idBytes;
-    packed[end] = length;
-    end += 1 + length;
-  }
-  return packed.subarray(0, end);
-}
-
-/** Of a count in a full part of an entry, and of the numbers of a batch. */
+/** Of a count in a full part of an entry. */
 const DOUBLE_BYTES = 8;
-
-function packDoubles(devices: readonly DeviceDelta[], valueOf: (device: DeviceDelta) => number): Buffer {
-  const packed = Buffer.allocUnsafe(DOUBLE_BYTES * devices.length);
-  const view = new DataView(packed.buffer, packed.byteOffset, packed.length);
-  for (let i = 0; i < devices.length; i++) view.setFloat64(DOUBLE_BYTES * i, valueOf(devices[i]!));
-  return packed;
-}
-
-function packPayloads(devices: readonly DeviceDelta[]): Buffer {
-  let length = 0;
-  for (const device of devices) length += 4 + (device.bytes?.payloadBytes ?? device.payload.length);
-  const packed = Buffer.allocUnsafe(length);
-  const view = new DataView(packed.buffer, packed.byteOffset, length);
-  let end = 0;
-  for (const device of devices) {
-    const { bytes } = device;
-    const length = bytes?.payloadBytes ?? device.payload.length;
-    view.setUint32(end, length);
-    if (bytes === undefined) packed.set(device.payload, end + 4);
-    else bytes.writePayload(packed, end + 4);
-    end += 4 + length;
-  }
-  return packed;
-}
-
-const utf8 = new TextEncoder();
-
-/** Writes UTF-8 and returns its length. A loop is several times faster for short ASCII, the usual case. */
-function writeText(target: Uint8Array, start: number, text: string): number {
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    if (unit > 0x7f) return utf8.encodeInto(text, target.subarray(start)).written;
-    target[start + i] = unit;
-  }
-  return text.length;
-}
 
 /** Reads the record that begins at `start`. A device that only another program counted has none: its times are 0. */
 export function readRecord(record: Buffer | null, start = 0): DeviceRecord {

@@ -15,24 +15,25 @@ import type { Logger } from "@logtape/logtape";
 import type { AckAfter } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 import { Durability } from "./durability.ts";
-import type { ShardKeys } from "./keys.ts";
+import { type ShardKeys, shardKeys } from "./keys.ts";
 import { LAYOUT_VERSION } from "./layout.ts";
 import {
   type Argument,
   type Command,
-  Connection,
+  type Connection,
   type ConnectionOptions,
   evalCommand,
-  watchSentinels,
 } from "./redis_connection.ts";
-import type { SentinelWatch } from "./sentinel_watch.ts";
 import { isLayoutError, upgradeScript } from "./scripts.ts";
 import { checkServer, parseInfo, type ServerInfo } from "./server_info.ts";
+import type { ShardConnections } from "./shard_connections.ts";
 
 /** Where Redis is, and how it is used. */
 export interface RedisStoreOptions extends ConnectionOptions {
   /** What `apply` and `claimSession` wait for. */
   readonly ackAfter: AckAfter;
+  /** Devices of a batch from which on its packets are counted later, see `deferred_packets.ts`; 0: never. */
+  readonly deferFrom?: number;
 }
 
 /** What a script is run with; `attempt` completes "could not …". */
@@ -43,7 +44,13 @@ export type ScriptCall = readonly [
   args: readonly Argument[],
 ];
 
-/** Runs scripts on data of this program's layout. */
+/** What an upgrade found. */
+interface Found {
+  readonly layout: number;
+  readonly shards: number;
+}
+
+/** Runs scripts on the data of one shard, of this program's layout. */
 export class RedisClient {
   /** Where it leads; holds no credentials. */
   readonly address: string;
@@ -52,42 +59,48 @@ export class RedisClient {
   /** WAIT blocks its connection, so readers have one of their own. */
   readonly #writes: Connection;
   readonly #reads: Connection;
-  readonly #sentinels: SentinelWatch | undefined;
+  readonly #shards: ShardConnections;
   readonly #ackAfter: AckAfter;
   readonly #durability: Durability;
   readonly #log: Logger;
   #isServerChecked = false;
-  #upgrading: Promise<number> | undefined;
+  #upgrading: Promise<Found> | undefined;
 
-  /** Begins to connect. */
-  constructor(options: RedisStoreOptions, keys: ShardKeys) {
-    this.keys = keys;
+  /** Begins to connect; `shard`: number of the shard, from 0 on. */
+  constructor(options: RedisStoreOptions, shards: ShardConnections, shard: number) {
     const { ackAfter, commandTimeoutMs, log } = options;
+    const isOneOfMany = shards.shards > 1, ofShard = isOneOfMany ? ` of shard ${shard}` : "";
     this.#ackAfter = ackAfter;
     this.#log = log;
-    this.#sentinels = watchSentinels(options);
-    this.#writes = new Connection(options, "writes", this.#sentinels);
-    this.#reads = new Connection(options, "reads", this.#sentinels);
+    this.#shards = shards;
+    this.keys = shardKeys(shard, shards.shards);
+    this.address = `${shards.address}${isOneOfMany ? `, shard ${shard}` : ""}`;
+    this.#writes = shards.connect(`writes${ofShard}`, this.keys);
+    this.#reads = shards.connect(`reads${ofShard}`, this.keys);
     // Half for the replicas or the disk; half for the script before, and the round trip.
     const durabilityTimeoutMs = Math.max(1, Math.floor(commandTimeoutMs / 2));
     this.#durability = new Durability(this.#writes, ackAfter, durabilityTimeoutMs);
-    this.address = this.#writes.address;
   }
 
   /**
    * Waits for the first attempt to connect, checks the server, and upgrades the data. Resolves also when the server
    * cannot be reached: the checks then come with the calls.
    *
-   * @throws {StoreError} The server cannot be used, or the data has a newer layout.
+   * @throws {StoreError} The server cannot be used, or the data has a newer layout or another number of shards.
    */
   async open(timeoutMs: number): Promise<void> {
     await Promise.all([this.#writes.firstAttempt(timeoutMs), this.#reads.firstAttempt(timeoutMs)]);
-    const { refusal } = this.#writes;
+    const refusal = this.#writes.refusal ?? this.#shards.refusal;
     if (refusal !== undefined) throw new StoreError(`could not use Redis at ${this.address}: ${refusal}`);
     const info = await this.#info().catch(() => undefined);
     if (info !== undefined) this.#checkServer(info);
-    const layout = await this.#upgrade().catch(() => undefined);
-    if (layout !== undefined) this.#refuseNewer(layout);
+    const found = await this.#upgrade().catch(() => undefined);
+    if (found !== undefined) this.#refuseOther(found);
+  }
+
+  /** The server that it writes to now. */
+  get server(): string {
+    return this.#writes.address;
   }
 
   /** Runs a script that only reads; resolves to its reply. */
@@ -100,11 +113,17 @@ export class RedisClient {
     return this.#onLayout(() => this.#evaluate(this.#writes, call));
   }
 
-  /** As {@linkcode RedisClient.write}; resolves when what was written is as durable as `ackAfter` requires. */
-  async writeDurably(...[attempt, script, keys, args]: ScriptCall): Promise<unknown> {
+  /**
+   * As {@linkcode RedisClient.write}; resolves when what was written is as durable as `ackAfter` requires. `before`: sent
+   * before the script.
+   */
+  async writeDurably(
+    [attempt, script, keys, args]: ScriptCall,
+    ...before: readonly Command[]
+  ): Promise<unknown> {
     await this.checkServer();
     const command = evalCommand(script, [...keys, this.keys.layout], args);
-    return await this.#onLayout(() => this.#durability.send(attempt, command));
+    return await this.#onLayout(() => this.#durability.send(attempt, command, before));
   }
 
   /** Sends commands that do not depend on the layout, on the connection of the readers. */
@@ -119,7 +138,6 @@ export class RedisClient {
 
   /** Ends the connections; calls in flight reject. */
   async close(): Promise<void> {
-    await this.#sentinels?.close();
     await Promise.all([this.#writes.close(), this.#reads.close()]);
   }
 
@@ -135,16 +153,18 @@ export class RedisClient {
       const { cause } = error as StoreError;
       if (!(cause instanceof Error && isLayoutError(cause.message))) throw error;
     }
-    this.#refuseNewer(await this.#upgrade());
+    this.#refuseOther(await this.#upgrade());
     return await send();
   }
 
-  /** Resolves to the layout that was found. Calls that find an older one at once share one upgrade. */
-  #upgrade(): Promise<number> {
+  /** Calls that find an older one at once share one upgrade. */
+  #upgrade(): Promise<Found> {
     return this.#upgrading ??= this.#runUpgrade().finally(() => this.#upgrading = undefined);
   }
 
-  async #runUpgrade(): Promise<number> {
+  async #runUpgrade(): Promise<Found> {
+    const shards = await this.#shards.shardCount(this.#writes);
+    if (shards !== this.#shards.shards) return { layout: LAYOUT_VERSION, shards };
     const names = this.keys;
     const keys = [
       ...[names.layout, names.counts, names.records, names.payloads, names.version, names.changes],
@@ -158,10 +178,19 @@ export class RedisClient {
         layout: LAYOUT_VERSION,
       });
     }
-    return found;
+    return { layout: found, shards };
   }
 
-  #refuseNewer(layout: number): void {
+  #refuseOther({ layout, shards }: Found): void {
+    if (shards !== this.#shards.shards) {
+      throw new StoreError(
+        `could not use the data in Redis at ${this.#shards.address}: it is divided into ${shards} ` +
+          `shard${
+            shards === 1 ? "" : "s"
+          }, and TALLY_SHARDS is ${this.#shards.shards}: set it to ${shards}, ` +
+          `as it cannot change once there is data, or use an empty Redis`,
+      );
+    }
     if (layout <= LAYOUT_VERSION) return;
     throw new StoreError(
       `could not use the data in Redis at ${this.address}: found layout ${layout}, this program supports ` +

@@ -1,23 +1,34 @@
 /**
- * A connection to Redis; with `sentinel_watch.ts` the only file that knows ioredis.
+ * A connection to Redis. With `redis_options.ts`, `sentinel_watch.ts` and `cluster_watch.ts` the only files that know
+ * ioredis.
  *
- * Nothing is sent twice by the connection itself: a command whose reply is missing rejects, and its
- * caller decides.
+ * Nothing is sent twice by the connection itself unless the server replied that it did not execute it, as nodes of a
+ * cluster do while a slot moves: a command whose reply is missing rejects, and its caller decides.
  *
  * @module
  */
 import type { Buffer } from "node:buffer";
+import { setTimeout as delay } from "node:timers/promises";
 
 import type { Logger } from "@logtape/logtape";
-import { Redis, type RedisOptions, ReplyError } from "ioredis";
+import { Redis, ReplyError } from "ioredis";
 
-import { Backoff } from "../../runtime/backoff.ts";
+import { formatAddress } from "../../runtime/address.ts";
+import type { Backoff } from "../../runtime/backoff.ts";
 import { messageOf } from "../../runtime/error_text.ts";
 import { withTimeout } from "../../runtime/timeout.ts";
 import { StoreError } from "../store_error.ts";
-import { shardKeys } from "./keys.ts";
-import { type Endpoint, formatTarget, parseRedisUrl, type RedisTarget, type RedisUrl } from "./redis_url.ts";
-import { disconnect, DISCONNECT_TIMEOUT_MS, SentinelWatch } from "./sentinel_watch.ts";
+import { parseSlots } from "./cluster_slots.ts";
+import { ConnectionLog } from "./connection_log.ts";
+import {
+  authenticate,
+  disconnect,
+  type MasterFinder,
+  MAX_RETRY_MS,
+  redisOptions,
+  type ServerOptions,
+} from "./redis_options.ts";
+import { type Endpoint, formatTarget, type RedisTarget } from "./redis_url.ts";
 import { parseInfo } from "./server_info.ts";
 
 /** An argument of a command. */
@@ -34,99 +45,93 @@ export function evalCommand(script: string, keys: readonly string[], args: reado
   return ["eval", script, keys.length, ...keys, ...args];
 }
 
-/** Bounds of the waits before the connection is made again. */
-const FIRST_RETRY_MS = 50, MAX_RETRY_MS = 1000;
-
-/** A connection that flaps logs so many lines at once, and one more each time this has passed. */
-const LINES_AT_ONCE = 6, LINE_INTERVAL_MS = 10_000;
-
 /** A server that refuses writes as a replica is connected to anew at most this often. */
 const READONLY_RECONNECT_MS = 1000;
 
+/** The longest wait before a node of a cluster is connected to again: another may have become the master meanwhile. */
+const MAX_CLUSTER_RETRY_MS = 250;
+
+/** Bounds of the waits before a command is sent again that a node did not execute. */
+const FIRST_REPEAT_MS = 10, MAX_REPEAT_MS = 80;
+
+/** A node of a cluster replies one of these to a command that it did not execute, as its slot is elsewhere or moves. */
+const NOT_EXECUTED = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /;
+
+/** Replies that show that a node of a cluster is not, or no longer, the master of a slot. */
+const NOT_MASTER = /^(MOVED|CLUSTERDOWN|READONLY|MASTERDOWN|LOADING) /;
+
 /** Where a connection leads, and how it behaves. */
-export interface ConnectionOptions {
-  /** See {@linkcode RedisUrl}. */
-  readonly url: RedisUrl;
-  /** Of the sentinels, if the URL names any and they require one. */
-  readonly sentinelPassword?: string | undefined;
-  /** Certificates, as PEM, of the authorities that `rediss://` trusts; default: those of the system. */
-  readonly tlsCa?: string | undefined;
-  /** Every command receives its reply within this time or rejects. */
-  readonly commandTimeoutMs: number;
+export interface ConnectionOptions extends ServerOptions {
   /** Receives a line when the connection is lost and when it is back. */
   readonly log: Logger;
 }
 
-/** One connection that reconnects by itself; never queues, never resends. */
+/** What one connection is for. */
+export interface ConnectionUse {
+  /** Names it in logs and, with hyphens in place of spaces, in CLIENT LIST. */
+  readonly use: string;
+  /** A key that it uses: reading it shows whether the server serves the keys of this connection. */
+  readonly probeKey: string;
+  /** One of those of many shards. */
+  readonly isOneOfMany: boolean;
+  /** Names the server, if that is not the one of the URL. */
+  readonly finder?: MasterFinder | undefined;
+}
+
+/** One connection that reconnects by itself; never queues. */
 export class Connection {
-  /** Where it leads; holds no credentials. */
-  readonly address: string;
   /** Why the server cannot be used until its configuration or Tally's is changed; undefined if it can. */
   refusal: string | undefined;
   readonly #redis: Redis;
-  readonly #use: string;
-  readonly #log: Logger;
+  readonly #use: ConnectionUse;
+  readonly #log: ConnectionLog;
   readonly #target: RedisTarget;
-  readonly #sentinels: SentinelWatch | undefined;
+  readonly #options: ConnectionOptions;
   readonly #firstOutcome = Promise.withResolvers<void>();
-  readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS });
+  readonly #backoff: Backoff;
   /** Authenticated, and the database selected. */
   #usable = false;
   #connections = 0;
   #lastError: Error | undefined;
-  #logged: "connected" | "lost" | undefined;
-  #lines = LINES_AT_ONCE;
-  #lineAtMs = 0;
-  #readOnlySinceMs: number | undefined;
   #reconnectedAtMs = -Infinity;
+  readonly #unfollow: (() => void) | undefined;
 
-  /**
-   * Begins to connect: to the server of the URL, or to the master that `sentinels` name. `use` names it in logs and in
-   * CLIENT LIST.
-   */
-  constructor(connection: ConnectionOptions, use: string, sentinels?: SentinelWatch) {
-    const { url, commandTimeoutMs, log } = connection;
+  /** Begins to connect: to the server of `target`, or to the one that the finder names. */
+  constructor(target: RedisTarget, connection: ConnectionOptions, use: ConnectionUse) {
     this.#use = use;
-    this.#log = log;
-    const target = parseRedisUrl(url);
-    if (target === undefined) {
-      throw new StoreError("could not use the URL of Redis: it has none of the forms");
-    }
     this.#target = target;
-    this.#sentinels = sentinels;
-    this.address = formatTarget(target);
-    const tls = tlsOptions(target, connection);
+    this.#options = connection;
+    this.#log = new ConnectionLog(connection.log, use.use, use.isOneOfMany);
+    const maxRetryMs = target.cluster ? MAX_CLUSTER_RETRY_MS : MAX_RETRY_MS;
+    const { options, backoff } = redisOptions(target.endpoints[0]!, target, connection, maxRetryMs);
+    this.#backoff = backoff;
     const redis = this.#redis = new Redis({
-      ...target.endpoints[0]!,
-      ...(tls === undefined ? {} : { tls }),
-      lazyConnect: sentinels !== undefined,
-      // Authentication and SELECT are done here: ioredis would continue after a refused SELECT, in
-      // database 0, and logs some refusals itself.
-      protocol: 2 as const,
-      enableReadyCheck: false,
-      disableClientInfo: true,
-      // A command is sent now or rejects now. The offline queue is unbounded, and the caller decides what is
-      // sent again.
-      enableOfflineQueue: false,
-      autoResendUnfulfilledCommands: false,
-      // Zero: commands in flight reject as soon as their connection is lost.
-      maxRetriesPerRequest: 0,
-      commandTimeout: commandTimeoutMs,
-      connectTimeout: commandTimeoutMs,
-      // A connection without replies is closed: what is written to it would pile up.
-      socketTimeout: commandTimeoutMs,
-      disconnectTimeout: DISCONNECT_TIMEOUT_MS,
-      retryStrategy: () => this.#backoff.failed(),
+      ...options,
+      lazyConnect: use.finder !== undefined,
       // After a failover the old master is a replica: connect anew, without resending.
       reconnectOnError: (error: Error) => error.message.startsWith("READONLY") && this.#leavesReplica(),
     });
     redis.on("error", (error) => this.#lost(error));
     redis.on("close", () => {
+      if (this.#usable) this.#use.finder?.failed("connection lost", this.#server());
       this.#usable = false;
       this.#firstOutcome.resolve();
     });
     redis.on("ready", () => void this.#signIn());
-    sentinels?.follow((master) => this.#connectTo(master));
+    this.#unfollow = use.finder?.follow((master) => this.#connectTo(master));
+  }
+
+  /** Where it leads; holds no credentials. */
+  get address(): string {
+    if (!this.#target.cluster) return formatTarget(this.#target);
+    const { host, port } = this.#server();
+    return formatAddress(host, port);
+  }
+
+  /** The server that it connects to. */
+  #server(): Endpoint {
+    const { host, port } = this.#redis.options;
+    return { host: host!, port: port! };
   }
 
   /** Connects to `master`, and leaves the server it is connected to. */
@@ -135,7 +140,7 @@ export class Connection {
     if (redis.status === "end") return;
     Object.assign(redis.options, master); // Read at each attempt to connect.
     if (redis.status === "wait") redis.connect().catch(() => {}); // It tries again by itself.
-    else redis.disconnect(true);
+    else if (redis.status !== "reconnecting" && redis.status !== "close") redis.disconnect(true);
   }
 
   /** Resolves when the first attempt to connect has succeeded or failed, or after `timeoutMs`. */
@@ -147,35 +152,35 @@ export class Connection {
   async #signIn(): Promise<void> {
     const connection = ++this.#connections;
     const redis = this.#redis;
-    const { username, password, database } = this.#target;
+    const { database, cluster, master } = this.#target;
     const call = (name: string, ...args: Argument[]) => redis.call(name, args).then(String);
     const allowedToFail = (reply: Promise<string>) => reply.catch(() => "");
-    const signedIn = password === undefined
-      ? undefined
-      : call("auth", ...(username ? [username] : []), password).catch((error) =>
-        this.#withoutPassword(error)
-      );
+    const signedIn = authenticate(redis, this.#target);
     // In capitals, or else ioredis selects the database again by itself, and ignores a refusal.
     const selected = database === 0 ? undefined : call("SELECT", database).then(() => undefined, messageOf);
     // Users may lack the permission for these.
-    const named = allowedToFail(call("client", "setname", `tally-${this.#use}`));
-    const info = allowedToFail(call("info", "server"));
-    const role = this.#target.master === undefined ? "" : allowedToFail(call("info", "replication"));
+    const name = `tally-${this.#use.use.replaceAll(" ", "-")}`;
+    const named = allowedToFail(call("client", "setname", name));
+    const info = cluster ? "" : allowedToFail(call("info", "server"));
+    const role = master === undefined ? "" : allowedToFail(call("info", "replication"));
     // A server that loads its data, requires a password or belongs to a cluster refuses this.
-    const probed = call("get", shardKeys().probe).then(() => undefined, messageOf);
+    const probed = call("get", this.#use.probeKey).then(() => undefined, messageOf);
     let problem: string | undefined, refusal: string | undefined;
     try {
-      await Promise.all([signedIn, named]);
+      const [hasPassword] = await Promise.all([signedIn, named]);
+      if (!hasPassword) this.#log.needlessPassword(this.address);
       const found = await probed, refusedSelect = await selected;
-      const isCluster = parseInfo(await info).isCluster ||
-        /^(MOVED|CLUSTERDOWN|CROSSSLOT) /.test(found ?? "");
-      if (isCluster) {
-        refusal = "it is part of a Redis Cluster, found by INFO or its replies; " +
-          "Tally needs a single Redis, or a primary with replicas";
+      // The slot is being migrated from here, and the key does not exist: the node still serves the slot.
+      const isRefused = found !== undefined && !(cluster && found.startsWith("ASK "));
+      if (
+        !cluster && (parseInfo(await info).isCluster || /^(MOVED|CLUSTERDOWN|CROSSSLOT) /.test(found ?? ""))
+      ) {
+        refusal = `it is part of a Redis Cluster, found by INFO or its replies; ${await this.#clusterUrl()}`;
       } else if (refusedSelect !== undefined && !/^(LOADING|NOAUTH)/.test(refusedSelect)) {
         refusal = `it refused SELECT ${database}: ${refusedSelect}; name a database that exists`;
       }
-      problem = refusal ?? (found === undefined ? undefined : `it replied ${found}`);
+      problem = refusal ?? (isRefused ? `it replied ${found}` : undefined);
+      if (isRefused) this.#use.finder?.failed(found, this.#server());
       if (parseInfo(await role).isReplica) {
         problem = "it is a replica, found by INFO: waiting for the sentinels to name the master";
       }
@@ -192,62 +197,41 @@ export class Connection {
     this.#firstOutcome.resolve();
   }
 
-  /** A server without a password accepts every client. */
-  #withoutPassword(error: Error): void {
-    if (!/no password is set|without any password configured/.test(error.message)) throw error;
-    this.#log.debug("Redis at {address} has no password, but one is set", { address: this.address });
+  /** What to set REDIS_URL to, of a server that belongs to a cluster. */
+  async #clusterUrl(): Promise<string> {
+    const { tls, username, password, endpoints } = this.#target;
+    const masters = await this.#redis.call("cluster", "slots")
+      .then((reply) => parseSlots(reply, this.#server(), this.#options.natMap).map(({ master }) => master))
+      .catch(() => []);
+    const nodes = new Set(
+      [...endpoints, ...masters].map(({ host, port }) => formatAddress(host, port)),
+    );
+    const credentials = username === undefined && password === undefined
+      ? ""
+      : ", with user and password of the present URL before the first host";
+    return `set REDIS_URL=redis${tls ? "s" : ""}+cluster://${[...nodes].join(",")}${credentials}`;
   }
 
   #connected(): void {
     this.#usable = true;
     this.#backoff.succeeded();
     this.#lastError = undefined;
-    this.#report("connected");
+    this.#log.report("connected", this.address);
   }
 
   #lost(error: Error): void {
     this.#lastError = error;
-    this.#report("lost");
-  }
-
-  /** One line when the state changes; fewer when it changes often: the next line has the state. */
-  #report(state: "connected" | "lost"): void {
-    if (state === this.#logged || (this.#readOnlySinceMs !== undefined && state === "connected")) return;
-    const nowMs = performance.now();
-    const earned = Math.floor((nowMs - this.#lineAtMs) / LINE_INTERVAL_MS);
-    if (this.#lines + earned < 1) return;
-    this.#lines = Math.min(this.#lines + earned, LINES_AT_ONCE) - 1;
-    if (earned > 0 || this.#logged === undefined) this.#lineAtMs = nowMs;
-    this.#logged = state;
-    const about = { address: this.address, use: this.#use };
-    if (state === "connected") this.#log.info("connected to Redis at {address} for {use}", about);
-    else {
-      const reason = this.#lastError?.message;
-      this.#log.warn("no connection to Redis at {address} for {use}, trying again: {reason}", {
-        ...about,
-        reason,
-      });
-    }
+    this.#log.report("lost", this.address, error.message);
+    this.#use.finder?.failed(error.message, this.#server());
   }
 
   /** Whether to connect anew because the server is a replica, as it is after a failover. */
   #leavesReplica(): boolean {
     const nowMs = performance.now();
-    if (this.#readOnlySinceMs === undefined) {
-      this.#readOnlySinceMs = nowMs;
-      this.#log.warn("Redis at {address} is a replica that accepts no writes, reconnecting until it does", {
-        address: this.address,
-      });
-    }
+    this.#log.readOnly(this.address);
     if (nowMs - this.#reconnectedAtMs < READONLY_RECONNECT_MS) return false;
     this.#reconnectedAtMs = nowMs;
     return true;
-  }
-
-  #wrote(): void {
-    const readOnlyMs = Math.round(performance.now() - this.#readOnlySinceMs!);
-    this.#readOnlySinceMs = undefined;
-    this.#log.info("Redis at {address} accepts writes again", { address: this.address, readOnlyMs });
   }
 
   /**
@@ -255,17 +239,34 @@ export class Connection {
    * after a reconnection in between, a WAIT at the end would be about a connection that wrote nothing.
    */
   async send(attempt: string, ...commands: readonly Command[]): Promise<readonly unknown[]> {
-    try {
-      if (!this.#usable) throw new Error("not connected");
-      const replies = await Promise.all(
-        commands.map(([name, ...args]) => this.#redis.callBuffer(name, args)),
-      );
-      if (this.#readOnlySinceMs !== undefined && commands[0]![0] !== "info") this.#wrote();
-      if (this.#logged !== "connected") this.#report("connected");
-      return replies;
-    } catch (error) {
-      throw this.failure(attempt, this.#reason(error), withoutCommand(error));
+    const deadlineMs = performance.now() + this.#options.commandTimeoutMs;
+    for (let waitMs = FIRST_REPEAT_MS, notExecuted: unknown;; waitMs = Math.min(2 * waitMs, MAX_REPEAT_MS)) {
+      try {
+        if (!this.#usable) throw notExecuted ?? new Error("not connected");
+        const replies = this.#sendNow(commands);
+        if (notExecuted === undefined) return await replies;
+        return await withTimeout(deadlineMs - performance.now(), replies, () => {
+          throw new Error("Command timed out");
+        });
+      } catch (error) {
+        const message = messageOf(error);
+        if (this.#usable && NOT_MASTER.test(message)) this.#use.finder?.failed(message, this.#server());
+        if (!NOT_EXECUTED.test(message) || performance.now() + waitMs > deadlineMs) {
+          throw this.failure(attempt, this.#reason(error), withoutCommand(error));
+        }
+        notExecuted = error;
+      }
+      await delay(waitMs);
     }
+  }
+
+  async #sendNow(commands: readonly Command[]): Promise<readonly unknown[]> {
+    const replies = await Promise.all(
+      commands.map(([name, ...args]) => this.#redis.callBuffer(name, args)),
+    );
+    if (this.#log.isReadOnly && commands[0]![0] !== "info") this.#log.wrote(this.address);
+    if (!this.#log.isConnected) this.#log.report("connected", this.address);
+    return replies;
   }
 
   /** Runs a script; resolves to its reply. */
@@ -286,6 +287,7 @@ export class Connection {
 
   /** Ends the connection; commands in flight reject. */
   async close(): Promise<void> {
+    this.#unfollow?.();
     await disconnect(this.#redis);
   }
 
@@ -295,29 +297,9 @@ export class Connection {
     if (this.#usable && this.#redis.status === "ready") return message;
     // The message of ioredis is then only about its own settings.
     const reason = this.#lastError?.message ??
-      ({ end: "closed", wait: this.#sentinels?.failure }[this.#redis.status as string] ?? "just lost");
+      ({ end: "closed", wait: this.#use.finder?.failure() }[this.#redis.status as string] ?? "just lost");
     return `there is no connection (${reason})`;
   }
-}
-
-/** The TLS options of connections to the servers; undefined: no TLS. */
-function tlsOptions({ tls }: RedisTarget, { tlsCa }: ConnectionOptions): RedisOptions["tls"] {
-  return tls ? { ...(tlsCa === undefined ? {} : { ca: tlsCa }) } : undefined;
-}
-
-/** Watches the sentinels of the URL, if it has any. */
-export function watchSentinels(connection: ConnectionOptions): SentinelWatch | undefined {
-  const target = parseRedisUrl(connection.url);
-  if (target?.master === undefined) return undefined;
-  const { endpoints, master } = target;
-  const { sentinelPassword: password, commandTimeoutMs } = connection;
-  return new SentinelWatch({
-    endpoints,
-    master,
-    password,
-    tls: tlsOptions(target, connection),
-    commandTimeoutMs,
-  });
 }
 
 /** ioredis puts a failed command's arguments on the error: payloads, which must not reach a log. */

@@ -9,40 +9,69 @@ import { ForeignCounts } from "../model/foreign_counts.ts";
 import type { Store, StoreStatus } from "../store.ts";
 import { redisAudit } from "./audit.ts";
 import { redisCredentials } from "./credentials.ts";
+import { DeferredPackets } from "./deferred_packets.ts";
 import { redisDevices } from "./devices.ts";
 import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
 import { redisInstances } from "./instances.ts";
-import { type ShardKeys, shardKeys } from "./keys.ts";
 import { redisPackets } from "./packets.ts";
 import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
 import { probeScript } from "./scripts.ts";
 import { parseInfo } from "./server_info.ts";
+import { ShardConnections } from "./shard_connections.ts";
+
+/**
+ * Devices of a batch from which on its packets are counted later: Redis needs some 40 ms for as many, in which more come.
+ */
+export const DEFER_FROM = 4000;
+
+/** How long a store that closes goes on counting what was deferred. */
+const CLOSE_TIMEOUT_MS = 10_000;
 
 /**
  * A store on the Redis at `url`. Resolves also when Redis cannot be reached: the connection is then retried for
  * ever, and every method rejects until it replies. Data of an older layout is upgraded.
  *
- * `keys`: of the shard, if it is one of many.
- *
  * @throws {StoreError} Redis replies, but cannot do what `ackAfter` requires, does not have the database, is part
- * of a cluster, or holds data of a newer layout.
+ * of a cluster although the URL is not of one, or holds data of a newer layout or of another number of shards.
  */
-export async function openRedisStore(
-  options: RedisStoreOptions,
-  keys: ShardKeys = shardKeys(),
-): Promise<Store> {
-  const client = new RedisClient(options, keys);
-  try {
-    await client.open(options.commandTimeoutMs);
-  } catch (refusal) {
+export async function openRedisStore(options: RedisStoreOptions): Promise<Store> {
+  const [store] = await openRedisShards(options, 1);
+  return store!;
+}
+
+/**
+ * As {@linkcode openRedisStore}, so many stores, each of which has one of the shards. Those of a cluster are spread over
+ * its masters. Each has connections of its own; what watches the cluster or the sentinels is closed with the last.
+ */
+export async function openRedisShards(options: RedisStoreOptions, shards: number): Promise<Store[]> {
+  const connections = new ShardConnections(options, shards);
+  const clients = Array.from({ length: shards }, (_, shard) => new RedisClient(options, connections, shard));
+  const open = new Set(clients);
+  const close = async (client: RedisClient) => {
     await client.close();
-    throw refusal;
+    open.delete(client);
+    if (open.size === 0) await connections.close();
+  };
+  const opened = await Promise.allSettled(clients.map((client) => client.open(options.commandTimeoutMs)));
+  const refused = opened.find((result) => result.status === "rejected");
+  if (refused !== undefined) {
+    await Promise.all(clients.map(close));
+    throw refused.reason;
   }
-  const foreign = new ForeignCounts(client.keys.counts, options.log);
+  return clients.map((client) => storeOf(client, options, () => close(client)));
+}
+
+function storeOf(
+  client: RedisClient,
+  { log, deferFrom = DEFER_FROM }: RedisStoreOptions,
+  close: () => Promise<void>,
+): Store {
+  const foreign = new ForeignCounts(client.keys.counts, log);
+  const deferred = new DeferredPackets(client, foreign, deferFrom, log);
   return {
     description: `Redis at ${client.address}`,
-    ...redisPackets(client, foreign),
+    ...redisPackets(client, foreign, deferred),
     ...redisDevices(client, foreign),
     ...redisHistories(client),
     ...redisEvents(client),
@@ -53,20 +82,27 @@ export async function openRedisStore(
     async ping() {
       await client.checkServer();
       await client.write("write a probe", probeScript, [client.keys.probe], []);
+      deferred.adopt();
     },
 
     status: () => readStatus(client),
-    close: () => client.close(),
+
+    async close() {
+      await deferred.close(CLOSE_TIMEOUT_MS);
+      await close();
+    },
   };
 }
 
 async function readStatus(client: RedisClient): Promise<StoreStatus> {
-  const [[time], info] = await Promise.all([
+  const [[time], info, devices] = await Promise.all([
     client.send("read the clock", ["time"]),
     // The user may lack the permission.
     client.send("read what it evicts", ["info", "memory"]).catch(() => [""]),
-  ]) as [[[Buffer, Buffer]], unknown[]];
+    client.send("count the devices", ["hlen", client.keys.counts]).catch(() => []),
+  ]) as [[[Buffer, Buffer]], unknown[], [number?]];
   const [seconds, microseconds] = time.map(Number) as [number, number];
   const clockMs = seconds * 1000 + Math.floor(microseconds / 1000);
-  return { clockMs, evictionPolicy: parseInfo(String(info[0])).evictionPolicy };
+  const { evictionPolicy, memoryBytes } = parseInfo(String(info[0]));
+  return { clockMs, evictionPolicy, address: client.server, memoryBytes, devices: devices[0] };
 }

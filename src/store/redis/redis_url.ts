@@ -7,8 +7,9 @@ import { formatAddress } from "../../runtime/address.ts";
 
 /**
  * `redis://[user:password@]host[:port][/database]`, or, with sentinels that name the master,
- * `redis+sentinel://[user:password@]host[:port],…/master[/database]`; `rediss` instead of `redis` for TLS; user and
- * password percent-encoded. Or host and port.
+ * `redis+sentinel://[user:password@]host[:port],…/master[/database]`, or, with nodes of a Redis Cluster,
+ * `redis+cluster://[user:password@]host[:port],…`; `rediss` instead of `redis` for TLS; user and password
+ * percent-encoded. Or host and port.
  */
 export type RedisUrl = string | Endpoint;
 
@@ -22,17 +23,19 @@ export interface Endpoint {
 
 /** Parts of a {@linkcode RedisUrl}. */
 export interface RedisTarget {
-  /** The server, or its sentinels: at least one. */
+  /** The server, or its sentinels, or nodes of the cluster: at least one. */
   readonly endpoints: readonly Endpoint[];
   /** Name by which the sentinels know the master; undefined without sentinels. */
   readonly master?: string | undefined;
+  /** Whether it is a Redis Cluster. */
+  readonly cluster: boolean;
   /** User; undefined: the default user. */
   readonly username?: string | undefined;
   /** Password; undefined: none. */
   readonly password?: string | undefined;
   /** Number of the database. */
   readonly database: number;
-  /** Whether connections are encrypted, those to sentinels too. */
+  /** Whether connections are encrypted, those to sentinels and all nodes too. */
   readonly tls: boolean;
 }
 
@@ -49,13 +52,17 @@ const sentinelUrl = new RegExp(
     .raw`^redis(?<tls>s?)\+sentinel://${USER}(?<hosts>${ENDPOINT}(?:,${ENDPOINT})*)/(?<master>[\w.-]+)${DATABASE}`,
   "i",
 );
+const clusterUrl = new RegExp(
+  String.raw`^redis(?<tls>s?)(?<cluster>\+cluster)://${USER}(?<hosts>${ENDPOINT}(?:,${ENDPOINT})*)/?$`,
+  "i",
+);
 
 /** The parts of `url`; undefined if it has none of the forms of {@linkcode RedisUrl}. */
 export function parseRedisUrl(url: RedisUrl): RedisTarget | undefined {
-  if (typeof url !== "string") return { endpoints: [url], database: 0, tls: false };
-  const { groups } = serverUrl.exec(url) ?? sentinelUrl.exec(url) ?? {};
+  if (typeof url !== "string") return { endpoints: [url], cluster: false, database: 0, tls: false };
+  const { groups } = serverUrl.exec(url) ?? sentinelUrl.exec(url) ?? clusterUrl.exec(url) ?? {};
   if (groups === undefined) return undefined;
-  const { user, password, hosts, master, database, tls } = groups;
+  const { user, password, hosts, master, cluster, database, tls } = groups;
   const defaultPort = master === undefined ? REDIS_PORT : SENTINEL_PORT;
   const endpoints = hosts!.split(",").map((text) => parseEndpoint(text, defaultPort));
   if (!endpoints.every((endpoint) => endpoint !== undefined)) return undefined;
@@ -63,6 +70,7 @@ export function parseRedisUrl(url: RedisUrl): RedisTarget | undefined {
     return {
       endpoints,
       master,
+      cluster: cluster !== undefined,
       username: user ? decodeURIComponent(user) : undefined,
       password: password ? decodeURIComponent(password) : undefined,
       database: Number(database ?? 0),
@@ -73,15 +81,17 @@ export function parseRedisUrl(url: RedisUrl): RedisTarget | undefined {
   }
 }
 
-function parseEndpoint(text: string, defaultPort: number): Endpoint | undefined {
+/** `host[:port]`, an IPv6 address in brackets; undefined if it is none. */
+export function parseEndpoint(text: string, defaultPort: number): Endpoint | undefined {
   const url = URL.parse(`redis://${text}`);
   if (url === null || url.hostname === "") return undefined;
   return { host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port || defaultPort) };
 }
 
 /** For logs and errors: where it is, without credentials. */
-export function formatTarget({ endpoints, master, database }: RedisTarget): string {
+export function formatTarget({ endpoints, master, cluster, database }: RedisTarget): string {
   const addresses = endpoints.map(({ host, port }) => formatAddress(host, port)).join(", ");
+  if (cluster) return `cluster ${addresses}`;
   const server = master === undefined ? addresses : `master ${master} of sentinels ${addresses}`;
   return database > 0 ? `${server} database ${database}` : server;
 }

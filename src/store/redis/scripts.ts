@@ -18,18 +18,23 @@ import {
   versionHead,
 } from "./layout.ts";
 import addTokens from "./scripts/add_tokens.lua" with { type: "text" };
+import adoptLog from "./scripts/adopt_log.lua" with { type: "text" };
 import apply from "./scripts/apply.lua" with { type: "text" };
 import changes from "./scripts/changes.lua" with { type: "text" };
 import audit from "./scripts/audit.lua" with { type: "text" };
 import claim from "./scripts/claim.lua" with { type: "text" };
+import devices from "./scripts/devices.lua" with { type: "text" };
 import histories from "./scripts/histories.lua" with { type: "text" };
+import importEvents from "./scripts/import_events.lua" with { type: "text" };
 import lease from "./scripts/lease.lua" with { type: "text" };
+import merge from "./scripts/merge.lua" with { type: "text" };
 import offline from "./scripts/offline.lua" with { type: "text" };
 import payloads from "./scripts/payloads.lua" with { type: "text" };
 import prelude from "./scripts/prelude.lua" with { type: "text" };
 import remove from "./scripts/remove.lua" with { type: "text" };
 import report from "./scripts/report.lua" with { type: "text" };
 import revokeTokens from "./scripts/revoke_tokens.lua" with { type: "text" };
+import segments from "./scripts/segments.lua" with { type: "text" };
 import upgrade from "./scripts/upgrade.lua" with { type: "text" };
 
 /** Counts set aside that `apply.lua` returns, for a line of the log each. */
@@ -89,17 +94,39 @@ export function isLayoutError(message: string): boolean {
 /** See `upgrade.lua`. */
 export const upgradeScript: string = withPrelude(upgrade);
 
+/**
+ * Reads into how many shards the data is divided, or writes it if there is no data yet. KEYS: number of shards, and of a
+ * store with one shard the layout and the counts. ARGV: the number to write. Data without a number has one shard.
+ */
+export const shardCountScript: string = `local found = redis.call('GET', KEYS[1])
+if found then return found end
+if redis.call('GET', KEYS[2]) or redis.call('HLEN', KEYS[3]) > 0 then return '1' end
+redis.call('SET', KEYS[1], ARGV[1])
+return ARGV[1]`;
+
 /** See `apply.lua`. */
-export const applyScript: string = checked(withPrelude(histories + apply));
+export const applyScript: string = checked(withPrelude(histories + devices + segments + apply));
+
+/** See `merge.lua`. */
+export const mergeScript: string = checked(withPrelude(histories + devices + segments + merge));
+
+/** See `adopt_log.lua`. */
+export const adoptLogScript: string = checked(withPrelude(segments + adoptLog));
+
+/** KEYS: logs. */
+export const logsScript: string = checked("return redis.call('HGETALL', KEYS[1])");
+
+/** KEYS: segments. */
+export const segmentsScript: string = checked("return redis.call('MGET', unpack(KEYS))");
 
 /** See `claim.lua`. */
 export const claimScript: string = checked(withPrelude(claim));
 
 /** See `offline.lua`. */
-export const offlineScript: string = checked(withPrelude(offline));
+export const offlineScript: string = checked(withPrelude(segments + offline));
 
 /** See `remove.lua`. */
-export const removeScript: string = checked(withPrelude(remove));
+export const removeScript: string = checked(withPrelude(segments + remove));
 
 /** See `changes.lua`. */
 export const changesScript: string = checked(withPrelude(changes));
@@ -161,6 +188,9 @@ if not oldest then return {} end
 local from = math.max(0, ARGV[1] + 1 - string.match(oldest, '^%d+'))
 return redis.call('LRANGE', KEYS[1], from, from + ARGV[2] - 1)`,
 );
+
+/** See `import_events.lua`. */
+export const importEventsScript: string = checked(withPrelude(importEvents));
 
 /** KEYS: owner, event delivered. ARGV: owner, event. */
 export const commitDeliveryScript: string = checked(

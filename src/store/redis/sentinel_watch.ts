@@ -7,27 +7,12 @@
  *
  * @module
  */
-import { Redis, type RedisOptions } from "ioredis";
+import { Redis } from "ioredis";
 
 import { formatAddress } from "../../runtime/address.ts";
-import { Backoff } from "../../runtime/backoff.ts";
 import { messageOf } from "../../runtime/error_text.ts";
+import { disconnect, type MasterFinder, redisOptions, type ServerOptions } from "./redis_options.ts";
 import type { Endpoint, RedisTarget } from "./redis_url.ts";
-
-/** How sentinels are connected to. */
-export interface SentinelOptions extends Pick<RedisTarget, "endpoints"> {
-  /** Name of the master. */
-  readonly master: string;
-  /** Password of the sentinels, if they have one. */
-  readonly password?: string | undefined;
-  /** TLS options; undefined: no TLS. */
-  readonly tls?: RedisOptions["tls"];
-  /** A sentinel that takes longer for a reply is connected to anew. */
-  readonly commandTimeoutMs: number;
-}
-
-/** Bounds of the waits before a sentinel is connected to again. */
-const FIRST_RETRY_MS = 50, MAX_RETRY_MS = 1000;
 
 /** How often a connection to a sentinel is checked. */
 const PING_INTERVAL_MS = 5000;
@@ -35,21 +20,22 @@ const PING_INTERVAL_MS = 5000;
 const SWITCH_MASTER = "+switch-master";
 
 /** Connections to all sentinels. */
-export class SentinelWatch {
-  /** Why no sentinel has named the master yet. */
-  failure = "no sentinel has replied yet";
-  readonly #options: SentinelOptions;
+export class SentinelWatch implements MasterFinder {
+  readonly #target: RedisTarget;
+  readonly #options: ServerOptions;
+  #failure = "no sentinel has replied yet";
   readonly #sentinels: readonly Redis[];
-  readonly #followers: ((master: Endpoint) => void)[] = [];
+  readonly #followers = new Set<(master: Endpoint) => void>();
   readonly #pinging: ReturnType<typeof setInterval>;
   #master: Endpoint | undefined;
   /** Of the latest failover that a reply was about: a sentinel that was cut off names an older one. */
   #epoch = -1;
 
   /** Begins to connect. */
-  constructor(options: SentinelOptions) {
+  constructor(target: RedisTarget, options: ServerOptions) {
+    this.#target = target;
     this.#options = options;
-    this.#sentinels = options.endpoints.map((endpoint) => this.#connect(endpoint));
+    this.#sentinels = target.endpoints.map((endpoint) => this.#connect(endpoint));
     this.#pinging = setInterval(() => {
       for (const sentinel of this.#sentinels) {
         if (sentinel.status === "ready") sentinel.ping().catch(() => {}); // its connection ends by itself
@@ -57,10 +43,19 @@ export class SentinelWatch {
     }, PING_INTERVAL_MS);
   }
 
-  /** Calls `follower` with the master, now if it is known, and whenever it changes. */
-  follow(follower: (master: Endpoint) => void): void {
-    this.#followers.push(follower);
+  /** Why no sentinel has named the master yet. */
+  failure(): string {
+    return this.#failure;
+  }
+
+  /** The sentinels publish what changes. */
+  failed(): void {}
+
+  /** See {@linkcode MasterFinder.follow}. */
+  follow(follower: (master: Endpoint) => void): () => void {
+    this.#followers.add(follower);
     if (this.#master !== undefined) follower(this.#master);
+    return () => void this.#followers.delete(follower);
   }
 
   /** Ends the connections. */
@@ -70,27 +65,11 @@ export class SentinelWatch {
   }
 
   #connect({ host, port }: Endpoint): Redis {
-    const { password, tls, commandTimeoutMs } = this.#options;
-    const backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS });
-    const sentinel = new Redis({
-      host,
-      port,
-      ...(password === undefined ? {} : { password }),
-      ...(tls === undefined ? {} : { tls }),
-      protocol: 2,
-      enableReadyCheck: false,
-      disableClientInfo: true,
-      enableOfflineQueue: false,
-      autoResubscribe: false,
-      maxRetriesPerRequest: 0,
-      commandTimeout: commandTimeoutMs,
-      connectTimeout: commandTimeoutMs,
-      socketTimeout: commandTimeoutMs,
-      disconnectTimeout: DISCONNECT_TIMEOUT_MS,
-      retryStrategy: () => backoff.failed(),
-    });
+    const { options, backoff } = redisOptions({ host, port }, this.#target, this.#options);
+    const { sentinelPassword: password } = this.#options;
+    const sentinel = new Redis({ ...options, ...(password === undefined ? {} : { password }) });
     const failed = (error: unknown) => {
-      this.failure = `sentinel ${formatAddress(host, port)}: ${messageOf(error)}`;
+      this.#failure = `sentinel ${formatAddress(host, port)}: ${messageOf(error)}`;
     };
     sentinel.on("error", failed);
     sentinel.on("message", (_, message) => this.#switched(String(message)));
@@ -105,7 +84,7 @@ export class SentinelWatch {
 
   /** Reads which server is the master; subscribes first, so that a failover in between is not missed. */
   async #query(sentinel: Redis): Promise<void> {
-    const { master } = this.#options;
+    const master = this.#target.master!;
     // A connection that has subscribed takes no other commands, so this is sent before, in the same packet.
     const [reply] = await Promise.all([
       sentinel.call("SENTINEL", "MASTER", master) as Promise<string[]>,
@@ -121,7 +100,7 @@ export class SentinelWatch {
   /** `<master> <old ip> <old port> <new ip> <new port>` */
   #switched(message: string): void {
     const [name, , , host, port] = message.split(" ");
-    if (name === this.#options.master && host !== undefined) this.#follow({ host, port: Number(port) });
+    if (name === this.#target.master && host !== undefined) this.#follow({ host, port: Number(port) });
   }
 
   #follow(master: Endpoint): void {
@@ -129,18 +108,4 @@ export class SentinelWatch {
     this.#master = master;
     for (const follower of this.#followers) follower(master);
   }
-}
-
-/** How long a connection that is closed may take to send what was written to it. */
-export const DISCONNECT_TIMEOUT_MS = 100;
-
-/** Ends a connection for good; commands in flight reject. */
-export async function disconnect(redis: Redis): Promise<void> {
-  if (redis.status === "end") return;
-  const { promise: ended, resolve } = Promise.withResolvers<void>();
-  // Between two attempts there is no connection that could end, but ioredis waits for its end.
-  if (redis.status === "reconnecting") setTimeout(resolve, DISCONNECT_TIMEOUT_MS);
-  else redis.once("end", resolve);
-  redis.disconnect();
-  await ended;
 }

@@ -18,6 +18,8 @@ export interface ServerInfo {
   readonly appendOnly: boolean;
   /** What Redis evicts when its memory is full; undefined when it evicts nothing. */
   readonly evictionPolicy: string | undefined;
+  /** Memory that it uses, bytes; undefined if that section was not read. */
+  readonly memoryBytes: number | undefined;
   /** Whether it is a replica of another server. */
   readonly isReplica: boolean;
   /** Whether it is a node of a Redis Cluster. */
@@ -35,12 +37,14 @@ export function parseInfo(text: string): ServerInfo {
   const version = fields.get("redis_version") ?? "unknown";
   const [major = 0, minor = 0] = version.split(".").map(Number);
   const policy = fields.get("maxmemory_policy");
+  const used = fields.get("used_memory");
   const bounded = (fields.get("maxmemory") ?? "0") !== "0";
   return {
     version,
     hasWaitAof: major > 7 || (major === 7 && minor >= 2),
     appendOnly: fields.get("aof_enabled") === "1",
     evictionPolicy: bounded && policy !== "noeviction" ? policy : undefined,
+    memoryBytes: used === undefined ? undefined : Number(used),
     isReplica: fields.get("role") === "slave",
     isCluster: fields.get("redis_mode") === "cluster",
   };

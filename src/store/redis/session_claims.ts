@@ -25,6 +25,7 @@ interface Waiting extends PromiseWithResolvers<SessionClaim> {
   readonly offset: number;
   readonly continues: string;
   readonly limits: SessionLimits;
+  readonly epoch: number;
   readonly resendable: Resendable | undefined;
 }
 
@@ -32,7 +33,7 @@ interface Waiting extends PromiseWithResolvers<SessionClaim> {
 const noLimits: SessionLimits = { maxSessions: Number.MAX_SAFE_INTEGER, mayCreate: true };
 
 /** As `claim.lua` numbers them, from 1. */
-const refusals = ["maxSessions", "mayCreate"] as const satisfies (keyof SessionLimits)[];
+const refusals = ["maxSessions", "mayCreate", "epoch"] as const satisfies SessionClaim["refused"][];
 
 /** One step at a time; claims made meanwhile go into the next. At most one waits per open stream. */
 export class SessionClaims {
@@ -51,6 +52,7 @@ export class SessionClaims {
     offset: number,
     continues = session,
     limits = noLimits,
+    epoch = 0,
     resendable?: Resendable,
   ): Promise<SessionClaim> {
     const waiting = {
@@ -58,6 +60,7 @@ export class SessionClaims {
       offset,
       continues,
       limits,
+      epoch,
       resendable,
       ...Promise.withResolvers<SessionClaim>(),
     };
@@ -86,13 +89,12 @@ export class SessionClaims {
       : `claim ${claims.length} sessions`;
     const keys = [names.lineage, names.version, names.sessions];
     for (const { session, continues } of claims) keys.push(names.session(session), names.session(continues));
-    // All claims of a process have the same.
-    const { maxSessions } = claims[0]!.limits;
-    const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, maxSessions, names.session("")];
-    const claimed = claims.flatMap((
-      { offset, limits, resendable },
-    ) => [offset, limits.mayCreate ? 1 : 0, resendable?.oldest ?? offset, resendable?.epoch ?? 0]);
-    const replies = await this.#client.writeDurably(attempt, claimScript, keys, [...args, ...claimed]);
+    const args = [SESSION_EXPIRY_MS, NEW_SESSION_EXPIRY_MS, names.session("")];
+    const claimed = claims.flatMap(({ offset, limits: { mayCreate, maxSessions }, epoch, resendable }) => [
+      ...[offset, mayCreate ? maxSessions : -1, epoch],
+      ...[resendable?.oldest ?? offset, signedEpoch(resendable)],
+    ]);
+    const replies = await this.#client.writeDurably([attempt, claimScript, keys, [...args, ...claimed]]);
     for (const [i, reply] of (replies as (number[] | Buffer)[]).entries()) {
       const { session, resolve, reject } = claims[i]!;
       if (Array.isArray(reply)) {
@@ -104,4 +106,10 @@ export class SessionClaims {
       }
     }
   }
+}
+
+function signedEpoch(resendable: Resendable | undefined): number {
+  if (resendable === undefined) return 0;
+  const { epoch, seesAllBatches = true } = resendable;
+  return seesAllBatches ? epoch : -epoch;
 }

@@ -28,7 +28,10 @@ export function sqliteChanges(database: Database): ChangeList {
       RETURNING end_bytes AS endBytes`,
     trim: "DELETE FROM changes WHERE end_bytes <= ?",
     readVersion: "SELECT coalesce(max(version), 0) AS version FROM changes",
-    hasVersion: "SELECT 1 FROM changes WHERE version = ?",
+    // Version 0 was before the first entry, which is the one whose end is its length.
+    hasVersion: `
+      SELECT 1 FROM changes WHERE version = ?1
+      UNION ALL SELECT 1 FROM changes WHERE ?1 = 0 AND end_bytes = length(device_ids) + 32`,
     readSince: "SELECT device_ids FROM changes WHERE version > ? ORDER BY version",
   });
 

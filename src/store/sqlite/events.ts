@@ -28,6 +28,8 @@ const queries = {
   trim: "DELETE FROM events WHERE id <= ?",
   read: `${event} WHERE id > ? ORDER BY id LIMIT ?`,
   readNewest: `SELECT * FROM (${event} ORDER BY id DESC LIMIT ?) ORDER BY id`,
+  readImported: "SELECT event_id AS eventId FROM imports WHERE source = ?",
+  writeImported: "INSERT OR REPLACE INTO imports VALUES (?, ?)",
   readRecord: readRecordSql,
   setOffline: "UPDATE devices SET online = 0 WHERE device_id = ?",
   claim: `
@@ -73,6 +75,16 @@ export function sqliteEvents(
           ? statements.readNewest.all(limit)
           : statements.read.all(after, limit);
         return (rows as unknown as DeviceEvent[]).map((row) => ({ ...row }));
+      }),
+
+    importEvents: (source, after, events, until = events.at(-1)?.id ?? after) =>
+      database.write(`append ${events.length} events of ${source} to`, () => {
+        const row = statements.readImported.get(source) as { eventId: number } | undefined;
+        const imported = row?.eventId ?? 0;
+        if (imported !== after || until === after) return imported;
+        for (const { kind, deviceId, atMs, lastSeenMs } of events) addEvent(kind, deviceId, atMs, lastSeenMs);
+        statements.writeImported.run(source, until);
+        return until;
       }),
 
     claimDelivery: (owner, ttlMs, nowMs) =>

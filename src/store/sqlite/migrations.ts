@@ -149,6 +149,13 @@ const steps: readonly (readonly string[])[] = [
         BEGIN UPDATE totals SET ${table} = ${table} - 1; END`,
     ]),
   ],
+  // 6: How far the events of other shards were appended to those here.
+  [
+    `CREATE TABLE imports (
+      source TEXT PRIMARY KEY,
+      event_id INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID`,
+  ],
 ];
 
 /** Version of the tables that this program reads and writes; SQLite keeps it in the file's header. */

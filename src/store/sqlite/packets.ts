@@ -45,10 +45,14 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
   };
 
   return {
-    claimSession: (session, offset, nowMs, continues, limits, resendable) =>
+    claimSession: (session, offset, nowMs, continues, limits, given, resendable) =>
       database.write(
         `claim session ${session} in`,
-        () => sessions.claim({ session, offset, continues, limits, resendable }, sessions.usedAt(nowMs)),
+        () =>
+          sessions.claim(
+            { session, offset, continues, limits, given, resendable },
+            sessions.usedAt(nowMs),
+          ),
       ),
 
     apply(batch) {

@@ -36,6 +36,8 @@ export interface Claim {
   readonly continues: string | undefined;
   /** Default: none. */
   readonly limits: SessionLimits | undefined;
+  /** The epoch that it gets; undefined: the next one. */
+  readonly given: number | undefined;
   /** What its client can send again. */
   readonly resendable: Resendable | undefined;
 }
@@ -108,10 +110,15 @@ export class Sessions {
   }
 
   /** As {@linkcode PacketStore.claimSession}. */
-  claim({ session, offset, continues, limits, resendable }: Claim, usedAtMs: number): SessionClaim {
+  claim(
+    { session, offset, continues, limits, given, resendable }: Claim,
+    usedAtMs: number,
+  ): SessionClaim {
     const { readLineage, writeReverted } = this.#statements;
     const own = this.#read(session, usedAtMs), isNew = own === undefined;
-    const refused = isNew && limits !== undefined ? this.#refusal(limits, usedAtMs) : undefined;
+    const refused = own !== undefined
+      ? given !== undefined && own.epoch > given ? "epoch" : undefined
+      : limits && this.#refusal(limits, usedAtMs);
     if (refused !== undefined) return { epoch: 0, committed: 0, lost: 0, isNew, refused };
     const continued = isNew && continues !== undefined ? this.#read(continues, usedAtMs) : undefined;
     const known = own ?? continued;
@@ -125,7 +132,7 @@ export class Sessions {
       lineage.nowMs - lineage.sinceMs >= SESSION_EXPIRY_MS;
     const lost = mayHaveExpired ? 0 : committed - (known?.committed ?? 0);
     // No epoch is used twice, not even by a file that was replaced by an older one.
-    const epoch = Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
+    const epoch = given ?? Math.max((known?.epoch ?? 0) + 1, lineage.nowMs);
     this.#writeClaimed(session, epoch, committed, own, usedAtMs);
     if (continued !== undefined) {
       this.#writeClaimed(continues!, epoch, continued.committed, continued, usedAtMs);
@@ -137,6 +144,7 @@ export class Sessions {
   #isLost(resendable: Resendable | undefined, { sinceMs, nowMs }: LineageRow): boolean {
     if (resendable === undefined || nowMs - resendable.epoch >= SESSION_EXPIRY_MS) return false;
     if (sinceMs > resendable.epoch) return true;
+    if (resendable.seesAllBatches === false) return false;
     const usedMs = this.#newestUseMs();
     const isOlder = usedMs !== undefined && usedMs < resendable.epoch - CLOCKS_DIFFER_MS;
     if (isOlder) this.writeReverted();

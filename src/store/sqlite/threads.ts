@@ -35,6 +35,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     remove: write("remove"),
     removeUnseen: write("removeUnseen"),
     markOffline: write("markOffline"),
+    importEvents: write("importEvents"),
     claimDelivery: write("claimDelivery"),
     commitDelivery: write("commitDelivery"),
     reportInstance: write("reportInstance"),
@@ -159,7 +160,7 @@ class Thread {
   }
 }
 
-function pack({ devices, ...rest }: Batch): PackedBatch {
+function pack({ devices, numbering: _, ...rest }: Batch): PackedBatch {
   const packets = new Float64Array(devices.length), timestampsMs = new Float64Array(devices.length);
   const payloadEnds = new Uint32Array(devices.length);
   const parts = devices.map(({ payload }) => payload);

@@ -1,50 +1,42 @@
--- Applies one batch, all of it or nothing, once. Preceded by prelude.lua and histories.lua.
+-- Applies one batch, all of it or nothing, once. Preceded by prelude.lua, histories.lua, devices.lua and segments.lua.
 --
--- KEYS  1 counts   2 records   3 payloads   4 histories   5 version   6 changes   7 events   8 lineage
---       9 counts set aside   10 a key that does not exist   11 packets per second   12 per minute   13 per hour
---       14 producer   15 new devices of the current minute   16… one per session
--- ARGV  1 sequence of the batch
---       2 sequence of the producer's batch applied before it; 0: none was, or it may have expired
---       3 when its packets were received, Unix ms
---       4 expiry of the producer, ms
---       5 expiry of a session, ms
---       6 the devices' ids, each preceded by its length in one byte
---       7 packets of each, 8 newest timestamp of each: as doubles
---       9 its payload, preceded by its length in 32 bits
+-- The packets of some devices are added to their counts and records here; those of the others, if there are any, are
+-- in a *segment*: a key that was written before and that this script makes part of a segment log, see segment_log.ts.
+--
+-- KEYS  1 to 10: as devices.lua lists them
+--       11 packets per second   12 per minute   13 per hour   14 producer   15 new devices of the current minute
+--       16 segment   17 log   18 logs   19 how many devices were removed   20 hashes of the last of them
+--       21… one per session
+-- ARGV  1 to 5: as devices.lua lists them
+--       6 sequence of the batch
+--       7 sequence of the producer's batch applied before it; 0: none was, or it may have expired
+--       8 expiry of the producer, ms
+--       9 expiry of a session, ms
 --       10 devices in all   11 new devices of a minute: as many there may be
---       12… two per session: the value it must have, the value it gets
+--       12 number of the segment in its log, 0: there is none   13 packets in it   14 name of the log, and of its owner
+--       15 name of the segment's key
+--       16 how many devices were removed when this process looked last; '': it never did
+--       17 position in the batch of each device that is counted here; '': those are all
+--       18… two per session: the value it must have, the value it gets
 --
--- Returns four values. The first has three numbers for each session that does not have the value it must have:
+-- Returns five values. The first has three numbers for each session that does not have the value it must have:
 -- its zero-based index; 1 if the store was reverted, or lost the session, and 0 if a newer stream claimed it; and
 -- how many of its packets are settled. Empty: the batch is applied, now or before. The second has the ids and
 -- values of counts that were set aside, at most ASIDE_REPORTED of each. The third is the limit that refused devices,
--- empty if none did, and the fourth has their zero-based indexes.
+-- empty if none did, and the fourth has their zero-based positions in the batch. The fifth is 1 if the log is not as this process left
+-- it, because another process has taken it over, and 2 if devices were removed meanwhile, which may be in the segment:
+-- then nothing was applied, the sixth is how many were removed in all, and the seventh has the hashes of their ids, or is false if they
+-- are not known any more. It is 3 if the batch was applied before, and 4 if this user may not run
+-- PERSIST, so that nothing was applied. The sixth is returned also if it is 0.
 --
 -- Everything is read and checked first and written last, because Redis does not undo what a failed
 -- script wrote. Each key is read, or its type looked at, before anything is written.
 
-local counts, records, payloads, histories, version, changes, events, lineageKey, setAside, nothing = unpack(KEYS, 1, 10)
-local FIRST_FLEET, producer, newDevicesKey, FIRST_SESSION, FIRST_VALUE = 11, KEYS[14], KEYS[15], 16, 12
-local sequence, previous, receivedAt, producerExpiryMs, sessionExpiryMs =
-  ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local packedIds, packedPackets, packedTimestamps, packedPayloads = unpack(ARGV, 6, 9)
+local FIRST_FLEET, producer, newDevicesKey, FIRST_SESSION, FIRST_VALUE = 11, KEYS[14], KEYS[15], 21, 18
+local sequence, previous, producerExpiryMs, sessionExpiryMs = ARGV[6], tonumber(ARGV[7]), ARGV[8], ARGV[9]
 local maxDevices, maxNewPerMinute = tonumber(ARGV[10]), tonumber(ARGV[11])
-local devices = #packedPackets / 8
-
--- Called for each device: as locals they save two lookups a call.
-local find, floor, pack, tonumber, unpackOne = string.find, math.floor, struct.pack, tonumber, struct.unpack
-
--- Devices or keys per command: two values each stay well below the 8,000 that unpack() can return.
-local CHUNK = 1000
-
--- Counts are integers below 2^53, exact as doubles. They are passed to Redis as numbers, which it writes in
--- plain decimal; tostring() would give those from 1e14 on an exponent, and string.format() takes longer.
-local MAX_COUNT = 2 ^ 53 - 1
-
-local MINUTE_MS, HOUR_MS = 60000, 3600000
-local minute, hour = math.floor(receivedAt / MINUTE_MS), math.floor(receivedAt / HOUR_MS)
--- A last seen after this was written before the clock was set back.
-local latestSeen = math.max(receivedAt, clockMs()) + CLOCK_AHEAD_MS
+local segment, log, logs = unpack(KEYS, 16, 18)
+local segmentNumber, segmentPackets, logName, segmentName = tonumber(ARGV[12]), tonumber(ARGV[13]), ARGV[14], ARGV[15]
 
 -- Sessions ------------------------------------------------------------------------------------------------------
 
@@ -79,99 +71,6 @@ local function checkSessions(intact)
   return found
 end
 
--- Devices -------------------------------------------------------------------------------------------------------
-
--- Of the whole batch. `aside` alternates ids and values; `chunks` has what writeDevices() writes.
-local aside, newEvents, changed, chunks, total = {}, {}, {}, {}, 0
-
--- The current chunk: its devices, by index, and what is stored of them. Variables of the script, as are the
--- fields of the current record: lookups in tables would add a tenth to the time of a batch.
-local ids, packets, timestamps, newest, oldCounts, oldRecords
--- Stands for the names of the record's fields; see withPrelude() in scripts.ts.
-local RECORD_FIELDS
--- What the devices become: by index, for readers, and for HSET as alternating ids and values.
-local becomeCounts, becomeRecords, newCounts, newRecords, newPayloads, newAside
--- Ids of devices whose payload is no longer long; of those whose minute is over, and its packets.
-local shortened, endedIds, ended
-
--- Adds the packets of the chunk's `n` devices to their counts. A value that is no count, or to which they cannot be
--- added, is set aside and the count begins again: the packets of all devices must not wait for an operator to
--- correct it.
-local function addToCounts(n)
-  local ids, packets, oldCounts, becomeCounts, newCounts = ids, packets, oldCounts, becomeCounts, newCounts
-  for i = 1, n do
-    local id, value = ids[i], oldCounts[i] or '0'
-    local count = value ~= '' and not find(value, '%D') and tonumber(value)
-    if not count or count + packets[i] > MAX_COUNT then
-      newAside[#newAside + 1], newAside[#newAside + 2] = id, value
-      if #aside < 2 * ASIDE_REPORTED then aside[#aside + 1], aside[#aside + 2] = id, value end
-      count = 0
-    end
-    count = count + packets[i]
-    becomeCounts[i] = count
-    newCounts[2 * i - 1] = id
-    newCounts[2 * i] = count
-  end
-end
-
--- Sets the record's timestamp; returns the payload that follows the record. `old`: the record it replaces.
-local function mergePayload(i, old)
-  local timestamp, payload = timestamps[i], newest[i]
-  local long = #payload > SHORT_PAYLOAD_BYTES and 1 or 0
-  -- A timestamp far ahead of its arrival is wrong: it must not hide later ones.
-  if timestampMs > timestamp and timestampMs <= math.max(receivedAt, lastSeenMs) + DEVICE_CLOCK_AHEAD_MS then
-    -- A long one stays in its hash.
-    return longPayload == 0 and string.sub(old, RECORD_BYTES + 1) or ''
-  end
-  if longPayload > long then shortened[#shortened + 1] = ids[i] end
-  timestampMs, longPayload = timestamp, long
-  if long == 0 then return payload end
-  newPayloads[#newPayloads + 1], newPayloads[#newPayloads + 2] = ids[i], payload
-  return ''
-end
-
--- Moves the record's last seen up to this batch: brings the device back online, and closes its minute and hour.
-local function markSeen(id)
-  if online == 0 then
-    local last = math.min(lastSeenMs, receivedAt)
-    newEvents[#newEvents + 1] = string.format('online %.0f %.0f ', receivedAt, last) .. id
-    online = 1
-  end
-  local minutes = minute - floor(lastSeenMs / MINUTE_MS)
-  if minutes > 0 then
-    local hours = hour - floor(lastSeenMs / HOUR_MS)
-    endedIds[#endedIds + 1] = id
-    ended[#ended + 1] = { minutes = minutes, minutePackets = minutePackets, hours = hours, hourPackets = hourPackets }
-    minutePackets = 0
-    if hours > 0 then hourPackets = 0 end
-  end
-  lastSeenMs = receivedAt
-end
-
--- The new records of the chunk's `n` devices, and the payloads that follow them.
-local function addToRecords(n)
-  local ids, packets, oldRecords, becomeRecords, newRecords = ids, packets, oldRecords, becomeRecords, newRecords
-  for i = 1, n do
-    local old = oldRecords[i]
-    if not old then
-      firstSeenMs, lastSeenMs, timestampMs = receivedAt, receivedAt, timestamps[i]
-      minutePackets, hourPackets, online, longPayload = 0, 0, 1, 0
-    elseif #old >= RECORD_BYTES then
-      RECORD_FIELDS = unpackOne(RECORD, old)
-    else
-      error(records .. ' holds a record Tally did not write, of device ' .. ids[i])
-    end
-    local payload = mergePayload(i, old)
-    if lastSeenMs < receivedAt or lastSeenMs > latestSeen then markSeen(ids[i]) end
-    minutePackets, hourPackets = minutePackets + packets[i], hourPackets + packets[i]
-    local record = pack(RECORD, RECORD_FIELDS)
-    becomeRecords[i] = record
-    newRecords[2 * i - 1] = ids[i]
-    newRecords[2 * i] = record .. payload
-    total = total + packets[i]
-  end
-end
-
 -- Limits of devices: how many more may be added, which were refused, and the minute of those that were added.
 local limits = { room = 0, added = 0, refused = {}, reached = '', minute = 0, before = 0 }
 
@@ -189,72 +88,23 @@ local function readLimits()
   limits.reached = inAll <= inMinute and 'maxDevices' or 'maxNewPerMinute'
 end
 
--- Takes the devices of the chunk that are new and find no room out of it; returns how many are left of its `n`.
-local function refuseDevices(n, done)
-  local left = 0
-  for i = 1, n do
-    local isNew = not oldCounts[i]
-    if isNew and limits.added >= limits.room then
-      limits.refused[#limits.refused + 1] = done + i - 1
-    else
-      if isNew then limits.added = limits.added + 1 end
-      left = left + 1
-      if left < i then
-        ids[left], packets[left], timestamps[left], newest[left] = ids[i], packets[i], timestamps[i], newest[i]
-        oldCounts[left] = oldCounts[i]
-      end
-    end
+-- For withoutNew(): whether a new device finds no room.
+local function refuses(index)
+  if limits.added >= limits.room then
+    limits.refused[#limits.refused + 1] = index
+    return true
   end
-  return left
+  limits.added = limits.added + 1
+  return false
 end
 
-local function packIds(n)
-  local packed = {}
-  for i = 1, n do packed[i] = string.char(#ids[i]) .. ids[i] end
-  return table.concat(packed)
-end
-
--- `n` big-endian values from `position` on, and the end position. One call for many values is what makes it fast.
-local function unpackMany(format, n, packed, position)
-  local values = { struct.unpack('>' .. string.rep(format, n), packed, position) }
-  return values, table.remove(values)
-end
-
--- What the devices become. Counts are computed here instead of by HINCRBY, which is one command per
--- device and may fail in the middle of the batch.
-local function addDevices()
-  local idAt, payloadAt = 1, 1
-  for done = 0, devices - 1, CHUNK do
-    local n, idsFrom = math.min(CHUNK, devices - done), idAt
-    ids, idAt = unpackMany('Bc0', n, packedIds, idAt)
-    newest, payloadAt = unpackMany('I4c0', n, packedPayloads, payloadAt)
-    packets = unpackMany('d', n, packedPackets, 8 * done + 1)
-    timestamps = unpackMany('d', n, packedTimestamps, 8 * done + 1)
-    oldCounts = redis.call('HMGET', counts, unpack(ids))
-    local left = refuseDevices(n, done)
-    if left > 0 then
-      oldRecords = redis.call('HMGET', records, unpack(ids, 1, left))
-      becomeCounts, becomeRecords, newCounts, newRecords, newPayloads, newAside = {}, {}, {}, {}, {}, {}
-      shortened, endedIds, ended = {}, {}, {}
-      addToCounts(left)
-      addToRecords(left)
-      chunks[#chunks + 1] = { newCounts, newRecords, newPayloads, shortened, closeHistories(histories, endedIds, ended), newAside }
-      local leftIds = left == n and string.sub(packedIds, idsFrom, idAt - 1) or packIds(left)
-      changed[#changed + 1] = fullPart(left, leftIds, becomeCounts, becomeRecords)
-    end
-  end
-end
-
-local function writeDevices()
-  for i = 1, #chunks do
-    local newCounts, newRecords, newPayloads, shortened, newHistories, newAside = unpack(chunks[i])
-    if #newAside > 0 then redis.call('HSET', setAside, unpack(newAside)) end
-    redis.call('HSET', counts, unpack(newCounts))
-    redis.call('HSET', records, unpack(newRecords))
-    if #newPayloads > 0 then redis.call('HSET', payloads, unpack(newPayloads)) end
-    if #shortened > 0 then redis.call('HDEL', payloads, unpack(shortened)) end
-    if #newHistories > 0 then redis.call('HSET', histories, unpack(newHistories)) end
-  end
+-- `indexes`: of devices that are counted here.
+local function positionsOf(indexes)
+  if ARGV[17] == '' or #indexes == 0 then return indexes end
+  local positions, found = {}, {}
+  for position in string.gmatch(ARGV[17], '%d+') do positions[#positions + 1] = tonumber(position) end
+  for i = 1, #indexes do found[i] = positions[indexes[i] + 1] end
+  return found
 end
 
 -- The fleet's periods: which field of which key, its new value, and how long it is kept: twice as long
@@ -292,7 +142,7 @@ if tonumber(sequence) <= applied then
   if tonumber(sequence) == applied then
     for index in string.gmatch(refusedBefore, '%d+') do refused[#refused + 1] = tonumber(index) end
   end
-  return { {}, {}, reachedBefore, refused }
+  return { {}, {}, reachedBefore, refused, 3 }
 end
 
 -- 2. Is every session where its stream left it?
@@ -304,22 +154,40 @@ if #found.fenced > 0 then
   for _, index in ipairs(found.missing) do
     redis.call('SET', KEYS[FIRST_SESSION + index], ARGV[FIRST_VALUE + 2 * index], 'PX', sessionExpiryMs)
   end
-  return { found.fenced, {}, '', {} }
+  return { found.fenced, {}, '', {}, 0 }
 end
 
--- 3. All that is read.
+-- 3. Is the log where this process left it?
+local logBefore = segmentNumber > 1 and readLog(log, logName)
+if segmentNumber > 0 then
+  local committed = logBefore and logBefore.committed or redis.call('HLEN', log) == 0 and segmentNumber == 1 and 0
+  if committed ~= segmentNumber - 1 then return { {}, {}, '', {}, 1 } end
+  if redis.call('PTTL', segment) == -2 then error('the segment ' .. segment .. ' was not written before') end
+  redis.call('HLEN', logs) -- fails if it is no hash
+  local mayPersist = redis.pcall('PERSIST', nothing)
+  if type(mayPersist) == 'table' and mayPersist.err then return { {}, {}, '', {}, 4 } end
+  local removals, known = redis.call('GET', KEYS[19]) or '0', ARGV[16]
+  if removals ~= known then
+    local n = known ~= "" and removals - known or -1
+    local hashes = n >= 0 and n <= redis.call('LLEN', KEYS[20]) and redis.call('LRANGE', KEYS[20], -n, -1)
+    return { {}, {}, '', {}, 2, removals, hashes }
+  end
+  total = segmentPackets
+end
+
+-- 4. All that is read.
 redis.call('HLEN', payloads) -- fails if it is no hash
 redis.call('HLEN', setAside)
 local versions = readVersion(version, changes)
 if devices > 0 then readLimits() end
-addDevices()
-local refused, reached = limits.refused, #limits.refused > 0 and limits.reached or ''
+addDevices(refuses)
+local refused, reached = positionsOf(limits.refused), #limits.refused > 0 and limits.reached or ''
 -- The producer's last batch is missing: the store was reverted, also if no session shows it.
 local lineage = not intact and readLineage(lineageKey, version)
 local lastEvent = #newEvents > 0 and readLastEvent(events, readLineage(lineageKey, version))
 local fleet = addToFleet()
 
--- 4. All that is written: none of it can be refused.
+-- 5. All that is written: none of it can be refused.
 checkWritable(nothing)
 writeDevices()
 for key = FIRST_SESSION, #KEYS do
@@ -332,7 +200,14 @@ if lineage then writeLineage(lineageKey, lineage.began, clockMs()) end
 if #chunks > 0 then
   if versions.last == 0 and not redis.call('GET', lineageKey) then writeLineage(lineageKey, clockMs(), 0) end
   addChanges(version, changes, versions, table.concat(changed))
-  writeFleet(fleet)
+end
+if total > 0 then writeFleet(fleet) end
+if segmentNumber > 0 then
+  redis.call('PERSIST', segment)
+  if not logBefore then redis.call('HSET', log, 'owner', logName, 'merge', '0 0 0 0') end
+  redis.call('HSET', log, 'committed', segmentNumber, segmentNumber, segmentName)
+  local wasEmpty = not logBefore or logBefore.merged == logBefore.committed
+  writeLease(logs, logName, wasEmpty and receivedAt or nil)
 end
 if lastEvent then addEvents(events, lastEvent, newEvents) end
-return { {}, aside, reached, refused }
+return { {}, aside, reached, refused, 0, redis.call('GET', KEYS[19]) or '0' }

@@ -2,19 +2,21 @@
 --
 -- KEYS  1 lineage   2 version   3 list of sessions   4… two per session: the session, and the one that it continues if it
 --       is unknown (itself: none)
--- ARGV  1 expiry of a session, ms   2 expiry of a new session, ms   3 sessions in all: as many there may be
---       4 what the key of a session begins with   5… four per session: the offset of the stream's first packet;
---       1 if it may be made, or 0; the oldest packet that its client can send again (the offset: none); and the epoch
---       of the claim under which that was acknowledged, or 0
+-- ARGV  1 expiry of a session, ms   2 expiry of a new session, ms   3 what the key of a session begins with
+--       4… five per session: the offset of the stream's first packet; the sessions in all that there may be with
+--       it, or -1 if it may not be made; the epoch that it gets, or 0; the oldest packet that its client can send again
+--       (the offset: none); and the epoch of the claim under which that was acknowledged, or 0; negative: the store does
+--       not see all batches
 --
 -- Returns for each session { epoch, committed, lost, isNew, refused }, or its value if Tally did not write it. An
 -- offset above what is committed, or the oldest packet that its client has, becomes what is committed: see SessionClaim
--- in packets.ts. `refused`: 0, or the limit of SessionLimits: 1 maxSessions, 2 mayCreate.
+-- in packets.ts. `refused`: 0, or the limit of SessionLimits: 1 maxSessions, 2 mayCreate; or 3, the session has a
+-- greater epoch.
 
 local lineageKey, version, list = KEYS[1], KEYS[2], KEYS[3]
-local expiryMs, newExpiryMs, maxSessions, prefix = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local FIRST_SESSION, FIRST_CLAIM = 4, 5
-local MAX_SESSIONS, MAY_CREATE = 1, 2
+local expiryMs, newExpiryMs, prefix = ARGV[1], ARGV[2], ARGV[3]
+local FIRST_SESSION, FIRST_CLAIM = 4, 4
+local MAX_SESSIONS, MAY_CREATE, EPOCH = 1, 2, 3
 local now = clockMs()
 local known = readLineage(lineageKey, version)
 local lineage = known or { began = now, reverted = 0 }
@@ -27,16 +29,17 @@ local keepsExpiry = {}
 -- So its length is never below the number of sessions that were made since there is a list. The oldest entries are
 -- looked at with each claim of a new session: more than one leaves for each that comes, and many when there is no room.
 local LOOKED_AT, LOOKED_AT_WHEN_FULL = 4, 200
-local made, lookedAt, living, room = {}, 0, {}, nil
+local made, lookedAt, living, before = {}, 0, {}, nil
 
-local function readRoom()
+-- How many sessions there were before this call.
+local function readNumber(maxSessions)
   local length = redis.call('LLEN', list)
   local oldest = redis.call('LRANGE', list, 0, (length < maxSessions and LOOKED_AT or LOOKED_AT_WHEN_FULL) - 1)
   lookedAt = #oldest
   for i = 1, lookedAt do
     if redis.call('GET', prefix .. oldest[i]) then living[#living + 1] = oldest[i] end
   end
-  room = maxSessions - length + lookedAt - #living
+  before = length - lookedAt + #living
 end
 
 -- Whether nothing is stored of a session that exists. A user who may not run PTTL has it live long.
@@ -45,10 +48,10 @@ local function hasShortExpiry(key)
   return type(leftMs) == 'number' and leftMs <= tonumber(newExpiryMs)
 end
 
-local function refusal(mayCreate)
-  if mayCreate ~= '1' then return MAY_CREATE end
-  if not room then readRoom() end
-  return #made < room and 0 or MAX_SESSIONS
+local function refusal(maxSessions)
+  if maxSessions < 0 then return MAY_CREATE end
+  if not before then readNumber(maxSessions) end
+  return before + #made < maxSessions and 0 or MAX_SESSIONS
 end
 
 -- Whether the store lost a session that it does not have, and that a batch advanced after the claim of this epoch. Such
@@ -56,9 +59,12 @@ end
 -- The version is the time of the last batch, or later.
 local function isLost(epoch)
   if epoch == 0 then return false end
+  local seesAllBatches = epoch > 0
+  epoch = math.abs(epoch)
   if lineage.began > epoch then return true end
   if now - epoch >= tonumber(expiryMs) then return false end
   if reverted or lineage.reverted > epoch then return true end
+  if not seesAllBatches then return false end
   local micros = string.match(redis.call('GET', version) or '', '^(%d+) ')
   reverted = micros and math.floor(micros / 1000) < epoch
   return reverted
@@ -76,10 +82,11 @@ end
 
 for i = 0, (#KEYS - FIRST_SESSION + 1) / 2 - 1 do
   local key, continued = KEYS[FIRST_SESSION + 2 * i], KEYS[FIRST_SESSION + 1 + 2 * i]
-  local first = FIRST_CLAIM + 4 * i
-  local offset, mayCreate, oldest = tonumber(ARGV[first]), ARGV[first + 1], tonumber(ARGV[first + 2])
+  local first = FIRST_CLAIM + 5 * i
+  local offset, maxSessions, given = tonumber(ARGV[first]), tonumber(ARGV[first + 1]), tonumber(ARGV[first + 2])
+  local oldest = tonumber(ARGV[first + 3])
   local own, other = read(key), nil
-  local refused = own and 0 or refusal(mayCreate)
+  local refused = own and 0 or refusal(maxSessions)
   if not own and continued ~= key then other = read(continued) end
   local state = own or other
   local epoch, committed, lost = 0, offset, 0
@@ -87,13 +94,14 @@ for i = 0, (#KEYS - FIRST_SESSION + 1) / 2 - 1 do
   if state then
     epoch, stored = string.match(state, '^(%d+) (%d+)$')
     isForeign = not epoch
+    if not isForeign and given > 0 and tonumber(epoch) > given then refused = EPOCH end
     if not isForeign then
       stored = tonumber(stored)
       committed = math.max(oldest, stored)
       lost = committed - stored
       reverted = reverted or refused == 0 and offset > stored
     end
-  elseif refused == 0 and isLost(tonumber(ARGV[first + 3])) then
+  elseif refused == 0 and isLost(tonumber(ARGV[first + 4])) then
     committed, lost = oldest, oldest
   elseif now - since < tonumber(expiryMs) then
     -- The data is too young: it cannot have expired.
@@ -102,10 +110,10 @@ for i = 0, (#KEYS - FIRST_SESSION + 1) / 2 - 1 do
   if isForeign then
     claims[i + 1] = state
   elseif refused > 0 then
-    claims[i + 1] = { 0, 0, 0, 1, refused }
+    claims[i + 1] = { 0, 0, 0, own and 0 or 1, refused }
   else
     -- No epoch is used twice, not even by a store that was reverted: see readVersion() in prelude.lua.
-    epoch = math.max(epoch + 1, now)
+    epoch = given > 0 and given or math.max(epoch + 1, now)
     write(key, epoch, committed)
     if not own then
       made[#made + 1] = key

@@ -1,12 +1,15 @@
--- Marks devices offline, each once. Preceded by prelude.lua.
+-- Marks devices offline, each once. Preceded by prelude.lua and segments.lua.
 --
 -- KEYS  1 records   2 events   3 version   4 changes   5 lineage   6 a key that does not exist
+--       7 logs
 -- ARGV  1 devices last seen before this are offline, Unix ms   2 now, Unix ms   3… device ids
 --
 -- Returns how many devices went offline.
 
-local records, events, version, changes, lineageKey, nothing = unpack(KEYS)
+local records, events, version, changes, lineageKey, nothing, logs = unpack(KEYS)
 local before, now = tonumber(ARGV[1]), ARGV[2]
+-- Packets that are still in a log are later than the records: so much less silence is certain.
+before = before - math.max(0, now - (oldestInLogs(logs) or now))
 -- A last seen ahead of that was written before the clock was set back.
 local latestSeen = now + CLOCK_AHEAD_MS
 

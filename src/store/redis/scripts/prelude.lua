@@ -86,8 +86,14 @@ local ENTRY_BYTES = 32
 -- Adds an entry: `parts` are the devices that change with the next version.
 local function addChanges(key, changes, version, parts)
   local entry = struct.pack(VERSION_HEAD, 0, CHANGES_VERSION, version.next) .. parts
-  redis.call('RPUSH', changes, entry)
   local bytes = version.bytes + #entry + ENTRY_BYTES
+  -- Before the first change, for readers that have version 0.
+  if version.last == 0 and redis.call('LLEN', changes) == 0 then
+    local first = struct.pack(VERSION_HEAD, 0, CHANGES_VERSION, 0)
+    redis.call('RPUSH', changes, first)
+    bytes = bytes + #first + ENTRY_BYTES
+  end
+  redis.call('RPUSH', changes, entry)
   while bytes > CHANGES_MAX_BYTES do
     local oldest = redis.call('LPOP', changes)
     bytes = oldest and bytes - #oldest - ENTRY_BYTES or 0

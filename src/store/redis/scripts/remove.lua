@@ -1,18 +1,25 @@
--- Deletes devices. Preceded by prelude.lua.
+-- Deletes devices. Preceded by prelude.lua and segments.lua.
 --
 -- KEYS  1 counts   2 records   3 payloads   4 histories   5 version   6 changes   7 a key that does not exist
---       8 packets of devices removed   9 counts set aside
--- ARGV  1 only devices last seen before this, Unix ms; or '': all of them   2… device ids
+--       8 packets of devices removed   9 counts set aside   10 logs   11 how many devices were removed
+--       12 hashes of the last of them
+-- ARGV  1 only devices last seen before this, Unix ms; or '': all of them   2… two per device: its id, and the hash of it
 --
 -- Returns how many existed and were deleted. Also when memory is short: what is deleted makes room for the entry in the
 -- list of changes.
 
 local HASHES, nothing = { 1, 2, 3, 4, 9 }, KEYS[7]
 local before = tonumber(ARGV[1])
+-- Packets that are still in a log are later than the records: so much less silence is certain.
+if before then before = before - math.max(0, clockMs() - (oldestInLogs(KEYS[10]) or clockMs())) end
 
 local versions = readVersion(KEYS[5], KEYS[6])
 for _, i in ipairs(HASHES) do redis.call('HLEN', KEYS[i]) end -- fails if it is no hash
 local removed = tonumber(redis.call('GET', KEYS[8])) or 0
+local removals = tonumber(redis.call('GET', KEYS[11])) or 0
+redis.call('LLEN', KEYS[12]) -- fails if it is no list
+-- Of them an ingest must know: see deferred_packets.ts.
+local REMOVALS_KEPT = 10000
 
 -- A device that only another program counted was never seen.
 local function isUnseen(id)
@@ -22,14 +29,14 @@ local function isUnseen(id)
   return lastSeenMs > 0 and lastSeenMs < before
 end
 
-local ids, known, seen = {}, {}, {}
-for i = 2, #ARGV do
-  local id = ARGV[i]
+local ids, known, hashes, seen = {}, {}, {}, {}
+for i = 2, #ARGV, 2 do
+  local id, hash = ARGV[i], ARGV[i + 1]
   if not seen[id] and (not before or isUnseen(id)) then
     seen[id] = true
     ids[#ids + 1] = id
     local count = redis.call('HGET', KEYS[1], id)
-    if count then known[#known + 1] = id end
+    if count then known[#known + 1], hashes[#known + 1] = id, hash end
     -- A value of another program that is no count was never counted.
     removed = removed + (count and string.find(count, '^%d+$') and tonumber(count) or 0)
   end
@@ -41,5 +48,8 @@ for _, i in ipairs(HASHES) do redis.call('HDEL', KEYS[i], unpack(ids)) end
 if #known > 0 then
   redis.call('SET', KEYS[8], string.format('%.0f', removed))
   addChanges(KEYS[5], KEYS[6], versions, invalidationPart(known))
+  redis.call('SET', KEYS[11], string.format('%.0f', removals + #known))
+  redis.call('RPUSH', KEYS[12], unpack(hashes))
+  redis.call('LTRIM', KEYS[12], -REMOVALS_KEPT, -1)
 end
 return #known

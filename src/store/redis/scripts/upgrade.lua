@@ -62,6 +62,8 @@ local steps = {
     dropChanges()
     if redis.call('GET', version) and not redis.call('GET', lineage) then writeLineage(lineage, 0, 0) end
   end,
+  -- 4 to 5. From now on there may be segment logs, which older programs do not merge.
+  function() end,
 }
 
 -- Layouts before the fourth had no number: they are known by what is there.
