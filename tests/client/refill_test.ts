@@ -21,6 +21,7 @@ import { withFile } from "../support/folders.ts";
 import { ingestDefaults, packet, startTestIngest, type TestIngest } from "../support/harness.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { openStore, untilStored } from "../support/redis_store.ts";
+import { redisShards } from "../support/sharded_places.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
 import { until } from "../support/until.ts";
 
@@ -279,3 +280,30 @@ test("TelemetryClient ends when a server, as none of Tally does, goes back to pa
   await assertRejects(() => later, TelemetryClientError, "Cannot go back to packet 0 of the session");
   server.forceShutdown();
 });
+
+for (const [what, prepare] of [["put back to an earlier state", false], ["emptied", true]] as const) {
+  test(`TelemetryClient keepAcked: three shards that were ${what} have what was sent, once`, async () => {
+    await using place = await redisShards();
+    const store = await place.open();
+    const empty = await place.snapshot();
+    {
+      await using ingest = await startTestIngest({ store });
+      const client = await open(ingest, { keepAcked: keepAll });
+      const sendAll = async (packets: number) => {
+        for (let index = 0; index < packets; index++) await client.send(packet(`device-${index % 10}`));
+      };
+      await sendAll(1000);
+      await client.flush();
+      const putBack = prepare ? empty : await place.snapshot();
+      await sendAll(1000);
+      await client.flush();
+      await Promise.all([putBack(), sendAll(2000)]);
+      const { refilled, lost, committed } = await client.close();
+      assertEquals([lost, committed], [0, 4000]);
+      assertGreater(refilled, 999);
+      const expected = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`device-${i}`, 400]));
+      assertEquals(await untilStored(() => countsOf(store)), expected);
+    }
+    await store.close();
+  });
+}

@@ -23,6 +23,8 @@ export class ModelDevice {
   sent = 0;
   acknowledged = 0;
   everAcknowledged = 0;
+  /** It learnt that those before this one are settled without a claim to prove it: of a call that was not its newest. */
+  unproven = 0;
   /** The newest of its calls: it heeds no other. */
   #call: unknown;
   #currentClaim: string | undefined;
@@ -54,7 +56,7 @@ export class ModelDevice {
     this.#know(committed);
     if (typeof this.keeping !== "number") this.acknowledged = Math.max(this.acknowledged, committed);
     else if (call === this.#call) {
-      if (committed > this.acknowledged) this.#claim = this.#currentClaim;
+      if (committed > this.acknowledged) this.#settledTo(committed);
       this.#currentClaim = claim;
       this.acknowledged = committed;
     }
@@ -65,10 +67,13 @@ export class ModelDevice {
     this.#know(committed);
     if (isTrailers && this.keeping === "trailers") this.acknowledged = committed;
     else if (typeof this.keeping !== "number") this.acknowledged = Math.max(this.acknowledged, committed);
-    else if (call === this.#call && committed > this.acknowledged) {
-      this.acknowledged = committed;
-      this.#claim = this.#currentClaim;
-    }
+    else if (call === this.#call && committed > this.acknowledged) this.#settledTo(committed);
+  }
+
+  #settledTo(committed: number): void {
+    this.acknowledged = committed;
+    this.#claim = this.#currentClaim;
+    if (this.#claim === undefined) this.unproven = Math.max(this.unproven, committed);
   }
 
   #know(committed: number): void {

@@ -273,7 +273,7 @@ export class World {
   #checkCounts(): void {
     const { store } = this;
     const expected = new Map<string, number>();
-    for (const { session, sent: end, everAcknowledged, keeping } of this.#devices) {
+    for (const { session, sent: end, everAcknowledged, keeping, unproven } of this.#devices) {
       assertEquals(store.sessions.get(session)?.committed ?? 0, end);
       const settled = store.settled.get(session) ?? new Set();
       for (let index = 0; index < end; index++) {
@@ -285,7 +285,7 @@ export class World {
           assert(store.reverts > 0, `packet ${index} of ${session} is missing`);
           assertLess(
             index,
-            keeping === Infinity ? 0 : everAcknowledged,
+            keeping === Infinity ? unproven : everAcknowledged,
             `${session} lacks a packet that was never settled`,
           );
         }
