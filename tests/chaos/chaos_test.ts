@@ -6,9 +6,9 @@ import { runChaos } from "./run.ts";
 
 for (
   const { store, seconds } of [
-    { store: "redis", seconds: 12 },
+    { store: "redis", seconds: 18 },
     { store: "cluster", seconds: 15 },
-    { store: "sqlite", seconds: 12 },
+    { store: "sqlite", seconds: 16 },
   ] as const
 ) {
   Deno.test(`Nothing is lost and nothing counted twice in ${seconds} seconds of faults on ${store}`, async () => {

@@ -226,7 +226,7 @@ test("TelemetryClient: a late claim of an abandoned call does not end the client
   // No real store can be told which claim to take its time over.
   const slowAtFirst = new Proxy(store, {
     get(target, key) {
-      const method = Reflect.get(target, key).bind(target);
+      const method = Reflect.get(target, key)?.bind(target);
       if (key !== "claimSession" || late !== undefined) return method;
       return (...args: unknown[]) => late = gate.promise.then(() => method(...args));
     },
@@ -271,7 +271,7 @@ test("TelemetryClient leaves a server that settles nothing, and sends the packet
   // No real store can be told to stop answering in the middle of an apply.
   const stuck = Promise.withResolvers<never>();
   const hangingStore = new Proxy(store, {
-    get: (target, key) => key === "apply" ? () => stuck.promise : Reflect.get(target, key).bind(target),
+    get: (target, key) => key === "apply" ? () => stuck.promise : Reflect.get(target, key)?.bind(target),
   });
   await using ingest = await startTestIngest({ store });
   const hanging = await startTestIngest({ store: hangingStore, drainTimeoutMs: 1 });
