@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { basename, dirname } from "node:path";
 
 import { messageOf } from "../runtime/error_text.ts";
@@ -294,11 +295,22 @@ async function setAside(path: string, bytes: Uint8Array, parts: JournalContents[
   }
 }
 
+/** A program that this process starts has the files of this process, and so their locks, for a moment. */
+const LOCK_TIMEOUT_MS = 250, LOCK_INTERVAL_MS = 10;
+
+async function tryLock(file: Deno.FsFile): Promise<boolean> {
+  for (const startedMs = performance.now();;) {
+    if (await file.tryLock(true)) return true;
+    if (performance.now() - startedMs > LOCK_TIMEOUT_MS) return false;
+    await delay(LOCK_INTERVAL_MS);
+  }
+}
+
 async function openLocked(path: string): Promise<Deno.FsFile> {
   for (;;) {
     const file = await Deno.open(path, { read: true, write: true, create: true });
     try {
-      if (!await file.tryLock(true)) {
+      if (!await tryLock(file)) {
         throw new Error("found it open in another process; use another file");
       }
       // The previous owner may have replaced the file before this process got the lock.
