@@ -6,7 +6,7 @@ import { partOf } from "../../src/store/sharded/session_shards.ts";
 import { shardOf } from "../../src/store/sharded/shard_of.ts";
 import { type RedisCluster, startCluster } from "../support/redis_cluster.ts";
 import { FaultProxy } from "./fault_proxy.ts";
-import { deferringSettings, storedCounts } from "./stored_counts.ts";
+import { deferringSettings, storedCounts, untilAllCounted } from "./stored_counts.ts";
 import type { StorePlace } from "./store_place.ts";
 
 /** Shards of the data: two for each master. */
@@ -63,6 +63,15 @@ export class ClusterPlace implements StorePlace {
 
   get apiSettings(): Record<string, string> {
     return { REDIS_URL: this.cluster.url, TALLY_SHARDS: String(SHARDS) };
+  }
+
+  allCounted(): Promise<void> {
+    return untilAllCounted(() =>
+      Promise.all(Array.from({ length: SHARDS }, async (_, shard) => {
+        const keys = shardKeys(shard, SHARDS);
+        return [(await this.cluster.master(keys.slot)).server, keys] as const;
+      }))
+    );
   }
 
   async counts(): Promise<Map<string, number>> {

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
+
 import { type ChaosClient, difference } from "./devices.ts";
 import type { Silences } from "./silences.ts";
 import type { StoreLosses } from "./store_losses.ts";
@@ -64,10 +66,11 @@ export async function compare(
   endedAtMs: number,
   silences: Silences,
 ): Promise<Comparison> {
+  await store.allCounted();
   const counts = await store.counts();
   const rows = new Map<string, Row>();
   const differences = [...losses.differences];
-  const shown = await apiCounts(apiPort);
+  const shown = await shownCounts(apiPort, counts);
   const timestamps = await apiTimestamps(apiPort);
   const known = new Set<string>();
 
@@ -112,6 +115,22 @@ export async function compare(
     if (!known.has(deviceId)) differences.push(`${deviceId}: counted ${count}, but nobody sent it`);
   }
   return { rows: [...rows.values()], comparedBefore: losses.comparedPackets, differences };
+}
+
+/** How long the api may take to show what the store has. */
+const SHOWN_AFTER_MS = 3000;
+
+/** What the api shows when that is what the store has, or at last. */
+async function shownCounts(
+  apiPort: number,
+  counts: ReadonlyMap<string, number>,
+): Promise<ReadonlyMap<string, number>> {
+  for (const startedMs = performance.now();;) {
+    const shown = await apiCounts(apiPort);
+    const isAll = [...counts].every(([deviceId, count]) => shown.get(deviceId) === count);
+    if (isAll || performance.now() - startedMs > SHOWN_AFTER_MS) return shown;
+    await delay(100);
+  }
 }
 
 /** The api may respond with what it read a moment ago: requests it until that was after this call. */

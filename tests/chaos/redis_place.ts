@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { shardKeys } from "../../src/store/redis/keys.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { FaultProxy } from "./fault_proxy.ts";
-import { deferringSettings, storedCounts } from "./stored_counts.ts";
+import { deferringSettings, storedCounts, untilAllCounted } from "./stored_counts.ts";
 import type { StorePlace } from "./store_place.ts";
 
 const keys = shardKeys();
@@ -37,6 +37,10 @@ export class RedisPlace implements StorePlace {
 
   get apiSettings(): Record<string, string> {
     return settingsOf(this.redis.port);
+  }
+
+  allCounted(): Promise<void> {
+    return untilAllCounted(() => Promise.resolve([[this.redis, keys]]));
   }
 
   counts(): Promise<Map<string, number>> {

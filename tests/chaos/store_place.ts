@@ -6,6 +6,8 @@ export interface StorePlace extends AsyncDisposable {
   ingestSettings(index: number): Readonly<Record<string, string>>;
   /** Settings of the api. */
   readonly apiSettings: Readonly<Record<string, string>>;
+  /** Resolves when all packets are in the counts that readers see. */
+  allCounted(): Promise<void>;
   /** Packets by device. */
   counts(): Promise<Map<string, number>>;
   /** Settled packets by session; 0 for a session that the store does not have. */

@@ -4,6 +4,7 @@
  * @module
  */
 import type { ShardKeys } from "../../src/store/redis/keys.ts";
+import { until } from "../support/until.ts";
 
 /** In one step, for merging goes on meanwhile. Written by the documents of the layout, not with the code of `src`. */
 const script = `
@@ -47,9 +48,13 @@ for id, count in pairs(counts) do
 end
 return list`;
 
+interface Server {
+  call(command: string, ...args: (string | number)[]): Promise<unknown>;
+}
+
 /** Packets of each device that the server holds under these keys. */
 export async function storedCounts(
-  server: { call(command: string, ...args: (string | number)[]): Promise<unknown> },
+  server: Server,
   keys: ShardKeys,
 ): Promise<Map<string, number>> {
   const args = [2, keys.counts, keys.logs, keys.log(""), keys.segment("")];
@@ -62,4 +67,20 @@ export async function storedCounts(
 /** The first ingest defers all it can, the others what they do by default. */
 export function deferringSettings(ingest: number): Record<string, string> {
   return ingest === 0 ? { TALLY_DEFER_FROM: "1" } : {};
+}
+
+/** A log whose owner was killed is merged when its lease has ended, 15 seconds later. */
+const ALL_COUNTED_SECONDS = 60;
+
+/** Waits until no log holds packets, on any of the servers. */
+export async function untilAllCounted(
+  servers: () => Promise<readonly (readonly [Server, ShardKeys])[]>,
+): Promise<void> {
+  const areEmpty = async () => {
+    const found = await Promise.all(
+      (await servers()).map(([server, { logs }]) => server.call("EXISTS", logs)),
+    );
+    return found.every((exists) => exists === 0);
+  };
+  await until(() => areEmpty().catch(() => false), "all packets are counted", ALL_COUNTED_SECONDS);
 }
