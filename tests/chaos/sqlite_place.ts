@@ -45,11 +45,11 @@ export class SqlitePlace implements StorePlace {
     return { TALLY_DB: this.path };
   }
 
-  // deno-lint-ignore require-await -- SQLite answers at once
   allCounted(): Promise<void> {
     return Promise.resolve();
   }
 
+  // deno-lint-ignore require-await -- SQLite answers at once
   async counts(): Promise<Map<string, number>> {
     const rows = this.#read("SELECT device_id AS name, count AS packets FROM devices");
     return new Map(rows.map(({ name, packets }) => [name, packets]));
