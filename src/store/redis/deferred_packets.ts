@@ -202,7 +202,7 @@ export class DeferredPackets {
         log: log.name,
       });
       if (this.#log === log) this.forget();
-    } else if (this.#log === log) this.#log = undefined;
+    } else if (log.isEnded && this.#log === log) this.#log = undefined;
   }
 
   /** Whether packets go on to be deferred, by how many there were. */

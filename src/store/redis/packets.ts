@@ -16,6 +16,7 @@ import {
   type RefusedDevice,
   SESSION_EXPIRY_MS,
   type SessionAdvance,
+  type Unapplied,
 } from "../packets.ts";
 import type { ShardKeys } from "./keys.ts";
 import type { DeferredPackets, Split } from "./deferred_packets.ts";
@@ -57,6 +58,38 @@ export function redisPackets(
     return { batch, split, segment, isApplied: false, sent: 0 };
   }
 
+  /** Undefined: nothing was applied, and the batch is to be divided again. */
+  async function applyOnce(batch: Batch, attempt: Attempt): Promise<Unapplied | undefined> {
+    const { split, segment } = attempt;
+    attempt.sent++;
+    const reply = await send(client, batch, attempt);
+    const [fenced, aside, reached, refused, outcome, removals, removedHashes] = reply;
+    const isNothing = [LOG_LOST, DEVICES_REMOVED, NOT_PERMITTED].includes(outcome);
+    if (isNothing || fenced.length > 0) last = undefined;
+    if (outcome === LOG_LOST) deferred.forget();
+    if (outcome === NOT_PERMITTED) deferred.disable();
+    if (outcome === DEVICES_REMOVED) deferred.removed(String(removals), removedHashes?.map(Number));
+    if (isNothing) return undefined;
+    for (let i = 0; i < aside.length; i += 2) {
+      foreign.setAside(aside[i]!.toString(), aside[i + 1]!.toString(), client.keys.setAside);
+    }
+    const unapplied = readFenced(fenced, batch.sessions);
+    if (unapplied.length > 0) {
+      if (unapplied.some(({ kind }) => kind === "reverted")) deferred.forget();
+      return unapplied;
+    }
+    // A batch that was applied before, divided in another way, left no segment now.
+    const isRepeated = outcome === APPLIED_BEFORE && attempt.sent === 1;
+    if (!attempt.isApplied && !isRepeated) {
+      deferred.applied(batch, split, refused, segment?.length ?? 0, removals?.toString());
+    }
+    attempt.isApplied = true;
+    const limit = reached.toString() as keyof DeviceLimits;
+    return refused.map((index): RefusedDevice => (
+      { kind: "refused", deviceId: batch.devices[index]!.deviceId, limit }
+    ));
+  }
+
   return {
     claimSession: (session, offset, _nowMs, continues, limits, epoch, resendable) =>
       claims.claim(session, offset, continues, limits, epoch, resendable),
@@ -65,42 +98,24 @@ export function redisPackets(
 
     async apply(batch) {
       for (;;) {
-        const attempt = last = await attemptOf(batch), { split, segment } = attempt;
-        attempt.sent++;
-        const [fenced, aside, reached, refused, outcome, removals, removedHashes] = await send(
-          client,
-          batch,
-          attempt,
-        );
-        const isNothing = [LOG_LOST, DEVICES_REMOVED, NOT_PERMITTED].includes(outcome);
-        if (isNothing || fenced.length > 0) last = undefined;
-        if (outcome === LOG_LOST) deferred.forget();
-        if (outcome === NOT_PERMITTED) deferred.disable();
-        if (outcome === DEVICES_REMOVED) {
-          deferred.removed(String(removals), removedHashes?.map(Number));
-        }
-        if (isNothing) continue;
-        for (let i = 0; i < aside.length; i += 2) {
-          foreign.setAside(aside[i]!.toString(), aside[i + 1]!.toString(), client.keys.setAside);
-        }
-        const unapplied = readFenced(fenced, batch.sessions);
-        if (unapplied.length > 0) {
-          if (unapplied.some(({ kind }) => kind === "reverted")) deferred.forget();
-          return unapplied;
-        }
-        // A batch that was applied before, divided in another way, left no segment now.
-        const isRepeated = outcome === APPLIED_BEFORE && attempt.sent === 1;
-        if (!attempt.isApplied && !isRepeated) {
-          deferred.applied(batch, split, refused, segment?.length ?? 0, removals?.toString());
-        }
-        attempt.isApplied = true;
-        const limit = reached.toString() as keyof DeviceLimits;
-        return refused.map((index): RefusedDevice => (
-          { kind: "refused", deviceId: batch.devices[index]!.deviceId, limit }
-        ));
+        const attempt = last = await attemptOf(batch);
+        const unapplied = await whileCommitting(attempt.split, () => applyOnce(batch, attempt));
+        if (unapplied !== undefined) return unapplied;
       }
     },
   };
+}
+
+/** A log does not end while it is unknown whether a segment of it was committed. */
+async function whileCommitting<T>({ deferred }: Split, body: () => Promise<T>): Promise<T> {
+  if (deferred === undefined) return await body();
+  const { log } = deferred;
+  log.isCommitting = true;
+  try {
+    return await body();
+  } finally {
+    log.isCommitting = false;
+  }
 }
 
 async function send(client: RedisClient, batch: Batch, { split, segment }: Attempt): Promise<ApplyReply> {

@@ -119,6 +119,8 @@ export class SegmentLog {
   isLost = false;
   /** All is merged: it does not exist in the store any more. */
   isEnded = false;
+  /** A segment was sent, and it is not known yet whether it was committed. */
+  isCommitting = false;
   /** Oldest first. */
   readonly generations: Generation[] = [];
   #bytes = 0;
@@ -194,7 +196,7 @@ export class SegmentLog {
         onGeneration(generation);
         if (!await this.#mergeGeneration(generation, signal, onMissing)) return;
       }
-      this.isEnded = this.generations.length === 0;
+      this.isEnded = this.generations.length === 0 && !this.isCommitting;
     } finally {
       this.#release();
     }
