@@ -84,10 +84,7 @@ export function redisPackets(
       deferred.applied(batch, split, refused, segment?.length ?? 0, removals?.toString());
     }
     attempt.isApplied = true;
-    const limit = reached.toString() as keyof DeviceLimits;
-    return refused.map((index): RefusedDevice => (
-      { kind: "refused", deviceId: batch.devices[index]!.deviceId, limit }
-    ));
+    return readRefused(refused, reached, batch);
   }
 
   return {
@@ -144,6 +141,12 @@ const LOG_LOST = 1, DEVICES_REMOVED = 2, APPLIED_BEFORE = 3, NOT_PERMITTED = 4;
 
 /** A segment that does not become part of a log is deleted after so long. */
 const SEGMENT_EXPIRY_MS = 60_000;
+
+/** `refused`: positions of devices; `reached`: the limit. */
+function readRefused(refused: readonly number[], reached: Buffer, { devices }: Batch): RefusedDevice[] {
+  const limit = reached.toString() as keyof DeviceLimits;
+  return refused.map((position) => ({ kind: "refused", deviceId: devices[position]!.deviceId, limit }));
+}
 
 /** `fenced`: the first list that `apply.lua` returns. */
 function readFenced(fenced: readonly number[], sessions: readonly SessionAdvance[]): FencedSession[] {
