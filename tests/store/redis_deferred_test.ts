@@ -10,6 +10,7 @@ import { ForeignCounts } from "../../src/store/model/foreign_counts.ts";
 import type { Batch, DeviceDelta, PacketStore } from "../../src/store/packets.ts";
 import { DeferredPackets } from "../../src/store/redis/deferred_packets.ts";
 import { shardKeys } from "../../src/store/redis/keys.ts";
+import { LAYOUT_VERSION } from "../../src/store/redis/layout.ts";
 import { redisPackets } from "../../src/store/redis/packets.ts";
 import { RedisClient, type RedisStoreOptions, type ScriptCall } from "../../src/store/redis/redis_client.ts";
 import { mergeScript } from "../../src/store/redis/scripts.ts";
@@ -42,6 +43,8 @@ class DeferringWriter implements AsyncDisposable {
   /** Merges that may be sent; -1: all. */
   merges = 0;
   sent = 0;
+  /** Merges that were refused, or had been done before. */
+  refused = 0;
   readonly #numbering = new Map<string, number>();
 
   private constructor(readonly client: RedisClient) {
@@ -70,6 +73,7 @@ class DeferringWriter implements AsyncDisposable {
     const reply = await this.client.write(...call);
     this.merges--;
     this.sent++;
+    if ((reply as [number])[0] !== 0) this.refused++;
     return reply;
   }
 
@@ -204,6 +208,21 @@ Deno.test("RedisStore: what was deferred into a store that was emptied or restor
   }
 });
 
+Deno.test("RedisStore.apply() counts devices anew in a store that was emptied while nothing was deferred", async () => {
+  await using server = await startRedis();
+  await using writer = await DeferringWriter.open(server);
+  writer.merges = -1;
+  await writer.apply(batch(1, { devices: fleet(300, 1) }));
+  await writer.apply(batch(2, { devices: fleet(300, 1) }));
+  await untilCounted(server);
+  await until(() => writer.deferred.isIdle, "the log has ended");
+  await server.call("FLUSHALL");
+  await server.call("SET", keys.layout, LAYOUT_VERSION);
+  await writer.apply(batch(3, { devices: fleet(300, 1) }));
+  await untilCounted(server);
+  assertEquals(await total(server), { packets: 300, devices: 300 });
+});
+
 Deno.test("RedisStore.remove(): packets that wait in a log are removed with their device, and later ones count from zero", async () => {
   await using server = await startRedis();
   await using writer = await DeferringWriter.open(server);
@@ -269,6 +288,21 @@ Deno.test("RedisStore.close() counts what is deferred before it resolves", async
   writer.merges = -1;
   await writer.deferred.close(10_000);
   assertEquals(await total(server), { packets: 6000, devices: 3000 });
+});
+
+Deno.test("RedisStore merges each part once while batches come", async () => {
+  await using server = await startRedis();
+  await using writer = await DeferringWriter.open(server);
+  writer.merges = -1;
+  for (let sequence = 1; sequence <= 60; sequence++) {
+    const { sent } = writer;
+    await writer.apply(batch(sequence, { devices: fleet(1500, 1) }));
+    // The next one comes while merging spares the store, and nothing is left in the log.
+    if (sequence > 1) await until(() => writer.sent > sent, "a part is merged");
+  }
+  await untilCounted(server);
+  assertEquals(await total(server), { packets: 90_000, devices: 1500 });
+  assertEquals(writer.refused, 0);
 });
 
 Deno.test("RedisStore.apply() waits while a log has no room", async () => {

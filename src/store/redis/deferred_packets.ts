@@ -91,7 +91,9 @@ export class DeferredPackets {
   }
 
   /** Divides a batch; waits while the log is full. */
-  async split({ devices, numbering }: Batch): Promise<Split> {
+  async split({ devices, numbering, previous }: Batch): Promise<Split> {
+    // Without one before it, the store may have been emptied since: it does not show.
+    if (previous === 0) this.#known.clear();
     if (this.#from === 0 || !this.#known.numbers(numbering)) return { counted: devices };
     this.#isDeferring ||= devices.length >= this.#from;
     if (!this.#isDeferring && this.#log === undefined) return { counted: devices };
@@ -137,9 +139,8 @@ export class DeferredPackets {
     if (deferred === undefined) return;
     const { log, number, name, deltas, indexes } = deferred;
     if (log !== this.#log) return; // It was lost meanwhile: the process that takes it over finds the segment.
-    const wasIdle = log.generations.length === 0;
     log.append({ number, name, bytes: segmentBytes, receivedAtMs }, deltas, indexes);
-    if (wasIdle) this.#merging = Promise.all([this.#merging, this.#merge(log)]);
+    if (!log.isMerging) this.#merging = Promise.all([this.#merging, this.#merge(log)]);
   }
 
   /** The store does not have all that it had: devices must be counted at once before they may be deferred again. */

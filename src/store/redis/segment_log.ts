@@ -119,6 +119,8 @@ export class SegmentLog {
   isLost = false;
   /** All is merged: it does not exist in the store any more. */
   isEnded = false;
+  /** {@linkcode merge} is at work: it merges what is appended meanwhile too. */
+  isMerging = false;
   /** A segment was sent, and it is not known yet whether it was committed. */
   isCommitting = false;
   /** Oldest first. */
@@ -190,14 +192,15 @@ export class SegmentLog {
     onMissing: (delta: PendingDelta) => void = () => {},
     onGeneration: (generation: Generation) => void = () => {},
   ): Promise<void> {
+    this.isMerging = true;
     try {
       for (let generation; (generation = this.generations[0]) !== undefined && !signal.aborted;) {
         generation.isSealed = true;
         onGeneration(generation);
         if (!await this.#mergeGeneration(generation, signal, onMissing)) return;
       }
-      this.isEnded = this.generations.length === 0 && !this.isCommitting;
     } finally {
+      this.isMerging = false;
       this.#release();
     }
   }
@@ -225,7 +228,10 @@ export class SegmentLog {
       if (isLast) {
         this.generations.shift();
         for (const { bytes } of segments) this.#bytes -= bytes;
+        // Without a further segment the log does not exist any more.
+        this.isEnded = this.generations.length === 0 && !this.isCommitting;
         this.#release();
+        if (this.isEnded) return true;
       }
       await this.#spareStore(performance.now() - startedMs, generation, signal);
     }

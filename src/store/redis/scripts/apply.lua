@@ -24,7 +24,7 @@
 -- how many of its packets are settled. Empty: the batch is applied, now or before. The second has the ids and
 -- values of counts that were set aside, at most ASIDE_REPORTED of each. The third is the limit that refused devices,
 -- empty if none did, and the fourth has their zero-based positions in the batch. The fifth is 1 if the log is not as this process left
--- it, because another process has taken it over, and 2 if devices were removed meanwhile, which may be in the segment:
+-- it, because another process has taken it over, or the store was reverted, and 2 if devices were removed meanwhile, which may be in the segment:
 -- then nothing was applied, the sixth is how many were removed in all, and the seventh has the hashes of their ids, or is false if they
 -- are not known any more. It is 3 if the batch was applied before, and 4 if this user may not run
 -- PERSIST, so that nothing was applied. The sixth is returned also if it is 0.
@@ -161,7 +161,8 @@ end
 local logBefore = segmentNumber > 1 and readLog(log, logName)
 if segmentNumber > 0 then
   local committed = logBefore and logBefore.committed or redis.call('HLEN', log) == 0 and segmentNumber == 1 and 0
-  if committed ~= segmentNumber - 1 then return { {}, {}, '', {}, 1 } end
+  -- In a store that was reverted or emptied, devices that this process knows may be missing.
+  if not intact or committed ~= segmentNumber - 1 then return { {}, {}, '', {}, 1 } end
   if redis.call('PTTL', segment) == -2 then error('the segment ' .. segment .. ' was not written before') end
   redis.call('HLEN', logs) -- fails if it is no hash
   local mayPersist = redis.pcall('PERSIST', nothing)
