@@ -191,9 +191,3 @@ export const fleetKeySpansMs: Readonly<Record<PeriodKind["name"], number>> = {
   minute: 3_600_000,
   hour: 24 * 3_600_000,
 };
-
-/** The keys that `devices.lua` takes, in its order. */
-export function deviceKeys(keys: ShardKeys): string[] {
-  const { counts, records, payloads, histories, version, changes, events, lineage, setAside, nothing } = keys;
-  return [counts, records, payloads, histories, version, changes, events, lineage, setAside, nothing];
-}

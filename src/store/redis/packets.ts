@@ -18,7 +18,7 @@ import {
   type SessionAdvance,
   type Unapplied,
 } from "../packets.ts";
-import { deviceKeys, type ShardKeys } from "./keys.ts";
+import type { ShardKeys } from "./keys.ts";
 import type { DeferredPackets, Split } from "./deferred_packets.ts";
 import { packDevices, packSegment } from "./device_columns.ts";
 import type { RedisClient } from "./redis_client.ts";
@@ -165,7 +165,16 @@ function scriptInput(
 ): [keys: string[], args: Argument[]] {
   const { sessions, receivedAtMs, deviceLimits = noLimits } = batch;
   const keys = [
-    ...deviceKeys(names),
+    ...[
+      names.counts,
+      names.records,
+      names.payloads,
+      names.histories,
+      names.version,
+      names.changes,
+      names.events,
+    ],
+    ...[names.lineage, names.setAside, names.nothing],
     ...fleetPeriods.map(({ name }) => names.fleet(name, receivedAtMs)),
     names.producer(batch.producer),
     names.newDevices,

@@ -21,7 +21,6 @@ import { type PendingDelta, PendingDeltas } from "../model/pending_deltas.ts";
 import type { DeferredAmount, DeviceDelta } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 import { packDevices, packSeen } from "./device_columns.ts";
-import { deviceKeys } from "./keys.ts";
 import type { RedisClient } from "./redis_client.ts";
 import { mergeScript } from "./scripts.ts";
 import { bucketsOf, Parts } from "./segment_parts.ts";
@@ -250,8 +249,8 @@ export class SegmentLog {
     const { keys } = this.client, since = this.generations[1]?.segments[0]?.receivedAtMs ?? 0;
     const merged = isLast ? segments : [];
     const names = [
-      ...deviceKeys(keys),
-      ...[keys.removed, keys.log(this.name), keys.logs],
+      ...[keys.counts, keys.records, keys.payloads, keys.histories, keys.version, keys.changes, keys.events],
+      ...[keys.lineage, keys.setAside, keys.nothing, keys.removed, keys.log(this.name), keys.logs],
       ...merged.map(({ name }) => keys.segment(name)),
     ];
     const args = [
