@@ -28,6 +28,7 @@ export async function openStore(
   const store = redis === undefined
     ? await openSqliteThreads({
       path: databasePath,
+      deferFrom: config.deferFrom,
       ackAfter,
       lockTimeoutMs: storeTimeoutMs,
       log: log.getChild("store"),

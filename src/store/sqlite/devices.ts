@@ -7,7 +7,8 @@ import type { DeviceState, DeviceStore, DeviceSummary, PayloadPreview } from "..
 import type { ForeignCounts } from "../model/foreign_counts.ts";
 import type { ChangeList } from "./changes.ts";
 import type { Database } from "./database.ts";
-import { countColumn } from "./records.ts";
+import { unixNowMs } from "./migrations.ts";
+import { countColumn, lagSql } from "./records.ts";
 
 /** Devices read in one statement: none stays open between pages, so the log can be checkpointed. */
 const PAGE_DEVICES = 1000;
@@ -57,11 +58,15 @@ const removalQueries = {
     SELECT 0, 0, count FROM devices
     WHERE device_id = ? AND count BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER}
     ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
+  addRemoved: `
+    INSERT INTO fleet_history VALUES (0, 0, ?)
+    ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
   remove: "DELETE FROM devices WHERE device_id = ?",
   removeSetAside: "DELETE FROM set_aside WHERE device_id = ?",
   unseen: `
     SELECT device_id AS deviceId FROM devices
-    WHERE device_id IN (SELECT value FROM json_each(?)) AND last_seen_ms > 0 AND last_seen_ms < ?`,
+    WHERE device_id IN (SELECT value FROM json_each(?)) AND last_seen_ms > 0
+      AND last_seen_ms < ? - ${lagSql(unixNowMs)}`,
 };
 
 /** `foreign` receives counts of other programs that are none; their devices are left out. */
@@ -69,7 +74,7 @@ export function sqliteDevices(
   database: Database,
   changes: ChangeList,
   foreign: ForeignCounts,
-): DeviceStore & DevicePages {
+): DeviceStore & DevicePages & Pick<Removals, "addRemoved"> {
   const arrays = database.prepareArrays(queriesOfManyRows), statements = database.prepare(queries);
   const toSummaries = (rows: readonly unknown[]) =>
     readSummaries(rows, (deviceId, value) => foreign.found(deviceId, value));
@@ -117,8 +122,13 @@ export function sqliteDevices(
   };
 }
 
+interface Removals extends Pick<DeviceStore, "remove" | "removeUnseen"> {
+  /** Counts packets as those of removed devices, in the caller's transaction. */
+  addRemoved(packets: number): void;
+}
+
 /** Deletes devices, and adds up what was counted of them. */
-function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "remove" | "removeUnseen"> {
+function removals(database: Database, changes: ChangeList): Removals {
   const statements = database.prepare(removalQueries);
   const removeOne = (deviceId: string): boolean => {
     statements.addToRemoved.run(deviceId);
@@ -127,6 +137,8 @@ function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "r
   };
 
   return {
+    addRemoved: (packets) => void statements.addRemoved.run(packets),
+
     remove: (deviceId) =>
       database.write(`remove device ${deviceId} from`, () => {
         const existed = removeOne(deviceId);

@@ -3,45 +3,72 @@
  *
  * @module
  */
-import { CLOCK_AHEAD_MS } from "../devices.ts";
-import type { ForeignCounts } from "../model/foreign_counts.ts";
-import { closePeriods, encodeHistory, HOUR_MS, MINUTE_MS, startOf } from "../model/periods.ts";
-import { DEVICE_CLOCK_AHEAD_MS, type DeviceDelta, type PacketStore, type Unapplied } from "../packets.ts";
+import type { Batch, PacketStore, Unapplied } from "../packets.ts";
 import type { ChangeList } from "./changes.ts";
 import type { Database } from "./database.ts";
-import { type DeviceRoom, deviceRooms, refusedBefore } from "./device_room.ts";
-import type { AddEvent } from "./events.ts";
+import type { Appended, DeferredPackets, Split } from "./deferred_packets.ts";
+import { deviceRooms, refusedBefore } from "./device_room.ts";
+import type { DeviceWriter } from "./device_writer.ts";
 import type { FleetPeriods } from "./histories.ts";
-import { closedPeriodsOf, readRecordSql, type RecordRow } from "./records.ts";
 import { Sessions } from "./sessions.ts";
 
 /** Expired rows are deleted at most this often. */
 const EXPIRE_INTERVAL_MS = 1000;
 
-/** What a batch writes beside devices and sessions. */
+/** What a batch writes beside sessions. */
 export interface BatchParts {
-  /** Receives the devices of a batch. */
+  /** Receives the devices of a batch that are counted at once. */
   readonly changes: ChangeList;
-  /** Receives devices that come back online. */
-  readonly addEvent: AddEvent;
+  /** Adds to them. */
+  readonly writer: DeviceWriter;
   /** Receives the packets of a batch. */
   readonly fleetPeriods: FleetPeriods;
-  /** Receives counts of other programs that a batch set aside. */
-  readonly foreign: ForeignCounts;
+  /** Receives devices of large batches. */
+  readonly deferred: DeferredPackets;
+}
+
+/** What became of a batch in its transaction, unless it was applied before or nothing of it was. */
+interface Written {
+  readonly split: Split;
+  readonly appended: Appended | undefined;
+  readonly unapplied: Unapplied;
 }
 
 /** Applies batches in one transaction each. */
 export function sqlitePackets(database: Database, parts: BatchParts): PacketStore {
-  const { changes, fleetPeriods } = parts;
+  const { changes, fleetPeriods, deferred } = parts;
   const sessions = new Sessions(database);
-  const addToDevice = deviceWriter(database, parts);
-  const deviceRoom = deviceRooms(database);
+  const writeDevices = batchWriter(database, parts);
   let expiredAtMs = 0;
   const expire = (nowMs: number, usedAtMs: number) => {
     if (Math.abs(nowMs - expiredAtMs) < EXPIRE_INTERVAL_MS) return;
     expiredAtMs = nowMs;
     sessions.expire(usedAtMs);
     fleetPeriods.expire(nowMs);
+  };
+
+  const write = (batch: Batch): Written | Unapplied => {
+    const { producer, sequence, previous, receivedAtMs, devices } = batch;
+    const usedAtMs = sessions.usedAt(receivedAtMs);
+    const applied = sessions.producer(producer, usedAtMs);
+    if (sequence <= applied.sequence) {
+      sessions.writeProducer(producer, applied, usedAtMs);
+      return sequence === applied.sequence ? refusedBefore(applied.refused, devices) : [];
+    }
+    const fenced = sessions.fenced(batch, applied.sequence, usedAtMs);
+    if (fenced.length > 0) return fenced;
+
+    const isIntact = previous === 0 || applied.sequence === previous;
+    if (!isIntact) sessions.writeReverted();
+    const split = deferred.split(batch, isIntact);
+    const appended = split.deferred && deferred.append(split.deferred, receivedAtMs);
+    const { packets, deviceIds, refused } = writeDevices(batch, split);
+    for (const { session, epoch, to } of batch.sessions) sessions.write(session, epoch, to, usedAtMs);
+    sessions.writeProducer(producer, { sequence, refused }, usedAtMs);
+    if (packets > 0) fleetPeriods.add(packets, receivedAtMs);
+    if (deviceIds.length > 0) changes.add(deviceIds);
+    expire(receivedAtMs, usedAtMs);
+    return { split, appended, unapplied: refusedBefore(refused, devices) };
   };
 
   return {
@@ -55,108 +82,51 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
           ),
       ),
 
-    apply(batch) {
-      const { producer, sequence, previous, receivedAtMs, devices } = batch;
-      const attempt = `apply a batch of ${devices.length} devices and ${batch.sessions.length} sessions to`;
-      return database.write<Unapplied>(attempt, () => {
-        const usedAtMs = sessions.usedAt(receivedAtMs);
-        const applied = sessions.producer(producer, usedAtMs);
-        if (sequence <= applied.sequence) {
-          sessions.writeProducer(producer, applied, usedAtMs);
-          return sequence === applied.sequence ? refusedBefore(applied.refused, devices) : [];
-        }
-        const fenced = sessions.fenced(batch, applied.sequence, usedAtMs);
-        if (fenced.length > 0) return fenced;
+    deferred: () => deferred.amount,
 
-        if (previous > 0 && applied.sequence !== previous) sessions.writeReverted();
-        const room = batch.deviceLimits && deviceRoom(batch.deviceLimits, receivedAtMs);
-        const added = devices.filter((device) => addToDevice(device, receivedAtMs, room));
-        for (const { session, epoch, to } of batch.sessions) sessions.write(session, epoch, to, usedAtMs);
-        const refused = added.length < devices.length ? room!.refusal(devices, new Set(added)) : "";
-        sessions.writeProducer(producer, { sequence, refused }, usedAtMs);
-        if (added.length > 0) {
-          room?.close();
-          fleetPeriods.add(added.reduce((sum, { packets }) => sum + packets, 0), receivedAtMs);
-          changes.add(added.map(({ deviceId }) => deviceId));
-        }
-        expire(receivedAtMs, usedAtMs);
-        return refusedBefore(refused, devices);
-      });
+    async apply(batch) {
+      await deferred.room();
+      const { devices } = batch;
+      const attempt = `apply a batch of ${devices.length} devices and ${batch.sessions.length} sessions to`;
+      const written = await database.write(attempt, () => write(batch));
+      if (!("split" in written)) return written;
+      deferred.applied(batch, written.split, written.appended);
+      return written.unapplied;
     },
   };
 }
 
-const queries = {
-  read: readRecordSql,
-  insert: "INSERT INTO devices VALUES (?, ?, ?, ?, ?, 1, ?, ?, NULL, ?)",
-  // On the right-hand sides a column is the row as it was. A timestamp after ?10 is wrong: any other replaces it.
-  update: `
-    UPDATE devices SET
-      count = ?1,
-      last_seen_ms = ?2,
-      online = ?3,
-      minute_packets = ?4,
-      hour_packets = ?5,
-      timestamp_ms = iif(?6 >= timestamp_ms OR timestamp_ms > ?10, ?6, timestamp_ms),
-      history = ?7,
-      payload = iif(?6 >= timestamp_ms OR timestamp_ms > ?10, ?8, payload)
-    WHERE rowid = ?9`,
-  setAside: "INSERT OR REPLACE INTO set_aside SELECT device_id, count FROM devices WHERE rowid = ?",
-};
+/** What {@linkcode batchWriter} wrote. */
+interface WrittenDevices {
+  /** Of all devices of the batch that are not refused. */
+  readonly packets: number;
+  /** Devices that are counted. */
+  readonly deviceIds: readonly string[];
+  /** As {@linkcode DeviceRoom.refusal} has it. */
+  readonly refused: string;
+}
 
-/**
- * Adds what a batch has of one device; the same as `addToCounts()` and `addToRecords()` of `apply.lua`. Returns false
- * when the device is new and there is no room for it.
- */
-function deviceWriter(database: Database, { addEvent, foreign }: BatchParts) {
-  const statements = database.prepare(queries);
-
-  const countOf = (deviceId: string, { row, count }: RecordRow, packets: number): number => {
-    if (typeof count === "number" && count + packets <= Number.MAX_SAFE_INTEGER) return count;
-    statements.setAside.run(row);
-    foreign.setAside(deviceId, String(count), "table set_aside");
-    return 0;
-  };
-
-  return (
-    { deviceId, packets, timestampMs, payload }: DeviceDelta,
-    receivedAtMs: number,
-    room?: DeviceRoom,
-  ): boolean => {
-    const old = statements.read.get(deviceId) as RecordRow | undefined;
-    if (old === undefined) {
-      if (room?.take() === false) return false;
-      statements.insert.run(
-        ...[deviceId, packets, receivedAtMs, receivedAtMs, timestampMs, packets, packets, payload],
-      );
-      return true;
+/** Adds the packets of a batch that are counted at once to their devices. */
+function batchWriter(
+  database: Database,
+  { writer }: BatchParts,
+): (batch: Batch, split: Split) => WrittenDevices {
+  const deviceRoom = deviceRooms(database);
+  return ({ devices, deviceLimits, receivedAtMs }, { counted, rows, deferred }) => {
+    const room = deviceLimits && counted.length > 0 ? deviceRoom(deviceLimits, receivedAtMs) : undefined;
+    const insert = () => room?.take() !== false;
+    let packets = deferred?.packets ?? 0;
+    const deviceIds: string[] = [];
+    for (let i = 0; i < counted.length; i++) {
+      const delta = counted[i]!, { deviceId } = delta;
+      rows[i] = writer.add(delta, deviceId, receivedAtMs, rows[i]!, insert);
+      if (rows[i] === 0) continue;
+      packets += delta.packets;
+      deviceIds.push(deviceId);
     }
-    const count = countOf(deviceId, old, packets);
-    const { lastSeenMs } = old;
-    let { minutePackets, hourPackets, online, history } = old;
-    // A last seen ahead of that was written before the clock was set back.
-    const isAhead = lastSeenMs > Math.max(receivedAtMs, Date.now()) + CLOCK_AHEAD_MS;
-    if (receivedAtMs > lastSeenMs || isAhead) {
-      if (online === 0) addEvent("online", deviceId, receivedAtMs, Math.min(lastSeenMs, receivedAtMs));
-      online = 1;
-      if (startOf(MINUTE_MS, receivedAtMs) > startOf(MINUTE_MS, lastSeenMs)) {
-        history = encodeHistory(closePeriods(closedPeriodsOf(old), old, receivedAtMs));
-        minutePackets = 0;
-        if (startOf(HOUR_MS, receivedAtMs) > startOf(HOUR_MS, lastSeenMs)) hourPackets = 0;
-      }
-    }
-    statements.update.run(
-      count + packets,
-      isAhead ? receivedAtMs : Math.max(lastSeenMs, receivedAtMs),
-      online,
-      minutePackets + packets,
-      hourPackets + packets,
-      timestampMs,
-      history,
-      payload,
-      old.row,
-      Math.max(lastSeenMs, receivedAtMs) + DEVICE_CLOCK_AHEAD_MS,
-    );
-    return true;
+    room?.close();
+    if (deviceIds.length === counted.length) return { packets, deviceIds, refused: "" };
+    const added = new Set([...deferred?.deltas ?? [], ...counted.filter((_, i) => rows[i]! > 0)]);
+    return { packets, deviceIds, refused: room!.refusal(devices, added) };
   };
 }

@@ -8,6 +8,11 @@ import { type ClosedPeriods, type CurrentPeriods, decodeHistory, noPeriods } fro
 /** A column that is a whole number from 0 to 2^53 - 1, or else its text: the driver refuses to read greater ones. */
 export const countColumn = `iif(count BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER}, count, CAST(count AS TEXT))`;
 
+/** How long before `nowMs` the oldest packets were received that are still in a log: so much less silence is certain. */
+export function lagSql(nowMs: string): string {
+  return `max(0, coalesce(${nowMs} - (SELECT min(since_ms) FROM segment_logs), 0))`;
+}
+
 /** Returns a {@linkcode RecordRow}. */
 export const readRecordSql = `
   SELECT rowid AS row, ${countColumn} AS count, last_seen_ms AS lastSeenMs, online,

@@ -6,11 +6,12 @@
 import { resolve } from "node:path";
 
 import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
-import type { AckAfter } from "../packets.ts";
+import type { AckAfter, DeferredAmount } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { sqliteAudit } from "./audit.ts";
-import { sqliteChanges } from "./changes.ts";
+import { type ChangeList, sqliteChanges } from "./changes.ts";
 import { sqliteCredentials } from "./credentials.ts";
+import { DeferredPackets } from "./deferred_packets.ts";
 import { Database } from "./database.ts";
 import {
   describeFile,
@@ -23,11 +24,14 @@ import {
   writeApplicationId,
 } from "./database_file.ts";
 import { type DevicePages, sqliteDevices } from "./devices.ts";
+import { DeviceWriter } from "./device_writer.ts";
 import { sqliteEvents } from "./events.ts";
 import { sqliteHistories } from "./histories.ts";
 import { sqliteInstances } from "./instances.ts";
+import { LogTables } from "./log_tables.ts";
 import { migrate } from "./migrations.ts";
 import { sqlitePackets } from "./packets.ts";
+import type { MergeParts } from "./segment_log.ts";
 
 /** Where the file is, and how it is used. */
 export interface SqliteStoreOptions {
@@ -39,7 +43,27 @@ export interface SqliteStoreOptions {
   readonly lockTimeoutMs?: number;
   /** Receives a warning for counts of another program that are none. */
   readonly log?: WarningLog;
+  /** Devices of a batch from which on its packets are counted later; 0: never. {@linkcode DEFER_FROM} by default. */
+  readonly deferFrom?: number;
+  /** Devices of a part of what is counted later, a transaction each; {@linkcode PART_DEVICES} by default. */
+  readonly partDevices?: number;
+  /** After so long without a change, what another process left is counted here; {@linkcode ABANDONED_MS} by default. */
+  readonly abandonedMs?: number;
+  /** Receives how much is not counted yet, whenever that changes. */
+  readonly onDeferred?: (amount: DeferredAmount) => void;
 }
+
+/** Devices of a batch from which on its packets are counted later: the file takes some 20 ms for as many. */
+export const DEFER_FROM = 4000;
+
+/** For these the file is locked for some 6 ms. */
+const PART_DEVICES = 2000;
+
+/** A process that runs changes its log several times a second. */
+const ABANDONED_MS = 15_000;
+
+/** How long a store that closes goes on counting what was deferred. */
+const CLOSE_TIMEOUT_MS = 10_000;
 
 /** A store that works on the thread that calls it. */
 export interface SqliteStore extends Store, DevicePages {
@@ -58,27 +82,27 @@ export interface SqliteStore extends Store, DevicePages {
  * schema version, or `ackAfter` requires replicas.
  */
 export async function openSqliteStore(
-  { path, ackAfter, lockTimeoutMs = 1000, log = { warn() {} } }: SqliteStoreOptions,
+  options: SqliteStoreOptions,
 ): Promise<SqliteStore> {
+  const { path, ackAfter, lockTimeoutMs = 1000 } = options;
   const file = resolve(path);
   if (ackAfter.kind === "replicated") {
     const reason =
       'acknowledging after replication needs Redis: choose "stored" or "synced", or configure Redis';
     throw failure("open", file, new Error(reason));
   }
-  return await openAlone(file, lockTimeoutMs, () => openStore(file, ackAfter, lockTimeoutMs, log));
+  return await openAlone(file, lockTimeoutMs, () => openStore(file, lockTimeoutMs, options));
 }
 
 async function openStore(
   file: string,
-  ackAfter: AckAfter,
   lockTimeoutMs: number,
-  log: WarningLog,
+  options: SqliteStoreOptions,
 ): Promise<SqliteStore> {
   const opened = openFile(file), { db } = opened;
   try {
     // In WAL mode NORMAL survives the end of the process; FULL, one sync per commit, a power cut too.
-    const synchronous = ackAfter.kind === "synced" ? "FULL" : "NORMAL";
+    const synchronous = options.ackAfter.kind === "synced" ? "FULL" : "NORMAL";
     await retryWhileLocked(
       db,
       lockTimeoutMs,
@@ -90,36 +114,80 @@ async function openStore(
       migrate(db);
       db.exec(writeApplicationId);
     });
-    return storeIn(new Database(opened, file, lockTimeoutMs), log);
+    return storeIn(new Database(opened, file, lockTimeoutMs), options);
   } catch (error) {
     db.close();
     throw error;
   }
 }
 
-function storeIn(database: Database, log: WarningLog): SqliteStore {
-  const foreign = new ForeignCounts(database.file, log);
+/** The store in an open file that has the tables. */
+export function storeIn(
+  database: Database,
+  options: Omit<SqliteStoreOptions, "path" | "ackAfter">,
+): SqliteStore {
+  const foreign = new ForeignCounts(database.file, options.log ?? { warn() {} });
   const changes = sqliteChanges(database);
   const { fleetPeriods, ...histories } = sqliteHistories(database);
   const { addEvent, ...events } = sqliteEvents(database, changes);
+  const writer = new DeviceWriter(database, { addEvent, foreign });
+  const { addRemoved, ...devices } = sqliteDevices(database, changes, foreign);
+  const deferred = deferredPackets({ database, writer, changes, addRemoved }, options);
   return {
     description: describeFile(database.file),
-    ...sqlitePackets(database, { changes, addEvent, fleetPeriods, foreign }),
-    ...sqliteDevices(database, changes, foreign),
+    ...sqlitePackets(database, { changes, writer, fleetPeriods, deferred }),
+    ...devices,
     ...histories,
     ...events,
     ...sqliteInstances(database),
     ...sqliteCredentials(database),
     ...sqliteAudit(database),
-    ping: () => database.probe(),
+    async ping() {
+      await database.probe();
+      deferred.adopt();
+    },
     // All processes that share the file run on this machine.
     status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),
     get isOpen() {
       return database.isOpen;
     },
-    close() {
+    async close() {
+      await deferred.close(database.isOpen ? CLOSE_TIMEOUT_MS : 0);
       database.close();
-      return Promise.resolve();
     },
   };
+}
+
+/** What merging a log writes. */
+interface MergeWriters {
+  readonly database: Database;
+  readonly writer: DeviceWriter;
+  readonly changes: ChangeList;
+  /** Counts packets as those of removed devices. */
+  readonly addRemoved: (packets: number) => void;
+}
+
+function deferredPackets(
+  { database, writer, changes, addRemoved }: MergeWriters,
+  { deferFrom = DEFER_FROM, partDevices = PART_DEVICES, abandonedMs = ABANDONED_MS, onDeferred = () => {} }:
+    Omit<
+      SqliteStoreOptions,
+      "path" | "ackAfter"
+    >,
+): DeferredPackets {
+  const mergeDeltas: MergeParts["mergeDeltas"] = (deltas, rows) => {
+    let removed = 0;
+    const merged: string[] = [];
+    for (const [i, delta] of deltas.entries()) {
+      const { deviceId } = delta;
+      // A device that is missing was removed after its packets were acknowledged: they count as removed with it.
+      const row = writer.add(delta, deviceId, delta.seenMs, rows[i]!, () => false);
+      if (row > 0) merged.push(deviceId);
+      else removed += delta.packets;
+    }
+    if (removed > 0) addRemoved(removed);
+    if (merged.length > 0) changes.add(merged);
+  };
+  const parts = { database, tables: new LogTables(database), mergeDeltas, partDevices };
+  return new DeferredPackets(parts, { from: deferFrom, abandonedMs, onAmount: onDeferred });
 }
