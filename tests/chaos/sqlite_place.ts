@@ -3,6 +3,9 @@ import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
+import { until } from "../support/until.ts";
+import { countsIn, isAllCounted } from "./sqlite_counts.ts";
+import { ALL_COUNTED_SECONDS, deferringSettings } from "./stored_counts.ts";
 import type { StorePlace } from "./store_place.ts";
 
 /** A folder below which the processes of Tally may read and write. */
@@ -37,8 +40,8 @@ export class SqlitePlace implements StorePlace {
     return new SqlitePlace(await Deno.makeTempDir({ dir: await dataFolder(), prefix: "chaos-" }));
   }
 
-  ingestSettings(_index: number): Record<string, string> {
-    return this.apiSettings;
+  ingestSettings(index: number): Record<string, string> {
+    return { ...this.apiSettings, ...deferringSettings(index) };
   }
 
   get apiSettings(): Record<string, string> {
@@ -46,19 +49,18 @@ export class SqlitePlace implements StorePlace {
   }
 
   allCounted(): Promise<void> {
-    return Promise.resolve();
+    const isCounted = () => this.#read(isAllCounted, true);
+    return until(() => isCounted().catch(() => false), "all packets are counted", ALL_COUNTED_SECONDS);
   }
 
-  // deno-lint-ignore require-await -- SQLite answers at once
-  async counts(): Promise<Map<string, number>> {
-    const rows = this.#read("SELECT device_id AS name, count AS packets FROM devices");
-    return new Map(rows.map(({ name, packets }) => [name, packets]));
+  counts(): Promise<Map<string, number>> {
+    return this.#read(countsIn, new Map());
   }
 
-  // deno-lint-ignore require-await -- as above
   async committed(sessions: readonly string[]): Promise<Map<string, number>> {
-    const rows = this.#read("SELECT session AS name, committed AS packets FROM sessions");
-    const known = new Map(rows.map(({ name, packets }) => [name, packets]));
+    const sql = "SELECT session, committed FROM sessions";
+    const rows = await this.#read((db) => db.prepare(sql).all(), []);
+    const known = new Map(rows.map(({ session, committed }) => [String(session), Number(committed)]));
     return new Map(sessions.map((session) => [session, known.get(session) ?? 0]));
   }
 
@@ -126,15 +128,16 @@ export class SqlitePlace implements StorePlace {
     await Deno.remove(this.folder, { recursive: true });
   }
 
-  /** A file that is missing or empty has no rows. */
-  #read(sql: string): { name: string; packets: number }[] {
-    if (!isThere(this.path)) return [];
+  /** `empty`: what a file that is missing or empty has. */
+  // deno-lint-ignore require-await -- SQLite answers at once
+  async #read<T>(body: (db: DatabaseSync) => T, empty: T): Promise<T> {
+    if (!isThere(this.path)) return empty;
     const db = new DatabaseSync(this.path, { readOnly: true, timeout: 0 });
     try {
-      const tables = db.prepare("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
-      return tables.tables === 0
-        ? []
-        : db.prepare(sql).all() as unknown as { name: string; packets: number }[];
+      const { tables } = db.prepare("SELECT count(*) AS tables FROM sqlite_schema").get() as {
+        tables: number;
+      };
+      return tables === 0 ? empty : body(db);
     } finally {
       db.close();
     }
