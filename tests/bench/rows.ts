@@ -211,6 +211,11 @@ function longer(options: BenchOptions): BenchOptions {
   return { ...options, warmUpMs: 6 * options.warmUpMs, runMs: 4 * options.runMs };
 }
 
+const fleetSizes = {
+  "tally-redis": [100, 1000, 10_000, 100_000, 1_000_000],
+  "tally-sqlite": [1000, 10_000, 100_000, 1_000_000],
+} as const;
+
 /** Over the number of devices. */
 export const devices: SectionPlan = {
   title: "By number of devices",
@@ -218,7 +223,7 @@ export const devices: SectionPlan = {
     "StreamPackets, a frame per message, 16 streams, one process; Redis unless SQLite is named; each device is known " +
     "before the runs.",
   rows: (["tally-redis", "tally-sqlite"] as const).flatMap((kind) =>
-    [100, 1000, 10_000, 100_000, 1_000_000].map((devices) => ({
+    fleetSizes[kind].map((devices) => ({
       name: `${devices.toLocaleString("en")} devices${kind === "tally-sqlite" ? ", SQLite" : ""}`,
       needsRedis: kind === "tally-redis",
       long: devices > 100_000,

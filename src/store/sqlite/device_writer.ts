@@ -9,7 +9,7 @@ import { closePeriods, encodeHistory, HOUR_MS, MINUTE_MS, startOf } from "../mod
 import { DEVICE_CLOCK_AHEAD_MS, type DeviceDelta } from "../packets.ts";
 import type { Database } from "./database.ts";
 import type { AddEvent } from "./events.ts";
-import { closedPeriodsOf, readRecordSql, type RecordRow } from "./records.ts";
+import { closedPeriodsOf, readRecordInRowSql, readRecordSql, type RecordRow } from "./records.ts";
 
 /** On the right-hand sides a column is the row as it was. A timestamp after `latest` is wrong: any other replaces it. */
 const newest = (column: string, value: string, latest: string) =>
@@ -17,6 +17,7 @@ const newest = (column: string, value: string, latest: string) =>
 
 const queries = {
   read: readRecordSql,
+  readInRow: readRecordInRowSql,
   insert: "INSERT INTO devices VALUES (?, ?, ?, ?, ?, 1, ?, ?, NULL, ?)",
   update: `
     UPDATE devices SET
@@ -79,7 +80,9 @@ export class DeviceWriter {
     insert: () => boolean,
   ): number {
     if (row > 0 && !this.#reads && this.#addWithinMinute(delta, deviceId, receivedAtMs, row)) return row;
-    const old = this.#statements.read.get(deviceId) as RecordRow | undefined;
+    const { read, readInRow } = this.#statements;
+    const inRow = row > 0 ? readInRow.get(row, deviceId) : undefined;
+    const old = (inRow ?? read.get(deviceId)) as RecordRow | undefined;
     if (old !== undefined) {
       this.#update(delta, deviceId, receivedAtMs, old);
       return old.row;

@@ -13,11 +13,16 @@ export function lagSql(nowMs: string): string {
   return `max(0, coalesce(${nowMs} - (SELECT min(since_ms) FROM segment_logs), 0))`;
 }
 
-/** Returns a {@linkcode RecordRow}. */
-export const readRecordSql = `
+const recordColumns = `
   SELECT rowid AS row, ${countColumn} AS count, last_seen_ms AS lastSeenMs, online,
     minute_packets AS minutePackets, hour_packets AS hourPackets, history
-  FROM devices WHERE device_id = ?`;
+  FROM devices`;
+
+/** Returns a {@linkcode RecordRow}. */
+export const readRecordSql = `${recordColumns} WHERE device_id = ?`;
+
+/** The same, given its row and id; nothing if the row is that of another device. Saves the look-up by id. */
+export const readRecordInRowSql = `${recordColumns} WHERE rowid = ? AND device_id = ?`;
 
 /** What a packet changes in a device, except its timestamp and payload. */
 export interface RecordRow extends CurrentPeriods {
