@@ -14,6 +14,7 @@ import { redisDevices } from "./devices.ts";
 import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
 import { redisInstances } from "./instances.ts";
+import { redisLabels } from "./labels.ts";
 import { redisPackets } from "./packets.ts";
 import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
 import { probeScript } from "./scripts.ts";
@@ -78,6 +79,7 @@ function storeOf(
     ...redisInstances(client),
     ...redisCredentials(client),
     ...redisAudit(client),
+    ...redisLabels(client),
 
     async ping() {
       await client.checkServer();
