@@ -81,3 +81,25 @@ export const MAX_NOTES_BYTES = 2_000;
 
 /** Devices that may have labels before their first packet: with long names and many tags 100 MB in each shard. */
 export const MAX_UNSEEN_LABELLED = 100_000;
+
+/** What a key may be. Not `__proto__`, as it begins with a letter. */
+const tagKey = new RegExp(`^[A-Za-z][A-Za-z0-9_.-]{0,${MAX_TAG_KEY - 1}}$`);
+
+/** Whether a tag may have this key: letters, digits, `_`, `.` and `-`, of which the first is a letter. */
+export function isTagKey(key: string): boolean {
+  return tagKey.test(key);
+}
+
+/** Whether a tag may have this value. */
+export function isTagValue(value: string): boolean {
+  return value !== "" && isLabelText(value, MAX_TAG_VALUE_BYTES);
+}
+
+/** Whether a name, a value or, with `lines`, notes may be this text: UTF-8 of so many bytes, without control characters. */
+export function isLabelText(text: string, maxBytes: number, lines = false): boolean {
+  if (text.length > maxBytes || !text.isWellFormed()) return false;
+  if (/\p{Cc}/u.test(lines ? text.replaceAll(/[\n\r\t]/g, "") : text)) return false;
+  return text.length * 3 <= maxBytes || utf8.encode(text).length <= maxBytes;
+}
+
+const utf8 = new TextEncoder();
