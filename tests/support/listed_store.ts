@@ -135,7 +135,7 @@ export class ListedStore implements ApiStore {
   }
 
   async *scanLabels() {
-    await this.#answer(undefined);
+    yield await this.#answer([]);
   }
 
   labelChanges() {

@@ -154,7 +154,7 @@ function addImport(app: OpenAPIHono, options: LabelsOptions): void {
 }
 
 function mediaTypeOf(c: Context): string | undefined {
-  return c.req.header("Content-Type")?.split(";")[0]!.trim().toLowerCase();
+  return /^[^;]*/.exec(c.req.header("Content-Type") ?? "")?.[0].trim().toLowerCase();
 }
 
 async function setLabels({ store, fleet }: LabelsOptions, changes: readonly LabelChange[]): Promise<void> {
