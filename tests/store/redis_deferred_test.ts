@@ -285,6 +285,22 @@ Deno.test("RedisStore.markOffline() takes no silence for certain while packets w
   assertEquals(await store.markOffline(["a"], now + 30_001, now + 90_001), 1);
 });
 
+Deno.test("RedisStore.status() has the age of the oldest packets in logs", async () => {
+  await using server = await startRedis();
+  await using writer = await DeferringWriter.open(server);
+  await using store = await disposableStore(server);
+  const startedMs = Date.now();
+  await writer.apply({ ...batch(1, { devices: [delta("a", 1)] }), receivedAtMs: startedMs - 90_000 });
+  assertEquals((await store.status()).countsLateMs, 0);
+  await writer.apply({ ...batch(2, { devices: [delta("a", 1)] }), receivedAtMs: startedMs - 60_000 });
+  await writer.apply({ ...batch(3, { devices: [delta("a", 1)] }), receivedAtMs: startedMs });
+  const { countsLateMs } = await store.status();
+  assert(Math.abs(countsLateMs! - 60_000 - (Date.now() - startedMs)) < 1_000, `${countsLateMs}`);
+  writer.merges = -1;
+  await untilCounted(server);
+  assertEquals((await store.status()).countsLateMs, 0);
+});
+
 Deno.test("RedisStore.apply() as a user without PERSIST counts all at once", async () => {
   await using server = await startRedis();
   await server.call("ACL", "SETUSER", "default", "-persist");
