@@ -89,14 +89,21 @@ export class RedisCluster implements AsyncDisposable {
     );
   }
 
-  /** A replica of the master that serves `slot`. */
+  /** A replica of the master that serves `slot`: nodes of a busy machine take one for failed for a moment. */
   async replica(slot: number): Promise<Node> {
-    const { id } = await this.master(slot);
-    const found = (await this.nodes()).find(({ masterId, flags }) =>
-      masterId === id && !flags.includes("fail")
+    let found: Node | undefined;
+    await until(
+      async () => {
+        const { id } = await this.master(slot);
+        found = (await this.nodes()).find(({ masterId, flags }) =>
+          masterId === id && !flags.some((flag) => flag.startsWith("fail"))
+        );
+        return found !== undefined;
+      },
+      `the master of slot ${slot} has a replica`,
+      30,
     );
-    if (found === undefined) throw new Error(`the master of slot ${slot} has no replica`);
-    return found;
+    return found!;
   }
 
   /** A master that does not serve `slot`. */
