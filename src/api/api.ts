@@ -23,7 +23,7 @@ import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
-import type { StoreHealth } from "../store/store_clock.ts";
+import { type StoreHealth, unmeasuredHealth } from "../store/store_clock.ts";
 import { type TlsFiles, tlsMetrics } from "../tls/tls_files.ts";
 import { createApp } from "./app.ts";
 import { servesConnections } from "../http/engine.ts";
@@ -202,7 +202,7 @@ function withDefaults(options: ApiOptions) {
     ingestRequired: options.ingestRequired ?? false,
     notReady: options.notReady ?? (() => undefined),
     logLinesDropped: options.logLinesDropped ?? (() => 0),
-    storeHealth: options.storeHealth ?? (() => ({ clockAheadMs: 0, evictionPolicy: undefined })),
+    storeHealth: options.storeHealth ?? (() => unmeasuredHealth),
   };
 }
 

@@ -29,6 +29,11 @@ export interface StoreStatus {
   readonly memoryBytes?: number | undefined;
   /** Devices in it, where they are counted. */
   readonly devices?: number | undefined;
+  /**
+   * How long ago the oldest packets were received that are stored and not in the counts of their devices yet, ms; 0 or
+   * undefined: all are.
+   */
+  readonly countsLateMs?: number | undefined;
 }
 
 /** One of the stores that a store is made of. */
@@ -43,6 +48,8 @@ export interface ShardReport {
   readonly memoryBytes: number | undefined;
   /** See {@linkcode StoreStatus}. */
   readonly devices: number | undefined;
+  /** See {@linkcode StoreStatus}; undefined: not known. */
+  readonly countsLateMs: number | undefined;
 }
 
 /** Where counts live: its parts by concern, and the connection to it. */

@@ -9,6 +9,7 @@ import { getLogger } from "@logtape/logtape";
 import { Snapshots } from "../../src/api/responses/metrics_snapshot.ts";
 import { FleetCache, type FleetCacheOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet_cache.ts";
 import type { Changes, DeviceSummary } from "../../src/store/devices.ts";
+import { unmeasuredHealth } from "../../src/store/store_clock.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { RunningClock, TestClock } from "../support/test_api.ts";
 import { until } from "../support/until.ts";
@@ -153,7 +154,7 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
       return Promise.resolve([]);
     };
     const snapshots = new Snapshots({
-      storeHealth: () => ({ clockAheadMs: 0, evictionPolicy: undefined }),
+      storeHealth: () => unmeasuredHealth,
       fleet,
       store: { instances },
       prometheusMaxDevices: 10,
