@@ -11,6 +11,7 @@ import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, WebhookCounters } from "..
 import type { Webhook } from "../alerts/webhook_request.ts";
 import { forgetUnseenDevices, SWEEP_STEP_MS } from "../fleet/device_retention.ts";
 import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
+import { FleetValues } from "../fleet/fleet_values.ts";
 import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
 import { Auditor } from "../identity/auditor.ts";
@@ -229,6 +230,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     ...access,
     observedTime,
     fleet,
+    values: new FleetValues({ store, index: fleet.index, clock }),
     eventLog,
     apiReport,
     webhookCounters,

@@ -16,6 +16,7 @@ import type { HistoryStore } from "./history.ts";
 import type { InstanceRegistry } from "./instances.ts";
 import type { DeliveryLease } from "./lease.ts";
 import type { PacketStore } from "./packets.ts";
+import type { ValueStore } from "./values.ts";
 
 /** What a store reports of itself. */
 export interface StoreStatus {
@@ -58,6 +59,7 @@ export interface Store
     PacketStore,
     DeviceStore,
     HistoryStore,
+    ValueStore,
     EventStore,
     DeliveryLease,
     InstanceRegistry,

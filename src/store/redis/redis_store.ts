@@ -6,6 +6,7 @@
 import type { Buffer } from "node:buffer";
 
 import { ForeignCounts } from "../model/foreign_counts.ts";
+import { noValues } from "../model/no_values.ts";
 import type { Store, StoreStatus } from "../store.ts";
 import { redisAudit } from "./audit.ts";
 import { redisCredentials } from "./credentials.ts";
@@ -74,6 +75,7 @@ function storeOf(
     ...redisPackets(client, foreign, deferred),
     ...redisDevices(client, foreign),
     ...redisHistories(client),
+    ...noValues,
     ...redisEvents(client),
     ...redisInstances(client),
     ...redisCredentials(client),

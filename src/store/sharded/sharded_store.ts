@@ -53,6 +53,7 @@ import { shardedHistories } from "./histories.ts";
 import { ShardedClaims } from "./session_claims.ts";
 import { allSettled } from "./settled.ts";
 import { ShardReads } from "./shard_reads.ts";
+import { shardedValues } from "./values.ts";
 import { VersionNumbers } from "./versions.ts";
 
 /** What {@linkcode shardedStore} needs. */
@@ -88,6 +89,7 @@ export function shardedStore(
     },
     ...shardedDevices(reads, versions, clock),
     ...shardedHistories(reads),
+    ...shardedValues(reads),
     ...shardedEvents(reads),
     reportInstance: (report) => first.reportInstance(report),
     removeInstance: (instance) => first.removeInstance(instance),

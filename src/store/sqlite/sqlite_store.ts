@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 
 import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
 import type { AckAfter } from "../packets.ts";
+import { noValues } from "../model/no_values.ts";
 import type { Store } from "../store.ts";
 import { sqliteAudit } from "./audit.ts";
 import { sqliteChanges } from "./changes.ts";
@@ -107,6 +108,7 @@ function storeIn(database: Database, log: WarningLog): SqliteStore {
     ...sqlitePackets(database, { changes, addEvent, fleetPeriods, foreign }),
     ...sqliteDevices(database, changes, foreign),
     ...histories,
+    ...noValues,
     ...events,
     ...sqliteInstances(database),
     ...sqliteCredentials(database),

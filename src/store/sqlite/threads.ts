@@ -6,6 +6,7 @@
  */
 import { resolve } from "node:path";
 
+import { noValues } from "../model/no_values.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
@@ -51,6 +52,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     payloads: read("payloads"),
     history: read("history"),
     fleetHistory: read("fleetHistory"),
+    ...noValues,
     removedPackets: read("removedPackets"),
     events: read("events"),
     instances: read("instances"),
