@@ -14,6 +14,7 @@ import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
 import { FleetValues } from "../fleet/fleet_values.ts";
 import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
+import { TagReport } from "../fleet/tag_figures.ts";
 import { Auditor } from "../identity/auditor.ts";
 import { TokenLookup } from "../identity/token_lookup.ts";
 import { RequestError } from "../protocol/request_error.ts";
@@ -238,7 +239,8 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     broadcaster,
     live: new LiveUpdates({ fleet, reporter, store, broadcaster, clock }),
     eventStream: new EventStream(eventLog, broadcaster, settings.watchIntervalMs),
-    lists: new ListCache(fleet.index, clock),
+    lists: new ListCache(fleet.index, fleet.labels, clock),
+    tagReport: new TagReport(fleet.index, fleet.labels, clock),
     snapshots: new Snapshots({
       ...settings,
       fleet,

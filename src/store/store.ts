@@ -14,6 +14,7 @@ import type { DeviceStore } from "./devices.ts";
 import type { EventStore } from "./events.ts";
 import type { HistoryStore } from "./history.ts";
 import type { InstanceRegistry } from "./instances.ts";
+import type { LabelStore } from "./labels.ts";
 import type { DeliveryLease } from "./lease.ts";
 import type { PacketStore } from "./packets.ts";
 import type { ValueStore } from "./values.ts";
@@ -64,7 +65,8 @@ export interface Store
     DeliveryLease,
     InstanceRegistry,
     CredentialStore,
-    AuditStore {
+    AuditStore,
+    LabelStore {
   /** One line for the start-up log: which store this is and where. Holds no credentials. */
   readonly description: string;
 

@@ -42,6 +42,13 @@ async function tenReads(maxAgeMs: number): Promise<void> {
   });
 }
 
+/** Of a store in which no device has any. */
+const withoutLabels = {
+  labelChanges: () => Promise.resolve({ version: 1, devices: new Map() }),
+  labels: () => Promise.resolve(new Map()),
+  async *scanLabels() {},
+};
+
 Deno.test("FleetCache.refresh() does not wait for the store while the last read is younger than maxAgeMs", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
   const clock = new TestClock();
@@ -135,6 +142,7 @@ Deno.test("FleetCache.refresh() applies changes that were made during a long sca
     },
     summaries: () => Promise.resolve([]),
     removedPackets: () => Promise.resolve(0),
+    ...withoutLabels,
   };
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
     await fleet.refresh({ keepWarm: true });

@@ -139,6 +139,26 @@ export class ListedStore implements ApiStore {
     return this.#answer([]);
   }
 
+  setLabels() {
+    return this.#answer(undefined);
+  }
+
+  labels() {
+    return this.#answer(new Map());
+  }
+
+  notes() {
+    return this.#answer("");
+  }
+
+  async *scanLabels() {
+    yield await this.#answer([]);
+  }
+
+  labelChanges() {
+    return this.#answer({ version: 1, devices: new Map() });
+  }
+
   #answer<T>(value: T): Promise<T> {
     return this.failure === undefined ? Promise.resolve(value) : Promise.reject(this.failure);
   }

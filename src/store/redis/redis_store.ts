@@ -15,6 +15,7 @@ import { redisDevices } from "./devices.ts";
 import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
 import { redisInstances } from "./instances.ts";
+import { redisLabels } from "./labels.ts";
 import { redisPackets } from "./packets.ts";
 import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
 import { logsScript, probeScript } from "./scripts.ts";
@@ -80,6 +81,7 @@ function storeOf(
     ...redisInstances(client),
     ...redisCredentials(client),
     ...redisAudit(client),
+    ...redisLabels(client),
 
     async ping() {
       await client.checkServer();

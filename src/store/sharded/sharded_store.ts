@@ -50,6 +50,7 @@ import { ShardedBatches } from "./batches.ts";
 import { shardedDevices } from "./devices.ts";
 import { shardedEvents } from "./events.ts";
 import { shardedHistories } from "./histories.ts";
+import { shardedLabels } from "./labels.ts";
 import { ShardedClaims } from "./session_claims.ts";
 import { allSettled } from "./settled.ts";
 import { ShardReads } from "./shard_reads.ts";
@@ -91,6 +92,7 @@ export function shardedStore(
     ...shardedHistories(reads),
     ...shardedValues(reads),
     ...shardedEvents(reads),
+    ...shardedLabels(reads, clock),
     reportInstance: (report) => first.reportInstance(report),
     removeInstance: (instance) => first.removeInstance(instance),
     instances: (nowMs) => first.instances(nowMs),
