@@ -30,6 +30,7 @@ import { addHealth, type HealthOptions, isHealthPath } from "./routes/health.ts"
 import { addHistories, type HistoriesOptions } from "./routes/histories.ts";
 import { addLive, type LiveOptions } from "./routes/live.ts";
 import { addMetrics, type MetricsOptions } from "./routes/metrics.ts";
+import { addPackets, type PacketsOptions } from "./routes/packets.ts";
 import { addPage } from "./routes/page.ts";
 import { addTokens, type TokensOptions } from "./routes/tokens.ts";
 
@@ -45,6 +46,7 @@ export type AppOptions =
   & HealthOptions
   & DevicesOptions
   & DeviceOptions
+  & PacketsOptions
   & HistoriesOptions
   & FleetRouteOptions
   & LiveOptions
@@ -79,6 +81,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
   addMetrics(app, options);
   addHealth(app, options);
   addDevices(app, options);
+  addPackets(app, options);
   addDevice(app, options);
   addHistories(app, options);
   addFleet(app, options);

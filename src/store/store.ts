@@ -15,6 +15,7 @@ import type { EventStore } from "./events.ts";
 import type { HistoryStore } from "./history.ts";
 import type { InstanceRegistry } from "./instances.ts";
 import type { DeliveryLease } from "./lease.ts";
+import type { PacketStreamReader } from "./packet_stream.ts";
 import type { PacketStore } from "./packets.ts";
 
 /** What a store reports of itself. */
@@ -49,6 +50,7 @@ export interface ShardReport {
 export interface Store
   extends
     PacketStore,
+    PacketStreamReader,
     DeviceStore,
     HistoryStore,
     EventStore,

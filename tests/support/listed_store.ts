@@ -58,6 +58,10 @@ export class ListedStore implements ApiStore {
     return this.#answer({ seconds: [], minutes: [], hours: [] });
   }
 
+  packetsOf() {
+    return this.#answer({ entries: [], next: "", isEnd: true });
+  }
+
   removedPackets() {
     return this.#answer(0);
   }

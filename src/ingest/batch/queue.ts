@@ -14,6 +14,7 @@
  */
 import { QueuedBatch } from "./batch.ts";
 import type { DeviceTable } from "./device_table.ts";
+import { PacketChains } from "./packet_chains.ts";
 
 /** Bounds of a {@linkcode PacketQueue}. */
 export interface QueueOptions {
@@ -27,11 +28,15 @@ export interface QueueOptions {
   readonly dueDevices: number;
   /** Longest time that a packet waits for others to be stored with it. */
   readonly flushIntervalMs: number;
+  /** All packets are kept, for the packet stream of the store; default: the latest payload of each device is. */
+  readonly keepsPackets?: boolean;
 }
 
 /** See the module. One consumer only. */
 export class PacketQueue implements AsyncIterable<QueuedBatch> {
   #tail: QueuedBatch;
+  /** Of the batch at the tail, and of the one before. */
+  #chains: readonly [PacketChains, PacketChains] | undefined;
   readonly #waiters = new Set<() => void>();
   #releasing = false;
   #closed = false;
@@ -41,7 +46,8 @@ export class PacketQueue implements AsyncIterable<QueuedBatch> {
 
   /** An empty queue. `devices`: the table of the packets' devices. */
   constructor(readonly options: QueueOptions, readonly devices: DeviceTable) {
-    this.#tail = new QueuedBatch(devices);
+    if (options.keepsPackets) this.#chains = [new PacketChains(), new PacketChains()];
+    this.#tail = new QueuedBatch(devices, this.#chains?.[0]);
   }
 
   /** Packets waiting for the writer. */
@@ -111,13 +117,22 @@ export class PacketQueue implements AsyncIterable<QueuedBatch> {
     for (;;) {
       if (!this.#due) await new Promise<void>((resolve) => this.#wakeWriter = resolve);
       const batch = this.#tail;
-      this.#tail = new QueuedBatch(this.devices);
+      this.#tail = this.#nextBatch();
       this.#due = this.#closed;
       // The writer sends the batch first; waiters are released while the store works.
       if (this.#waiters.size > 0) setTimeout(() => this.#releaseWaiters(), 0);
       if (batch.shares.length > 0) yield batch;
       else if (this.#closed) return;
     }
+  }
+
+  /** The batch before the tail is settled. */
+  #nextBatch(): QueuedBatch {
+    if (this.#chains === undefined) return new QueuedBatch(this.devices);
+    const [tail, before] = this.#chains;
+    before.clear();
+    this.#chains = [before, tail];
+    return new QueuedBatch(this.devices, before);
   }
 
   #setDue(): void {

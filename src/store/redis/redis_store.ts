@@ -14,6 +14,7 @@ import { redisDevices } from "./devices.ts";
 import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
 import { redisInstances } from "./instances.ts";
+import { redisPacketStream } from "./packet_stream.ts";
 import { redisPackets } from "./packets.ts";
 import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
 import { probeScript } from "./scripts.ts";
@@ -72,6 +73,7 @@ function storeOf(
   return {
     description: `Redis at ${client.address}`,
     ...redisPackets(client, foreign, deferred),
+    ...redisPacketStream(client),
     ...redisDevices(client, foreign),
     ...redisHistories(client),
     ...redisEvents(client),

@@ -53,6 +53,7 @@ import { shardedHistories } from "./histories.ts";
 import { ShardedClaims } from "./session_claims.ts";
 import { allSettled } from "./settled.ts";
 import { ShardReads } from "./shard_reads.ts";
+import { shardOf } from "./shard_of.ts";
 import { VersionNumbers } from "./versions.ts";
 
 /** What {@linkcode shardedStore} needs. */
@@ -86,6 +87,8 @@ export function shardedStore(
         bytes: amounts.reduce((sum, { bytes }) => sum + bytes, 0),
       };
     },
+    packetsOf: (deviceId, after, limit) =>
+      shards[shardOf(deviceId, shards.length)]!.packetsOf(deviceId, after, limit),
     ...shardedDevices(reads, versions, clock),
     ...shardedHistories(reads),
     ...shardedEvents(reads),

@@ -156,6 +156,16 @@ const steps: readonly (readonly string[])[] = [
       event_id INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID`,
   ],
+  // 7: The packet stream.
+  [
+    `CREATE TABLE packet_stream (
+      id INTEGER PRIMARY KEY, -- without gaps
+      device_id TEXT NOT NULL,
+      received_ms INTEGER NOT NULL,
+      packets BLOB NOT NULL -- PacketBatch of the proto
+    ) STRICT`,
+    "CREATE INDEX packet_stream_by_device ON packet_stream (device_id, id)",
+  ],
 ];
 
 /** Version of the tables that this program reads and writes; SQLite keeps it in the file's header. */

@@ -27,6 +27,7 @@ import { sqliteEvents } from "./events.ts";
 import { sqliteHistories } from "./histories.ts";
 import { sqliteInstances } from "./instances.ts";
 import { migrate } from "./migrations.ts";
+import { sqlitePacketStream } from "./packet_stream.ts";
 import { sqlitePackets } from "./packets.ts";
 
 /** Where the file is, and how it is used. */
@@ -105,6 +106,7 @@ function storeIn(database: Database, log: WarningLog): SqliteStore {
   return {
     description: describeFile(database.file),
     ...sqlitePackets(database, { changes, addEvent, fleetPeriods, foreign }),
+    ...sqlitePacketStream(database),
     ...sqliteDevices(database, changes, foreign),
     ...histories,
     ...events,
