@@ -18,10 +18,10 @@ import type { ObservedTime } from "./observed_time.ts";
 export const MAX_AGE_MS = 250;
 
 /** A read is used at least this long, or a small fleet would be read again for every request. */
-const MIN_REUSE_MS = 25;
+const MIN_REUSE_MS = 10;
 
 /** It is used this many times as long as it took before a request has the store read again. */
-const REUSE_PER_READ = 4;
+const REUSE_PER_READ = 2;
 
 /**
  * For so long after a request the index is kept fresh for the next one, which then need not wait: a Prometheus

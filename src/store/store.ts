@@ -16,7 +16,9 @@ import type { HistoryStore } from "./history.ts";
 import type { InstanceRegistry } from "./instances.ts";
 import type { LabelStore } from "./labels.ts";
 import type { DeliveryLease } from "./lease.ts";
+import type { PacketStreamReader } from "./packet_stream.ts";
 import type { PacketStore } from "./packets.ts";
+import type { ValueStore } from "./values.ts";
 
 /** What a store reports of itself. */
 export interface StoreStatus {
@@ -30,6 +32,11 @@ export interface StoreStatus {
   readonly memoryBytes?: number | undefined;
   /** Devices in it, where they are counted. */
   readonly devices?: number | undefined;
+  /**
+   * How long ago the oldest packets were received that are stored and not in the counts of their devices yet, ms; 0 or
+   * undefined: all are.
+   */
+  readonly countsLateMs?: number | undefined;
 }
 
 /** One of the stores that a store is made of. */
@@ -44,14 +51,18 @@ export interface ShardReport {
   readonly memoryBytes: number | undefined;
   /** See {@linkcode StoreStatus}. */
   readonly devices: number | undefined;
+  /** See {@linkcode StoreStatus}; undefined: not known. */
+  readonly countsLateMs: number | undefined;
 }
 
 /** Where counts live: its parts by concern, and the connection to it. */
 export interface Store
   extends
     PacketStore,
+    PacketStreamReader,
     DeviceStore,
     HistoryStore,
+    ValueStore,
     EventStore,
     DeliveryLease,
     InstanceRegistry,

@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 
 import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
 import type { AckAfter } from "../packets.ts";
+import { noValues } from "../model/no_values.ts";
 import type { Store } from "../store.ts";
 import { sqliteAudit } from "./audit.ts";
 import { sqliteChanges } from "./changes.ts";
@@ -28,6 +29,7 @@ import { sqliteHistories } from "./histories.ts";
 import { sqliteInstances } from "./instances.ts";
 import { type LabelPages, sqliteLabels } from "./labels.ts";
 import { migrate } from "./migrations.ts";
+import { sqlitePacketStream } from "./packet_stream.ts";
 import { sqlitePackets } from "./packets.ts";
 
 /** Where the file is, and how it is used. */
@@ -109,7 +111,9 @@ function storeIn(database: Database, log: WarningLog): SqliteStore {
     ...sqlitePackets(database, { changes, addEvent, fleetPeriods, foreign }),
     ...sqliteDevices(database, { changes, foreign, removeLabels }),
     ...labels,
+    ...sqlitePacketStream(database),
     ...histories,
+    ...noValues,
     ...events,
     ...sqliteInstances(database),
     ...sqliteCredentials(database),
