@@ -168,6 +168,7 @@ export function serveCopyButtons() {
     const button = target instanceof Element ? target.closest("button") : null;
     const text = button?.dataset.copy;
     if (button === null || text === undefined) return;
+    const label = button.dataset.label ??= button.textContent ?? "";
     const isEscaped = controls.test(text);
     const isCopied = await copy(isEscaped ? escaped(text) : text);
     const result = !isCopied
@@ -183,7 +184,7 @@ export function serveCopyButtons() {
     setTimeout(() => {
       delete button.dataset.copied;
       setText(byId("announcement"), "");
-      if (button.children.length === 0) setText(button, "Copy");
+      if (button.children.length === 0) setText(button, label);
     }, COPIED_SHOWN_MS);
   });
 }

@@ -38,6 +38,12 @@ export interface ValueSeries {
   }[];
 }
 
+/** Response of `/values` without a name. */
+export interface ValueNames {
+  /** Those that most devices have come first. */
+  readonly names: readonly { readonly name: string; readonly devices: number }[];
+}
+
 /** A payload; only its beginning when `truncated` is set. */
 export type Payload = DeviceRow["payload"];
 

@@ -37,10 +37,12 @@ import signInJs from "../../page/sign_in.js" with { type: "text" };
 import sparklinesJs from "../../page/sparklines.js" with { type: "text" };
 import tableCss from "../../page/table.css" with { type: "text" };
 import tableJs from "../../page/table.js" with { type: "text" };
+import tableRowJs from "../../page/table_row.js" with { type: "text" };
 import timeRangeJs from "../../page/time_range.js" with { type: "text" };
 import tokenJs from "../../page/token.js" with { type: "text" };
 import unitsJs from "../../page/units.js" with { type: "text" };
 import valueChartJs from "../../page/value_chart.js" with { type: "text" };
+import valueColumnsJs from "../../page/value_columns.js" with { type: "text" };
 import { Asset } from "../http/assets.ts";
 import { problem, unchanged } from "../http/openapi.ts";
 
@@ -83,10 +85,12 @@ const texts: Readonly<Record<string, string>> = {
   "sparklines.js": sparklinesJs,
   "table.css": tableCss,
   "table.js": tableJs,
+  "table_row.js": tableRowJs,
   "time_range.js": timeRangeJs,
   "token.js": tokenJs,
   "units.js": unitsJs,
   "value_chart.js": valueChartJs,
+  "value_columns.js": valueColumnsJs,
 };
 
 const files: ReadonlyMap<string, Asset> = new Map(
