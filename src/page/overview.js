@@ -164,7 +164,9 @@ export class Overview {
     byId("ingest").hidden = false;
     showShards({ store, now_ms });
     const evicts = store.eviction_policy === null ? "" : `, may evict counts (${store.eviction_policy})`;
-    setText(byId("store"), `Store: ${store.description}${evicts}`);
+    const isLate = store.counts_late_ms >= 1_000;
+    const late = isLate ? `, counts are ${formatDuration(store.counts_late_ms)} late` : "";
+    setText(byId("store"), `Store: ${store.description}${evicts}${late}`);
     byId("no-ingest").hidden = instances.length > 0;
     const list = byId("instances");
     const template = /** @type {HTMLTemplateElement} */ (byId("instance"));
