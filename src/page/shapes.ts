@@ -21,8 +21,6 @@ export interface Measured {
   readonly values_dropped: number;
   /** Latest texts, by name. */
   readonly attributes: Readonly<Record<string, string>>;
-  /** As set by people, by key. */
-  readonly tags: Readonly<Record<string, string>>;
 }
 
 /** Response of `/devices/{id}/values/{name}`. */

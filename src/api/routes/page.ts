@@ -13,6 +13,7 @@ import chartPathsJs from "../../page/chart_paths.js" with { type: "text" };
 import chartScaleJs from "../../page/chart_scale.js" with { type: "text" };
 import connectionJs from "../../page/connection.js" with { type: "text" };
 import controlsCss from "../../page/controls.css" with { type: "text" };
+import copyJs from "../../page/copy.js" with { type: "text" };
 import deviceCss from "../../page/device.css" with { type: "text" };
 import deviceJs from "../../page/device.js" with { type: "text" };
 import deviceChartsJs from "../../page/device_charts.js" with { type: "text" };
@@ -62,6 +63,7 @@ const texts: Readonly<Record<string, string>> = {
   "chart_scale.js": chartScaleJs,
   "connection.js": connectionJs,
   "controls.css": controlsCss,
+  "copy.js": copyJs,
   "device.css": deviceCss,
   "device.js": deviceJs,
   "device_charts.js": deviceChartsJs,
