@@ -21,8 +21,6 @@ export interface Measured {
   readonly values_dropped: number;
   /** Latest texts, by name. */
   readonly attributes: Readonly<Record<string, string>>;
-  /** As set by people, by key. */
-  readonly tags: Readonly<Record<string, string>>;
 }
 
 /** Response of `/devices/{id}/values/{name}`. */
@@ -36,6 +34,12 @@ export interface ValueSeries {
     readonly mean: number;
     readonly max: number;
   }[];
+}
+
+/** Response of `/values` without a name. */
+export interface ValueNames {
+  /** Those that most devices have come first. */
+  readonly names: readonly { readonly name: string; readonly devices: number }[];
 }
 
 /** A payload; only its beginning when `truncated` is set. */
