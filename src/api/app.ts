@@ -32,6 +32,7 @@ import { addHistories, type HistoriesOptions } from "./routes/histories.ts";
 import { addLabels, type LabelsOptions } from "./routes/labels.ts";
 import { addLive, type LiveOptions } from "./routes/live.ts";
 import { addMetrics, type MetricsOptions } from "./routes/metrics.ts";
+import { addPackets, type PacketsOptions } from "./routes/packets.ts";
 import { addPage } from "./routes/page.ts";
 import { addTags, type TagsOptions } from "./routes/tags.ts";
 import { addTokens, type TokensOptions } from "./routes/tokens.ts";
@@ -53,6 +54,7 @@ export type AppOptions =
   & DeviceOptions
   & LabelsOptions
   & TagsOptions
+  & PacketsOptions
   & HistoriesOptions
   & FleetRouteOptions
   & LiveOptions
@@ -88,6 +90,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
   addHealth(app, options);
   addDevices(app, options);
   addLabels(app, options);
+  addPackets(app, options);
   addDevice(app, options);
   addTags(app, options);
   addHistories(app, options);

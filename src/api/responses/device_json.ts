@@ -54,7 +54,8 @@ function clockAheadMs({ timestampMs, lastSeenMs }: DeviceView): number {
 
 const noPayload: PayloadPreview = { bytes: new Uint8Array(), totalBytes: 0 };
 
-function payloadJson({ bytes, totalBytes }: PayloadPreview): Device["payload"] {
+/** A payload, or the beginning of one. */
+export function payloadJson({ bytes, totalBytes }: PayloadPreview): Device["payload"] {
   const truncated = bytes.length < totalBytes;
   const whole = truncated ? withoutCutCharacter(bytes) : bytes;
   const buffer = Buffer.from(whole.buffer, whole.byteOffset, whole.length);

@@ -152,6 +152,7 @@ function idOf(c: Context): string {
   return c.req.param("id") ?? c.req.query("id") ?? "";
 }
 
-function notFound(deviceId: string): RequestError {
+/** The error for an id that no device has. */
+export function notFound(deviceId: string): RequestError {
   return new RequestError("NOT_FOUND", `there is no device ${JSON.stringify(deviceId)}`);
 }

@@ -11,6 +11,14 @@ import { count, deviceStatus, rate, unixMs } from "./fields.ts";
 import { nameAndTags, tagFilters } from "./labels.ts";
 import { choice, deviceId, integer, limit, query, text } from "./parameters.ts";
 
+/** @internal */
+export const Payload = z.object({
+  bytes: count.openapi({ description: "Length of the whole payload" }),
+  text: z.string().nullable().openapi({ description: "The payload, where it is valid UTF-8" }),
+  base64: z.string().nullable().openapi({ description: "The payload, where it is not" }),
+  truncated: z.boolean().openapi({ description: "Only the beginning: /devices/{id} has the whole" }),
+});
+
 /** A device as readers get it. Times are Unix milliseconds, rates packets per second. */
 export type Device = z.infer<typeof Device>;
 
@@ -47,12 +55,7 @@ export const Device = z.object({
       "How far timestamp_ms is ahead of the packet's arrival, where it is more than a minute: the " +
       "device's clock is off; else 0",
   }),
-  payload: z.object({
-    bytes: count.openapi({ description: "Length of the whole payload" }),
-    text: z.string().nullable().openapi({ description: "The payload, where it is valid UTF-8" }),
-    base64: z.string().nullable().openapi({ description: "The payload, where it is not" }),
-    truncated: z.boolean().openapi({ description: "Only the beginning: /devices/{id} has the whole" }),
-  }),
+  payload: Payload,
 }).openapi("Device");
 
 /** A device, and what only {@linkcode Device} of one has. */

@@ -109,6 +109,12 @@ export interface ShardKeys {
   /** LIST of sessions by their names, each where there is still a key for it, and some that have expired. */
   readonly sessions: string;
 
+  /**
+   * STREAM of entries with the fields `device` (id), `received` (Unix ms) and `packets` (a `PacketBatch` of the proto), in
+   * this order. Other programs read this one. `tally:{device_metrics}:packets`, or `tally:{<i>-<n>}:packets`.
+   */
+  readonly packetStream: string;
+
   /** STRING `<epoch> <committed>` of one session; expires when unused. */
   session(session: string): string;
 
@@ -181,6 +187,7 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     probe: `${prefix}probe`,
     newDevices: `${prefix}new-devices`,
     sessions: `${prefix}sessions`,
+    packetStream: `${prefix}packets`,
     session: (session) => `${prefix}session:${session}`,
     producer: (producer) => `${prefix}producer:${producer}`,
     removals: `${prefix}removals`,

@@ -6,6 +6,7 @@
 import type { Buffer } from "node:buffer";
 
 import type { ForeignCounts } from "../model/foreign_counts.ts";
+import { packEntries } from "../model/packet_entries.ts";
 import { fleetPeriods } from "../model/periods.ts";
 import {
   type Batch,
@@ -187,6 +188,7 @@ function scriptInput(
     part === undefined ? names.nothing : names.segment(part.name),
     part === undefined ? names.nothing : names.log(part.log.name),
     ...[names.logs, names.removals, names.removedHashes],
+    names.packetStream,
   ];
   const args: Argument[] = [
     ...[receivedAtMs, ...packDevices(counted)],
@@ -194,6 +196,7 @@ function scriptInput(
     ...[deviceLimits.maxDevices, deviceLimits.maxNewPerMinute],
     ...[part?.number ?? 0, part?.packets ?? 0, part?.log.name ?? "", part?.name ?? "", part?.removals ?? ""],
     positions?.join() ?? "",
+    ...[batch.packetStream?.maxEntries ?? 0, batch.packetStream ? packEntries(batch.devices) : ""],
   ];
   for (const { session, epoch, from, to } of sessions) {
     keys.push(names.session(session));

@@ -16,6 +16,7 @@ import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
 import { redisInstances } from "./instances.ts";
 import { redisLabels } from "./labels.ts";
+import { redisPacketStream } from "./packet_stream.ts";
 import { redisPackets } from "./packets.ts";
 import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
 import { logsScript, probeScript } from "./scripts.ts";
@@ -74,6 +75,7 @@ function storeOf(
   return {
     description: `Redis at ${client.address}`,
     ...redisPackets(client, foreign, deferred),
+    ...redisPacketStream(client),
     ...redisDevices(client, foreign),
     ...redisHistories(client),
     ...noValues,

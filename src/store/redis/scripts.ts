@@ -29,6 +29,8 @@ import importEvents from "./scripts/import_events.lua" with { type: "text" };
 import lease from "./scripts/lease.lua" with { type: "text" };
 import merge from "./scripts/merge.lua" with { type: "text" };
 import offline from "./scripts/offline.lua" with { type: "text" };
+import packetStream from "./scripts/packet_stream.lua" with { type: "text" };
+import packetsOf from "./scripts/packets_of.lua" with { type: "text" };
 import payloads from "./scripts/payloads.lua" with { type: "text" };
 import prelude from "./scripts/prelude.lua" with { type: "text" };
 import remove from "./scripts/remove.lua" with { type: "text" };
@@ -106,7 +108,12 @@ redis.call('SET', KEYS[1], ARGV[1])
 return ARGV[1]`;
 
 /** See `apply.lua`. */
-export const applyScript: string = checked(withPrelude(histories + devices + segments + apply));
+export const applyScript: string = checked(
+  withPrelude(histories + devices + segments + packetStream + apply),
+);
+
+/** See `packets_of.lua`. */
+export const packetsOfScript: string = checked(packetsOf);
 
 /** See `merge.lua`. */
 export const mergeScript: string = checked(withPrelude(histories + devices + segments + merge));

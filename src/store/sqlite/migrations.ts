@@ -169,6 +169,16 @@ const steps: readonly (readonly string[])[] = [
       end_bytes INTEGER NOT NULL -- of this and all before it
     ) STRICT`,
   ],
+  // 8: The packet stream.
+  [
+    `CREATE TABLE packet_stream (
+      id INTEGER PRIMARY KEY, -- without gaps
+      device_id TEXT NOT NULL,
+      received_ms INTEGER NOT NULL,
+      packets BLOB NOT NULL -- PacketBatch of the proto
+    ) STRICT`,
+    "CREATE INDEX packet_stream_by_device ON packet_stream (device_id, id)",
+  ],
 ];
 
 /** Version of the tables that this program reads and writes; SQLite keeps it in the file's header. */

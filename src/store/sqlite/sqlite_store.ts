@@ -29,6 +29,7 @@ import { sqliteHistories } from "./histories.ts";
 import { sqliteInstances } from "./instances.ts";
 import { type LabelPages, sqliteLabels } from "./labels.ts";
 import { migrate } from "./migrations.ts";
+import { sqlitePacketStream } from "./packet_stream.ts";
 import { sqlitePackets } from "./packets.ts";
 
 /** Where the file is, and how it is used. */
@@ -110,6 +111,7 @@ function storeIn(database: Database, log: WarningLog): SqliteStore {
     ...sqlitePackets(database, { changes, addEvent, fleetPeriods, foreign }),
     ...sqliteDevices(database, { changes, foreign, removeLabels }),
     ...labels,
+    ...sqlitePacketStream(database),
     ...histories,
     ...noValues,
     ...events,
