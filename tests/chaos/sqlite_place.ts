@@ -57,11 +57,15 @@ export class SqlitePlace implements StorePlace {
     return this.#read(countsIn, new Map());
   }
 
-  async committed(sessions: readonly string[]): Promise<Map<string, number>> {
+  shardOf(): number {
+    return 0;
+  }
+
+  async held(sessions: readonly string[]): Promise<Map<string, readonly number[]>> {
     const sql = "SELECT session, committed FROM sessions";
     const rows = await this.#read((db) => db.prepare(sql).all(), []);
     const known = new Map(rows.map(({ session, committed }) => [String(session), Number(committed)]));
-    return new Map(sessions.map((session) => [session, known.get(session) ?? 0]));
+    return new Map(sessions.map((session) => [session, [known.get(session) ?? 0]]));
   }
 
   /**

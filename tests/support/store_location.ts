@@ -32,12 +32,23 @@ export async function openStoreAt(location: StoreLocation): Promise<Store> {
     case "redis":
       return await openStore(location);
     case "sqlite":
-      return numbered(await openSqliteStore({ path: location.path, ackAfter, ...location.deferring }));
+      return numberedFor(
+        location,
+        await openSqliteStore({ path: location.path, ackAfter, ...location.deferring }),
+      );
     case "sqlite-threads":
-      return numbered(await openSqliteThreads({ path: location.path, ackAfter, ...location.deferring }));
+      return numberedFor(
+        location,
+        await openSqliteThreads({ path: location.path, ackAfter, ...location.deferring }),
+      );
     case "sharded": {
       const [first, ...others] = await Promise.all(location.shards.map(openStoreAt));
       return shardedStore({ shards: [first!, ...others] });
     }
   }
+}
+
+/** Batches without a numbering are not deferred. */
+function numberedFor({ deferring }: { readonly deferring?: unknown }, store: Store): Store {
+  return deferring === undefined ? store : numbered(store);
 }

@@ -7,6 +7,7 @@ import type { DeviceState, DeviceStore, DeviceSummary, PayloadPreview } from "..
 import type { ForeignCounts } from "../model/foreign_counts.ts";
 import type { ChangeList } from "./changes.ts";
 import type { Database } from "./database.ts";
+import type { RemoveLabels } from "./labels.ts";
 import { unixNowMs } from "./migrations.ts";
 import { countColumn, lagSql } from "./records.ts";
 
@@ -69,11 +70,20 @@ const removalQueries = {
       AND last_seen_ms < ? - ${lagSql(unixNowMs)}`,
 };
 
-/** `foreign` receives counts of other programs that are none; their devices are left out. */
+/** What devices in a SQLite file go with. */
+export interface DeviceParts {
+  /** Which devices changed. */
+  readonly changes: ChangeList;
+  /** Receives counts of other programs that are none; their devices are left out. */
+  readonly foreign: ForeignCounts;
+  /** Removes a device's labels, in the caller's transaction. */
+  readonly removeLabels: RemoveLabels;
+}
+
+/** Reads and removes devices. */
 export function sqliteDevices(
   database: Database,
-  changes: ChangeList,
-  foreign: ForeignCounts,
+  { changes, foreign, removeLabels }: DeviceParts,
 ): DeviceStore & DevicePages & Pick<Removals, "addRemoved"> {
   const arrays = database.prepareArrays(queriesOfManyRows), statements = database.prepare(queries);
   const toSummaries = (rows: readonly unknown[]) =>
@@ -118,7 +128,7 @@ export function sqliteDevices(
         return row?.packets ?? 0;
       }),
 
-    ...removals(database, changes),
+    ...removals(database, changes, removeLabels),
   };
 }
 
@@ -128,7 +138,7 @@ interface Removals extends Pick<DeviceStore, "remove" | "removeUnseen"> {
 }
 
 /** Deletes devices, and adds up what was counted of them. */
-function removals(database: Database, changes: ChangeList): Removals {
+function removals(database: Database, changes: ChangeList, removeLabels: RemoveLabels): Removals {
   const statements = database.prepare(removalQueries);
   const removeOne = (deviceId: string): boolean => {
     statements.addToRemoved.run(deviceId);
@@ -141,9 +151,9 @@ function removals(database: Database, changes: ChangeList): Removals {
 
     remove: (deviceId) =>
       database.write(`remove device ${deviceId} from`, () => {
-        const existed = removeOne(deviceId);
+        const existed = removeOne(deviceId), hadLabels = removeLabels([deviceId]);
         if (existed) changes.add([deviceId]);
-        return existed;
+        return existed || hadLabels;
       }),
 
     removeUnseen: (deviceIds, lastSeenBeforeMs) =>
@@ -151,6 +161,7 @@ function removals(database: Database, changes: ChangeList): Removals {
         const rows = statements.unseen.all(JSON.stringify(deviceIds), lastSeenBeforeMs);
         const unseen = (rows as { deviceId: string }[]).map(({ deviceId }) => deviceId);
         for (const deviceId of unseen) removeOne(deviceId);
+        removeLabels(unseen);
         if (unseen.length > 0) changes.add(unseen);
         return unseen.length;
       }),

@@ -10,6 +10,7 @@ import type { Appended, DeferredPackets, Split } from "./deferred_packets.ts";
 import { deviceRooms, refusedBefore } from "./device_room.ts";
 import type { DeviceWriter } from "./device_writer.ts";
 import type { FleetPeriods } from "./histories.ts";
+import { packetAppender } from "./packet_stream.ts";
 import { Sessions } from "./sessions.ts";
 
 /** Expired rows are deleted at most this often. */
@@ -39,6 +40,7 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
   const { changes, fleetPeriods, deferred } = parts;
   const sessions = new Sessions(database);
   const writeDevices = batchWriter(database, parts);
+  const appendPackets = packetAppender(database);
   let expiredAtMs = 0;
   const expire = (nowMs: number, usedAtMs: number) => {
     if (Math.abs(nowMs - expiredAtMs) < EXPIRE_INTERVAL_MS) return;
@@ -65,6 +67,10 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
     const { packets, deviceIds, refused } = writeDevices(batch, split);
     for (const { session, epoch, to } of batch.sessions) sessions.write(session, epoch, to, usedAtMs);
     sessions.writeProducer(producer, { sequence, refused }, usedAtMs);
+    if (batch.packetStream !== undefined) {
+      const positions = new Set(refused.split(" ").slice(1).map(Number));
+      appendPackets(batch, (position) => positions.has(position));
+    }
     if (packets > 0) fleetPeriods.add(packets, receivedAtMs);
     if (deviceIds.length > 0) changes.add(deviceIds);
     expire(receivedAtMs, usedAtMs);

@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 
 import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
 import type { AckAfter, DeferredAmount } from "../packets.ts";
+import { noValues } from "../model/no_values.ts";
 import type { Store } from "../store.ts";
 import { sqliteAudit } from "./audit.ts";
 import { type ChangeList, sqliteChanges } from "./changes.ts";
@@ -28,8 +29,10 @@ import { DeviceWriter } from "./device_writer.ts";
 import { sqliteEvents } from "./events.ts";
 import { sqliteHistories } from "./histories.ts";
 import { sqliteInstances } from "./instances.ts";
+import { type LabelPages, sqliteLabels } from "./labels.ts";
 import { LogTables } from "./log_tables.ts";
 import { migrate } from "./migrations.ts";
+import { sqlitePacketStream } from "./packet_stream.ts";
 import { sqlitePackets } from "./packets.ts";
 import type { MergeParts } from "./segment_log.ts";
 
@@ -66,7 +69,7 @@ const ABANDONED_MS = 15_000;
 const CLOSE_TIMEOUT_MS = 10_000;
 
 /** A store that works on the thread that calls it. */
-export interface SqliteStore extends Store, DevicePages {
+export interface SqliteStore extends Store, DevicePages, LabelPages {
   /**
    * False once it was closed, or found that its file was deleted, replaced, or upgraded by a newer Tally: open
    * another store then.
@@ -128,16 +131,20 @@ export function storeIn(
 ): SqliteStore {
   const foreign = new ForeignCounts(database.file, options.log ?? { warn() {} });
   const changes = sqliteChanges(database);
+  const { removeLabels, ...labels } = sqliteLabels(database);
   const { fleetPeriods, ...histories } = sqliteHistories(database);
   const { addEvent, ...events } = sqliteEvents(database, changes);
   const writer = new DeviceWriter(database, { addEvent, foreign });
-  const { addRemoved, ...devices } = sqliteDevices(database, changes, foreign);
+  const { addRemoved, ...devices } = sqliteDevices(database, { changes, foreign, removeLabels });
   const deferred = deferredPackets({ database, writer, changes, addRemoved }, options);
   return {
     description: describeFile(database.file),
     ...sqlitePackets(database, { changes, writer, fleetPeriods, deferred }),
     ...devices,
+    ...labels,
+    ...sqlitePacketStream(database),
     ...histories,
+    ...noValues,
     ...events,
     ...sqliteInstances(database),
     ...sqliteCredentials(database),

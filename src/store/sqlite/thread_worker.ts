@@ -11,7 +11,10 @@ import { unpackDeltas } from "./packed_deltas.ts";
 import { openSqliteStore, type SqliteStore, type SqliteStoreOptions } from "./sqlite_store.ts";
 
 /** Methods that are called by messages. */
-export type Method = Exclude<keyof SqliteStore, "description" | "isOpen" | "scan" | "status" | "deferred">;
+export type Method = Exclude<
+  keyof SqliteStore,
+  "description" | "isOpen" | "scan" | "scanLabels" | "status" | "deferred"
+>;
 
 /**
  * The first message opens the store, each other one calls it; `id` comes back with the reply. Opening succeeds

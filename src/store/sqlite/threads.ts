@@ -6,10 +6,13 @@
  */
 import { resolve } from "node:path";
 
+import { noValues } from "../model/no_values.ts";
+import { packEntries } from "../model/packet_entries.ts";
 import type { Batch, DeferredAmount } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
 import { pages } from "./devices.ts";
+import { labelPages } from "./labels.ts";
 import { packDeltas } from "./packed_deltas.ts";
 import type { SqliteStore, SqliteStoreOptions } from "./sqlite_store.ts";
 import type { Method, PackedBatch, Reply, Request } from "./thread_worker.ts";
@@ -25,7 +28,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   const description = await writer.opened();
   const write = <M extends Method>(method: M) => writer.method(method);
   const read = <M extends Method>(method: M) => reader.method(method);
-  const page = read("page");
+  const page = read("page"), labelPage = read("labelPage");
   return {
     description,
     ping: write("ping"),
@@ -46,6 +49,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
+    setLabels: write("setLabels"),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -53,13 +57,19 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     payloads: read("payloads"),
     history: read("history"),
     fleetHistory: read("fleetHistory"),
+    ...noValues,
     removedPackets: read("removedPackets"),
+    packetsOf: read("packetsOf"),
     events: read("events"),
     instances: read("instances"),
     tokensByHash: read("tokensByHash"),
     tokens: read("tokens"),
     credentialsVersion: read("credentialsVersion"),
     audit: read("audit"),
+    labels: read("labels"),
+    notes: read("notes"),
+    scanLabels: () => labelPages(labelPage),
+    labelChanges: read("labelChanges"),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
@@ -171,12 +181,15 @@ class Thread {
 const numberings = new WeakMap<object, number>();
 let lastNumbering = 0;
 
-function pack({ devices, numbering, ...rest }: Batch): PackedBatch {
+function pack({ devices, numbering, packetStream, ...rest }: Batch): PackedBatch {
   const deltas = packDeltas(devices);
-  if (numbering === undefined) return { ...rest, deltas, numbering };
+  const stream = packetStream && {
+    packetStream: { ...packetStream, entries: packEntries(devices) },
+  };
+  if (numbering === undefined) return { ...rest, ...stream, deltas, numbering };
   let index = numberings.get(numbering);
   if (index === undefined) numberings.set(numbering, index = ++lastNumbering);
   const numbers = new Float64Array(devices.length);
   for (let i = 0; i < numbers.length; i++) numbers[i] = devices[i]!.device ?? -1;
-  return { ...rest, deltas, numbering: { index, devices: numbers } };
+  return { ...rest, ...stream, deltas, numbering: { index, devices: numbers } };
 }

@@ -1,4 +1,5 @@
--- Applies one batch, all of it or nothing, once. Preceded by prelude.lua, histories.lua, devices.lua and segments.lua.
+-- Applies one batch, all of it or nothing, once. Preceded by prelude.lua, histories.lua, devices.lua, segments.lua and
+-- packet_stream.lua.
 --
 -- The packets of some devices are added to their counts and records here; those of the others, if there are any, are
 -- in a *segment*: a key that was written before and that this script makes part of a segment log, see segment_log.ts.
@@ -6,7 +7,7 @@
 -- KEYS  1 to 10: as devices.lua lists them
 --       11 packets per second   12 per minute   13 per hour   14 producer   15 new devices of the current minute
 --       16 segment   17 log   18 logs   19 how many devices were removed   20 hashes of the last of them
---       21… one per session
+--       21 packet stream   22… one per session
 -- ARGV  1 to 5: as devices.lua lists them
 --       6 sequence of the batch
 --       7 sequence of the producer's batch applied before it; 0: none was, or it may have expired
@@ -17,7 +18,8 @@
 --       15 name of the segment's key
 --       16 how many devices were removed when this process looked last; '': it never did
 --       17 position in the batch of each device that is counted here; '': those are all
---       18… two per session: the value it must have, the value it gets
+--       18 entries of the packet stream, 0: nothing is appended to it   19 what is, see packet_stream.lua
+--       20… two per session: the value it must have, the value it gets
 --
 -- Returns five values. The first has three numbers for each session that does not have the value it must have:
 -- its zero-based index; 1 if the store was reverted, or lost the session, and 0 if a newer stream claimed it; and
@@ -32,7 +34,7 @@
 -- Everything is read and checked first and written last, because Redis does not undo what a failed
 -- script wrote. Each key is read, or its type looked at, before anything is written.
 
-local FIRST_FLEET, producer, newDevicesKey, FIRST_SESSION, FIRST_VALUE = 11, KEYS[14], KEYS[15], 21, 18
+local FIRST_FLEET, producer, newDevicesKey, FIRST_SESSION, FIRST_VALUE = 11, KEYS[14], KEYS[15], 22, 20
 local sequence, previous, producerExpiryMs, sessionExpiryMs = ARGV[6], tonumber(ARGV[7]), ARGV[8], ARGV[9]
 local maxDevices, maxNewPerMinute = tonumber(ARGV[10]), tonumber(ARGV[11])
 local segment, log, logs = unpack(KEYS, 16, 18)
@@ -181,6 +183,7 @@ redis.call('HLEN', payloads) -- fails if it is no hash
 redis.call('HLEN', setAside)
 local versions = readVersion(version, changes)
 if devices > 0 then readLimits() end
+if appendsPackets then checkPacketStream(nothing) end
 addDevices(refuses)
 local refused, reached = positionsOf(limits.refused), #limits.refused > 0 and limits.reached or ''
 -- The producer's last batch is missing: the store was reverted, also if no session shows it.
@@ -211,4 +214,5 @@ if segmentNumber > 0 then
   writeLease(logs, logName, wasEmpty and receivedAt or nil)
 end
 if lastEvent then addEvents(events, lastEvent, newEvents) end
+if appendsPackets then appendPackets(refused) end
 return { {}, aside, reached, refused, 0, redis.call('GET', KEYS[19]) or '0' }
