@@ -37,10 +37,41 @@ interface Written {
 
 /** Applies batches in one transaction each. */
 export function sqlitePackets(database: Database, parts: BatchParts): PacketStore {
+  const { deferred } = parts, sessions = new Sessions(database);
+  const write = transactionOf(database, parts, sessions);
+  return {
+    claimSession: (session, offset, nowMs, continues, limits, given, resendable) =>
+      database.write(
+        `claim session ${session} in`,
+        () =>
+          sessions.claim(
+            { session, offset, continues, limits, given, resendable },
+            sessions.usedAt(nowMs),
+          ),
+      ),
+
+    deferred: () => deferred.amount,
+
+    async apply(batch) {
+      await deferred.room();
+      const { devices } = batch;
+      const attempt = `apply a batch of ${devices.length} devices and ${batch.sessions.length} sessions to`;
+      const written = await database.write(attempt, () => write(batch));
+      if (!("split" in written)) return written;
+      deferred.applied(batch, written.split, written.appended);
+      return written.unapplied;
+    },
+  };
+}
+
+/** Returns what a batch does in its transaction. */
+function transactionOf(
+  database: Database,
+  parts: BatchParts,
+  sessions: Sessions,
+): (batch: Batch) => Written | Unapplied {
   const { changes, fleetPeriods, deferred } = parts;
-  const sessions = new Sessions(database);
-  const writeDevices = batchWriter(database, parts);
-  const appendPackets = packetAppender(database);
+  const writeDevices = batchWriter(database, parts), appendPackets = packetAppender(database);
   let expiredAtMs = 0;
   const expire = (nowMs: number, usedAtMs: number) => {
     if (Math.abs(nowMs - expiredAtMs) < EXPIRE_INTERVAL_MS) return;
@@ -49,7 +80,7 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
     fleetPeriods.expire(nowMs);
   };
 
-  const write = (batch: Batch): Written | Unapplied => {
+  return (batch) => {
     const { producer, sequence, previous, receivedAtMs, devices } = batch;
     const usedAtMs = sessions.usedAt(receivedAtMs);
     const applied = sessions.producer(producer, usedAtMs);
@@ -75,30 +106,6 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
     if (deviceIds.length > 0) changes.add(deviceIds);
     expire(receivedAtMs, usedAtMs);
     return { split, appended, unapplied: refusedBefore(refused, devices) };
-  };
-
-  return {
-    claimSession: (session, offset, nowMs, continues, limits, given, resendable) =>
-      database.write(
-        `claim session ${session} in`,
-        () =>
-          sessions.claim(
-            { session, offset, continues, limits, given, resendable },
-            sessions.usedAt(nowMs),
-          ),
-      ),
-
-    deferred: () => deferred.amount,
-
-    async apply(batch) {
-      await deferred.room();
-      const { devices } = batch;
-      const attempt = `apply a batch of ${devices.length} devices and ${batch.sessions.length} sessions to`;
-      const written = await database.write(attempt, () => write(batch));
-      if (!("split" in written)) return written;
-      deferred.applied(batch, written.split, written.appended);
-      return written.unapplied;
-    },
   };
 }
 
