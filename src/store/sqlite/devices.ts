@@ -132,7 +132,8 @@ export function sqliteDevices(
   };
 }
 
-interface Removals extends Pick<DeviceStore, "remove" | "removeUnseen"> {
+/** Removes devices, and counts what was counted of them. */
+export interface Removals extends Pick<DeviceStore, "remove" | "removeUnseen"> {
   /** Counts packets as those of removed devices, in the caller's transaction. */
   addRemoved(packets: number): void;
 }
