@@ -206,7 +206,7 @@ export const throughput: SectionPlan = {
   })),
 };
 
-/** Large fleets are deferred after a while only: every device has to be known, and Redis busy. */
+/** Large fleets are deferred after a while only: every device has to be known, and the store busy. */
 function longer(options: BenchOptions): BenchOptions {
   return { ...options, warmUpMs: 6 * options.warmUpMs, runMs: 4 * options.runMs };
 }
