@@ -6,7 +6,7 @@
 import { z } from "@hono/zod-openapi";
 
 import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
-import { MAX_NAME_BYTES } from "../../store/values.ts";
+import { MAX_NAME_BYTES } from "../../payload/sample.ts";
 import { count, unixMs } from "./fields.ts";
 import { deviceId, integer, query, text } from "./parameters.ts";
 

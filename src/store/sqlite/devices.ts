@@ -8,6 +8,7 @@ import type { ForeignCounts } from "../model/foreign_counts.ts";
 import type { ChangeList } from "./changes.ts";
 import type { Database } from "./database.ts";
 import { countColumn } from "./records.ts";
+import type { ValueTables } from "./values.ts";
 
 /** Devices read in one statement: none stays open between pages, so the log can be checkpointed. */
 const PAGE_DEVICES = 1000;
@@ -69,6 +70,7 @@ export function sqliteDevices(
   database: Database,
   changes: ChangeList,
   foreign: ForeignCounts,
+  values: ValueTables,
 ): DeviceStore & DevicePages {
   const arrays = database.prepareArrays(queriesOfManyRows), statements = database.prepare(queries);
   const toSummaries = (rows: readonly unknown[]) =>
@@ -113,12 +115,16 @@ export function sqliteDevices(
         return row?.packets ?? 0;
       }),
 
-    ...removals(database, changes),
+    ...removals(database, changes, values),
   };
 }
 
 /** Deletes devices, and adds up what was counted of them. */
-function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "remove" | "removeUnseen"> {
+function removals(
+  database: Database,
+  changes: ChangeList,
+  values: ValueTables,
+): Pick<DeviceStore, "remove" | "removeUnseen"> {
   const statements = database.prepare(removalQueries);
   const removeOne = (deviceId: string): boolean => {
     statements.addToRemoved.run(deviceId);
@@ -130,7 +136,10 @@ function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "r
     remove: (deviceId) =>
       database.write(`remove device ${deviceId} from`, () => {
         const existed = removeOne(deviceId);
-        if (existed) changes.add([deviceId]);
+        if (existed) {
+          changes.add([deviceId]);
+          values.remove([deviceId]);
+        }
         return existed;
       }),
 
@@ -139,7 +148,10 @@ function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "r
         const rows = statements.unseen.all(JSON.stringify(deviceIds), lastSeenBeforeMs);
         const unseen = (rows as { deviceId: string }[]).map(({ deviceId }) => deviceId);
         for (const deviceId of unseen) removeOne(deviceId);
-        if (unseen.length > 0) changes.add(unseen);
+        if (unseen.length > 0) {
+          changes.add(unseen);
+          values.remove(unseen);
+        }
         return unseen.length;
       }),
   };

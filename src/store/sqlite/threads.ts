@@ -6,7 +6,6 @@
  */
 import { resolve } from "node:path";
 
-import { noValues } from "../model/no_values.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
@@ -52,7 +51,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     payloads: read("payloads"),
     history: read("history"),
     fleetHistory: read("fleetHistory"),
-    ...noValues,
+    latestValues: read("latestValues"),
+    valueHistory: read("valueHistory"),
+    valueChanges: read("valueChanges"),
+    waitingSamples: read("waitingSamples"),
     removedPackets: read("removedPackets"),
     events: read("events"),
     instances: read("instances"),
