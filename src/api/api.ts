@@ -215,6 +215,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   const startedMs = clock.unixMs();
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
+  const values = new FleetValues({ store, index: fleet.index, clock });
   const eventLog = new EventLog(store);
   const access = createAccess(settings);
   const { authFailures } = access;
@@ -230,18 +231,18 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     ...access,
     observedTime,
     fleet,
-    values: new FleetValues({ store, index: fleet.index, clock }),
+    values,
     eventLog,
     apiReport,
     webhookCounters,
     reporter,
     broadcaster,
-    live: new LiveUpdates({ fleet, reporter, store, broadcaster, clock }),
+    live: new LiveUpdates({ fleet, values, reporter, store, broadcaster, clock }),
     eventStream: new EventStream(eventLog, broadcaster, settings.watchIntervalMs),
-    lists: new ListCache(fleet.index, clock),
+    lists: new ListCache(fleet.index, clock, values),
     snapshots: new Snapshots({
       ...settings,
-      fleet,
+      ...{ fleet, values },
       process: () => ({ ...process.figures, startedMs }),
       apiReport,
     }),

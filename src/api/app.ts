@@ -31,6 +31,7 @@ import { addHistories, type HistoriesOptions } from "./routes/histories.ts";
 import { addLive, type LiveOptions } from "./routes/live.ts";
 import { addMetrics, type MetricsOptions } from "./routes/metrics.ts";
 import { addPage } from "./routes/page.ts";
+import { addValues, type ValuesOptions } from "./routes/values.ts";
 import { addTokens, type TokensOptions } from "./routes/tokens.ts";
 
 /** A thousand ids of 128 bytes each, in JSON with escapes. */
@@ -47,6 +48,7 @@ export type AppOptions =
   & DeviceOptions
   & HistoriesOptions
   & FleetRouteOptions
+  & ValuesOptions
   & LiveOptions
   & EventsOptions
   & TokensOptions
@@ -79,6 +81,8 @@ export function createApp(options: AppOptions): OpenAPIHono {
   addMetrics(app, options);
   addHealth(app, options);
   addDevices(app, options);
+  // Before the routes of devices, as a device may have the id "by-id".
+  addValues(app, options);
   addDevice(app, options);
   addHistories(app, options);
   addFleet(app, options);

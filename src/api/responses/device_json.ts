@@ -9,7 +9,8 @@ import type { DeviceView } from "../../fleet/device_index.ts";
 import type { PayloadPreview } from "../../store/devices.ts";
 import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";
 import type { Store } from "../../store/store.ts";
-import type { Device } from "../schemas/device.ts";
+import type { Device, DeviceDetail } from "../schemas/device.ts";
+import { valuesJson } from "./value_json.ts";
 
 /** Bytes of a payload in a list: some lines on a screen. */
 export const PREVIEW_BYTES = 200;
@@ -22,6 +23,18 @@ export async function deviceListJson(
   if (views.length === 0) return [];
   const payloads = await store.payloads(views.map(({ deviceId }) => deviceId), PREVIEW_BYTES);
   return views.map((view) => deviceJson(view, payloads.get(view.deviceId) ?? noPayload));
+}
+
+/** The same with the values of each. */
+export async function deviceDetailsJson(
+  store: Pick<Store, "payloads" | "latestValues">,
+  views: readonly DeviceView[],
+): Promise<DeviceDetail[]> {
+  const [devices, values] = await Promise.all([
+    deviceListJson(store, views),
+    store.latestValues(views.map(({ deviceId }) => deviceId)),
+  ]);
+  return devices.map((device) => ({ ...device, ...valuesJson(values.get(device.device_id)) }));
 }
 
 /** One device, with its payload or the beginning of it. */

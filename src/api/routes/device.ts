@@ -16,14 +16,15 @@ import { jsonResponse } from "../http/json_response.ts";
 import { invalid, json, problem, unavailable, unchanged, unknownDevice } from "../http/openapi.ts";
 import { deviceJson } from "../responses/device_json.ts";
 import { historyJson } from "../responses/history_json.ts";
-import { Device, DevicePath, DeviceQuery } from "../schemas/device.ts";
+import { valuesJson } from "../responses/value_json.ts";
+import { DeviceDetail, DevicePath, DeviceQuery } from "../schemas/device.ts";
 import { DeviceHistory } from "../schemas/history.ts";
 import { NoParameters } from "../schemas/parameters.ts";
 
 /** What the routes need. */
 export interface DeviceOptions {
   /** Where the device is read and removed. */
-  readonly store: Pick<Store, "device" | "history" | "remove">;
+  readonly store: Pick<Store, "device" | "history" | "latestValues" | "remove">;
   /** Has the device. */
   readonly fleet: FleetCache;
   /** The time of packets. */
@@ -71,7 +72,7 @@ function addRead(app: OpenAPIHono, options: DeviceOptions, { path, suffix, reque
     summary: "Show a device, with its whole payload",
     request,
     responses: {
-      200: json(Device, "The device"),
+      200: json(DeviceDetail, "The device"),
       304: unchanged,
       400: invalid,
       404: unknownDevice,
@@ -81,12 +82,15 @@ function addRead(app: OpenAPIHono, options: DeviceOptions, { path, suffix, reque
   app.openapi(route, async (c) => {
     const deviceId = idOf(c);
     await fleet.refresh({ keepWarm: true });
-    const state = await store.device(deviceId);
+    const [state, values] = await Promise.all([store.device(deviceId), store.latestValues([deviceId])]);
     fleet.update(deviceId, state);
     if (state === undefined) throw notFound(deviceId);
     const { payload } = state;
     const view = fleet.index.viewAt(fleet.index.slotOf(deviceId)!, clock.unixMs());
-    return jsonResponse<Device>(c, deviceJson(view, { bytes: payload, totalBytes: payload.length }));
+    return jsonResponse<DeviceDetail>(c, {
+      ...deviceJson(view, { bytes: payload, totalBytes: payload.length }),
+      ...valuesJson(values.get(deviceId)),
+    });
   });
 }
 

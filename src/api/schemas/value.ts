@@ -107,6 +107,13 @@ export const ValueNames = z.object({
   omitted: count.openapi({
     description: "Values that are not in lists and figures, for there are too many names",
   }),
+  waiting_bytes: count.openapi({
+    description: "Bytes of payloads that are stored and not added to the values yet: more when that is late",
+  }),
+  samples_dropped: count.openapi({
+    description:
+      "Payloads that were dropped instead, ever, because too many waited; their packets are counted",
+  }),
 }).openapi("ValueNames");
 
 /** @internal */
