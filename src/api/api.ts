@@ -14,6 +14,7 @@ import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
 import { FleetValues } from "../fleet/fleet_values.ts";
 import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
+import { TagReport } from "../fleet/tag_figures.ts";
 import { Auditor } from "../identity/auditor.ts";
 import { TokenLookup } from "../identity/token_lookup.ts";
 import { RequestError } from "../protocol/request_error.ts";
@@ -24,7 +25,7 @@ import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
-import type { StoreHealth } from "../store/store_clock.ts";
+import { type StoreHealth, unmeasuredHealth } from "../store/store_clock.ts";
 import { type TlsFiles, tlsMetrics } from "../tls/tls_files.ts";
 import { createApp } from "./app.ts";
 import { servesConnections } from "../http/engine.ts";
@@ -203,7 +204,7 @@ function withDefaults(options: ApiOptions) {
     ingestRequired: options.ingestRequired ?? false,
     notReady: options.notReady ?? (() => undefined),
     logLinesDropped: options.logLinesDropped ?? (() => 0),
-    storeHealth: options.storeHealth ?? (() => ({ clockAheadMs: 0, evictionPolicy: undefined })),
+    storeHealth: options.storeHealth ?? (() => unmeasuredHealth),
   };
 }
 
@@ -239,7 +240,8 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     broadcaster,
     live: new LiveUpdates({ fleet, values, reporter, store, broadcaster, clock }),
     eventStream: new EventStream(eventLog, broadcaster, settings.watchIntervalMs),
-    lists: new ListCache(fleet.index, clock, values),
+    lists: new ListCache(fleet.index, fleet.labels, clock, values),
+    tagReport: new TagReport(fleet.index, fleet.labels, clock),
     snapshots: new Snapshots({
       ...settings,
       ...{ fleet, values },

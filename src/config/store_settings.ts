@@ -74,6 +74,14 @@ export const storeSettings = {
     help:
       "Devices of a batch from which on Redis stores it as a whole and counts it some seconds later; 0: never.",
   }),
+  packetStream: integer("TALLY_PACKET_STREAM", {
+    ...store,
+    role: "ingest",
+    default: "0",
+    min: "0",
+    max: "1000000000",
+    help: "Entries of the packet stream for other programs, about; 0: there is none.",
+  }),
   storeTimeoutMs: duration("TALLY_STORE_TIMEOUT", {
     ...store,
     default: "1s",

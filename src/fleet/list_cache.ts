@@ -14,6 +14,7 @@ import { RequestError } from "../protocol/request_error.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { DeviceIndex } from "./device_index.ts";
 import type { FleetValues } from "./fleet_values.ts";
+import type { LabelIndex, TagFilter } from "./label_index.ts";
 
 /** What devices can be sorted by. */
 export const SORT_KEYS = ["id", "count", "rate", "last_seen"] as const;
@@ -38,8 +39,10 @@ export interface ListQuery {
   readonly status: "online" | "offline" | undefined;
   /** The beginning of the ids; empty: any. */
   readonly prefix: string;
-  /** Any part of the ids, in any case; empty: any. */
+  /** Any part of the ids or names, in any case; empty: any. */
   readonly search: string;
+  /** Tags of the devices, see {@linkcode LabelIndex.matcher}. */
+  readonly tags: readonly TagFilter[];
   /** Devices with equal keys are ordered by id. */
   readonly sort: SortKey;
   /** Ids are ordered by UTF-16 code units. */
@@ -93,14 +96,16 @@ interface ListCursor {
 /** Lists of an index's devices, kept for their next pages. */
 export class ListCache {
   readonly #index: DeviceIndex;
+  readonly #labels: LabelIndex;
   readonly #clock: Clock;
   readonly #values: FleetValues | undefined;
   /** The least recently used first. */
   #rankings: DeviceRanking[] = [];
 
   /** Holds no list yet. `values`: what devices can be sorted by besides; default: nothing. */
-  constructor(index: DeviceIndex, clock: Clock, values?: FleetValues) {
+  constructor(index: DeviceIndex, labels: LabelIndex, clock: Clock, values?: FleetValues) {
     this.#index = index;
+    this.#labels = labels;
     this.#clock = clock;
     this.#values = values;
   }
@@ -149,7 +154,7 @@ export class ListCache {
     );
     if (ranking === undefined) {
       ranking = {
-        ...ranked(this.#index, query, this.#keys(query), this.#clock.unixMs()),
+        ...ranked(this.#index, this.#labels, query, this.#keys(query), this.#clock.unixMs()),
         ...{ name: crypto.randomUUID(), query: queryText, madeAtMs: nowMs, usedAtMs: nowMs },
       };
     } else {
@@ -207,9 +212,15 @@ function keyOf(index: DeviceIndex, sort: typeof SORT_KEYS[number], slot: number,
   }
 }
 
-function ranked(index: DeviceIndex, query: ListQuery, keyOf: KeyOf, nowMs: number): Ranking {
+function ranked(
+  index: DeviceIndex,
+  labels: LabelIndex,
+  query: ListQuery,
+  keyOf: KeyOf,
+  nowMs: number,
+): Ranking {
   const { ids, slots } = index.sorted();
-  const ranks = matchingRanks(index, query, nowMs);
+  const ranks = matchingRanks(index, labels, query, nowMs);
   if (query.sort === "id") return { ids, ranks: query.order === "asc" ? ranks : ranks.reverse() };
 
   const keys = new Float64Array(ranks.length);
@@ -222,16 +233,21 @@ function ranked(index: DeviceIndex, query: ListQuery, keyOf: KeyOf, nowMs: numbe
 /** The positions, among all devices by id, of those that match `query`. */
 function matchingRanks(
   index: DeviceIndex,
-  { prefix, search, status }: ListQuery,
+  labels: LabelIndex,
+  { prefix, search, status, tags }: ListQuery,
   nowMs: number,
 ): Uint32Array {
   const { ids, slots } = index.sorted();
   const part = search.toLowerCase();
+  const hasTags = labels.matcher(tags);
+  const isFound = (id: string) =>
+    id.toLowerCase().includes(part) || labels.size > 0 && labels.of(id).name.toLowerCase().includes(part);
   const ranks = new Uint32Array(ids.length);
   let length = 0;
   for (let rank = 0; rank < ids.length; rank++) {
     if (prefix !== "" && !ids[rank]!.startsWith(prefix)) continue;
-    if (part !== "" && !ids[rank]!.toLowerCase().includes(part)) continue;
+    if (part !== "" && !isFound(ids[rank]!)) continue;
+    if (hasTags !== undefined && !hasTags(ids[rank]!)) continue;
     if (status !== undefined && index.onlineAt(slots[rank]!, nowMs) !== (status === "online")) continue;
     ranks[length++] = rank;
   }

@@ -14,7 +14,9 @@ import type { DeviceStore } from "./devices.ts";
 import type { EventStore } from "./events.ts";
 import type { HistoryStore } from "./history.ts";
 import type { InstanceRegistry } from "./instances.ts";
+import type { LabelStore } from "./labels.ts";
 import type { DeliveryLease } from "./lease.ts";
+import type { PacketStreamReader } from "./packet_stream.ts";
 import type { PacketStore } from "./packets.ts";
 import type { ValueStore } from "./values.ts";
 
@@ -30,6 +32,11 @@ export interface StoreStatus {
   readonly memoryBytes?: number | undefined;
   /** Devices in it, where they are counted. */
   readonly devices?: number | undefined;
+  /**
+   * How long ago the oldest packets were received that are stored and not in the counts of their devices yet, ms; 0 or
+   * undefined: all are.
+   */
+  readonly countsLateMs?: number | undefined;
 }
 
 /** One of the stores that a store is made of. */
@@ -44,12 +51,15 @@ export interface ShardReport {
   readonly memoryBytes: number | undefined;
   /** See {@linkcode StoreStatus}. */
   readonly devices: number | undefined;
+  /** See {@linkcode StoreStatus}; undefined: not known. */
+  readonly countsLateMs: number | undefined;
 }
 
 /** Where counts live: its parts by concern, and the connection to it. */
 export interface Store
   extends
     PacketStore,
+    PacketStreamReader,
     DeviceStore,
     HistoryStore,
     ValueStore,
@@ -57,7 +67,8 @@ export interface Store
     DeliveryLease,
     InstanceRegistry,
     CredentialStore,
-    AuditStore {
+    AuditStore,
+    LabelStore {
   /** One line for the start-up log: which store this is and where. Holds no credentials. */
   readonly description: string;
 

@@ -88,6 +88,7 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     maxStreams: 10_000,
     storeGraceMs: 5_000,
     deferFrom: 4000,
+    packetStream: 0,
     storeTimeoutMs: 1_000,
     drainTimeoutMs: 10_000,
     offlineAfterMs: 60_000,

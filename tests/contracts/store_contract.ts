@@ -13,8 +13,10 @@ import { testEvents } from "./events_contract.ts";
 import { testHistories } from "./history_contract.ts";
 import { testInstances } from "./instances_contract.ts";
 import { testKills } from "./kills_contract.ts";
+import { testLabels } from "./labels_contract.ts";
 import { testPackets } from "./packets_contract.ts";
 import { testLimits } from "./limits_contract.ts";
+import { testPacketStream } from "./packet_stream_contract.ts";
 import type { TestStores } from "./parts.ts";
 import { testRefills } from "./refill_contract.ts";
 import { testReverts } from "./reverts_contract.ts";
@@ -56,6 +58,7 @@ export function testStoreContract(
     });
 
   testPackets(test, shards);
+  testPacketStream(test, isSharded);
   if (!isSharded) testLimits(test);
   testDevices(test, shards);
   testHistories(test);
@@ -65,6 +68,7 @@ export function testStoreContract(
     testInstances(test);
     testCredentials(test);
     testAudit(test);
+    testLabels(test, shards);
   }
   testReverts(kind, makePlace);
   testRefills(kind, makePlace, { seesAllBatches: !isSharded });

@@ -75,6 +75,10 @@ export class ListedStore implements ApiStore {
     return this.#answer({ bytes: 0, dropped: 0 });
   }
 
+  packetsOf() {
+    return this.#answer({ entries: [], next: "", isEnd: true });
+  }
+
   removedPackets() {
     return this.#answer(0);
   }
@@ -137,6 +141,26 @@ export class ListedStore implements ApiStore {
 
   audit() {
     return this.#answer([]);
+  }
+
+  setLabels() {
+    return this.#answer(undefined);
+  }
+
+  labels() {
+    return this.#answer(new Map());
+  }
+
+  notes() {
+    return this.#answer("");
+  }
+
+  async *scanLabels() {
+    yield await this.#answer([]);
+  }
+
+  labelChanges() {
+    return this.#answer({ version: 1, devices: new Map() });
   }
 
   #answer<T>(value: T): Promise<T> {

@@ -11,14 +11,15 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import type { FleetValues } from "../../fleet/fleet_values.ts";
+import { labelsJson } from "../../fleet/label_index.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
 import type { Reader } from "../http/access.ts";
 import { httpStatus } from "../http/http_status.ts";
 import { formatEvent, type SseBroadcaster } from "../http/sse_broadcaster.ts";
-import type { DeviceDetail } from "../schemas/device.ts";
+import type { LiveDevice } from "../schemas/device.ts";
 import type { LiveFleet } from "../schemas/fleet.ts";
-import { deviceDetailsJson } from "./device_json.ts";
+import { liveDevicesJson } from "./device_json.ts";
 import type { FleetReporter } from "./fleet_reporter.ts";
 
 /** A client is sent something at most this often. */
@@ -51,7 +52,7 @@ interface Tick {
     { readonly text: string; readonly comparable: string } | { readonly failure: string }
   >;
   /** Devices as JSON, read for the first client that needs them. */
-  readonly devices: Map<string, Promise<DeviceDetail | undefined>>;
+  readonly devices: Map<string, Promise<LiveDevice | undefined>>;
 }
 
 /** What one client was sent last. */
@@ -146,7 +147,9 @@ export class LiveUpdates {
     for (const deviceId of client.deviceIds) {
       const slot = fleet.index.slotOf(deviceId);
       if (slot !== undefined) {
-        const comparable = JSON.stringify(fleet.index.viewAt(slot, nowMs)) + values.versionAt(slot);
+        const labels = labelsJson(fleet.labels.of(deviceId));
+        const view = fleet.index.viewAt(slot, nowMs);
+        const comparable = JSON.stringify([view, labels, values.versionAt(slot)]);
         if (comparable === client.devices.get(deviceId)) continue;
         changed.push(deviceId);
         sent.set(deviceId, comparable);
@@ -162,11 +165,11 @@ export class LiveUpdates {
     return formatEvent("devices", { devices, removed }, fleet.version);
   }
 
-  async #devices(deviceIds: readonly string[], tick: Tick, nowMs: number): Promise<DeviceDetail[]> {
+  async #devices(deviceIds: readonly string[], tick: Tick, nowMs: number): Promise<LiveDevice[]> {
     const { fleet, store } = this.#options;
     const missing = deviceIds.filter((deviceId) => !tick.devices.has(deviceId));
     const views = missing.map((deviceId) => fleet.index.viewAt(fleet.index.slotOf(deviceId)!, nowMs));
-    const reading = missing.length === 0 ? Promise.resolve([]) : deviceDetailsJson(store, views);
+    const reading = missing.length === 0 ? Promise.resolve([]) : liveDevicesJson(store, fleet.labels, views);
     missing.forEach((deviceId, i) => {
       const device = reading.then((devices) => devices[i]);
       device.catch(() => {}); // Each client that awaits it gets the error.

@@ -24,7 +24,7 @@ import { NoParameters } from "../schemas/parameters.ts";
 /** What the routes need. */
 export interface DeviceOptions {
   /** Where the device is read and removed. */
-  readonly store: Pick<Store, "device" | "history" | "latestValues" | "remove">;
+  readonly store: Pick<Store, "device" | "history" | "latestValues" | "remove" | "notes">;
   /** Has the device. */
   readonly fleet: FleetCache;
   /** The time of packets. */
@@ -82,15 +82,19 @@ function addRead(app: OpenAPIHono, options: DeviceOptions, { path, suffix, reque
   app.openapi(route, async (c) => {
     const deviceId = idOf(c);
     await fleet.refresh({ keepWarm: true });
-    const [state, values] = await Promise.all([store.device(deviceId), store.latestValues([deviceId])]);
+    const [state, notes, values] = await Promise.all([
+      store.device(deviceId),
+      store.notes(deviceId),
+      store.latestValues([deviceId]),
+    ]);
     fleet.update(deviceId, state);
     if (state === undefined) throw notFound(deviceId);
     const { payload } = state;
     const view = fleet.index.viewAt(fleet.index.slotOf(deviceId)!, clock.unixMs());
-    return jsonResponse<DeviceDetail>(c, {
-      ...deviceJson(view, { bytes: payload, totalBytes: payload.length }),
-      ...valuesJson(values.get(deviceId)),
-    });
+    const preview = { bytes: payload, totalBytes: payload.length };
+    const device = deviceJson(view, fleet.labels.of(deviceId), preview);
+    const measured = valuesJson(values.get(deviceId));
+    return jsonResponse<DeviceDetail>(c, { ...device, ...measured, notes: notes || null });
   });
 }
 
@@ -128,7 +132,8 @@ function addRemove(app: OpenAPIHono, options: DeviceOptions, { path, suffix, req
     operationId: `removeDevice${suffix}`,
     tags,
     summary: "Forget a device",
-    description: "Its next packet starts it anew. Refused for a page of another site.",
+    description:
+      "With its name, tags and notes. Its next packet starts it anew. Refused for a page of another site.",
     request,
     responses: {
       204: { description: "It is forgotten" },
@@ -142,6 +147,8 @@ function addRemove(app: OpenAPIHono, options: DeviceOptions, { path, suffix, req
     const deviceId = idOf(c);
     if (!await store.remove(deviceId)) throw notFound(deviceId);
     fleet.update(deviceId, undefined);
+    // Where the store fails now, the next refresh repeats it.
+    await fleet.refreshLabels().catch(() => {});
     await auditor.record(readerOf(c).name, "device.remove", [{ target: deviceId, detail: "" }]);
     return c.body(null, 204);
   });
@@ -151,6 +158,7 @@ function idOf(c: Context): string {
   return c.req.param("id") ?? c.req.query("id") ?? "";
 }
 
-function notFound(deviceId: string): RequestError {
+/** The error for an id that no device has. */
+export function notFound(deviceId: string): RequestError {
   return new RequestError("NOT_FOUND", `there is no device ${JSON.stringify(deviceId)}`);
 }

@@ -50,13 +50,14 @@ const listRoute = createRoute({
 export function addDevices(app: OpenAPIHono, options: DevicesOptions): void {
   const { store, fleet, lists, values, clock } = options;
   app.openapi(listRoute, async (c) => {
-    const { limit, cursor, offset, status, columns, sort, ...rest } = c.req.valid("query");
+    const { limit, cursor, offset, status, columns, sort, tag, ...rest } = c.req.valid("query");
     await fleet.refresh({ keepWarm: true });
     if (columns.length > 0 || sort.startsWith("value:")) await values.refresh();
-    const { slots, total, nextCursor } = lists.page({ status, sort, ...rest }, limit, cursor, offset);
+    const query = { status, sort, tags: tag, ...rest };
+    const { slots, total, nextCursor } = lists.page(query, limit, cursor, offset);
     const nowMs = clock.unixMs();
     const views = slots.map((slot) => fleet.index.viewAt(slot, nowMs));
-    const devices: ListedDevice[] = await deviceListJson(store, views);
+    const devices: ListedDevice[] = await deviceListJson(store, fleet.labels, views);
     if (columns.length > 0) {
       const valuesAt = values.rowReader(columns);
       for (const [i, device] of devices.entries()) device.values = valuesAt(slots[i]!);

@@ -9,11 +9,20 @@ import { isSortKey, SORT_KEYS } from "../../fleet/list_cache.ts";
 import { MAX_NAME_BYTES } from "../../payload/sample.ts";
 import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { count, deviceStatus, rate, unixMs } from "./fields.ts";
+import { nameAndTags, tagFilters } from "./labels.ts";
 import { choice, deviceId, integer, limit, query, text } from "./parameters.ts";
 import { valueFields } from "./value.ts";
 
 /** Names of values that a list shows at most. */
 const MAX_COLUMNS = 16;
+
+/** @internal */
+export const Payload = z.object({
+  bytes: count.openapi({ description: "Length of the whole payload" }),
+  text: z.string().nullable().openapi({ description: "The payload, where it is valid UTF-8" }),
+  base64: z.string().nullable().openapi({ description: "The payload, where it is not" }),
+  truncated: z.boolean().openapi({ description: "Only the beginning: /devices/{id} has the whole" }),
+});
 
 /** A device as readers get it. Times are Unix milliseconds, rates packets per second. */
 export type Device = z.infer<typeof Device>;
@@ -21,6 +30,7 @@ export type Device = z.infer<typeof Device>;
 /** @internal */
 export const Device = z.object({
   device_id: z.string(),
+  ...nameAndTags,
   status: deviceStatus.openapi({
     description: "online: its latest packet came within TALLY_OFFLINE_AFTER, by server time",
   }),
@@ -50,19 +60,22 @@ export const Device = z.object({
       "How far timestamp_ms is ahead of the packet's arrival, where it is more than a minute: the " +
       "device's clock is off; else 0",
   }),
-  payload: z.object({
-    bytes: count.openapi({ description: "Length of the whole payload" }),
-    text: z.string().nullable().openapi({ description: "The payload, where it is valid UTF-8" }),
-    base64: z.string().nullable().openapi({ description: "The payload, where it is not" }),
-    truncated: z.boolean().openapi({ description: "Only the beginning: /devices/{id} has the whole" }),
-  }),
+  payload: Payload,
 }).openapi("Device");
 
 /** A device with what it measures. */
+export type LiveDevice = z.infer<typeof LiveDevice>;
+
+/** @internal */
+export const LiveDevice = Device.extend(valueFields).openapi("LiveDevice");
+
+/** The same, and what only a request for one device has. */
 export type DeviceDetail = z.infer<typeof DeviceDetail>;
 
 /** @internal */
-export const DeviceDetail = Device.extend(valueFields).openapi("DeviceDetail");
+export const DeviceDetail = LiveDevice.extend({
+  notes: z.string().nullable().openapi({ description: "null: none" }),
+}).openapi("DeviceDetail");
 
 /** A device in a list. */
 export type ListedDevice = z.infer<typeof ListedDevice>;
@@ -122,7 +135,8 @@ const columns = text(MAX_COLUMNS * (MAX_NAME_BYTES + 1), "Names of values to sho
 export const ListParameters = query({
   status: choice(["online", "offline"]).optional(),
   prefix: text(MAX_DEVICE_ID_BYTES, "Beginning of the ids").default(""),
-  search: text(MAX_DEVICE_ID_BYTES, "Any part of the ids, in any case").default(""),
+  search: text(MAX_DEVICE_ID_BYTES, "Any part of the ids or names, in any case").default(""),
+  tag: tagFilters,
   sort: sortKey,
   columns: columns.default([]),
   order: choice(["asc", "desc"]).default("asc"),

@@ -88,6 +88,18 @@ export interface ShardKeys {
   /** LIST of `<id> <entry as JSON>`, newest last. */
   readonly audit: string;
 
+  /** HASH device id → its name and tags: `model/labels.ts`. Also of devices that have not been seen yet. */
+  readonly labels: string;
+
+  /** HASH device id → notes about it; each has {@linkcode ShardKeys.labels} too. */
+  readonly notes: string;
+
+  /** STRING as {@linkcode ShardKeys.version}, of {@linkcode ShardKeys.labelChanges}. */
+  readonly labelsVersion: string;
+
+  /** LIST as {@linkcode ShardKeys.changes}, of devices whose labels changed. */
+  readonly labelChanges: string;
+
   /** STRING written to check that the server accepts writes; expires at once. */
   readonly probe: string;
 
@@ -96,6 +108,12 @@ export interface ShardKeys {
 
   /** LIST of sessions by their names, each where there is still a key for it, and some that have expired. */
   readonly sessions: string;
+
+  /**
+   * STREAM of entries with the fields `device` (id), `received` (Unix ms) and `packets` (a `PacketBatch` of the proto), in
+   * this order. Other programs read this one. `tally:{device_metrics}:packets`, or `tally:{<i>-<n>}:packets`.
+   */
+  readonly packetStream: string;
 
   /** STRING `<epoch> <committed>` of one session; expires when unused. */
   session(session: string): string;
@@ -183,9 +201,14 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     tokenUses: `${prefix}token-uses`,
     tokensVersion: `${prefix}tokens-version`,
     audit: `${prefix}audit`,
+    labels: `${prefix}labels`,
+    notes: `${prefix}notes`,
+    labelsVersion: `${prefix}labels-version`,
+    labelChanges: `${prefix}label-changes`,
     probe: `${prefix}probe`,
     newDevices: `${prefix}new-devices`,
     sessions: `${prefix}sessions`,
+    packetStream: `${prefix}packets`,
     session: (session) => `${prefix}session:${session}`,
     producer: (producer) => `${prefix}producer:${producer}`,
     removals: `${prefix}removals`,

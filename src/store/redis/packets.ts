@@ -6,6 +6,7 @@
 import type { Buffer } from "node:buffer";
 
 import type { ForeignCounts } from "../model/foreign_counts.ts";
+import { packEntries } from "../model/packet_entries.ts";
 import { fleetPeriods } from "../model/periods.ts";
 import {
   type Batch,
@@ -52,7 +53,7 @@ export function redisPackets(
   let last: Attempt | undefined;
 
   async function attemptOf(batch: Batch): Promise<Attempt> {
-    if (last?.batch === batch) return last;
+    if (last !== undefined && isSentAgain(batch, last.batch)) return { ...last, batch };
     const split = await deferred.split(batch);
     const segment = split.deferred && packSegment(split.deferred.deltas, batch.receivedAtMs);
     return { batch, split, segment, isApplied: false, sent: 0 };
@@ -101,6 +102,12 @@ export function redisPackets(
       }
     },
   };
+}
+
+/** Whether a batch is `last` with the same devices: its sessions may be others, if one was fenced elsewhere. */
+function isSentAgain({ producer, sequence, devices }: Batch, last: Batch): boolean {
+  return producer === last.producer && sequence === last.sequence && devices.length === last.devices.length &&
+    devices.every((device, i) => device === last.devices[i]);
 }
 
 /** A log does not end while it is unknown whether a segment of it was committed. */
@@ -181,6 +188,7 @@ function scriptInput(
     part === undefined ? names.nothing : names.segment(part.name),
     part === undefined ? names.nothing : names.log(part.log.name),
     ...[names.logs, names.removals, names.removedHashes],
+    names.packetStream,
     ...[names.samples, names.sampleState, names.valueFeed],
   ];
   const args: Argument[] = [
@@ -189,6 +197,7 @@ function scriptInput(
     ...[deviceLimits.maxDevices, deviceLimits.maxNewPerMinute],
     ...[part?.number ?? 0, part?.packets ?? 0, part?.log.name ?? "", part?.name ?? "", part?.removals ?? ""],
     positions?.join() ?? "",
+    ...[batch.packetStream?.maxEntries ?? 0, batch.packetStream ? packEntries(batch.devices) : ""],
     ...sampleColumns(keepsValues, counted),
   ];
   for (const { session, epoch, from, to } of sessions) {

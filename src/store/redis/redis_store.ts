@@ -17,10 +17,12 @@ import { redisDevices } from "./devices.ts";
 import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
 import { redisInstances } from "./instances.ts";
+import { redisLabels } from "./labels.ts";
+import { redisPacketStream } from "./packet_stream.ts";
 import { redisPackets } from "./packets.ts";
 import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
 import { SampleFolder } from "./sample_folder.ts";
-import { probeScript } from "./scripts.ts";
+import { logsScript, probeScript } from "./scripts.ts";
 import { parseInfo } from "./server_info.ts";
 import { ShardConnections } from "./shard_connections.ts";
 import { redisValues } from "./values.ts";
@@ -81,6 +83,7 @@ function storeOf(
   return {
     description: `Redis at ${client.address}`,
     ...redisPackets(client, foreign, deferred),
+    ...redisPacketStream(client),
     ...redisDevices(client, foreign),
     ...redisHistories(client),
     ...folder === undefined ? noValues : redisValues(client, folder),
@@ -88,6 +91,7 @@ function storeOf(
     ...redisInstances(client),
     ...redisCredentials(client),
     ...redisAudit(client),
+    ...redisLabels(client),
 
     async ping() {
       await client.checkServer();
@@ -107,14 +111,26 @@ function storeOf(
 }
 
 async function readStatus(client: RedisClient): Promise<StoreStatus> {
-  const [[time], info, devices] = await Promise.all([
+  const [[time], info, devices, logs] = await Promise.all([
     client.send("read the clock", ["time"]),
     // The user may lack the permission.
     client.send("read what it evicts", ["info", "memory"]).catch(() => [""]),
     client.send("count the devices", ["hlen", client.keys.counts]).catch(() => []),
-  ]) as [[[Buffer, Buffer]], unknown[], [number?]];
+    client.read("read how late counts are", logsScript, [client.keys.logs], []).catch(() => []),
+  ]) as [[[Buffer, Buffer]], unknown[], [number?], Buffer[]];
   const [seconds, microseconds] = time.map(Number) as [number, number];
   const clockMs = seconds * 1000 + Math.floor(microseconds / 1000);
   const { evictionPolicy, memoryBytes } = parseInfo(String(info[0]));
-  return { clockMs, evictionPolicy, address: client.server, memoryBytes, devices: devices[0] };
+  const countsLateMs = Math.max(0, clockMs - (oldestIn(logs) ?? clockMs));
+  return { clockMs, evictionPolicy, address: client.server, memoryBytes, devices: devices[0], countsLateMs };
+}
+
+/** When the oldest packets in logs were received, by the fields and values of the hash of logs. */
+function oldestIn(logs: readonly Buffer[]): number | undefined {
+  let oldest: number | undefined;
+  for (let i = 1; i < logs.length; i += 2) {
+    const since = Number(logs[i]!.toString().split(" ")[1]);
+    if (since > 0 && (oldest === undefined || since < oldest)) oldest = since;
+  }
+  return oldest;
 }

@@ -31,6 +31,8 @@ import importEvents from "./scripts/import_events.lua" with { type: "text" };
 import lease from "./scripts/lease.lua" with { type: "text" };
 import merge from "./scripts/merge.lua" with { type: "text" };
 import offline from "./scripts/offline.lua" with { type: "text" };
+import packetStream from "./scripts/packet_stream.lua" with { type: "text" };
+import packetsOf from "./scripts/packets_of.lua" with { type: "text" };
 import payloads from "./scripts/payloads.lua" with { type: "text" };
 import prelude from "./scripts/prelude.lua" with { type: "text" };
 import remove from "./scripts/remove.lua" with { type: "text" };
@@ -38,6 +40,7 @@ import report from "./scripts/report.lua" with { type: "text" };
 import revokeTokens from "./scripts/revoke_tokens.lua" with { type: "text" };
 import samples from "./scripts/samples.lua" with { type: "text" };
 import segments from "./scripts/segments.lua" with { type: "text" };
+import setLabels from "./scripts/set_labels.lua" with { type: "text" };
 import takeSamples from "./scripts/take_samples.lua" with { type: "text" };
 import upgrade from "./scripts/upgrade.lua" with { type: "text" };
 import valueChanges from "./scripts/value_changes.lua" with { type: "text" };
@@ -112,7 +115,12 @@ redis.call('SET', KEYS[1], ARGV[1])
 return ARGV[1]`;
 
 /** See `apply.lua`. */
-export const applyScript: string = checked(withPrelude(histories + devices + segments + samples + apply));
+export const applyScript: string = checked(
+  withPrelude(histories + devices + segments + samples + packetStream + apply),
+);
+
+/** See `packets_of.lua`. */
+export const packetsOfScript: string = checked(packetsOf);
 
 /** See `merge.lua`. */
 export const mergeScript: string = checked(withPrelude(histories + devices + segments + samples + merge));
@@ -268,4 +276,18 @@ if not newest then return {} end
 local before = tonumber(ARGV[1])
 local skipped = before < 0 and 0 or math.max(0, string.match(newest, '^%d+') - before + 1)
 return redis.call('LRANGE', KEYS[1], -skipped - ARGV[2], -skipped - 1)`,
+);
+
+/** See `set_labels.lua`. */
+export const setLabelsScript: string = checked(withPrelude(setLabels));
+
+/** KEYS: labels. ARGV: device ids. */
+export const labelsScript: string = checked("return redis.call('HMGET', KEYS[1], unpack(ARGV))");
+
+/** KEYS: notes. ARGV: device id. */
+export const notesScript: string = checked("return redis.call('HGET', KEYS[1], ARGV[1])");
+
+/** KEYS: labels. ARGV: cursor, how many at least. */
+export const scanLabelsScript: string = checked(
+  "return redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])",
 );

@@ -12,6 +12,7 @@ import type { Database } from "./database.ts";
 import { type DeviceRoom, deviceRooms, refusedBefore } from "./device_room.ts";
 import type { AddEvent } from "./events.ts";
 import type { FleetPeriods } from "./histories.ts";
+import { packetAppender } from "./packet_stream.ts";
 import { closedPeriodsOf, readRecordSql, type RecordRow } from "./records.ts";
 import { Sessions } from "./sessions.ts";
 import type { ValueTables } from "./values.ts";
@@ -39,6 +40,7 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
   const sessions = new Sessions(database);
   const addToDevice = deviceWriter(database, parts);
   const deviceRoom = deviceRooms(database);
+  const appendPackets = packetAppender(database);
   let expiredAtMs = 0;
   const expire = (nowMs: number, usedAtMs: number) => {
     if (Math.abs(nowMs - expiredAtMs) < EXPIRE_INTERVAL_MS) return;
@@ -77,6 +79,10 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
         for (const { session, epoch, to } of batch.sessions) sessions.write(session, epoch, to, usedAtMs);
         const refused = added.length < devices.length ? room!.refusal(devices, new Set(added)) : "";
         sessions.writeProducer(producer, { sequence, refused }, usedAtMs);
+        if (batch.packetStream !== undefined) {
+          const stored = new Set(added);
+          appendPackets(batch, (position) => !stored.has(devices[position]!));
+        }
         if (added.length > 0) {
           room?.close();
           fleetPeriods.add(added.reduce((sum, { packets }) => sum + packets, 0), receivedAtMs);

@@ -29,7 +29,9 @@ import { type DevicePages, sqliteDevices } from "./devices.ts";
 import { sqliteEvents } from "./events.ts";
 import { sqliteHistories } from "./histories.ts";
 import { sqliteInstances } from "./instances.ts";
+import { type LabelPages, sqliteLabels } from "./labels.ts";
 import { migrate } from "./migrations.ts";
+import { sqlitePacketStream } from "./packet_stream.ts";
 import { sqlitePackets } from "./packets.ts";
 import { SampleFolder } from "./sample_folder.ts";
 import { sqliteValues, valueTables } from "./values.ts";
@@ -49,7 +51,7 @@ export interface SqliteStoreOptions {
 }
 
 /** A store that works on the thread that calls it. */
-export interface SqliteStore extends Store, DevicePages {
+export interface SqliteStore extends Store, DevicePages, LabelPages {
   /**
    * False once it was closed, or found that its file was deleted, replaced, or upgraded by a newer Tally: open
    * another store then.
@@ -110,6 +112,7 @@ async function openStore(
 function storeIn(database: Database, log: WarningLog, fold: FoldOptions | undefined): SqliteStore {
   const foreign = new ForeignCounts(database.file, log);
   const changes = sqliteChanges(database);
+  const { removeLabels, ...labels } = sqliteLabels(database);
   const { fleetPeriods, ...histories } = sqliteHistories(database);
   const { addEvent, ...events } = sqliteEvents(database, changes);
   const valueTable = valueTables(database, fold !== undefined);
@@ -117,7 +120,9 @@ function storeIn(database: Database, log: WarningLog, fold: FoldOptions | undefi
   return {
     description: describeFile(database.file),
     ...sqlitePackets(database, { changes, addEvent, fleetPeriods, foreign, values: valueTable }),
-    ...sqliteDevices(database, changes, foreign, valueTable),
+    ...sqliteDevices(database, { changes, foreign, removeLabels, values: valueTable }),
+    ...labels,
+    ...sqlitePacketStream(database),
     ...histories,
     ...fold === undefined ? noValues : sqliteValues(database),
     ...events,
