@@ -77,6 +77,8 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly offlineAfterMs: number;
   /** Devices with series of their own in the Prometheus form of `/metrics`, at most. */
   readonly prometheusMaxDevices: number;
+  /** Keys of tags that the Prometheus form shows; default none. */
+  readonly prometheusTags?: readonly string[] | undefined;
   /** Streams of `/live` and `/events`, at most. */
   readonly liveMaxClients: number;
   /** TLS of the port; default: plain text. */
@@ -216,6 +218,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   const startedMs = clock.unixMs();
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
+  const tagReport = new TagReport(fleet.index, fleet.labels, clock);
   const values = new FleetValues({ store, index: fleet.index, clock });
   const eventLog = new EventLog(store);
   const access = createAccess(settings);
@@ -239,12 +242,12 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     reporter,
     broadcaster,
     live: new LiveUpdates({ fleet, values, reporter, store, broadcaster, clock }),
-    eventStream: new EventStream(eventLog, broadcaster, settings.watchIntervalMs),
+    eventStream: new EventStream(eventLog, fleet, broadcaster, settings.watchIntervalMs),
     lists: new ListCache(fleet.index, fleet.labels, clock, values),
-    tagReport: new TagReport(fleet.index, fleet.labels, clock),
+    tagReport,
     snapshots: new Snapshots({
       ...settings,
-      ...{ fleet, values },
+      ...{ fleet, values, tagReport },
       process: () => ({ ...process.figures, startedMs }),
       apiReport,
     }),
@@ -286,6 +289,7 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
   const delivered = webhook && webhookCounters && deliverEvents({
     ...settings,
     ...webhook,
+    fleet,
     backoff: new Backoff({ firstMs: webhookRetryMs, maxMs: MAX_RETRY_MS }),
     counters: webhookCounters,
     signal,

@@ -18,7 +18,8 @@ import type { Clock } from "../../runtime/clock.ts";
 import type { ShardReport, Store } from "../../store/store.ts";
 import type { StoreHealth } from "../../store/store_clock.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "../http/negotiate.ts";
-import { formatProcess, formatPrometheus } from "./prometheus.ts";
+import { formatProcess, formatPrometheus, type PrometheusContents } from "./prometheus.ts";
+import { prometheusTags, type PrometheusTagsOptions } from "./prometheus_tags.ts";
 import { formatValues, type ValueContents } from "./prometheus_values.ts";
 
 /**
@@ -59,6 +60,8 @@ export interface SnapshotContents {
   readonly online: number;
   /** Devices with series of their own in the Prometheus form, at most. */
   readonly prometheusMaxDevices: number;
+  /** Called for the Prometheus form. */
+  readonly tags: () => Pick<PrometheusContents, "deviceLabels" | "tags">;
   /** State of the store and the clock. */
   readonly storeHealth: StoreHealth;
   /** Called for the Prometheus form. */
@@ -111,9 +114,9 @@ export class Snapshot {
   }
 
   async #encode(form: Form): Promise<SnapshotBody> {
-    const { devices, instances, shards, values, process, apiReport, ...rest } = this.#contents;
+    const { devices, instances, shards, values, process, apiReport, tags, ...rest } = this.#contents;
     if (form === "json") return await encode(formatJson(devices));
-    const contents = { ...rest, devices, instances: await instances(), shards: await shards() };
+    const contents = { ...rest, ...tags(), devices, instances: await instances(), shards: await shards() };
     const measured = await values();
     return await encode(function* () {
       yield* formatPrometheus(contents);
@@ -124,7 +127,7 @@ export class Snapshot {
 }
 
 /** What {@linkcode Snapshots} needs. */
-export interface SnapshotsOptions {
+export interface SnapshotsOptions extends PrometheusTagsOptions {
   /** Where the devices are. */
   readonly fleet: FleetCache;
   /** Has the reports of ingest processes. */
@@ -173,6 +176,7 @@ export class Snapshots {
       devices: fleet.index.counts(),
       online: fleet.index.totals(clock.unixMs()).online,
       prometheusMaxDevices,
+      tags: () => prometheusTags(this.#options),
       storeHealth: storeHealth(),
       instances: () => store.instances(clock.unixMs()),
       shards: async () => await store.shards?.() ?? [],
