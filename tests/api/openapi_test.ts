@@ -176,9 +176,12 @@ Deno.test("/openapi.json describes the response to each request made from it, va
   );
   const parsers = new Map<unknown, z.ZodType>();
   const answered = new Set<string>();
+  // Values have the names that requests use.
+  const payload = new TextEncoder().encode('{"sensor-1":1,"sensor":2,"by-id":3,"state":"on"}');
   await forSeeds(150, async (random) => {
     // Removing devices is one of the operations.
-    await addPackets(store, { "sensor-1": 1, "sensor-2": 2 });
+    await addPackets(store, { "sensor-1": 1, "sensor-2": 2 }, { payload });
+    await store.ping();
     await addToken(store);
     for (const { path, method, operation } of operations) {
       let pathname = path;
