@@ -29,6 +29,7 @@ import healthJs from "../../page/health.js" with { type: "text" };
 import iconSvg from "../../page/icon.svg" with { type: "text" };
 import iconAlertSvg from "../../page/icon_alert.svg" with { type: "text" };
 import indexHtml from "../../page/index.html" with { type: "text" };
+import instancesCss from "../../page/instances.css" with { type: "text" };
 import mainJs from "../../page/main.js" with { type: "text" };
 import overviewJs from "../../page/overview.js" with { type: "text" };
 import pageCss from "../../page/page.css" with { type: "text" };
@@ -78,6 +79,7 @@ const texts: Readonly<Record<string, string>> = {
   "health.js": healthJs,
   "icon.svg": iconSvg,
   "icon_alert.svg": iconAlertSvg,
+  "instances.css": instancesCss,
   "main.js": mainJs,
   "overview.js": overviewJs,
   "page.css": pageCss,
