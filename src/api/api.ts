@@ -30,6 +30,7 @@ import { servesConnections } from "../http/engine.ts";
 import { AllowedHosts } from "../http/hosts.ts";
 import { HttpServer } from "../http/http_server.ts";
 import { PlainHttpServer } from "../http/plain_http_server.ts";
+import { Downloads } from "./http/download.ts";
 import { FailedAttempts } from "./http/failed_attempts.ts";
 import { errorResponse } from "./http/problem.ts";
 import {
@@ -235,6 +236,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     reporter,
     broadcaster,
     live: new LiveUpdates({ fleet, reporter, store, broadcaster, clock }),
+    downloads: new Downloads(),
     eventStream: new EventStream(eventLog, broadcaster, settings.watchIntervalMs),
     lists: new ListCache(fleet.index, clock),
     snapshots: new Snapshots({
