@@ -11,8 +11,10 @@ import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, WebhookCounters } from "..
 import type { Webhook } from "../alerts/webhook_request.ts";
 import { forgetUnseenDevices, SWEEP_STEP_MS } from "../fleet/device_retention.ts";
 import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
+import { FleetValues } from "../fleet/fleet_values.ts";
 import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
+import { TagReport } from "../fleet/tag_figures.ts";
 import { Auditor } from "../identity/auditor.ts";
 import { TokenLookup } from "../identity/token_lookup.ts";
 import { RequestError } from "../protocol/request_error.ts";
@@ -23,7 +25,7 @@ import type { DescriptorReserve } from "../runtime/descriptors.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
-import type { StoreHealth } from "../store/store_clock.ts";
+import { type StoreHealth, unmeasuredHealth } from "../store/store_clock.ts";
 import { type TlsFiles, tlsMetrics } from "../tls/tls_files.ts";
 import { createApp } from "./app.ts";
 import { servesConnections } from "../http/engine.ts";
@@ -76,6 +78,8 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly offlineAfterMs: number;
   /** Devices with series of their own in the Prometheus form of `/metrics`, at most. */
   readonly prometheusMaxDevices: number;
+  /** Keys of tags that the Prometheus form shows; default none. */
+  readonly prometheusTags?: readonly string[] | undefined;
   /** Streams of `/live` and `/events`, at most. */
   readonly liveMaxClients: number;
   /** TLS of the port; default: plain text. */
@@ -203,7 +207,7 @@ function withDefaults(options: ApiOptions) {
     ingestRequired: options.ingestRequired ?? false,
     notReady: options.notReady ?? (() => undefined),
     logLinesDropped: options.logLinesDropped ?? (() => 0),
-    storeHealth: options.storeHealth ?? (() => ({ clockAheadMs: 0, evictionPolicy: undefined })),
+    storeHealth: options.storeHealth ?? (() => unmeasuredHealth),
   };
 }
 
@@ -215,6 +219,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   const startedMs = clock.unixMs();
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
+  const tagReport = new TagReport(fleet.index, fleet.labels, clock);
   const eventLog = new EventLog(store);
   const access = createAccess(settings);
   const { authFailures } = access;
@@ -230,6 +235,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     ...access,
     observedTime,
     fleet,
+    values: new FleetValues({ store, index: fleet.index, clock }),
     eventLog,
     apiReport,
     webhookCounters,
@@ -237,11 +243,13 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     broadcaster,
     live: new LiveUpdates({ fleet, reporter, store, broadcaster, clock }),
     downloads: new Downloads(),
-    eventStream: new EventStream(eventLog, broadcaster, settings.watchIntervalMs),
-    lists: new ListCache(fleet.index, clock),
+    eventStream: new EventStream(eventLog, fleet, broadcaster, settings.watchIntervalMs),
+    lists: new ListCache(fleet.index, fleet.labels, clock),
+    tagReport,
     snapshots: new Snapshots({
       ...settings,
       fleet,
+      tagReport,
       process: () => ({ ...process.figures, startedMs }),
       apiReport,
     }),
@@ -283,6 +291,7 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
   const delivered = webhook && webhookCounters && deliverEvents({
     ...settings,
     ...webhook,
+    fleet,
     backoff: new Backoff({ firstMs: webhookRetryMs, maxMs: MAX_RETRY_MS }),
     counters: webhookCounters,
     signal,

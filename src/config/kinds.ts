@@ -7,6 +7,7 @@ import { Buffer } from "node:buffer";
 
 import { formatAddress } from "../runtime/address.ts";
 import type { Kind } from "../runtime/settings.ts";
+import { isTagKey } from "../store/labels.ts";
 import type { AckAfter } from "../store/packets.ts";
 import type { NatMap } from "../store/redis/cluster_slots.ts";
 import { type Endpoint, parseEndpoint, parseRedisUrl } from "../store/redis/redis_url.ts";
@@ -52,6 +53,12 @@ export const hostNamesKind: Kind<readonly string[]> = {
   parse: parseHostNames,
 };
 
+/** Keys of tags, of which no two give the same label of Prometheus. */
+export const tagKeysKind: Kind<readonly string[]> = {
+  allowed: "keys of tags with commas between them",
+  parse: parseTagKeys,
+};
+
 /** URL of a webhook; tokens are often part of it. */
 export const webhookUrlKind: Kind<string> = {
   allowed: "an http or https URL",
@@ -70,6 +77,12 @@ function parseHostNames(text: string): readonly string[] | undefined {
   const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");
   const isName = (name: string) => /^(\*|(\*\.)?[\w-]+(\.[\w-]+)*)$/.test(name);
   return names.length > 0 && names.every(isName) ? names : undefined;
+}
+
+function parseTagKeys(text: string): readonly string[] | undefined {
+  const keys = text.split(",").map((key) => key.trim());
+  const isDistinct = new Set(keys.map((key) => key.replace(/[.-]/g, "_"))).size === keys.length;
+  return isDistinct && keys.every(isTagKey) ? keys : undefined;
 }
 
 function parseWebhookKey(text: string): Uint8Array | undefined {

@@ -31,9 +31,9 @@ const flags = {
     allowed: "an http or https URL",
     parse: (text) => /^https?:$/.test(URL.parse(text)?.protocol ?? "") ? text.replace(/\/$/, "") : undefined,
   }),
-  what: choice("--what", ["devices", "histories"], {
+  what: choice("--what", ["devices", "histories", "values"], {
     default: "devices",
-    help: "A row for each device, or one for each of its minutes and hours with packets.",
+    help: "A row for each device, or for each minute and hour of its packets, or of its values.",
   }),
   format: choice("--format", ["csv", "ndjson"], { default: "csv", help: "Form of the file." }),
   formulas: choice("--formulas", ["guarded", "plain"], {
@@ -42,9 +42,10 @@ const flags = {
   }),
   device: optional(custom("--device", { default: "", help: "One device only." }, text)),
   prefix: optional(custom("--prefix", { default: "", help: "Only devices whose ids begin with it." }, text)),
+  tag: optional(custom("--tag", { default: "", help: "Only devices with this tag, as in site=oslo." }, text)),
   status: optional(choice("--status", ["online", "offline"], { default: "", help: "Only these devices." })),
-  from: optional(custom("--from", { default: "", help: "Of histories: from then on." }, time)),
-  to: optional(custom("--to", { default: "", help: "Of histories: before then." }, time)),
+  from: optional(custom("--from", { default: "", help: "Of histories and values: from then on." }, time)),
+  to: optional(custom("--to", { default: "", help: "Of histories and values: before then." }, time)),
   out: optional(path("--out", {
     default: "",
     help: "File instead of standard output; the task may write paths below data/.",
@@ -59,7 +60,7 @@ const flags = {
 type Flags = Values<typeof flags>;
 
 /** The parameters of the request that are flags of the same name. */
-const PARAMETERS = ["what", "format", "formulas", "device", "prefix", "status", "from", "to"] as const;
+const PARAMETERS = ["what", "format", "formulas", "device", "prefix", "tag", "status", "from", "to"] as const;
 
 function problems(result: ParseResult<typeof flags>): string[] {
   const { values, source } = result;
@@ -68,7 +69,7 @@ function problems(result: ParseResult<typeof flags>): string[] {
     : [];
   return [
     ...tokenProblems(result),
-    ...unused.map((name) => `${name}: has no effect without --what histories`),
+    ...unused.map((name) => `${name}: has no effect without --what histories or values`),
   ];
 }
 

@@ -8,6 +8,7 @@ import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
 import { Downloads } from "../../src/api/http/download.ts";
 import type { DeviceCount } from "../../src/store/devices.ts";
 import type { Store } from "../../src/store/store.ts";
+import type { DeviceValues, ValueStore } from "../../src/store/values.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { ListedStore } from "../support/listed_store.ts";
@@ -64,12 +65,31 @@ function cellsOf(text: string): string[][] {
 const counts = (ids: readonly string[]): DeviceCount[] =>
   ids.map((deviceId, i) => ({ deviceId, count: i + 1 }));
 
+/** What a store has where devices measure these numbers. */
+function measuring(numbers: Readonly<Record<string, Readonly<Record<string, number>>>>): ValueStore {
+  const latest = Object.entries(numbers).map(([id, values]): [string, DeviceValues] => [id, {
+    ...{ atMs: 1, attributes: [], dropped: 0 },
+    values: Object.entries(values).map(([name, value]) => ({ name, value, atMs: 1 })),
+  }]);
+  const period = { min: 1, mean: 2, max: 3 };
+  return {
+    valueChanges: (since) => Promise.resolve({ cursor: "1", deviceIds: since === undefined ? "all" : [] }),
+    latestValues: () => Promise.resolve(new Map(latest)),
+    valueHistory: () =>
+      Promise.resolve({
+        minutes: [3_600_000, 3_660_000].map((startMs) => ({ startMs, ...period })),
+        hours: [{ startMs: 0, ...period }],
+      }),
+    waitingSamples: () => Promise.resolve({ bytes: 0, dropped: 0 }),
+  };
+}
+
 Deno.test("/export has every device, as CSV that no spreadsheet takes for formulas, and as NDJSON", async () => {
   await using api = await startTestApi(new ListedStore(counts(hostileIds)));
   const [head, ...lines] = cellsOf(await exportOf(api, "format=csv"));
-  assertEquals(head!.slice(0, 3), ["device_id", "status", "count"]);
+  assertEquals(head!.slice(0, 4), ["device_id", "name", "status", "count"]);
   const guarded = (id: string) => /^[=+\-@＝\t]/.test(id) ? `'${id}` : id;
-  const byId = new Map(lines.map(([id, , count]) => [id!, count!]));
+  const byId = new Map(lines.map(([id, , , count]) => [id!, count!]));
   assertEquals(
     Object.fromEntries(byId),
     Object.fromEntries(hostileIds.map((id, i) => [guarded(id), `${i + 1}`])),
@@ -78,7 +98,7 @@ Deno.test("/export has every device, as CSV that no spreadsheet takes for formul
   assertEquals(plain.toSorted(), hostileIds.toSorted());
   const rows = rowsOf(await exportOf(api, "format=ndjson"));
   assertEquals(rows.map(({ device_id }) => device_id), hostileIds.toSorted());
-  assertEquals(Object.keys(rows[0]!), head);
+  assertEquals(Object.keys(rows[0]!).filter((key) => key !== "tags" && key !== "values"), head);
 
   const response = await fetch(`${api.url}/export`, { method: "HEAD" });
   assertEquals(response.headers.get("Tally-Export-Devices"), `${hostileIds.length}`);
@@ -115,6 +135,62 @@ Deno.test("/export of one device, a prefix, and a status has these only", async 
     await response.body?.cancel();
     assertEquals(response.status, status, String(query));
   }
+});
+
+Deno.test("/export has names, tags and latest values, in columns of CSV, and filters by tag", async () => {
+  await using store = await temporaryStore();
+  await addPackets(store, { a: 1, b: 2, c: 3 });
+  await store.setLabels([
+    { deviceId: "a", name: "=Hall", tags: new Map([["site", "oslo"], ["constructor", "x"]]) },
+    { deviceId: "b", tags: new Map([["site", "=rome"]]) },
+  ]);
+  Object.assign(store, measuring({ a: { temperature: 21.5, ["__proto__"]: -1 }, b: { 'hum"idity': 0.25 } }));
+  await using api = await startTestApi(store);
+  const [head, ...lines] = cellsOf(await exportOf(api, ""));
+  const row = (line: string[]) => Object.fromEntries(line.map((cell, i) => [head![i], cell]));
+  const [a, b, c] = lines.map(row);
+  assertEquals([a!["device_id"], a!["name"], a!["tag:site"], a!["tag:constructor"]], [
+    "a",
+    "'=Hall",
+    "oslo",
+    "x",
+  ]);
+  assertEquals([a!["value:temperature"], a!["value:__proto__"], a!['value:hum"idity']], ["21.5", "-1", ""]);
+  assertEquals([b!["name"], b!["tag:site"], b!['value:hum"idity']], ["", "'=rome", "0.25"]);
+  assertEquals([c!["tag:site"], c!["tag:constructor"], c!["value:temperature"]], ["", "", ""]);
+
+  const rows = rowsOf(await exportOf(api, "format=ndjson"));
+  assertEquals(rows.map(({ name, tags }) => ({ name, tags })), [
+    { name: "=Hall", tags: { constructor: "x", site: "oslo" } },
+    { name: null, tags: { site: "=rome" } },
+    { name: null, tags: {} },
+  ]);
+  assertEquals(JSON.stringify(rows[0]!["values"]), '{"__proto__":-1,"temperature":21.5}');
+  const tagged = rowsOf(await exportOf(api, "format=ndjson&tag=site=oslo"));
+  assertEquals(tagged.map(({ device_id }) => device_id), ["a"]);
+});
+
+Deno.test("/export of values has each minute and hour of the values that a device has", async () => {
+  await using store = await temporaryStore();
+  await addPackets(store, { a: 1, b: 1 });
+  Object.assign(store, measuring({ a: { temperature: 21.5, humidity: 40 }, b: {} }));
+  await using api = await startTestApi(store);
+  const rows = rowsOf(await exportOf(api, "format=ndjson&what=values"));
+  const period = { min: 1, mean: 2, max: 3 };
+  assertEquals(
+    rows,
+    ["humidity", "temperature"].flatMap((name) => [
+      { device_id: "a", name, period: "hour", start_ms: 0, ...period },
+      { device_id: "a", name, period: "minute", start_ms: 3_600_000, ...period },
+      { device_id: "a", name, period: "minute", start_ms: 3_660_000, ...period },
+    ]),
+  );
+  const some = cellsOf(await exportOf(api, "what=values&from=3600000&to=3660000"));
+  assertEquals(some.map((cells) => cells.join()), [
+    "device_id,name,period,start_ms,min,mean,max",
+    "a,humidity,minute,3600000,1,2,3",
+    "a,temperature,minute,3600000,1,2,3",
+  ]);
 });
 
 Deno.test("/export of histories has the periods with packets that begin in the time that is asked for", async () => {

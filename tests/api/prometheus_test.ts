@@ -312,3 +312,31 @@ Deno.test("alerts.yml: a real Prometheus fires and ends the alerts through an ou
     await store.close();
   }
 });
+
+Deno.test("GET /metrics shows the tags of TALLY_PROMETHEUS_TAGS as labels of devices, and their figures", async () => {
+  await using store = await temporaryStore();
+  await addPackets(store, { a: 1, b: 20, c: 300 });
+  const tags = (site: string) => new Map([["site", site], ["ser-ial", "1"], ["model", "x2"]]);
+  await store.setLabels([
+    { deviceId: "a", tags: tags('o"s\\lo') },
+    { deviceId: "b", tags: tags("bergen") },
+    { deviceId: "c", name: "no tags" },
+    { deviceId: "unseen", tags: tags("bergen") },
+  ]);
+  await using api = await startTestApi(store, { prometheusTags: ["site", "ser-ial"] });
+  const text = await scrape(api);
+  const site = 'o\\"s\\\\lo';
+  for (
+    const line of [
+      `tally_device_packets_total{device_id="a",tag_ser_ial="1",tag_site="${site}"} 1`,
+      'tally_device_packets_total{device_id="b",tag_ser_ial="1",tag_site="bergen"} 20',
+      'tally_device_packets_total{device_id="c"} 300',
+      `tally_tag_devices{key="site",value="${site}",status="online"} 1`,
+      'tally_tag_devices{key="site",value="bergen",status="offline"} 0',
+      'tally_tag_devices{key="ser-ial",value="1",status="online"} 2',
+      'tally_tag_packets{key="site",value="bergen"} 20',
+      'tally_tag_packets{key="ser-ial",value="1"} 21',
+    ]
+  ) assertStringIncludes(text, `\n${line}\n`);
+  assertEquals(text.includes("model"), false);
+});

@@ -93,6 +93,7 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     drainTimeoutMs: 10_000,
     offlineAfterMs: 60_000,
     prometheusMaxDevices: 10_000,
+    prometheusTags: undefined,
     liveMaxClients: 1_000,
     webhookUrl: undefined,
     webhookSecret: undefined,

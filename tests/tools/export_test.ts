@@ -36,11 +36,11 @@ Deno.test("deno task export writes the rows to standard output, and to a file th
     const given = ["--url", api.url, "--token-file", `${folder}/token`];
     const all = await runExport(...given);
     assertEquals(all.code, 0, all.err);
-    assertEquals(all.out.split("\n").map((line) => line.split(",").slice(0, 3).join()), [
-      "device_id,status,count",
-      "a,online,1",
-      "b,online,2",
-      "c,online,3",
+    assertEquals(all.out.split("\n").map((line) => line.split(",").slice(0, 4).join()), [
+      "device_id,name,status,count",
+      "a,,online,1",
+      "b,,online,2",
+      "c,,online,3",
       "",
     ]);
     assertStringIncludes(all.err, "3 rows, 3 devices");

@@ -6,11 +6,13 @@
  */
 import { resolve } from "node:path";
 
+import { noValues } from "../model/no_values.ts";
 import { packEntries } from "../model/packet_entries.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
 import { pages } from "./devices.ts";
+import { labelPages } from "./labels.ts";
 import type { SqliteStore, SqliteStoreOptions } from "./sqlite_store.ts";
 import type { Method, PackedBatch, Reply, Request } from "./thread_worker.ts";
 
@@ -25,7 +27,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   const description = await writer.opened();
   const write = <M extends Method>(method: M) => writer.method(method);
   const read = <M extends Method>(method: M) => reader.method(method);
-  const page = read("page");
+  const page = read("page"), labelPage = read("labelPage");
   return {
     description,
     ping: write("ping"),
@@ -45,6 +47,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
+    setLabels: write("setLabels"),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -52,6 +55,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     payloads: read("payloads"),
     history: read("history"),
     fleetHistory: read("fleetHistory"),
+    ...noValues,
     removedPackets: read("removedPackets"),
     packetsOf: read("packetsOf"),
     events: read("events"),
@@ -60,6 +64,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     tokens: read("tokens"),
     credentialsVersion: read("credentialsVersion"),
     audit: read("audit"),
+    labels: read("labels"),
+    notes: read("notes"),
+    scanLabels: () => labelPages(labelPage),
+    labelChanges: read("labelChanges"),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
