@@ -32,6 +32,7 @@ import { servesConnections } from "../http/engine.ts";
 import { AllowedHosts } from "../http/hosts.ts";
 import { HttpServer } from "../http/http_server.ts";
 import { PlainHttpServer } from "../http/plain_http_server.ts";
+import { Downloads } from "./http/download.ts";
 import { FailedAttempts } from "./http/failed_attempts.ts";
 import { errorResponse } from "./http/problem.ts";
 import {
@@ -242,6 +243,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     reporter,
     broadcaster,
     live: new LiveUpdates({ fleet, values, reporter, store, broadcaster, clock }),
+    downloads: new Downloads(),
     eventStream: new EventStream(eventLog, fleet, broadcaster, settings.watchIntervalMs),
     lists: new ListCache(fleet.index, fleet.labels, clock, values),
     tagReport,

@@ -26,6 +26,7 @@ import { addDevice, type DeviceOptions } from "./routes/device.ts";
 import { addDevices, type DevicesOptions } from "./routes/devices.ts";
 import { addDocs } from "./routes/docs.ts";
 import { addEvents, type EventsOptions } from "./routes/events.ts";
+import { addExport, type ExportOptions } from "./routes/export.ts";
 import { addFleet, type FleetRouteOptions } from "./routes/fleet.ts";
 import { addHealth, type HealthOptions, isHealthPath } from "./routes/health.ts";
 import { addHistories, type HistoriesOptions } from "./routes/histories.ts";
@@ -57,6 +58,7 @@ export type AppOptions =
   & TagsOptions
   & PacketsOptions
   & HistoriesOptions
+  & ExportOptions
   & FleetRouteOptions
   & ValuesOptions
   & LiveOptions
@@ -98,6 +100,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
   addDevice(app, options);
   addTags(app, options);
   addHistories(app, options);
+  addExport(app, options);
   addFleet(app, options);
   addLive(app, options);
   addEvents(app, options);
@@ -140,7 +143,7 @@ function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
       origin: [...corsOrigins],
       allowMethods: ["GET", "HEAD", "POST", "PATCH", "DELETE"],
       allowHeaders: ["Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"],
-      exposeHeaders: ["ETag", "Retry-After", "WWW-Authenticate"],
+      exposeHeaders: ["ETag", "Retry-After", "Tally-Export-Devices", "WWW-Authenticate"],
       maxAge: PREFLIGHT_MAX_AGE_S,
     }));
   }

@@ -24,6 +24,7 @@ interface Schema {
   maximum?: number;
   maxLength?: number;
   items?: Schema;
+  example?: string;
 }
 
 interface Parameter {
@@ -132,6 +133,7 @@ function randomValue(random: Random, schema: Schema): string {
   if (random.chance(0.3)) {
     return random.pick([...nastyEncoded, "x".repeat(random.int(1, 2_000))]);
   }
+  if (schema.example !== undefined && random.chance(0.3)) return encodeURIComponent(schema.example);
   if (schema.enum !== undefined) return random.pick(schema.enum);
   if (schema.type === "integer" || schema.type === "number") {
     return String(random.int((schema.minimum ?? 0) - 1, Math.min((schema.maximum ?? 1_000) + 1, 2_000)));
