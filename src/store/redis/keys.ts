@@ -8,6 +8,7 @@
  *
  * @module
  */
+import type { AlertDocumentKind, AlertSection } from "../alerts.ts";
 import type { PeriodKind } from "../model/periods.ts";
 import { CLUSTER_SLOTS, clusterSlot } from "./cluster_slots.ts";
 
@@ -88,6 +89,20 @@ export interface ShardKeys {
   /** LIST of `<id> <entry as JSON>`, newest last. */
   readonly audit: string;
 
+  /** STRING owner of the lease to evaluate rules of alerts; expires with it. */
+  readonly alertsOwner: string;
+
+  /** STRING Unix time in microseconds, never the same twice, of the last change of a rule, mute or acknowledgement. */
+  readonly alertDocumentsVersion: string;
+
+  /** STRING the same, of the last change of the state of alerts. */
+  readonly alertStateVersion: string;
+
+  /**
+   * HASH of one kind of document: id → `<version> <JSON>`; or of one section of the state of alerts: field → JSON.
+   */
+  alerts(part: AlertDocumentKind | AlertSection): string;
+
   /** STRING written to check that the server accepts writes; expires at once. */
   readonly probe: string;
 
@@ -162,6 +177,10 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     tokenUses: `${prefix}token-uses`,
     tokensVersion: `${prefix}tokens-version`,
     audit: `${prefix}audit`,
+    alertsOwner: `${prefix}alerts:owner`,
+    alertDocumentsVersion: `${prefix}alerts:documents-version`,
+    alertStateVersion: `${prefix}alerts:state-version`,
+    alerts: (part) => `${prefix}alerts:${part}`,
     probe: `${prefix}probe`,
     newDevices: `${prefix}new-devices`,
     sessions: `${prefix}sessions`,

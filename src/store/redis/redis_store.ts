@@ -7,6 +7,7 @@ import type { Buffer } from "node:buffer";
 
 import { ForeignCounts } from "../model/foreign_counts.ts";
 import type { Store, StoreStatus } from "../store.ts";
+import { redisAlerts } from "./alerts.ts";
 import { redisAudit } from "./audit.ts";
 import { redisCredentials } from "./credentials.ts";
 import { DeferredPackets } from "./deferred_packets.ts";
@@ -78,6 +79,7 @@ function storeOf(
     ...redisInstances(client),
     ...redisCredentials(client),
     ...redisAudit(client),
+    ...redisAlerts(client),
 
     async ping() {
       await client.checkServer();

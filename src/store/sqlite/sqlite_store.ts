@@ -8,6 +8,7 @@ import { resolve } from "node:path";
 import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
 import type { AckAfter } from "../packets.ts";
 import type { Store } from "../store.ts";
+import { sqliteAlerts } from "./alerts.ts";
 import { sqliteAudit } from "./audit.ts";
 import { sqliteChanges } from "./changes.ts";
 import { sqliteCredentials } from "./credentials.ts";
@@ -111,6 +112,7 @@ function storeIn(database: Database, log: WarningLog): SqliteStore {
     ...sqliteInstances(database),
     ...sqliteCredentials(database),
     ...sqliteAudit(database),
+    ...sqliteAlerts(database),
     ping: () => database.probe(),
     // All processes that share the file run on this machine.
     status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),

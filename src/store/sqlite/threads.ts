@@ -44,6 +44,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
+    putAlertDocuments: write("putAlertDocuments"),
+    removeAlertDocuments: write("removeAlertDocuments"),
+    claimAlerts: write("claimAlerts"),
+    writeAlertState: write("writeAlertState"),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -58,6 +62,9 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     tokens: read("tokens"),
     credentialsVersion: read("credentialsVersion"),
     audit: read("audit"),
+    alertDocuments: read("alertDocuments"),
+    alertState: read("alertState"),
+    alertEntry: read("alertEntry"),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
