@@ -28,9 +28,12 @@ import { addEvents, type EventsOptions } from "./routes/events.ts";
 import { addFleet, type FleetRouteOptions } from "./routes/fleet.ts";
 import { addHealth, type HealthOptions, isHealthPath } from "./routes/health.ts";
 import { addHistories, type HistoriesOptions } from "./routes/histories.ts";
+import { addIncidents, type IncidentsOptions } from "./routes/incidents.ts";
 import { addLive, type LiveOptions } from "./routes/live.ts";
 import { addMetrics, type MetricsOptions } from "./routes/metrics.ts";
+import { addMutes, type MutesOptions } from "./routes/mutes.ts";
 import { addPage } from "./routes/page.ts";
+import { addRules, type RulesOptions } from "./routes/rules.ts";
 import { addTokens, type TokensOptions } from "./routes/tokens.ts";
 
 /** A thousand ids of 128 bytes each, in JSON with escapes. */
@@ -49,6 +52,9 @@ export type AppOptions =
   & FleetRouteOptions
   & LiveOptions
   & EventsOptions
+  & RulesOptions
+  & IncidentsOptions
+  & MutesOptions
   & TokensOptions
   & AuditOptions
   & AccessOptions
@@ -84,6 +90,9 @@ export function createApp(options: AppOptions): OpenAPIHono {
   addFleet(app, options);
   addLive(app, options);
   addEvents(app, options);
+  addRules(app, options);
+  addIncidents(app, options);
+  addMutes(app, options);
   addTokens(app, options);
   addAudit(app, options);
   addPage(app);
@@ -121,7 +130,7 @@ function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
   if (corsOrigins.length > 0) {
     app.use(cors({
       origin: [...corsOrigins],
-      allowMethods: ["GET", "HEAD", "POST", "DELETE"],
+      allowMethods: ["GET", "HEAD", "POST", "PUT", "DELETE"],
       allowHeaders: ["Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"],
       exposeHeaders: ["ETag", "Retry-After", "WWW-Authenticate"],
       maxAge: PREFLIGHT_MAX_AGE_S,
@@ -135,7 +144,9 @@ function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
       return problemResponse(c.req.raw, 405, detail, { Allow: methods.join(", ") });
     },
   }));
-  app.use("/tokens/*", limitBody);
+  for (const path of ["/tokens/*", "/rules/*", "/incidents/*", "/mutes/*"]) {
+    app.use(path, limitBody);
+  }
 }
 
 /**
@@ -144,7 +155,7 @@ function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
  */
 async function limitBody(c: Context, next: Next): Promise<Response | void> {
   const length = c.req.header("Content-Length");
-  if (c.req.method === "POST" && length === undefined) {
+  if (["POST", "PUT"].includes(c.req.method) && length === undefined) {
     return problemResponse(c.req.raw, 411, "Cannot use the body: expected a Content-Length");
   }
   if (Number(length ?? 0) > MAX_BODY_BYTES) {
