@@ -4,11 +4,17 @@
  *
  * @module
  */
+import { fileURLToPath } from "node:url";
+
 import { parseYaml } from "@redocly/openapi-core";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
 import { parseConfig } from "../src/config/read_config.ts";
-import { startTestIngest, temporaryStore } from "./support/harness.ts";
+import { parseRedisUrl } from "../src/store/redis/redis_url.ts";
+import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "./support/harness.ts";
+import { freePort, RedisServer, startRedis } from "./support/redis_server.ts";
+import { TallyProcess } from "./support/tally_process.ts";
+import { until } from "./support/until.ts";
 import { startTestApi } from "./support/test_api.ts";
 
 interface Service {
@@ -18,12 +24,30 @@ interface Service {
   readonly profiles?: readonly string[];
   readonly volumes?: readonly string[];
   readonly healthcheck: { readonly test: readonly string[] };
+  readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>;
 }
+
+/** Services that run without and with the profile `scale`. */
+const always = ["redis", "ingest", "api"] as const;
+const nodes = Array.from({ length: 6 }, (_, index) => `redis-${index + 1}`);
+const firstNodes = nodes.slice(0, 3).map((name) => `${name}:6379`);
+const scaled = ["ingest-2", "ingest-3", "haproxy", "redis-cluster"] as const;
 
 const root = new URL("..", import.meta.url);
 const compose = parseYaml(await Deno.readTextFile(new URL("compose.yaml", root))) as {
-  services: Record<"redis" | "ingest" | "ingest-2" | "ingest-3" | "haproxy" | "api", Service>;
+  services: Record<string, Service> & Record<(typeof always)[number] | (typeof scaled)[number], Service>;
+  volumes: Readonly<Record<string, unknown>>;
 };
+
+/** Settings of a service, with or without a profile: the file has one form only of what Compose replaces in values. */
+function environmentOf({ environment = {} }: Service, profiles: string): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(environment).map(([name, value]) => [
+      name,
+      value.replaceAll(/\$\{COMPOSE_PROFILES:\+([^}]*)\}/g, (_, text) => profiles === "" ? "" : text),
+    ]),
+  );
+}
 
 Deno.test("compose.yaml publishes ports on 127.0.0.1 only", () => {
   for (const { ports = [] } of Object.values(compose.services)) {
@@ -36,10 +60,16 @@ Deno.test("compose.yaml has valid settings, and commands with their permissions"
   const { permissions } = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
   for (const name of ["ingest", "ingest-2", "ingest-3", "api"] as const) {
     const role = name === "api" ? "api" : "ingest";
-    const { command, environment = {} } = compose.services[name];
+    const { command } = compose.services[name];
     const args = command.slice(command.indexOf("src/main.ts") + 1);
+    const environment = environmentOf(compose.services[name], "");
     const { config, renamed } = parseConfig(args, (name) => environment[name]);
-    assertEquals([config.role, config.redisHost, renamed], [role, "redis", []]);
+    assertEquals([config.role, config.redisUrl, renamed], [role, "redis://redis", []]);
+    const inCluster = environmentOf(compose.services[name], "scale");
+    const { config: { redisUrl } } = parseConfig(args, (name) => inCluster[name]);
+    const target = parseRedisUrl(redisUrl!);
+    assert(target?.cluster);
+    assertEquals(target.endpoints.map(({ host, port }) => `${host}:${port}`), firstNodes);
     const set = command.find((argument) => argument.startsWith("-P="))!.slice(3);
     const { allow } = permissions[set].env;
     for (const name of Object.keys(environment)) {
@@ -48,10 +78,108 @@ Deno.test("compose.yaml has valid settings, and commands with their permissions"
   }
 });
 
+Deno.test("compose.yaml has the services it is to have, and each volume and service that one of them names", () => {
+  const { services, volumes } = compose;
+  const inProfile = Object.keys(services).filter((name) => services[name]!.profiles !== undefined);
+  assertEquals(inProfile.sort(), [...nodes, ...scaled].sort());
+  assertEquals(Object.keys(services).sort(), [...always, ...inProfile].sort());
+  for (const { profiles = ["scale"] } of Object.values(services)) assertEquals(profiles, ["scale"]);
+  const named = Object.values(services).flatMap(({ volumes = [] }) => volumes)
+    .map((volume) => volume.split(":")[0]!).filter((source) => !source.startsWith("."));
+  assertEquals(named.sort(), Object.keys(volumes).sort());
+  for (const { profiles, depends_on = {} } of Object.values(services)) {
+    for (const name of Object.keys(depends_on)) {
+      assert(services[name] !== undefined, name);
+      assert(profiles !== undefined || services[name].profiles === undefined, name);
+    }
+  }
+});
+
+Deno.test("compose.yaml's profile scale has six nodes of a Redis Cluster, and what makes them one after they are up", () => {
+  const { services } = compose, { environment, depends_on } = services["redis-cluster"];
+  assertEquals(environment!["NODES"], nodes.map((name) => `${name}:6379`).join(" "));
+  const isHealthy = { condition: "service_healthy" };
+  assertEquals(depends_on, Object.fromEntries(nodes.map((name) => [name, isHealthy])));
+  for (const name of nodes) {
+    const { command, volumes } = services[name]!;
+    assertEquals(command, services["redis-1"]!.command);
+    assertEquals(volumes, [`${name}-data:/data`]);
+  }
+});
+
+/** The servers of a cluster, by the lines of CLUSTER NODES of all of them. */
+async function untilCluster(servers: readonly RedisServer[]): Promise<string> {
+  const nodes = async (server: RedisServer) => {
+    const lines = String(await server.call("CLUSTER", "NODES")).trim().split("\n");
+    return lines.map((line) => {
+      const [id, address, flags, master, , , , state, slots] = line.split(" ");
+      return [id, address!.split("@")[0], flags!.replace("myself,", ""), master, state, slots].join(" ");
+    }).sort().join("\n");
+  };
+  let seen = "";
+  await until(
+    async () => {
+      const views = new Set(await Promise.all(servers.map(nodes)));
+      [seen = ""] = views;
+      const isWhole = servers.every(({ port }) => seen.includes(`127.0.0.1:${port} `));
+      return views.size === 1 && isWhole && /^(.* (master|slave) .* connected.*\n?){6}$/.test(seen) &&
+        seen.match(/ slave /g)?.length === 3;
+    },
+    "all nodes see three masters and three replicas",
+    30,
+  );
+  return seen;
+}
+
+Deno.test("create_cluster.sh makes real servers a cluster, once, and joins them when their addresses have changed", async () => {
+  const { command, volumes } = compose.services["redis-cluster"];
+  const [script, path] = volumes![0]!.split(":");
+  assertEquals(command, ["sh", path!]);
+  const run = async (servers: readonly RedisServer[]) => {
+    const NODES = servers.map(({ port }) => `127.0.0.1:${port}`).join(" ");
+    const args = [fileURLToPath(new URL(script!, root))];
+    const { code, stdout, stderr } = await new Deno.Command("sh", { args, env: { NODES } }).output();
+    const output = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+    assertEquals(code, 0, output);
+    assertMatch(output, /the cluster is ready\n$/);
+  };
+  const settings = settingsOf(compose.services["redis-1"]!.command);
+  await using parts = new AsyncDisposableStack();
+  let servers: RedisServer[] = [];
+  parts.defer(async () => void await Promise.all(servers.map((server) => server.stop())));
+  for (const _ of nodes) servers.push(await startRedis(settings));
+
+  // Tally waits for a cluster that is not there yet.
+  const url = `redis+cluster://${servers.slice(0, 3).map(({ port }) => `127.0.0.1:${port}`).join(",")}`;
+  const ingest = await TallyProcess.start("ingest", { REDIS_URL: url });
+  parts.defer(async () => {
+    ingest.kill("SIGKILL");
+    await ingest.ended;
+  });
+  await run(servers);
+  const made = await untilCluster(servers);
+  const { code, ack } = await new RawCall(ingest.port).finish(framedPacket(packet("a")));
+  assertEquals([code, ack?.stored], [0, 1]);
+  await run(servers);
+  assertEquals(await untilCluster(servers), made);
+
+  for (const server of servers) await server.kill9();
+  servers = servers.map(({ dir }) => new RedisServer(freePort(), dir, settings));
+  for (const server of servers) await server.start();
+  await run(servers);
+  const idsOf = (nodes: string) => nodes.split("\n").map((line) => line.split(" ")[0]);
+  assertEquals(idsOf(await untilCluster(servers)), idsOf(made));
+});
+
+/** Of the command of a Redis: what `startRedis` takes. */
+function settingsOf([, ...args]: readonly string[]): Record<string, string> {
+  const settings: Record<string, string> = {};
+  for (let i = 0; i < args.length; i += 2) settings[args[i]!.replace(/^--/, "")] = args[i + 1]!;
+  return settings;
+}
+
 Deno.test("compose.yaml's profile scale has HAProxy in front of the ingests that haproxy.cfg names", async () => {
   const { services } = compose;
-  const inProfile = Object.entries(services).filter(([, { profiles }]) => profiles?.includes("scale"));
-  assertEquals(inProfile.map(([name]) => name).sort(), ["haproxy", "ingest-2", "ingest-3"]);
   assertEquals([services["ingest-2"].ports, services["ingest-3"].ports], [[], []]);
   const [file] = services.haproxy.volumes![0]!.split(":");
   const balancing = await Deno.readTextFile(new URL(file!, root));
@@ -63,7 +191,8 @@ Deno.test("compose.yaml's profile scale has HAProxy in front of the ingests that
   assertEquals(services.haproxy.ports, ["127.0.0.1:50061:50051"]);
   assertMatch(balancing, /^ +bind :50051 /m);
   for (const name of ["ingest", "ingest-2", "ingest-3"] as const) {
-    const { config } = parseConfig([], (variable) => services[name].environment?.[variable]);
+    const environment = environmentOf(services[name], "scale");
+    const { config } = parseConfig([], (variable) => environment[variable]);
     assertMatch(balancing, new RegExp(`check port ${config.opsPort} `));
     assertEquals([config.opsHost, config.grpcHost, config.grpcPort], ["0.0.0.0", "0.0.0.0", 50_051]);
   }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { FleetCache } from "../fleet/fleet_cache.ts";
+import type { FleetValues } from "../fleet/fleet_values.ts";
 import type { ObservedTime } from "../fleet/observed_time.ts";
 import type { AlertStateChange, AlertStore } from "../store/alerts.ts";
 import type { AlertSettings } from "./alert_settings.ts";
@@ -14,7 +15,8 @@ import { IncidentBook } from "./incidents/incident_book.ts";
 import { ActiveMutes } from "./incidents/mute.ts";
 import { type Message, Outbox } from "./incidents/outbox.ts";
 import { Evaluator } from "./rules/evaluator.ts";
-import type { Moment, TagFacts, ValueFacts } from "./rules/facts.ts";
+import { LabelFacts, valueFacts } from "./rules/fleet_facts.ts";
+import type { Moment } from "./rules/facts.ts";
 import { parseObject, type Rule } from "./rules/rule.ts";
 
 /** What is pending, and the time, are written this often; a process that takes over is so much late at most. */
@@ -31,9 +33,7 @@ export interface TermOptions {
   /** Has the devices. */
   readonly fleet: FleetCache;
   /** Their values. */
-  readonly values: ValueFacts;
-  /** Their tags. */
-  readonly tags: TagFacts;
+  readonly values: FleetValues;
   /** Which time counts as silence. */
   readonly observedTime: ObservedTime;
   /** Rules and mutes. */
@@ -55,6 +55,7 @@ export class AlertTerm {
   readonly outbox: Outbox;
   readonly #book: IncidentBook;
   readonly #options: TermOptions;
+  readonly #labels: LabelFacts;
   readonly #evaluator: Evaluator;
   /** By rule: since when devices are pending, as the process before had it. */
   readonly #restoredPending = new Map<string, ReadonlyMap<string, number>>();
@@ -89,13 +90,15 @@ export class AlertTerm {
       this.#storedPending.add(ruleId);
       this.#restoredPending.set(ruleId, new Map(Object.entries(parseObject(body) ?? {})));
     }
-    const { fleet, values, tags } = options;
+    const { fleet, values } = options;
+    this.#labels = new LabelFacts(fleet);
     const seenMs = progress?.seen_ms ?? moment.unixMs;
     const observedTime = moment.unixMs - seenMs > WATCH_GAP_MS
       ? watchedTime(options.observedTime, seenMs, moment.unixMs + CATCH_UP_MS)
       : options.observedTime;
     this.#evaluator = new Evaluator({
-      ...{ fleet: fleet.index, values, tags, observedTime, findings: this.#book, moment },
+      ...{ fleet: fleet.index, values: valueFacts(values), tags: this.#labels },
+      ...{ observedTime, findings: this.#book, moment },
     });
   }
 
@@ -104,6 +107,7 @@ export class AlertTerm {
     this.#nowMs = this.#book.nowMs = moment.unixMs;
     const { settings } = this.#options;
     if (settings.version !== this.#settingsVersion) this.#applySettings(moment);
+    this.#evaluator.relabel(this.#labels.takeChanged(), moment);
     this.#evaluator.step(moment);
     const { groupWaitMs, updateAfterMs } = this.#options;
     addDueMessages({
@@ -192,7 +196,7 @@ export class AlertTerm {
   #hasTag(deviceId: string, tag: string): boolean {
     const slot = this.#options.fleet.index.slotOf(deviceId);
     const [key = "", value = ""] = tag.split("=", 2);
-    return slot !== undefined && this.#options.tags.tagAt(slot, key) === value;
+    return slot !== undefined && this.#labels.tagAt(slot, key) === value;
   }
 }
 

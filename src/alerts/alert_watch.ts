@@ -77,12 +77,20 @@ class AlertWatch {
   readonly #owner = crypto.randomUUID();
   readonly #rejected = new RejectedPackets();
   readonly #senders: readonly ChannelSender[];
+  readonly #unsubscribe: () => void;
   #term: AlertTerm | undefined;
   #claimedAtMs = -Infinity;
   #resentAtMs = -Infinity;
 
   constructor(options: AlertWatchOptions) {
     this.#options = options;
+    const { fleet, values } = options;
+    this.#unsubscribe = values.subscribe((changed) => {
+      for (const deviceId of changed.keys()) {
+        const slot = fleet.index.slotOf(deviceId);
+        if (slot !== undefined) fleet.index.changes().add(slot);
+      }
+    });
     const { channels, linkOf, clock, retryMs, log, signal } = options;
     this.#senders = configuredChannels(channels).map((name) =>
       new ChannelSender({
@@ -119,6 +127,7 @@ class AlertWatch {
   /** Has another process take over at once. */
   async end(): Promise<void> {
     const { store, clock } = this.#options;
+    this.#unsubscribe();
     await Promise.all(this.#senders.map((sender) => sender.idle()));
     if (this.#term === undefined) return;
     await this.#term.write(store, this.#owner).catch(() => {});
@@ -136,8 +145,10 @@ class AlertWatch {
   }
 
   async #observe(): Promise<Moment> {
-    const { fleet, observedTime, clock } = this.#options;
+    const { fleet, values, settings, observedTime, clock } = this.#options;
     await (this.#term === undefined ? fleet.loaded() : fleet.refresh({ keepWarm: false }));
+    const usesValues = settings.rules.some(({ enabled, condition }) => enabled && condition.kind === "value");
+    if (usesValues) await values.refresh();
     observedTime.tick();
     const unixMs = clock.unixMs(), monotonicMs = clock.monotonicMs();
     return {

@@ -13,6 +13,7 @@ import { GROUP_WAIT_MS, UPDATE_AFTER_MS } from "../alerts/incidents/due_messages
 import { FIRST_RETRY_MS } from "../alerts/webhook.ts";
 import type { Webhook } from "../alerts/webhook_request.ts";
 import type { FleetCache } from "../fleet/fleet_cache.ts";
+import type { FleetValues } from "../fleet/fleet_values.ts";
 import type { ObservedTime } from "../fleet/observed_time.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Store } from "../store/store.ts";
@@ -46,6 +47,8 @@ export interface AlertingParts {
   >;
   /** Has the devices. */
   readonly fleet: FleetCache;
+  /** Their values. */
+  readonly values: FleetValues;
   /** Which time counts as silence. */
   readonly observedTime: ObservedTime;
   /** The time. */
@@ -91,9 +94,6 @@ export function createAlerting(options: AlertOptions, parts: AlertingParts): Ale
       watchAlerts({
         ...parts,
         ...{ settings: alertSettings, channels, linkOf, signal },
-        // Neither is kept by the store yet: rules of values and tags apply to no device.
-        values: { valueAt: () => undefined },
-        tags: { tagAt: () => undefined },
         groupWaitMs: options.groupWaitMs ?? GROUP_WAIT_MS,
         updateAfterMs: options.updateAfterMs ?? UPDATE_AFTER_MS,
         retryMs: options.webhookRetryMs ?? FIRST_RETRY_MS,

@@ -10,8 +10,10 @@ import { WATCH_INTERVAL_MS, watchForOffline } from "../alerts/offline_watch.ts";
 import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, WebhookCounters } from "../alerts/webhook.ts";
 import { forgetUnseenDevices, SWEEP_STEP_MS } from "../fleet/device_retention.ts";
 import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
+import { FleetValues } from "../fleet/fleet_values.ts";
 import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
+import { TagReport } from "../fleet/tag_figures.ts";
 import { Auditor } from "../identity/auditor.ts";
 import { TokenLookup } from "../identity/token_lookup.ts";
 import { RequestError } from "../protocol/request_error.ts";
@@ -23,7 +25,7 @@ import { formatAddress } from "../runtime/address.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
-import type { StoreHealth } from "../store/store_clock.ts";
+import { type StoreHealth, unmeasuredHealth } from "../store/store_clock.ts";
 import { type TlsFiles, tlsMetrics } from "../tls/tls_files.ts";
 import { type AlertOptions, createAlerting } from "./alerting.ts";
 import { createApp } from "./app.ts";
@@ -202,7 +204,7 @@ function withDefaults(options: ApiOptions) {
     ingestRequired: options.ingestRequired ?? false,
     notReady: options.notReady ?? (() => undefined),
     logLinesDropped: options.logLinesDropped ?? (() => 0),
-    storeHealth: options.storeHealth ?? (() => ({ clockAheadMs: 0, evictionPolicy: undefined })),
+    storeHealth: options.storeHealth ?? (() => unmeasuredHealth),
   };
 }
 
@@ -219,6 +221,7 @@ function createState(
   const startedMs = clock.unixMs();
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
+  const values = new FleetValues({ store, index: fleet.index, clock });
   const eventLog = new EventLog(store);
   const access = createAccess(settings);
   const { authFailures } = access;
@@ -232,9 +235,10 @@ function createState(
   const broadcaster = new SseBroadcaster({ ...settings, maxClients: settings.liveMaxClients });
   return {
     ...access,
-    ...createAlerting(settings, { ...settings, fleet, observedTime, ownUrl, log: log.getChild("alerts") }),
-    observedTime,
-    fleet,
+    ...createAlerting(settings, {
+      ...{ ...settings, fleet, values, observedTime, ownUrl, log: log.getChild("alerts") },
+    }),
+    ...{ observedTime, fleet, values },
     eventLog,
     apiReport,
     webhookCounters,
@@ -242,7 +246,8 @@ function createState(
     broadcaster,
     live: new LiveUpdates({ fleet, reporter, store, broadcaster, clock }),
     eventStream: new EventStream(eventLog, broadcaster, settings.watchIntervalMs),
-    lists: new ListCache(fleet.index, clock),
+    lists: new ListCache(fleet.index, fleet.labels, clock),
+    tagReport: new TagReport(fleet.index, fleet.labels, clock),
     snapshots: new Snapshots({
       ...settings,
       fleet,

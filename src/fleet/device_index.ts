@@ -34,10 +34,7 @@ export class DeviceIndex {
   /** 1 where the store has the device as online: its last event was not "offline". */
   #storedOnline = new Uint8Array(1_024);
   #round = new Uint32Array(1_024);
-  readonly #packets: Uint32Array<ArrayBuffer>[] = Array.from(
-    { length: BUCKETS },
-    () => new Uint32Array(1_024),
-  );
+  readonly #packets = Array.from({ length: BUCKETS }, () => new Uint32Array(1_024));
   #packetsEver = 0;
   #oldestFirstSeenMs: number | undefined;
   /** Number, since 1970, of the bucket that is filling; 0 before the first device. */
@@ -86,7 +83,7 @@ export class DeviceIndex {
     return this.#changes ??= new ChangedSlots();
   }
 
-  /** Id of the device in `slot`; undefined: none is there. */
+  /** The id of the device in `slot`, or undefined if there is none. */
   idAt(slot: number): string | undefined {
     return this.#ids[slot];
   }
@@ -98,7 +95,8 @@ export class DeviceIndex {
 
   /** Milliseconds from one packet of the device in `slot` to the next, usually; null before the second. */
   intervalAt(slot: number): number | null {
-    return this.#intervals.at(slot, this.#meanIntervalMs(slot));
+    const count = this.#count[slot]!;
+    return this.#intervals.at(slot, meanIntervalMs(count, this.#firstSeenMs[slot]!, this.#lastSeenMs[slot]!));
   }
 
   /** Packets per second of the device in `slot` over the last minute. */
@@ -144,7 +142,7 @@ export class DeviceIndex {
 
   /** Sums over all devices. */
   totals(nowMs: number): FleetTotals {
-    let [online, count] = [0, 0];
+    let online = 0, count = 0;
     for (const slot of this.#slots.values()) {
       if (this.onlineAt(slot, nowMs)) online++;
       count += this.#count[slot]!;
@@ -272,10 +270,6 @@ export class DeviceIndex {
     const isOldest = firstSeenMs > 0 && firstSeenMs < (this.#oldestFirstSeenMs ?? Infinity);
     if (isOldest) this.#oldestFirstSeenMs = firstSeenMs;
     this.#intervals.begin(slot, lastSeenMs, meanIntervalMs(count, firstSeenMs, lastSeenMs));
-  }
-
-  #meanIntervalMs(slot: number): number {
-    return meanIntervalMs(this.#count[slot]!, this.#firstSeenMs[slot]!, this.#lastSeenMs[slot]!);
   }
 
   /**

@@ -13,6 +13,7 @@ import { Buffer } from "node:buffer";
 import { RequestError } from "../protocol/request_error.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { DeviceIndex } from "./device_index.ts";
+import type { LabelIndex, TagFilter } from "./label_index.ts";
 
 /** What devices can be sorted by. */
 export const SORT_KEYS = ["id", "count", "rate", "last_seen"] as const;
@@ -23,8 +24,10 @@ export interface ListQuery {
   readonly status: "online" | "offline" | undefined;
   /** The beginning of the ids; empty: any. */
   readonly prefix: string;
-  /** Any part of the ids, in any case; empty: any. */
+  /** Any part of the ids or names, in any case; empty: any. */
   readonly search: string;
+  /** Tags of the devices, see {@linkcode LabelIndex.matcher}. */
+  readonly tags: readonly TagFilter[];
   /** Devices with equal keys are ordered by id. */
   readonly sort: typeof SORT_KEYS[number];
   /** Ids are ordered by UTF-16 code units. */
@@ -78,13 +81,15 @@ interface ListCursor {
 /** Lists of an index's devices, kept for their next pages. */
 export class ListCache {
   readonly #index: DeviceIndex;
+  readonly #labels: LabelIndex;
   readonly #clock: Clock;
   /** The least recently used first. */
   #rankings: DeviceRanking[] = [];
 
   /** Holds no list yet. */
-  constructor(index: DeviceIndex, clock: Clock) {
+  constructor(index: DeviceIndex, labels: LabelIndex, clock: Clock) {
     this.#index = index;
+    this.#labels = labels;
     this.#clock = clock;
   }
 
@@ -132,7 +137,7 @@ export class ListCache {
     );
     if (ranking === undefined) {
       ranking = {
-        ...ranked(this.#index, query, this.#clock.unixMs()),
+        ...ranked(this.#index, this.#labels, query, this.#clock.unixMs()),
         ...{ name: crypto.randomUUID(), query: queryText, madeAtMs: nowMs, usedAtMs: nowMs },
       };
     } else {
@@ -178,9 +183,9 @@ function keyOf(index: DeviceIndex, { sort }: ListQuery, slot: number, nowMs: num
   }
 }
 
-function ranked(index: DeviceIndex, query: ListQuery, nowMs: number): Ranking {
+function ranked(index: DeviceIndex, labels: LabelIndex, query: ListQuery, nowMs: number): Ranking {
   const { ids, slots } = index.sorted();
-  const ranks = matchingRanks(index, query, nowMs);
+  const ranks = matchingRanks(index, labels, query, nowMs);
   if (query.sort === "id") return { ids, ranks: query.order === "asc" ? ranks : ranks.reverse() };
 
   const keys = new Float64Array(ranks.length);
@@ -192,16 +197,21 @@ function ranked(index: DeviceIndex, query: ListQuery, nowMs: number): Ranking {
 /** The positions, among all devices by id, of those that match `query`. */
 function matchingRanks(
   index: DeviceIndex,
-  { prefix, search, status }: ListQuery,
+  labels: LabelIndex,
+  { prefix, search, status, tags }: ListQuery,
   nowMs: number,
 ): Uint32Array {
   const { ids, slots } = index.sorted();
   const part = search.toLowerCase();
+  const hasTags = labels.matcher(tags);
+  const isFound = (id: string) =>
+    id.toLowerCase().includes(part) || labels.size > 0 && labels.of(id).name.toLowerCase().includes(part);
   const ranks = new Uint32Array(ids.length);
   let length = 0;
   for (let rank = 0; rank < ids.length; rank++) {
     if (prefix !== "" && !ids[rank]!.startsWith(prefix)) continue;
-    if (part !== "" && !ids[rank]!.toLowerCase().includes(part)) continue;
+    if (part !== "" && !isFound(ids[rank]!)) continue;
+    if (hasTags !== undefined && !hasTags(ids[rank]!)) continue;
     if (status !== undefined && index.onlineAt(slots[rank]!, nowMs) !== (status === "online")) continue;
     ranks[length++] = rank;
   }

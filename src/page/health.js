@@ -10,9 +10,12 @@
 /** With a larger share of devices offline, one common cause is likely; the same as in alerts.yml. */
 const MANY_OFFLINE = 0.2;
 
+/** Counts that are later than this are no longer those of a large fleet that sends all it can; as in alerts.yml. */
+const COUNTS_LATE_MS = 60_000;
+
 /**
  * - `ok`
- * - `warning`: many devices are offline
+ * - `warning`: many devices are offline, or counts are late
  * - `alarm`: no device is online, or no packet can be received
  *
  * @typedef {object} Health
@@ -27,10 +30,10 @@ export const HEALTHY = { level: "ok", name: "", message: "" };
 /**
  * The texts have no numbers that change, as a screen reader would announce each change.
  *
- * @param {Pick<FleetFigures, "devices" | "online" | "instances">} figures
+ * @param {Pick<FleetFigures, "devices" | "online" | "instances" | "store">} figures
  * @returns {Health}
  */
-export function healthOf({ devices, online, instances }) {
+export function healthOf({ devices, online, instances, store }) {
   // A new store without packets is no reason to warn.
   if (devices === 0) return HEALTHY;
   if (instances.length === 0) {
@@ -42,11 +45,27 @@ export function healthOf({ devices, online, instances }) {
     };
   }
   if (online === 0) return { level: "alarm", name: "Fleet offline", message: "No device is online." };
-  if ((devices - online) / devices <= MANY_OFFLINE) return HEALTHY;
+  if ((devices - online) / devices <= MANY_OFFLINE) return lateness(store.counts_late_ms);
   const share = Math.round(MANY_OFFLINE * 100);
   return {
     level: "warning",
     name: "Many offline",
     message: `Many devices are offline: more than ${share} % of the fleet.`,
+  };
+}
+
+/**
+ * @param {number} lateMs
+ * @returns {Health}
+ */
+function lateness(lateMs) {
+  if (lateMs <= COUNTS_LATE_MS) return HEALTHY;
+  const late = lateMs > 60 * 60_000 ? "an hour" : lateMs > 10 * 60_000 ? "ten minutes" : "a minute";
+  return {
+    level: "warning",
+    name: "Counts late",
+    message:
+      `Counts of devices are more than ${late} late. No packet is lost: what is stored is counted as soon ` +
+      "as the store has the time.",
   };
 }

@@ -9,7 +9,34 @@ import type * as fleet from "../api/schemas/fleet.ts";
 import type * as history from "../api/schemas/history.ts";
 
 /** A device, as in `/devices`, `/devices/{id}` and `/live`. */
-export type DeviceRow = device.Device;
+export type DeviceRow = device.Device & Partial<Measured>;
+
+/** What a device measured last, and how it is labelled. */
+export interface Measured {
+  /** Its latest numbers. */
+  readonly values: readonly { readonly name: string; readonly value: number }[];
+  /** When they were received, Unix milliseconds. */
+  readonly values_at_ms: number | null;
+  /** Names that were left out, being too many or too long. */
+  readonly values_dropped: number;
+  /** Latest texts, by name. */
+  readonly attributes: Readonly<Record<string, string>>;
+  /** As set by people, by key. */
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+/** Response of `/devices/{id}/values/{name}`. */
+export interface ValueSeries {
+  /** Length of the periods. */
+  readonly step_seconds: number;
+  /** Of the periods that have samples, oldest first. */
+  readonly points: readonly {
+    readonly start_ms: number;
+    readonly min: number;
+    readonly mean: number;
+    readonly max: number;
+  }[];
+}
 
 /** A payload; only its beginning when `truncated` is set. */
 export type Payload = DeviceRow["payload"];

@@ -29,7 +29,8 @@ export function showShards({ store: { shards }, now_ms }) {
  * @param {FleetFigures["store"]["shards"][number]} shard
  * @param {number} nowMs
  */
-function showShard(item, index, { address, devices, memory_bytes, response_ms, late_since_ms }, nowMs) {
+function showShard(item, index, shard, nowMs) {
+  const { address, devices, memory_bytes, response_ms, late_since_ms, counts_late_ms } = shard;
   /** @param {string} selector */
   const find = (selector) => /** @type {Element} */ (item.querySelector(selector));
   setText(find("b"), `Shard ${index}`);
@@ -37,7 +38,9 @@ function showShard(item, index, { address, devices, memory_bytes, response_ms, l
   setText(find("[data-of=devices]"), devices === null ? "Not known" : formatCount(devices));
   setText(find("[data-of=memory]"), memory_bytes === null ? "Not known" : formatBytes(memory_bytes));
   const answers = late_since_ms === null
-    ? `In ${response_ms ?? 0} ms`
+    ? `In ${response_ms ?? 0} ms${
+      (counts_late_ms ?? 0) >= 1_000 ? `, counts ${formatDuration(counts_late_ms ?? 0)} late` : ""
+    }`
     : `Not for ${formatDuration(nowMs - late_since_ms)}: its devices are shown as they were`;
   setText(find("[data-of=answers]"), answers);
 }

@@ -51,8 +51,8 @@ export interface AlertStateChange {
   readonly body: string | undefined;
 }
 
-/** Keeps rules, mutes and incidents. */
-export interface AlertStore {
+/** Keeps rules, mutes and acknowledgements. */
+export interface AlertDocumentStore {
   /** All documents, with a text that is another after each change of one; undefined: it is still `since`. */
   alertDocuments(
     since?: string,
@@ -63,7 +63,10 @@ export interface AlertStore {
 
   /** Removes documents of these ids; resolves to those that existed. */
   removeAlertDocuments(kind: AlertDocumentKind, ids: readonly string[]): Promise<readonly string[]>;
+}
 
+/** Keeps incidents, for the one process that evaluates rules. */
+export interface AlertStateStore {
   /**
    * Makes `owner` the only one to write the state for `ttlMs` from now on, or renews its lease. Resolves to the version
    * of the state, or undefined while another owner holds the lease.
@@ -89,3 +92,6 @@ export interface AlertStore {
     nowMs: number,
   ): Promise<string | undefined>;
 }
+
+/** Both. */
+export interface AlertStore extends AlertDocumentStore, AlertStateStore {}

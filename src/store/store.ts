@@ -15,8 +15,10 @@ import type { DeviceStore } from "./devices.ts";
 import type { EventStore } from "./events.ts";
 import type { HistoryStore } from "./history.ts";
 import type { InstanceRegistry } from "./instances.ts";
+import type { LabelStore } from "./labels.ts";
 import type { DeliveryLease } from "./lease.ts";
 import type { PacketStore } from "./packets.ts";
+import type { ValueStore } from "./values.ts";
 
 /** What a store reports of itself. */
 export interface StoreStatus {
@@ -30,6 +32,11 @@ export interface StoreStatus {
   readonly memoryBytes?: number | undefined;
   /** Devices in it, where they are counted. */
   readonly devices?: number | undefined;
+  /**
+   * How long ago the oldest packets were received that are stored and not in the counts of their devices yet, ms; 0 or
+   * undefined: all are.
+   */
+  readonly countsLateMs?: number | undefined;
 }
 
 /** One of the stores that a store is made of. */
@@ -44,6 +51,8 @@ export interface ShardReport {
   readonly memoryBytes: number | undefined;
   /** See {@linkcode StoreStatus}. */
   readonly devices: number | undefined;
+  /** See {@linkcode StoreStatus}; undefined: not known. */
+  readonly countsLateMs: number | undefined;
 }
 
 /** Where counts live: its parts by concern, and the connection to it. */
@@ -52,12 +61,14 @@ export interface Store
     PacketStore,
     DeviceStore,
     HistoryStore,
+    ValueStore,
     EventStore,
     DeliveryLease,
     InstanceRegistry,
     CredentialStore,
     AuditStore,
-    AlertStore {
+    AlertStore,
+    LabelStore {
   /** One line for the start-up log: which store this is and where. Holds no credentials. */
   readonly description: string;
 

@@ -44,7 +44,12 @@ export interface StoreHealth {
   readonly clockAheadMs: number;
   /** What the store evicts when its memory is full; undefined if nothing. */
   readonly evictionPolicy: string | undefined;
+  /** How late the counts of devices are, ms: see `StoreStatus`. */
+  readonly countsLateMs: number;
 }
+
+/** Of a store that was not measured. */
+export const unmeasuredHealth: StoreHealth = { clockAheadMs: 0, evictionPolicy: undefined, countsLateMs: 0 };
 
 /** See the module. */
 export class StoreClock implements Clock {
@@ -53,7 +58,7 @@ export class StoreClock implements Clock {
   #offsetMs: number;
   #isMeasured = false;
   #jump: { readonly offsetMs: number; readonly sinceMs: number } | undefined;
-  #health: StoreHealth = { clockAheadMs: 0, evictionPolicy: undefined };
+  #health = unmeasuredHealth;
   #differs = false;
   #trimming: Promise<void> | undefined;
 
@@ -85,12 +90,12 @@ export class StoreClock implements Clock {
     const status = await store.status().catch(() => undefined);
     const receivedMs = clock.monotonicMs();
     if (status === undefined || receivedMs - sentMs > MAX_ROUND_TRIP_MS) return;
-    const { clockMs, evictionPolicy } = status;
+    const { clockMs, evictionPolicy, countsLateMs = 0 } = status;
     if (clockMs === undefined) this.#take(clock.unixMs() - receivedMs, 1, receivedMs);
     else this.#take(clockMs - (sentMs + receivedMs) / 2, (receivedMs - sentMs) / 2 + 1, receivedMs);
     await this.#trimming; // The charts are not worth a second attempt.
     const aheadMs = clock.unixMs() - this.unixMs();
-    this.#health = { clockAheadMs: Math.round(aheadMs / 1000) * 1000 + 0, evictionPolicy };
+    this.#health = { clockAheadMs: Math.round(aheadMs / 1000) * 1000 + 0, evictionPolicy, countsLateMs };
     this.#report(aheadMs);
   }
 

@@ -37,6 +37,7 @@ const routes: Readonly<Record<string, Scope | "open">> = {
   "GET /openapi.json": "open",
   "GET /page/{file}": "open",
   "GET /readyz": "open",
+  "GET /tags": "read",
   "GET /rules": "read",
   "GET /rules/{id}": "read",
   "GET /tokens": "admin",
@@ -45,6 +46,9 @@ const routes: Readonly<Record<string, Scope | "open">> = {
   "DELETE /mutes/{id}": "admin",
   "DELETE /rules/{id}": "admin",
   "DELETE /tokens/{id}": "admin",
+  "PATCH /devices/by-id": "admin",
+  "PATCH /devices/{id}": "admin",
+  "POST /devices/import": "admin",
   "POST /channels/{name}/test": "admin",
   "POST /incidents/{id}/acknowledge": "admin",
   "POST /mutes": "admin",
@@ -95,6 +99,9 @@ const rule: RuleBody = {
 };
 
 const bodies: Readonly<Record<string, unknown>> = {
+  "PATCH /devices/{id}": { tags: { site: "oslo" } },
+  "PATCH /devices/by-id": { name: "Pump" },
+  "POST /devices/import": { devices: [{ device_id: "sensor-1", notes: "imported" }] },
   "POST /incidents/{id}/acknowledge": { note: "" },
   "POST /mutes": {
     ...{ rule_id: null, devices: "*", tag: null, comment: "", repeat: "none", from_ms: null, for_ms: 60_000 },
@@ -129,7 +136,11 @@ async function callsOf(api: TestApi): Promise<Call[]> {
     const query = parameters.filter((parameter) => parameter.in === "query" && parameter.required)
       .map(({ name }) => `${name}=${values[name]}`).join("&");
     const id = ids[path.split("/")[1]!] ?? "sensor-1";
-    const success = method === "POST" ? 201 : method === "DELETE" ? 204 : 200;
+    const success = method === "DELETE"
+      ? 204
+      : method === "POST" && !route.endsWith("/devices/import")
+      ? 201
+      : 200;
     return files.map((file) => ({
       ...{ route, method, body: bodies[route], success },
       path: `${path.replace("{file}", file).replace("{id}", id).replace("{name}", "slack")}${

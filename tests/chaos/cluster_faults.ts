@@ -65,6 +65,10 @@ function nodeFaults(place: ClusterPlace, scene: Scene): Fault[] {
       const putBack = await scene.lock.alone(() => place.snapshot());
       if (await scene.pause(random.int(MIN_AGE_MS, MAX_AGE_MS))) await scene.loseDataAlone(putBack);
     }),
+    inTurn("put one shard alone back to an earlier state", async (random) => {
+      const putBack = await scene.lock.alone(() => place.snapshotShard(random.int(0, SHARDS - 1)));
+      if (await scene.pause(random.int(MIN_AGE_MS, MAX_AGE_MS))) await scene.loseDataAlone(putBack);
+    }),
     { ...inTurn("FLUSHALL", () => scene.loseDataAlone(() => cluster.clear())), emptiesStore: true },
   ];
 }

@@ -15,9 +15,6 @@ export const SHARDS = 6;
 /** After that Redis has carried out what it was sent before its connections were cut. */
 const CARRIED_OUT_AFTER_MS = 100;
 
-/** After that an ingest that reaches the store again has finished the batch that it had in flight; longer each time. */
-const FINISHED_AFTER_MS = 300, MAX_ATTEMPTS = 10;
-
 /** A Redis Cluster, and between each of its nodes and each ingest a proxy, to which a NAT map leads. */
 export class ClusterPlace implements StorePlace {
   /** By ingest, then by node. */
@@ -84,47 +81,40 @@ export class ClusterPlace implements StorePlace {
     return counts;
   }
 
-  async committed(sessions: readonly string[]): Promise<Map<string, number>> {
-    const offsets = new Map<string, number>();
-    for (const session of sessions) {
-      const keys = shardKeys(shardOf(session, SHARDS), SHARDS);
-      const { server } = await this.cluster.master(keys.slot);
-      const value = await server.call("GET", keys.session(session)) as string | null;
-      offsets.set(session, Number(value?.split(" ")[1] ?? 0));
-    }
-    return offsets;
+  shardOf(deviceId: string): number {
+    return shardOf(deviceId, SHARDS);
   }
 
-  /** A batch moves sessions in several steps: `body` runs when none is between two of them, as the comparison expects. */
-  async withoutTally(body: () => Promise<void>): Promise<void> {
-    for (let attempt = 1;; attempt++) {
-      this.#isOpen = false;
-      for (const proxy of this.proxies) proxy.cut();
-      await delay(CARRIED_OUT_AFTER_MS);
-      if (attempt === MAX_ATTEMPTS || !await this.#isBetweenSteps()) break;
-      this.#isOpen = true;
-      await delay(FINISHED_AFTER_MS * attempt);
+  /** Of its own devices a session's home has what is before the committed offset too. */
+  async held(sessions: readonly string[]): Promise<Map<string, readonly number[]>> {
+    const held = new Map(sessions.map((session): [string, number[]] => [session, []]));
+    for (let shard = 0; shard < SHARDS; shard++) {
+      const keys = shardKeys(shard, SHARDS);
+      const { server } = await this.cluster.master(keys.slot);
+      const names = sessions.flatMap((session) => [keys.session(partOf(session)), keys.session(session)]);
+      const values = await server.call("MGET", ...names) as (string | null)[];
+      const offsets = values.map((value) => Number(value?.split(" ")[1] ?? 0));
+      for (const [i, session] of sessions.entries()) {
+        held.get(session)!.push(Math.max(offsets[2 * i]!, offsets[2 * i + 1]!));
+      }
     }
+    return held;
+  }
+
+  async withoutTally(body: () => Promise<void>): Promise<void> {
+    this.#isOpen = false;
+    for (const proxy of this.proxies) proxy.cut();
+    await delay(CARRIED_OUT_AFTER_MS);
     await body();
     this.#isOpen = true;
   }
 
-  /** Whether a shard has packets of a session beyond its committed offset. */
-  async #isBetweenSteps(): Promise<boolean> {
-    const offsets = new Map<string, number>();
-    for (let shard = 0; shard < SHARDS; shard++) {
-      const { slot, session } = shardKeys(shard, SHARDS);
-      const { server } = await this.cluster.master(slot);
-      const keys = await server.call("KEYS", session("*")) as string[];
-      if (keys.length === 0) continue;
-      const values = await server.call("MGET", ...keys) as (string | null)[];
-      for (const [i, key] of keys.entries()) {
-        const name = key.slice(session("").length);
-        const offset = Number(values[i]?.split(" ")[1] ?? 0);
-        offsets.set(name, Math.max(offset, offsets.get(name) ?? 0));
-      }
-    }
-    return [...offsets].some(([name, offset]) => offset < (offsets.get(partOf(name)) ?? 0));
+  /**
+   * Keeps what one shard holds at one moment, in the middle of whatever Tally does; the function it resolves to puts it
+   * back, and leaves the other shards as they are.
+   */
+  snapshotShard(shard: number): Promise<() => Promise<void>> {
+    return this.cluster.snapshot(shardKeys(shard, SHARDS).slot);
   }
 
   /** Keeps what all nodes hold at one moment; the function it resolves to puts it back. */

@@ -33,16 +33,18 @@ export interface ScriptedDevice {
   timestampMs: number;
 }
 
-/** What the packets from number 0 to `end`, exclusive, come to, or those `of` them; by device id. */
+/** What the packets from number 0 to `end`, exclusive, come to, or those of them that `isOne` picks; by device id. */
 export function scriptedDevices(
   name: string,
   end: number,
-  of = (_index: number) => true,
+  isOne = (_index: number, _deviceId: string) => true,
 ): Map<string, ScriptedDevice> {
   const devices = new Map<string, ScriptedDevice>();
   for (let index = 0; index < end; index++) {
-    if (!isValid(index) || !of(index)) continue;
-    const id = deviceOf(name, index), device = devices.get(id) ?? { packets: 0, timestampMs: 0 };
+    if (!isValid(index)) continue;
+    const id = deviceOf(name, index);
+    if (!isOne(index, id)) continue;
+    const device = devices.get(id) ?? { packets: 0, timestampMs: 0 };
     device.packets++;
     device.timestampMs = FIRST_TIMESTAMP_MS + index;
     devices.set(id, device);

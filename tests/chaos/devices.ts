@@ -235,21 +235,31 @@ export async function intrude(client: SessionClient, port: number, random: Rando
   return committed !== undefined;
 }
 
-/** What must be found about the devices of a client, of whose packets `sent` were sent, or settled so far. */
+/**
+ * What must be found about the devices of a client, of whose packets `sent` were sent, or settled so far, or those of
+ * them that `isOne` picks.
+ */
 export function expectations(
   { name, session, settled, forgets, lostInFile }: SessionClient,
   sent: number,
   losses: StoreLosses,
+  isOne = (_index: number, _deviceId: string) => true,
 ): Expectation[] {
   const acknowledged = scriptedDevices(name, settled);
   const most = scriptedDevices(
     name,
     sent,
-    (index) =>
-      losses.mayHaveLost(session, index) || lostInFile.some(({ from, to }) => index >= from && index < to),
+    (index, deviceId) =>
+      isOne(index, deviceId) &&
+      (losses.mayHaveLost(session, index, deviceId) ||
+        lostInFile.some(({ from, to }) => index >= from && index < to)),
   );
-  const least = forgets ? undefined : scriptedDevices(name, sent, (index) => losses.hasLost(session, index));
-  return Array.from(scriptedDevices(name, sent), ([deviceId, { packets, timestampMs }]) => ({
+  const least = forgets ? undefined : scriptedDevices(
+    name,
+    sent,
+    (index, deviceId) => isOne(index, deviceId) && losses.hasLost(session, index, deviceId),
+  );
+  return Array.from(scriptedDevices(name, sent, isOne), ([deviceId, { packets, timestampMs }]) => ({
     deviceId,
     sent: packets,
     acknowledged: acknowledged.get(deviceId)?.packets ?? 0,

@@ -47,9 +47,13 @@ export class RedisPlace implements StorePlace {
     return storedCounts(this.redis, keys);
   }
 
-  async committed(sessions: readonly string[]): Promise<Map<string, number>> {
+  shardOf(): number {
+    return 0;
+  }
+
+  async held(sessions: readonly string[]): Promise<Map<string, readonly number[]>> {
     const found = await this.redis.call("MGET", ...sessions.map(keys.session)) as (string | null)[];
-    return new Map(sessions.map((session, i) => [session, Number(found[i]?.split(" ")[1] ?? 0)]));
+    return new Map(sessions.map((session, i) => [session, [Number(found[i]?.split(" ")[1] ?? 0)]]));
   }
 
   async withoutTally(body: () => Promise<void>): Promise<void> {

@@ -104,7 +104,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const all = [...sessionClients, ...anonymous];
   using silences = new Silences(sessionClients);
 
-  const losses = new StoreLosses();
+  const losses = new StoreLosses(store);
   const scene = new Scene({
     ...tally,
     workers: options.workers,
@@ -112,7 +112,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     gateways,
     sessionClients,
     anonymous,
-    loseData: (change) => store.withoutTally(() => losses.record(store, sessionClients, change)),
+    loseData: (change) => store.withoutTally(() => losses.record(sessionClients, change)),
     violated,
     signal,
   });

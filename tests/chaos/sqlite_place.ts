@@ -55,11 +55,15 @@ export class SqlitePlace implements StorePlace {
     return new Map(rows.map(({ name, packets }) => [name, packets]));
   }
 
+  shardOf(): number {
+    return 0;
+  }
+
   // deno-lint-ignore require-await -- as above
-  async committed(sessions: readonly string[]): Promise<Map<string, number>> {
+  async held(sessions: readonly string[]): Promise<Map<string, readonly number[]>> {
     const rows = this.#read("SELECT session AS name, committed AS packets FROM sessions");
     const known = new Map(rows.map(({ name, packets }) => [name, packets]));
-    return new Map(sessions.map((session) => [session, known.get(session) ?? 0]));
+    return new Map(sessions.map((session) => [session, [known.get(session) ?? 0]]));
   }
 
   /**

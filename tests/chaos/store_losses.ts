@@ -16,14 +16,17 @@ const ACK_DELAY_MS = 300;
 interface StoreState {
   /** Packets by device. */
   readonly counts: ReadonlyMap<string, number>;
-  /** Settled packets by session. */
-  readonly committed: ReadonlyMap<string, number>;
+  /** See {@linkcode StorePlace.held}. */
+  readonly held: ReadonlyMap<string, readonly number[]>;
 }
 
-/** Packets of one session that the store held and lost at one time: numbers `from`, inclusive, to `to`, exclusive. */
+/**
+ * Packets of one session that the store held and lost at one time: of each shard's devices numbers `from`, inclusive, to
+ * `to`, exclusive.
+ */
 interface LostPackets {
-  readonly from: number;
-  readonly to: number;
+  readonly from: readonly number[];
+  readonly to: readonly number[];
   /** The client knew of so many that they are settled: those it does not send again. */
   readonly settled: number;
 }
@@ -37,12 +40,15 @@ export class StoreLosses {
   /** What was not as it had to be when the store was about to lose it. */
   readonly differences: string[] = [];
 
+  /** None yet. */
+  constructor(readonly store: StorePlace) {}
+
   /** Runs `change`, which takes data from the store while nobody else writes to it. */
   async record(
-    store: StorePlace,
     clients: readonly SessionClient[],
     change: () => Promise<unknown>,
   ): Promise<void> {
+    const { store } = this;
     await untilAcksAreRead(clients);
     const sessions = clients.map(({ access, session, settled }) => (
       { session, stored: access.storedSession(session), settled }
@@ -53,7 +59,7 @@ export class StoreLosses {
     await change();
     const after = await readState(store, names);
     for (const { session, stored, settled } of sessions) {
-      const lost = { from: after.committed.get(stored)!, to: before.committed.get(stored)!, settled };
+      const lost = { from: after.held.get(stored)!, to: before.held.get(stored)!, settled };
       this.#ofSessions.set(session, [...this.#ofSessions.get(session) ?? [], lost]);
     }
     for (const [deviceId, count] of before.counts) {
@@ -64,10 +70,14 @@ export class StoreLosses {
     }
   }
 
-  /** A session's offset and the counts of its devices move in one step: they agree at any moment. Returns the devices. */
-  #compare(client: SessionClient, { counts, committed }: StoreState): string[] {
-    const settled = committed.get(client.access.storedSession(client.session))!;
-    return expectations(client, settled, this).map((expected) => {
+  /**
+   * How far a shard has a session, and the counts of its devices there, move in one step: they agree at any moment.
+   * Returns the devices.
+   */
+  #compare(client: SessionClient, { counts, held }: StoreState): string[] {
+    const ends = held.get(client.access.storedSession(client.session))!;
+    const isHeld = (index: number, deviceId: string) => index < ends[this.store.shardOf(deviceId)]!;
+    return expectations(client, Math.max(...ends), this, isHeld).map((expected) => {
       const { deviceId, sent, gone } = expected, counted = counts.get(deviceId) ?? 0;
       const { lost, double } = difference(expected, counted);
       if (lost + double > 0) {
@@ -80,16 +90,22 @@ export class StoreLosses {
     });
   }
 
-  /** Whether the store held and lost packet number `index` of a session, at any time. */
-  mayHaveLost(session: string, index: number): boolean {
-    return this.#ofSessions.get(session)?.some(({ from, to }) => index >= from && index < to) ?? false;
+  /** Whether the store held and lost packet number `index` of a session, of this device, at any time. */
+  mayHaveLost(session: string, index: number, deviceId: string): boolean {
+    const shard = this.store.shardOf(deviceId);
+    const found = this.#ofSessions.get(session)?.some(({ from, to }) =>
+      index >= from[shard]! && index < to[shard]!
+    );
+    return found ?? false;
   }
 
   /** Whether it did, and the client, which sends nothing again that it knew to be settled, has not sent it since. */
-  hasLost(session: string, index: number): boolean {
-    return this.#ofSessions.get(session)?.some(({ from, to, settled }) =>
-      index >= from && index < Math.min(to, settled)
-    ) ?? false;
+  hasLost(session: string, index: number, deviceId: string): boolean {
+    const shard = this.store.shardOf(deviceId);
+    const found = this.#ofSessions.get(session)?.some(({ from, to, settled }) =>
+      index >= from[shard]! && index < Math.min(to[shard]!, settled)
+    );
+    return found ?? false;
   }
 
   /** Packets that the store lost of a device. */
@@ -108,5 +124,5 @@ async function untilAcksAreRead(clients: readonly SessionClient[]): Promise<void
 }
 
 async function readState(store: StorePlace, sessions: readonly string[]): Promise<StoreState> {
-  return { counts: await store.counts(), committed: await store.committed(sessions) };
+  return { counts: await store.counts(), held: await store.held(sessions) };
 }

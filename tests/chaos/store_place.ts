@@ -10,8 +10,13 @@ export interface StorePlace extends AsyncDisposable {
   allCounted(): Promise<void>;
   /** Packets by device. */
   counts(): Promise<Map<string, number>>;
-  /** Settled packets by session; 0 for a session that the store does not have. */
-  committed(sessions: readonly string[]): Promise<Map<string, number>>;
+  /** The shard that a device is in, from 0 on. */
+  shardOf(deviceId: string): number;
+  /**
+   * How far each shard has each session: packets of its devices before that are counted. 0 for a session that it does not
+   * have.
+   */
+  held(sessions: readonly string[]): Promise<Map<string, readonly number[]>>;
   /** Runs `body` while no ingest reaches the store, in the middle of whatever they do. */
   withoutTally(body: () => Promise<void>): Promise<void>;
   /** Fails for a moment, for all of Tally: every process has something to log. Resolves when it works again. */

@@ -14,6 +14,7 @@ import { testEvents } from "./events_contract.ts";
 import { testHistories } from "./history_contract.ts";
 import { testInstances } from "./instances_contract.ts";
 import { testKills } from "./kills_contract.ts";
+import { testLabels } from "./labels_contract.ts";
 import { testPackets } from "./packets_contract.ts";
 import { testLimits } from "./limits_contract.ts";
 import type { TestStores } from "./parts.ts";
@@ -64,6 +65,7 @@ export function testStoreContract(
     testInstances(test);
     testCredentials(test);
     testAudit(test);
+    testLabels(test, shards);
     testAlerts(test);
   }
   testReverts(kind, makePlace);

@@ -9,6 +9,7 @@ import { getLogger } from "@logtape/logtape";
 import { Snapshots } from "../../src/api/responses/metrics_snapshot.ts";
 import { FleetCache, type FleetCacheOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet_cache.ts";
 import type { Changes, DeviceSummary } from "../../src/store/devices.ts";
+import { unmeasuredHealth } from "../../src/store/store_clock.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { RunningClock, TestClock } from "../support/test_api.ts";
 import { until } from "../support/until.ts";
@@ -40,6 +41,13 @@ async function tenReads(maxAgeMs: number): Promise<void> {
     await until(() => store.reads >= 10, "the other store was read ten times");
   });
 }
+
+/** Of a store in which no device has any. */
+const withoutLabels = {
+  labelChanges: () => Promise.resolve({ version: 1, devices: new Map() }),
+  labels: () => Promise.resolve(new Map()),
+  async *scanLabels() {},
+};
 
 Deno.test("FleetCache.refresh() does not wait for the store while the last read is younger than maxAgeMs", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
@@ -134,6 +142,7 @@ Deno.test("FleetCache.refresh() applies changes that were made during a long sca
     },
     summaries: () => Promise.resolve([]),
     removedPackets: () => Promise.resolve(0),
+    ...withoutLabels,
   };
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
     await fleet.refresh({ keepWarm: true });
@@ -153,7 +162,7 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
       return Promise.resolve([]);
     };
     const snapshots = new Snapshots({
-      storeHealth: () => ({ clockAheadMs: 0, evictionPolicy: undefined }),
+      storeHealth: () => unmeasuredHealth,
       fleet,
       store: { instances },
       prometheusMaxDevices: 10,

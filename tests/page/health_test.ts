@@ -4,6 +4,7 @@
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import type { Page } from "playwright-core";
 
+import { unmeasuredHealth } from "../../src/store/store_clock.ts";
 import { delta } from "../support/batches.ts";
 import { visit } from "../support/browser.ts";
 import { temporaryStore } from "../support/harness.ts";
@@ -90,6 +91,31 @@ Deno.test("No ingest process: warning on every view, until one reports", async (
   await reportIngest(store);
   await untilShown(page, "Events · Tally", HEALTHY_ICON);
   assert(!await page.getByRole("alert").isVisible());
+  visitor.assertNoProblems();
+});
+
+Deno.test("healthOf(): counts that are late are a line first, then a warning; /fleet and /metrics have by how much", async () => {
+  await using store = await temporaryStore();
+  await receive(store, [delta("pump", 1)]);
+  await reportIngest(store);
+  let countsLateMs = 12_000;
+  const storeHealth = () => ({ ...unmeasuredHealth, countsLateMs });
+  await using monitor = await startMonitor(store, { storeHealth });
+  await using visitor = await visit(monitor.url);
+  const { page } = visitor;
+  const line = page.locator("#store");
+  await until(async () => (await line.innerText()).endsWith(", counts are 12 s late"), "by how much");
+  await untilShown(page, "1 online · Tally", HEALTHY_ICON);
+  assertEquals((await (await fetch(`${monitor.url}fleet`)).json()).store.counts_late_ms, 12_000);
+  const metrics = await fetch(`${monitor.url}metrics`, { headers: { accept: "text/plain" } });
+  assertStringIncludes(await metrics.text(), "\ntally_counts_late_seconds 12\n");
+
+  countsLateMs = 61_000;
+  await untilShown(page, "Counts late · 1 of 1 online · Tally", ALERT_ICON);
+  assertStringIncludes(await page.getByRole("alert").innerText(), "more than a minute late");
+  countsLateMs = 0;
+  await untilShown(page, "1 online · Tally", HEALTHY_ICON);
+  assert(!(await line.innerText()).includes("late"));
   visitor.assertNoProblems();
 });
 

@@ -16,6 +16,8 @@ import { until } from "../support/until.ts";
 Deno.test("A shard that does not answer: /fleet, /metrics and the page show it, and the devices of all", async () => {
   await using place = await sqliteShards();
   const shards = await place.openShards(), state = { isDown: false };
+  const { status } = shards[1]!;
+  shards[1] = { ...shards[1]!, status: async () => ({ ...await status(), countsLateMs: 9_000 }) };
   const store = shardedStore({ shards: [shards[0], shards[1]!, failing(shards[2]!, state)] });
   try {
     await receive(shardedStore({ shards }), shardDevices.map((id) => delta(id, 1)));
@@ -47,7 +49,9 @@ Deno.test("A shard that does not answer: /fleet, /metrics and the page show it, 
       async () => /Not for \d+ s/.test(await items.nth(2).innerText()),
       "the last one is shown as late",
     );
-    assert(/In \d+ ms/.test(await items.nth(1).innerText()));
+    assertMatch(await items.nth(1).innerText(), /In \d+ ms, counts 9 s late/);
+    assertMatch(await metrics(), /^tally_store_shard_counts_late_seconds\{shard="1"\} 9$/m);
+    assertEquals((await store.status()).countsLateMs, 9_000);
     state.isDown = false;
     await until(async () => /In \d+ ms/.test(await items.nth(2).innerText()), "it answers again");
   } finally {

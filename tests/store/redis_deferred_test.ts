@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
 import { ForeignCounts } from "../../src/store/model/foreign_counts.ts";
@@ -45,6 +45,8 @@ class DeferringWriter implements AsyncDisposable {
   sent = 0;
   /** Merges that were refused, or had been done before. */
   refused = 0;
+  /** The reply to the next batch is lost. */
+  losesReply = false;
   readonly #numbering = new Map<string, number>();
 
   private constructor(readonly client: RedisClient) {
@@ -52,12 +54,13 @@ class DeferringWriter implements AsyncDisposable {
     const faulty = new Proxy(client, {
       get: (target, name) => {
         if (name === "write") return (...call: ScriptCall) => this.#write(call);
+        if (name === "writeDurably") return this.#writeDurably.bind(this);
         const value = Reflect.get(target, name, target);
         return typeof value === "function" ? value.bind(target) : value;
       },
     });
     this.deferred = new DeferredPackets(faulty, foreign, 1, log);
-    this.packets = redisPackets(client, foreign, this.deferred);
+    this.packets = redisPackets(faulty, foreign, this.deferred);
   }
 
   static async open({ url }: RedisServer): Promise<DeferringWriter> {
@@ -77,14 +80,26 @@ class DeferringWriter implements AsyncDisposable {
     return reply;
   }
 
+  async #writeDurably(...call: Parameters<RedisClient["writeDurably"]>): Promise<unknown> {
+    const reply = await this.client.writeDurably(...call);
+    if (!this.losesReply) return reply;
+    this.losesReply = false;
+    throw new StoreError("the test loses the reply");
+  }
+
   /** Applies a batch of numbered devices. */
   apply(batch: Batch) {
+    return this.packets.apply(this.numbered(batch));
+  }
+
+  /** The batch with numbers of its devices. */
+  numbered(batch: Batch): Batch {
     const devices = batch.devices.map((delta): DeviceDelta => {
       const device = this.#numbering.get(delta.deviceId) ?? this.#numbering.size;
       this.#numbering.set(delta.deviceId, device);
       return { ...delta, device };
     });
-    return this.packets.apply({ ...batch, devices, numbering: this.#numbering });
+    return { ...batch, devices, numbering: this.#numbering };
   }
 
   /** Ends without a word, as after `kill -9`. */
@@ -270,6 +285,22 @@ Deno.test("RedisStore.markOffline() takes no silence for certain while packets w
   assertEquals(await store.markOffline(["a"], now + 30_001, now + 90_001), 1);
 });
 
+Deno.test("RedisStore.status() has the age of the oldest packets in logs", async () => {
+  await using server = await startRedis();
+  await using writer = await DeferringWriter.open(server);
+  await using store = await disposableStore(server);
+  const startedMs = Date.now();
+  await writer.apply({ ...batch(1, { devices: [delta("a", 1)] }), receivedAtMs: startedMs - 90_000 });
+  assertEquals((await store.status()).countsLateMs, 0);
+  await writer.apply({ ...batch(2, { devices: [delta("a", 1)] }), receivedAtMs: startedMs - 60_000 });
+  await writer.apply({ ...batch(3, { devices: [delta("a", 1)] }), receivedAtMs: startedMs });
+  const { countsLateMs } = await store.status();
+  assert(Math.abs(countsLateMs! - 60_000 - (Date.now() - startedMs)) < 1_000, `${countsLateMs}`);
+  writer.merges = -1;
+  await untilCounted(server);
+  assertEquals((await store.status()).countsLateMs, 0);
+});
+
 Deno.test("RedisStore.apply() as a user without PERSIST counts all at once", async () => {
   await using server = await startRedis();
   await server.call("ACL", "SETUSER", "default", "-persist");
@@ -288,6 +319,20 @@ Deno.test("RedisStore.close() counts what is deferred before it resolves", async
   writer.merges = -1;
   await writer.deferred.close(10_000);
   assertEquals(await total(server), { packets: 6000, devices: 3000 });
+});
+
+Deno.test("RedisStore.apply() appends to its log a segment whose reply was lost, also if the batch comes in another object", async () => {
+  await using server = await startRedis();
+  await using writer = await DeferringWriter.open(server);
+  await writer.apply(batch(1, { devices: fleet(300, 1) }));
+  const second = writer.numbered(batch(2, { devices: fleet(300, 1) }));
+  writer.losesReply = true;
+  await assertRejects(() => writer.packets.apply(second), StoreError);
+  await writer.packets.apply({ ...second, devices: [...second.devices] });
+  writer.merges = -1;
+  await writer.apply(batch(3, { devices: fleet(300, 1) }));
+  await untilCounted(server);
+  assertEquals(await total(server), { packets: 900, devices: 300 });
 });
 
 Deno.test("RedisStore merges each part once while batches come", async () => {

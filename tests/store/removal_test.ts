@@ -28,6 +28,8 @@ async function fill(store: Store, setAside: (deviceId: string) => Promise<unknow
   for (const atMs of [now, now + minute, now + 2 * hour]) await send(atMs, secret);
   assertEquals(await store.markOffline([removed, kept], now + 3 * hour, now + 3 * hour), 2);
   for (const deviceId of [removed, kept]) await setAside(deviceId);
+  const labels = { name: "A name", tags: new Map([["site", "oslo"]]), notes: secret };
+  await store.setLabels([{ deviceId: removed, ...labels }, { deviceId: kept, ...labels, notes: "kept" }]);
   await send(now + 4 * hour, secret);
 }
 
@@ -92,12 +94,16 @@ for (const method of ["remove", "removeUnseen"] as const) {
     await withStore(server, async (store) => {
       await fill(store, (deviceId) => server.call("HSET", keys.counts, deviceId, "not a count"));
       const before = await keysWith(server, removed);
-      assertEquals(before.length, 7, "counts, records, payloads, histories, set aside, events, changes");
-      assertEquals((await keysWith(server, secret)).length, 1);
+      assertEquals(
+        before.length,
+        10,
+        "counts, records, payloads, histories, set aside, events, labels, notes, changes",
+      );
+      assertEquals(await keysWith(server, secret), [keys.notes, keys.payloads]);
       assert(await remove(store));
-      assertEquals(await keysWith(server, removed), [keys.changes, keys.events].sort());
+      assertEquals(await keysWith(server, removed), [keys.changes, keys.events, keys.labelChanges].sort());
       assertEquals(await keysWith(server, secret), []);
-      assert((await keysWith(server, kept)).length >= 6, "the other device has what it had");
+      assert((await keysWith(server, kept)).length >= 9, "the other device has what it had");
     });
   });
 
@@ -110,12 +116,26 @@ for (const method of ["remove", "removeUnseen"] as const) {
           db.prepare("UPDATE devices SET count = ? WHERE device_id = ?").run(2n ** 63n - 1n, deviceId);
           db.close();
         });
-        assertEquals(tablesWith(path, removed), ["changes", "devices", "events", "set_aside"]);
-        assertEquals(tablesWith(path, secret), ["devices"]);
+        assertEquals(tablesWith(path, removed), [
+          "changes",
+          "devices",
+          "events",
+          "label_changes",
+          "labels",
+          "set_aside",
+        ]);
+        assertEquals(tablesWith(path, secret), ["devices", "labels"]);
         assert(await remove(store));
-        assertEquals(tablesWith(path, removed), ["changes", "events"]);
+        assertEquals(tablesWith(path, removed), ["changes", "events", "label_changes"]);
         assertEquals(tablesWith(path, secret), []);
-        assertEquals(tablesWith(path, kept), ["changes", "devices", "events", "set_aside"]);
+        assertEquals(tablesWith(path, kept), [
+          "changes",
+          "devices",
+          "events",
+          "label_changes",
+          "labels",
+          "set_aside",
+        ]);
       } finally {
         await store.close();
       }

@@ -6,7 +6,7 @@
  */
 import { Redis } from "ioredis";
 
-import { freePort, type RedisServer, type RedisSettings, startRedis } from "./redis_server.ts";
+import { type RedisServer, type RedisSettings, startRedis } from "./redis_server.ts";
 import { until } from "./until.ts";
 
 /** Masters; each has one replica. */
@@ -33,7 +33,6 @@ export async function startCluster(settings: RedisSettings = {}): Promise<RedisC
     startRedis({
       "cluster-enabled": "yes",
       "cluster-node-timeout": `${NODE_TIMEOUT_MS}`,
-      "cluster-port": `${freePort()}`,
       "repl-diskless-sync-delay": "0",
       ...settings,
     })));
@@ -89,14 +88,21 @@ export class RedisCluster implements AsyncDisposable {
     );
   }
 
-  /** A replica of the master that serves `slot`. */
+  /** A replica of the master that serves `slot`: nodes of a busy machine take one for failed for a moment. */
   async replica(slot: number): Promise<Node> {
-    const { id } = await this.master(slot);
-    const found = (await this.nodes()).find(({ masterId, flags }) =>
-      masterId === id && !flags.includes("fail")
+    let found: Node | undefined;
+    await until(
+      async () => {
+        const { id } = await this.master(slot);
+        found = (await this.nodes()).find(({ masterId, flags }) =>
+          masterId === id && !flags.some((flag) => flag.startsWith("fail"))
+        );
+        return found !== undefined;
+      },
+      `the master of slot ${slot} has a replica`,
+      30,
     );
-    if (found === undefined) throw new Error(`the master of slot ${slot} has no replica`);
-    return found;
+    return found!;
   }
 
   /** A master that does not serve `slot`. */
@@ -145,19 +151,29 @@ export class RedisCluster implements AsyncDisposable {
     }
   }
 
-  /** Keeps the keys of `slot`; the function it resolves to puts them back, and deletes all others. */
+  /** Keeps the keys of `slot` as they are at one moment; the function it resolves to puts them back, in one step. */
   async snapshot(slot: number): Promise<() => Promise<void>> {
     const { server } = await this.master(slot);
     const dumps = await withClient(server, async (redis) => {
-      const keys = await redis.call("CLUSTER", "GETKEYSINSLOT", slot, 1_000_000) as string[];
-      return await Promise.all(
-        keys.map(async (key) => [key, await redis.pttl(key), await redis.dumpBuffer(key)] as const),
-      );
+      await redis.call("CLIENT", "PAUSE", MAX_DUMP_MS, "WRITE");
+      try {
+        const keys = await keysIn(redis, slot);
+        return await Promise.all(
+          keys.map(async (key) => [key, await redis.pttl(key), await redis.dumpBuffer(key)] as const),
+        );
+      } finally {
+        await redis.call("CLIENT", "UNPAUSE");
+      }
     });
     return async () => {
-      await this.clear();
       await withClient((await this.master(slot)).server, async (redis) => {
-        for (const [key, expiryMs, dump] of dumps) await redis.restore(key, Math.max(0, expiryMs), dump);
+        const step = redis.multi();
+        for (const key of await keysIn(redis, slot)) step.del(key);
+        for (const [key, expiryMs, dump] of dumps) {
+          // Null: it expired meanwhile.
+          if (dump !== null) step.restore(key, Math.max(0, expiryMs), dump);
+        }
+        for (const [error] of await step.exec() ?? []) if (error !== null) throw error;
       });
     };
   }
@@ -228,6 +244,13 @@ function serves({ slots }: Node, slot: number): boolean {
 
 function addressOf({ port }: RedisServer): string {
   return `127.0.0.1:${port}`;
+}
+
+/** A snapshot stops writers for so long at most. */
+const MAX_DUMP_MS = 5000;
+
+async function keysIn(redis: Redis, slot: number): Promise<string[]> {
+  return await redis.call("CLUSTER", "GETKEYSINSLOT", slot, 1_000_000) as string[];
 }
 
 /** Runs `body` with a connection to `server`. */

@@ -21,14 +21,25 @@ export async function startRedis(
   const dir = await Deno.makeTempDir({ prefix: "tally-redis-" });
   // A sentinel writes its state to its file.
   if (sentinel !== undefined) await Deno.writeTextFile(`${dir}/sentinel.conf`, `${sentinel.join("\n")}\n`);
-  const server = new RedisServer(freePort(), dir, settings, sentinel !== undefined);
-  try {
-    await server.start();
-  } catch (error) {
-    await Deno.remove(dir, { recursive: true });
-    throw error;
+  for (let tries = 1;; tries++) {
+    const server = new RedisServer(freePort(), dir, withBusPort(settings), sentinel !== undefined);
+    try {
+      await server.start();
+      return server;
+    } catch (error) {
+      await server.kill9();
+      // Another program may have taken the port since.
+      if (tries < 3) continue;
+      await Deno.remove(dir, { recursive: true });
+      throw error;
+    }
   }
-  return server;
+}
+
+/** The port of a cluster's nodes among themselves is otherwise the server's + 10,000, which another program may have. */
+function withBusPort(settings: RedisSettings): RedisSettings {
+  if (settings["cluster-enabled"] !== "yes" || "cluster-port" in settings) return settings;
+  return { ...settings, "cluster-port": `${freePort()}` };
 }
 
 /** A running server, or one that a test has killed and may start again. */

@@ -87,7 +87,18 @@ export class DeviceRule {
     return pending;
   }
 
-  /** Another device is in the slot, or it has other tags; `deviceId`: the one before. */
+  /** The device in the slot has other tags. */
+  relabel(slot: number, deviceId: string): void {
+    this.#grow(slot);
+    if (this.#states[slot] === 0) this.#add(slot);
+    else if (!this.#covers(slot, deviceId)) {
+      if (this.#states[slot] === FIRING) this.#clear(slot);
+      if (this.#states[slot] === PENDING) this.#endPending(slot);
+      this.#states[slot] = 0;
+    }
+  }
+
+  /** Another device is in the slot; `deviceId`: the one before. */
   replace(slot: number, deviceId: string | undefined): void {
     this.#grow(slot);
     if (this.#states[slot] === FIRING && deviceId !== undefined) {

@@ -103,9 +103,16 @@ export class Evaluator {
     for (const rule of this.#rules) if (rule instanceof FleetRule) rule.check();
   }
 
-  /** The device in the slot has other tags. */
-  relabel(slot: number): void {
-    for (const rule of this.#rules) if (rule.rule.tag !== null) rule.replace(slot, this.#ids[slot]);
+  /** These devices have other tags. */
+  relabel(deviceIds: Iterable<string>, moment: Moment): void {
+    this.#context.moment = moment;
+    const rules = this.#rules.filter(({ rule }) => rule.tag !== null);
+    for (const deviceId of deviceIds) {
+      const slot = this.#context.fleet.slotOf(deviceId);
+      // One that is new is among the changes.
+      if (slot === undefined || this.#ids[slot] !== deviceId) continue;
+      for (const rule of rules) rule.relabel(slot, deviceId);
+    }
   }
 
   #start(rule: Rule, restored: Restored): DeviceRule | FleetRule {

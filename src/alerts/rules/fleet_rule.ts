@@ -51,7 +51,12 @@ export class FleetRule {
     return this.#sinceMs === undefined || this.#isFiring ? [] : [["", this.#sinceMs]];
   }
 
-  /** Another device is in the slot, or it has other tags. */
+  /** The device in the slot has other tags. */
+  relabel(slot: number): void {
+    this.replace(slot);
+  }
+
+  /** Another device is in the slot. */
   replace(slot: number): void {
     if (this.rule.condition.kind !== "group") return;
     const { fleet, tags } = this.#context;

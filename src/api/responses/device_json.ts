@@ -6,6 +6,7 @@
 import { Buffer, isUtf8 } from "node:buffer";
 
 import type { DeviceView } from "../../fleet/device_view.ts";
+import { type HeldLabels, type LabelIndex, labelsJson } from "../../fleet/label_index.ts";
 import type { PayloadPreview } from "../../store/devices.ts";
 import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";
 import type { Store } from "../../store/store.ts";
@@ -17,17 +18,21 @@ export const PREVIEW_BYTES = 200;
 /** In the order of `views`, with previews of the payloads. Rejects as the store does. */
 export async function deviceListJson(
   store: Pick<Store, "payloads">,
+  labels: LabelIndex,
   views: readonly DeviceView[],
 ): Promise<Device[]> {
   if (views.length === 0) return [];
   const payloads = await store.payloads(views.map(({ deviceId }) => deviceId), PREVIEW_BYTES);
-  return views.map((view) => deviceJson(view, payloads.get(view.deviceId) ?? noPayload));
+  return views.map((view) =>
+    deviceJson(view, labels.of(view.deviceId), payloads.get(view.deviceId) ?? noPayload)
+  );
 }
 
 /** One device, with its payload or the beginning of it. */
-export function deviceJson(view: DeviceView, payload: PayloadPreview): Device {
+export function deviceJson(view: DeviceView, labels: HeldLabels, payload: PayloadPreview): Device {
   return {
     device_id: view.deviceId,
+    ...labelsJson(labels),
     status: view.online ? "online" : "offline",
     count: view.count,
     rate_10s: view.rate10s,

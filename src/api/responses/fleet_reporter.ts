@@ -68,7 +68,7 @@ export class FleetReporter {
       fleet.refresh({ keepWarm: true }),
     ]);
     const nowMs = clock.unixMs();
-    const { clockAheadMs, evictionPolicy } = storeHealth();
+    const { clockAheadMs, evictionPolicy, countsLateMs } = storeHealth();
     const { devices, online, count, firstSeenMs = nowMs } = fleet.index.totals(nowMs);
     // One that is ahead is of a clock that was set back since.
     const knownSinceMs = firstSeenMs > nowMs + CLOCK_AHEAD_MS ? 0 : firstSeenMs;
@@ -87,6 +87,7 @@ export class FleetReporter {
         ok: true,
         eviction_policy: evictionPolicy ?? null,
         clock_ahead_ms: clockAheadMs,
+        counts_late_ms: countsLateMs,
         shards: shards.map(shardJson),
       },
       webhook: webhookCounters === undefined ? null : webhookJson(webhookCounters),
@@ -138,7 +139,7 @@ function rateOver(seconds: readonly Period[], windowSeconds: number, firstSeenMs
 }
 
 function shardJson(
-  { address, devices, memoryBytes, responseMs, lateSinceMs }: ShardReport,
+  { address, devices, memoryBytes, responseMs, lateSinceMs, countsLateMs }: ShardReport,
 ): FleetReport["store"]["shards"][number] {
   return {
     address,
@@ -146,6 +147,7 @@ function shardJson(
     memory_bytes: memoryBytes ?? null,
     response_ms: responseMs === undefined ? null : Math.round(responseMs),
     late_since_ms: lateSinceMs ?? null,
+    counts_late_ms: countsLateMs ?? null,
   };
 }
 

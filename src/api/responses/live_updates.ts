@@ -10,6 +10,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
+import { labelsJson } from "../../fleet/label_index.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
 import type { Reader } from "../http/access.ts";
@@ -142,7 +143,8 @@ export class LiveUpdates {
     for (const deviceId of client.deviceIds) {
       const slot = fleet.index.slotOf(deviceId);
       if (slot !== undefined) {
-        const comparable = JSON.stringify(fleet.index.viewAt(slot, nowMs));
+        const labels = labelsJson(fleet.labels.of(deviceId));
+        const comparable = JSON.stringify([fleet.index.viewAt(slot, nowMs), labels]);
         if (comparable === client.devices.get(deviceId)) continue;
         changed.push(deviceId);
         sent.set(deviceId, comparable);
@@ -162,7 +164,7 @@ export class LiveUpdates {
     const { fleet, store } = this.#options;
     const missing = deviceIds.filter((deviceId) => !tick.devices.has(deviceId));
     const views = missing.map((deviceId) => fleet.index.viewAt(fleet.index.slotOf(deviceId)!, nowMs));
-    const reading = deviceListJson(store, views);
+    const reading = deviceListJson(store, fleet.labels, views);
     missing.forEach((deviceId, i) => {
       const device = reading.then((devices) => devices[i]);
       device.catch(() => {}); // Each client that awaits it gets the error.

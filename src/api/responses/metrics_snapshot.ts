@@ -31,9 +31,9 @@ const DEVICES_PER_PIECE = 100;
 
 /**
  * A snapshot is used this many times as long as its bodies took to build, even if newer counts have been read, so
- * that readers of a large fleet keep the processor busy a tenth of the time.
+ * that readers of a large fleet keep the processor busy a fifth of the time.
  */
-const REUSE_PER_BUILDING = 10;
+const REUSE_PER_BUILDING = 4;
 
 /** A snapshot's bytes in one form and encoding. Shared: never modify. */
 export interface SnapshotBody {

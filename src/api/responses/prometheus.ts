@@ -94,9 +94,15 @@ function* formatShards(shards: readonly ShardReport[]): Generator<string> {
     "Memory that the server of the shard uses, for other shards on it too.",
     of(({ memoryBytes }) => memoryBytes),
   );
+  yield metric(
+    "tally_store_shard_counts_late_seconds",
+    "gauge",
+    "As tally_counts_late_seconds, of the shard.",
+    of(({ countsLateMs }) => countsLateMs === undefined ? undefined : countsLateMs / 1_000),
+  );
 }
 
-function* formatStoreHealth({ evictionPolicy, clockAheadMs }: StoreHealth): Generator<string> {
+function* formatStoreHealth({ evictionPolicy, clockAheadMs, countsLateMs }: StoreHealth): Generator<string> {
   const policy = evictionPolicy === undefined ? "noeviction" : escapeLabelValue(evictionPolicy);
   yield metric(
     "tally_store_may_evict",
@@ -107,4 +113,10 @@ function* formatStoreHealth({ evictionPolicy, clockAheadMs }: StoreHealth): Gene
   yield metric("tally_clock_ahead_seconds", "gauge", "How far the api's clock is ahead of the store's.", [
     ["", clockAheadMs / 1_000],
   ]);
+  yield metric(
+    "tally_counts_late_seconds",
+    "gauge",
+    "Age of the oldest packets that are stored and not in the counts of their devices yet; 0 if all are.",
+    [["", countsLateMs / 1_000]],
+  );
 }

@@ -46,11 +46,15 @@ const listRoute = createRoute({
 /** Adds the route. */
 export function addDevices(app: OpenAPIHono, { store, fleet, lists, clock }: DevicesOptions): void {
   app.openapi(listRoute, async (c) => {
-    const { limit, cursor, offset, status, ...rest } = c.req.valid("query");
+    const { limit, cursor, offset, status, tag, ...rest } = c.req.valid("query");
     await fleet.refresh({ keepWarm: true });
-    const { slots, total, nextCursor } = lists.page({ status, ...rest }, limit, cursor, offset);
+    const { slots, total, nextCursor } = lists.page({ status, tags: tag, ...rest }, limit, cursor, offset);
     const nowMs = clock.unixMs();
-    const devices = await deviceListJson(store, slots.map((slot) => fleet.index.viewAt(slot, nowMs)));
+    const devices = await deviceListJson(
+      store,
+      fleet.labels,
+      slots.map((slot) => fleet.index.viewAt(slot, nowMs)),
+    );
     return jsonResponse<DeviceList>(c, { devices, total, next_cursor: nextCursor ?? null });
   });
 }

@@ -8,6 +8,7 @@ import { z } from "@hono/zod-openapi";
 import { SORT_KEYS } from "../../fleet/list_cache.ts";
 import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { count, deviceStatus, rate, unixMs } from "./fields.ts";
+import { nameAndTags, tagFilters } from "./labels.ts";
 import { choice, deviceId, integer, limit, query, text } from "./parameters.ts";
 
 /** A device as readers get it. Times are Unix milliseconds, rates packets per second. */
@@ -16,6 +17,7 @@ export type Device = z.infer<typeof Device>;
 /** @internal */
 export const Device = z.object({
   device_id: z.string(),
+  ...nameAndTags,
   status: deviceStatus.openapi({
     description: "online: its latest packet came within TALLY_OFFLINE_AFTER, by server time",
   }),
@@ -53,6 +55,14 @@ export const Device = z.object({
   }),
 }).openapi("Device");
 
+/** A device, and what only {@linkcode Device} of one has. */
+export type DeviceDetail = z.infer<typeof DeviceDetail>;
+
+/** @internal */
+export const DeviceDetail = Device.extend({
+  notes: z.string().nullable().openapi({ description: "null: none" }),
+}).openapi("DeviceDetail");
+
 /** A page of devices. */
 export type DeviceList = z.infer<typeof DeviceList>;
 
@@ -86,7 +96,8 @@ export const DeviceQuery = query({ id: deviceId });
 export const ListParameters = query({
   status: choice(["online", "offline"]).optional(),
   prefix: text(MAX_DEVICE_ID_BYTES, "Beginning of the ids").default(""),
-  search: text(MAX_DEVICE_ID_BYTES, "Any part of the ids, in any case").default(""),
+  search: text(MAX_DEVICE_ID_BYTES, "Any part of the ids or names, in any case").default(""),
+  tag: tagFilters,
   sort: choice(SORT_KEYS).default("id").openapi({
     description: "rate: over the last ten seconds. Devices with equal keys are ordered by id.",
   }),

@@ -35,6 +35,11 @@ const figures = z.object({
       description: "What it evicts when its memory is full, so that counts may be lost; null: nothing",
     }),
     clock_ahead_ms: clockAhead,
+    counts_late_ms: count.openapi({
+      description:
+        "How long ago the oldest packets were received that are stored and not in the counts of their " +
+        "devices yet, as with large fleets; 0: all are",
+    }),
     shards: z.array(Shard).openapi({ description: "Empty: the store is one" }),
   }),
   webhook: z.object({

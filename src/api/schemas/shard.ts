@@ -18,4 +18,9 @@ export const Shard = z.object({
   late_since_ms: unixMs.nullable().openapi({
     description: "Since when it does not answer: its devices are shown as they were; null: it answers",
   }),
+  counts_late_ms: count.nullable().openapi({
+    description:
+      "How long ago the oldest of its packets were received that are stored and not counted yet; 0: all " +
+      "are counted; null: not known",
+  }),
 }).openapi("Shard");

@@ -8,7 +8,9 @@ import type { Buffer } from "node:buffer";
 import {
   type AlertDocument,
   type AlertDocumentKind,
+  type AlertDocumentStore,
   type AlertSection,
+  type AlertStateStore,
   type AlertStore,
   MAX_ALERT_DOCUMENTS,
 } from "../alerts.ts";
@@ -31,6 +33,10 @@ const NEVER = "never";
 
 /** Hashes, a version for each of the two parts, and the lease. */
 export function redisAlerts(client: RedisClient): AlertStore {
+  return { ...documentStore(client), ...stateStore(client) };
+}
+
+function documentStore(client: RedisClient): AlertDocumentStore {
   const names = client.keys;
   const hashes = kinds.map((kind) => names.alerts(kind));
   return {
@@ -66,7 +72,12 @@ export function redisAlerts(client: RedisClient): AlertStore {
       const removed = await client.write("remove rules of alerts", removeAlertsScript, keys, ids) as Buffer[];
       return removed.map(String);
     },
+  };
+}
 
+function stateStore(client: RedisClient): AlertStateStore {
+  const names = client.keys;
+  return {
     async claimAlerts(owner, ttlMs) {
       const keys = [names.alertsOwner, names.alertStateVersion];
       const version = await client.write("claim the alerts", claimAlertsScript, keys, [owner, ttlMs]);

@@ -102,6 +102,7 @@ async function remove(
       names.nothing,
     ],
     ...[names.removed, names.setAside, names.logs, names.removals, names.removedHashes],
+    ...[names.labels, names.notes, names.labelsVersion, names.labelChanges],
   ];
   return await client.write(attempt, removeScript, keys, [
     lastSeenBeforeMs,

@@ -89,6 +89,17 @@ export interface ShardKeys {
   /** LIST of `<id> <entry as JSON>`, newest last. */
   readonly audit: string;
 
+  /** HASH device id → its name and tags: `model/labels.ts`. Also of devices that have not been seen yet. */
+  readonly labels: string;
+
+  /** HASH device id → notes about it; each has {@linkcode ShardKeys.labels} too. */
+  readonly notes: string;
+
+  /** STRING as {@linkcode ShardKeys.version}, of {@linkcode ShardKeys.labelChanges}. */
+  readonly labelsVersion: string;
+
+  /** LIST as {@linkcode ShardKeys.changes}, of devices whose labels changed. */
+  readonly labelChanges: string;
   /** STRING owner of the lease to evaluate rules of alerts; expires with it. */
   readonly alertsOwner: string;
 
@@ -177,6 +188,10 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     tokenUses: `${prefix}token-uses`,
     tokensVersion: `${prefix}tokens-version`,
     audit: `${prefix}audit`,
+    labels: `${prefix}labels`,
+    notes: `${prefix}notes`,
+    labelsVersion: `${prefix}labels-version`,
+    labelChanges: `${prefix}label-changes`,
     alertsOwner: `${prefix}alerts:owner`,
     alertDocumentsVersion: `${prefix}alerts:documents-version`,
     alertStateVersion: `${prefix}alerts:state-version`,

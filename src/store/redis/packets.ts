@@ -52,7 +52,7 @@ export function redisPackets(
   let last: Attempt | undefined;
 
   async function attemptOf(batch: Batch): Promise<Attempt> {
-    if (last?.batch === batch) return last;
+    if (last !== undefined && isSentAgain(batch, last.batch)) return { ...last, batch };
     const split = await deferred.split(batch);
     const segment = split.deferred && packSegment(split.deferred.deltas, batch.receivedAtMs);
     return { batch, split, segment, isApplied: false, sent: 0 };
@@ -101,6 +101,12 @@ export function redisPackets(
       }
     },
   };
+}
+
+/** Whether a batch is `last` with the same devices: its sessions may be others, if one was fenced elsewhere. */
+function isSentAgain({ producer, sequence, devices }: Batch, last: Batch): boolean {
+  return producer === last.producer && sequence === last.sequence && devices.length === last.devices.length &&
+    devices.every((device, i) => device === last.devices[i]);
 }
 
 /** A log does not end while it is unknown whether a segment of it was committed. */

@@ -6,6 +6,7 @@
 import type { Buffer } from "node:buffer";
 
 import { ForeignCounts } from "../model/foreign_counts.ts";
+import { noValues } from "../model/no_values.ts";
 import type { Store, StoreStatus } from "../store.ts";
 import { redisAlerts } from "./alerts.ts";
 import { redisAudit } from "./audit.ts";
@@ -15,9 +16,10 @@ import { redisDevices } from "./devices.ts";
 import { redisEvents } from "./events.ts";
 import { redisHistories } from "./histories.ts";
 import { redisInstances } from "./instances.ts";
+import { redisLabels } from "./labels.ts";
 import { redisPackets } from "./packets.ts";
 import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
-import { probeScript } from "./scripts.ts";
+import { logsScript, probeScript } from "./scripts.ts";
 import { parseInfo } from "./server_info.ts";
 import { ShardConnections } from "./shard_connections.ts";
 
@@ -75,10 +77,12 @@ function storeOf(
     ...redisPackets(client, foreign, deferred),
     ...redisDevices(client, foreign),
     ...redisHistories(client),
+    ...noValues,
     ...redisEvents(client),
     ...redisInstances(client),
     ...redisCredentials(client),
     ...redisAudit(client),
+    ...redisLabels(client),
     ...redisAlerts(client),
 
     async ping() {
@@ -97,14 +101,26 @@ function storeOf(
 }
 
 async function readStatus(client: RedisClient): Promise<StoreStatus> {
-  const [[time], info, devices] = await Promise.all([
+  const [[time], info, devices, logs] = await Promise.all([
     client.send("read the clock", ["time"]),
     // The user may lack the permission.
     client.send("read what it evicts", ["info", "memory"]).catch(() => [""]),
     client.send("count the devices", ["hlen", client.keys.counts]).catch(() => []),
-  ]) as [[[Buffer, Buffer]], unknown[], [number?]];
+    client.read("read how late counts are", logsScript, [client.keys.logs], []).catch(() => []),
+  ]) as [[[Buffer, Buffer]], unknown[], [number?], Buffer[]];
   const [seconds, microseconds] = time.map(Number) as [number, number];
   const clockMs = seconds * 1000 + Math.floor(microseconds / 1000);
   const { evictionPolicy, memoryBytes } = parseInfo(String(info[0]));
-  return { clockMs, evictionPolicy, address: client.server, memoryBytes, devices: devices[0] };
+  const countsLateMs = Math.max(0, clockMs - (oldestIn(logs) ?? clockMs));
+  return { clockMs, evictionPolicy, address: client.server, memoryBytes, devices: devices[0], countsLateMs };
+}
+
+/** When the oldest packets in logs were received, by the fields and values of the hash of logs. */
+function oldestIn(logs: readonly Buffer[]): number | undefined {
+  let oldest: number | undefined;
+  for (let i = 1; i < logs.length; i += 2) {
+    const since = Number(logs[i]!.toString().split(" ")[1]);
+    if (since > 0 && (oldest === undefined || since < oldest)) oldest = since;
+  }
+  return oldest;
 }

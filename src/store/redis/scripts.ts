@@ -38,6 +38,7 @@ import removeAlerts from "./scripts/remove_alerts.lua" with { type: "text" };
 import report from "./scripts/report.lua" with { type: "text" };
 import revokeTokens from "./scripts/revoke_tokens.lua" with { type: "text" };
 import segments from "./scripts/segments.lua" with { type: "text" };
+import setLabels from "./scripts/set_labels.lua" with { type: "text" };
 import upgrade from "./scripts/upgrade.lua" with { type: "text" };
 
 /** Counts set aside that `apply.lua` returns, for a line of the log each. */
@@ -254,6 +255,19 @@ local skipped = before < 0 and 0 or math.max(0, string.match(newest, '^%d+') - b
 return redis.call('LRANGE', KEYS[1], -skipped - ARGV[2], -skipped - 1)`,
 );
 
+/** See `set_labels.lua`. */
+export const setLabelsScript: string = checked(withPrelude(setLabels));
+
+/** KEYS: labels. ARGV: device ids. */
+export const labelsScript: string = checked("return redis.call('HMGET', KEYS[1], unpack(ARGV))");
+
+/** KEYS: notes. ARGV: device id. */
+export const notesScript: string = checked("return redis.call('HGET', KEYS[1], ARGV[1])");
+
+/** KEYS: labels. ARGV: cursor, how many at least. */
+export const scanLabelsScript: string = checked(
+  "return redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])",
+);
 /** KEYS: version, a hash of each kind. ARGV: the version that is known. */
 export const alertDocumentsScript: string = checked(
   `local version = redis.call('GET', KEYS[1]) or ''

@@ -51,9 +51,11 @@ import { ShardedBatches } from "./batches.ts";
 import { shardedDevices } from "./devices.ts";
 import { shardedEvents } from "./events.ts";
 import { shardedHistories } from "./histories.ts";
+import { shardedLabels } from "./labels.ts";
 import { ShardedClaims } from "./session_claims.ts";
 import { allSettled } from "./settled.ts";
 import { ShardReads } from "./shard_reads.ts";
+import { shardedValues } from "./values.ts";
 import { VersionNumbers } from "./versions.ts";
 
 /** What {@linkcode shardedStore} needs. */
@@ -89,7 +91,9 @@ export function shardedStore(
     },
     ...shardedDevices(reads, versions, clock),
     ...shardedHistories(reads),
+    ...shardedValues(reads),
     ...shardedEvents(reads),
+    ...shardedLabels(reads, clock),
     reportInstance: (report) => first.reportInstance(report),
     removeInstance: (instance) => first.removeInstance(instance),
     instances: (nowMs) => first.instances(nowMs),
@@ -109,7 +113,12 @@ export function shardedStore(
       const policies = [status, ...others].map((found) => found?.evictionPolicy);
       // One clock for all: times of different shards are compared.
       if (status === undefined) throw new StoreError("could not read the clock of the first shard");
-      return { clockMs: status.clockMs, evictionPolicy: policies.find((policy) => policy !== undefined) };
+      const lateMs = [status, ...others].map((found) => found?.countsLateMs ?? 0);
+      return {
+        clockMs: status.clockMs,
+        evictionPolicy: policies.find((policy) => policy !== undefined),
+        countsLateMs: Math.max(...lateMs),
+      };
     },
 
     shards: () => Promise.all(shards.map((shard, index) => report(shard, index, reads, clock))),
@@ -126,17 +135,17 @@ async function report(
 ): Promise<ShardReport> {
   const sentMs = clock.monotonicMs();
   try {
-    const { address = description, memoryBytes, devices } = await reads.read(
+    const { address = description, memoryBytes, devices, countsLateMs } = await reads.read(
       index,
       (shard) => shard.status(),
     );
     const responseMs = clock.monotonicMs() - sentMs;
-    return { address, lateSinceMs: undefined, responseMs, memoryBytes, devices };
+    return { address, lateSinceMs: undefined, responseMs, memoryBytes, devices, countsLateMs };
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
     return {
       ...{ address: description, lateSinceMs: reads.lateSinceMs(index) },
-      ...{ responseMs: undefined, memoryBytes: undefined, devices: undefined },
+      ...{ responseMs: undefined, memoryBytes: undefined, devices: undefined, countsLateMs: undefined },
     };
   }
 }

@@ -6,6 +6,8 @@
 import {
   type AlertDocument,
   type AlertDocumentsStored,
+  type AlertDocumentStore,
+  type AlertStateStore,
   type AlertStore,
   MAX_ALERT_DOCUMENTS,
 } from "../alerts.ts";
@@ -35,9 +37,19 @@ const queries = {
 
 /** Two tables, and one row with the versions and the lease. */
 export function sqliteAlerts(database: Database): AlertStore {
-  const statements = database.prepare(queries);
-  const versions = () => statements.versions.get() as { documents: number; state: number };
+  const statements = prepared(database);
+  return { ...documentStore(database, statements), ...stateStore(database, statements) };
+}
 
+type Statements = ReturnType<typeof prepared>;
+
+const prepared = (database: Database) => database.prepare(queries);
+
+function versionsOf(statements: Statements): { documents: number; state: number } {
+  return statements.versions.get() as { documents: number; state: number };
+}
+
+function documentStore(database: Database, statements: Statements): AlertDocumentStore {
   const put = (documents: Parameters<AlertStore["putAlertDocuments"]>[0]): AlertDocumentsStored => {
     const stored = documents.map(({ kind, id }) =>
       (statements.document.get(kind, id) as { version: number } | undefined)?.version ?? 0
@@ -60,7 +72,7 @@ export function sqliteAlerts(database: Database): AlertStore {
   return {
     alertDocuments: (since) =>
       database.readSnapshot("read the rules of alerts from", () => {
-        const version = String(versions().documents);
+        const version = String(versionsOf(statements).documents);
         if (version === since) return undefined;
         const documents = statements.documents.all() as unknown as AlertDocument[];
         return { version, documents: documents.map((document) => ({ ...document })) };
@@ -74,19 +86,23 @@ export function sqliteAlerts(database: Database): AlertStore {
         if (removed.length > 0) statements.changeDocuments.run();
         return removed;
       }),
+  };
+}
 
+function stateStore(database: Database, statements: Statements): AlertStateStore {
+  return {
     claimAlerts: (owner, ttlMs, nowMs) =>
       database.write(
         "claim the alerts in",
         () =>
           statements.claim.run(owner, nowMs + ttlMs, nowMs).changes === 1
-            ? String(versions().state)
+            ? String(versionsOf(statements).state)
             : undefined,
       ),
 
     alertState: (section, since) =>
       database.readSnapshot("read the state of alerts from", () => {
-        const version = String(versions().state);
+        const version = String(versionsOf(statements).state);
         if (version === since) return undefined;
         const rows = statements.entries.all(section) as { field: string; body: string }[];
         return { version, entries: new Map(rows.map(({ field, body }) => [field, body])) };
@@ -106,7 +122,7 @@ export function sqliteAlerts(database: Database): AlertStore {
           else statements.putEntry.run(section, field, body);
         }
         statements.changeState.run();
-        return String(versions().state);
+        return String(versionsOf(statements).state);
       }),
   };
 }

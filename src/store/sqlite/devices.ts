@@ -7,6 +7,7 @@ import type { DeviceState, DeviceStore, DeviceSummary, PayloadPreview } from "..
 import type { ForeignCounts } from "../model/foreign_counts.ts";
 import type { ChangeList } from "./changes.ts";
 import type { Database } from "./database.ts";
+import type { RemoveLabels } from "./labels.ts";
 import { countColumn } from "./records.ts";
 
 /** Devices read in one statement: none stays open between pages, so the log can be checkpointed. */
@@ -64,11 +65,20 @@ const removalQueries = {
     WHERE device_id IN (SELECT value FROM json_each(?)) AND last_seen_ms > 0 AND last_seen_ms < ?`,
 };
 
-/** `foreign` receives counts of other programs that are none; their devices are left out. */
+/** What devices in a SQLite file go with. */
+export interface DeviceParts {
+  /** Which devices changed. */
+  readonly changes: ChangeList;
+  /** Receives counts of other programs that are none; their devices are left out. */
+  readonly foreign: ForeignCounts;
+  /** Removes a device's labels, in the caller's transaction. */
+  readonly removeLabels: RemoveLabels;
+}
+
+/** Reads and removes devices. */
 export function sqliteDevices(
   database: Database,
-  changes: ChangeList,
-  foreign: ForeignCounts,
+  { changes, foreign, removeLabels }: DeviceParts,
 ): DeviceStore & DevicePages {
   const arrays = database.prepareArrays(queriesOfManyRows), statements = database.prepare(queries);
   const toSummaries = (rows: readonly unknown[]) =>
@@ -113,12 +123,16 @@ export function sqliteDevices(
         return row?.packets ?? 0;
       }),
 
-    ...removals(database, changes),
+    ...removals(database, changes, removeLabels),
   };
 }
 
 /** Deletes devices, and adds up what was counted of them. */
-function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "remove" | "removeUnseen"> {
+function removals(
+  database: Database,
+  changes: ChangeList,
+  removeLabels: RemoveLabels,
+): Pick<DeviceStore, "remove" | "removeUnseen"> {
   const statements = database.prepare(removalQueries);
   const removeOne = (deviceId: string): boolean => {
     statements.addToRemoved.run(deviceId);
@@ -129,9 +143,9 @@ function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "r
   return {
     remove: (deviceId) =>
       database.write(`remove device ${deviceId} from`, () => {
-        const existed = removeOne(deviceId);
+        const existed = removeOne(deviceId), hadLabels = removeLabels([deviceId]);
         if (existed) changes.add([deviceId]);
-        return existed;
+        return existed || hadLabels;
       }),
 
     removeUnseen: (deviceIds, lastSeenBeforeMs) =>
@@ -139,6 +153,7 @@ function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "r
         const rows = statements.unseen.all(JSON.stringify(deviceIds), lastSeenBeforeMs);
         const unseen = (rows as { deviceId: string }[]).map(({ deviceId }) => deviceId);
         for (const deviceId of unseen) removeOne(deviceId);
+        removeLabels(unseen);
         if (unseen.length > 0) changes.add(unseen);
         return unseen.length;
       }),

@@ -156,7 +156,20 @@ const steps: readonly (readonly string[])[] = [
       event_id INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID`,
   ],
-  // 7: Rules of alerts, and their state.
+  // 7: Names, tags and notes.
+  [
+    `CREATE TABLE labels (
+      device_id TEXT PRIMARY KEY, -- also of devices that have not been seen yet
+      labels TEXT NOT NULL, -- name and tags: see model/labels.ts
+      notes TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID`,
+    `CREATE TABLE label_changes (
+      version INTEGER PRIMARY KEY,
+      device_ids TEXT NOT NULL, -- JSON
+      end_bytes INTEGER NOT NULL -- of this and all before it
+    ) STRICT`,
+  ],
+  // 8: Rules of alerts, and their state.
   [
     `CREATE TABLE alerts (
       only INTEGER PRIMARY KEY CHECK (only = 1),

@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 
 import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
 import type { AckAfter } from "../packets.ts";
+import { noValues } from "../model/no_values.ts";
 import type { Store } from "../store.ts";
 import { sqliteAlerts } from "./alerts.ts";
 import { sqliteAudit } from "./audit.ts";
@@ -27,6 +28,7 @@ import { type DevicePages, sqliteDevices } from "./devices.ts";
 import { sqliteEvents } from "./events.ts";
 import { sqliteHistories } from "./histories.ts";
 import { sqliteInstances } from "./instances.ts";
+import { type LabelPages, sqliteLabels } from "./labels.ts";
 import { migrate } from "./migrations.ts";
 import { sqlitePackets } from "./packets.ts";
 
@@ -43,7 +45,7 @@ export interface SqliteStoreOptions {
 }
 
 /** A store that works on the thread that calls it. */
-export interface SqliteStore extends Store, DevicePages {
+export interface SqliteStore extends Store, DevicePages, LabelPages {
   /**
    * False once it was closed, or found that its file was deleted, replaced, or upgraded by a newer Tally: open
    * another store then.
@@ -101,13 +103,16 @@ async function openStore(
 function storeIn(database: Database, log: WarningLog): SqliteStore {
   const foreign = new ForeignCounts(database.file, log);
   const changes = sqliteChanges(database);
+  const { removeLabels, ...labels } = sqliteLabels(database);
   const { fleetPeriods, ...histories } = sqliteHistories(database);
   const { addEvent, ...events } = sqliteEvents(database, changes);
   return {
     description: describeFile(database.file),
     ...sqlitePackets(database, { changes, addEvent, fleetPeriods, foreign }),
-    ...sqliteDevices(database, changes, foreign),
+    ...sqliteDevices(database, { changes, foreign, removeLabels }),
+    ...labels,
     ...histories,
+    ...noValues,
     ...events,
     ...sqliteInstances(database),
     ...sqliteCredentials(database),

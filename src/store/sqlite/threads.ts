@@ -6,10 +6,12 @@
  */
 import { resolve } from "node:path";
 
+import { noValues } from "../model/no_values.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
 import { pages } from "./devices.ts";
+import { labelPages } from "./labels.ts";
 import type { SqliteStore, SqliteStoreOptions } from "./sqlite_store.ts";
 import type { Method, PackedBatch, Reply, Request } from "./thread_worker.ts";
 
@@ -24,7 +26,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   const description = await writer.opened();
   const write = <M extends Method>(method: M) => writer.method(method);
   const read = <M extends Method>(method: M) => reader.method(method);
-  const page = read("page");
+  const page = read("page"), labelPage = read("labelPage");
   return {
     description,
     ping: write("ping"),
@@ -44,6 +46,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
+    setLabels: write("setLabels"),
     putAlertDocuments: write("putAlertDocuments"),
     removeAlertDocuments: write("removeAlertDocuments"),
     claimAlerts: write("claimAlerts"),
@@ -55,6 +58,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     payloads: read("payloads"),
     history: read("history"),
     fleetHistory: read("fleetHistory"),
+    ...noValues,
     removedPackets: read("removedPackets"),
     events: read("events"),
     instances: read("instances"),
@@ -62,6 +66,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     tokens: read("tokens"),
     credentialsVersion: read("credentialsVersion"),
     audit: read("audit"),
+    labels: read("labels"),
+    notes: read("notes"),
+    scanLabels: () => labelPages(labelPage),
+    labelChanges: read("labelChanges"),
     alertDocuments: read("alertDocuments"),
     alertState: read("alertState"),
     alertEntry: read("alertEntry"),

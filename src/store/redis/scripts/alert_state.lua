@@ -1,7 +1,7 @@
 -- Writes the state of alerts. Preceded by prelude.lua.
 --
 -- KEYS  1 owner of the lease   2 version   3 a key that does not exist   4… a hash of each section
--- ARGV  1 who writes   2… of each entry: index of its hash from 1 on, field, '+' and its body, or '' to remove it
+-- ARGV  1 owner of the lease   2… of each entry: index of its hash from 1 on, field, '+' and its body, or '' to remove it
 --
 -- Returns the new version, or false if another owner has the lease, or none has.
 

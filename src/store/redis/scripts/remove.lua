@@ -2,18 +2,18 @@
 --
 -- KEYS  1 counts   2 records   3 payloads   4 histories   5 version   6 changes   7 a key that does not exist
 --       8 packets of devices removed   9 counts set aside   10 logs   11 how many devices were removed
---       12 hashes of the last of them
+--       12 hashes of the last of them   13 labels   14 notes   15 version   16 changes of labels
 -- ARGV  1 only devices last seen before this, Unix ms; or '': all of them   2… two per device: its id, and the hash of it
 --
--- Returns how many existed and were deleted. Also when memory is short: what is deleted makes room for the entry in the
+-- Returns how many existed, or had labels only, and were deleted. Also when memory is short: what is deleted makes room for the entry in the
 -- list of changes.
 
-local HASHES, nothing = { 1, 2, 3, 4, 9 }, KEYS[7]
+local HASHES, nothing = { 1, 2, 3, 4, 9, 13, 14 }, KEYS[7]
 local before = tonumber(ARGV[1])
 -- Packets that are still in a log are later than the records: so much less silence is certain.
 if before then before = before - math.max(0, clockMs() - (oldestInLogs(KEYS[10]) or clockMs())) end
 
-local versions = readVersion(KEYS[5], KEYS[6])
+local versions, labelVersions = readVersion(KEYS[5], KEYS[6]), readVersion(KEYS[15], KEYS[16])
 for _, i in ipairs(HASHES) do redis.call('HLEN', KEYS[i]) end -- fails if it is no hash
 local removed = tonumber(redis.call('GET', KEYS[8])) or 0
 local removals = tonumber(redis.call('GET', KEYS[11])) or 0
@@ -29,7 +29,7 @@ local function isUnseen(id)
   return lastSeenMs > 0 and lastSeenMs < before
 end
 
-local ids, known, hashes, seen = {}, {}, {}, {}
+local ids, known, hashes, seen, labelled, labelledOnly = {}, {}, {}, {}, {}, 0
 for i = 2, #ARGV, 2 do
   local id, hash = ARGV[i], ARGV[i + 1]
   if not seen[id] and (not before or isUnseen(id)) then
@@ -37,6 +37,10 @@ for i = 2, #ARGV, 2 do
     ids[#ids + 1] = id
     local count = redis.call('HGET', KEYS[1], id)
     if count then known[#known + 1], hashes[#known + 1] = id, hash end
+    if redis.call('HEXISTS', KEYS[13], id) == 1 then
+      labelled[#labelled + 1] = id
+      if not count then labelledOnly = labelledOnly + 1 end
+    end
     -- A value of another program that is no count was never counted.
     removed = removed + (count and string.find(count, '^%d+$') and tonumber(count) or 0)
   end
@@ -52,4 +56,5 @@ if #known > 0 then
   redis.call('RPUSH', KEYS[12], unpack(hashes))
   redis.call('LTRIM', KEYS[12], -REMOVALS_KEPT, -1)
 end
-return #known
+if #labelled > 0 then addChanges(KEYS[15], KEYS[16], labelVersions, invalidationPart(labelled)) end
+return #known + labelledOnly
