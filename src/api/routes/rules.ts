@@ -7,7 +7,7 @@ import { createRoute, type OpenAPIHono, type z } from "@hono/zod-openapi";
 
 import type { AlertSettings } from "../../alerts/alert_settings.ts";
 import type { IncidentLog } from "../../alerts/incident_log.ts";
-import type { Rule as StoredRule } from "../../alerts/rules/rule.ts";
+import { describeCondition, type Rule as StoredRule } from "../../alerts/rules/rule.ts";
 import type { Auditor } from "../../identity/auditor.ts";
 import { RequestError } from "../../protocol/request_error.ts";
 import type { AlertDocumentChange, AlertStore } from "../../store/alerts.ts";
@@ -192,6 +192,7 @@ async function allRules({ alertSettings, incidentLog }: RulesOptions): Promise<R
   ]);
   return alertSettings.rules.map((rule) => ({
     ...ruleJson(rule),
+    summary: summaryOf(rule),
     firing: incidentLog.incidents.filter(({ rule_id, state }) => rule_id === rule.id && state === "firing")
       .length,
     pending: progress?.pending[rule.id] ?? 0,
@@ -202,6 +203,11 @@ async function ruleById(options: RulesOptions, id: string): Promise<Rule> {
   const rule = (await allRules(options)).find((rule) => rule.id === id);
   if (rule === undefined) throw noRule(id);
   return rule;
+}
+
+function summaryOf({ condition, devices, tag }: StoredRule): string {
+  const of = [...devices === "*" ? [] : [devices], ...tag === null ? [] : [tag]];
+  return `${of.length === 0 ? "" : `${of.join(", ")}: `}${describeCondition(condition)}`;
 }
 
 /** As it was stored after its schema had passed it. */

@@ -150,6 +150,7 @@ export const Rule = z.object({
   id: ruleId,
   version: count.openapi({ description: "1 when it was added; one more with each change" }),
   ...ruleFields,
+  summary: z.string().openapi({ description: "What it watches for, in words" }),
   firing: count.openapi({ description: "Open incidents of it" }),
   pending: count.openapi({ description: "Devices to which it applies when that has lasted for long enough" }),
 }).openapi("Rule");
