@@ -220,6 +220,7 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
   const tagReport = new TagReport(fleet.index, fleet.labels, clock);
+  const values = new FleetValues({ store, index: fleet.index, clock });
   const eventLog = new EventLog(store);
   const access = createAccess(settings);
   const { authFailures } = access;
@@ -235,21 +236,20 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     ...access,
     observedTime,
     fleet,
-    values: new FleetValues({ store, index: fleet.index, clock }),
+    values,
     eventLog,
     apiReport,
     webhookCounters,
     reporter,
     broadcaster,
-    live: new LiveUpdates({ fleet, reporter, store, broadcaster, clock }),
     downloads: new Downloads(),
+    live: new LiveUpdates({ fleet, values, reporter, store, broadcaster, clock }),
     eventStream: new EventStream(eventLog, fleet, broadcaster, settings.watchIntervalMs),
-    lists: new ListCache(fleet.index, fleet.labels, clock),
+    lists: new ListCache(fleet.index, fleet.labels, clock, values),
     tagReport,
     snapshots: new Snapshots({
       ...settings,
-      fleet,
-      tagReport,
+      ...{ fleet, values, tagReport },
       process: () => ({ ...process.figures, startedMs }),
       apiReport,
     }),

@@ -36,6 +36,7 @@ import { addMetrics, type MetricsOptions } from "./routes/metrics.ts";
 import { addPackets, type PacketsOptions } from "./routes/packets.ts";
 import { addPage } from "./routes/page.ts";
 import { addTags, type TagsOptions } from "./routes/tags.ts";
+import { addValues, type ValuesOptions } from "./routes/values.ts";
 import { addTokens, type TokensOptions } from "./routes/tokens.ts";
 
 /** A thousand ids of 128 bytes each, in JSON with escapes. */
@@ -59,6 +60,7 @@ export type AppOptions =
   & HistoriesOptions
   & ExportOptions
   & FleetRouteOptions
+  & ValuesOptions
   & LiveOptions
   & EventsOptions
   & TokensOptions
@@ -93,6 +95,8 @@ export function createApp(options: AppOptions): OpenAPIHono {
   addDevices(app, options);
   addLabels(app, options);
   addPackets(app, options);
+  // Before the routes of devices, as a device may have the id "by-id".
+  addValues(app, options);
   addDevice(app, options);
   addTags(app, options);
   addHistories(app, options);

@@ -8,10 +8,16 @@ import type * as event from "../api/schemas/event.ts";
 import type * as fleet from "../api/schemas/fleet.ts";
 import type * as history from "../api/schemas/history.ts";
 
-/** A device, as in `/devices`, `/devices/{id}` and `/live`. */
-export type DeviceRow = device.Device & Partial<Measured>;
+/** A device, as in `/devices/{id}` and `/live`. */
+export type DeviceDetail = device.Device & Partial<Measured>;
 
-/** What a device measured last, and how it is labelled. */
+/** A device in the table, as in `/devices` and `/live`. */
+export type DeviceRow = device.Device & {
+  /** Its latest numbers: of the chosen columns by name, or all. */
+  readonly values?: Readonly<Record<string, number>> | Measured["values"];
+};
+
+/** What a device measured last. */
 export interface Measured {
   /** Its latest numbers. */
   readonly values: readonly { readonly name: string; readonly value: number }[];

@@ -21,6 +21,7 @@ import type { TestStores } from "./parts.ts";
 import { testRefills } from "./refill_contract.ts";
 import { testReverts } from "./reverts_contract.ts";
 import { StoreModel } from "./store_model.ts";
+import { testValues } from "./values_contract.ts";
 
 /** An empty place for data; each `open` is a store on it, as of one more process. */
 export interface StorePlace extends AsyncDisposable {
@@ -61,6 +62,7 @@ export function testStoreContract(
   if (!isSharded) testLimits(test);
   testDevices(test, shards);
   testHistories(test);
+  testValues(test);
   testEvents(test);
   if (only === "all") {
     testInstances(test);

@@ -10,6 +10,7 @@ import { Snapshots } from "../../src/api/responses/metrics_snapshot.ts";
 import { FleetCache, type FleetCacheOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet_cache.ts";
 import type { Changes, DeviceSummary } from "../../src/store/devices.ts";
 import { unmeasuredHealth } from "../../src/store/store_clock.ts";
+import { FleetValues } from "../../src/fleet/fleet_values.ts";
 import { TagReport } from "../../src/fleet/tag_figures.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { RunningClock, TestClock } from "../support/test_api.ts";
@@ -165,8 +166,9 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
     const snapshots = new Snapshots({
       storeHealth: () => unmeasuredHealth,
       fleet,
+      values: new FleetValues({ store: new ListedStore([]), index: fleet.index, clock: clock.options.clock }),
       tagReport: new TagReport(fleet.index, fleet.labels, clock.options.clock),
-      store: { instances },
+      store: { instances, waitingSamples: () => Promise.resolve({ bytes: 0, dropped: 0 }) },
       prometheusMaxDevices: 10,
       process: () => ({ startedMs: 0, cpuSeconds: 0, residentBytes: 0, eventLoopLagMs: 0 }),
       apiReport: () => ({

@@ -6,7 +6,6 @@
  */
 import { resolve } from "node:path";
 
-import { noValues } from "../model/no_values.ts";
 import { packEntries } from "../model/packet_entries.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
@@ -55,7 +54,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     payloads: read("payloads"),
     history: read("history"),
     fleetHistory: read("fleetHistory"),
-    ...noValues,
+    latestValues: read("latestValues"),
+    valueHistory: read("valueHistory"),
+    valueChanges: read("valueChanges"),
+    waitingSamples: read("waitingSamples"),
     removedPackets: read("removedPackets"),
     packetsOf: read("packetsOf"),
     events: read("events"),
