@@ -7,6 +7,8 @@ import type * as device from "../api/schemas/device.ts";
 import type * as event from "../api/schemas/event.ts";
 import type * as fleet from "../api/schemas/fleet.ts";
 import type * as history from "../api/schemas/history.ts";
+import type * as incident from "../api/schemas/incident.ts";
+import type * as rule from "../api/schemas/rule.ts";
 
 /** A device, as in `/devices/{id}` and `/live`. */
 export type DeviceDetail = device.Device & Partial<Measured>;
@@ -65,6 +67,12 @@ export type DeviceEventList = event.DeviceEventList;
 
 /** A device went offline or came back online. */
 export type DeviceEvent = DeviceEventList["events"][number];
+
+/** An incident of `/incidents`. */
+export type Incident = incident.Incident;
+
+/** A rule of `/rules`. */
+export type Rule = rule.Rule;
 
 /** Response of `/fleet`. */
 export type FleetReport = fleet.FleetReport;

@@ -47,13 +47,14 @@ export class ByteReader {
     return this.#bytes[this.skip(1)]!;
   }
 
-  /** An unsigned integer of 1, 2, 4 or 8 bytes; above 2^53 the nearest double. */
-  unsigned(bytes: number): number {
+  /** An unsigned integer of 1, 2, 4 or 8 bytes, and `plus`, which is 0 or 1; above 2^53 the nearest double. */
+  unsigned(bytes: number, plus = 0): number {
     const view = this.#view, start = this.skip(bytes);
-    if (bytes === 1) return view.getUint8(start);
-    if (bytes === 2) return view.getUint16(start);
-    if (bytes === 4) return view.getUint32(start);
-    return view.getUint32(start) * 2 ** 32 + view.getUint32(start + 4);
+    if (bytes === 1) return view.getUint8(start) + plus;
+    if (bytes === 2) return view.getUint16(start) + plus;
+    if (bytes === 4) return view.getUint32(start) + plus;
+    // Rounded once.
+    return view.getUint32(start) * 2 ** 32 + (view.getUint32(start + 4) + plus);
   }
 
   /** A signed integer of 1, 2, 4 or 8 bytes, likewise. */

@@ -38,12 +38,19 @@ function readHead(reader: ByteReader): Head {
   return { major: byte >> 5, info: byte & 31 };
 }
 
-/** The argument of a head: a length, a tag or an integer; undefined: the length is indefinite. */
-function readArgument(reader: ByteReader, { info }: Head): number | undefined {
-  if (info < ONE_BYTE) return info;
-  if (info <= EIGHT_BYTES) return reader.unsigned(1 << info - ONE_BYTE);
+/** The argument of a head: a length, a tag or an integer, and `plus`; undefined: the length is indefinite. */
+function readArgument(reader: ByteReader, { info }: Head, plus = 0): number | undefined {
+  if (info < ONE_BYTE) return info + plus;
+  if (info <= EIGHT_BYTES) return reader.unsigned(1 << info - ONE_BYTE, plus);
   if (info === INDEFINITE) return undefined;
   throw notThisFormat;
+}
+
+function readInteger(reader: ByteReader, head: Head): number {
+  // -1 - argument, rounded once.
+  const value = readArgument(reader, head, head.major === NEGATIVE ? 1 : 0);
+  if (value === undefined) throw notThisFormat;
+  return head.major === NEGATIVE ? -value : value;
 }
 
 /** Adds the items of an array, or the entries of a map; without a sample they are skipped. */
@@ -74,9 +81,10 @@ function readKey(reader: ByteReader, head: Head): string | undefined {
   if (major !== TEXT && major !== UNSIGNED && major !== NEGATIVE) {
     throw notThisFormat;
   }
-  const argument = readArgument(reader, head);
-  if (argument === undefined) throw notThisFormat;
-  return major === TEXT ? reader.text(argument) : String(major === UNSIGNED ? argument : -1 - argument);
+  if (major !== TEXT) return String(readInteger(reader, head));
+  const bytes = readArgument(reader, head);
+  if (bytes === undefined) throw notThisFormat;
+  return reader.text(bytes);
 }
 
 /** Adds the item whose head was read; without a sample it is skipped. */
@@ -84,9 +92,8 @@ function add(sample: Sample | undefined, reader: ByteReader, head: Head, name: s
   switch (head.major) {
     case UNSIGNED:
     case NEGATIVE: {
-      const argument = readArgument(reader, head);
-      if (argument === undefined) throw notThisFormat;
-      return sample?.number(name, head.major === UNSIGNED ? argument : -1 - argument);
+      const value = readInteger(reader, head);
+      return sample?.number(name, value);
     }
     case BYTES:
     case TEXT:

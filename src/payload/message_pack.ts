@@ -67,13 +67,14 @@ function add(sample: Sample | undefined, reader: ByteReader, name: string, depth
   else addArray(inner, reader, items!, name, depth + 1);
 }
 
-/** Undefined: it is longer than a name may be. */
+/**
+ * Undefined: it is longer than a name may be. A key that is no text is refused: an array of CBOR begins as a small map
+ * does, and would be one whose keys are its first items.
+ */
 function readKey(reader: ByteReader): string | undefined {
-  const type = reader.byte(), bytes = textBytes(type, reader);
-  if (bytes !== undefined) return reader.text(bytes);
-  const number = type < 0xc0 || type >= 0xcc ? readNumber(type, reader) : undefined;
-  if (number === undefined) throw notThisFormat;
-  return String(number);
+  const bytes = textBytes(reader.byte(), reader);
+  if (bytes === undefined) throw notThisFormat;
+  return reader.text(bytes);
 }
 
 /** Of a map; undefined: it is none. */
