@@ -33,6 +33,7 @@ import { servesConnections } from "../http/engine.ts";
 import { AllowedHosts } from "../http/hosts.ts";
 import { HttpServer } from "../http/http_server.ts";
 import { PlainHttpServer } from "../http/plain_http_server.ts";
+import { Downloads } from "./http/download.ts";
 import { FailedAttempts } from "./http/failed_attempts.ts";
 import { errorResponse } from "./http/problem.ts";
 import {
@@ -78,6 +79,8 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs">, Alert
   readonly offlineAfterMs: number;
   /** Devices with series of their own in the Prometheus form of `/metrics`, at most. */
   readonly prometheusMaxDevices: number;
+  /** Keys of tags that the Prometheus form shows; default none. */
+  readonly prometheusTags?: readonly string[] | undefined;
   /** Streams of `/live` and `/events`, at most. */
   readonly liveMaxClients: number;
   /** TLS of the port; default: plain text. */
@@ -221,6 +224,7 @@ function createState(
   const startedMs = clock.unixMs();
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
+  const tagReport = new TagReport(fleet.index, fleet.labels, clock);
   const values = new FleetValues({ store, index: fleet.index, clock });
   const eventLog = new EventLog(store);
   const access = createAccess(settings);
@@ -244,13 +248,14 @@ function createState(
     webhookCounters,
     reporter,
     broadcaster,
-    live: new LiveUpdates({ fleet, reporter, store, broadcaster, clock }),
-    eventStream: new EventStream(eventLog, broadcaster, settings.watchIntervalMs),
-    lists: new ListCache(fleet.index, fleet.labels, clock),
-    tagReport: new TagReport(fleet.index, fleet.labels, clock),
+    live: new LiveUpdates({ fleet, values, reporter, store, broadcaster, clock }),
+    downloads: new Downloads(),
+    eventStream: new EventStream(eventLog, fleet, broadcaster, settings.watchIntervalMs),
+    lists: new ListCache(fleet.index, fleet.labels, clock, values),
+    tagReport,
     snapshots: new Snapshots({
       ...settings,
-      fleet,
+      ...{ fleet, values, tagReport },
       process: () => ({ ...process.figures, startedMs }),
       apiReport,
     }),
@@ -293,6 +298,7 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
   const delivered = webhook && webhookCounters && deliverEvents({
     ...settings,
     ...webhook,
+    fleet,
     backoff: new Backoff({ firstMs: webhookRetryMs, maxMs: MAX_RETRY_MS }),
     counters: webhookCounters,
     signal,

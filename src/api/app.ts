@@ -26,18 +26,21 @@ import { addDevice, type DeviceOptions } from "./routes/device.ts";
 import { addDevices, type DevicesOptions } from "./routes/devices.ts";
 import { addDocs } from "./routes/docs.ts";
 import { addEvents, type EventsOptions } from "./routes/events.ts";
+import { addExport, type ExportOptions } from "./routes/export.ts";
 import { addFleet, type FleetRouteOptions } from "./routes/fleet.ts";
 import { addHealth, type HealthOptions, isHealthPath } from "./routes/health.ts";
 import { addHistories, type HistoriesOptions } from "./routes/histories.ts";
-import { addLabels, type LabelsOptions } from "./routes/labels.ts";
 import { addIncidents, type IncidentsOptions } from "./routes/incidents.ts";
+import { addLabels, type LabelsOptions } from "./routes/labels.ts";
 import { addLive, type LiveOptions } from "./routes/live.ts";
 import { addMetrics, type MetricsOptions } from "./routes/metrics.ts";
 import { addMutes, type MutesOptions } from "./routes/mutes.ts";
+import { addPackets, type PacketsOptions } from "./routes/packets.ts";
 import { addPage } from "./routes/page.ts";
-import { addTags, type TagsOptions } from "./routes/tags.ts";
 import { addRules, type RulesOptions } from "./routes/rules.ts";
+import { addTags, type TagsOptions } from "./routes/tags.ts";
 import { addTokens, type TokensOptions } from "./routes/tokens.ts";
+import { addValues, type ValuesOptions } from "./routes/values.ts";
 
 /** A thousand ids of 128 bytes each, in JSON with escapes. */
 const MAX_BODY_BYTES = 2 ** 20;
@@ -56,8 +59,11 @@ export type AppOptions =
   & DeviceOptions
   & LabelsOptions
   & TagsOptions
+  & PacketsOptions
   & HistoriesOptions
+  & ExportOptions
   & FleetRouteOptions
+  & ValuesOptions
   & LiveOptions
   & EventsOptions
   & RulesOptions
@@ -94,9 +100,13 @@ export function createApp(options: AppOptions): OpenAPIHono {
   addHealth(app, options);
   addDevices(app, options);
   addLabels(app, options);
+  addPackets(app, options);
+  // Before the routes of devices, as a device may have the id "by-id".
+  addValues(app, options);
   addDevice(app, options);
   addTags(app, options);
   addHistories(app, options);
+  addExport(app, options);
   addFleet(app, options);
   addLive(app, options);
   addEvents(app, options);
@@ -142,7 +152,7 @@ function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
       origin: [...corsOrigins],
       allowMethods: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
       allowHeaders: ["Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"],
-      exposeHeaders: ["ETag", "Retry-After", "WWW-Authenticate"],
+      exposeHeaders: ["ETag", "Retry-After", "Tally-Export-Devices", "WWW-Authenticate"],
       maxAge: PREFLIGHT_MAX_AGE_S,
     }));
   }

@@ -167,6 +167,12 @@ export class FleetCache {
     else this.index.set(summary, this.#rounds, this.#options.clock.unixMs());
   }
 
+  /** Names and tags as fresh as the index is for a request of a background caller. Rejects as the store does. */
+  async freshLabels(): Promise<LabelIndex> {
+    await this.refresh({ keepWarm: false });
+    return this.labels;
+  }
+
   /** Resolves when {@linkcode FleetCache.labels} has all that is stored now. Rejects as the store does. */
   refreshLabels(): Promise<void> {
     return this.#labelReader.refreshNow();

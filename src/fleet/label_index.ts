@@ -59,6 +59,11 @@ export class LabelIndex {
     return this.#labels.entries();
   }
 
+  /** Keys of all tags, in order. */
+  keys(): string[] {
+    return [...this.#tags.keys()].sort();
+  }
+
   /** Sets those of a device; undefined: it has none. */
   set(deviceId: string, labels: DeviceLabels | undefined): void {
     const before = this.#labels.get(deviceId);

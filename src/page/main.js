@@ -12,7 +12,7 @@
 /** @import { FleetFigures } from "./shapes.ts" */
 import { entryState, readAddress } from "./address.js";
 import { Connection } from "./connection.js";
-import { byId, hasSelection, serveCopyButtons, setText } from "./dom.js";
+import { byId, hasSelection, setText } from "./dom.js";
 import { FleetEvents } from "./events.js";
 import { formatClock, formatCount, visible } from "./format.js";
 import { healthOf, HEALTHY } from "./health.js";
@@ -118,7 +118,14 @@ document.addEventListener("click", (event) => {
   scrollTo(0, 0);
 });
 addEventListener("popstate", navigated);
-serveCopyButtons();
+document.addEventListener("click", ({ target, detail }) => {
+  const button = target instanceof Element ? target.closest("button") : null;
+  // Those that are added later too.
+  if (button?.dataset.copy === undefined) return;
+  // After a click it must not keep the focus, which would hold back changes of the rows around it.
+  if (detail > 0) button.blur();
+  import("./copy.js").then(({ copyOf }) => copyOf(button), () => {});
+});
 setInterval(() => {
   if (document.hidden) return;
   if (view === "overview") {

@@ -15,7 +15,6 @@ import { joinPackets } from "./chart_scale.js";
 import { byId, check, checkedValue, setFigure, setText } from "./dom.js";
 import { EventList } from "./event_list.js";
 import { formatCount, formatDuration, formatRate, formatShare } from "./format.js";
-import { showShards } from "./shards.js";
 
 /** Minutes and hours are requested again at this interval; seconds are part of each frame. */
 const HISTORY_REFRESH_MS = 15_000;
@@ -162,7 +161,10 @@ export class Overview {
   /** @param {FleetFrame} frame */
   #showInstances({ instances, store, now_ms }) {
     byId("ingest").hidden = false;
-    showShards({ store, now_ms });
+    // Most stores have none.
+    if (store.shards.length > 0 || !byId("shards").hidden) {
+      import("./shards.js").then(({ showShards }) => showShards({ store, now_ms }), () => {});
+    }
     const evicts = store.eviction_policy === null ? "" : `, may evict counts (${store.eviction_policy})`;
     const isLate = store.counts_late_ms >= 1_000;
     const late = isLate ? `, counts are ${formatDuration(store.counts_late_ms)} late` : "";

@@ -10,10 +10,16 @@ import type * as history from "../api/schemas/history.ts";
 import type * as incident from "../api/schemas/incident.ts";
 import type * as rule from "../api/schemas/rule.ts";
 
-/** A device, as in `/devices`, `/devices/{id}` and `/live`. */
-export type DeviceRow = device.Device & Partial<Measured>;
+/** A device, as in `/devices/{id}` and `/live`. */
+export type DeviceDetail = device.Device & Partial<Measured>;
 
-/** What a device measured last, and how it is labelled. */
+/** A device in the table, as in `/devices` and `/live`. */
+export type DeviceRow = device.Device & {
+  /** Its latest numbers: of the chosen columns by name, or all. */
+  readonly values?: Readonly<Record<string, number>> | Measured["values"];
+};
+
+/** What a device measured last. */
 export interface Measured {
   /** Its latest numbers. */
   readonly values: readonly { readonly name: string; readonly value: number }[];
@@ -23,8 +29,6 @@ export interface Measured {
   readonly values_dropped: number;
   /** Latest texts, by name. */
   readonly attributes: Readonly<Record<string, string>>;
-  /** As set by people, by key. */
-  readonly tags: Readonly<Record<string, string>>;
 }
 
 /** Response of `/devices/{id}/values/{name}`. */
@@ -38,6 +42,12 @@ export interface ValueSeries {
     readonly mean: number;
     readonly max: number;
   }[];
+}
+
+/** Response of `/values` without a name. */
+export interface ValueNames {
+  /** Those that most devices have come first. */
+  readonly names: readonly { readonly name: string; readonly devices: number }[];
 }
 
 /** A payload; only its beginning when `truncated` is set. */

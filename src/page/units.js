@@ -64,11 +64,11 @@ const powers = new Intl.NumberFormat("en", { notation: "scientific", maximumSign
 
 /**
  * @param {string} name of a value
- * @param {Readonly<Record<string, string>>} [tags] of its device: `unit:<name>` overrides the name's end
+ * @param {Readonly<Record<string, string>>} [tags] of its device: `unit.<name>` overrides the name's end
  * @returns {string} empty when none is known
  */
 export function unitOf(name, tags) {
-  const key = `unit:${name}`;
+  const key = `unit.${name}`;
   if (tags !== undefined && Object.hasOwn(tags, key)) return String(tags[key]);
   const end = /_([a-z]+)$/.exec(name)?.[1];
   return end === undefined ? "" : UNITS.get(end) ?? "";

@@ -17,6 +17,7 @@ import type { HistoryStore } from "./history.ts";
 import type { InstanceRegistry } from "./instances.ts";
 import type { LabelStore } from "./labels.ts";
 import type { DeliveryLease } from "./lease.ts";
+import type { PacketStreamReader } from "./packet_stream.ts";
 import type { PacketStore } from "./packets.ts";
 import type { ValueStore } from "./values.ts";
 
@@ -59,6 +60,7 @@ export interface ShardReport {
 export interface Store
   extends
     PacketStore,
+    PacketStreamReader,
     DeviceStore,
     HistoryStore,
     ValueStore,

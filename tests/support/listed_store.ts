@@ -75,6 +75,10 @@ export class ListedStore implements ApiStore {
     return this.#answer({ bytes: 0, dropped: 0 });
   }
 
+  packetsOf() {
+    return this.#answer({ entries: [], next: "", isEnd: true });
+  }
+
   removedPackets() {
     return this.#answer(0);
   }

@@ -10,7 +10,8 @@ import { type HeldLabels, type LabelIndex, labelsJson } from "../../fleet/label_
 import type { PayloadPreview } from "../../store/devices.ts";
 import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";
 import type { Store } from "../../store/store.ts";
-import type { Device } from "../schemas/device.ts";
+import type { Device, LiveDevice } from "../schemas/device.ts";
+import { valuesJson } from "./value_json.ts";
 
 /** Bytes of a payload in a list: some lines on a screen. */
 export const PREVIEW_BYTES = 200;
@@ -26,6 +27,19 @@ export async function deviceListJson(
   return views.map((view) =>
     deviceJson(view, labels.of(view.deviceId), payloads.get(view.deviceId) ?? noPayload)
   );
+}
+
+/** The same with the values of each. */
+export async function liveDevicesJson(
+  store: Pick<Store, "payloads" | "latestValues">,
+  labels: LabelIndex,
+  views: readonly DeviceView[],
+): Promise<LiveDevice[]> {
+  const [devices, values] = await Promise.all([
+    deviceListJson(store, labels, views),
+    store.latestValues(views.map(({ deviceId }) => deviceId)),
+  ]);
+  return devices.map((device) => ({ ...device, ...valuesJson(values.get(device.device_id)) }));
 }
 
 /** One device, with its payload or the beginning of it. */
@@ -54,7 +68,8 @@ function clockAheadMs({ timestampMs, lastSeenMs }: DeviceView): number {
 
 const noPayload: PayloadPreview = { bytes: new Uint8Array(), totalBytes: 0 };
 
-function payloadJson({ bytes, totalBytes }: PayloadPreview): Device["payload"] {
+/** A payload, or the beginning of one. */
+export function payloadJson({ bytes, totalBytes }: PayloadPreview): Device["payload"] {
   const truncated = bytes.length < totalBytes;
   const whole = truncated ? withoutCutCharacter(bytes) : bytes;
   const buffer = Buffer.from(whole.buffer, whole.byteOffset, whole.length);

@@ -15,6 +15,7 @@ import chartPathsJs from "../../page/chart_paths.js" with { type: "text" };
 import chartScaleJs from "../../page/chart_scale.js" with { type: "text" };
 import connectionJs from "../../page/connection.js" with { type: "text" };
 import controlsCss from "../../page/controls.css" with { type: "text" };
+import copyJs from "../../page/copy.js" with { type: "text" };
 import deviceCss from "../../page/device.css" with { type: "text" };
 import deviceJs from "../../page/device.js" with { type: "text" };
 import deviceChartsJs from "../../page/device_charts.js" with { type: "text" };
@@ -31,6 +32,7 @@ import iconSvg from "../../page/icon.svg" with { type: "text" };
 import iconAlertSvg from "../../page/icon_alert.svg" with { type: "text" };
 import incidentLineJs from "../../page/incident_line.js" with { type: "text" };
 import indexHtml from "../../page/index.html" with { type: "text" };
+import instancesCss from "../../page/instances.css" with { type: "text" };
 import mainJs from "../../page/main.js" with { type: "text" };
 import openIncidentsJs from "../../page/open_incidents.js" with { type: "text" };
 import overviewJs from "../../page/overview.js" with { type: "text" };
@@ -42,10 +44,12 @@ import signInJs from "../../page/sign_in.js" with { type: "text" };
 import sparklinesJs from "../../page/sparklines.js" with { type: "text" };
 import tableCss from "../../page/table.css" with { type: "text" };
 import tableJs from "../../page/table.js" with { type: "text" };
+import tableRowJs from "../../page/table_row.js" with { type: "text" };
 import timeRangeJs from "../../page/time_range.js" with { type: "text" };
 import tokenJs from "../../page/token.js" with { type: "text" };
 import unitsJs from "../../page/units.js" with { type: "text" };
 import valueChartJs from "../../page/value_chart.js" with { type: "text" };
+import valueColumnsJs from "../../page/value_columns.js" with { type: "text" };
 import { Asset } from "../http/assets.ts";
 import { problem, unchanged } from "../http/openapi.ts";
 
@@ -67,6 +71,7 @@ const texts: Readonly<Record<string, string>> = {
   "chart_scale.js": chartScaleJs,
   "connection.js": connectionJs,
   "controls.css": controlsCss,
+  "copy.js": copyJs,
   "device.css": deviceCss,
   "device.js": deviceJs,
   "device_charts.js": deviceChartsJs,
@@ -82,6 +87,7 @@ const texts: Readonly<Record<string, string>> = {
   "icon.svg": iconSvg,
   "icon_alert.svg": iconAlertSvg,
   "incident_line.js": incidentLineJs,
+  "instances.css": instancesCss,
   "main.js": mainJs,
   "open_incidents.js": openIncidentsJs,
   "overview.js": overviewJs,
@@ -93,10 +99,12 @@ const texts: Readonly<Record<string, string>> = {
   "sparklines.js": sparklinesJs,
   "table.css": tableCss,
   "table.js": tableJs,
+  "table_row.js": tableRowJs,
   "time_range.js": timeRangeJs,
   "token.js": tokenJs,
   "units.js": unitsJs,
   "value_chart.js": valueChartJs,
+  "value_columns.js": valueColumnsJs,
 };
 
 const files: ReadonlyMap<string, Asset> = new Map(

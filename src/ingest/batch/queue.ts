@@ -14,6 +14,7 @@
  */
 import { QueuedBatch } from "./batch.ts";
 import type { DeviceTable } from "./device_table.ts";
+import { PacketChains } from "./packet_chains.ts";
 
 /** Bounds of a {@linkcode PacketQueue}. */
 export interface QueueOptions {
@@ -27,6 +28,8 @@ export interface QueueOptions {
   readonly dueDevices: number;
   /** Longest time that a packet waits for others to be stored with it. */
   readonly flushIntervalMs: number;
+  /** All packets are kept, for the packet stream of the store; default: the latest payload of each device is. */
+  readonly keepsPackets?: boolean;
 }
 
 /** With so many packets of each device a batch is due early: what they cost the store is spread over them. */
@@ -41,6 +44,8 @@ const EARLY_MS = 20, EARLY_PER_STORING = 2;
 /** See the module. One consumer only. */
 export class PacketQueue implements AsyncIterable<QueuedBatch> {
   #tail: QueuedBatch;
+  /** Of the batch at the tail, and of the one before. */
+  #chains: readonly [PacketChains, PacketChains] | undefined;
   readonly #waiters = new Set<() => void>();
   #releasing = false;
   #closed = false;
@@ -52,7 +57,8 @@ export class PacketQueue implements AsyncIterable<QueuedBatch> {
 
   /** An empty queue. `devices`: the table of the packets' devices. */
   constructor(readonly options: QueueOptions, readonly devices: DeviceTable) {
-    this.#tail = new QueuedBatch(devices);
+    if (options.keepsPackets) this.#chains = [new PacketChains(), new PacketChains()];
+    this.#tail = new QueuedBatch(devices, this.#chains?.[0]);
   }
 
   /** Packets waiting for the writer. */
@@ -122,7 +128,7 @@ export class PacketQueue implements AsyncIterable<QueuedBatch> {
     for (;;) {
       if (!this.#due) await new Promise<void>((resolve) => this.#wakeWriter = resolve);
       const batch = this.#tail;
-      this.#tail = new QueuedBatch(this.devices);
+      this.#tail = this.#nextBatch();
       this.#due = this.#closed;
       // The writer sends the batch first; waiters are released while the store works.
       if (this.#waiters.size > 0) setTimeout(() => this.#releaseWaiters(), 0);
@@ -143,6 +149,15 @@ export class PacketQueue implements AsyncIterable<QueuedBatch> {
       if (packets >= EARLY_PACKETS_PER_DEVICE * deltas) this.#setDue();
       else this.#timer = setTimeout(() => this.#setDue(), flushIntervalMs - earlyMs);
     }, earlyMs);
+  }
+
+  /** The batch before the tail is settled. */
+  #nextBatch(): QueuedBatch {
+    if (this.#chains === undefined) return new QueuedBatch(this.devices);
+    const [tail, before] = this.#chains;
+    before.clear();
+    this.#chains = [before, tail];
+    return new QueuedBatch(this.devices, before);
   }
 
   #setDue(): void {

@@ -56,6 +56,7 @@ import { ShardedClaims } from "./session_claims.ts";
 import { allSettled } from "./settled.ts";
 import { ShardReads } from "./shard_reads.ts";
 import { shardedValues } from "./values.ts";
+import { shardOf } from "./shard_of.ts";
 import { VersionNumbers } from "./versions.ts";
 
 /** What {@linkcode shardedStore} needs. */
@@ -89,6 +90,8 @@ export function shardedStore(
         bytes: amounts.reduce((sum, { bytes }) => sum + bytes, 0),
       };
     },
+    packetsOf: (deviceId, after, limit) =>
+      shards[shardOf(deviceId, shards.length)]!.packetsOf(deviceId, after, limit),
     ...shardedDevices(reads, versions, clock),
     ...shardedHistories(reads),
     ...shardedValues(reads),

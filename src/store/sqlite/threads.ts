@@ -6,7 +6,7 @@
  */
 import { resolve } from "node:path";
 
-import { noValues } from "../model/no_values.ts";
+import { packEntries } from "../model/packet_entries.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
@@ -58,8 +58,12 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     payloads: read("payloads"),
     history: read("history"),
     fleetHistory: read("fleetHistory"),
-    ...noValues,
+    latestValues: read("latestValues"),
+    valueHistory: read("valueHistory"),
+    valueChanges: read("valueChanges"),
+    waitingSamples: read("waitingSamples"),
     removedPackets: read("removedPackets"),
+    packetsOf: read("packetsOf"),
     events: read("events"),
     instances: read("instances"),
     tokensByHash: read("tokensByHash"),
@@ -175,7 +179,7 @@ class Thread {
   }
 }
 
-function pack({ devices, numbering: _, ...rest }: Batch): PackedBatch {
+function pack({ devices, numbering: _, packetStream, ...rest }: Batch): PackedBatch {
   const packets = new Float64Array(devices.length), timestampsMs = new Float64Array(devices.length);
   const payloadEnds = new Uint32Array(devices.length);
   const parts = devices.map(({ payload }) => payload);
@@ -188,5 +192,8 @@ function pack({ devices, numbering: _, ...rest }: Batch): PackedBatch {
     payloadEnds[i] = end += parts[i]!.length;
     return device.deviceId;
   });
-  return { ...rest, deviceIds, packets, timestampsMs, payloads, payloadEnds };
+  const stream = packetStream && {
+    packetStream: { ...packetStream, entries: packEntries(devices) },
+  };
+  return { ...rest, ...stream, deviceIds, packets, timestampsMs, payloads, payloadEnds };
 }
