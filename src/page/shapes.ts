@@ -6,6 +6,7 @@
 import type * as device from "../api/schemas/device.ts";
 import type * as event from "../api/schemas/event.ts";
 import type * as fleet from "../api/schemas/fleet.ts";
+import type * as labels from "../api/schemas/labels.ts";
 import type * as history from "../api/schemas/history.ts";
 
 /** A device, as in `/devices`, `/devices/{id}` and `/live`. */
@@ -47,6 +48,9 @@ export type Payload = DeviceRow["payload"];
 
 /** Response of `/devices`. */
 export type DeviceList = device.DeviceList;
+
+/** Response of `/tags`. */
+export type TagList = labels.TagList;
 
 /** Response of `/devices/{id}/history`. */
 export type DeviceHistory = history.DeviceHistory;
