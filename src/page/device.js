@@ -5,10 +5,10 @@
  */
 // @ts-check
 /// <reference lib="dom" />
-/** @import { DeviceRow } from "./shapes.ts" */
+/** @import { DeviceDetail } from "./shapes.ts" */
 import { ApiError, deviceUrl, request } from "./api.js";
 import { DeviceCharts } from "./device_charts.js";
-import { byId, setFigure, setStatus, setText } from "./dom.js";
+import { byId, fromTemplate, setFigure, setStatus, setText } from "./dom.js";
 import { EventList } from "./event_list.js";
 import { readEvents } from "./events.js";
 import {
@@ -40,7 +40,7 @@ export class DeviceView {
   #dialog = /** @type {HTMLDialogElement} */ (byId("confirm"));
   /** @type {string | undefined} */
   #deviceId;
-  /** @type {DeviceRow | undefined} */
+  /** @type {DeviceDetail | undefined} */
   #device;
   #payload = new PayloadView();
   #labels = new LabelsView();
@@ -123,7 +123,7 @@ export class DeviceView {
     this.#payloadAtMs = performance.now();
     this.#isPayloadStale = false;
     try {
-      /** @type {DeviceRow} */
+      /** @type {DeviceDetail} */
       const device = await request(deviceUrl(deviceId));
       if (deviceId !== this.#deviceId) return;
       this.#show(device);
@@ -136,7 +136,7 @@ export class DeviceView {
     }
   }
 
-  /** @param {readonly DeviceRow[]} devices new values, possibly of this device */
+  /** @param {readonly DeviceDetail[]} devices new values, possibly of this device */
   update(devices) {
     const device = devices.find(({ device_id }) => device_id === this.#deviceId);
     if (device === undefined) return;
@@ -167,7 +167,7 @@ export class DeviceView {
     this.#charts.tick();
   }
 
-  /** @param {DeviceRow} device */
+  /** @param {DeviceDetail} device */
   #show(device) {
     this.#device = device;
     byId("known").hidden = false;
@@ -177,6 +177,7 @@ export class DeviceView {
     setFigure(byId("device-count"), formatCount(device.count));
     this.#charts.show(device);
     this.#labels.show(device);
+    showAttributes(device);
     setText(byId("first-seen"), formatDate(device.first_seen_ms));
     setText(byId("last-seen"), formatDate(device.last_seen_ms));
     setText(byId("timestamp"), `${formatDate(device.timestamp_ms)} ${clockError(device)}`);
@@ -204,7 +205,21 @@ export class DeviceView {
   }
 }
 
-/** @param {DeviceRow} device */
+/** @param {DeviceDetail} device */
+function showAttributes({ attributes = {} }) {
+  const texts = Object.entries(attributes);
+  byId("attributes-section").hidden = texts.length === 0;
+  const list = byId("attributes");
+  while (list.children.length > texts.length) list.lastElementChild?.remove();
+  while (list.children.length < texts.length) list.append(fromTemplate("attribute"));
+  texts.forEach(([name, text], i) => {
+    const [key, value] = list.children[i]?.querySelectorAll("bdi") ?? [];
+    setText(/** @type {Element} */ (key), visible(name));
+    setText(/** @type {Element} */ (value), visible(text));
+  });
+}
+
+/** @param {DeviceDetail} device */
 function clockError({ timestamp_ms, last_seen_ms }) {
   const aheadMs = timestamp_ms - last_seen_ms;
   // A smaller difference is transmission and buffering.

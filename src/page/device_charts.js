@@ -5,7 +5,7 @@
  */
 // @ts-check
 /// <reference lib="dom" />
-/** @import { DeviceHistory, DeviceRow } from "./shapes.ts" */
+/** @import { DeviceDetail, DeviceHistory } from "./shapes.ts" */
 /** @import { Point } from "./chart_scale.js" */
 import { deviceUrl, request } from "./api.js";
 import { Chart, Cursor } from "./chart.js";
@@ -57,8 +57,9 @@ export class DeviceCharts {
     this.#changed();
   }
 
-  /** @param {DeviceRow} device its latest values */
-  show({ values = [], values_at_ms, tags }) {
+  /** @param {DeviceDetail} device its latest values */
+  show({ first_seen_ms, values = [], values_at_ms, values_dropped = 0, tags }) {
+    this.#range.since(first_seen_ms);
     let isNew = false;
     for (const { name, value } of values) {
       let chart = this.#values.get(name);
@@ -71,6 +72,8 @@ export class DeviceCharts {
       chart?.show(value, values_at_ms ?? 0, tags);
     }
     if (isNew) this.#showLayout();
+    byId("values-dropped").hidden = values_dropped === 0;
+    setText(byId("values-dropped-count"), formatCount(values_dropped));
   }
 
   /** Requests all histories again. */

@@ -56,6 +56,7 @@ export class ValueColumns {
       next.before(header);
     }
     this.#table.dataset.values = String(names.length);
+    this.#table.style.setProperty("--values", String(names.length));
   }
 
   /**
@@ -90,7 +91,8 @@ export class ValueColumns {
   async openChoice(chosen) {
     /** @type {ValueNames | undefined} */
     const response = await request("/values").catch(() => undefined);
-    const names = response?.names ?? [];
+    // The address and the api separate names by commas.
+    const names = response?.names.filter(({ name }) => !name.includes(",")) ?? [];
     const absent = chosen.filter((name) => !names.some((one) => one.name === name));
     const all = [...absent.map((name) => ({ name, devices: 0 })), ...names];
     byId("no-columns").hidden = all.length > 0;
@@ -120,10 +122,12 @@ export class ValueColumns {
 }
 
 /**
- * @param {NonNullable<DeviceRow["values"]>} values
+ * @param {NonNullable<DeviceRow["values"]>} values by name in lists, else as an array
  * @param {string} name
  * @returns {number | undefined}
  */
 function valueOf(values, name) {
-  return values.find((one) => one.name === name)?.value;
+  if (Array.isArray(values)) return values.find((one) => one.name === name)?.value;
+  const byName = /** @type {Readonly<Record<string, number>>} */ (values);
+  return Object.hasOwn(byName, name) ? byName[name] : undefined;
 }

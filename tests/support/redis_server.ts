@@ -89,13 +89,22 @@ export class RedisServer implements AsyncDisposable {
   }
 
   /** Runs one command on a connection of its own. */
-  async call(command: string, ...args: (string | number)[]): Promise<unknown> {
+  call(command: string, ...args: (string | number)[]): Promise<unknown> {
+    return this.#run((redis) => redis.call(command, args));
+  }
+
+  /** The same; texts in the reply are bytes. */
+  callBuffer(command: string, ...args: (string | number)[]): Promise<unknown> {
+    return this.#run((redis) => redis.callBuffer(command, args));
+  }
+
+  async #run(command: (redis: Redis) => Promise<unknown>): Promise<unknown> {
     const redis = new Redis(this.url, { lazyConnect: true, enableReadyCheck: false, retryStrategy: null });
     redis.on("error", () => {});
     const ended = new Promise((resolve) => redis.once("end", resolve));
     try {
       await redis.connect();
-      return await redis.call(command, args);
+      return await command(redis);
     } finally {
       if (redis.status !== "end") redis.disconnect();
       await ended;

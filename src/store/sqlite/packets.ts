@@ -15,6 +15,7 @@ import type { FleetPeriods } from "./histories.ts";
 import { packetAppender } from "./packet_stream.ts";
 import { closedPeriodsOf, readRecordSql, type RecordRow } from "./records.ts";
 import { Sessions } from "./sessions.ts";
+import type { ValueTables } from "./values.ts";
 
 /** Expired rows are deleted at most this often. */
 const EXPIRE_INTERVAL_MS = 1000;
@@ -29,11 +30,13 @@ export interface BatchParts {
   readonly fleetPeriods: FleetPeriods;
   /** Receives counts of other programs that a batch set aside. */
   readonly foreign: ForeignCounts;
+  /** Receives the payloads of a batch. */
+  readonly values: ValueTables;
 }
 
 /** Applies batches in one transaction each. */
 export function sqlitePackets(database: Database, parts: BatchParts): PacketStore {
-  const { changes, fleetPeriods } = parts;
+  const { changes, fleetPeriods, values } = parts;
   const sessions = new Sessions(database);
   const addToDevice = deviceWriter(database, parts);
   const deviceRoom = deviceRooms(database);
@@ -84,6 +87,7 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
           room?.close();
           fleetPeriods.add(added.reduce((sum, { packets }) => sum + packets, 0), receivedAtMs);
           changes.add(added.map(({ deviceId }) => deviceId));
+          values.append(added, receivedAtMs);
         }
         expire(receivedAtMs, usedAtMs);
         return refusedBefore(refused, devices);

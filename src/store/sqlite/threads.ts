@@ -6,7 +6,6 @@
  */
 import { resolve } from "node:path";
 
-import { noValues } from "../model/no_values.ts";
 import { packEntries } from "../model/packet_entries.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
@@ -48,6 +47,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
     setLabels: write("setLabels"),
+    putAlertDocuments: write("putAlertDocuments"),
+    removeAlertDocuments: write("removeAlertDocuments"),
+    claimAlerts: write("claimAlerts"),
+    writeAlertState: write("writeAlertState"),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -55,7 +58,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     payloads: read("payloads"),
     history: read("history"),
     fleetHistory: read("fleetHistory"),
-    ...noValues,
+    latestValues: read("latestValues"),
+    valueHistory: read("valueHistory"),
+    valueChanges: read("valueChanges"),
+    waitingSamples: read("waitingSamples"),
     removedPackets: read("removedPackets"),
     packetsOf: read("packetsOf"),
     events: read("events"),
@@ -68,6 +74,9 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     notes: read("notes"),
     scanLabels: () => labelPages(labelPage),
     labelChanges: read("labelChanges"),
+    alertDocuments: read("alertDocuments"),
+    alertState: read("alertState"),
+    alertEntry: read("alertEntry"),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
