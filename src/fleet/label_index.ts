@@ -49,6 +49,11 @@ export class LabelIndex {
     return this.#labels.size;
   }
 
+  /** Distinct tags of all of them. */
+  get distinctTags(): number {
+    return this.#distinctTags;
+  }
+
   /** Those of a device; empty if it has none. */
   of(deviceId: string): HeldLabels {
     return this.#labels.get(deviceId) ?? none;
