@@ -12,7 +12,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parseConfig } from "../src/config/read_config.ts";
 import { parseRedisUrl } from "../src/store/redis/redis_url.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "./support/harness.ts";
-import { freePort, RedisServer, startRedis } from "./support/redis_server.ts";
+import { freeNodePort, RedisServer, startRedis } from "./support/redis_server.ts";
 import { TallyProcess } from "./support/tally_process.ts";
 import { until } from "./support/until.ts";
 import { startTestApi } from "./support/test_api.ts";
@@ -164,7 +164,7 @@ Deno.test("create_cluster.sh makes real servers a cluster, once, and joins them 
   assertEquals(await untilCluster(servers), made);
 
   for (const server of servers) await server.kill9();
-  servers = servers.map(({ dir }) => new RedisServer(freePort(), dir, settings));
+  servers = servers.map(({ dir }) => new RedisServer(freeNodePort(), dir, settings));
   for (const server of servers) await server.start();
   await run(servers);
   const idsOf = (nodes: string) => nodes.split("\n").map((line) => line.split(" ")[0]);

@@ -45,8 +45,8 @@ async function measureLargeFleet({ runs, processes }: BenchOptions): Promise<Row
     await ledger.load({ ...load, durationMs, packetsPerSecond: PACKETS_PER_SECOND }, async () => {
       await delay(RATES_AFTER_MS);
       for (let page = 0; page < PAGES; page++) {
-        const { status, tookMs } = await answerOf(`${url}/devices?sort=rate&order=desc&limit=100`);
-        if (status !== 200) throw new Error(`the api answered with ${status}`);
+        const { status, text, tookMs } = await answerOf(`${url}/devices?sort=rate&order=desc&limit=100`);
+        if (status !== 200) throw new Error(`the api answered with ${status}: ${text}`);
         pageMs.push(tookMs);
         await delay(PAGE_INTERVAL_MS);
       }
@@ -60,11 +60,11 @@ async function measureLargeFleet({ runs, processes }: BenchOptions): Promise<Row
   };
 }
 
-async function answerOf(url: string): Promise<{ status: number; tookMs: number }> {
+async function answerOf(url: string): Promise<{ status: number; text: string; tookMs: number }> {
   const sentMs = performance.now();
   const response = await fetch(url);
-  await response.arrayBuffer();
-  return { status: response.status, tookMs: performance.now() - sentMs };
+  const text = await response.text();
+  return { status: response.status, text, tookMs: performance.now() - sentMs };
 }
 
 /** See the module. */
