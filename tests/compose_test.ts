@@ -143,7 +143,8 @@ Deno.test("create_cluster.sh makes real servers a cluster, once, and joins them 
     assertEquals(code, 0, output);
     assertMatch(output, /the cluster is ready\n$/);
   };
-  const settings = settingsOf(compose.services["redis-1"]!.command);
+  // 0: the default, which CLUSTER MEET assumes.
+  const settings = { ...settingsOf(compose.services["redis-1"]!.command), "cluster-port": "0" };
   await using parts = new AsyncDisposableStack();
   let servers: RedisServer[] = [];
   parts.defer(async () => void await Promise.all(servers.map((server) => server.stop())));

@@ -3,9 +3,10 @@
  *
  * @module
  */
+import { type HeldLabels, labelsJson } from "../fleet/label_index.ts";
 import type { DeviceEvent } from "../store/events.ts";
 
-/** @internal */
-export function eventJson({ id, kind, deviceId, atMs, lastSeenMs }: DeviceEvent) {
-  return { id, kind, device_id: deviceId, at_ms: atMs, last_seen_ms: lastSeenMs };
+/** @internal `labels`: those of its device now. */
+export function eventJson({ id, kind, deviceId, atMs, lastSeenMs }: DeviceEvent, labels: HeldLabels) {
+  return { id, kind, device_id: deviceId, ...labelsJson(labels), at_ms: atMs, last_seen_ms: lastSeenMs };
 }

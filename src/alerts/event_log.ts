@@ -44,20 +44,24 @@ export class EventLog {
 
   /**
    * Up to `limit` events after the one with id `after`, or the newest; oldest first. With `deviceId`, of
-   * this device only; with `before`, of those before the one with that id.
+   * this device only; with `before`, of those before the one with that id; with `isWanted`, of such devices.
    */
   list(
     after: number | undefined,
     limit: number,
     deviceId?: string,
     before = Infinity,
+    isWanted?: (deviceId: string) => boolean,
   ): readonly DeviceEvent[] {
     const later = after === undefined
       ? this.#events
       : this.#events.slice(this.#events.findLastIndex(({ id }) => id <= after) + 1);
-    const own = deviceId === undefined && before === Infinity
+    const own = deviceId === undefined && before === Infinity && isWanted === undefined
       ? later
-      : later.filter((event) => event.id < before && (deviceId ?? event.deviceId) === event.deviceId);
+      : later.filter((event) =>
+        event.id < before && (deviceId ?? event.deviceId) === event.deviceId &&
+        (isWanted?.(event.deviceId) ?? true)
+      );
     return after === undefined ? own.slice(-limit) : own.slice(0, limit);
   }
 

@@ -14,6 +14,7 @@ import type { Logger } from "@logtape/logtape";
 
 import type { Backoff } from "../runtime/backoff.ts";
 import type { Clock } from "../runtime/clock.ts";
+import type { FleetCache } from "../fleet/fleet_cache.ts";
 import { type DeviceEvent, EVENTS_KEPT } from "../store/events.ts";
 import type { Store } from "../store/store.ts";
 import { StoreError } from "../store/store_error.ts";
@@ -24,6 +25,8 @@ import { post, reasonOf, type Webhook } from "./webhook_request.ts";
 export interface DeliveryOptions extends Webhook {
   /** Has the events, and how far they are delivered. */
   readonly store: Pick<Store, "events" | "claimDelivery" | "commitDelivery">;
+  /** Has the names and tags of devices. */
+  readonly fleet: Pick<FleetCache, "freshLabels">;
   /** The time: of packets, and to measure durations. */
   readonly clock: Clock;
   /** How often new events are searched for. */
@@ -145,6 +148,7 @@ class Deliverer {
     if (await this.#isGap(delivered, first)) {
       return gapNotice(delivered === 0 ? undefined : delivered + 1, first.id - 1, clock.unixMs());
     }
+    const labels = await this.#options.fleet.freshLabels();
     return {
       lastEventId: last.id,
       events,
@@ -152,7 +156,7 @@ class Deliverer {
       body: JSON.stringify({
         type: "device.status",
         timestamp: new Date(first.atMs).toISOString(),
-        data: { events: events.map(eventJson) },
+        data: { events: events.map((event) => eventJson(event, labels.of(event.deviceId))) },
       }),
     };
   }

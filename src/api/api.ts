@@ -11,8 +11,10 @@ import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, WebhookCounters } from "..
 import type { Webhook } from "../alerts/webhook_request.ts";
 import { forgetUnseenDevices, SWEEP_STEP_MS } from "../fleet/device_retention.ts";
 import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
+import { FleetValues } from "../fleet/fleet_values.ts";
 import { ListCache } from "../fleet/list_cache.ts";
 import { ObservedTime, TICK_INTERVAL_MS } from "../fleet/observed_time.ts";
+import { TagReport } from "../fleet/tag_figures.ts";
 import { Auditor } from "../identity/auditor.ts";
 import { TokenLookup } from "../identity/token_lookup.ts";
 import { RequestError } from "../protocol/request_error.ts";
@@ -30,6 +32,7 @@ import { servesConnections } from "../http/engine.ts";
 import { AllowedHosts } from "../http/hosts.ts";
 import { HttpServer } from "../http/http_server.ts";
 import { PlainHttpServer } from "../http/plain_http_server.ts";
+import { Downloads } from "./http/download.ts";
 import { FailedAttempts } from "./http/failed_attempts.ts";
 import { errorResponse } from "./http/problem.ts";
 import {
@@ -75,6 +78,8 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly offlineAfterMs: number;
   /** Devices with series of their own in the Prometheus form of `/metrics`, at most. */
   readonly prometheusMaxDevices: number;
+  /** Keys of tags that the Prometheus form shows; default none. */
+  readonly prometheusTags?: readonly string[] | undefined;
   /** Streams of `/live` and `/events`, at most. */
   readonly liveMaxClients: number;
   /** TLS of the port; default: plain text. */
@@ -214,6 +219,8 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   const startedMs = clock.unixMs();
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
+  const tagReport = new TagReport(fleet.index, fleet.labels, clock);
+  const values = new FleetValues({ store, index: fleet.index, clock });
   const eventLog = new EventLog(store);
   const access = createAccess(settings);
   const { authFailures } = access;
@@ -229,17 +236,20 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
     ...access,
     observedTime,
     fleet,
+    values,
     eventLog,
     apiReport,
     webhookCounters,
     reporter,
     broadcaster,
-    live: new LiveUpdates({ fleet, reporter, store, broadcaster, clock }),
-    eventStream: new EventStream(eventLog, broadcaster, settings.watchIntervalMs),
-    lists: new ListCache(fleet.index, clock),
+    live: new LiveUpdates({ fleet, values, reporter, store, broadcaster, clock }),
+    downloads: new Downloads(),
+    eventStream: new EventStream(eventLog, fleet, broadcaster, settings.watchIntervalMs),
+    lists: new ListCache(fleet.index, fleet.labels, clock, values),
+    tagReport,
     snapshots: new Snapshots({
       ...settings,
-      fleet,
+      ...{ fleet, values, tagReport },
       process: () => ({ ...process.figures, startedMs }),
       apiReport,
     }),
@@ -281,6 +291,7 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
   const delivered = webhook && webhookCounters && deliverEvents({
     ...settings,
     ...webhook,
+    fleet,
     backoff: new Backoff({ firstMs: webhookRetryMs, maxMs: MAX_RETRY_MS }),
     counters: webhookCounters,
     signal,

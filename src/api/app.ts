@@ -20,21 +20,30 @@ import type { AllowedHosts } from "../http/hosts.ts";
 import { parameterError } from "./http/parameter_error.ts";
 import { errorResponse, problemResponse } from "./http/problem.ts";
 import { securityHeaders } from "./http/security_headers.ts";
+import { MAX_IMPORT_BYTES } from "./responses/label_import.ts";
 import { addAudit, type AuditOptions } from "./routes/audit.ts";
 import { addDevice, type DeviceOptions } from "./routes/device.ts";
 import { addDevices, type DevicesOptions } from "./routes/devices.ts";
 import { addDocs } from "./routes/docs.ts";
 import { addEvents, type EventsOptions } from "./routes/events.ts";
+import { addExport, type ExportOptions } from "./routes/export.ts";
 import { addFleet, type FleetRouteOptions } from "./routes/fleet.ts";
 import { addHealth, type HealthOptions, isHealthPath } from "./routes/health.ts";
 import { addHistories, type HistoriesOptions } from "./routes/histories.ts";
+import { addLabels, type LabelsOptions } from "./routes/labels.ts";
 import { addLive, type LiveOptions } from "./routes/live.ts";
 import { addMetrics, type MetricsOptions } from "./routes/metrics.ts";
+import { addPackets, type PacketsOptions } from "./routes/packets.ts";
 import { addPage } from "./routes/page.ts";
+import { addTags, type TagsOptions } from "./routes/tags.ts";
+import { addValues, type ValuesOptions } from "./routes/values.ts";
 import { addTokens, type TokensOptions } from "./routes/tokens.ts";
 
 /** A thousand ids of 128 bytes each, in JSON with escapes. */
 const MAX_BODY_BYTES = 2 ** 20;
+
+/** The longest notes, each character of which is written as an escape, and all tags. */
+const MAX_PATCH_BYTES = 64 * 2 ** 10;
 
 /** Browsers ask again after so long whether a page of a listed origin may send a request. */
 const PREFLIGHT_MAX_AGE_S = 600;
@@ -45,8 +54,13 @@ export type AppOptions =
   & HealthOptions
   & DevicesOptions
   & DeviceOptions
+  & LabelsOptions
+  & TagsOptions
+  & PacketsOptions
   & HistoriesOptions
+  & ExportOptions
   & FleetRouteOptions
+  & ValuesOptions
   & LiveOptions
   & EventsOptions
   & TokensOptions
@@ -79,8 +93,14 @@ export function createApp(options: AppOptions): OpenAPIHono {
   addMetrics(app, options);
   addHealth(app, options);
   addDevices(app, options);
+  addLabels(app, options);
+  addPackets(app, options);
+  // Before the routes of devices, as a device may have the id "by-id".
+  addValues(app, options);
   addDevice(app, options);
+  addTags(app, options);
   addHistories(app, options);
+  addExport(app, options);
   addFleet(app, options);
   addLive(app, options);
   addEvents(app, options);
@@ -121,9 +141,9 @@ function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
   if (corsOrigins.length > 0) {
     app.use(cors({
       origin: [...corsOrigins],
-      allowMethods: ["GET", "HEAD", "POST", "DELETE"],
+      allowMethods: ["GET", "HEAD", "POST", "PATCH", "DELETE"],
       allowHeaders: ["Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"],
-      exposeHeaders: ["ETag", "Retry-After", "WWW-Authenticate"],
+      exposeHeaders: ["ETag", "Retry-After", "Tally-Export-Devices", "WWW-Authenticate"],
       maxAge: PREFLIGHT_MAX_AGE_S,
     }));
   }
@@ -135,23 +155,27 @@ function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
       return problemResponse(c.req.raw, 405, detail, { Allow: methods.join(", ") });
     },
   }));
-  app.use("/tokens/*", limitBody);
+  app.use("/tokens/*", limitBody(MAX_BODY_BYTES));
+  app.on("PATCH", "/devices/:id", limitBody(MAX_PATCH_BYTES));
+  app.use("/devices/import", limitBody(MAX_IMPORT_BYTES));
 }
 
 /**
  * Middleware. `hono/body-limit` copies bodies without Content-Length by way of `request.signal`, of which Deno then
  * writes a warning; all usual clients send it with the bodies that these routes expect.
  */
-async function limitBody(c: Context, next: Next): Promise<Response | void> {
-  const length = c.req.header("Content-Length");
-  if (c.req.method === "POST" && length === undefined) {
-    return problemResponse(c.req.raw, 411, "Cannot use the body: expected a Content-Length");
-  }
-  if (Number(length ?? 0) > MAX_BODY_BYTES) {
-    const detail = `Cannot use the body: found ${length} bytes; expected ${MAX_BODY_BYTES} at most`;
-    return problemResponse(c.req.raw, 413, detail);
-  }
-  await next();
+function limitBody(maxBytes: number) {
+  return async (c: Context, next: Next): Promise<Response | void> => {
+    const length = c.req.header("Content-Length");
+    if ((c.req.method === "POST" || c.req.method === "PATCH") && length === undefined) {
+      return problemResponse(c.req.raw, 411, "Cannot use the body: expected a Content-Length");
+    }
+    if (Number(length ?? 0) > maxBytes) {
+      const detail = `Cannot use the body: found ${length} bytes; expected ${maxBytes} at most`;
+      return problemResponse(c.req.raw, 413, detail);
+    }
+    await next();
+  };
 }
 
 /** The response to a body that cannot be used; `status`: what Hono found. */

@@ -6,7 +6,7 @@
  */
 import { accessSettings } from "./access_settings.ts";
 import { alertSettings } from "./alert_settings.ts";
-import { hostNamesKind, onOffKind } from "./kinds.ts";
+import { hostNamesKind, onOffKind, tagKeysKind } from "./kinds.ts";
 import { deviceAuthSettings } from "./device_auth_settings.ts";
 import { limitSettings } from "./limit_settings.ts";
 import { storeSettings } from "./store_settings.ts";
@@ -136,6 +136,11 @@ export const settings = {
     max: "1000000",
     help: "Devices with series of their own in the Prometheus form of /metrics, first by id.",
   }),
+  prometheusTags: optional(custom("TALLY_PROMETHEUS_TAGS", {
+    ...readers,
+    default: "",
+    help: "Keys of tags that are labels of devices in the Prometheus form of /metrics.",
+  }, tagKeysKind)),
 
   ...tlsSettings,
   ...deviceAuthSettings({ group: "Access", role: "ingest" }),

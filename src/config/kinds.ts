@@ -7,6 +7,7 @@ import { Buffer } from "node:buffer";
 
 import { formatAddress } from "../runtime/address.ts";
 import type { Kind } from "../runtime/settings.ts";
+import { isTagKey } from "../store/labels.ts";
 import type { AckAfter } from "../store/packets.ts";
 import type { NatMap } from "../store/redis/cluster_slots.ts";
 import { type Endpoint, parseEndpoint, parseRedisUrl } from "../store/redis/redis_url.ts";
@@ -46,10 +47,25 @@ export const onOffKind: Kind<boolean> = {
   parse: (text) => text === "on" ? true : text === "off" ? false : undefined,
 };
 
+/** A message in a .proto file. */
+export const payloadProtoKind: Kind<{ readonly path: string; readonly message: string }> = {
+  allowed: "path of a .proto file, a colon and the name of a message, as in data/sensor.proto:acme.Reading",
+  parse(text) {
+    const [, path, message] = /^(.+):([A-Za-z_][\w.]*)$/.exec(text) ?? [];
+    return path === undefined || message === undefined ? undefined : { path, message };
+  },
+};
+
 /** Host names of HTTP requests. */
 export const hostNamesKind: Kind<readonly string[]> = {
   allowed: "names with commas between them; *.example.com for all below one, * for any",
   parse: parseHostNames,
+};
+
+/** Keys of tags, of which no two give the same label of Prometheus. */
+export const tagKeysKind: Kind<readonly string[]> = {
+  allowed: "keys of tags with commas between them",
+  parse: parseTagKeys,
 };
 
 /** URL of a webhook; tokens are often part of it. */
@@ -70,6 +86,12 @@ function parseHostNames(text: string): readonly string[] | undefined {
   const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "");
   const isName = (name: string) => /^(\*|(\*\.)?[\w-]+(\.[\w-]+)*)$/.test(name);
   return names.length > 0 && names.every(isName) ? names : undefined;
+}
+
+function parseTagKeys(text: string): readonly string[] | undefined {
+  const keys = text.split(",").map((key) => key.trim());
+  const isDistinct = new Set(keys.map((key) => key.replace(/[.-]/g, "_"))).size === keys.length;
+  return isDistinct && keys.every(isTagKey) ? keys : undefined;
 }
 
 function parseWebhookKey(text: string): Uint8Array | undefined {

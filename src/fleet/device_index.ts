@@ -86,10 +86,7 @@ export class DeviceIndex {
   /** 1 where the store has the device as online: its last event was not "offline". */
   #storedOnline = new Uint8Array(1_024);
   #round = new Uint32Array(1_024);
-  readonly #packets: Uint32Array<ArrayBuffer>[] = Array.from(
-    { length: BUCKETS },
-    () => new Uint32Array(1_024),
-  );
+  readonly #packets = Array.from({ length: BUCKETS }, () => new Uint32Array(1_024));
   #packetsEver = 0;
   #oldestFirstSeenMs: number | undefined;
   /** Number, since 1970, of the bucket that is filling; 0 before the first device. */
@@ -121,6 +118,11 @@ export class DeviceIndex {
     return this.#slots.get(deviceId);
   }
 
+  /** The id of the device in `slot`, or undefined if there is none. */
+  idAt(slot: number): string | undefined {
+    return this.#ids[slot];
+  }
+
   /** Packets of the device in `slot`. */
   countAt(slot: number): number {
     return this.#count[slot]!;
@@ -144,14 +146,15 @@ export class DeviceIndex {
 
   /** All about the device in `slot`. */
   viewAt(slot: number, nowMs: number): DeviceView {
-    const ageMs = nowMs - (this.#completeSinceMs ?? nowMs);
+    const ageMs = nowMs - (this.#completeSinceMs ?? nowMs), count = this.#count[slot]!;
+    const meanMs = meanIntervalMs(count, this.#firstSeenMs[slot]!, this.#lastSeenMs[slot]!);
     return {
       deviceId: this.#ids[slot]!,
       online: this.onlineAt(slot, nowMs),
-      count: this.#count[slot]!,
+      count,
       rate10s: ageMs < 10_000 ? null : this.#rate(slot, nowMs, 10_000),
       rate1m: this.#rate(slot, nowMs, 60_000),
-      intervalMs: this.#intervals.at(slot, this.#meanIntervalMs(slot)),
+      intervalMs: this.#intervals.at(slot, meanMs),
       firstSeenMs: this.#firstSeenMs[slot]!,
       lastSeenMs: this.#lastSeenMs[slot]!,
       timestampMs: this.#timestampMs[slot]!,
@@ -160,7 +163,7 @@ export class DeviceIndex {
 
   /** Sums over all devices. */
   totals(nowMs: number): FleetTotals {
-    let [online, count] = [0, 0];
+    let online = 0, count = 0;
     for (const slot of this.#slots.values()) {
       if (this.onlineAt(slot, nowMs)) online++;
       count += this.#count[slot]!;
@@ -286,10 +289,6 @@ export class DeviceIndex {
     const isOldest = firstSeenMs > 0 && firstSeenMs < (this.#oldestFirstSeenMs ?? Infinity);
     if (isOldest) this.#oldestFirstSeenMs = firstSeenMs;
     this.#intervals.begin(slot, lastSeenMs, meanIntervalMs(count, firstSeenMs, lastSeenMs));
-  }
-
-  #meanIntervalMs(slot: number): number {
-    return meanIntervalMs(this.#count[slot]!, this.#firstSeenMs[slot]!, this.#lastSeenMs[slot]!);
   }
 
   /**

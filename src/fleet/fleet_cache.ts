@@ -10,16 +10,18 @@ import type { Clock } from "../runtime/clock.ts";
 import { type DeviceSummary, MAX_IDS_PER_CALL } from "../store/devices.ts";
 import type { Store } from "../store/store.ts";
 import { DeviceIndex } from "./device_index.ts";
+import { LabelIndex } from "./label_index.ts";
+import { LabelReader, type LabelSource } from "./label_reader.ts";
 import type { ObservedTime } from "./observed_time.ts";
 
 /** No request is answered with what was read from the store earlier than this before it came. */
 export const MAX_AGE_MS = 250;
 
 /** A read is used at least this long, or a small fleet would be read again for every request. */
-const MIN_REUSE_MS = 25;
+const MIN_REUSE_MS = 10;
 
 /** It is used this many times as long as it took before a request has the store read again. */
-const REUSE_PER_READ = 4;
+const REUSE_PER_READ = 2;
 
 /**
  * For so long after a request the index is kept fresh for the next one, which then need not wait: a Prometheus
@@ -43,7 +45,7 @@ const RESCAN_INTERVAL_MS = 60_000;
 /** What {@linkcode FleetCache} needs. */
 export interface FleetCacheOptions {
   /** Where the devices are read. */
-  readonly store: Pick<Store, "changes" | "summaries" | "scan" | "removedPackets">;
+  readonly store: Pick<Store, "changes" | "summaries" | "scan" | "removedPackets"> & LabelSource;
   /** The time: of packets, and to measure durations. */
   readonly clock: Clock;
   /** Greatest age of the index for a request; {@linkcode MAX_AGE_MS} in production. */
@@ -62,6 +64,9 @@ export interface FleetCacheOptions {
 export class FleetCache {
   /** What was read; await {@linkcode refresh} first. */
   readonly index: DeviceIndex;
+  /** Names and tags of devices, of some too that are not in the index yet. */
+  readonly labels: LabelIndex = new LabelIndex();
+  readonly #labelReader: LabelReader;
   readonly #options: FleetCacheOptions;
   #version: number | undefined;
   #rounds = 0;
@@ -85,6 +90,7 @@ export class FleetCache {
   constructor(options: FleetCacheOptions) {
     this.#options = options;
     const { observedTime } = options;
+    this.#labelReader = new LabelReader(this.labels, options.store, options.clock);
     this.index = new DeviceIndex(
       options.offlineAfterMs,
       observedTime && ((nowMs) => observedTime.offlineBeforeMs(nowMs)),
@@ -161,6 +167,17 @@ export class FleetCache {
     else this.index.set(summary, this.#rounds, this.#options.clock.unixMs());
   }
 
+  /** Names and tags as fresh as the index is for a request of a background caller. Rejects as the store does. */
+  async freshLabels(): Promise<LabelIndex> {
+    await this.refresh({ keepWarm: false });
+    return this.labels;
+  }
+
+  /** Resolves when {@linkcode FleetCache.labels} has all that is stored now. Rejects as the store does. */
+  refreshLabels(): Promise<void> {
+    return this.#labelReader.refreshNow();
+  }
+
   /** Stops reading in the background; resolves when no read is in progress. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -168,6 +185,7 @@ export class FleetCache {
     while (this.#reading !== undefined || this.#rescan !== undefined) {
       await Promise.allSettled([this.#reading?.done, this.#rescan]);
     }
+    await this.#labelReader.idle();
   }
 
   async #reread(deviceIds: readonly string[]): Promise<void> {
@@ -236,7 +254,10 @@ export class FleetCache {
   }
 
   async #readChanges(): Promise<void> {
-    const { version, devices, isPartial = false } = await this.#options.store.changes(this.#version);
+    const [{ version, devices, isPartial = false }] = await Promise.all([
+      this.#options.store.changes(this.#version),
+      this.#labelReader.refresh(),
+    ]);
     this.#setPartial(isPartial);
     if (devices === "all") {
       await this.#rescan?.catch(() => {});

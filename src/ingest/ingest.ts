@@ -59,6 +59,8 @@ export interface IngestOptions extends AccountLimits, ConnectionLimitOptions, Co
   readonly maxDevices?: number;
   /** Devices that all ingests together add in a minute; 0: no limit. Default: 0. */
   readonly newDevicesPerMinute?: number;
+  /** Entries of the packet stream; 0: there is none. Default: 0. */
+  readonly packetStream?: number;
   /** File descriptors that connections leave to the rest of the process; default: none. */
   readonly reserve?: DescriptorReserve;
   /** See {@linkcode WriterOptions}; default: nothing is called. */
@@ -144,11 +146,12 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const { queue, counters } = ingest;
   const aborted = new AbortController();
   const producer = crypto.randomUUID();
-  const { signal } = aborted, { onFlushed } = options, deviceLimits = deviceLimitsOf(options);
+  const { signal } = aborted, { onFlushed, packetStream = 0 } = options;
   const writer = new Writer({
     ...{ queue, store, counters, producer, now, log, signal },
     onFlushed,
-    deviceLimits,
+    deviceLimits: deviceLimitsOf(options),
+    packetStream: packetStream > 0 ? { maxEntries: packetStream } : undefined,
   });
   const callers = new CallerCheck({ authenticator, counters, log, maxLookups: options.maxStreams });
   const server = await TelemetryServer.start(ingest, { ...options, fastPath, callers });
@@ -212,6 +215,7 @@ function createState(options: IngestOptions): IngestState {
     maxDevices: MAX_BATCH_DEVICES,
     dueDevices: DUE_BATCH_DEVICES,
     flushIntervalMs: options.flushIntervalMs,
+    keepsPackets: (options.packetStream ?? 0) > 0,
   };
   return {
     queue: new PacketQueue(bounds, devices),

@@ -63,3 +63,18 @@ export function deviceUrl(deviceId, part = "") {
   const id = encodeURIComponent(deviceId);
   return [".", "..", "by-id"].includes(deviceId) ? `/devices/by-id${part}?id=${id}` : `/devices/${id}${part}`;
 }
+
+/**
+ * @param {string} deviceId
+ * @param {string} name of a value: any text, as device ids
+ * @param {Record<string, number>} query
+ * @returns {string} URL of the value over time
+ */
+export function valueUrl(deviceId, name, query) {
+  const range = Object.entries(query).map(([key, value]) => `${key}=${value}`).join("&");
+  const [id, encoded] = [encodeURIComponent(deviceId), encodeURIComponent(name)];
+  const isPlain = ![deviceId, name].some((text) => [".", "..", "by-id"].includes(text));
+  return isPlain
+    ? `/devices/${id}/values/${encoded}?${range}`
+    : `/devices/by-id/values?id=${id}&name=${encoded}&${range}`;
+}

@@ -6,7 +6,7 @@
  */
 // @ts-check
 /// <reference lib="dom" />
-/** @import { DeviceRow, FleetFigures, FleetFrame } from "./shapes.ts" */
+/** @import { DeviceDetail, FleetFigures, FleetFrame } from "./shapes.ts" */
 import { ApiError, request } from "./api.js";
 import { EventReader } from "./event_reader.js";
 
@@ -22,7 +22,7 @@ import { EventReader } from "./event_reader.js";
  * @typedef {object} Listener
  * @property {(frame: FleetFrame) => void} onFleet
  * @property {(figures: FleetFigures) => void} onPoll called while the page is hidden
- * @property {(rows: readonly DeviceRow[], removed: readonly string[]) => void} onDevices
+ * @property {(rows: readonly DeviceDetail[], removed: readonly string[]) => void} onDevices
  * @property {(state: ConnectionState, message: string) => void} onState called when either changes
  */
 

@@ -5,33 +5,26 @@
  */
 // @ts-check
 /// <reference lib="dom" />
-/** @import { DeviceHistory, DeviceRow, Payload } from "./shapes.ts" */
-import { changeAddress, readAddress } from "./address.js";
+/** @import { DeviceDetail } from "./shapes.ts" */
 import { ApiError, deviceUrl, request } from "./api.js";
-import { Chart } from "./chart.js";
-import { byId, check, checkedValue, setFigure, setStatus, setText } from "./dom.js";
+import { DeviceCharts } from "./device_charts.js";
+import { byId, fromTemplate, setFigure, setStatus, setText } from "./dom.js";
 import { EventList } from "./event_list.js";
 import { readEvents } from "./events.js";
 import {
   formatAgo,
-  formatBytes,
   formatCount,
   formatDate,
   formatDuration,
   formatPace,
   formatRate,
-  hexDump,
-  indentJson,
-  payloadBytes,
   visible,
 } from "./format.js";
+import { PayloadView } from "./payload_view.js";
 
-const HISTORY_REFRESH_MS = 10_000;
 /** Frames have only the beginning of a long payload; the whole is requested at most this often. */
 const PAYLOAD_REFRESH_MS = 2_000;
 const EVENTS_SHOWN = 20;
-/** More than this is not readable, and slow to lay out. */
-const MAX_SHOWN_BYTES = 64 * 1024;
 
 /**
  * @typedef {object} DeviceViewOptions
@@ -42,20 +35,15 @@ const MAX_SHOWN_BYTES = 64 * 1024;
 /** The view at `/?device=…`. */
 export class DeviceView {
   #options;
-  #chart = new Chart(byId("device-chart"));
+  #charts;
   #dialog = /** @type {HTMLDialogElement} */ (byId("confirm"));
   /** @type {string | undefined} */
   #deviceId;
-  /** @type {DeviceRow | undefined} */
+  /** @type {DeviceDetail | undefined} */
   #device;
-  /** The latest whole payload. @type {Payload | undefined} */
-  #payload;
-  /** @type {DeviceHistory | undefined} */
-  #history;
-  #historyAtMs = 0;
+  #payload = new PayloadView();
   #payloadAtMs = 0;
   #isPayloadStale = false;
-  #isFormChosen = false;
   #isDeleting = false;
   #events;
   #eventsRequested = 0;
@@ -72,15 +60,7 @@ export class DeviceView {
       isFleet: false,
       serverNow,
     });
-    byId("device-range").addEventListener("change", () => {
-      const range = checkedValue("device-range");
-      changeAddress({ range: range === "minutes" ? "" : range }, { push: true });
-      this.#drawHistory();
-    });
-    byId("payload-form").addEventListener("change", () => {
-      this.#isFormChosen = true;
-      this.#showPayload();
-    });
+    this.#charts = new DeviceCharts(serverNow);
     byId("delete").addEventListener("click", () => {
       setText(byId("confirm-error"), "");
       this.#dialog.showModal();
@@ -90,17 +70,14 @@ export class DeviceView {
 
   /** @param {string | undefined} deviceId undefined: the view is left */
   open(deviceId) {
-    if (deviceId !== undefined) check("device-range", readAddress().get("range") ?? "");
     // The same device: only the range changed.
     if (deviceId !== undefined && deviceId === this.#deviceId && this.#device !== undefined) {
-      return this.#drawHistory();
+      return this.#charts.readAddress();
     }
     this.#deviceId = deviceId;
-    this.#device = this.#payload = this.#history = undefined;
-    this.#isFormChosen = false;
+    this.#device = undefined;
     byId("known").hidden = byId("unknown").hidden = true;
-    // Selected text is not replaced; without this, the previous device's payload would stay.
-    setText(byId("payload"), "");
+    this.#payload.clear();
     if (this.#dialog.open) this.#dialog.close();
     if (deviceId === undefined) return;
     for (const element of document.querySelectorAll("bdi.id")) setText(element, visible(deviceId));
@@ -108,6 +85,7 @@ export class DeviceView {
     byId("copy-device").setAttribute("aria-label", `Copy ${visible(deviceId)}`);
     byId("device-id").title = visible(deviceId);
     this.#events.clear();
+    this.#charts.open(deviceId);
     this.#loadEvents();
     this.load();
   }
@@ -122,6 +100,7 @@ export class DeviceView {
   /** Requests device, history and events again. */
   reload() {
     this.#loadEvents();
+    this.#charts.load();
     this.load();
   }
 
@@ -141,13 +120,11 @@ export class DeviceView {
     this.#payloadAtMs = performance.now();
     this.#isPayloadStale = false;
     try {
-      /** @type {DeviceRow} */
+      /** @type {DeviceDetail} */
       const device = await request(deviceUrl(deviceId));
       if (deviceId !== this.#deviceId) return;
-      this.#payload = device.payload;
       this.#show(device);
-      this.#showPayload();
-      this.#loadHistory();
+      this.#payload.show(device.payload);
     } catch (error) {
       if (deviceId !== this.#deviceId || !(error instanceof ApiError) || error.status !== 404) return;
       this.#device = undefined;
@@ -156,7 +133,7 @@ export class DeviceView {
     }
   }
 
-  /** @param {readonly DeviceRow[]} devices new values, possibly of this device */
+  /** @param {readonly DeviceDetail[]} devices new values, possibly of this device */
   update(devices) {
     const device = devices.find(({ device_id }) => device_id === this.#deviceId);
     if (device === undefined) return;
@@ -165,8 +142,7 @@ export class DeviceView {
     const isNew = device.count !== this.#device.count;
     this.#show(device);
     if (!device.payload.truncated) {
-      this.#payload = device.payload;
-      if (isNew) this.#showPayload();
+      if (isNew) this.#payload.show(device.payload);
       this.#isPayloadStale = false;
     } else if (isNew) {
       this.#isPayloadStale = true;
@@ -185,10 +161,10 @@ export class DeviceView {
     setText(byId("device-rate-note"), pace.startsWith("every") ? "usually" : "over 10 s");
     this.#events.tick();
     if (this.#isPayloadStale && performance.now() - this.#payloadAtMs > PAYLOAD_REFRESH_MS) this.load();
-    if (performance.now() - this.#historyAtMs > HISTORY_REFRESH_MS) this.#loadHistory();
+    this.#charts.tick();
   }
 
-  /** @param {DeviceRow} device */
+  /** @param {DeviceDetail} device */
   #show(device) {
     this.#device = device;
     byId("known").hidden = false;
@@ -196,68 +172,12 @@ export class DeviceView {
     setStatus(byId("device-status"), device.status);
     setFigure(byId("device-rate-1m"), formatRate(device.rate_1m));
     setFigure(byId("device-count"), formatCount(device.count));
+    this.#charts.show(device);
+    showAttributes(device);
     setText(byId("first-seen"), formatDate(device.first_seen_ms));
     setText(byId("last-seen"), formatDate(device.last_seen_ms));
     setText(byId("timestamp"), `${formatDate(device.timestamp_ms)} ${clockError(device)}`);
     this.tick();
-  }
-
-  async #loadHistory() {
-    const deviceId = this.#deviceId;
-    if (deviceId === undefined) return;
-    this.#historyAtMs = performance.now();
-    const history = await request(deviceUrl(deviceId, "/history")).catch(() => undefined);
-    if (history === undefined || deviceId !== this.#deviceId) return;
-    this.#history = history;
-    this.#drawHistory();
-  }
-
-  #drawHistory() {
-    const range = checkedValue("device-range") === "hours" ? "hours" : "minutes";
-    setText(byId("history-unit"), range === "hours" ? "hour" : "minute");
-    if (this.#history === undefined) return;
-    const { [range]: periods, until_ms } = this.#history;
-    const points = periods.map((point, i) => {
-      const isRunning = i === periods.length - 1;
-      return isRunning ? { ...point, isRunning, ms: Math.max(1000, until_ms - point.start_ms) } : point;
-    });
-    this.#chart.draw({
-      points,
-      stepMs: range === "hours" ? 3_600_000 : 60_000,
-      form: "bars",
-      value: (packets) => packets,
-      format: formatCount,
-      unit: "packets",
-    });
-  }
-
-  #showPayload() {
-    const payload = this.#payload;
-    if (payload === undefined) return;
-    const selection = getSelection();
-    const output = byId("payload");
-    // Text that the user has selected to copy is not replaced.
-    if (selection !== null && !selection.isCollapsed && output.contains(selection.anchorNode)) return;
-
-    const json = payload.text === null ? undefined : indentJson(payload.text);
-    const best = json !== undefined ? "json" : payload.text !== null ? "text" : "hex";
-    for (const input of byId("payload-form").querySelectorAll("input")) {
-      input.disabled = input.value === "json" && json === undefined ||
-        input.value === "text" && payload.text === null;
-      if (!this.#isFormChosen) input.checked = input.value === best;
-    }
-    const chosen = checkedValue("payload-form");
-    const form = chosen === "json" && json === undefined || chosen === "text" && payload.text === null
-      ? best
-      : chosen;
-    const bytes = payloadBytes(payload);
-    let shown = form === "hex"
-      ? hexDump(bytes.subarray(0, MAX_SHOWN_BYTES), matchMedia("(max-width: 40rem)").matches ? 8 : 16)
-      : visible((form === "json" ? json : payload.text) ?? "", "\n\t").slice(0, MAX_SHOWN_BYTES);
-    if (bytes.length > MAX_SHOWN_BYTES) shown += `\n… ${formatBytes(bytes.length - MAX_SHOWN_BYTES)} more`;
-    setText(output, shown === "" ? "(empty)" : shown);
-    output.dataset.form = form;
-    setText(byId("payload-size"), formatBytes(payload.bytes));
   }
 
   async #delete() {
@@ -281,7 +201,21 @@ export class DeviceView {
   }
 }
 
-/** @param {DeviceRow} device */
+/** @param {DeviceDetail} device */
+function showAttributes({ attributes = {} }) {
+  const texts = Object.entries(attributes);
+  byId("attributes-section").hidden = texts.length === 0;
+  const list = byId("attributes");
+  while (list.children.length > texts.length) list.lastElementChild?.remove();
+  while (list.children.length < texts.length) list.append(fromTemplate("attribute"));
+  texts.forEach(([name, text], i) => {
+    const [key, value] = list.children[i]?.querySelectorAll("bdi") ?? [];
+    setText(/** @type {Element} */ (key), visible(name));
+    setText(/** @type {Element} */ (value), visible(text));
+  });
+}
+
+/** @param {DeviceDetail} device */
 function clockError({ timestamp_ms, last_seen_ms }) {
   const aheadMs = timestamp_ms - last_seen_ms;
   // A smaller difference is transmission and buffering.

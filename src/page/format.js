@@ -17,6 +17,7 @@ const dayAndMinutes = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit",
   minute: "2-digit",
 });
+const dayOnly = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const dateAndTime = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 
 /** Shown in place of a value that is not known. */
@@ -137,6 +138,22 @@ export function formatMoment(ms, nowMs) {
 }
 
 /**
+ * @param {number} ms
+ * @returns {string} as in 21 Nov
+ */
+export function formatDay(ms) {
+  return dayOnly.format(ms);
+}
+
+/**
+ * @param {number} ms
+ * @returns {string} as in 21 Nov, 14:05
+ */
+export function formatDayAndClock(ms) {
+  return dayAndMinutes.format(ms);
+}
+
+/**
  * A device may send any number as its timestamp, so this takes any.
  *
  * @param {number} ms
@@ -175,48 +192,4 @@ export function visible(text, keep = "") {
 export function payloadBytes({ text, base64 }) {
   if (text !== null) return new TextEncoder().encode(text);
   return Uint8Array.from(atob(base64 ?? ""), (character) => character.charCodeAt(0));
-}
-
-/**
- * @param {Uint8Array} bytes
- * @param {number} perLine
- * @returns {string} lines of offset, bytes, and printable ASCII
- */
-export function hexDump(bytes, perLine) {
-  const lines = [];
-  for (let start = 0; start < bytes.length; start += perLine) {
-    const line = [...bytes.subarray(start, start + perLine)];
-    const hex = line.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
-    const ascii = line.map((byte) => byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "·").join("");
-    lines.push(`${start.toString(16).padStart(6, "0")}  ${hex.padEnd(perLine * 3 - 1)}  ${ascii}`);
-  }
-  return lines.join("\n");
-}
-
-/**
- * Indents JSON without parsing its numbers, as 12345678901234567890 would be rounded.
- *
- * @param {string} text
- * @returns {string | undefined} undefined if the text is not JSON
- */
-export function indentJson(text) {
-  try {
-    JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  const tokens = text.match(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g) ?? [];
-  let depth = 0;
-  const newLine = () => `\n${"  ".repeat(depth)}`;
-  return tokens.map((token, index) => {
-    const before = tokens[index - 1] ?? "";
-    if (token === "}" || token === "]") {
-      depth--;
-      return before === "{" || before === "[" ? token : newLine() + token;
-    }
-    const opened = before === "{" || before === "[" || before === ",";
-    const lead = opened ? newLine() : before === ":" ? " " : "";
-    if (token === "{" || token === "[") depth++;
-    return lead + token;
-  }).join("");
 }

@@ -6,12 +6,12 @@
 // @ts-check
 /// <reference lib="dom" />
 /** @import { ConnectionState } from "./connection.js" */
+/** @import { DeviceView } from "./device.js" */
 /** @import { EventsView } from "./events_view.js" */
 /** @import { FleetFigures } from "./shapes.ts" */
 import { entryState, readAddress } from "./address.js";
 import { Connection } from "./connection.js";
-import { DeviceView } from "./device.js";
-import { byId, hasSelection, serveCopyButtons, setText } from "./dom.js";
+import { byId, hasSelection, setText } from "./dom.js";
 import { FleetEvents } from "./events.js";
 import { formatClock, formatCount, visible } from "./format.js";
 import { healthOf, HEALTHY } from "./health.js";
@@ -48,6 +48,8 @@ let figures;
 let health = HEALTHY;
 /** Loaded when it is first opened. @type {EventsView | undefined} */
 let eventsView;
+/** Likewise. @type {DeviceView | undefined} */
+let device;
 let devicesBefore = -1;
 let onlineBefore = -1;
 let lastFrameMs = 0;
@@ -59,20 +61,12 @@ const events = new FleetEvents(() => {
 });
 const overview = new Overview({ serverNow, source: events });
 const table = new DeviceTable({ serverNow, onRows: watchShown });
-const device = new DeviceView({
-  serverNow,
-  onDeleted() {
-    history.pushState(null, "", "/");
-    navigated();
-    setText(byId("announcement"), "Device deleted.");
-  },
-});
 const connection = new Connection({
   onFleet(frame) {
     applyFigures(frame);
     overview.show(frame);
     events.follow(frame.last_event_id);
-    device.follow(frame.last_event_id);
+    device?.follow(frame.last_event_id);
     if (view !== "overview") return;
     // A device was added, deleted or changed its status: show it now, not at the next refresh.
     if (frame.devices !== devicesBefore || frame.online !== onlineBefore) refreshTable();
@@ -82,8 +76,8 @@ const connection = new Connection({
   onPoll: applyFigures,
   onDevices(rows, removed) {
     table.update(rows);
-    device.update(rows);
-    if (removed.length > 0) deviceId === undefined ? refreshTable() : device.load();
+    device?.update(rows);
+    if (removed.length > 0) deviceId === undefined ? refreshTable() : device?.load();
   },
   onState(state, message) {
     showState(state, message);
@@ -91,7 +85,7 @@ const connection = new Connection({
     overview.load();
     events.load();
     if (view === "overview") refreshTable();
-    else if (view === "device") device.reload();
+    else if (view === "device") device === undefined ? openDevice() : device.reload();
     else if (eventsView === undefined) openEvents();
   },
 });
@@ -112,7 +106,14 @@ document.addEventListener("click", (event) => {
   scrollTo(0, 0);
 });
 addEventListener("popstate", navigated);
-serveCopyButtons();
+document.addEventListener("click", ({ target, detail }) => {
+  const button = target instanceof Element ? target.closest("button") : null;
+  // Those that are added later too.
+  if (button?.dataset.copy === undefined) return;
+  // After a click it must not keep the focus, which would hold back changes of the rows around it.
+  if (detail > 0) button.blur();
+  import("./copy.js").then(({ copyOf }) => copyOf(button), () => {});
+});
 setInterval(() => {
   if (document.hidden) return;
   if (view === "overview") {
@@ -120,7 +121,7 @@ setInterval(() => {
     table.tick();
   }
   eventsView?.tick();
-  device.tick();
+  device?.tick();
   if (connection.state === "live" && performance.now() - refreshedAtMs > REFRESH_MS) refreshTable();
 }, 1000);
 route();
@@ -147,7 +148,7 @@ function route() {
   deviceId = query.get("device") ?? undefined;
   view = deviceId !== undefined ? "device" : query.get("view") === "events" ? "events" : "overview";
   for (const id of ["overview", "device", "events"]) byId(id).hidden = id !== view;
-  device.open(deviceId);
+  openDevice();
   openEvents();
   if (view === "overview") {
     overview.readAddress();
@@ -156,6 +157,22 @@ function route() {
   }
   watchShown(table.deviceIds);
   showTitle();
+}
+
+async function openDevice() {
+  if (view === "device" && device === undefined) {
+    // As below.
+    const module = await import("./device.js").catch(() => undefined);
+    if (module === undefined) return;
+    device ??= new module.DeviceView({ serverNow, onDeleted });
+  }
+  device?.open(deviceId);
+}
+
+function onDeleted() {
+  history.pushState(null, "", "/");
+  navigated();
+  setText(byId("announcement"), "Device deleted.");
 }
 
 async function openEvents() {

@@ -5,16 +5,16 @@
  */
 // @ts-check
 /// <reference lib="dom" />
-/** @import { Point } from "./chart.js" */
+/** @import { Point } from "./chart_scale.js" */
 /** @import { FleetEvents } from "./events.js" */
 /** @import { FleetFrame, FleetReport, HistoryPoint, Instance } from "./shapes.ts" */
 import { changeAddress, readAddress } from "./address.js";
 import { request } from "./api.js";
 import { Chart } from "./chart.js";
+import { joinPackets } from "./chart_scale.js";
 import { byId, check, checkedValue, setFigure, setText } from "./dom.js";
 import { EventList } from "./event_list.js";
 import { formatCount, formatDuration, formatRate, formatShare } from "./format.js";
-import { showShards } from "./shards.js";
 
 /** Minutes and hours are requested again at this interval; seconds are part of each frame. */
 const HISTORY_REFRESH_MS = 15_000;
@@ -146,9 +146,10 @@ export class Overview {
       points: fleetPoints(range === "seconds" ? { ...history, seconds: [...this.#seconds] } : history, range),
       stepMs: STEPS_MS[range],
       form: "area",
-      value: (packets, ms) => packets * 1000 / ms,
-      format: formatRate,
-      unit: "packets/s",
+      value: rateOf,
+      join: joinPackets,
+      format: (rate) => `${formatRate(rate)} packets/s`,
+      read: (point, stepMs) => `${formatRate(rateOf(point, stepMs))} packets/s`,
     });
   }
 
@@ -160,7 +161,10 @@ export class Overview {
   /** @param {FleetFrame} frame */
   #showInstances({ instances, store, now_ms }) {
     byId("ingest").hidden = false;
-    showShards({ store, now_ms });
+    // Most stores have none.
+    if (store.shards.length > 0 || !byId("shards").hidden) {
+      import("./shards.js").then(({ showShards }) => showShards({ store, now_ms }), () => {});
+    }
     const evicts = store.eviction_policy === null ? "" : `, may evict counts (${store.eviction_policy})`;
     const isLate = store.counts_late_ms >= 1_000;
     const late = isLate ? `, counts are ${formatDuration(store.counts_late_ms)} late` : "";
@@ -174,6 +178,14 @@ export class Overview {
       showInstance(/** @type {Element} */ (list.children[i]), instance, now_ms)
     );
   }
+}
+
+/**
+ * @param {Point} point
+ * @param {number} stepMs
+ */
+function rateOf({ packets = 0, ms }, stepMs) {
+  return packets * 1000 / (ms ?? stepMs);
 }
 
 /**

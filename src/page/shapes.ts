@@ -8,8 +8,45 @@ import type * as event from "../api/schemas/event.ts";
 import type * as fleet from "../api/schemas/fleet.ts";
 import type * as history from "../api/schemas/history.ts";
 
-/** A device, as in `/devices`, `/devices/{id}` and `/live`. */
-export type DeviceRow = device.Device;
+/** A device, as in `/devices/{id}` and `/live`. */
+export type DeviceDetail = device.Device & Partial<Measured>;
+
+/** A device in the table, as in `/devices` and `/live`. */
+export type DeviceRow = device.Device & {
+  /** Its latest numbers: of the chosen columns by name, or all. */
+  readonly values?: Readonly<Record<string, number>> | Measured["values"];
+};
+
+/** What a device measured last. */
+export interface Measured {
+  /** Its latest numbers. */
+  readonly values: readonly { readonly name: string; readonly value: number }[];
+  /** When they were received, Unix milliseconds. */
+  readonly values_at_ms: number | null;
+  /** Names that were left out, being too many or too long. */
+  readonly values_dropped: number;
+  /** Latest texts, by name. */
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+/** Response of `/devices/{id}/values/{name}`. */
+export interface ValueSeries {
+  /** Length of the periods. */
+  readonly step_seconds: number;
+  /** Of the periods that have samples, oldest first. */
+  readonly points: readonly {
+    readonly start_ms: number;
+    readonly min: number;
+    readonly mean: number;
+    readonly max: number;
+  }[];
+}
+
+/** Response of `/values` without a name. */
+export interface ValueNames {
+  /** Those that most devices have come first. */
+  readonly names: readonly { readonly name: string; readonly devices: number }[];
+}
 
 /** A payload; only its beginning when `truncated` is set. */
 export type Payload = DeviceRow["payload"];

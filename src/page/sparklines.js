@@ -7,7 +7,7 @@
 /// <reference lib="dom" />
 /** @import { DeviceHistories, DeviceRow } from "./shapes.ts" */
 import { request } from "./api.js";
-import { round } from "./chart.js";
+import { round } from "./chart_scale.js";
 
 const MINUTES = 30;
 const HEIGHT = 20;

@@ -6,43 +6,27 @@
 // @ts-check
 /// <reference lib="dom" />
 /** @import { DeviceList, DeviceRow } from "./shapes.ts" */
+/** @import { Row } from "./table_row.js" */
+/** @import { ValueColumns } from "./value_columns.js" */
 import { changeAddress, entryState, readAddress } from "./address.js";
 import { ApiError, request } from "./api.js";
-import {
-  byId,
-  check,
-  checkedValue,
-  fillId,
-  fromTemplate,
-  openOnClick,
-  setStatus,
-  setText,
-  watchUse,
-} from "./dom.js";
-import {
-  formatAgo,
-  formatCount,
-  formatDuration,
-  formatPace,
-  payloadBytes,
-  UNKNOWN,
-  visible,
-} from "./format.js";
+import { byId, check, checkedValue, openOnClick, setText, watchUse } from "./dom.js";
+import { formatCount } from "./format.js";
 import { Sparklines } from "./sparklines.js";
+import { drawSparkline, fillRow, fillTimes, newRow } from "./table_row.js";
 
 const ROWS = 50;
 const SEARCH_DELAY_MS = 150;
-const PREVIEW_BYTES = 24;
 /** The api's maximum offset is this many pages of rows. */
 const MAX_PAGE = 20_000;
 /** Cursors stored with an entry of the browser's history. */
 const MAX_CURSORS = 100;
+/** More do not fit beside the other columns. */
+const MAX_COLUMNS = 8;
+/** Of the key to sort by a value. */
+const VALUE_SORT = "value:";
 
 /**
- * @typedef {object} Row
- * @property {HTMLTableRowElement} element
- * @property {DeviceRow} device
- *
  * @typedef {object} TableOptions
  * @property {() => number} serverNow Unix milliseconds by the api's clock
  * @property {(deviceIds: readonly string[]) => void} onRows called when other devices are shown
@@ -63,6 +47,10 @@ export class DeviceTable {
   #cursors = /** @type {Record<number, string>} */ ({});
   /** @type {Map<string, Row>} */
   #rows = new Map();
+  /** Names of the values that have a column. @type {readonly string[]} */
+  #chosen = [];
+  /** Loaded when the first is chosen. @type {ValueColumns | undefined} */
+  #columns;
   #sparklines = new Sparklines(() => this.#drawSparklines());
   /** @type {AbortController | undefined} */
   #loading;
@@ -93,9 +81,11 @@ export class DeviceTable {
       this.#search.focus();
       this.#startOver();
     });
-    for (const header of this.#headers()) {
-      header.querySelector("button")?.addEventListener("click", () => this.#sortBy(header));
-    }
+    this.#table.querySelector("thead")?.addEventListener("click", ({ target }) => {
+      const header = /** @type {Element} */ (target).closest("button")?.closest("th");
+      if (header) this.#sortBy(header);
+    });
+    byId("columns").addEventListener("toggle", () => this.#openColumns());
     byId("next").addEventListener("click", () => this.#turnTo(this.#page + 1));
     byId("previous").addEventListener("click", () => this.#turnTo(this.#page - 1));
   }
@@ -108,13 +98,49 @@ export class DeviceTable {
     const search = (query.get("search") ?? query.get("prefix") ?? "").slice(0, this.#search.maxLength);
     if (this.#search.value !== search) this.#search.value = search;
     check("status", query.get("status") ?? "");
-    const header = this.#headers().find(({ dataset }) => dataset.sort === query.get("sort"));
-    this.#sort = header?.dataset.sort ?? "id";
+    this.#chosen = readColumns(query.get("columns") ?? "");
+    const sort = query.get("sort") ?? "";
+    const isKnown = sort.startsWith(VALUE_SORT)
+      ? this.#chosen.includes(sort.slice(VALUE_SORT.length))
+      : this.#headers().some(({ dataset }) => dataset.sort === sort);
+    this.#sort = isKnown ? sort : "id";
     this.#order = query.get("order") === "desc" ? "desc" : "asc";
     const page = Number(query.get("page"));
     this.#page = Number.isSafeInteger(page) && page > 1 ? Math.min(page, MAX_PAGE) : 1;
     this.#cursors = entryState().cursors ?? {};
+    this.#showColumns();
     this.#showOrder();
+  }
+
+  async #showColumns() {
+    if (this.#columns === undefined && this.#chosen.length === 0) return;
+    const columns = await this.#loadColumns();
+    columns?.set(this.#chosen);
+    this.#showOrder();
+    for (const row of this.#rows.values()) columns?.fill(row.element, row.device);
+  }
+
+  async #loadColumns() {
+    // After a failure it is imported again with the next rows.
+    const module = await import("./value_columns.js").catch(() => undefined);
+    if (module === undefined) return undefined;
+    return this.#columns ??= new module.ValueColumns(this.#table, (names) => this.#choose(names));
+  }
+
+  async #openColumns() {
+    if (/** @type {HTMLDetailsElement} */ (byId("columns")).open) {
+      (await this.#loadColumns())?.openChoice(this.#chosen);
+    }
+  }
+
+  /** @param {readonly string[]} names */
+  #choose(names) {
+    this.#chosen = names;
+    if (this.#sort.startsWith(VALUE_SORT) && !names.includes(this.#sort.slice(VALUE_SORT.length))) {
+      [this.#sort, this.#order] = ["id", "asc"];
+    }
+    this.#showColumns();
+    this.#startOver();
   }
 
   /**
@@ -167,7 +193,7 @@ export class DeviceTable {
 
   /** Updates relative times and sparklines; called every second. */
   tick() {
-    for (const row of this.#rows.values()) this.#fillTime(row);
+    for (const row of this.#rows.values()) fillTimes(row, this.#options.serverNow());
     this.#sparklines.load(this.deviceIds);
     if (!byId("held").hidden && !this.#isUsed()) this.#release();
   }
@@ -232,27 +258,13 @@ export class DeviceTable {
 
   /** @param {Row} row */
   #fill(row) {
-    const { element, device } = row;
-    const [status, , , spark, count, , payload] = element.cells;
-    setStatus(/** @type {any} */ (status?.firstElementChild), device.status);
-    this.#sparklines.draw(/** @type {any} */ (spark?.firstElementChild), device);
-    setText(/** @type {any} */ (count), formatCount(device.count));
-    setText(/** @type {any} */ (payload?.firstElementChild), preview(device.payload));
-    this.#fillTime(row);
-  }
-
-  /** @param {Row} row */
-  #fillTime({ element, device }) {
-    const now = this.#options.serverNow();
-    const clock = device.clock_ahead_ms > 0 ? `, clock ${formatDuration(device.clock_ahead_ms)} ahead` : "";
-    setText(/** @type {any} */ (element.cells[2]), formatPace(device, now));
-    setText(/** @type {any} */ (element.cells[5]), formatAgo(device.last_seen_ms, now) + clock);
+    fillRow(row, this.#options.serverNow());
+    drawSparkline(row, this.#sparklines);
+    this.#columns?.fill(row.element, row.device);
   }
 
   #drawSparklines() {
-    for (const { element, device } of this.#rows.values()) {
-      this.#sparklines.draw(/** @type {any} */ (element.cells[3]?.firstElementChild), device);
-    }
+    for (const row of this.#rows.values()) drawSparkline(row, this.#sparklines);
   }
 
   /** @param {HTMLElement} header */
@@ -276,7 +288,7 @@ export class DeviceTable {
     this.#page = 1;
     this.#cursors = {};
     const query = this.#query();
-    const names = ["search", "status", "sort", "order"];
+    const names = ["search", "status", "sort", "order", "columns"];
     const changes = Object.fromEntries(names.map((name) => [name, query.get(name) ?? ""]));
     changeAddress({ ...changes, prefix: "", page: "" }, { push });
     this.load({ announce: true });
@@ -297,6 +309,7 @@ export class DeviceTable {
     const status = checkedValue("status");
     if (this.#search.value !== "") query.set("search", this.#search.value);
     if (status !== "") query.set("status", status);
+    if (this.#chosen.length > 0) query.set("columns", this.#chosen.join());
     if (this.#sort !== "id") query.set("sort", this.#sort);
     if (this.#order !== "asc") query.set("order", this.#order);
     return query;
@@ -308,28 +321,12 @@ export class DeviceTable {
   }
 }
 
-/**
- * @param {DeviceRow} device
- * @returns {Row}
- */
-function newRow(device) {
-  const element = /** @type {HTMLTableRowElement} */ (fromTemplate("row"));
-  fillId(element, device.device_id);
-  return { element, device };
+/** @param {string} text of the address */
+function readColumns(text) {
+  return [...new Set(text.split(","))].filter((name) => name !== "").slice(0, MAX_COLUMNS);
 }
 
 /** @param {number} page */
 function pageText(page) {
   return page === 1 ? "" : String(page);
-}
-
-/**
- * @param {DeviceRow["payload"]} payload
- * @returns {string} the text, or the first bytes in hex when it is binary
- */
-function preview(payload) {
-  if (payload.bytes === 0) return UNKNOWN;
-  if (payload.text !== null) return visible(payload.text);
-  const bytes = [...payloadBytes(payload).subarray(0, PREVIEW_BYTES)];
-  return bytes.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
 }

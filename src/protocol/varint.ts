@@ -1,7 +1,7 @@
 /**
  * Protobuf's variable-length integers: 7 bits a byte, the lowest first, the high bit set in all but the last.
  *
- * `src/ingest/stream/packet.ts` has a reader of its own: it reads each field of each packet, keeps its position
+ * `src/protocol/packet.ts` has a reader of its own: it reads each field of each packet, keeps its position
  * in a variable of its module, and refuses what protobuf refuses. An offset and a value returned from here would
  * be two calls or an object for each field.
  *

@@ -18,6 +18,22 @@ export interface DeviceDelta {
   readonly device?: number;
   /** The same id and payload, for a store that packs them; default: they are to be packed from the above. */
   readonly bytes?: DeltaBytes;
+  /** All its packets, for {@linkcode Batch.packetStream}; default: they are not kept. */
+  readonly kept?: DeltaPackets | undefined;
+}
+
+/** All packets of a {@linkcode DeviceDelta}, each as a field of a `PacketBatch` of the proto, in their order. */
+export interface DeltaPackets {
+  /** Bytes of all. */
+  readonly keptBytes: number;
+  /** What denotes the first. */
+  readonly first: number;
+  /** What denotes the one after `packet`; -1: that is the last. */
+  next(packet: number): number;
+  /** Length of one. */
+  bytesOf(packet: number): number;
+  /** Writes one to `target`, from `at` on; returns its end. */
+  write(packet: number, target: Uint8Array, at: number): number;
 }
 
 /** The bytes of a {@linkcode DeviceDelta} that can be packed without a string and a view for each device. */
@@ -67,6 +83,14 @@ export interface DeviceLimits {
   readonly maxNewPerMinute: number;
 }
 
+/** What of a batch goes into the packet stream: {@linkcode DeviceDelta.kept} of each of its devices. */
+export interface PacketStreamPart {
+  /** Entries that the stream keeps, about: the oldest are removed. At least 1. */
+  readonly maxEntries: number;
+  /** The same as `packEntries()` packs it; default: it is to be packed from the devices. */
+  readonly entries?: Uint8Array;
+}
+
 /** One flush. Applied in one atomic step, once, however often it is sent. */
 export interface Batch {
   /** Unique to one writer in one run of one process. */
@@ -89,6 +113,8 @@ export interface Batch {
   readonly sessions: readonly SessionAdvance[];
   /** Default: none. */
   readonly deviceLimits?: DeviceLimits;
+  /** Its packets are appended to the packet stream, see `packet_stream.ts`. Default: they are not. */
+  readonly packetStream?: PacketStreamPart;
   /**
    * What numbers the devices, from 0 on, in all batches that name it: each has the same number in all of them, which no
    * other device ever gets. It saves a store a look-up by id. Default: they are not numbered.

@@ -14,8 +14,11 @@ import type { DeviceStore } from "./devices.ts";
 import type { EventStore } from "./events.ts";
 import type { HistoryStore } from "./history.ts";
 import type { InstanceRegistry } from "./instances.ts";
+import type { LabelStore } from "./labels.ts";
 import type { DeliveryLease } from "./lease.ts";
+import type { PacketStreamReader } from "./packet_stream.ts";
 import type { PacketStore } from "./packets.ts";
+import type { ValueStore } from "./values.ts";
 
 /** What a store reports of itself. */
 export interface StoreStatus {
@@ -56,13 +59,16 @@ export interface ShardReport {
 export interface Store
   extends
     PacketStore,
+    PacketStreamReader,
     DeviceStore,
     HistoryStore,
+    ValueStore,
     EventStore,
     DeliveryLease,
     InstanceRegistry,
     CredentialStore,
-    AuditStore {
+    AuditStore,
+    LabelStore {
   /** One line for the start-up log: which store this is and where. Holds no credentials. */
   readonly description: string;
 

@@ -13,6 +13,7 @@ import {
   WebhookCounters,
 } from "../../src/alerts/webhook.ts";
 import { MAX_RETRY_AFTER_MS, reasonOf, retryAfterMs } from "../../src/alerts/webhook_request.ts";
+import { LabelIndex } from "../../src/fleet/label_index.ts";
 import { Backoff } from "../../src/runtime/backoff.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { MAX_IDS_PER_CALL } from "../../src/store/devices.ts";
@@ -101,6 +102,7 @@ function startDelivery(store: Store, url: string) {
         return store.claimDelivery(...args);
       },
     },
+    fleet: { freshLabels: () => Promise.resolve(new LabelIndex()) },
     clock: { ...systemClock, monotonicMs: () => clock.ms },
     watchIntervalMs: 5,
     backoff,

@@ -18,6 +18,9 @@ const routes: Readonly<Record<string, Scope | "open">> = {
   "GET /audit": "admin",
   "GET /devices": "read",
   "GET /devices/by-id": "read",
+  "GET /devices/by-id/packets": "read",
+  "GET /devices/{id}/packets": "read",
+  "GET /export": "read",
   "GET /devices/by-id/history": "read",
   "GET /devices/{id}": "read",
   "GET /devices/{id}/history": "read",
@@ -32,10 +35,14 @@ const routes: Readonly<Record<string, Scope | "open">> = {
   "GET /openapi.json": "open",
   "GET /page/{file}": "open",
   "GET /readyz": "open",
+  "GET /tags": "read",
   "GET /tokens": "admin",
   "DELETE /devices/by-id": "admin",
   "DELETE /devices/{id}": "admin",
   "DELETE /tokens/{id}": "admin",
+  "PATCH /devices/by-id": "admin",
+  "PATCH /devices/{id}": "admin",
+  "POST /devices/import": "admin",
   "POST /tokens/devices": "admin",
   "POST /tokens/readers": "admin",
 };
@@ -75,6 +82,9 @@ interface Operation {
 const values: Readonly<Record<string, string>> = { id: "sensor-1", devices: "sensor-1", kind: "reader" };
 
 const bodies: Readonly<Record<string, unknown>> = {
+  "PATCH /devices/{id}": { tags: { site: "oslo" } },
+  "PATCH /devices/by-id": { name: "Pump" },
+  "POST /devices/import": { devices: [{ device_id: "sensor-1", notes: "imported" }] },
   "POST /tokens/devices": { devices: ["sensor-1", "factory-7/*"] },
   "POST /tokens/readers": { name: "prometheus", scopes: ["metrics"] },
 };
@@ -91,7 +101,7 @@ async function callsOf(api: TestApi): Promise<Call[]> {
     const query = parameters.filter((parameter) => parameter.in === "query" && parameter.required)
       .map(({ name }) => `${name}=${values[name]}`).join("&");
     const id = path.startsWith("/tokens/") ? "test-token" : "sensor-1";
-    const success = method === "POST" ? 201 : method === "DELETE" ? 204 : 200;
+    const success = method === "DELETE" ? 204 : route.startsWith("POST /tokens/") ? 201 : 200;
     return files.map((file) => ({
       ...{ route, method, body: bodies[route], success },
       path: `${path.replace("{file}", file).replace("{id}", id)}${query === "" ? "" : `?${query}`}`,

@@ -158,3 +158,28 @@ Deno.test("EventLog: a request during a read gets the events stored before it", 
   await Promise.all([second, third]);
   assertEquals([log.newestId, calls], [1, 2]);
 });
+
+Deno.test("GET /events?tag= lists and streams the events of devices with the tags, and shows name and tags", async () => {
+  await using store = await temporaryStore();
+  const clock = new TestClock();
+  await addPackets(store, { a: 1, b: 1, c: 1 }, { receivedAtMs: clock.unixMs });
+  await store.setLabels([
+    { deviceId: "a", name: "Pump", tags: new Map([["site", "oslo"], ["model", "x1"]]) },
+    { deviceId: "b", tags: new Map([["site", "oslo"]]) },
+  ]);
+  await silence(store, clock, ["a", "b", "c"]);
+  await using api = await startTestApi(store, { ...clock.options, watchIntervalMs: 10 });
+  const { events } = await (await fetch(`${api.url}/events?device=a`)).json();
+  assertEquals([events[0].name, events[0].tags], ["Pump", { model: "x1", site: "oslo" }]);
+  const own = async (query: string) => (await listed(`${api.url}/events?${query}`)).own;
+  assertEquals(await own("tag=site=oslo"), ["a offline", "b offline", "a online", "b online"]);
+  assertEquals(await own("tag=site=oslo&limit=1"), ["b online"]);
+  assertEquals(await own("tag=site=oslo&tag=model=x1"), ["a offline", "a online"]);
+  assertEquals(await own("tag=site=rome"), []);
+  assertEquals((await own("tag=model&device=b")).length, 0);
+  const last = (await listed(`${api.url}/events`)).next;
+  await using stream = await openEvents(`${api.url}/events?tag=site=oslo&after=${last}`);
+  await silence(store, clock, ["c", "b"]);
+  const event = await stream.next();
+  assertEquals([event?.name, event?.data.device_id, event?.data.tags], ["offline", "b", { site: "oslo" }]);
+});

@@ -16,7 +16,15 @@ import { largeFleet } from "./large_fleet_rows.ts";
 import { LoadProcesses } from "./measure.ts";
 import { isInstalled } from "./program.ts";
 import { tls } from "./tls_rows.ts";
-import { type BenchOptions, devices, type RowPlan, type SectionPlan, streams, throughput } from "./rows.ts";
+import {
+  type BenchOptions,
+  devices,
+  packetStream,
+  type RowPlan,
+  type SectionPlan,
+  streams,
+  throughput,
+} from "./rows.ts";
 import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
 import { VICTORIA_METRICS } from "./victoria_metrics.ts";
 
@@ -52,6 +60,7 @@ const plans: readonly SectionPlan[] = [
   bodies,
   callLatency,
   devices,
+  packetStream,
   besidePeers,
   costs,
   streams,

@@ -19,11 +19,11 @@ const kinds: readonly (readonly [SubjectKind, string])[] = [
   ["tally-sqlite", "Tally, SQLite"],
 ];
 
-/** The figures of each kind, which are loaded in turn, round after round. */
+/** The figures of each kind, and of the peer if there is one, which are loaded in turn, round after round. */
 async function compareCalls(
   shape: Shape,
   figuresOf: (results: readonly CallsResult[], column: string, wrong?: string) => Record<string, Figure>,
-  { runs, runMs, warmUpMs, hasRedis }: BenchOptions,
+  { runs, runMs, warmUpMs, hasRedis, peer }: BenchOptions,
 ): Promise<Row["figures"]> {
   await using parts = new AsyncDisposableStack();
   const child = parts.use(Child.start("./calls_process.ts"));
@@ -31,6 +31,10 @@ async function compareCalls(
   for (const [kind, column] of kinds) {
     if (!hasRedis && kind !== "tally-sqlite") continue;
     compared.push({ column, subject: parts.use(await startSubject(kind, 1)), results: [] as CallsResult[] });
+  }
+  if (hasRedis && peer !== undefined) {
+    const subject = parts.use(await startSubject("peer", 1, { command: peer }));
+    compared.push({ column: "peer", subject, results: [] });
   }
   for (let run = -1; run < runs; run++) {
     for (const { subject: { port }, results } of compared) {

@@ -10,6 +10,8 @@ import { Snapshots } from "../../src/api/responses/metrics_snapshot.ts";
 import { FleetCache, type FleetCacheOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet_cache.ts";
 import type { Changes, DeviceSummary } from "../../src/store/devices.ts";
 import { unmeasuredHealth } from "../../src/store/store_clock.ts";
+import { FleetValues } from "../../src/fleet/fleet_values.ts";
+import { TagReport } from "../../src/fleet/tag_figures.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { RunningClock, TestClock } from "../support/test_api.ts";
 import { until } from "../support/until.ts";
@@ -41,6 +43,13 @@ async function tenReads(maxAgeMs: number): Promise<void> {
     await until(() => store.reads >= 10, "the other store was read ten times");
   });
 }
+
+/** Of a store in which no device has any. */
+const withoutLabels = {
+  labelChanges: () => Promise.resolve({ version: 1, devices: new Map() }),
+  labels: () => Promise.resolve(new Map()),
+  async *scanLabels() {},
+};
 
 Deno.test("FleetCache.refresh() does not wait for the store while the last read is younger than maxAgeMs", async () => {
   const store = new ListedStore([{ deviceId: "a", count: 1 }]);
@@ -135,6 +144,7 @@ Deno.test("FleetCache.refresh() applies changes that were made during a long sca
     },
     summaries: () => Promise.resolve([]),
     removedPackets: () => Promise.resolve(0),
+    ...withoutLabels,
   };
   await withFleet({ store, ...clock.options, warmForMs: 0 }, async (fleet) => {
     await fleet.refresh({ keepWarm: true });
@@ -156,7 +166,9 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
     const snapshots = new Snapshots({
       storeHealth: () => unmeasuredHealth,
       fleet,
-      store: { instances },
+      values: new FleetValues({ store: new ListedStore([]), index: fleet.index, clock: clock.options.clock }),
+      tagReport: new TagReport(fleet.index, fleet.labels, clock.options.clock),
+      store: { instances, waitingSamples: () => Promise.resolve({ bytes: 0, dropped: 0 }) },
       prometheusMaxDevices: 10,
       process: () => ({ startedMs: 0, cpuSeconds: 0, residentBytes: 0, eventLoopLagMs: 0 }),
       apiReport: () => ({
@@ -187,9 +199,9 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
       return await snapshots.current() === first;
     };
     assertEquals(await isUsedAfter(100), false);
-    buildingMs = 12;
-    assertEquals(await isUsedAfter(100), true);
-    assertEquals(await isUsedAfter(110), false, "12 + 110 ms are over ten times 12");
+    buildingMs = 40;
+    assertEquals(await isUsedAfter(120), true);
+    assertEquals(await isUsedAfter(130), false, "40 + 130 ms are over four times 40");
     buildingMs = 100;
     assertEquals(await isUsedAfter(MAX_AGE_MS - 100), true);
     assertEquals(await isUsedAfter(MAX_AGE_MS - 99), false);

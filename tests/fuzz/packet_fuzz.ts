@@ -5,7 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 
-import { MalformedMessage, readBatch } from "../../src/ingest/stream/packet.ts";
+import { MalformedMessage, readBatch } from "../../src/protocol/packet.ts";
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import {
   outcome,

@@ -5,7 +5,7 @@
  */
 import protobuf from "protobufjs";
 
-import { PacketView, readPacket } from "../../src/ingest/stream/packet.ts";
+import { PacketView, readPacket } from "../../src/protocol/packet.ts";
 import type { Packet } from "../../src/protocol/messages.ts";
 import type { Random } from "../support/random.ts";
 

@@ -65,6 +65,33 @@ Deno.test("PacketQueue yields a batch at once when it is full, for any interval"
   assertEquals((await batches.next()).done, true);
 });
 
+Deno.test("PacketQueue yields a batch with several packets of each device long before the interval, others not", async () => {
+  const first = async (packetsPerDevice: number) => {
+    const queue = new PacketQueue({ ...bounds, flushIntervalMs: 3_600_000 }, devices);
+    const batches = queue[Symbol.asyncIterator]();
+    for (let i = 0; i < 2; i++) { // what the first took is known with the second
+      put(queue);
+      queue.flush();
+      await batches.next();
+    }
+    const share = queue.tail.share(new Owner(), 0);
+    for (const id of ["a", "b"]) {
+      const delta = share.group.delta(device(id));
+      for (let i = 0; i < packetsPerDevice; i++) delta.add(share, i, bytes, 0, bytes.length);
+    }
+    put(queue, new Owner(), 2 * packetsPerDevice);
+    return { queue, packetsPerDevice, batch: batches.next() };
+  };
+  const [one, four] = [await first(1), await first(4)];
+  const early = await Promise.race([one, four].map(async ({ batch, packetsPerDevice }) => {
+    await batch;
+    return packetsPerDevice;
+  }));
+  assertEquals(early, 4);
+  one.queue.close();
+  await one.batch;
+});
+
 Deno.test("PacketQueue.flush() makes a batch due at once, and the one that gathers while the writer works", async () => {
   const queue = new PacketQueue({ ...bounds, flushIntervalMs: 3_600_000 }, devices);
   const batches = queue[Symbol.asyncIterator]();

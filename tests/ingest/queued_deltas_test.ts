@@ -1,8 +1,14 @@
 /** What becomes of deltas while streams, batches and the table of devices change: compared with a plain model. */
+import { Buffer } from "node:buffer";
+
 import { assertEquals } from "@std/assert";
 
 import { QueuedBatch, type ShareOwner, type StreamShare } from "../../src/ingest/batch/batch.ts";
 import { DeviceTable } from "../../src/ingest/batch/device_table.ts";
+import { PacketChains } from "../../src/ingest/batch/packet_chains.ts";
+import type { Packet as ProtoPacket } from "../../src/protocol/messages.ts";
+import { streamBatches } from "../../src/protocol/telemetry_proto.ts";
+import { packEntries, readEntries } from "../../src/store/model/packet_entries.ts";
 import type { Batch, DeviceDelta } from "../../src/store/packets.ts";
 import { packDevices } from "../../src/store/redis/device_columns.ts";
 import { forSeeds, type Random } from "../support/random.ts";
@@ -23,8 +29,8 @@ class TestBatch {
   readonly shares: StreamShare[];
   readonly packets: Packet[] = [];
 
-  constructor(readonly table: DeviceTable, random: Random) {
-    this.batch = new QueuedBatch(table);
+  constructor(readonly table: DeviceTable, random: Random, readonly chains = new PacketChains()) {
+    this.batch = new QueuedBatch(table, chains);
     this.shares = Array.from({ length: random.int(1, 5) }, (_, i) => {
       const claim = random.chance(0.7) ? { session: `s${i}`, epoch: 1 } : undefined;
       const owner: ShareOwner = { claim, settle() {}, discard() {}, fence() {} };
@@ -40,7 +46,9 @@ class TestBatch {
     const device = this.table.intern(idBytes, 0, idBytes.length);
     share.stored++;
     share.to++;
-    share.group.delta(device).add(share, timestampMs, bytes, 0, bytes.length);
+    const delta = share.group.delta(device);
+    delta.add(share, timestampMs, bytes, 0, bytes.length);
+    delta.keep(this.chains, timestampMs, bytes, 0, bytes.length);
     this.packets.push({ share, id, timestampMs, payload });
   }
 
@@ -65,6 +73,7 @@ class TestBatch {
     assertEquals(found.map(plainDelta), expected);
     // The bytes are of the same id and payload.
     assertEquals(packDevices(found), packDevices(expected));
+    this.#checkEntries(stored.devices ?? []);
     if (this.table.generation > 0) return;
     // However often devices go from one group to another and back.
     const collected = new Map<string, Set<object>>();
@@ -74,6 +83,29 @@ class TestBatch {
     const sizes = [...collected.values()].map(({ size }) => size);
     assertEquals(this.batch.deltas, sizes.reduce((sum, size) => sum + size, 0));
     assertEquals(this.batch.shared.size, sizes.filter((size) => size > 1).length);
+  }
+
+  /** All packets are kept, those of each device in the order of groups, and of their arrival in each group. */
+  #checkEntries(devices: readonly DeviceDelta[]): void {
+    const found: ProtoPacket[] = [], positions: number[] = [];
+    readEntries(packEntries(devices), (position, id, packets) => {
+      positions.push(position);
+      const { packets: read } = streamBatches.requestDeserialize(Buffer.from(packets));
+      assertEquals([...new Set(read.map(({ device_id }) => device_id))], [id]);
+      assertEquals(devices[position]!.deviceId, id);
+      found.push(...read);
+    });
+    assertEquals(positions, [...devices.keys()]);
+    const groups = new Set(this.shares.filter(({ fenced }) => !fenced).map(({ group }) => group));
+    const expected = devices.flatMap(({ deviceId }) =>
+      [...groups].flatMap((group) =>
+        this.packets.filter(({ id, share }) => id === deviceId && share.group === group)
+      )
+    );
+    assertEquals(
+      found.map(({ timestamp, payload }) => [timestamp, new TextDecoder().decode(payload)]),
+      expected.map(({ timestampMs, payload }) => [timestampMs, payload]),
+    );
   }
 
   checkRefusal(id: string): void {
@@ -98,8 +130,10 @@ Deno.test("QueuedBatch has what each group collected, whatever its deltas were u
     const table = new DeviceTable({ maxDevices: random.pick([3, 6, 1000]) });
     const ids = ["a", "b", "ü", "🚚-1", "sensor-7", "x".repeat(128), "é".repeat(64)].slice(random.int(0, 5));
     let written: TestBatch | undefined;
+    const chains = [new PacketChains(), new PacketChains()];
     for (let round = 0; round < 6; round++) {
-      const open = new TestBatch(table, random);
+      chains[round % 2]!.clear();
+      const open = new TestBatch(table, random, chains[round % 2]);
       for (let packets = random.int(0, 30); packets > 0; packets--) {
         open.add(random, ids);
         // The batch before is stored meanwhile, at some time.

@@ -88,11 +88,11 @@ Deno.test("The address holds the device's range, and the link to all devices ret
   await page.getByRole("link", { name: "pump-050" }).click();
   const ranges = page.locator("#device-range");
   await ranges.getByRole("radio", { name: "24 hours" }).check();
-  assertEquals(search(page), { device: "pump-050", range: "hours" });
+  assertEquals(search(page), { device: "pump-050", range: "24h" });
   await page.locator("#history-unit", { hasText: "hour" }).waitFor();
   await page.reload();
   await page.getByRole("heading", { name: "pump-050" }).waitFor();
-  assertEquals(await range(page, "device"), "hours");
+  assertEquals(await range(page, "device"), "24h");
   await ranges.getByRole("radio", { name: "1 hour" }).check();
   await page.goBack();
   await page.locator("#history-unit", { hasText: "hour" }).waitFor();

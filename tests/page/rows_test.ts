@@ -102,7 +102,10 @@ Deno.test("Table, device view and events: each id has a copy button and a toolti
   await until(async () => await copied() === long, "the event's id is copied");
   await page.evaluate("navigator.clipboard.writeText('')");
   await link.click();
-  assertEquals(await page.locator("#device-id").getAttribute("title"), long);
+  await until(
+    async () => await page.locator("#device-id").getAttribute("title") === long,
+    "the view's title has the whole id",
+  );
   await page.locator("#device").getByRole("button", { name: `Copy ${long}` }).click();
   await until(async () => await copied() === long, "the view's id is copied");
   visitor.assertNoProblems();

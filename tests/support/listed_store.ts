@@ -6,6 +6,7 @@
  */
 import type { ApiStore } from "../../src/api/api.ts";
 import type { DeviceCount, DeviceSummary } from "../../src/store/devices.ts";
+import type { DeviceValues } from "../../src/store/values.ts";
 
 /** Counts in a list, all of it read each time; fails on demand, answers late on demand. */
 export class ListedStore implements ApiStore {
@@ -56,6 +57,26 @@ export class ListedStore implements ApiStore {
 
   fleetHistory() {
     return this.#answer({ seconds: [], minutes: [], hours: [] });
+  }
+
+  latestValues() {
+    return this.#answer(new Map<string, DeviceValues>());
+  }
+
+  valueHistory() {
+    return this.#answer(undefined);
+  }
+
+  valueChanges() {
+    return this.#answer({ cursor: "", deviceIds: [] });
+  }
+
+  waitingSamples() {
+    return this.#answer({ bytes: 0, dropped: 0 });
+  }
+
+  packetsOf() {
+    return this.#answer({ entries: [], next: "", isEnd: true });
   }
 
   removedPackets() {
@@ -120,6 +141,26 @@ export class ListedStore implements ApiStore {
 
   audit() {
     return this.#answer([]);
+  }
+
+  setLabels() {
+    return this.#answer(undefined);
+  }
+
+  labels() {
+    return this.#answer(new Map());
+  }
+
+  notes() {
+    return this.#answer("");
+  }
+
+  async *scanLabels() {
+    yield await this.#answer([]);
+  }
+
+  labelChanges() {
+    return this.#answer({ version: 1, devices: new Map() });
   }
 
   #answer<T>(value: T): Promise<T> {

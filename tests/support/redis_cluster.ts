@@ -6,7 +6,7 @@
  */
 import { Redis } from "ioredis";
 
-import { freePort, type RedisServer, type RedisSettings, startRedis } from "./redis_server.ts";
+import { type RedisServer, type RedisSettings, startRedis } from "./redis_server.ts";
 import { until } from "./until.ts";
 
 /** Masters; each has one replica. */
@@ -33,7 +33,6 @@ export async function startCluster(settings: RedisSettings = {}): Promise<RedisC
     startRedis({
       "cluster-enabled": "yes",
       "cluster-node-timeout": `${NODE_TIMEOUT_MS}`,
-      "cluster-port": `${freePort()}`,
       "repl-diskless-sync-delay": "0",
       ...settings,
     })));

@@ -21,15 +21,25 @@ export async function startRedis(
   const dir = await Deno.makeTempDir({ prefix: "tally-redis-" });
   // A sentinel writes its state to its file.
   if (sentinel !== undefined) await Deno.writeTextFile(`${dir}/sentinel.conf`, `${sentinel.join("\n")}\n`);
-  const isNode = settings["cluster-enabled"] === "yes" && settings["cluster-port"] === undefined;
-  const server = new RedisServer(isNode ? freeNodePort() : freePort(), dir, settings, sentinel !== undefined);
-  try {
-    await server.start();
-  } catch (error) {
-    await Deno.remove(dir, { recursive: true });
-    throw error;
+  for (let tries = 1;; tries++) {
+    const server = new RedisServer(freePort(), dir, withBusPort(settings), sentinel !== undefined);
+    try {
+      await server.start();
+      return server;
+    } catch (error) {
+      await server.kill9();
+      // Another program may have taken the port since.
+      if (tries < 3) continue;
+      await Deno.remove(dir, { recursive: true });
+      throw error;
+    }
   }
-  return server;
+}
+
+/** The port of a cluster's nodes among themselves is otherwise the server's + 10,000, which another program may have. */
+function withBusPort(settings: RedisSettings): RedisSettings {
+  if (settings["cluster-enabled"] !== "yes" || "cluster-port" in settings) return settings;
+  return { ...settings, "cluster-port": `${freePort()}` };
 }
 
 /** A running server, or one that a test has killed and may start again. */
@@ -79,13 +89,22 @@ export class RedisServer implements AsyncDisposable {
   }
 
   /** Runs one command on a connection of its own. */
-  async call(command: string, ...args: (string | number)[]): Promise<unknown> {
+  call(command: string, ...args: (string | number)[]): Promise<unknown> {
+    return this.#run((redis) => redis.call(command, args));
+  }
+
+  /** The same; texts in the reply are bytes. */
+  callBuffer(command: string, ...args: (string | number)[]): Promise<unknown> {
+    return this.#run((redis) => redis.callBuffer(command, args));
+  }
+
+  async #run(command: (redis: Redis) => Promise<unknown>): Promise<unknown> {
     const redis = new Redis(this.url, { lazyConnect: true, enableReadyCheck: false, retryStrategy: null });
     redis.on("error", () => {});
     const ended = new Promise((resolve) => redis.once("end", resolve));
     try {
       await redis.connect();
-      return await redis.call(command, args);
+      return await command(redis);
     } finally {
       if (redis.status !== "end") redis.disconnect();
       await ended;

@@ -82,7 +82,9 @@ export function failing(shard: Store, state: { readonly isDown: boolean }): Stor
       if (typeof member !== "function") return member;
       return (...args: unknown[]) => {
         const error = new StoreError("a fault that the test injects");
-        if (state.isDown) return name === "scan" ? failingScan(error) : Promise.reject(error);
+        if (state.isDown) {
+          return name === "scan" || name === "scanLabels" ? failingScan(error) : Promise.reject(error);
+        }
         return (member as (...args: unknown[]) => unknown).apply(shard, args);
       };
     },

@@ -26,9 +26,9 @@ export async function openStoreAt(location: StoreLocation): Promise<Store> {
     case "redis":
       return await openStore(location);
     case "sqlite":
-      return await openSqliteStore({ path: location.path, ackAfter });
+      return await openSqliteStore({ path: location.path, ackAfter, values: { maxNames: 16 } });
     case "sqlite-threads":
-      return await openSqliteThreads({ path: location.path, ackAfter });
+      return await openSqliteThreads({ path: location.path, ackAfter, values: { maxNames: 16 } });
     case "sharded": {
       const [first, ...others] = await Promise.all(location.shards.map(openStoreAt));
       return shardedStore({ shards: [first!, ...others] });

@@ -6,10 +6,12 @@
 import { Buffer, isUtf8 } from "node:buffer";
 
 import type { DeviceView } from "../../fleet/device_index.ts";
+import { type HeldLabels, type LabelIndex, labelsJson } from "../../fleet/label_index.ts";
 import type { PayloadPreview } from "../../store/devices.ts";
 import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";
 import type { Store } from "../../store/store.ts";
-import type { Device } from "../schemas/device.ts";
+import type { Device, LiveDevice } from "../schemas/device.ts";
+import { valuesJson } from "./value_json.ts";
 
 /** Bytes of a payload in a list: some lines on a screen. */
 export const PREVIEW_BYTES = 200;
@@ -17,17 +19,34 @@ export const PREVIEW_BYTES = 200;
 /** In the order of `views`, with previews of the payloads. Rejects as the store does. */
 export async function deviceListJson(
   store: Pick<Store, "payloads">,
+  labels: LabelIndex,
   views: readonly DeviceView[],
 ): Promise<Device[]> {
   if (views.length === 0) return [];
   const payloads = await store.payloads(views.map(({ deviceId }) => deviceId), PREVIEW_BYTES);
-  return views.map((view) => deviceJson(view, payloads.get(view.deviceId) ?? noPayload));
+  return views.map((view) =>
+    deviceJson(view, labels.of(view.deviceId), payloads.get(view.deviceId) ?? noPayload)
+  );
+}
+
+/** The same with the values of each. */
+export async function liveDevicesJson(
+  store: Pick<Store, "payloads" | "latestValues">,
+  labels: LabelIndex,
+  views: readonly DeviceView[],
+): Promise<LiveDevice[]> {
+  const [devices, values] = await Promise.all([
+    deviceListJson(store, labels, views),
+    store.latestValues(views.map(({ deviceId }) => deviceId)),
+  ]);
+  return devices.map((device) => ({ ...device, ...valuesJson(values.get(device.device_id)) }));
 }
 
 /** One device, with its payload or the beginning of it. */
-export function deviceJson(view: DeviceView, payload: PayloadPreview): Device {
+export function deviceJson(view: DeviceView, labels: HeldLabels, payload: PayloadPreview): Device {
   return {
     device_id: view.deviceId,
+    ...labelsJson(labels),
     status: view.online ? "online" : "offline",
     count: view.count,
     rate_10s: view.rate10s,
@@ -49,7 +68,8 @@ function clockAheadMs({ timestampMs, lastSeenMs }: DeviceView): number {
 
 const noPayload: PayloadPreview = { bytes: new Uint8Array(), totalBytes: 0 };
 
-function payloadJson({ bytes, totalBytes }: PayloadPreview): Device["payload"] {
+/** A payload, or the beginning of one. */
+export function payloadJson({ bytes, totalBytes }: PayloadPreview): Device["payload"] {
   const truncated = bytes.length < totalBytes;
   const whole = truncated ? withoutCutCharacter(bytes) : bytes;
   const buffer = Buffer.from(whole.buffer, whole.byteOffset, whole.length);

@@ -10,6 +10,7 @@ import { createGzip } from "node:zlib";
 
 import type { DeviceCounts } from "../../fleet/device_index.ts";
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
+import type { FleetValues } from "../../fleet/fleet_values.ts";
 import type { ApiReport } from "../../metrics/api_metrics.ts";
 import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 import type { ProcessReport } from "../../metrics/process_metrics.ts";
@@ -17,7 +18,9 @@ import type { Clock } from "../../runtime/clock.ts";
 import type { ShardReport, Store } from "../../store/store.ts";
 import type { StoreHealth } from "../../store/store_clock.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "../http/negotiate.ts";
-import { formatProcess, formatPrometheus } from "./prometheus.ts";
+import { formatProcess, formatPrometheus, type PrometheusContents } from "./prometheus.ts";
+import { prometheusTags, type PrometheusTagsOptions } from "./prometheus_tags.ts";
+import { formatValues, type ValueContents } from "./prometheus_values.ts";
 
 /**
  * Bytes built in one go, about 2 ms of work, before other requests get their turn. A body that fits in one
@@ -31,9 +34,9 @@ const DEVICES_PER_PIECE = 100;
 
 /**
  * A snapshot is used this many times as long as its bodies took to build, even if newer counts have been read, so
- * that readers of a large fleet keep the processor busy a tenth of the time.
+ * that readers of a large fleet keep the processor busy a fifth of the time.
  */
-const REUSE_PER_BUILDING = 10;
+const REUSE_PER_BUILDING = 4;
 
 /** A snapshot's bytes in one form and encoding. Shared: never modify. */
 export interface SnapshotBody {
@@ -57,12 +60,16 @@ export interface SnapshotContents {
   readonly online: number;
   /** Devices with series of their own in the Prometheus form, at most. */
   readonly prometheusMaxDevices: number;
+  /** Called for the Prometheus form. */
+  readonly tags: () => Pick<PrometheusContents, "deviceLabels" | "tags">;
   /** State of the store and the clock. */
   readonly storeHealth: StoreHealth;
   /** Called for the Prometheus form. */
   readonly instances: () => Promise<readonly InstanceReport[]>;
   /** Called for the Prometheus form: the shards of the store; none if it is one. */
   readonly shards: () => Promise<readonly ShardReport[]>;
+  /** Called for the Prometheus form: the values of devices. */
+  readonly values: () => Promise<ValueContents>;
   /** Called for the Prometheus form. */
   readonly process: () => ProcessReport;
   /** Called for the Prometheus form: what this process reports of itself. */
@@ -107,22 +114,26 @@ export class Snapshot {
   }
 
   async #encode(form: Form): Promise<SnapshotBody> {
-    const { devices, instances, shards, process, apiReport, ...rest } = this.#contents;
+    const { devices, instances, shards, values, process, apiReport, tags, ...rest } = this.#contents;
     if (form === "json") return await encode(formatJson(devices));
-    const contents = { ...rest, devices, instances: await instances(), shards: await shards() };
+    const contents = { ...rest, ...tags(), devices, instances: await instances(), shards: await shards() };
+    const measured = await values();
     return await encode(function* () {
       yield* formatPrometheus(contents);
+      yield* formatValues(measured, contents);
       yield formatProcess(process(), apiReport(), true);
     }());
   }
 }
 
 /** What {@linkcode Snapshots} needs. */
-export interface SnapshotsOptions {
+export interface SnapshotsOptions extends PrometheusTagsOptions {
   /** Where the devices are. */
   readonly fleet: FleetCache;
   /** Has the reports of ingest processes. */
-  readonly store: Pick<Store, "instances" | "shards">;
+  readonly store: Pick<Store, "instances" | "shards" | "waitingSamples">;
+  /** Has their values. */
+  readonly values: FleetValues;
   /** What this process reports of itself. */
   readonly apiReport: () => ApiReport;
   /** What to report of the store and the clock. */
@@ -150,7 +161,8 @@ export class Snapshots {
    * one.
    */
   async current(): Promise<Snapshot> {
-    const { fleet, store, storeHealth, clock, prometheusMaxDevices, process, apiReport } = this.#options;
+    const { fleet, store, values, storeHealth, clock, prometheusMaxDevices, process, apiReport } =
+      this.#options;
     await fleet.refresh({ keepWarm: true });
     const latest = this.#latest;
     if (latest !== undefined) {
@@ -164,9 +176,14 @@ export class Snapshots {
       devices: fleet.index.counts(),
       online: fleet.index.totals(clock.unixMs()).online,
       prometheusMaxDevices,
+      tags: () => prometheusTags(this.#options),
       storeHealth: storeHealth(),
       instances: () => store.instances(clock.unixMs()),
       shards: async () => await store.shards?.() ?? [],
+      values: async () => {
+        await values.refresh();
+        return { index: fleet.index, values, waiting: await store.waitingSamples() };
+      },
       process,
       apiReport,
     };

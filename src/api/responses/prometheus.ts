@@ -5,6 +5,7 @@
  * @module
  */
 import type { DeviceCounts } from "../../fleet/device_index.ts";
+import type { TagFigures } from "../../fleet/tag_figures.ts";
 import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
 import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 import { formatTable } from "../../metrics/metric_families.ts";
@@ -22,6 +23,10 @@ export interface PrometheusContents {
   readonly online: number;
   /** Devices with series of their own, the first by id: each one more costs the scraper memory for weeks. */
   readonly prometheusMaxDevices: number;
+  /** Labels of a device's series besides its id, as text: `,tag_site="oslo"`; "" if there are none. */
+  readonly deviceLabels: (deviceId: string) => string;
+  /** Figures of the tags that have series of their own. */
+  readonly tags: readonly TagFigures[];
   /** The ingest processes at work. */
   readonly instances: readonly InstanceReport[];
   /** The shards of the store; none if it is one. */
@@ -32,10 +37,13 @@ export interface PrometheusContents {
 
 /** The metrics that come from the store, piece by piece; {@linkcode formatProcess} has the rest. */
 export function* formatPrometheus(contents: PrometheusContents): Generator<string> {
-  const { devices, online, prometheusMaxDevices, instances, shards, storeHealth } = contents;
+  const { devices, online, prometheusMaxDevices, deviceLabels, tags, instances, shards, storeHealth } =
+    contents;
   const shown = Math.min(devices.ids.length, prometheusMaxDevices);
   yield family("tally_device_packets_total", "counter", "Packets stored, by device.");
-  const labels = devices.ids.slice(0, shown).map((id) => `{device_id="${escapeLabelValue(id)}"}`);
+  const labels = devices.ids.slice(0, shown).map((id) =>
+    `{device_id="${escapeLabelValue(id)}"${deviceLabels(id)}}`
+  );
   for (let i = 0; i < shown; i++) yield `tally_device_packets_total${labels[i]} ${devices.counts[i]}\n`;
   yield family(
     "tally_device_last_seen_timestamp_seconds",
@@ -58,6 +66,7 @@ export function* formatPrometheus(contents: PrometheusContents): Generator<strin
     "Devices without series of their own, for there are too many.",
     [["", devices.ids.length - shown]],
   );
+  yield* formatTags(tags);
   yield* formatStoreHealth(storeHealth);
   yield* formatShards(shards);
   yield* formatInstances(instances);
@@ -72,6 +81,31 @@ export function formatProcess(process: ProcessReport, own: ApiReport, storeUp: b
     ...formatProcessReport(process),
     ...formatTable("tally_api_", apiMetrics, [["", own]]),
   ].join("");
+}
+
+/** Name of the label that has the value of a tag: those of other origins, such as `instance`, are not hidden. */
+export function tagLabel(key: string): string {
+  return `tag_${key.replace(/[.-]/g, "_")}`;
+}
+
+function* formatTags(tags: readonly TagFigures[]): Generator<string> {
+  if (tags.length === 0) return;
+  const labels = ({ tag: { key, value } }: TagFigures) => `key="${key}",value="${escapeLabelValue(value)}"`;
+  yield metric(
+    "tally_tag_devices",
+    "gauge",
+    "Devices with a tag, by status.",
+    tags.flatMap((sums): [string, number][] => [
+      [`${labels(sums)},status="online"`, sums.online],
+      [`${labels(sums)},status="offline"`, sums.devices - sums.online],
+    ]),
+  );
+  yield metric(
+    "tally_tag_packets",
+    "gauge",
+    "Packets stored of the devices that have a tag now.",
+    tags.map((sums) => [labels(sums), sums.count]),
+  );
 }
 
 function* formatShards(shards: readonly ShardReport[]): Generator<string> {

@@ -16,14 +16,15 @@ import { jsonResponse } from "../http/json_response.ts";
 import { invalid, json, problem, unavailable, unchanged, unknownDevice } from "../http/openapi.ts";
 import { deviceJson } from "../responses/device_json.ts";
 import { historyJson } from "../responses/history_json.ts";
-import { Device, DevicePath, DeviceQuery } from "../schemas/device.ts";
+import { valuesJson } from "../responses/value_json.ts";
+import { DeviceDetail, DevicePath, DeviceQuery } from "../schemas/device.ts";
 import { DeviceHistory } from "../schemas/history.ts";
 import { NoParameters } from "../schemas/parameters.ts";
 
 /** What the routes need. */
 export interface DeviceOptions {
   /** Where the device is read and removed. */
-  readonly store: Pick<Store, "device" | "history" | "remove">;
+  readonly store: Pick<Store, "device" | "history" | "latestValues" | "remove" | "notes">;
   /** Has the device. */
   readonly fleet: FleetCache;
   /** The time of packets. */
@@ -71,7 +72,7 @@ function addRead(app: OpenAPIHono, options: DeviceOptions, { path, suffix, reque
     summary: "Show a device, with its whole payload",
     request,
     responses: {
-      200: json(Device, "The device"),
+      200: json(DeviceDetail, "The device"),
       304: unchanged,
       400: invalid,
       404: unknownDevice,
@@ -81,12 +82,19 @@ function addRead(app: OpenAPIHono, options: DeviceOptions, { path, suffix, reque
   app.openapi(route, async (c) => {
     const deviceId = idOf(c);
     await fleet.refresh({ keepWarm: true });
-    const state = await store.device(deviceId);
+    const [state, notes, values] = await Promise.all([
+      store.device(deviceId),
+      store.notes(deviceId),
+      store.latestValues([deviceId]),
+    ]);
     fleet.update(deviceId, state);
     if (state === undefined) throw notFound(deviceId);
     const { payload } = state;
     const view = fleet.index.viewAt(fleet.index.slotOf(deviceId)!, clock.unixMs());
-    return jsonResponse<Device>(c, deviceJson(view, { bytes: payload, totalBytes: payload.length }));
+    const preview = { bytes: payload, totalBytes: payload.length };
+    const device = deviceJson(view, fleet.labels.of(deviceId), preview);
+    const measured = valuesJson(values.get(deviceId));
+    return jsonResponse<DeviceDetail>(c, { ...device, ...measured, notes: notes || null });
   });
 }
 
@@ -124,7 +132,8 @@ function addRemove(app: OpenAPIHono, options: DeviceOptions, { path, suffix, req
     operationId: `removeDevice${suffix}`,
     tags,
     summary: "Forget a device",
-    description: "Its next packet starts it anew. Refused for a page of another site.",
+    description:
+      "With its name, tags and notes. Its next packet starts it anew. Refused for a page of another site.",
     request,
     responses: {
       204: { description: "It is forgotten" },
@@ -138,6 +147,8 @@ function addRemove(app: OpenAPIHono, options: DeviceOptions, { path, suffix, req
     const deviceId = idOf(c);
     if (!await store.remove(deviceId)) throw notFound(deviceId);
     fleet.update(deviceId, undefined);
+    // Where the store fails now, the next refresh repeats it.
+    await fleet.refreshLabels().catch(() => {});
     await auditor.record(readerOf(c).name, "device.remove", [{ target: deviceId, detail: "" }]);
     return c.body(null, 204);
   });
@@ -147,6 +158,7 @@ function idOf(c: Context): string {
   return c.req.param("id") ?? c.req.query("id") ?? "";
 }
 
-function notFound(deviceId: string): RequestError {
+/** The error for an id that no device has. */
+export function notFound(deviceId: string): RequestError {
   return new RequestError("NOT_FOUND", `there is no device ${JSON.stringify(deviceId)}`);
 }

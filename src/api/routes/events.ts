@@ -7,6 +7,7 @@ import { createRoute, type OpenAPIHono } from "@hono/zod-openapi";
 
 import { eventJson } from "../../alerts/event_json.ts";
 import type { EventLog } from "../../alerts/event_log.ts";
+import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import { jsonResponse } from "../http/json_response.ts";
 import { invalid, unavailable, unchanged } from "../http/openapi.ts";
 import { sseResponse } from "../http/sse_broadcaster.ts";
@@ -17,6 +18,8 @@ import { DeviceEventList, EventParameters, EventStreamBody } from "../schemas/ev
 export interface EventsOptions {
   /** Has the events for lists. */
   readonly eventLog: EventLog;
+  /** Has the names and tags of devices. */
+  readonly fleet: FleetCache;
   /** Has the streams. */
   readonly eventStream: EventStream;
 }
@@ -45,15 +48,16 @@ const eventsRoute = createRoute({
 });
 
 /** Adds the route. */
-export function addEvents(app: OpenAPIHono, { eventLog, eventStream }: EventsOptions): void {
+export function addEvents(app: OpenAPIHono, { eventLog, eventStream, fleet }: EventsOptions): void {
   app.openapi(eventsRoute, async (c) => {
-    const { after, before, device, limit } = c.req.valid("query");
+    const { after, before, device, tag, limit } = c.req.valid("query");
     if (c.req.header("Accept")?.includes("text/event-stream")) {
       const lastEventId = eventId(c.req.header("Last-Event-ID"));
-      return sseResponse(c, (reader) => eventStream.open(lastEventId ?? after, device, reader));
+      return sseResponse(c, (reader) => eventStream.open(lastEventId ?? after, device, tag, reader));
     }
-    await eventLog.refresh();
-    const events = eventLog.list(after, limit, device, before).map(eventJson);
+    const [labels] = await Promise.all([fleet.freshLabels(), eventLog.refresh()]);
+    const events = eventLog.list(after, limit, device, before, labels.matcher(tag))
+      .map((event) => eventJson(event, labels.of(event.deviceId)));
     c.header("Vary", "Accept");
     return jsonResponse<DeviceEventList>(c, { events, next: events.at(-1)?.id ?? after ?? 0 });
   });

@@ -9,10 +9,14 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import addressJs from "../../page/address.js" with { type: "text" };
 import apiJs from "../../page/api.js" with { type: "text" };
 import chartJs from "../../page/chart.js" with { type: "text" };
+import chartPathsJs from "../../page/chart_paths.js" with { type: "text" };
+import chartScaleJs from "../../page/chart_scale.js" with { type: "text" };
 import connectionJs from "../../page/connection.js" with { type: "text" };
 import controlsCss from "../../page/controls.css" with { type: "text" };
+import copyJs from "../../page/copy.js" with { type: "text" };
 import deviceCss from "../../page/device.css" with { type: "text" };
 import deviceJs from "../../page/device.js" with { type: "text" };
+import deviceChartsJs from "../../page/device_charts.js" with { type: "text" };
 import domJs from "../../page/dom.js" with { type: "text" };
 import eventListJs from "../../page/event_list.js" with { type: "text" };
 import eventReaderJs from "../../page/event_reader.js" with { type: "text" };
@@ -25,15 +29,22 @@ import healthJs from "../../page/health.js" with { type: "text" };
 import iconSvg from "../../page/icon.svg" with { type: "text" };
 import iconAlertSvg from "../../page/icon_alert.svg" with { type: "text" };
 import indexHtml from "../../page/index.html" with { type: "text" };
+import instancesCss from "../../page/instances.css" with { type: "text" };
 import mainJs from "../../page/main.js" with { type: "text" };
 import overviewJs from "../../page/overview.js" with { type: "text" };
 import pageCss from "../../page/page.css" with { type: "text" };
+import payloadViewJs from "../../page/payload_view.js" with { type: "text" };
 import shardsJs from "../../page/shards.js" with { type: "text" };
 import signInJs from "../../page/sign_in.js" with { type: "text" };
 import sparklinesJs from "../../page/sparklines.js" with { type: "text" };
 import tableCss from "../../page/table.css" with { type: "text" };
 import tableJs from "../../page/table.js" with { type: "text" };
+import tableRowJs from "../../page/table_row.js" with { type: "text" };
+import timeRangeJs from "../../page/time_range.js" with { type: "text" };
 import tokenJs from "../../page/token.js" with { type: "text" };
+import unitsJs from "../../page/units.js" with { type: "text" };
+import valueChartJs from "../../page/value_chart.js" with { type: "text" };
+import valueColumnsJs from "../../page/value_columns.js" with { type: "text" };
 import { Asset } from "../http/assets.ts";
 import { problem, unchanged } from "../http/openapi.ts";
 
@@ -49,10 +60,14 @@ const texts: Readonly<Record<string, string>> = {
   "address.js": addressJs,
   "api.js": apiJs,
   "chart.js": chartJs,
+  "chart_paths.js": chartPathsJs,
+  "chart_scale.js": chartScaleJs,
   "connection.js": connectionJs,
   "controls.css": controlsCss,
+  "copy.js": copyJs,
   "device.css": deviceCss,
   "device.js": deviceJs,
+  "device_charts.js": deviceChartsJs,
   "dom.js": domJs,
   "event_list.js": eventListJs,
   "event_reader.js": eventReaderJs,
@@ -64,15 +79,22 @@ const texts: Readonly<Record<string, string>> = {
   "health.js": healthJs,
   "icon.svg": iconSvg,
   "icon_alert.svg": iconAlertSvg,
+  "instances.css": instancesCss,
   "main.js": mainJs,
   "overview.js": overviewJs,
   "page.css": pageCss,
+  "payload_view.js": payloadViewJs,
   "shards.js": shardsJs,
   "sign_in.js": signInJs,
   "sparklines.js": sparklinesJs,
   "table.css": tableCss,
   "table.js": tableJs,
+  "table_row.js": tableRowJs,
+  "time_range.js": timeRangeJs,
   "token.js": tokenJs,
+  "units.js": unitsJs,
+  "value_chart.js": valueChartJs,
+  "value_columns.js": valueColumnsJs,
 };
 
 const files: ReadonlyMap<string, Asset> = new Map(

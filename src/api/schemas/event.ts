@@ -7,6 +7,7 @@ import { z } from "@hono/zod-openapi";
 
 import { EVENTS_KEPT } from "../../store/events.ts";
 import { count, deviceStatus, unixMs } from "./fields.ts";
+import { nameAndTags, tagFilters } from "./labels.ts";
 import { deviceId, integer, limit, query } from "./parameters.ts";
 
 /** A device went offline or came back. */
@@ -17,6 +18,7 @@ export const DeviceEvent = z.object({
   id: count.openapi({ description: "One more than the event before it" }),
   kind: deviceStatus,
   device_id: z.string(),
+  ...nameAndTags,
   at_ms: unixMs.openapi({ description: "When it was noticed, Unix milliseconds" }),
   last_seen_ms: unixMs.openapi({ description: "Its last packet before the event, Unix milliseconds" }),
 }).openapi("DeviceEvent");
@@ -42,6 +44,7 @@ export const EventParameters = query({
     description: "Events before this id, the newest of them: the page before the one that begins with it",
   }).optional(),
   device: deviceId.optional().openapi({ description: "Of this device only" }),
+  tag: tagFilters,
   limit,
 });
 

@@ -16,6 +16,7 @@ import {
 } from "../../store/packets.ts";
 import type { DeltaGroup, QueuedDelta } from "./device_delta.ts";
 import type { DeviceTable } from "./device_table.ts";
+import type { PacketChains } from "./packet_chains.ts";
 
 /** Deltas that are stored or discarded together: those of one session's stream, or of all streams without a session. */
 export class FencingGroup implements DeltaGroup {
@@ -132,8 +133,8 @@ export class QueuedBatch {
   /** The table of devices was emptied meanwhile: two numbers may be of the same id. */
   #hasGenerations = false;
 
-  /** Without packets. `devices`: the table of their devices. */
-  constructor(readonly devices: DeviceTable) {
+  /** Without packets. `devices`: the table of their devices; `chains`: keeps all packets, if they are to be kept. */
+  constructor(readonly devices: DeviceTable, readonly chains?: PacketChains) {
     this.#withoutSession = new FencingGroup(this);
   }
 

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { DeltaBytes, DeviceDelta } from "../../store/packets.ts";
+import type { DeltaBytes, DeltaPackets, DeviceDelta } from "../../store/packets.ts";
+import { copyBytes, type PacketChains } from "./packet_chains.ts";
 
 /** What deltas belong to: a `FencingGroup`. */
 export interface DeltaGroup {
@@ -27,7 +28,7 @@ const noGroup: DeltaGroup = { batch: {}, displaced: () => {} };
  * message it was received in until the batch is stored. Once it is, the object is used for another device: objects that
  * live as long as a batch are what the garbage collector is slowest with.
  */
-export class QueuedDelta implements DeviceDelta, DeltaBytes {
+export class QueuedDelta implements DeviceDelta, DeltaBytes, DeltaPackets {
   /** Of the device, in the `DeviceTable`. */
   device = 0;
   /** What it belongs to. */
@@ -47,6 +48,13 @@ export class QueuedDelta implements DeviceDelta, DeltaBytes {
   #packetsBefore = 0;
   /** Packets of shares, where there are several and without those that were contributed last: few devices have that. */
   #earlier: Map<object, number> | undefined;
+  /** Has all packets, from `first` to `#last`, if they are kept. */
+  #chains: PacketChains | undefined;
+  /** See {@linkcode DeltaPackets}. */
+  first = 0;
+  #last = 0;
+  /** See {@linkcode DeltaPackets}. */
+  keptBytes = 0;
 
   /** Of no device yet. */
   constructor(readonly ids: DeviceIds) {}
@@ -69,8 +77,11 @@ export class QueuedDelta implements DeviceDelta, DeltaBytes {
       this.#start =
       this.#end =
       this.#packetsBefore =
+      this.first =
+      this.#last =
+      this.keptBytes =
         0;
-    this.#share = this.#earlier = undefined;
+    this.#share = this.#earlier = this.#chains = undefined;
   }
 
   /** See {@linkcode DeviceDelta}. */
@@ -106,12 +117,12 @@ export class QueuedDelta implements DeviceDelta, DeltaBytes {
   /** See {@linkcode DeltaBytes}. */
   writeId(target: Uint8Array, at: number): void {
     const source = this.#idSource, start = this.#idStart + 1;
-    copy(source, start, start + this.idBytes, target, at);
+    copyBytes(source, start, start + this.idBytes, target, at);
   }
 
   /** See {@linkcode DeltaBytes}. */
   writePayload(target: Uint8Array, at: number): void {
-    copy(this.#bytes, this.#start, this.#end, target, at);
+    copyBytes(this.#bytes, this.#start, this.#end, target, at);
   }
 
   /**
@@ -134,6 +145,41 @@ export class QueuedDelta implements DeviceDelta, DeltaBytes {
       this.#start = start;
       this.#end = end;
     }
+  }
+
+  /** Keeps a packet that was added, for the packet stream. */
+  keep(chains: PacketChains, timestampMs: number, bytes: Uint8Array, start: number, end: number): void {
+    const packet = chains.add(this.#idSource, this.#idStart, timestampMs, bytes, start, end);
+    this.#append(chains, packet, packet, chains.bytesOf(packet));
+  }
+
+  #append(chains: PacketChains, first: number, last: number, bytes: number): void {
+    if (this.#chains === undefined) this.first = first;
+    else chains.link(this.#last, first);
+    this.#chains = chains;
+    this.#last = last;
+    this.keptBytes += bytes;
+  }
+
+  /** See {@linkcode DeviceDelta}. */
+  get kept(): DeltaPackets | undefined {
+    return this.#chains === undefined ? undefined : this;
+  }
+
+  /** See {@linkcode DeltaPackets}. */
+  next(packet: number): number {
+    // In another delta the chain may go on.
+    return packet === this.#last ? -1 : this.#chains!.next(packet);
+  }
+
+  /** See {@linkcode DeltaPackets}. */
+  bytesOf(packet: number): number {
+    return this.#chains!.bytesOf(packet);
+  }
+
+  /** See {@linkcode DeltaPackets}. */
+  write(packet: number, target: Uint8Array, at: number): number {
+    return this.#chains!.write(packet, target, at);
   }
 
   /** How many packets each share contributed. */
@@ -163,6 +209,9 @@ export class QueuedDelta implements DeviceDelta, DeltaBytes {
   /** Adds what another group of the same batch collected for the same device, later than this one. */
   merge(later: QueuedDelta, latestMs = Infinity): void {
     this.packets += later.packets;
+    if (later.#chains !== undefined) {
+      this.#append(later.#chains, later.first, later.#last, later.keptBytes);
+    }
     if (later.timestampMs >= this.timestampMs || this.timestampMs > latestMs) {
       this.timestampMs = later.timestampMs;
       this.#bytes = later.#bytes;
@@ -170,12 +219,4 @@ export class QueuedDelta implements DeviceDelta, DeltaBytes {
       this.#end = later.#end;
     }
   }
-}
-
-/** From so many bytes on a view costs less than a loop. */
-const VIEW_BYTES = 64;
-
-function copy(source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): void {
-  if (end - start >= VIEW_BYTES) target.set(source.subarray(start, end), at);
-  else for (let i = start; i < end; i++) target[at + i - start] = source[i]!;
 }

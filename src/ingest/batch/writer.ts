@@ -10,6 +10,7 @@ import {
   type Batch as StoreBatch,
   type DeviceLimits,
   type FencedSession,
+  type PacketStreamPart,
   PRODUCER_EXPIRY_MS,
   type RefusedDevice,
   type Unapplied,
@@ -38,6 +39,8 @@ export interface WriterOptions {
   readonly signal: AbortSignal;
   /** How many devices a batch may add to the store; default: any number. */
   readonly deviceLimits?: DeviceLimits | undefined;
+  /** Where the queue keeps all packets: entries of the packet stream; default: there is none. */
+  readonly packetStream?: PacketStreamPart | undefined;
   /** Called when a batch is stored; `tookMs`: repeated attempts included. */
   readonly onFlushed?:
     | ((batch: { readonly packets: number; readonly devices: number; readonly tookMs: number }) => void)
@@ -92,12 +95,13 @@ export class Writer {
 
   /** Stores the batch, without the shares that turn out to be fenced. */
   async #write(batch: QueuedBatch, receivedAtMs: number): Promise<void> {
-    const { producer, deviceLimits, signal } = this.options, sequence = this.#sequence;
+    const { producer, deviceLimits, packetStream, signal } = this.options, sequence = this.#sequence;
+    const parts = { ...deviceLimits && { deviceLimits }, ...packetStream && { packetStream } };
     for (;;) {
       const isRecent = Math.abs(receivedAtMs - this.#appliedAtMs) < PRODUCER_EXPIRY_MS / 2;
       const previous = isRecent ? this.#applied : 0;
-      const about = { producer, sequence, previous, receivedAtMs };
-      const storeBatch = batch.toStoreBatch(deviceLimits === undefined ? about : { ...about, deviceLimits });
+      const about = { producer, sequence, previous, receivedAtMs, ...parts };
+      const storeBatch = batch.toStoreBatch(about);
       if (storeBatch === undefined) return;
       const unapplied = await this.#apply(storeBatch);
       if (signal.aborted) return;

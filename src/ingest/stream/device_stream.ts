@@ -16,7 +16,13 @@ import type { CallContext } from "./call_context.ts";
 import type { CallResponse } from "./call_response.ts";
 import { claimedEpoch, claimText } from "./claim_text.ts";
 import { type IngestState, type OpenStream, streamRefusal } from "./ingest_state.ts";
-import { MalformedMessage, PacketView, readBatch, readPacket, unixMilliseconds } from "./packet.ts";
+import {
+  MalformedMessage,
+  PacketView,
+  readBatch,
+  readPacket,
+  unixMilliseconds,
+} from "../../protocol/packet.ts";
 import { claimWithinLimits } from "./session_claim.ts";
 import type { SessionStart } from "./session_start.ts";
 import { StreamProgress } from "./stream_progress.ts";
@@ -248,7 +254,9 @@ export class DeviceStream implements ShareOwner, OpenStream {
     if (isInRate === false) return share.reject(RejectReason.RATE_LIMITED);
     share.stored++;
     const { payloadStart, payloadEnd } = packet, latestMs = now + DEVICE_CLOCK_AHEAD_MS;
-    share.group.delta(device).add(share, timestampMs, bytes, payloadStart, payloadEnd, latestMs);
+    const delta = share.group.delta(device), { chains } = share.group.batch;
+    delta.add(share, timestampMs, bytes, payloadStart, payloadEnd, latestMs);
+    if (chains !== undefined) delta.keep(chains, timestampMs, bytes, payloadStart, payloadEnd);
   }
 
   /** Counts the packet, which is before {@linkcode DeviceStream.#fresh}, if it is a duplicate. */

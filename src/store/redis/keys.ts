@@ -88,6 +88,18 @@ export interface ShardKeys {
   /** LIST of `<id> <entry as JSON>`, newest last. */
   readonly audit: string;
 
+  /** HASH device id → its name and tags: `model/labels.ts`. Also of devices that have not been seen yet. */
+  readonly labels: string;
+
+  /** HASH device id → notes about it; each has {@linkcode ShardKeys.labels} too. */
+  readonly notes: string;
+
+  /** STRING as {@linkcode ShardKeys.version}, of {@linkcode ShardKeys.labelChanges}. */
+  readonly labelsVersion: string;
+
+  /** LIST as {@linkcode ShardKeys.changes}, of devices whose labels changed. */
+  readonly labelChanges: string;
+
   /** STRING written to check that the server accepts writes; expires at once. */
   readonly probe: string;
 
@@ -96,6 +108,12 @@ export interface ShardKeys {
 
   /** LIST of sessions by their names, each where there is still a key for it, and some that have expired. */
   readonly sessions: string;
+
+  /**
+   * STREAM of entries with the fields `device` (id), `received` (Unix ms) and `packets` (a `PacketBatch` of the proto), in
+   * this order. Other programs read this one. `tally:{device_metrics}:packets`, or `tally:{<i>-<n>}:packets`.
+   */
+  readonly packetStream: string;
 
   /** STRING `<epoch> <committed>` of one session; expires when unused. */
   session(session: string): string;
@@ -111,6 +129,27 @@ export interface ShardKeys {
 
   /** LIST `idHash` of the devices that were removed last, newest last. */
   readonly removedHashes: string;
+
+  /** LIST samples that are not added to the values yet: `samples.lua`. */
+  readonly samples: string;
+
+  /** STRING state of {@linkcode ShardKeys.samples} and {@linkcode ShardKeys.valueFeed}. */
+  readonly sampleState: string;
+
+  /** STRING process that adds samples to the values; expires. */
+  readonly sampleOwner: string;
+
+  /** LIST of devices whose values changed, newest last. */
+  readonly valueFeed: string;
+
+  /** HASH device id → its latest values and running periods: `encodeRecord`. */
+  readonly values: string;
+
+  /** HASH device id → closed minutes of its values: `historyWith`. */
+  readonly valueMinutes: string;
+
+  /** HASH device id → closed hours of its values. */
+  readonly valueHours: string;
 
   /** HASH log → `<lease> <oldest>` of segment logs that are not empty: see `segments.lua`. */
   readonly logs: string;
@@ -162,13 +201,25 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     tokenUses: `${prefix}token-uses`,
     tokensVersion: `${prefix}tokens-version`,
     audit: `${prefix}audit`,
+    labels: `${prefix}labels`,
+    notes: `${prefix}notes`,
+    labelsVersion: `${prefix}labels-version`,
+    labelChanges: `${prefix}label-changes`,
     probe: `${prefix}probe`,
     newDevices: `${prefix}new-devices`,
     sessions: `${prefix}sessions`,
+    packetStream: `${prefix}packets`,
     session: (session) => `${prefix}session:${session}`,
     producer: (producer) => `${prefix}producer:${producer}`,
     removals: `${prefix}removals`,
     removedHashes: `${prefix}removed-hashes`,
+    samples: `${prefix}samples`,
+    sampleState: `${prefix}samples:state`,
+    sampleOwner: `${prefix}samples:owner`,
+    valueFeed: `${prefix}values:feed`,
+    values: `${prefix}values`,
+    valueMinutes: `${prefix}values:minutes`,
+    valueHours: `${prefix}values:hours`,
     logs: `${prefix}logs`,
     log: (name) => `${prefix}log:${name}`,
     segment: (name) => `${prefix}segment:${name}`,

@@ -9,6 +9,7 @@ import { EVENTS_KEPT } from "../events.ts";
 import { HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "../history.ts";
 import { historyHead } from "../model/periods.ts";
 import { DEVICE_CLOCK_AHEAD_MS } from "../packets.ts";
+import { FEED_MAX_BYTES, WAITING_MAX_BYTES } from "../values.ts";
 import {
   changesHead,
   changesKinds,
@@ -24,18 +25,25 @@ import changes from "./scripts/changes.lua" with { type: "text" };
 import audit from "./scripts/audit.lua" with { type: "text" };
 import claim from "./scripts/claim.lua" with { type: "text" };
 import devices from "./scripts/devices.lua" with { type: "text" };
+import fold from "./scripts/fold.lua" with { type: "text" };
 import histories from "./scripts/histories.lua" with { type: "text" };
 import importEvents from "./scripts/import_events.lua" with { type: "text" };
 import lease from "./scripts/lease.lua" with { type: "text" };
 import merge from "./scripts/merge.lua" with { type: "text" };
 import offline from "./scripts/offline.lua" with { type: "text" };
+import packetStream from "./scripts/packet_stream.lua" with { type: "text" };
+import packetsOf from "./scripts/packets_of.lua" with { type: "text" };
 import payloads from "./scripts/payloads.lua" with { type: "text" };
 import prelude from "./scripts/prelude.lua" with { type: "text" };
 import remove from "./scripts/remove.lua" with { type: "text" };
 import report from "./scripts/report.lua" with { type: "text" };
 import revokeTokens from "./scripts/revoke_tokens.lua" with { type: "text" };
+import samples from "./scripts/samples.lua" with { type: "text" };
 import segments from "./scripts/segments.lua" with { type: "text" };
+import setLabels from "./scripts/set_labels.lua" with { type: "text" };
+import takeSamples from "./scripts/take_samples.lua" with { type: "text" };
 import upgrade from "./scripts/upgrade.lua" with { type: "text" };
+import valueChanges from "./scripts/value_changes.lua" with { type: "text" };
 
 /** Counts set aside that `apply.lua` returns, for a line of the log each. */
 const ASIDE_REPORTED = 100;
@@ -46,6 +54,8 @@ const constants = {
   HISTORY_MINUTES,
   HISTORY_HOURS,
   CHANGES_MAX_BYTES,
+  WAITING_MAX_BYTES,
+  FEED_MAX_BYTES,
   EVENTS_KEPT,
   AUDIT_KEPT,
   ASIDE_REPORTED,
@@ -105,10 +115,15 @@ redis.call('SET', KEYS[1], ARGV[1])
 return ARGV[1]`;
 
 /** See `apply.lua`. */
-export const applyScript: string = checked(withPrelude(histories + devices + segments + apply));
+export const applyScript: string = checked(
+  withPrelude(histories + devices + segments + samples + packetStream + apply),
+);
+
+/** See `packets_of.lua`. */
+export const packetsOfScript: string = checked(packetsOf);
 
 /** See `merge.lua`. */
-export const mergeScript: string = checked(withPrelude(histories + devices + segments + merge));
+export const mergeScript: string = checked(withPrelude(histories + devices + segments + samples + merge));
 
 /** See `adopt_log.lua`. */
 export const adoptLogScript: string = checked(withPrelude(segments + adoptLog));
@@ -126,7 +141,19 @@ export const claimScript: string = checked(withPrelude(claim));
 export const offlineScript: string = checked(withPrelude(segments + offline));
 
 /** See `remove.lua`. */
-export const removeScript: string = checked(withPrelude(segments + remove));
+export const removeScript: string = checked(withPrelude(segments + samples + remove));
+
+/** See `take_samples.lua`. */
+export const takeSamplesScript: string = checked(withPrelude(samples + takeSamples));
+
+/** See `fold.lua`. */
+export const foldScript: string = checked(withPrelude(samples + fold));
+
+/** See `value_changes.lua`. */
+export const valueChangesScript: string = checked(withPrelude(samples + valueChanges));
+
+/** KEYS: values, or their minutes or hours. ARGV: device ids. */
+export const valuesScript: string = checked("return redis.call('HMGET', KEYS[1], unpack(ARGV))");
 
 /** See `changes.lua`. */
 export const changesScript: string = checked(withPrelude(changes));
@@ -249,4 +276,18 @@ if not newest then return {} end
 local before = tonumber(ARGV[1])
 local skipped = before < 0 and 0 or math.max(0, string.match(newest, '^%d+') - before + 1)
 return redis.call('LRANGE', KEYS[1], -skipped - ARGV[2], -skipped - 1)`,
+);
+
+/** See `set_labels.lua`. */
+export const setLabelsScript: string = checked(withPrelude(setLabels));
+
+/** KEYS: labels. ARGV: device ids. */
+export const labelsScript: string = checked("return redis.call('HMGET', KEYS[1], unpack(ARGV))");
+
+/** KEYS: notes. ARGV: device id. */
+export const notesScript: string = checked("return redis.call('HGET', KEYS[1], ARGV[1])");
+
+/** KEYS: labels. ARGV: cursor, how many at least. */
+export const scanLabelsScript: string = checked(
+  "return redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])",
 );

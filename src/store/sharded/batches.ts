@@ -154,7 +154,7 @@ function batchOf(
   { shard, devices, sessions }: ShardStep,
   shards: number,
 ): Batch {
-  const { sequence, receivedAtMs, deviceLimits, numbering } = batch;
+  const { sequence, receivedAtMs, deviceLimits, packetStream, numbering } = batch;
   const sent = {
     producer: step === "apply" ? batch.producer : `${batch.producer}\u001f${step}`,
     sequence,
@@ -164,8 +164,12 @@ function batchOf(
     sessions: sessions.map(({ sent }) => sent),
     ...numbering === undefined ? {} : { numbering },
   };
-  if (step !== "apply" || deviceLimits === undefined) return sent;
-  return { ...sent, deviceLimits: shareOf(deviceLimits, shards) };
+  if (step !== "apply") return sent;
+  return {
+    ...sent,
+    ...packetStream && { packetStream },
+    ...deviceLimits && { deviceLimits: shareOf(deviceLimits, shards) },
+  };
 }
 
 /** Sessions whose offset in a shard is not known: the check is whether they are still their streams'. */

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Clock } from "../../runtime/clock.ts";
-import type { Changes, DeviceStore, DeviceSummary } from "../devices.ts";
+import type { Changes, DeviceSummary } from "../devices.ts";
 import type { ShardReads } from "./shard_reads.ts";
 import type { VersionNumbers } from "./versions.ts";
 
@@ -20,17 +20,27 @@ interface Pending {
   settledAtMs: number | undefined;
 }
 
+/** Reads what changed in one shard: as {@linkcode DeviceStore.changes}, or a list like it. */
+export type ReadChanges<Shard> = (shard: Shard, since: number | undefined) => Promise<Changes>;
+
 /** As {@linkcode DeviceStore.changes}; a late shard's come with a later call. */
-export class ShardedChanges {
-  readonly #reads: ShardReads<DeviceStore>;
+export class ShardedChanges<Shard> {
+  readonly #reads: ShardReads<Shard>;
+  readonly #readChanges: ReadChanges<Shard>;
   readonly #numbers: VersionNumbers;
   readonly #clock: Clock;
   /** Of late shards: one that takes longer than a read waits would never get further. */
   readonly #pending: (Pending | undefined)[] = [];
 
   /** Reads nothing yet. */
-  constructor(reads: ShardReads<DeviceStore>, numbers: VersionNumbers, clock: Clock) {
+  constructor(
+    reads: ShardReads<Shard>,
+    numbers: VersionNumbers,
+    clock: Clock,
+    readChanges: ReadChanges<Shard>,
+  ) {
     this.#reads = reads;
+    this.#readChanges = readChanges;
     this.#numbers = numbers;
     this.#clock = clock;
   }
@@ -55,12 +65,12 @@ export class ShardedChanges {
     };
   }
 
-  #request(shard: DeviceStore, index: number, since: number | undefined): Pending {
+  #request(shard: Shard, index: number, since: number | undefined): Pending {
     const before = this.#pending[index];
     const nowMs = this.#clock.monotonicMs();
     const isOld = before?.settledAtMs !== undefined && nowMs - before.settledAtMs > REUSE_MS;
     if (before !== undefined && before.since === since && !isOld) return before;
-    const pending: Pending = { since, changes: shard.changes(since), settledAtMs: undefined };
+    const pending: Pending = { since, changes: this.#readChanges(shard, since), settledAtMs: undefined };
     pending.changes.then(
       () => pending.settledAtMs = this.#clock.monotonicMs(),
       () => {

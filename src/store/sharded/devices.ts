@@ -23,12 +23,12 @@ export function shardedDevices(
   const byShard = (deviceIds: readonly string[]) => [
     ...Map.groupBy(deviceIds, (deviceId) => shardOf(deviceId, shards.length)),
   ];
-  const changes = new ShardedChanges(reads, numbers, clock);
+  const changes = new ShardedChanges(reads, numbers, clock, (shard, since) => shard.changes(since));
   // What a late shard returned last stands for what it has.
   const removed: number[] = [];
 
   return {
-    scan: (onPartial) => scan(reads, onPartial),
+    scan: (onPartial) => scanShards(reads, (shard) => shard.scan(), onPartial),
 
     summaries: async (deviceIds) => {
       const found = byShard(deviceIds).map(([index, ids]) =>
@@ -67,13 +67,17 @@ export function shardedDevices(
 }
 
 /** Those that answer first; a shard that fails is left out. Rejects if all do. */
-async function* scan(reads: ShardReads<DeviceStore>, onPartial = () => {}) {
+export async function* scanShards<Shard, Page>(
+  reads: ShardReads<Shard>,
+  scan: (shard: Shard) => AsyncIterable<Page>,
+  onPartial: () => void = () => {},
+): AsyncGenerator<Page> {
   const indexes = [...reads.shards.keys()];
   const isLate = (index: number) => reads.lateSinceMs(index) !== undefined ? 1 : 0;
   let failure: StoreError | undefined, isAnyRead = false;
   for (const index of indexes.toSorted((a, b) => isLate(a) - isLate(b))) {
     try {
-      yield* reads.shards[index]!.scan();
+      yield* scan(reads.shards[index]!);
       isAnyRead = true;
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;

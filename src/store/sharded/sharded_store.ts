@@ -50,9 +50,12 @@ import { ShardedBatches } from "./batches.ts";
 import { shardedDevices } from "./devices.ts";
 import { shardedEvents } from "./events.ts";
 import { shardedHistories } from "./histories.ts";
+import { shardedLabels } from "./labels.ts";
 import { ShardedClaims } from "./session_claims.ts";
 import { allSettled } from "./settled.ts";
 import { ShardReads } from "./shard_reads.ts";
+import { shardedValues } from "./values.ts";
+import { shardOf } from "./shard_of.ts";
 import { VersionNumbers } from "./versions.ts";
 
 /** What {@linkcode shardedStore} needs. */
@@ -86,9 +89,13 @@ export function shardedStore(
         bytes: amounts.reduce((sum, { bytes }) => sum + bytes, 0),
       };
     },
+    packetsOf: (deviceId, after, limit) =>
+      shards[shardOf(deviceId, shards.length)]!.packetsOf(deviceId, after, limit),
     ...shardedDevices(reads, versions, clock),
     ...shardedHistories(reads),
+    ...shardedValues(reads),
     ...shardedEvents(reads),
+    ...shardedLabels(reads, clock),
     reportInstance: (report) => first.reportInstance(report),
     removeInstance: (instance) => first.removeInstance(instance),
     instances: (nowMs) => first.instances(nowMs),

@@ -15,24 +15,27 @@ export interface ChangeList {
   since(version: number | undefined): Promise<Changes>;
 }
 
-/** The list in `database`. */
-export function sqliteChanges(database: Database): ChangeList {
+/** The list in one of the tables of `database`. */
+export function sqliteChanges(
+  database: Database,
+  table: "changes" | "label_changes" = "changes",
+): ChangeList {
   const statements = database.prepare({
     // A version is the time in microseconds, or one more than the last: a file that was replaced by an older one
     // never uses one twice.
     add: `
-      INSERT INTO changes
+      INSERT INTO ${table}
       SELECT max(coalesce(max(version), 0) + 1, 1000 * ${unixNowMs}), ?,
         coalesce(max(end_bytes), 0) + length(?) + 32
-      FROM changes
+      FROM ${table}
       RETURNING end_bytes AS endBytes`,
-    trim: "DELETE FROM changes WHERE end_bytes <= ?",
-    readVersion: "SELECT coalesce(max(version), 0) AS version FROM changes",
+    trim: `DELETE FROM ${table} WHERE end_bytes <= ?`,
+    readVersion: `SELECT coalesce(max(version), 0) AS version FROM ${table}`,
     // Version 0 was before the first entry, which is the one whose end is its length.
     hasVersion: `
-      SELECT 1 FROM changes WHERE version = ?1
-      UNION ALL SELECT 1 FROM changes WHERE ?1 = 0 AND end_bytes = length(device_ids) + 32`,
-    readSince: "SELECT device_ids FROM changes WHERE version > ? ORDER BY version",
+      SELECT 1 FROM ${table} WHERE version = ?1
+      UNION ALL SELECT 1 FROM ${table} WHERE ?1 = 0 AND end_bytes = length(device_ids) + 32`,
+    readSince: `SELECT device_ids FROM ${table} WHERE version > ? ORDER BY version`,
   });
 
   return {

@@ -7,7 +7,9 @@ import type { DeviceState, DeviceStore, DeviceSummary, PayloadPreview } from "..
 import type { ForeignCounts } from "../model/foreign_counts.ts";
 import type { ChangeList } from "./changes.ts";
 import type { Database } from "./database.ts";
+import type { RemoveLabels } from "./labels.ts";
 import { countColumn } from "./records.ts";
+import type { ValueTables } from "./values.ts";
 
 /** Devices read in one statement: none stays open between pages, so the log can be checkpointed. */
 const PAGE_DEVICES = 1000;
@@ -64,11 +66,22 @@ const removalQueries = {
     WHERE device_id IN (SELECT value FROM json_each(?)) AND last_seen_ms > 0 AND last_seen_ms < ?`,
 };
 
-/** `foreign` receives counts of other programs that are none; their devices are left out. */
+/** What devices in a SQLite file go with. */
+export interface DeviceParts {
+  /** Which devices changed. */
+  readonly changes: ChangeList;
+  /** Receives counts of other programs that are none; their devices are left out. */
+  readonly foreign: ForeignCounts;
+  /** Removes a device's labels, in the caller's transaction. */
+  readonly removeLabels: RemoveLabels;
+  /** Removes a device's values. */
+  readonly values: ValueTables;
+}
+
+/** Reads and removes devices. */
 export function sqliteDevices(
   database: Database,
-  changes: ChangeList,
-  foreign: ForeignCounts,
+  { changes, foreign, removeLabels, values }: DeviceParts,
 ): DeviceStore & DevicePages {
   const arrays = database.prepareArrays(queriesOfManyRows), statements = database.prepare(queries);
   const toSummaries = (rows: readonly unknown[]) =>
@@ -113,12 +126,15 @@ export function sqliteDevices(
         return row?.packets ?? 0;
       }),
 
-    ...removals(database, changes),
+    ...removals(database, { changes, removeLabels, values }),
   };
 }
 
 /** Deletes devices, and adds up what was counted of them. */
-function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "remove" | "removeUnseen"> {
+function removals(
+  database: Database,
+  { changes, removeLabels, values }: Omit<DeviceParts, "foreign">,
+): Pick<DeviceStore, "remove" | "removeUnseen"> {
   const statements = database.prepare(removalQueries);
   const removeOne = (deviceId: string): boolean => {
     statements.addToRemoved.run(deviceId);
@@ -129,9 +145,12 @@ function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "r
   return {
     remove: (deviceId) =>
       database.write(`remove device ${deviceId} from`, () => {
-        const existed = removeOne(deviceId);
-        if (existed) changes.add([deviceId]);
-        return existed;
+        const existed = removeOne(deviceId), hadLabels = removeLabels([deviceId]);
+        if (existed) {
+          changes.add([deviceId]);
+          values.remove([deviceId]);
+        }
+        return existed || hadLabels;
       }),
 
     removeUnseen: (deviceIds, lastSeenBeforeMs) =>
@@ -139,7 +158,11 @@ function removals(database: Database, changes: ChangeList): Pick<DeviceStore, "r
         const rows = statements.unseen.all(JSON.stringify(deviceIds), lastSeenBeforeMs);
         const unseen = (rows as { deviceId: string }[]).map(({ deviceId }) => deviceId);
         for (const deviceId of unseen) removeOne(deviceId);
-        if (unseen.length > 0) changes.add(unseen);
+        removeLabels(unseen);
+        if (unseen.length > 0) {
+          changes.add(unseen);
+          values.remove(unseen);
+        }
         return unseen.length;
       }),
   };

@@ -156,6 +156,60 @@ const steps: readonly (readonly string[])[] = [
       event_id INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID`,
   ],
+  // 7: Names, tags and notes.
+  [
+    `CREATE TABLE labels (
+      device_id TEXT PRIMARY KEY, -- also of devices that have not been seen yet
+      labels TEXT NOT NULL, -- name and tags: see model/labels.ts
+      notes TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID`,
+    `CREATE TABLE label_changes (
+      version INTEGER PRIMARY KEY,
+      device_ids TEXT NOT NULL, -- JSON
+      end_bytes INTEGER NOT NULL -- of this and all before it
+    ) STRICT`,
+  ],
+  // 8: The packet stream.
+  [
+    `CREATE TABLE packet_stream (
+      id INTEGER PRIMARY KEY, -- without gaps
+      device_id TEXT NOT NULL,
+      received_ms INTEGER NOT NULL,
+      packets BLOB NOT NULL -- PacketBatch of the proto
+    ) STRICT`,
+    "CREATE INDEX packet_stream_by_device ON packet_stream (device_id, id)",
+  ],
+  // 9: What devices measure.
+  [
+    `CREATE TABLE waiting_samples (
+      id INTEGER PRIMARY KEY,
+      kind TEXT NOT NULL, -- samples, or removed
+      received_ms INTEGER NOT NULL,
+      devices INTEGER NOT NULL,
+      ids BLOB NOT NULL, -- each preceded by its length in one byte
+      payloads BLOB NOT NULL -- each preceded by its length in 32 bits
+    ) STRICT`,
+    `CREATE TABLE sample_totals (
+      only INTEGER PRIMARY KEY CHECK (only = 1),
+      bytes INTEGER NOT NULL, -- that wait
+      dropped INTEGER NOT NULL -- samples, ever
+    ) STRICT`,
+    "INSERT INTO sample_totals VALUES (1, 0, 0)",
+    `CREATE TABLE device_values (
+      device_id TEXT PRIMARY KEY,
+      record BLOB NOT NULL -- see value_record.ts
+    ) STRICT`,
+    `CREATE TABLE value_histories (
+      device_id TEXT PRIMARY KEY,
+      minutes BLOB, -- closed ones of all values; see value_blocks.ts
+      hours BLOB
+    ) STRICT`,
+    `CREATE TABLE value_feed (
+      serial INTEGER PRIMARY KEY,
+      device_ids TEXT NOT NULL, -- JSON
+      end_bytes INTEGER NOT NULL -- of this and all before it
+    ) STRICT`,
+  ],
 ];
 
 /** Version of the tables that this program reads and writes; SQLite keeps it in the file's header. */

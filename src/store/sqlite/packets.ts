@@ -12,8 +12,10 @@ import type { Database } from "./database.ts";
 import { type DeviceRoom, deviceRooms, refusedBefore } from "./device_room.ts";
 import type { AddEvent } from "./events.ts";
 import type { FleetPeriods } from "./histories.ts";
+import { packetAppender } from "./packet_stream.ts";
 import { closedPeriodsOf, readRecordSql, type RecordRow } from "./records.ts";
 import { Sessions } from "./sessions.ts";
+import type { ValueTables } from "./values.ts";
 
 /** Expired rows are deleted at most this often. */
 const EXPIRE_INTERVAL_MS = 1000;
@@ -28,14 +30,17 @@ export interface BatchParts {
   readonly fleetPeriods: FleetPeriods;
   /** Receives counts of other programs that a batch set aside. */
   readonly foreign: ForeignCounts;
+  /** Receives the payloads of a batch. */
+  readonly values: ValueTables;
 }
 
 /** Applies batches in one transaction each. */
 export function sqlitePackets(database: Database, parts: BatchParts): PacketStore {
-  const { changes, fleetPeriods } = parts;
+  const { changes, fleetPeriods, values } = parts;
   const sessions = new Sessions(database);
   const addToDevice = deviceWriter(database, parts);
   const deviceRoom = deviceRooms(database);
+  const appendPackets = packetAppender(database);
   let expiredAtMs = 0;
   const expire = (nowMs: number, usedAtMs: number) => {
     if (Math.abs(nowMs - expiredAtMs) < EXPIRE_INTERVAL_MS) return;
@@ -74,10 +79,15 @@ export function sqlitePackets(database: Database, parts: BatchParts): PacketStor
         for (const { session, epoch, to } of batch.sessions) sessions.write(session, epoch, to, usedAtMs);
         const refused = added.length < devices.length ? room!.refusal(devices, new Set(added)) : "";
         sessions.writeProducer(producer, { sequence, refused }, usedAtMs);
+        if (batch.packetStream !== undefined) {
+          const stored = new Set(added);
+          appendPackets(batch, (position) => !stored.has(devices[position]!));
+        }
         if (added.length > 0) {
           room?.close();
           fleetPeriods.add(added.reduce((sum, { packets }) => sum + packets, 0), receivedAtMs);
           changes.add(added.map(({ deviceId }) => deviceId));
+          values.append(added, receivedAtMs);
         }
         expire(receivedAtMs, usedAtMs);
         return refusedBefore(refused, devices);

@@ -5,7 +5,10 @@
  */
 import { resolve } from "node:path";
 
+import { payloadDecoder, type PayloadOptions } from "../../payload/payload_decoder.ts";
 import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
+import { noValues } from "../model/no_values.ts";
+import type { FoldOptions } from "../model/sample_fold.ts";
 import type { AckAfter } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { sqliteAudit } from "./audit.ts";
@@ -26,8 +29,12 @@ import { type DevicePages, sqliteDevices } from "./devices.ts";
 import { sqliteEvents } from "./events.ts";
 import { sqliteHistories } from "./histories.ts";
 import { sqliteInstances } from "./instances.ts";
+import { type LabelPages, sqliteLabels } from "./labels.ts";
 import { migrate } from "./migrations.ts";
+import { sqlitePacketStream } from "./packet_stream.ts";
 import { sqlitePackets } from "./packets.ts";
+import { SampleFolder } from "./sample_folder.ts";
+import { sqliteValues, valueTables } from "./values.ts";
 
 /** Where the file is, and how it is used. */
 export interface SqliteStoreOptions {
@@ -39,10 +46,12 @@ export interface SqliteStoreOptions {
   readonly lockTimeoutMs?: number;
   /** Receives a warning for counts of another program that are none. */
   readonly log?: WarningLog;
+  /** How payloads are decoded; undefined: values are not kept. */
+  readonly values?: PayloadOptions | undefined;
 }
 
 /** A store that works on the thread that calls it. */
-export interface SqliteStore extends Store, DevicePages {
+export interface SqliteStore extends Store, DevicePages, LabelPages {
   /**
    * False once it was closed, or found that its file was deleted, replaced, or upgraded by a newer Tally: open
    * another store then.
@@ -58,7 +67,7 @@ export interface SqliteStore extends Store, DevicePages {
  * schema version, or `ackAfter` requires replicas.
  */
 export async function openSqliteStore(
-  { path, ackAfter, lockTimeoutMs = 1000, log = { warn() {} } }: SqliteStoreOptions,
+  { path, ackAfter, lockTimeoutMs = 1000, log = { warn() {} }, values }: SqliteStoreOptions,
 ): Promise<SqliteStore> {
   const file = resolve(path);
   if (ackAfter.kind === "replicated") {
@@ -66,7 +75,9 @@ export async function openSqliteStore(
       'acknowledging after replication needs Redis: choose "stored" or "synced", or configure Redis';
     throw failure("open", file, new Error(reason));
   }
-  return await openAlone(file, lockTimeoutMs, () => openStore(file, ackAfter, lockTimeoutMs, log));
+  const decode = values && await payloadDecoder(values);
+  const fold = values && decode && { decode, maxNames: values.maxNames };
+  return await openAlone(file, lockTimeoutMs, () => openStore(file, ackAfter, lockTimeoutMs, log, fold));
 }
 
 async function openStore(
@@ -74,6 +85,7 @@ async function openStore(
   ackAfter: AckAfter,
   lockTimeoutMs: number,
   log: WarningLog,
+  fold: FoldOptions | undefined,
 ): Promise<SqliteStore> {
   const opened = openFile(file), { db } = opened;
   try {
@@ -90,36 +102,45 @@ async function openStore(
       migrate(db);
       db.exec(writeApplicationId);
     });
-    return storeIn(new Database(opened, file, lockTimeoutMs), log);
+    return storeIn(new Database(opened, file, lockTimeoutMs), log, fold);
   } catch (error) {
     db.close();
     throw error;
   }
 }
 
-function storeIn(database: Database, log: WarningLog): SqliteStore {
+function storeIn(database: Database, log: WarningLog, fold: FoldOptions | undefined): SqliteStore {
   const foreign = new ForeignCounts(database.file, log);
   const changes = sqliteChanges(database);
+  const { removeLabels, ...labels } = sqliteLabels(database);
   const { fleetPeriods, ...histories } = sqliteHistories(database);
   const { addEvent, ...events } = sqliteEvents(database, changes);
+  const valueTable = valueTables(database, fold !== undefined);
+  const folder = fold && new SampleFolder(database, valueTable, fold);
   return {
     description: describeFile(database.file),
-    ...sqlitePackets(database, { changes, addEvent, fleetPeriods, foreign }),
-    ...sqliteDevices(database, changes, foreign),
+    ...sqlitePackets(database, { changes, addEvent, fleetPeriods, foreign, values: valueTable }),
+    ...sqliteDevices(database, { changes, foreign, removeLabels, values: valueTable }),
+    ...labels,
+    ...sqlitePacketStream(database),
     ...histories,
+    ...fold === undefined ? noValues : sqliteValues(database),
     ...events,
     ...sqliteInstances(database),
     ...sqliteCredentials(database),
     ...sqliteAudit(database),
-    ping: () => database.probe(),
+    async ping() {
+      await database.probe();
+      folder?.start();
+    },
     // All processes that share the file run on this machine.
     status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),
     get isOpen() {
       return database.isOpen;
     },
-    close() {
+    async close() {
+      if (database.isOpen) await folder?.close();
       database.close();
-      return Promise.resolve();
     },
   };
 }

@@ -10,7 +10,7 @@ import { describeFile, isTransient } from "./database_file.ts";
 import { openSqliteStore, type SqliteStore, type SqliteStoreOptions } from "./sqlite_store.ts";
 
 /** Methods that are called by messages. */
-export type Method = Exclude<keyof SqliteStore, "description" | "isOpen" | "scan" | "status">;
+export type Method = Exclude<keyof SqliteStore, "description" | "isOpen" | "scan" | "scanLabels" | "status">;
 
 /**
  * The first message opens the store, each other one calls it; `id` comes back with the reply. Opening succeeds

@@ -6,10 +6,12 @@
  */
 import { resolve } from "node:path";
 
+import { packEntries } from "../model/packet_entries.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
 import { pages } from "./devices.ts";
+import { labelPages } from "./labels.ts";
 import type { SqliteStore, SqliteStoreOptions } from "./sqlite_store.ts";
 import type { Method, PackedBatch, Reply, Request } from "./thread_worker.ts";
 
@@ -24,7 +26,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   const description = await writer.opened();
   const write = <M extends Method>(method: M) => writer.method(method);
   const read = <M extends Method>(method: M) => reader.method(method);
-  const page = read("page");
+  const page = read("page"), labelPage = read("labelPage");
   return {
     description,
     ping: write("ping"),
@@ -44,6 +46,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
+    setLabels: write("setLabels"),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -51,13 +54,22 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     payloads: read("payloads"),
     history: read("history"),
     fleetHistory: read("fleetHistory"),
+    latestValues: read("latestValues"),
+    valueHistory: read("valueHistory"),
+    valueChanges: read("valueChanges"),
+    waitingSamples: read("waitingSamples"),
     removedPackets: read("removedPackets"),
+    packetsOf: read("packetsOf"),
     events: read("events"),
     instances: read("instances"),
     tokensByHash: read("tokensByHash"),
     tokens: read("tokens"),
     credentialsVersion: read("credentialsVersion"),
     audit: read("audit"),
+    labels: read("labels"),
+    notes: read("notes"),
+    scanLabels: () => labelPages(labelPage),
+    labelChanges: read("labelChanges"),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
@@ -160,7 +172,7 @@ class Thread {
   }
 }
 
-function pack({ devices, numbering: _, ...rest }: Batch): PackedBatch {
+function pack({ devices, numbering: _, packetStream, ...rest }: Batch): PackedBatch {
   const packets = new Float64Array(devices.length), timestampsMs = new Float64Array(devices.length);
   const payloadEnds = new Uint32Array(devices.length);
   const parts = devices.map(({ payload }) => payload);
@@ -173,5 +185,8 @@ function pack({ devices, numbering: _, ...rest }: Batch): PackedBatch {
     payloadEnds[i] = end += parts[i]!.length;
     return device.deviceId;
   });
-  return { ...rest, deviceIds, packets, timestampsMs, payloads, payloadEnds };
+  const stream = packetStream && {
+    packetStream: { ...packetStream, entries: packEntries(devices) },
+  };
+  return { ...rest, ...stream, deviceIds, packets, timestampsMs, payloads, payloadEnds };
 }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import protobuf from "protobufjs";
 
-import { MalformedMessage, readBatch, unixMilliseconds } from "../../src/ingest/stream/packet.ts";
+import { MalformedMessage, readBatch, unixMilliseconds } from "../../src/protocol/packet.ts";
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
 import { forSeeds } from "../support/random.ts";
 import {
@@ -12,7 +12,7 @@ import {
   read,
   type ReadPacket,
   readWithProtobufjs,
-} from "./packet_model.ts";
+} from "../ingest/packet_model.ts";
 
 Deno.test("readPacket() equals protobufjs, unknown fields and wire types included", () =>
   forSeeds(3000, (random) => {
