@@ -12,6 +12,7 @@ import { bodies, callLatency } from "./call_rows.ts";
 import { besidePeers, costs } from "./cost_rows.ts";
 import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
 import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
+import { largeFleet } from "./large_fleet_rows.ts";
 import { LoadProcesses } from "./measure.ts";
 import { isInstalled } from "./program.ts";
 import { tls } from "./tls_rows.ts";
@@ -68,6 +69,7 @@ const plans: readonly SectionPlan[] = [
   connected,
   tls,
   readers,
+  largeFleet,
 ];
 
 async function main(): Promise<number> {
