@@ -17,6 +17,7 @@ import { isInstalled } from "./program.ts";
 import { tls } from "./tls_rows.ts";
 import { type BenchOptions, devices, type RowPlan, type SectionPlan, streams, throughput } from "./rows.ts";
 import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
+import { values } from "./value_rows.ts";
 import { VICTORIA_METRICS } from "./victoria_metrics.ts";
 
 const usage = `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--peer COMMAND]
@@ -53,6 +54,7 @@ const plans: readonly SectionPlan[] = [
   devices,
   besidePeers,
   costs,
+  values,
   streams,
   freshness,
   connecting,
