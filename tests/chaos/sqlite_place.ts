@@ -1,9 +1,11 @@
 /** @module */
+import { Buffer } from "node:buffer";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import type { StorePlace } from "./store_place.ts";
+import { EntryReader, type StreamedPackets, streamSettings } from "./streamed_packets.ts";
 
 /** A folder below which the processes of Tally may read and write. */
 export async function dataFolder(): Promise<string> {
@@ -38,7 +40,7 @@ export class SqlitePlace implements StorePlace {
   }
 
   ingestSettings(_index: number): Record<string, string> {
-    return this.apiSettings;
+    return { ...this.apiSettings, ...streamSettings };
   }
 
   get apiSettings(): Record<string, string> {
@@ -51,7 +53,7 @@ export class SqlitePlace implements StorePlace {
 
   // deno-lint-ignore require-await -- SQLite answers at once
   async counts(): Promise<Map<string, number>> {
-    const rows = this.#read("SELECT device_id AS name, count AS packets FROM devices");
+    const rows = this.#read("SELECT device_id AS name, count AS packets FROM devices") as NamedPackets[];
     return new Map(rows.map(({ name, packets }) => [name, packets]));
   }
 
@@ -60,8 +62,20 @@ export class SqlitePlace implements StorePlace {
   }
 
   // deno-lint-ignore require-await -- as above
+  async streamed(): Promise<StreamedPackets> {
+    const rows = this.#read("SELECT device_id, packets FROM packet_stream ORDER BY id"),
+      reader = new EntryReader();
+    for (const { device_id, packets } of rows as { device_id: string; packets: Uint8Array }[]) {
+      reader.add(device_id, Buffer.from(packets));
+    }
+    return reader.packets;
+  }
+
+  // deno-lint-ignore require-await -- as above
   async held(sessions: readonly string[]): Promise<Map<string, readonly number[]>> {
-    const rows = this.#read("SELECT session AS name, committed AS packets FROM sessions");
+    const rows = this.#read(
+      "SELECT session AS name, committed AS packets FROM sessions",
+    ) as NamedPackets[];
     const known = new Map(rows.map(({ name, packets }) => [name, packets]));
     return new Map(sessions.map((session) => [session, [known.get(session) ?? 0]]));
   }
@@ -131,18 +145,21 @@ export class SqlitePlace implements StorePlace {
   }
 
   /** A file that is missing or empty has no rows. */
-  #read(sql: string): { name: string; packets: number }[] {
+  #read(sql: string): unknown[] {
     if (!isThere(this.path)) return [];
     const db = new DatabaseSync(this.path, { readOnly: true, timeout: 0 });
     try {
       const tables = db.prepare("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
-      return tables.tables === 0
-        ? []
-        : db.prepare(sql).all() as unknown as { name: string; packets: number }[];
+      return tables.tables === 0 ? [] : db.prepare(sql).all();
     } finally {
       db.close();
     }
   }
+}
+
+interface NamedPackets {
+  readonly name: string;
+  readonly packets: number;
 }
 
 /** Tries `work` until nobody has the file locked. It may not wait in SQLite, which would stop the clients too. */

@@ -199,9 +199,9 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
       return await snapshots.current() === first;
     };
     assertEquals(await isUsedAfter(100), false);
-    buildingMs = 12;
-    assertEquals(await isUsedAfter(100), true);
-    assertEquals(await isUsedAfter(110), false, "12 + 110 ms are over ten times 12");
+    buildingMs = 40;
+    assertEquals(await isUsedAfter(120), true);
+    assertEquals(await isUsedAfter(130), false, "40 + 130 ms are over four times 40");
     buildingMs = 100;
     assertEquals(await isUsedAfter(MAX_AGE_MS - 100), true);
     assertEquals(await isUsedAfter(MAX_AGE_MS - 99), false);
