@@ -75,6 +75,17 @@ export const webhookUrlKind: Kind<string> = {
   parse: (text) => /^https?:$/.test(URL.parse(text)?.protocol ?? "") ? text : undefined,
 };
 
+/** Where the page is reached. */
+export const publicUrlKind: Kind<string> = {
+  allowed: "an http or https URL without a query",
+  parse: (text) => {
+    const url = URL.parse(text);
+    const isPlain = url !== null && /^https?:$/.test(url.protocol) &&
+      url.search + url.hash + url.username === "";
+    return isPlain ? text : undefined;
+  },
+};
+
 /** Key of Standard Webhooks, as bytes. */
 export const webhookKeyKind: Kind<Uint8Array> = {
   allowed: "whsec_ and 24 to 64 bytes in base64, as in whsec_$(openssl rand -base64 32)",

@@ -6,7 +6,10 @@
 import type * as device from "../api/schemas/device.ts";
 import type * as event from "../api/schemas/event.ts";
 import type * as fleet from "../api/schemas/fleet.ts";
+import type * as labels from "../api/schemas/labels.ts";
 import type * as history from "../api/schemas/history.ts";
+import type * as incident from "../api/schemas/incident.ts";
+import type * as rule from "../api/schemas/rule.ts";
 
 /** A device, as in `/devices/{id}` and `/live`. */
 export type DeviceDetail = device.Device & Partial<Measured>;
@@ -14,7 +17,7 @@ export type DeviceDetail = device.Device & Partial<Measured>;
 /** A device in the table, as in `/devices` and `/live`. */
 export type DeviceRow = device.Device & {
   /** Its latest numbers: of the chosen columns by name, or all. */
-  readonly values?: Readonly<Record<string, number>> | Measured["values"];
+  readonly values?: Readonly<Record<string, number>> | Measured["values"] | undefined;
 };
 
 /** What a device measured last. */
@@ -54,6 +57,9 @@ export type Payload = DeviceRow["payload"];
 /** Response of `/devices`. */
 export type DeviceList = device.DeviceList;
 
+/** Response of `/tags`. */
+export type TagList = labels.TagList;
+
 /** Response of `/devices/{id}/history`. */
 export type DeviceHistory = history.DeviceHistory;
 
@@ -65,6 +71,12 @@ export type DeviceEventList = event.DeviceEventList;
 
 /** A device went offline or came back online. */
 export type DeviceEvent = DeviceEventList["events"][number];
+
+/** An incident of `/incidents`. */
+export type Incident = incident.Incident;
+
+/** A rule of `/rules`. */
+export type Rule = rule.Rule;
 
 /** Response of `/fleet`. */
 export type FleetReport = fleet.FleetReport;

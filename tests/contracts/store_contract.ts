@@ -6,6 +6,7 @@
 import type { Store } from "../../src/store/store.ts";
 import { forSeeds } from "../support/random.ts";
 import type { StoreLocation } from "../support/store_location.ts";
+import { testAlerts } from "./alerts_contract.ts";
 import { testAudit } from "./audit_contract.ts";
 import { testCredentials } from "./credentials_contract.ts";
 import { testDevices } from "./devices_contract.ts";
@@ -69,6 +70,7 @@ export function testStoreContract(
     testCredentials(test);
     testAudit(test);
     testLabels(test, shards);
+    testAlerts(test);
   }
   testReverts(kind, makePlace);
   testRefills(kind, makePlace, { seesAllBatches: !isSharded });

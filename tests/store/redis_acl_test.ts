@@ -228,3 +228,46 @@ Deno.test("RedisStore.apply() with a packet stream writes nothing as a user that
     await store.close();
   }
 });
+
+Deno.test("RedisStore.putAlertDocuments(), removeAlertDocuments() and writeAlertState() write all or nothing", async () => {
+  await using server = await startRedis();
+  const store = await openAsUser(server);
+  const rules = async () => (await store.alertDocuments())!.documents.map(({ id }) => id);
+  const rule = (id: string) => ({ kind: "rule", id, body: "{}" }) as const;
+  try {
+    const refusedPut = await refusedWithout(
+      server,
+      () => store.putAlertDocuments([rule("a"), rule("b")]),
+      async (command, wasRefused) => {
+        assertEquals(await rules(), wasRefused ? [] : ["a", "b"], command);
+        await store.removeAlertDocuments("rule", ["a", "b"]);
+      },
+    );
+    await store.putAlertDocuments([rule("a"), rule("b")]);
+    const refusedRemove = await refusedWithout(
+      server,
+      () => store.removeAlertDocuments("rule", ["a", "b"]),
+      async (command, wasRefused) => {
+        assertEquals(await rules(), wasRefused ? ["a", "b"] : [], command);
+        await store.putAlertDocuments([rule("a"), rule("b")]);
+      },
+    );
+    const entry = (field: string, body?: string) => ({ section: "incidents", field, body }) as const;
+    await store.claimAlerts("me", 60_000, now);
+    await store.writeAlertState("me", [entry("2", "x")], now);
+    const refusedWrite = await refusedWithout(
+      server,
+      () => store.writeAlertState("me", [entry("1", "x"), entry("2", undefined)], now),
+      async (command, wasRefused) => {
+        const { entries } = (await store.alertState("incidents"))!;
+        assertEquals([...entries.keys()], wasRefused ? ["2"] : ["1"], command);
+        await store.writeAlertState("me", [entry("1", undefined), entry("2", "x")], now);
+      },
+    );
+    for (const refused of [refusedPut, refusedRemove, refusedWrite]) {
+      for (const command of ["set", "hset", "hdel"]) assert(refused.includes(command), command);
+    }
+  } finally {
+    await store.close();
+  }
+});

@@ -5,7 +5,7 @@
  */
 import { Buffer, isUtf8 } from "node:buffer";
 
-import type { DeviceView } from "../../fleet/device_index.ts";
+import type { DeviceView } from "../../fleet/device_view.ts";
 import { type HeldLabels, type LabelIndex, labelsJson } from "../../fleet/label_index.ts";
 import type { PayloadPreview } from "../../store/devices.ts";
 import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";

@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { createGzip } from "node:zlib";
 
-import type { DeviceCounts } from "../../fleet/device_index.ts";
+import type { DeviceCounts } from "../../fleet/device_view.ts";
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
 import type { FleetValues } from "../../fleet/fleet_values.ts";
 import type { ApiReport } from "../../metrics/api_metrics.ts";

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import type { AlertDocumentKind, AlertSection } from "../alerts.ts";
 import type { PeriodKind } from "../model/periods.ts";
 import { CLUSTER_SLOTS, clusterSlot } from "./cluster_slots.ts";
 
@@ -99,6 +100,19 @@ export interface ShardKeys {
 
   /** LIST as {@linkcode ShardKeys.changes}, of devices whose labels changed. */
   readonly labelChanges: string;
+  /** STRING owner of the lease to evaluate rules of alerts; expires with it. */
+  readonly alertsOwner: string;
+
+  /** STRING Unix time in microseconds, never the same twice, of the last change of a rule, mute or acknowledgement. */
+  readonly alertDocumentsVersion: string;
+
+  /** STRING the same, of the last change of the state of alerts. */
+  readonly alertStateVersion: string;
+
+  /**
+   * HASH of one kind of document: id → `<version> <JSON>`; or of one section of the state of alerts: field → JSON.
+   */
+  alerts(part: AlertDocumentKind | AlertSection): string;
 
   /** STRING written to check that the server accepts writes; expires at once. */
   readonly probe: string;
@@ -205,6 +219,10 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     notes: `${prefix}notes`,
     labelsVersion: `${prefix}labels-version`,
     labelChanges: `${prefix}label-changes`,
+    alertsOwner: `${prefix}alerts:owner`,
+    alertDocumentsVersion: `${prefix}alerts:documents-version`,
+    alertStateVersion: `${prefix}alerts:state-version`,
+    alerts: (part) => `${prefix}alerts:${part}`,
     probe: `${prefix}probe`,
     newDevices: `${prefix}new-devices`,
     sessions: `${prefix}sessions`,

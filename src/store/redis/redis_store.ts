@@ -10,6 +10,7 @@ import { ForeignCounts } from "../model/foreign_counts.ts";
 import { noValues } from "../model/no_values.ts";
 import type { FoldOptions } from "../model/sample_fold.ts";
 import type { Store, StoreStatus } from "../store.ts";
+import { redisAlerts } from "./alerts.ts";
 import { redisAudit } from "./audit.ts";
 import { redisCredentials } from "./credentials.ts";
 import { DeferredPackets } from "./deferred_packets.ts";
@@ -92,6 +93,7 @@ function storeOf(
     ...redisCredentials(client),
     ...redisAudit(client),
     ...redisLabels(client),
+    ...redisAlerts(client),
 
     async ping() {
       await client.checkServer();

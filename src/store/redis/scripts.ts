@@ -20,6 +20,7 @@ import {
 } from "./layout.ts";
 import addTokens from "./scripts/add_tokens.lua" with { type: "text" };
 import adoptLog from "./scripts/adopt_log.lua" with { type: "text" };
+import alertState from "./scripts/alert_state.lua" with { type: "text" };
 import apply from "./scripts/apply.lua" with { type: "text" };
 import changes from "./scripts/changes.lua" with { type: "text" };
 import audit from "./scripts/audit.lua" with { type: "text" };
@@ -35,7 +36,9 @@ import packetStream from "./scripts/packet_stream.lua" with { type: "text" };
 import packetsOf from "./scripts/packets_of.lua" with { type: "text" };
 import payloads from "./scripts/payloads.lua" with { type: "text" };
 import prelude from "./scripts/prelude.lua" with { type: "text" };
+import putAlerts from "./scripts/put_alerts.lua" with { type: "text" };
 import remove from "./scripts/remove.lua" with { type: "text" };
+import removeAlerts from "./scripts/remove_alerts.lua" with { type: "text" };
 import report from "./scripts/report.lua" with { type: "text" };
 import revokeTokens from "./scripts/revoke_tokens.lua" with { type: "text" };
 import samples from "./scripts/samples.lua" with { type: "text" };
@@ -299,3 +302,38 @@ export const notesScript: string = checked("return redis.call('HGET', KEYS[1], A
 export const scanLabelsScript: string = checked(
   "return redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])",
 );
+/** KEYS: version, a hash of each kind. ARGV: the version that is known. */
+export const alertDocumentsScript: string = checked(
+  `local version = redis.call('GET', KEYS[1]) or ''
+if version == ARGV[1] then return false end
+local found = { version }
+for i = 2, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end
+return found`,
+);
+
+/** See `put_alerts.lua`. */
+export const putAlertsScript: string = checked(withPrelude(putAlerts));
+
+/** See `remove_alerts.lua`. */
+export const removeAlertsScript: string = checked(withPrelude(removeAlerts));
+
+/** KEYS: owner, version of the state. ARGV: who claims it, for how long, ms. */
+export const claimAlertsScript: string = checked(
+  `local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return false end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return redis.call('GET', KEYS[2]) or ''`,
+);
+
+/** KEYS: version, a section. ARGV: the version that is known. */
+export const alertStateScript: string = checked(
+  `local version = redis.call('GET', KEYS[1]) or ''
+if version == ARGV[1] then return false end
+return { version, redis.call('HGETALL', KEYS[2]) }`,
+);
+
+/** KEYS: a section. ARGV: field. */
+export const alertEntryScript: string = checked("return redis.call('HGET', KEYS[1], ARGV[1])");
+
+/** See `alert_state.lua`. */
+export const writeAlertsScript: string = checked(withPrelude(alertState));

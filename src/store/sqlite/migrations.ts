@@ -210,6 +210,30 @@ const steps: readonly (readonly string[])[] = [
       end_bytes INTEGER NOT NULL -- of this and all before it
     ) STRICT`,
   ],
+  // 10: Rules of alerts, and their state.
+  [
+    `CREATE TABLE alerts (
+      only INTEGER PRIMARY KEY CHECK (only = 1),
+      documents_version INTEGER NOT NULL, -- Unix microseconds of the last change, never the same twice
+      state_version INTEGER NOT NULL,
+      owner TEXT NOT NULL, -- of the lease to write the state
+      expires_at_ms INTEGER NOT NULL
+    ) STRICT`,
+    "INSERT INTO alerts VALUES (1, 0, 0, '', 0)",
+    `CREATE TABLE alert_documents (
+      kind TEXT NOT NULL,
+      id TEXT NOT NULL,
+      version INTEGER NOT NULL,
+      body TEXT NOT NULL, -- JSON
+      PRIMARY KEY (kind, id)
+    ) STRICT, WITHOUT ROWID`,
+    `CREATE TABLE alert_state (
+      section TEXT NOT NULL,
+      field TEXT NOT NULL,
+      body TEXT NOT NULL, -- JSON
+      PRIMARY KEY (section, field)
+    ) STRICT, WITHOUT ROWID`,
+  ],
 ];
 
 /** Version of the tables that this program reads and writes; SQLite keeps it in the file's header. */

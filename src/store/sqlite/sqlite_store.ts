@@ -11,6 +11,7 @@ import { noValues } from "../model/no_values.ts";
 import type { FoldOptions } from "../model/sample_fold.ts";
 import type { AckAfter } from "../packets.ts";
 import type { Store } from "../store.ts";
+import { sqliteAlerts } from "./alerts.ts";
 import { sqliteAudit } from "./audit.ts";
 import { sqliteChanges } from "./changes.ts";
 import { sqliteCredentials } from "./credentials.ts";
@@ -129,6 +130,7 @@ function storeIn(database: Database, log: WarningLog, fold: FoldOptions | undefi
     ...sqliteInstances(database),
     ...sqliteCredentials(database),
     ...sqliteAudit(database),
+    ...sqliteAlerts(database),
     async ping() {
       await database.probe();
       folder?.start();

@@ -47,6 +47,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
     setLabels: write("setLabels"),
+    putAlertDocuments: write("putAlertDocuments"),
+    removeAlertDocuments: write("removeAlertDocuments"),
+    claimAlerts: write("claimAlerts"),
+    writeAlertState: write("writeAlertState"),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -70,6 +74,9 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     notes: read("notes"),
     scanLabels: () => labelPages(labelPage),
     labelChanges: read("labelChanges"),
+    alertDocuments: read("alertDocuments"),
+    alertState: read("alertState"),
+    alertEntry: read("alertEntry"),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
