@@ -9,7 +9,14 @@ import type { BrowserContextOptions, Page } from "playwright-core";
 import { delta } from "../support/batches.ts";
 import { visit } from "../support/browser.ts";
 import { temporaryStore } from "../support/harness.ts";
-import { numberedIds, receive, receiveFor, reportIngest, startMonitor } from "../support/monitor.ts";
+import {
+  numberedIds,
+  receive,
+  receiveFor,
+  reportIngest,
+  startMonitor,
+  untilFolded,
+} from "../support/monitor.ts";
 import { until } from "../support/until.ts";
 
 const HOUR_MS = 3_600_000;
@@ -62,7 +69,8 @@ const tooWide = "document.documentElement.scrollWidth - document.documentElement
 /** The views of the page, and what shows that they are there. */
 const views: readonly [string, string][] = [
   ["?range=hours", "#fleet-chart path.line"],
-  ["?device=sensor-00001&range=hours", "#device-chart .label"],
+  ["?columns=celsius&sort=value:celsius", "thead .col-value"],
+  ["?device=sensor-00001&range=24h", "#charts [aria-label=celsius] path.band"],
   ["?view=events", "#all-events li"],
   ["?device=unknown", "#unknown"],
 ];
@@ -86,6 +94,7 @@ for (const devices of [50, 100_000]) {
     await store.markOffline(ids.slice(5, 6), now - 60_000, now - 50_000);
     await receive(store, [delta(ids[1]!, 1)]);
     await reportIngest(store);
+    await untilFolded(store);
     await using monitor = await startMonitor(store, { offlineAfterMs: 2 * HOUR_MS });
 
     for (const [screen, options] of screens) {
