@@ -7,6 +7,7 @@ import type { Logger } from "@logtape/logtape";
 
 import { type Config, configuredRedis, configuredShards } from "./config/config.ts";
 import { assertFilesAllowed } from "./file_permissions.ts";
+import { payloadDecoder, type PayloadOptions } from "./payload/payload_decoder.ts";
 import { messageOf } from "./runtime/error_text.ts";
 import type { RedisStoreOptions } from "./store/redis/redis_client.ts";
 import { formatTarget, parseRedisUrl } from "./store/redis/redis_url.ts";
@@ -23,6 +24,7 @@ export async function openStore(
   program = "src/main.ts",
 ): Promise<Store> {
   const { ackAfter, databasePath, storeTimeoutMs } = config;
+  const values = await valueOptions(config);
   const redis = configuredRedis(config);
   assertFilesAllowed(config, args, program);
   const store = redis === undefined
@@ -31,6 +33,7 @@ export async function openStore(
       deferFrom: config.deferFrom,
       ackAfter,
       lockTimeoutMs: storeTimeoutMs,
+      values,
       log: log.getChild("store"),
     })
     : await openRedis({
@@ -39,6 +42,7 @@ export async function openStore(
       sentinelPassword: config.redisSentinelPassword,
       natMap: config.redisNatMap,
       deferFrom: config.deferFrom,
+      values,
       ackAfter,
       commandTimeoutMs: storeTimeoutMs,
       log: log.getChild("store"),
@@ -48,6 +52,25 @@ export async function openStore(
     : "unset REDIS_URL and REDIS_HOST for a SQLite file";
   log.info("store open", { store: store.description, toChange });
   return store;
+}
+
+/** How payloads are decoded; undefined: values are not kept. Throws where the schema cannot be read. */
+async function valueOptions(config: Config): Promise<PayloadOptions | undefined> {
+  const { keepsValues, maxValuesPerDevice: maxNames, payloadProto } = config;
+  if (!keepsValues) return undefined;
+  if (payloadProto === undefined) return { maxNames };
+  const { path, message } = payloadProto;
+  try {
+    const options = { maxNames, schema: { text: await Deno.readTextFile(path), message } };
+    await payloadDecoder(options);
+    return options;
+  } catch (cause) {
+    throw new Error(
+      `Cannot use TALLY_PAYLOAD_PROTO, the message ${message} of ${path}: ${messageOf(cause)}; ` +
+        `expected a .proto file with that message, which imports no other file`,
+      { cause },
+    );
+  }
 }
 
 async function openRedis(options: RedisStoreOptions, shards: number): Promise<Store> {

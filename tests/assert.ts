@@ -125,3 +125,11 @@ function checkedError<E extends Error>(
   if (messageIncludes !== undefined) assertStringIncludes(error.message, messageIncludes);
   return error as E;
 }
+
+/** No further apart than `tolerance`. */
+export function assertAlmostEquals(actual: number, expected: number, tolerance: number): void {
+  nodeAssert.ok(
+    Math.abs(actual - expected) <= tolerance,
+    `${actual} is not within ${tolerance} of ${expected}`,
+  );
+}

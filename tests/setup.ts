@@ -43,10 +43,10 @@ const needs: readonly Need[] = [
     brew: ["brew install grpc"],
   },
   {
-    name: "/usr/bin/python3 with grpcio and protobuf, to run a client in another language",
-    probe: ["/usr/bin/python3", "-c", "import grpc, google.protobuf"],
-    apt: ["python3", "python3-grpcio", "python3-protobuf"],
-    brew: ["/usr/bin/python3 -m pip install --user grpcio protobuf"],
+    name: "/usr/bin/python3 with grpcio, protobuf and redis, to run clients in another language",
+    probe: ["/usr/bin/python3", "-c", "import grpc, google.protobuf, redis"],
+    apt: ["python3", "python3-grpcio", "python3-protobuf", "python3-redis"],
+    brew: ["/usr/bin/python3 -m pip install --user grpcio protobuf redis"],
   },
   {
     name: "Chromium or Chrome, to look at the monitor page with",

@@ -1,5 +1,5 @@
 /**
- * One attempt to deliver to a webhook, signed by Standard Webhooks, and its outcome.
+ * One attempt to deliver to another server, and its outcome; to a webhook, signed by Standard Webhooks.
  *
  * @module
  */
@@ -49,25 +49,53 @@ const RECEIVER_STATUSES: ReadonlySet<number> = new Set([
 ]);
 
 /** Posts `body` under `id`; rejects only when `signal` is aborted. */
-export async function post(
-  { url, secret }: Webhook,
-  { id, body }: { readonly id: string; readonly body: string },
+export function post(
+  webhook: Webhook,
+  message: { readonly id: string; readonly body: string },
   clock: Clock,
   signal: AbortSignal,
 ): Promise<Outcome> {
+  return postJson(signedRequest(webhook, message, clock), clock, signal);
+}
+
+/** JSON for another server. */
+export interface JsonRequest {
+  /** Where it goes, without credentials. */
+  readonly url: string;
+  /** Besides the content type. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** JSON. */
+  readonly body: string;
+}
+
+/** The request of a webhook, signed. */
+export function signedRequest(
+  { url, secret }: Webhook,
+  { id, body }: { readonly id: string; readonly body: string },
+  clock: Clock,
+): JsonRequest {
   const timestamp = Math.floor(clock.unixMs() / 1_000);
   const signature = createHmac("sha256", secret).update(`${id}.${timestamp}.${body}`).digest("base64");
+  const headers = {
+    "webhook-id": id,
+    "webhook-timestamp": String(timestamp),
+    "webhook-signature": `v1,${signature}`,
+  };
+  return { url, headers, body };
+}
+
+/** Posts it; rejects only when `signal` is aborted. */
+export async function postJson(
+  { url, headers, body }: JsonRequest,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const timeout = AbortSignal.timeout(ATTEMPT_TIMEOUT_MS);
   try {
     const response = await fetch(url, {
       method: "POST",
       body,
-      headers: {
-        "content-type": "application/json",
-        "webhook-id": id,
-        "webhook-timestamp": String(timestamp),
-        "webhook-signature": `v1,${signature}`,
-      },
+      headers: { "content-type": "application/json", ...headers },
       // A redirect could lead to a server that the operator has not configured.
       redirect: "manual",
       signal: AbortSignal.any([signal, timeout]),

@@ -8,7 +8,6 @@ import type { Logger } from "@logtape/logtape";
 import { EventLog } from "../alerts/event_log.ts";
 import { WATCH_INTERVAL_MS, watchForOffline } from "../alerts/offline_watch.ts";
 import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, WebhookCounters } from "../alerts/webhook.ts";
-import type { Webhook } from "../alerts/webhook_request.ts";
 import { forgetUnseenDevices, SWEEP_STEP_MS } from "../fleet/device_retention.ts";
 import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
 import { FleetValues } from "../fleet/fleet_values.ts";
@@ -22,16 +21,19 @@ import { Backoff } from "../runtime/backoff.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { ApiReport } from "../metrics/api_metrics.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
+import { formatAddress } from "../runtime/address.ts";
 import { messageOf } from "../runtime/error_text.ts";
 import { ProcessMonitor } from "../runtime/process_figures.ts";
 import type { Store } from "../store/store.ts";
 import { type StoreHealth, unmeasuredHealth } from "../store/store_clock.ts";
 import { type TlsFiles, tlsMetrics } from "../tls/tls_files.ts";
+import { type AlertOptions, createAlerting } from "./alerting.ts";
 import { createApp } from "./app.ts";
 import { servesConnections } from "../http/engine.ts";
 import { AllowedHosts } from "../http/hosts.ts";
 import { HttpServer } from "../http/http_server.ts";
 import { PlainHttpServer } from "../http/plain_http_server.ts";
+import { Downloads } from "./http/download.ts";
 import { FailedAttempts } from "./http/failed_attempts.ts";
 import { errorResponse } from "./http/problem.ts";
 import {
@@ -58,7 +60,7 @@ export type ApiStore = Omit<
 >;
 
 /** What the api needs. */
-export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
+export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs">, AlertOptions {
   /** Address to bind, for example `127.0.0.1`. */
   readonly host: string;
   /** TCP port; 0 takes a free one. */
@@ -89,8 +91,6 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly notReady?: () => string | undefined;
   /** Log lines that this process has dropped so far; default: none. */
   readonly logLinesDropped?: () => number;
-  /** Receives the events of devices that go offline or come back; undefined: there is none. */
-  readonly webhook?: Webhook | undefined;
   /** Receives a line when reading the store begins to fail or succeeds again, and unexpected errors. */
   readonly log: Logger;
   /** Has the time that stamps packets; default {@linkcode systemClock}. */
@@ -111,8 +111,6 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs"> {
   readonly sweepStepMs?: number;
   /** How often offline devices, and new events, are searched for; default {@linkcode WATCH_INTERVAL_MS}. */
   readonly watchIntervalMs?: number;
-  /** Wait after a first failure of the webhook; default {@linkcode FIRST_RETRY_MS}. */
-  readonly webhookRetryMs?: number;
   /** An idle stream sends a comment this often; default 15 s. */
   readonly heartbeatMs?: number;
   /** A client that reads nothing of a stream for so long is cut off; default 10 s. */
@@ -145,7 +143,9 @@ function start(options: ApiOptions): RunningApi {
   const settings = withDefaults(options);
   const process = new ProcessMonitor(systemClock);
   const counters = new HttpCounters();
-  const state = createState(settings, counters, process);
+  let port = options.port;
+  const ownUrl = () => `http${options.tls === undefined ? "" : "s"}://${formatAddress(options.host, port)}`;
+  const state = createState(settings, counters, process, ownUrl);
   const app = createApp({
     ...settings,
     ...state,
@@ -164,6 +164,7 @@ function start(options: ApiOptions): RunningApi {
     process.close();
     throw error;
   }
+  ({ port } = server.address);
   const background = startBackground(settings, state);
 
   return {
@@ -213,12 +214,18 @@ function withDefaults(options: ApiOptions) {
 type Settings = ReturnType<typeof withDefaults>;
 
 /** What the api holds in memory for all requests. */
-function createState(settings: Settings, counters: HttpCounters, process: ProcessMonitor) {
-  const { store, clock, maxConnections, logLinesDropped, anonymousAccess } = settings;
+function createState(
+  settings: Settings,
+  counters: HttpCounters,
+  process: ProcessMonitor,
+  ownUrl: () => string,
+) {
+  const { store, clock, maxConnections, logLinesDropped, anonymousAccess, log } = settings;
   const startedMs = clock.unixMs();
   const observedTime = new ObservedTime(settings);
   const fleet = new FleetCache({ ...settings, observedTime });
   const tagReport = new TagReport(fleet.index, fleet.labels, clock);
+  const values = new FleetValues({ store, index: fleet.index, clock });
   const eventLog = new EventLog(store);
   const access = createAccess(settings);
   const { authFailures } = access;
@@ -232,22 +239,23 @@ function createState(settings: Settings, counters: HttpCounters, process: Proces
   const broadcaster = new SseBroadcaster({ ...settings, maxClients: settings.liveMaxClients });
   return {
     ...access,
-    observedTime,
-    fleet,
-    values: new FleetValues({ store, index: fleet.index, clock }),
+    ...createAlerting(settings, {
+      ...{ ...settings, fleet, values, observedTime, ownUrl, log: log.getChild("alerts") },
+    }),
+    ...{ observedTime, fleet, values },
     eventLog,
     apiReport,
     webhookCounters,
     reporter,
     broadcaster,
-    live: new LiveUpdates({ fleet, reporter, store, broadcaster, clock }),
+    live: new LiveUpdates({ fleet, values, reporter, store, broadcaster, clock }),
+    downloads: new Downloads(),
     eventStream: new EventStream(eventLog, fleet, broadcaster, settings.watchIntervalMs),
-    lists: new ListCache(fleet.index, fleet.labels, clock),
+    lists: new ListCache(fleet.index, fleet.labels, clock, values),
     tagReport,
     snapshots: new Snapshots({
       ...settings,
-      fleet,
-      tagReport,
+      ...{ fleet, values, tagReport },
       process: () => ({ ...process.figures, startedMs }),
       apiReport,
     }),
@@ -277,6 +285,7 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
   const stopTokens = tokens?.start();
   const polled = Promise.withResolvers<void>();
   const watched = watchForOffline({ ...settings, fleet, observedTime, signal });
+  const alerted = state.watchAlerts(signal);
   const { deviceTtlMs, store, clock, log, sweepStepMs = SWEEP_STEP_MS } = settings;
   const forgotten = deviceTtlMs === undefined ? undefined : forgetUnseenDevices({
     ...{ fleet, store, clock, deviceTtlMs, sweepStepMs, log, signal },
@@ -295,7 +304,7 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
     signal,
   });
   return {
-    ended: Promise.all([watched, forgotten, delivered, polled.promise]),
+    ended: Promise.all([watched, alerted, forgotten, delivered, polled.promise]),
     abort() {
       polled.resolve(stopTokens?.());
       aborting.abort();

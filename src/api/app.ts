@@ -26,16 +26,21 @@ import { addDevice, type DeviceOptions } from "./routes/device.ts";
 import { addDevices, type DevicesOptions } from "./routes/devices.ts";
 import { addDocs } from "./routes/docs.ts";
 import { addEvents, type EventsOptions } from "./routes/events.ts";
+import { addExport, type ExportOptions } from "./routes/export.ts";
 import { addFleet, type FleetRouteOptions } from "./routes/fleet.ts";
 import { addHealth, type HealthOptions, isHealthPath } from "./routes/health.ts";
 import { addHistories, type HistoriesOptions } from "./routes/histories.ts";
+import { addIncidents, type IncidentsOptions } from "./routes/incidents.ts";
 import { addLabels, type LabelsOptions } from "./routes/labels.ts";
 import { addLive, type LiveOptions } from "./routes/live.ts";
 import { addMetrics, type MetricsOptions } from "./routes/metrics.ts";
+import { addMutes, type MutesOptions } from "./routes/mutes.ts";
 import { addPackets, type PacketsOptions } from "./routes/packets.ts";
 import { addPage } from "./routes/page.ts";
+import { addRules, type RulesOptions } from "./routes/rules.ts";
 import { addTags, type TagsOptions } from "./routes/tags.ts";
 import { addTokens, type TokensOptions } from "./routes/tokens.ts";
+import { addValues, type ValuesOptions } from "./routes/values.ts";
 
 /** A thousand ids of 128 bytes each, in JSON with escapes. */
 const MAX_BODY_BYTES = 2 ** 20;
@@ -56,9 +61,14 @@ export type AppOptions =
   & TagsOptions
   & PacketsOptions
   & HistoriesOptions
+  & ExportOptions
   & FleetRouteOptions
+  & ValuesOptions
   & LiveOptions
   & EventsOptions
+  & RulesOptions
+  & IncidentsOptions
+  & MutesOptions
   & TokensOptions
   & AuditOptions
   & AccessOptions
@@ -91,12 +101,18 @@ export function createApp(options: AppOptions): OpenAPIHono {
   addDevices(app, options);
   addLabels(app, options);
   addPackets(app, options);
+  // Before the routes of devices, as a device may have the id "by-id".
+  addValues(app, options);
   addDevice(app, options);
   addTags(app, options);
   addHistories(app, options);
+  addExport(app, options);
   addFleet(app, options);
   addLive(app, options);
   addEvents(app, options);
+  addRules(app, options);
+  addIncidents(app, options);
+  addMutes(app, options);
   addTokens(app, options);
   addAudit(app, options);
   addPage(app);
@@ -134,9 +150,9 @@ function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
   if (corsOrigins.length > 0) {
     app.use(cors({
       origin: [...corsOrigins],
-      allowMethods: ["GET", "HEAD", "POST", "PATCH", "DELETE"],
+      allowMethods: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
       allowHeaders: ["Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"],
-      exposeHeaders: ["ETag", "Retry-After", "WWW-Authenticate"],
+      exposeHeaders: ["ETag", "Retry-After", "Tally-Export-Devices", "WWW-Authenticate"],
       maxAge: PREFLIGHT_MAX_AGE_S,
     }));
   }
@@ -151,6 +167,7 @@ function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
   app.use("/tokens/*", limitBody(MAX_BODY_BYTES));
   app.on("PATCH", "/devices/:id", limitBody(MAX_PATCH_BYTES));
   app.use("/devices/import", limitBody(MAX_IMPORT_BYTES));
+  for (const path of ["/rules/*", "/incidents/*", "/mutes/*"]) app.use(path, limitBody(MAX_BODY_BYTES));
 }
 
 /**
@@ -160,7 +177,7 @@ function useMiddleware(app: OpenAPIHono, options: AppOptions): void {
 function limitBody(maxBytes: number) {
   return async (c: Context, next: Next): Promise<Response | void> => {
     const length = c.req.header("Content-Length");
-    if ((c.req.method === "POST" || c.req.method === "PATCH") && length === undefined) {
+    if (["POST", "PUT", "PATCH"].includes(c.req.method) && length === undefined) {
       return problemResponse(c.req.raw, 411, "Cannot use the body: expected a Content-Length");
     }
     if (Number(length ?? 0) > maxBytes) {

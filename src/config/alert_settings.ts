@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { webhookKeyKind, webhookUrlKind } from "./kinds.ts";
+import { publicUrlKind, webhookKeyKind, webhookUrlKind } from "./kinds.ts";
 import { custom, duration, optional } from "../runtime/settings.ts";
 
 const alerts = { group: "Alerts", role: "api" };
@@ -22,11 +22,31 @@ export const alertSettings = {
     ...alerts,
     default: "",
     common: true,
-    help: "URL that receives offline and online events (Standard Webhooks).",
+    help: "URL that receives offline and online events, and incidents.",
   }, webhookUrlKind)),
   webhookSecret: optional(custom("TALLY_ALERT_WEBHOOK_SECRET", {
     ...alerts,
     default: "",
     help: "Key that signs these events; the receiver needs it too.",
   }, webhookKeyKind)),
+  slackUrl: optional(custom("TALLY_ALERT_SLACK_URL", {
+    ...alerts,
+    default: "",
+    help: "Incoming webhook of Slack that receives messages about incidents.",
+  }, webhookUrlKind)),
+  ntfyUrl: optional(custom("TALLY_ALERT_NTFY_URL", {
+    ...alerts,
+    default: "",
+    help: "Topic of ntfy that receives messages about incidents.",
+  }, webhookUrlKind)),
+  alertmanagerUrl: optional(custom("TALLY_ALERT_ALERTMANAGER_URL", {
+    ...alerts,
+    default: "",
+    help: "Alertmanager that receives incidents; without the path of its API.",
+  }, webhookUrlKind)),
+  publicUrl: optional(custom("TALLY_PUBLIC_URL", {
+    ...alerts,
+    default: "",
+    help: "Address of the page in messages about incidents, where it is another.",
+  }, publicUrlKind)),
 } as const;

@@ -47,6 +47,15 @@ export const onOffKind: Kind<boolean> = {
   parse: (text) => text === "on" ? true : text === "off" ? false : undefined,
 };
 
+/** A message in a .proto file. */
+export const payloadProtoKind: Kind<{ readonly path: string; readonly message: string }> = {
+  allowed: "path of a .proto file, a colon and the name of a message, as in data/sensor.proto:acme.Reading",
+  parse(text) {
+    const [, path, message] = /^(.+):([A-Za-z_][\w.]*)$/.exec(text) ?? [];
+    return path === undefined || message === undefined ? undefined : { path, message };
+  },
+};
+
 /** Host names of HTTP requests. */
 export const hostNamesKind: Kind<readonly string[]> = {
   allowed: "names with commas between them; *.example.com for all below one, * for any",
@@ -64,6 +73,17 @@ export const webhookUrlKind: Kind<string> = {
   allowed: "an http or https URL",
   secret: true,
   parse: (text) => /^https?:$/.test(URL.parse(text)?.protocol ?? "") ? text : undefined,
+};
+
+/** Where the page is reached. */
+export const publicUrlKind: Kind<string> = {
+  allowed: "an http or https URL without a query",
+  parse: (text) => {
+    const url = URL.parse(text);
+    const isPlain = url !== null && /^https?:$/.test(url.protocol) &&
+      url.search + url.hash + url.username === "";
+    return isPlain ? text : undefined;
+  },
 };
 
 /** Key of Standard Webhooks, as bytes. */

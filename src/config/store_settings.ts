@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ackAfterKind, natMapKind, redisUrlKind, secretKind } from "./kinds.ts";
+import { ackAfterKind, natMapKind, onOffKind, payloadProtoKind, redisUrlKind, secretKind } from "./kinds.ts";
 import { custom, duration, host, integer, optional, path } from "../runtime/settings.ts";
 
 const store = { group: "Store", role: "both" };
@@ -97,6 +97,23 @@ export const storeSettings = {
     max: "1h",
     help: "Outage of the store after which the gRPC health service reports NOT_SERVING.",
   }),
+  keepsValues: custom("TALLY_VALUES", {
+    ...store,
+    default: "on",
+    help: "on: the numbers in payloads are kept as values, with their history; the same in all processes.",
+  }, onOffKind),
+  maxValuesPerDevice: integer("TALLY_MAX_VALUES_PER_DEVICE", {
+    ...store,
+    default: "16",
+    min: "1",
+    max: "200",
+    help: "Values, and attributes, that are kept of a device; the first names come first.",
+  }),
+  payloadProto: optional(custom("TALLY_PAYLOAD_PROTO", {
+    ...store,
+    default: "",
+    help: "Protobuf message of payloads, as file.proto:package.Message; the file must be in data.",
+  }, payloadProtoKind)),
   deviceTtlMs: optional(duration("TALLY_DEVICE_TTL", {
     ...store,
     role: "api",

@@ -4,7 +4,9 @@
  * @module
  */
 import { CLOCK_AHEAD_MS, type DeviceSummary } from "../store/devices.ts";
+import { ChangedSlots } from "./changed_slots.ts";
 import { DeviceIntervals, grown } from "./device_intervals.ts";
+import type { DeviceCounts, DeviceView, FleetTotals, SortedDevices } from "./device_view.ts";
 import { SortedIds } from "./sorted_ids.ts";
 
 /** Packets are counted per so many milliseconds for the rates. */
@@ -15,60 +17,6 @@ const BUCKETS = 13;
 
 /** Rates are over no less: the first packets would be thousands a second. */
 const MIN_WINDOW_MS = 1_000;
-
-/** One device as seen at one moment. Times are Unix milliseconds, rates packets per second. */
-export interface DeviceView {
-  /** 1 to 128 bytes of UTF-8. */
-  readonly deviceId: string;
-  /** Last seen within `offlineAfterMs`. */
-  readonly online: boolean;
-  /** Packets counted since it was first seen. */
-  readonly count: number;
-  /** Over the last ten seconds; null while the index is younger than that. */
-  readonly rate10s: number | null;
-  /** Over the last minute, or since the device's first packet, or since the index was complete: the latest of these. */
-  readonly rate1m: number;
-  /** Milliseconds from one packet to the next, usually; null before the second packet. */
-  readonly intervalMs: number | null;
-  /** Server time of its first packet. */
-  readonly firstSeenMs: number;
-  /** Server time of its latest packet. */
-  readonly lastSeenMs: number;
-  /** Greatest timestamp the device gave. */
-  readonly timestampMs: number;
-}
-
-/** Every device, by UTF-16 code units of its id. */
-export interface SortedDevices {
-  /** Ids. */
-  readonly ids: readonly string[];
-  /** The slot of each. */
-  readonly slots: Uint32Array;
-}
-
-/** Every device at one moment, in columns. */
-export interface DeviceCounts {
-  /** By UTF-16 code units. */
-  readonly ids: readonly string[];
-  /** Packets counted of each. */
-  readonly counts: Float64Array;
-  /** Server time of each one's latest packet, Unix milliseconds; 0 if another program alone counted it. */
-  readonly lastSeenMs: Float64Array;
-  /** Packets counted of all devices, those that were removed included: it never falls. */
-  readonly packetsEver: number;
-}
-
-/** Sums over all devices. */
-export interface FleetTotals {
-  /** Devices known. */
-  readonly devices: number;
-  /** Last seen within `offlineAfterMs`. */
-  readonly online: number;
-  /** Packets counted. */
-  readonly count: number;
-  /** When the first packet of them all, removed ones too, was received, Unix milliseconds; undefined where none was. */
-  readonly firstSeenMs: number | undefined;
-}
 
 /** Every device by a slot number that is its own until it is removed. */
 export class DeviceIndex {
@@ -94,6 +42,8 @@ export class DeviceIndex {
   /** When every device was known for the first time. */
   #completeSinceMs: number | undefined;
   readonly #sortedIds = new SortedIds();
+  /** Undefined: no reader takes them. */
+  #changes: ChangedSlots | undefined;
   /** Undefined when a device was added or removed since. */
   #sorted: SortedDevices | undefined;
 
@@ -118,9 +68,40 @@ export class DeviceIndex {
     return this.#slots.get(deviceId);
   }
 
+  /** End offset of the slots. */
+  get endSlot(): number {
+    return this.#ids.length;
+  }
+
+  /** How long every device has been known, milliseconds. */
+  ageMs(nowMs: number): number {
+    return nowMs - (this.#completeSinceMs ?? nowMs);
+  }
+
+  /** From the first call on, the slots of devices that were added, updated or removed, for one reader. */
+  changes(): ChangedSlots {
+    return this.#changes ??= new ChangedSlots();
+  }
+
   /** The id of the device in `slot`, or undefined if there is none. */
   idAt(slot: number): string | undefined {
     return this.#ids[slot];
+  }
+
+  /** Server time of the first packet of the device in `slot`, Unix milliseconds. */
+  firstSeenAt(slot: number): number {
+    return this.#firstSeenMs[slot]!;
+  }
+
+  /** Milliseconds from one packet of the device in `slot` to the next, usually; null before the second. */
+  intervalAt(slot: number): number | null {
+    const count = this.#count[slot]!;
+    return this.#intervals.at(slot, meanIntervalMs(count, this.#firstSeenMs[slot]!, this.#lastSeenMs[slot]!));
+  }
+
+  /** Packets per second of the device in `slot` over the last minute. */
+  minuteRateAt(slot: number, nowMs: number): number {
+    return this.#rate(slot, nowMs, 60_000);
   }
 
   /** Packets of the device in `slot`. */
@@ -146,15 +127,13 @@ export class DeviceIndex {
 
   /** All about the device in `slot`. */
   viewAt(slot: number, nowMs: number): DeviceView {
-    const ageMs = nowMs - (this.#completeSinceMs ?? nowMs), count = this.#count[slot]!;
-    const meanMs = meanIntervalMs(count, this.#firstSeenMs[slot]!, this.#lastSeenMs[slot]!);
     return {
       deviceId: this.#ids[slot]!,
       online: this.onlineAt(slot, nowMs),
-      count,
-      rate10s: ageMs < 10_000 ? null : this.#rate(slot, nowMs, 10_000),
+      count: this.#count[slot]!,
+      rate10s: this.ageMs(nowMs) < 10_000 ? null : this.#rate(slot, nowMs, 10_000),
       rate1m: this.#rate(slot, nowMs, 60_000),
-      intervalMs: this.#intervals.at(slot, meanMs),
+      intervalMs: this.intervalAt(slot),
       firstSeenMs: this.#firstSeenMs[slot]!,
       lastSeenMs: this.#lastSeenMs[slot]!,
       timestampMs: this.#timestampMs[slot]!,
@@ -259,6 +238,7 @@ export class DeviceIndex {
     this.#timestampMs[slot] = timestampMs;
     this.#storedOnline[slot] = online ? 1 : 0;
     this.#round[slot] = round;
+    this.#changes?.add(slot);
   }
 
   /** Adds what was counted of devices that were removed before the index was filled. */
@@ -273,6 +253,7 @@ export class DeviceIndex {
     this.#slots.delete(deviceId);
     this.#ids[slot] = undefined;
     this.#freeSlots.push(slot);
+    this.#changes?.add(slot);
     this.#sortedIds.remove();
     this.#sorted = undefined;
   }

@@ -100,6 +100,17 @@ export class FleetValues {
     };
   }
 
+  /** What reads the values of these names by slot, those that the device has. */
+  rowReader(names: readonly string[]): (slot: number) => Record<string, number> {
+    const readers = names.map((name) => [name, this.reader(name)] as const);
+    // Defines `__proto__` as any other name.
+    return (slot) =>
+      Object.fromEntries(readers.flatMap(([name, valueAt]) => {
+        const value = valueAt(slot);
+        return value === undefined ? [] : [[name, value]];
+      }));
+  }
+
   /** Rises with each change of the values of the device in `slot`. */
   versionAt(slot: number): number {
     return this.#versions[slot] ?? 0;

@@ -41,10 +41,17 @@ export class LabelIndex {
   /** By key, then by value; with the number of devices that have each. */
   readonly #tags = new Map<string, Map<string, { readonly tag: Tag; devices: number }>>();
   #distinctTags = 0;
+  /** Called with each device whose labels were set. */
+  onChanged: ((deviceId: string) => void) | undefined;
 
   /** Devices that have any. */
   get size(): number {
     return this.#labels.size;
+  }
+
+  /** Distinct tags of all of them. */
+  get distinctTags(): number {
+    return this.#distinctTags;
   }
 
   /** Those of a device; empty if it has none. */
@@ -57,6 +64,11 @@ export class LabelIndex {
     return this.#labels.entries();
   }
 
+  /** Keys of all tags, in order. */
+  keys(): string[] {
+    return [...this.#tags.keys()].sort();
+  }
+
   /** Sets those of a device; undefined: it has none. */
   set(deviceId: string, labels: DeviceLabels | undefined): void {
     const before = this.#labels.get(deviceId);
@@ -67,6 +79,7 @@ export class LabelIndex {
       this.#labels.set(deviceId, { name: labels.name, tags });
     }
     for (const tag of before?.tags ?? []) this.#release(tag);
+    this.onChanged?.(deviceId);
   }
 
   /** Removes the labels of all devices that are not among these. */

@@ -13,10 +13,25 @@ import { Buffer } from "node:buffer";
 import { RequestError } from "../protocol/request_error.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { DeviceIndex } from "./device_index.ts";
+import type { FleetValues } from "./fleet_values.ts";
 import type { LabelIndex, TagFilter } from "./label_index.ts";
 
 /** What devices can be sorted by. */
 export const SORT_KEYS = ["id", "count", "rate", "last_seen"] as const;
+
+/** One of {@linkcode SORT_KEYS}, or `value:` and the name of a value. */
+export type SortKey = typeof SORT_KEYS[number] | `${typeof VALUE_PREFIX}${string}`;
+
+const VALUE_PREFIX = "value:";
+
+/** Whether a text is a {@linkcode SortKey}. */
+export function isSortKey(text: string): text is SortKey {
+  return (SORT_KEYS as readonly string[]).includes(text) || isValueKey(text) && text !== VALUE_PREFIX;
+}
+
+function isValueKey(text: string): text is `${typeof VALUE_PREFIX}${string}` {
+  return text.startsWith(VALUE_PREFIX);
+}
 
 /** Which devices, in which order. */
 export interface ListQuery {
@@ -29,7 +44,7 @@ export interface ListQuery {
   /** Tags of the devices, see {@linkcode LabelIndex.matcher}. */
   readonly tags: readonly TagFilter[];
   /** Devices with equal keys are ordered by id. */
-  readonly sort: typeof SORT_KEYS[number];
+  readonly sort: SortKey;
   /** Ids are ordered by UTF-16 code units. */
   readonly order: "asc" | "desc";
 }
@@ -83,14 +98,16 @@ export class ListCache {
   readonly #index: DeviceIndex;
   readonly #labels: LabelIndex;
   readonly #clock: Clock;
+  readonly #values: FleetValues | undefined;
   /** The least recently used first. */
   #rankings: DeviceRanking[] = [];
 
-  /** Holds no list yet. */
-  constructor(index: DeviceIndex, labels: LabelIndex, clock: Clock) {
+  /** Holds no list yet. `values`: what devices can be sorted by besides; default: nothing. */
+  constructor(index: DeviceIndex, labels: LabelIndex, clock: Clock, values?: FleetValues) {
     this.#index = index;
     this.#labels = labels;
     this.#clock = clock;
+    this.#values = values;
   }
 
   /**
@@ -121,7 +138,7 @@ export class ListCache {
       nextCursor: last === undefined || position >= ranks.length ? undefined : encodeCursor({
         name: ranking.name,
         position,
-        key: keyOf(this.#index, query, last, this.#clock.unixMs()),
+        key: this.#keys(query)(last),
         deviceId,
       }),
     };
@@ -137,7 +154,7 @@ export class ListCache {
     );
     if (ranking === undefined) {
       ranking = {
-        ...ranked(this.#index, this.#labels, query, this.#clock.unixMs()),
+        ...ranked(this.#index, this.#labels, query, this.#keys(query), this.#clock.unixMs()),
         ...{ name: crypto.randomUUID(), query: queryText, madeAtMs: nowMs, usedAtMs: nowMs },
       };
     } else {
@@ -149,14 +166,23 @@ export class ListCache {
     return ranking;
   }
 
+  /** What the devices of a list are sorted by, by slot. */
+  #keys(query: ListQuery): KeyOf {
+    const { sort, order } = query, nowMs = this.#clock.unixMs();
+    if (!isValueKey(sort)) return (slot) => keyOf(this.#index, sort, slot, nowMs);
+    const valueAt = this.#values?.reader(sort.slice(VALUE_PREFIX.length)) ?? (() => undefined);
+    const last = order === "asc" ? Number.MAX_VALUE : -Number.MAX_VALUE;
+    return (slot) => valueAt(slot) ?? last;
+  }
+
   #positionAfter(query: ListQuery, { ids, ranks }: DeviceRanking, after: ListCursor): number {
-    const unixNowMs = this.#clock.unixMs();
+    const keyOf = this.#keys(query);
     const sign = query.order === "asc" ? 1 : -1;
     let [low, high] = [0, ranks.length];
     while (low < high) {
       const middle = (low + high) >> 1;
       const deviceId = ids[ranks[middle]!]!;
-      const key = keyOf(this.#index, query, this.#index.slotOf(deviceId)!, unixNowMs);
+      const key = keyOf(this.#index.slotOf(deviceId)!);
       const idSign = query.sort === "id" ? sign : 1;
       const isAfter = key === after.key
         ? idSign * (deviceId > after.deviceId ? 1 : -1) > 0 && deviceId !== after.deviceId
@@ -168,8 +194,11 @@ export class ListCache {
   }
 }
 
+/** What the device in a slot is sorted by. */
+type KeyOf = (slot: number) => number;
+
 /** A whole number: what a device is sorted by; 0 for all when it is the id. */
-function keyOf(index: DeviceIndex, { sort }: ListQuery, slot: number, nowMs: number): number {
+function keyOf(index: DeviceIndex, sort: typeof SORT_KEYS[number], slot: number, nowMs: number): number {
   switch (sort) {
     case "id":
       return 0;
@@ -183,15 +212,22 @@ function keyOf(index: DeviceIndex, { sort }: ListQuery, slot: number, nowMs: num
   }
 }
 
-function ranked(index: DeviceIndex, labels: LabelIndex, query: ListQuery, nowMs: number): Ranking {
+function ranked(
+  index: DeviceIndex,
+  labels: LabelIndex,
+  query: ListQuery,
+  keyOf: KeyOf,
+  nowMs: number,
+): Ranking {
   const { ids, slots } = index.sorted();
   const ranks = matchingRanks(index, labels, query, nowMs);
   if (query.sort === "id") return { ids, ranks: query.order === "asc" ? ranks : ranks.reverse() };
 
   const keys = new Float64Array(ranks.length);
   const sign = query.order === "asc" ? 1 : -1;
-  for (let i = 0; i < keys.length; i++) keys[i] = sign * keyOf(index, query, slots[ranks[i]!]!, nowMs);
-  return { ids, ranks: ranksByKey(keys).map((i) => ranks[i]!) };
+  for (let i = 0; i < keys.length; i++) keys[i] = sign * keyOf(slots[ranks[i]!]!);
+  const order = isValueKey(query.sort) ? ranksByComparison(keys) : ranksByKey(keys);
+  return { ids, ranks: order.map((i) => ranks[i]!) };
 }
 
 /** The positions, among all devices by id, of those that match `query`. */
@@ -216,6 +252,11 @@ function matchingRanks(
     ranks[length++] = rank;
   }
   return ranks.slice(0, length);
+}
+
+/** Positions in `keys`, any numbers, by ascending key; equal ones stay in order. */
+function ranksByComparison(keys: Float64Array): Uint32Array {
+  return Uint32Array.from(keys, (_, i) => i).sort((a, b) => keys[a]! - keys[b]! || a - b);
 }
 
 /** Values of the digits by which keys are sorted: 11 bits, so that a key below four million has two. */

@@ -79,6 +79,19 @@ export class ObservedTime {
     this.#reportedMs = Math.max(last ?? newestMs, newestMs);
   }
 
+  /** Milliseconds of observed time since `fromMs`. */
+  observedSince(fromMs: number, nowMs: number): number {
+    const reportedMs = this.#reportedMs;
+    const untilMs = reportedMs === undefined ? nowMs : Math.min(nowMs, reportedMs);
+    let observedMs = Math.max(0, untilMs - fromMs);
+    for (let i = this.#gaps.length - 1; i >= 0; i--) {
+      const gap = this.#gaps[i]!;
+      if (gap.toMs <= fromMs) break;
+      observedMs -= Math.max(0, Math.min(gap.toMs, untilMs) - Math.max(gap.fromMs, fromMs));
+    }
+    return observedMs;
+  }
+
   /** A device last seen before this has sent nothing for longer than `offlineAfterMs` of observed time. */
   offlineBeforeMs(nowMs: number): number {
     this.tick();
@@ -89,11 +102,7 @@ export class ObservedTime {
     for (let i = this.#gaps.length - 1; i >= 0; i--) {
       const { fromMs, toMs } = this.#gaps[i]!;
       const observedMs = Math.max(0, atMs - toMs);
-      if (observedMs >= leftMs) {
-        // Older gaps have no effect any more: the result only grows.
-        this.#gaps.splice(0, i + 1);
-        break;
-      }
+      if (observedMs >= leftMs) break;
       leftMs -= observedMs;
       atMs = Math.min(atMs, fromMs);
     }

@@ -57,7 +57,7 @@ const LEAST_SPAN = 1e-300;
  * @returns {Scale}
  */
 export function valueScale(least, greatest) {
-  let [low, high] = [Math.max(-GREATEST, least), Math.min(GREATEST, greatest)];
+  let [low = 0, high = 0] = [least, greatest].map((value) => Math.min(GREATEST, Math.max(-GREATEST, value)));
   if (!(high - low > Math.max(Math.abs(low), Math.abs(high)) * 1e-12 + LEAST_SPAN)) {
     // A straight line: in the middle.
     const around = Math.max(Math.abs(low) * 0.01, LEAST_SPAN * 10) || 1;
@@ -65,7 +65,9 @@ export function valueScale(least, greatest) {
     high += around;
   }
   const tick = niceStep((high - low) / 3);
-  return { low: Math.floor(low / tick) * tick, high: Math.ceil(high / tick) * tick, tick };
+  // A limit that is a label, but for the rounding of its division, is the end.
+  const [first, last] = [Math.floor(low / tick + 1e-9), Math.ceil(high / tick - 1e-9)];
+  return { low: first * tick, high: last * tick, tick };
 }
 
 /**

@@ -7,6 +7,7 @@
 /// <reference lib="dom" />
 /** @import { ConnectionState } from "./connection.js" */
 /** @import { DeviceView } from "./device.js" */
+/** @import { AlertsView } from "./alerts_view.js" */
 /** @import { EventsView } from "./events_view.js" */
 /** @import { FleetFigures } from "./shapes.ts" */
 import { entryState, readAddress } from "./address.js";
@@ -15,12 +16,16 @@ import { byId, hasSelection, setText } from "./dom.js";
 import { FleetEvents } from "./events.js";
 import { formatClock, formatCount, visible } from "./format.js";
 import { healthOf, HEALTHY } from "./health.js";
+import { countIncidents } from "./open_incidents.js";
 import { Overview } from "./overview.js";
 import { onTokenNeeded, storedToken } from "./token.js";
 import { DeviceTable } from "./table.js";
 
 /** How often rows are requested again, as other devices may belong on this page of the table. */
 const REFRESH_MS = 3_000;
+
+/** How often open incidents are counted. */
+const COUNT_INCIDENTS_MS = 10_000;
 
 /** @type {Record<ConnectionState, string>} */
 const STATE_NAMES = {
@@ -31,6 +36,9 @@ const STATE_NAMES = {
   locked: "Locked",
 };
 
+/** @type {Readonly<Record<string, string>>} */
+const VIEW_NAMES = { events: "Events", alerts: "Alerts" };
+
 // Before the first request.
 onTokenNeeded((reason) => import("./sign_in.js").then(({ requestToken }) => requestToken(reason)));
 if (storedToken() !== undefined) import("./sign_in.js").then(({ offerToForget }) => offerToForget());
@@ -39,7 +47,7 @@ if (storedToken() !== undefined) import("./sign_in.js").then(({ offerToForget })
 let clockAheadMs = 0;
 const serverNow = () => Date.now() + clockAheadMs;
 
-/** @type {"overview" | "device" | "events"} */
+/** @type {"overview" | "device" | "events" | "alerts"} */
 let view = "overview";
 /** @type {string | undefined} */
 let deviceId;
@@ -48,12 +56,15 @@ let figures;
 let health = HEALTHY;
 /** Loaded when it is first opened. @type {EventsView | undefined} */
 let eventsView;
+/** The same. @type {AlertsView | undefined} */
+let alertsView;
 /** Likewise. @type {DeviceView | undefined} */
 let device;
 let devicesBefore = -1;
 let onlineBefore = -1;
 let lastFrameMs = 0;
 let refreshedAtMs = 0;
+let countedAtMs = -Infinity;
 
 const events = new FleetEvents(() => {
   overview.showEvents();
@@ -86,7 +97,8 @@ const connection = new Connection({
     events.load();
     if (view === "overview") refreshTable();
     else if (view === "device") device === undefined ? openDevice() : device.reload();
-    else if (eventsView === undefined) openEvents();
+    else if (view === "events" && eventsView === undefined) openEvents();
+    else if (view === "alerts" && alertsView === undefined) openAlerts();
   },
 });
 
@@ -121,8 +133,13 @@ setInterval(() => {
     table.tick();
   }
   eventsView?.tick();
+  alertsView?.tick();
   device?.tick();
   if (connection.state === "live" && performance.now() - refreshedAtMs > REFRESH_MS) refreshTable();
+  if (connection.state === "live" && performance.now() - countedAtMs > COUNT_INCIDENTS_MS) {
+    countedAtMs = performance.now();
+    countIncidents();
+  }
 }, 1000);
 route();
 
@@ -146,10 +163,12 @@ function navigated() {
 function route() {
   const query = readAddress();
   deviceId = query.get("device") ?? undefined;
-  view = deviceId !== undefined ? "device" : query.get("view") === "events" ? "events" : "overview";
-  for (const id of ["overview", "device", "events"]) byId(id).hidden = id !== view;
+  const named = query.get("view");
+  view = deviceId !== undefined ? "device" : named === "events" || named === "alerts" ? named : "overview";
+  for (const id of ["overview", "device", "events", "alerts"]) byId(id).hidden = id !== view;
   openDevice();
   openEvents();
+  openAlerts();
   if (view === "overview") {
     overview.readAddress();
     table.readAddress();
@@ -185,9 +204,19 @@ async function openEvents() {
   eventsView?.open(view === "events");
 }
 
+async function openAlerts() {
+  if (view === "alerts" && alertsView === undefined) {
+    // As above.
+    const module = await import("./alerts_view.js").catch(() => undefined);
+    if (module === undefined) return;
+    alertsView ??= new module.AlertsView({ serverNow });
+  }
+  alertsView?.open(view === "alerts");
+}
+
 function showTitle() {
   const isKnown = connection.state === "live" && figures !== undefined;
-  const name = deviceId !== undefined ? visible(deviceId) : view === "events" ? "Events" : fleetName(isKnown);
+  const name = deviceId !== undefined ? visible(deviceId) : VIEW_NAMES[view] ?? fleetName(isKnown);
   const warning = titleWarning();
   const title = `${warning === "" ? "" : `${warning} · `}${name} · Tally`;
   if (document.title !== title) document.title = title;

@@ -20,6 +20,8 @@ const RANGES = /** @type {const} */ ({
   "24h": [24, HOUR_MS],
   "30d": [720, HOUR_MS],
 });
+/** The charts of a new device span at least so many periods. */
+const MIN_PERIODS = 5;
 /** In old addresses. @type {Readonly<Record<string, string>>} */
 const FORMER_NAMES = { minutes: "1h", hours: "24h" };
 const BETWEEN = "between";
@@ -37,6 +39,8 @@ export class TimeRange {
   #from = /** @type {HTMLInputElement} */ (byId("range-from"));
   #to = /** @type {HTMLInputElement} */ (byId("range-to"));
   #serverNow;
+  /** Before that, there is nothing to show. */
+  #sinceMs = 0;
 
   /**
    * @param {() => number} serverNow Unix milliseconds by the api's clock
@@ -58,6 +62,11 @@ export class TimeRange {
       this.#store();
       onChange();
     });
+  }
+
+  /** @param {number} firstSeenMs of the device: what ends now begins no earlier */
+  since(firstSeenMs) {
+    this.#sinceMs = firstSeenMs;
   }
 
   readAddress() {
@@ -91,7 +100,9 @@ export class TimeRange {
     }
     const [periods, stepMs] = RANGES[rangeNamed(range)];
     const toMs = (Math.floor(nowMs / stepMs) + 1) * stepMs;
-    return { fromMs: toMs - periods * stepMs, toMs, stepMs, isLive: true };
+    const first = Math.ceil((toMs - this.#sinceMs) / stepMs);
+    const shown = Math.min(periods, Math.max(MIN_PERIODS, first));
+    return { fromMs: toMs - shown * stepMs, toMs, stepMs, isLive: true };
   }
 
   /** @returns {{ fromMs: number, toMs: number } | undefined} undefined: the inputs have no such time */

@@ -56,6 +56,7 @@ export class ValueColumns {
       next.before(header);
     }
     this.#table.dataset.values = String(names.length);
+    this.#table.style.setProperty("--values", String(names.length));
   }
 
   /**

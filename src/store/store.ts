@@ -8,6 +8,7 @@
  *
  * @module
  */
+import type { AlertStore } from "./alerts.ts";
 import type { AuditStore } from "./audit.ts";
 import type { CredentialStore } from "./credentials.ts";
 import type { DeviceStore } from "./devices.ts";
@@ -68,6 +69,7 @@ export interface Store
     InstanceRegistry,
     CredentialStore,
     AuditStore,
+    AlertStore,
     LabelStore {
   /** One line for the start-up log: which store this is and where. Holds no credentials. */
   readonly description: string;

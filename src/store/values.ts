@@ -10,7 +10,7 @@
 
 /** The latest number of one name. */
 export interface Value {
-  /** 1 to {@linkcode MAX_NAME_BYTES} bytes of UTF-8; what is nested in a payload has dots, as in `gps.speed`, `axes.0`. */
+  /** 1 to `MAX_NAME_BYTES` bytes of UTF-8; what is nested in a payload has dots, as in `gps.speed`, `axes.0`. */
   readonly name: string;
   /** Finite. A boolean is 1 or 0. */
   readonly value: number;
@@ -22,7 +22,7 @@ export interface Value {
 export interface Attribute {
   /** As of a {@linkcode Value}. */
   readonly name: string;
-  /** At most {@linkcode MAX_ATTRIBUTE_BYTES} bytes of UTF-8; may be empty. */
+  /** At most `MAX_TEXT_BYTES` bytes of UTF-8; may be empty. */
   readonly value: string;
 }
 
@@ -98,14 +98,11 @@ export interface ValueStore {
 /** Of the packets of one device that arrive in so long, the latest is decoded. */
 export const SAMPLE_INTERVAL_MS = 250;
 
-/** Longest name of a value or attribute, in UTF-8. */
-export const MAX_NAME_BYTES = 64;
-
-/** Longest text of an attribute, in UTF-8. */
-export const MAX_ATTRIBUTE_BYTES = 64;
-
 /** Periods of each kind that a history has, the current one included: an hour, thirty days. */
 export const VALUE_MINUTES = 60, VALUE_HOURS = 720;
 
 /** Bytes of samples that may wait in the store, or in each of its shards: a minute of 20,000 packets a second. */
 export const WAITING_MAX_BYTES = 64 * 2 ** 20;
+
+/** Bytes kept for {@linkcode ValueStore.valueChanges}: some minutes of 1,000 devices a second with ids of 12 bytes. */
+export const FEED_MAX_BYTES = 4 * 2 ** 20;

@@ -4,6 +4,8 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
+import { newIncident } from "../../src/alerts/incidents/incident.ts";
+import type { RuleBody } from "../../src/alerts/rules/rule.ts";
 import { makeToken } from "../../src/identity/token.ts";
 import type { Scope } from "../../src/identity/identity.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -18,6 +20,9 @@ const routes: Readonly<Record<string, Scope | "open">> = {
   "GET /audit": "admin",
   "GET /devices": "read",
   "GET /devices/by-id": "read",
+  "GET /devices/by-id/packets": "read",
+  "GET /devices/{id}/packets": "read",
+  "GET /export": "read",
   "GET /devices/by-id/history": "read",
   "GET /devices/{id}": "read",
   "GET /devices/{id}/history": "read",
@@ -27,21 +32,34 @@ const routes: Readonly<Record<string, Scope | "open">> = {
   "GET /fleet": "read",
   "GET /healthz": "open",
   "GET /histories": "read",
+  "GET /incidents": "read",
+  "GET /incidents/{id}": "read",
   "GET /live": "read",
   "GET /metrics": "metrics",
+  "GET /mutes": "read",
   "GET /openapi.json": "open",
   "GET /page/{file}": "open",
   "GET /readyz": "open",
   "GET /tags": "read",
+  "GET /rules": "read",
+  "GET /rules/{id}": "read",
   "GET /tokens": "admin",
   "DELETE /devices/by-id": "admin",
   "DELETE /devices/{id}": "admin",
+  "DELETE /mutes/{id}": "admin",
+  "DELETE /rules/{id}": "admin",
   "DELETE /tokens/{id}": "admin",
   "PATCH /devices/by-id": "admin",
   "PATCH /devices/{id}": "admin",
   "POST /devices/import": "admin",
+  "POST /channels/{name}/test": "admin",
+  "POST /incidents/{id}/acknowledge": "admin",
+  "POST /mutes": "admin",
+  "POST /rules": "admin",
+  "POST /rules/import": "admin",
   "POST /tokens/devices": "admin",
   "POST /tokens/readers": "admin",
+  "PUT /rules/{id}": "admin",
 };
 
 /** What a token of one scope may do. */
@@ -78,12 +96,35 @@ interface Operation {
 /** Values of parameters that are required. */
 const values: Readonly<Record<string, string>> = { id: "sensor-1", devices: "sensor-1", kind: "reader" };
 
+const rule: RuleBody = {
+  ...{ name: "Any", enabled: true, severity: "warning", devices: "*", tag: null, channels: null },
+  condition: { kind: "offline", after_ms: 60_000 },
+};
+
 const bodies: Readonly<Record<string, unknown>> = {
   "PATCH /devices/{id}": { tags: { site: "oslo" } },
   "PATCH /devices/by-id": { name: "Pump" },
   "POST /devices/import": { devices: [{ device_id: "sensor-1", notes: "imported" }] },
+  "POST /incidents/{id}/acknowledge": { note: "" },
+  "POST /mutes": {
+    ...{ rule_id: null, devices: "*", tag: null, comment: "", repeat: "none", from_ms: null, for_ms: 60_000 },
+  },
+  "POST /rules": rule,
+  "POST /rules/import": { rules: [{ id: "imported", ...rule }] },
+  "PUT /rules/{id}": { version: 1, ...rule },
   "POST /tokens/devices": { devices: ["sensor-1", "factory-7/*"] },
   "POST /tokens/readers": { name: "prometheus", scopes: ["metrics"] },
+};
+
+/** Nothing listens there. */
+const slackUrl = "http://127.0.0.1:9/";
+
+/** What requests name, where it is no device. */
+const ids: Readonly<Record<string, string>> = {
+  tokens: "test-token",
+  rules: "test-rule",
+  mutes: "test-mute",
+  incidents: "1",
 };
 
 /** A call of each route of the document; one for each file of the page. */
@@ -97,11 +138,17 @@ async function callsOf(api: TestApi): Promise<Call[]> {
     const files = parameters.find(({ name }) => name === "file")?.schema.enum ?? [""];
     const query = parameters.filter((parameter) => parameter.in === "query" && parameter.required)
       .map(({ name }) => `${name}=${values[name]}`).join("&");
-    const id = path.startsWith("/tokens/") ? "test-token" : "sensor-1";
-    const success = method === "DELETE" ? 204 : route.startsWith("POST /tokens/") ? 201 : 200;
+    const id = ids[path.split("/")[1]!] ?? "sensor-1";
+    const success = method === "DELETE"
+      ? 204
+      : method === "POST" && !route.endsWith("/devices/import")
+      ? 201
+      : 200;
     return files.map((file) => ({
       ...{ route, method, body: bodies[route], success },
-      path: `${path.replace("{file}", file).replace("{id}", id)}${query === "" ? "" : `?${query}`}`,
+      path: `${path.replace("{file}", file).replace("{id}", id).replace("{name}", "slack")}${
+        query === "" ? "" : `?${query}`
+      }`,
     }));
   });
 }
@@ -109,12 +156,33 @@ async function callsOf(api: TestApi): Promise<Call[]> {
 /** What the calls need: a device and a token to remove. */
 async function prepare(store: Store): Promise<void> {
   await addPackets(store, { "sensor-1": 1 });
+  for (const kind of ["rule", "mute"] as const) {
+    const { documents } = (await store.alertDocuments())!;
+    await store.removeAlertDocuments(kind, documents.filter((d) => d.kind === kind).map(({ id }) => id));
+  }
+  await store.putAlertDocuments([
+    { kind: "rule", id: "test-rule", body: JSON.stringify({ ...rule, enabled: false }) },
+    { kind: "mute", id: "test-mute", body: JSON.stringify({ devices: "*", from_ms: 1, until_ms: 2 }) },
+  ]);
   const [record] = await store.tokens("reader", "test-tokem", 1);
   if (record?.id === "test-token") return;
   await store.addTokens([{
     ...{ id: "test-token", kind: "reader", hash: "0".repeat(64), subject: "to be revoked", scopes: [] },
     ...{ createdMs: 1, createdBy: "test", lastUsedMs: 0 },
   }]);
+}
+
+/** Stores an incident that has ended, before an api has the lease. */
+async function addIncident(store: Store): Promise<void> {
+  const incident = newIncident({ id: "gone", version: 1, ...rule }, {
+    id: 1,
+    atMs: 1,
+    sinceMs: 1,
+    value: undefined,
+  });
+  const body = JSON.stringify({ ...incident, state: "resolved", resolved_ms: 2 });
+  await store.claimAlerts("test", 1_000, Date.now());
+  await store.writeAlertState("test", [{ section: "incidents", field: "1", body }], Date.now());
 }
 
 /** Sends a call, by its own method and, of a GET, by HEAD too; returns its status. */
@@ -180,7 +248,8 @@ Deno.test("/openapi.json has the routes of the table, and states for each the sc
 Deno.test("every route × every credential, with API_AUTH=token, gets the status of the table", async () => {
   await using store = await temporaryStore();
   const clock = new RunningClock();
-  await using api = await startTestApi(store, { apiAuth: "token", ...clock.options });
+  await addIncident(store);
+  await using api = await startTestApi(store, { apiAuth: "token", slackUrl, ...clock.options });
   const { wrong, right } = await credentials(store);
   const calls = await callsOf(api);
   assertEquals(new Set(calls.map(({ route }) => route)).size, Object.keys(routes).length);
@@ -202,7 +271,8 @@ Deno.test("every route × every credential, with API_AUTH=token, gets the status
 
 Deno.test("every route × every credential, with API_AUTH=none, is served but for the tokens", async () => {
   await using store = await temporaryStore();
-  await using api = await startTestApi(store);
+  await addIncident(store);
+  await using api = await startTestApi(store, { slackUrl });
   const { wrong, right } = await credentials(store);
   for (const call of await callsOf(api)) {
     for (const headers of [...Object.values(wrong), ...right.values()]) {

@@ -215,10 +215,10 @@ Deno.test("parameterError() names the parameter, what was found and what was exp
     "/devices?limit=1&limit=2":
       "Cannot use the parameter limit: found 2 values; expected a whole number from 1 to 1000",
     "/devices?sort=name&order=up":
-      'Cannot use the parameter sort: found "name"; expected id or count or rate or last_seen; ' +
+      'Cannot use the parameter sort: found "name"; expected id or count or rate or last_seen or value:name; ' +
       'Cannot use the parameter order: found "up"; expected asc or desc',
     "/devices?colour=red": 'Cannot use the parameter "colour": found no such parameter here; ' +
-      "expected one of status, prefix, search, tag, sort, order, limit, cursor, offset",
+      "expected one of status, prefix, search, tag, sort, columns, order, limit, cursor, offset",
     "/fleet?a=1&b=2": 'Cannot use the parameter "a", "b": found no such parameter here; expected none',
     "/devices/sensor-1?x": 'Cannot use the parameter "x": found no such parameter here; expected none',
     "/devices/sensor-1/history?x":
@@ -529,6 +529,7 @@ Deno.test("GET /fleet: its figures are the sums over all devices", async () => {
     ok: true,
     eviction_policy: null,
     clock_ahead_ms: 0,
+    counts_late_ms: 0,
     shards: [],
   });
   const sums = Object.entries(history).map(([name, periods]) => [

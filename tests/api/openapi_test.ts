@@ -9,6 +9,8 @@ import { createConfig, lintFromString } from "@redocly/openapi-core";
 import { z } from "zod";
 
 import { createApp } from "../../src/api/app.ts";
+import { newIncident } from "../../src/alerts/incidents/incident.ts";
+import type { RuleBody } from "../../src/alerts/rules/rule.ts";
 import { makeToken } from "../../src/identity/token.ts";
 import type { Store } from "../../src/store/store.ts";
 import { temporaryStore } from "../support/harness.ts";
@@ -23,6 +25,7 @@ interface Schema {
   minimum?: number;
   maximum?: number;
   maxLength?: number;
+  example?: string | number;
   items?: Schema;
 }
 
@@ -132,12 +135,30 @@ function randomValue(random: Random, schema: Schema): string {
   if (random.chance(0.3)) {
     return random.pick([...nastyEncoded, "x".repeat(random.int(1, 2_000))]);
   }
+  if (schema.example !== undefined && random.chance(0.3)) return encodeURIComponent(schema.example);
   if (schema.enum !== undefined) return random.pick(schema.enum);
+  if (schema.example !== undefined && random.chance(0.5)) return encodeURIComponent(schema.example);
   if (schema.type === "integer" || schema.type === "number") {
     return String(random.int((schema.minimum ?? 0) - 1, Math.min((schema.maximum ?? 1_000) + 1, 2_000)));
   }
   return encodeURIComponent(random.pick(["sensor-1", "sensor", "unknown", "by-id", ".", "温度计"]));
 }
+
+const rule: RuleBody = {
+  ...{ name: "Any", enabled: false, severity: "warning", devices: "*", tag: null, channels: null },
+  condition: { kind: "offline", after_ms: 60_000 },
+};
+
+const mute = { rule_id: null, devices: "*", tag: null, comment: "", repeat: "none" };
+
+/** One for each route that has others than those of tokens. */
+const validBodies: Readonly<Record<string, unknown>> = {
+  "post /rules": rule,
+  "post /rules/import": { rules: [{ ...rule, id: "imported" }] },
+  "put /rules/{id}": { ...rule, version: 1 },
+  "post /mutes": { ...mute, from_ms: null, for_ms: 60_000 },
+  "post /incidents/{id}/acknowledge": { note: "" },
+};
 
 /** Bodies, valid and not. */
 const bodies = [
@@ -148,6 +169,23 @@ const bodies = [
   "device_id,site\nsensor-1,bergen",
   ...["", "{", "null", "[]", "{}", '{"devices":[1]}', '{"name":"\\u0000","scopes":["x"]}'],
 ];
+
+/** A rule and a mute of the ids that requests use; others are removed. */
+async function addAlerts(store: Store): Promise<void> {
+  const { documents } = (await store.alertDocuments())!;
+  for (const [kind, stored] of [["rule", rule], ["mute", { ...mute, from_ms: 1, until_ms: 2 }]] as const) {
+    await store.removeAlertDocuments(kind, documents.filter((d) => d.kind === kind).map(({ id }) => id));
+    await store.putAlertDocuments([{ kind, id: "greenhouse-hot", body: JSON.stringify(stored) }]);
+  }
+}
+
+/** An incident that has ended, before an api has the lease. */
+async function addIncident(store: Store): Promise<void> {
+  const incident = newIncident({ id: "gone", version: 1, ...rule }, { id: 1, atMs: 1, sinceMs: 1, value: 1 });
+  const body = JSON.stringify({ ...incident, state: "resolved", resolved_ms: 2 });
+  await store.claimAlerts("test", 1_000, Date.now());
+  await store.writeAlertState("test", [{ section: "incidents", field: "1", body }], Date.now());
+}
 
 /** A token of the id that requests use, to be revoked. */
 async function addToken(store: Store): Promise<void> {
@@ -168,7 +206,9 @@ function parserOf(document: Document, schema: z.core.JSONSchema.JSONSchema): z.Z
 
 Deno.test("/openapi.json describes the response to each request made from it, valid or not", async () => {
   await using store = await temporaryStore();
-  await using api = await startTestApi(store, { apiAuth: "token" });
+  await addIncident(store);
+  // Nothing listens there.
+  await using api = await startTestApi(store, { apiAuth: "token", slackUrl: "http://127.0.0.1:9/" });
   const { token } = await addReaderToken(store, ["admin"]);
   const document = await documentOf(api);
   const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
@@ -176,10 +216,14 @@ Deno.test("/openapi.json describes the response to each request made from it, va
   );
   const parsers = new Map<unknown, z.ZodType>();
   const answered = new Set<string>();
+  // Values have the names that requests use.
+  const payload = new TextEncoder().encode('{"sensor-1":1,"sensor":2,"by-id":3,"state":"on"}');
   await forSeeds(150, async (random) => {
     // Removing devices is one of the operations.
-    await addPackets(store, { "sensor-1": 1, "sensor-2": 2 });
+    await addPackets(store, { "sensor-1": 1, "sensor-2": 2 }, { payload });
+    await store.ping();
     await addToken(store);
+    await addAlerts(store);
     for (const { path, method, operation } of operations) {
       let pathname = path;
       const query: string[] = [];
@@ -204,7 +248,8 @@ Deno.test("/openapi.json describes the response to each request made from it, va
           "content-type",
           random.pick(["application/json", "application/json", "text/plain", "text/csv"]),
         ]);
-        init.body = random.pick(bodies);
+        const valid = validBodies[`${method} ${path}`];
+        init.body = valid !== undefined && random.chance(0.5) ? JSON.stringify(valid) : random.pick(bodies);
       }
       const response = await fetch(url, init);
       const type = response.headers.get("content-type")?.split(";")[0] ?? "";

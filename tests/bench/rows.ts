@@ -48,10 +48,11 @@ export async function startLedger(
   kind: SubjectKind,
   { workers, processes }: BenchOptions,
   parts: AsyncDisposableStack,
+  settings: Readonly<Record<string, string>> = {},
 ): Promise<Ledger> {
   // One generator feeds two workers with ease.
   const generators = kind === "tally-redis-workers" ? Math.ceil(workers / 2) : 1;
-  return new Ledger(parts.use(await startSubject(kind, workers)), processes, generators);
+  return new Ledger(parts.use(await startSubject(kind, workers, { settings })), processes, generators);
 }
 
 /** Columns of the comparison, and their order in each round. */
@@ -243,5 +244,56 @@ export const streams: SectionPlan = {
     needsRedis: true,
     long: connections > 1000,
     measure: (options) => loadOne({ connections }, options),
+  })),
+};
+
+/** Entries in the stream: two to twenty seconds of what is measured. */
+const STREAM_SETTINGS = { TALLY_PACKET_STREAM: "100000" };
+
+/** Loads Tally without the packet stream and with it, in turn. */
+async function loadStreamed(shape: Partial<LoadShape>, options: BenchOptions): Promise<Row["figures"]> {
+  await using parts = new AsyncDisposableStack();
+  const load = { ...usualLoad, ...shape };
+  const compared = await Promise.all(
+    [{}, STREAM_SETTINGS].map(async (settings) => ({
+      ledger: await startLedger("tally-redis", options, parts, settings),
+      measured: [] as Measured[],
+    })),
+  );
+  const warmUps: Measured[] = [];
+  for (const { ledger } of compared) {
+    warmUps.push(await ledger.load({ ...load, durationMs: options.warmUpMs, minPackets: load.devices }));
+  }
+  for (let run = 0; run < options.runs; run++) {
+    for (const [i, { ledger, measured }] of compared.entries()) {
+      measured.push(await ledger.load(asLongAs(options.runMs, load, measured.at(-1) ?? warmUps[i]!)));
+    }
+  }
+  const [off, on] = compared as [typeof compared[number], typeof compared[number]];
+  return {
+    "off": rate(off.measured, off.ledger),
+    "on": rate(on.measured, on.ledger),
+    "on ÷ off": {
+      values: on.measured.map(({ packetsPerSecond }, i) =>
+        packetsPerSecond / off.measured[i]!.packetsPerSecond
+      ),
+      unit: "×",
+    },
+  };
+}
+
+/** What `TALLY_PACKET_STREAM` costs. */
+export const packetStream: SectionPlan = {
+  title: "Packet stream",
+  about: "Packets per second without and with TALLY_PACKET_STREAM=100000, as above: Redis, one process.",
+  rows: ([
+    ["1,000 devices, a frame per message", { devices: 1000 }],
+    ["1,000 devices, StreamBatches of 1,000", { ...batches, devices: 1000 }],
+    ["100,000 devices, a frame per message", { devices: 100_000 }],
+  ] as const).map(([name, shape]) => ({
+    name,
+    needsRedis: true,
+    long: false,
+    measure: (options) => loadStreamed(shape, shape.devices < 100_000 ? options : longer(options)),
   })),
 };

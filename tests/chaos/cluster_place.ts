@@ -8,6 +8,7 @@ import { type RedisCluster, startCluster } from "../support/redis_cluster.ts";
 import { FaultProxy } from "./fault_proxy.ts";
 import { deferringSettings, storedCounts, untilAllCounted } from "./stored_counts.ts";
 import type { StorePlace } from "./store_place.ts";
+import { EntryReader, type StreamedPackets, streamSettings } from "./streamed_packets.ts";
 
 /** Shards of the data: two for each master. */
 export const SHARDS = 6;
@@ -55,6 +56,7 @@ export class ClusterPlace implements StorePlace {
       TALLY_SHARDS: String(SHARDS),
       TALLY_ACK_AFTER: "replicated:1",
       ...deferringSettings(index),
+      ...streamSettings,
     };
   }
 
@@ -79,6 +81,15 @@ export class ClusterPlace implements StorePlace {
       for (const [deviceId, count] of await storedCounts(server, keys)) counts.set(deviceId, count);
     }
     return counts;
+  }
+
+  async streamed(): Promise<StreamedPackets> {
+    const reader = new EntryReader();
+    for (let shard = 0; shard < SHARDS; shard++) {
+      const keys = shardKeys(shard, SHARDS);
+      await reader.addShard((await this.cluster.master(keys.slot)).server, keys);
+    }
+    return reader.packets;
   }
 
   shardOf(deviceId: string): number {

@@ -9,6 +9,7 @@ import { type ChaosClient, difference } from "./devices.ts";
 import type { Silences } from "./silences.ts";
 import type { StoreLosses } from "./store_losses.ts";
 import type { StorePlace } from "./store_place.ts";
+import { streamDifferences } from "./streamed_packets.ts";
 
 /** What clients of one kind have to show. */
 export interface Row {
@@ -69,7 +70,7 @@ export async function compare(
   await store.allCounted();
   const counts = await store.counts();
   const rows = new Map<string, Row>();
-  const differences = [...losses.differences];
+  const differences = [...losses.differences, ...await streamDifferences(store, counts)];
   const shown = await shownCounts(apiPort, counts);
   const timestamps = await apiTimestamps(apiPort);
   const known = new Set<string>();

@@ -6,6 +6,7 @@ import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { FaultProxy } from "./fault_proxy.ts";
 import { deferringSettings, storedCounts, untilAllCounted } from "./stored_counts.ts";
 import type { StorePlace } from "./store_place.ts";
+import { EntryReader, type StreamedPackets, streamSettings } from "./streamed_packets.ts";
 
 const keys = shardKeys();
 
@@ -32,7 +33,7 @@ export class RedisPlace implements StorePlace {
   }
 
   ingestSettings(index: number): Record<string, string> {
-    return { ...settingsOf(this.proxies[index]!.port), ...deferringSettings(index) };
+    return { ...settingsOf(this.proxies[index]!.port), ...deferringSettings(index), ...streamSettings };
   }
 
   get apiSettings(): Record<string, string> {
@@ -45,6 +46,12 @@ export class RedisPlace implements StorePlace {
 
   counts(): Promise<Map<string, number>> {
     return storedCounts(this.redis, keys);
+  }
+
+  async streamed(): Promise<StreamedPackets> {
+    const reader = new EntryReader();
+    await reader.addShard(this.redis, keys);
+    return reader.packets;
   }
 
   shardOf(): number {

@@ -1,4 +1,5 @@
 /** @module */
+import { Buffer } from "node:buffer";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -7,6 +8,7 @@ import { until } from "../support/until.ts";
 import { countsIn, isAllCounted } from "./sqlite_counts.ts";
 import { ALL_COUNTED_SECONDS, deferringSettings } from "./stored_counts.ts";
 import type { StorePlace } from "./store_place.ts";
+import { EntryReader, type StreamedPackets, streamSettings } from "./streamed_packets.ts";
 
 /** A folder below which the processes of Tally may read and write. */
 export async function dataFolder(): Promise<string> {
@@ -41,7 +43,7 @@ export class SqlitePlace implements StorePlace {
   }
 
   ingestSettings(index: number): Record<string, string> {
-    return { ...this.apiSettings, ...deferringSettings(index) };
+    return { ...this.apiSettings, ...streamSettings, ...deferringSettings(index) };
   }
 
   get apiSettings(): Record<string, string> {
@@ -59,6 +61,15 @@ export class SqlitePlace implements StorePlace {
 
   shardOf(): number {
     return 0;
+  }
+
+  async streamed(): Promise<StreamedPackets> {
+    const sql = "SELECT device_id, packets FROM packet_stream ORDER BY id";
+    const rows = await this.#read((db) => db.prepare(sql).all(), []), reader = new EntryReader();
+    for (const { device_id, packets } of rows as { device_id: string; packets: Uint8Array }[]) {
+      reader.add(device_id, Buffer.from(packets));
+    }
+    return reader.packets;
   }
 
   async held(sessions: readonly string[]): Promise<Map<string, readonly number[]>> {

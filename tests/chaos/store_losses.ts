@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { difference, expectations, type SessionClient } from "./devices.ts";
 import type { StorePlace } from "./store_place.ts";
+import { streamDifferences } from "./streamed_packets.ts";
 
 /** Longer than an Ack is on its way, on a machine that is busy. */
 const ACK_DELAY_MS = 300;
@@ -55,6 +56,7 @@ export class StoreLosses {
     ));
     const names = sessions.map(({ stored }) => stored);
     const before = await readState(store, names);
+    this.differences.push(...await streamDifferences(store, before.counts));
     const compared = new Set(clients.flatMap((client) => this.#compare(client, before)));
     await change();
     const after = await readState(store, names);

@@ -1,4 +1,5 @@
 /** @module */
+import type { StreamedPackets } from "./streamed_packets.ts";
 
 /** A store as the faults and the comparison see it: beside Tally, by the store's own means. */
 export interface StorePlace extends AsyncDisposable {
@@ -10,6 +11,8 @@ export interface StorePlace extends AsyncDisposable {
   allCounted(): Promise<void>;
   /** Packets by device. */
   counts(): Promise<Map<string, number>>;
+  /** What the packet stream has. */
+  streamed(): Promise<StreamedPackets>;
   /** The shard that a device is in, from 0 on. */
   shardOf(deviceId: string): number;
   /**

@@ -6,6 +6,7 @@
 import type { Store } from "../../src/store/store.ts";
 import { forSeeds } from "../support/random.ts";
 import type { StoreLocation } from "../support/store_location.ts";
+import { testAlerts } from "./alerts_contract.ts";
 import { testAudit } from "./audit_contract.ts";
 import { testCredentials } from "./credentials_contract.ts";
 import { testDevices } from "./devices_contract.ts";
@@ -21,6 +22,7 @@ import type { TestStores } from "./parts.ts";
 import { testRefills } from "./refill_contract.ts";
 import { testReverts } from "./reverts_contract.ts";
 import { StoreModel } from "./store_model.ts";
+import { testValues } from "./values_contract.ts";
 
 /** An empty place for data; each `open` is a store on it, as of one more process. */
 export interface StorePlace extends AsyncDisposable {
@@ -61,12 +63,14 @@ export function testStoreContract(
   if (!isSharded) testLimits(test);
   testDevices(test, shards);
   testHistories(test);
+  testValues(test);
   testEvents(test);
   if (only === "all") {
     testInstances(test);
     testCredentials(test);
     testAudit(test);
     testLabels(test, shards);
+    testAlerts(test);
   }
   testReverts(kind, makePlace);
   testRefills(kind, makePlace, { seesAllBatches: !isSharded });

@@ -10,6 +10,7 @@ import { Snapshots } from "../../src/api/responses/metrics_snapshot.ts";
 import { FleetCache, type FleetCacheOptions, MAX_AGE_MS, WARM_FOR_MS } from "../../src/fleet/fleet_cache.ts";
 import type { Changes, DeviceSummary } from "../../src/store/devices.ts";
 import { unmeasuredHealth } from "../../src/store/store_clock.ts";
+import { FleetValues } from "../../src/fleet/fleet_values.ts";
 import { TagReport } from "../../src/fleet/tag_figures.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { RunningClock, TestClock } from "../support/test_api.ts";
@@ -165,8 +166,9 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
     const snapshots = new Snapshots({
       storeHealth: () => unmeasuredHealth,
       fleet,
+      values: new FleetValues({ store: new ListedStore([]), index: fleet.index, clock: clock.options.clock }),
       tagReport: new TagReport(fleet.index, fleet.labels, clock.options.clock),
-      store: { instances },
+      store: { instances, waitingSamples: () => Promise.resolve({ bytes: 0, dropped: 0 }) },
       prometheusMaxDevices: 10,
       process: () => ({ startedMs: 0, cpuSeconds: 0, residentBytes: 0, eventLoopLagMs: 0 }),
       apiReport: () => ({
@@ -197,9 +199,9 @@ Deno.test("Snapshots.current() reuses a body in proportion to its build time, an
       return await snapshots.current() === first;
     };
     assertEquals(await isUsedAfter(100), false);
-    buildingMs = 12;
-    assertEquals(await isUsedAfter(100), true);
-    assertEquals(await isUsedAfter(110), false, "12 + 110 ms are over ten times 12");
+    buildingMs = 40;
+    assertEquals(await isUsedAfter(120), true);
+    assertEquals(await isUsedAfter(130), false, "40 + 130 ms are over four times 40");
     buildingMs = 100;
     assertEquals(await isUsedAfter(MAX_AGE_MS - 100), true);
     assertEquals(await isUsedAfter(MAX_AGE_MS - 99), false);

@@ -1,5 +1,5 @@
 /**
- * `deno task fuzz`: random input for the HTTP/2 engine, HPACK and the packet decoder.
+ * `deno task fuzz`: random input for the HTTP/2 engine, HPACK, and the decoders of packets and payloads.
  *
  * Exit codes: 0 if nothing failed, 1 if something did, 2 for wrong arguments.
  *
@@ -12,6 +12,7 @@ import { floodFuzz } from "./flood_fuzz.ts";
 import { casesOf, fuzz } from "./fuzz_run.ts";
 import { hpackFuzz } from "./hpack_fuzz.ts";
 import { packetFuzz } from "./packet_fuzz.ts";
+import { payloadFuzz } from "./payload_fuzz.ts";
 
 const usage = `Usage: deno task fuzz [--cases N] [--seed N] [--only REGEX]
 
@@ -30,7 +31,7 @@ const flags = {
   only: { type: "string", default: "" },
 } as const;
 
-const targets = [engineFuzz, floodFuzz, creditFuzz, hpackFuzz, packetFuzz];
+const targets = [engineFuzz, floodFuzz, creditFuzz, hpackFuzz, packetFuzz, payloadFuzz];
 
 async function main(): Promise<number> {
   const given = readArguments(usage, flags, argumentsOf);

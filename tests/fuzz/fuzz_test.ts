@@ -7,6 +7,7 @@ import { floodRepliesFuzz } from "./flood_fuzz.ts";
 import { fuzz } from "./fuzz_run.ts";
 import { hpackFuzz } from "./hpack_fuzz.ts";
 import { packetFuzz } from "./packet_fuzz.ts";
+import { payloadFuzz } from "./payload_fuzz.ts";
 
 /** `SEED` in the environment is the first, as with other property tests. */
 const firstSeed = Number(Deno.env.get("SEED") ?? Math.floor(Math.random() * 2 ** 30));
@@ -22,6 +23,7 @@ for (
     [creditFuzz, 30, "however calls end, the window of their connection is given back"],
     [hpackFuzz, 3000, "blocks decode as RFC 7541 has it, or are refused"],
     [packetFuzz, 10_000, "messages read as protobufjs reads them, or are refused"],
+    [payloadFuzz, 10_000, "what libraries encode is found, to the last bit; nothing else ends the process"],
   ] as const
 ) {
   Deno.test(`fuzz ${target.name}: ${what}`, async () => {

@@ -4,12 +4,14 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 
 import type { TokenRecord } from "../../src/store/credentials.ts";
 import type { DeviceDelta } from "../../src/store/packets.ts";
+import { shardKeys } from "../../src/store/redis/keys.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
+import { keeping, textOf } from "../contracts/packet_stream_contract.ts";
 import { advance, batch, countsOf, now } from "../support/batches.ts";
 import { documentedPermissions, type RedisServer, startRedis } from "../support/redis_server.ts";
 import { openStore } from "../support/redis_store.ts";
@@ -203,6 +205,68 @@ Deno.test("RedisStore.addTokens(), revokeTokens() and appendAudit() write all or
     for (const command of ["set", "hset", "zadd", "zrem"]) assert(refusedAdd.includes(command), command);
     for (const command of ["set", "hdel", "zrem"]) assert(refusedRevoke.includes(command), command);
     for (const command of ["rpush", "ltrim"]) assert(refusedAppend.includes(command), command);
+  } finally {
+    await store.close();
+  }
+});
+
+Deno.test("RedisStore.apply() with a packet stream writes nothing as a user that may not append to it", async () => {
+  await using server = await startRedis();
+  const store = await openAsUser(server);
+  try {
+    const streamed = { ...batch(1, { devices: [keeping("a", "1")] }), packetStream: { maxEntries: 10 } };
+    for (const command of ["xadd", "xtrim", "xlen"]) {
+      const all = ["+xadd", "+xlen", "+xrange", "+xtrim"];
+      await server.call("ACL", "SETUSER", "tally", ...all, `-${command}`);
+      await assertRejects(() => store.apply(streamed), StoreError);
+      assertEquals([await countsOf(store), await server.call("EXISTS", shardKeys().packetStream)], [{}, 0]);
+    }
+    await server.call("ACL", "SETUSER", "tally", "+xlen");
+    assertEquals(await store.apply(streamed), []);
+    assertEquals([await countsOf(store), await textOf(store, "a")], [{ a: 1 }, "1"]);
+  } finally {
+    await store.close();
+  }
+});
+
+Deno.test("RedisStore.putAlertDocuments(), removeAlertDocuments() and writeAlertState() write all or nothing", async () => {
+  await using server = await startRedis();
+  const store = await openAsUser(server);
+  const rules = async () => (await store.alertDocuments())!.documents.map(({ id }) => id);
+  const rule = (id: string) => ({ kind: "rule", id, body: "{}" }) as const;
+  try {
+    const refusedPut = await refusedWithout(
+      server,
+      () => store.putAlertDocuments([rule("a"), rule("b")]),
+      async (command, wasRefused) => {
+        assertEquals(await rules(), wasRefused ? [] : ["a", "b"], command);
+        await store.removeAlertDocuments("rule", ["a", "b"]);
+      },
+    );
+    await store.putAlertDocuments([rule("a"), rule("b")]);
+    const refusedRemove = await refusedWithout(
+      server,
+      () => store.removeAlertDocuments("rule", ["a", "b"]),
+      async (command, wasRefused) => {
+        assertEquals(await rules(), wasRefused ? ["a", "b"] : [], command);
+        await store.putAlertDocuments([rule("a"), rule("b")]);
+      },
+    );
+    const entry = (field: string, body?: string) => ({ section: "incidents", field, body }) as const;
+    await store.claimAlerts("me", 60_000, now);
+    await store.writeAlertState("me", [entry("2", "x")], now);
+    const refusedWrite = await refusedWithout(
+      server,
+      () => store.writeAlertState("me", [entry("1", "x"), entry("2", undefined)], now),
+      async (command, wasRefused) => {
+        const { entries } = (await store.alertState("incidents"))!;
+        assertEquals([...entries.keys()], wasRefused ? ["2"] : ["1"], command);
+        await store.writeAlertState("me", [entry("1", undefined), entry("2", "x")], now);
+      },
+    );
+    for (const refused of [refusedPut, refusedRemove, refusedWrite]) {
+      for (const command of ["set", "hset", "hdel"]) assert(refused.includes(command), command);
+    }
   } finally {
     await store.close();
   }

@@ -12,17 +12,21 @@ import { batch, delta, now } from "../support/batches.ts";
 import { withFile } from "../support/folders.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { withStore } from "../support/redis_store.ts";
+import { until } from "../support/until.ts";
 
 const keys = shardKeys();
 
 const removed = "erase-me", kept = "keep-me";
 const secret = "a payload that is long enough for the hash of payloads, and is to be erased: 0123456789";
 
-/** Gives both devices all that a device can have: a history, an event, a long payload, a count that was set aside. */
+/**
+ * Gives both devices all that a device can have: a history, values, an event, a long payload, a count that was set aside.
+ */
 async function fill(store: Store, setAside: (deviceId: string) => Promise<unknown> | void): Promise<void> {
   let sequence = 0;
   const send = async (atMs: number, payload: string) => {
-    const devices = [delta(removed, 1, atMs, payload), delta(kept, 1, atMs, "kept")];
+    const json = (text: string) => JSON.stringify({ temperature: 21.5, text });
+    const devices = [delta(removed, 1, atMs, json(payload)), delta(kept, 1, atMs, json("kept"))];
     assertEquals(await store.apply({ ...batch(++sequence, { devices }), receivedAtMs: atMs }), []);
   };
   for (const atMs of [now, now + minute, now + 2 * hour]) await send(atMs, secret);
@@ -31,6 +35,15 @@ async function fill(store: Store, setAside: (deviceId: string) => Promise<unknow
   const labels = { name: "A name", tags: new Map([["site", "oslo"]]), notes: secret };
   await store.setLabels([{ deviceId: removed, ...labels }, { deviceId: kept, ...labels, notes: "kept" }]);
   await send(now + 4 * hour, secret);
+  await folded(store);
+}
+
+/** Waits until no sample waits: what waits of a removed device is dropped then. */
+async function folded(store: Store): Promise<void> {
+  await until(async () => {
+    await store.ping();
+    return (await store.waitingSamples()).bytes === 0;
+  }, "no sample waits");
 }
 
 /** Keys whose content has `text`. */
@@ -96,12 +109,14 @@ for (const method of ["remove", "removeUnseen"] as const) {
       const before = await keysWith(server, removed);
       assertEquals(
         before.length,
-        10,
-        "counts, records, payloads, histories, set aside, events, labels, notes, changes",
+        14,
+        "counts, records, payloads, histories, set aside, events, labels, notes, changes, values and their feed",
       );
       assertEquals(await keysWith(server, secret), [keys.notes, keys.payloads]);
       assert(await remove(store));
-      assertEquals(await keysWith(server, removed), [keys.changes, keys.events, keys.labelChanges].sort());
+      await folded(store);
+      const left = [keys.changes, keys.events, keys.labelChanges, keys.valueFeed];
+      assertEquals(await keysWith(server, removed), left.sort());
       assertEquals(await keysWith(server, secret), []);
       assert((await keysWith(server, kept)).length >= 9, "the other device has what it had");
     });
@@ -109,7 +124,7 @@ for (const method of ["remove", "removeUnseen"] as const) {
 
   Deno.test(`${method}() leaves the id of a device in SQLite's tables of events and changes, and in no other table`, () =>
     withFile(async (path) => {
-      const store = await openSqliteStore({ path, ackAfter: { kind: "stored" } });
+      const store = await openSqliteStore({ path, ackAfter: { kind: "stored" }, values: { maxNames: 16 } });
       try {
         await fill(store, (deviceId) => {
           const db = new DatabaseSync(path);
@@ -118,23 +133,30 @@ for (const method of ["remove", "removeUnseen"] as const) {
         });
         assertEquals(tablesWith(path, removed), [
           "changes",
+          "device_values",
           "devices",
           "events",
           "label_changes",
           "labels",
           "set_aside",
+          "value_feed",
+          "value_histories",
         ]);
         assertEquals(tablesWith(path, secret), ["devices", "labels"]);
         assert(await remove(store));
-        assertEquals(tablesWith(path, removed), ["changes", "events", "label_changes"]);
+        await folded(store);
+        assertEquals(tablesWith(path, removed), ["changes", "events", "label_changes", "value_feed"]);
         assertEquals(tablesWith(path, secret), []);
         assertEquals(tablesWith(path, kept), [
           "changes",
+          "device_values",
           "devices",
           "events",
           "label_changes",
           "labels",
           "set_aside",
+          "value_feed",
+          "value_histories",
         ]);
       } finally {
         await store.close();

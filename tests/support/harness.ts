@@ -47,7 +47,7 @@ export const ingestDefaults = {
 export async function temporaryStore(): Promise<Store & AsyncDisposable & { sql(statements: string): void }> {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/tally.db`;
-  const store = await openSqliteStore({ path, ackAfter: { kind: "stored" } });
+  const store = await openSqliteStore({ path, ackAfter: { kind: "stored" }, values: { maxNames: 16 } });
   return Object.assign(store, {
     sql(statements: string) {
       const db = new DatabaseSync(path);

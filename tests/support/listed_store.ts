@@ -163,6 +163,34 @@ export class ListedStore implements ApiStore {
     return this.#answer({ version: 1, devices: new Map() });
   }
 
+  alertDocuments() {
+    return this.#answer({ version: "", documents: [] });
+  }
+
+  putAlertDocuments() {
+    return this.#answer({ versions: [] });
+  }
+
+  removeAlertDocuments() {
+    return this.#answer([]);
+  }
+
+  claimAlerts() {
+    return this.#answer(undefined);
+  }
+
+  alertState() {
+    return this.#answer({ version: "", entries: new Map() });
+  }
+
+  alertEntry() {
+    return this.#answer(undefined);
+  }
+
+  writeAlertState() {
+    return this.#answer(undefined);
+  }
+
   #answer<T>(value: T): Promise<T> {
     return this.failure === undefined ? Promise.resolve(value) : Promise.reject(this.failure);
   }

@@ -81,6 +81,13 @@ export class PrometheusServer implements AsyncDisposable {
     return result[0] === undefined ? undefined : Number(result[0].value[1]);
   }
 
+  /** Labels of the series that an expression has now. */
+  async series(expression: string): Promise<readonly Readonly<Record<string, string>>[]> {
+    const path = `/api/v1/query?query=${encodeURIComponent(expression)}`;
+    const { result } = await this.#get(path) as { result: { metric: Record<string, string> }[] };
+    return result.map(({ metric }) => metric);
+  }
+
   /** The names of the alerts that fire now. */
   async firing(): Promise<readonly string[]> {
     const { alerts } = await this.#get("/api/v1/alerts") as { alerts: Alert[] };

@@ -6,6 +6,7 @@
 import { assertInstanceOf } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
+import type { PayloadOptions } from "../../src/payload/payload_decoder.ts";
 import type { AckAfter } from "../../src/store/packets.ts";
 import { shardKeys } from "../../src/store/redis/keys.ts";
 import { openRedisShards } from "../../src/store/redis/redis_store.ts";
@@ -27,6 +28,8 @@ export interface StoreSettings {
   readonly sentinelPassword?: string;
   /** As in the store's options. */
   readonly deferFrom?: number;
+  /** As in the store's options; default: 16 names. */
+  readonly values?: PayloadOptions | undefined;
 }
 
 /** A store on `server`; `shard`: one of many there. */
@@ -34,7 +37,13 @@ export async function openStore(
   { url, shard }: Pick<RedisServer, "url"> & {
     readonly shard?: { readonly shard: number; readonly shards: number };
   },
-  { ackAfter = { kind: "stored" }, commandTimeoutMs = 2000, sentinelPassword, deferFrom }: StoreSettings = {},
+  {
+    ackAfter = { kind: "stored" },
+    commandTimeoutMs = 2000,
+    sentinelPassword,
+    deferFrom,
+    values = { maxNames: 16 },
+  }: StoreSettings = {},
 ): Promise<Store> {
   const options = {
     url,
@@ -42,6 +51,7 @@ export async function openStore(
     commandTimeoutMs,
     sentinelPassword,
     log,
+    values,
     ...(deferFrom === undefined ? {} : { deferFrom }),
   };
   const stores = await openRedisShards(options, shard?.shards ?? 1);

@@ -27,19 +27,19 @@ export type StoreLocation =
 
 /** Opens one more store on the same data. */
 export async function openStoreAt(location: StoreLocation): Promise<Store> {
-  const ackAfter = { kind: "stored" } as const;
+  const ackAfter = { kind: "stored" } as const, values = { maxNames: 16 };
   switch (location.kind) {
     case "redis":
       return await openStore(location);
     case "sqlite":
       return numberedFor(
         location,
-        await openSqliteStore({ path: location.path, ackAfter, ...location.deferring }),
+        await openSqliteStore({ path: location.path, ackAfter, values, ...location.deferring }),
       );
     case "sqlite-threads":
       return numberedFor(
         location,
-        await openSqliteThreads({ path: location.path, ackAfter, ...location.deferring }),
+        await openSqliteThreads({ path: location.path, ackAfter, values, ...location.deferring }),
       );
     case "sharded": {
       const [first, ...others] = await Promise.all(location.shards.map(openStoreAt));

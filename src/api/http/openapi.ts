@@ -31,3 +31,18 @@ export const unavailable = problem("The store is unreachable: try again");
 
 /** @internal */
 export const unknownDevice = problem("No such device");
+
+/** @internal A request with a JSON body. */
+export function body<Schema extends z.ZodType>(schema: Schema) {
+  return { body: { required: true, content: { "application/json": { schema } } } };
+}
+
+/** @internal What a route that changes something with a JSON body may respond with besides. */
+export const changeResponses = {
+  400: invalid,
+  403: problem("The request came from a page of another site"),
+  411: problem("The body has no Content-Length"),
+  413: problem("The body is too large"),
+  415: problem("The body is not JSON"),
+  503: unavailable,
+};

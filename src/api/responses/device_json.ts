@@ -5,12 +5,13 @@
  */
 import { Buffer, isUtf8 } from "node:buffer";
 
-import type { DeviceView } from "../../fleet/device_index.ts";
+import type { DeviceView } from "../../fleet/device_view.ts";
 import { type HeldLabels, type LabelIndex, labelsJson } from "../../fleet/label_index.ts";
 import type { PayloadPreview } from "../../store/devices.ts";
 import { DEVICE_CLOCK_AHEAD_MS } from "../../store/packets.ts";
 import type { Store } from "../../store/store.ts";
-import type { Device } from "../schemas/device.ts";
+import type { Device, LiveDevice } from "../schemas/device.ts";
+import { valuesJson } from "./value_json.ts";
 
 /** Bytes of a payload in a list: some lines on a screen. */
 export const PREVIEW_BYTES = 200;
@@ -26,6 +27,19 @@ export async function deviceListJson(
   return views.map((view) =>
     deviceJson(view, labels.of(view.deviceId), payloads.get(view.deviceId) ?? noPayload)
   );
+}
+
+/** The same with the values of each. */
+export async function liveDevicesJson(
+  store: Pick<Store, "payloads" | "latestValues">,
+  labels: LabelIndex,
+  views: readonly DeviceView[],
+): Promise<LiveDevice[]> {
+  const [devices, values] = await Promise.all([
+    deviceListJson(store, labels, views),
+    store.latestValues(views.map(({ deviceId }) => deviceId)),
+  ]);
+  return devices.map((device) => ({ ...device, ...valuesJson(values.get(device.device_id)) }));
 }
 
 /** One device, with its payload or the beginning of it. */

@@ -10,15 +10,16 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
+import type { FleetValues } from "../../fleet/fleet_values.ts";
 import { labelsJson } from "../../fleet/label_index.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
 import type { Reader } from "../http/access.ts";
 import { httpStatus } from "../http/http_status.ts";
 import { formatEvent, type SseBroadcaster } from "../http/sse_broadcaster.ts";
-import type { Device } from "../schemas/device.ts";
+import type { LiveDevice } from "../schemas/device.ts";
 import type { LiveFleet } from "../schemas/fleet.ts";
-import { deviceListJson } from "./device_json.ts";
+import { liveDevicesJson } from "./device_json.ts";
 import type { FleetReporter } from "./fleet_reporter.ts";
 
 /** A client is sent something at most this often. */
@@ -34,7 +35,9 @@ export interface LiveUpdatesOptions {
   /** Has the fleet's figures. */
   readonly reporter: FleetReporter;
   /** Has the payloads. */
-  readonly store: Pick<Store, "payloads">;
+  readonly store: Pick<Store, "payloads" | "latestValues">;
+  /** Has the versions of their values. */
+  readonly values: FleetValues;
   /** Where the streams are kept. */
   readonly broadcaster: SseBroadcaster;
   /** The time: of packets, and to measure durations. */
@@ -49,7 +52,7 @@ interface Tick {
     { readonly text: string; readonly comparable: string } | { readonly failure: string }
   >;
   /** Devices as JSON, read for the first client that needs them. */
-  readonly devices: Map<string, Promise<Device | undefined>>;
+  readonly devices: Map<string, Promise<LiveDevice | undefined>>;
 }
 
 /** What one client was sent last. */
@@ -135,7 +138,8 @@ export class LiveUpdates {
   }
 
   async #deviceChanges(client: Client, tick: Tick): Promise<string> {
-    const { fleet, clock } = this.#options;
+    const { fleet, values, clock } = this.#options;
+    if (client.deviceIds.length > 0) await values.refresh();
     const nowMs = clock.unixMs();
     const changed: string[] = [];
     const removed: string[] = [];
@@ -144,7 +148,8 @@ export class LiveUpdates {
       const slot = fleet.index.slotOf(deviceId);
       if (slot !== undefined) {
         const labels = labelsJson(fleet.labels.of(deviceId));
-        const comparable = JSON.stringify([fleet.index.viewAt(slot, nowMs), labels]);
+        const view = fleet.index.viewAt(slot, nowMs);
+        const comparable = JSON.stringify([view, labels, values.versionAt(slot)]);
         if (comparable === client.devices.get(deviceId)) continue;
         changed.push(deviceId);
         sent.set(deviceId, comparable);
@@ -160,11 +165,11 @@ export class LiveUpdates {
     return formatEvent("devices", { devices, removed }, fleet.version);
   }
 
-  async #devices(deviceIds: readonly string[], tick: Tick, nowMs: number): Promise<Device[]> {
+  async #devices(deviceIds: readonly string[], tick: Tick, nowMs: number): Promise<LiveDevice[]> {
     const { fleet, store } = this.#options;
     const missing = deviceIds.filter((deviceId) => !tick.devices.has(deviceId));
     const views = missing.map((deviceId) => fleet.index.viewAt(fleet.index.slotOf(deviceId)!, nowMs));
-    const reading = deviceListJson(store, fleet.labels, views);
+    const reading = missing.length === 0 ? Promise.resolve([]) : liveDevicesJson(store, fleet.labels, views);
     missing.forEach((deviceId, i) => {
       const device = reading.then((devices) => devices[i]);
       device.catch(() => {}); // Each client that awaits it gets the error.

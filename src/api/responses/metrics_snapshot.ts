@@ -8,8 +8,9 @@ import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { createGzip } from "node:zlib";
 
-import type { DeviceCounts } from "../../fleet/device_index.ts";
+import type { DeviceCounts } from "../../fleet/device_view.ts";
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
+import type { FleetValues } from "../../fleet/fleet_values.ts";
 import type { ApiReport } from "../../metrics/api_metrics.ts";
 import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 import type { ProcessReport } from "../../metrics/process_metrics.ts";
@@ -19,6 +20,7 @@ import type { StoreHealth } from "../../store/store_clock.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "../http/negotiate.ts";
 import { formatProcess, formatPrometheus, type PrometheusContents } from "./prometheus.ts";
 import { prometheusTags, type PrometheusTagsOptions } from "./prometheus_tags.ts";
+import { formatValues, type ValueContents } from "./prometheus_values.ts";
 
 /**
  * Bytes built in one go, about 2 ms of work, before other requests get their turn. A body that fits in one
@@ -66,6 +68,8 @@ export interface SnapshotContents {
   readonly instances: () => Promise<readonly InstanceReport[]>;
   /** Called for the Prometheus form: the shards of the store; none if it is one. */
   readonly shards: () => Promise<readonly ShardReport[]>;
+  /** Called for the Prometheus form: the values of devices. */
+  readonly values: () => Promise<ValueContents>;
   /** Called for the Prometheus form. */
   readonly process: () => ProcessReport;
   /** Called for the Prometheus form: what this process reports of itself. */
@@ -110,11 +114,13 @@ export class Snapshot {
   }
 
   async #encode(form: Form): Promise<SnapshotBody> {
-    const { devices, instances, shards, process, apiReport, tags, ...rest } = this.#contents;
+    const { devices, instances, shards, values, process, apiReport, tags, ...rest } = this.#contents;
     if (form === "json") return await encode(formatJson(devices));
     const contents = { ...rest, ...tags(), devices, instances: await instances(), shards: await shards() };
+    const measured = await values();
     return await encode(function* () {
       yield* formatPrometheus(contents);
+      yield* formatValues(measured, contents);
       yield formatProcess(process(), apiReport(), true);
     }());
   }
@@ -125,7 +131,9 @@ export interface SnapshotsOptions extends PrometheusTagsOptions {
   /** Where the devices are. */
   readonly fleet: FleetCache;
   /** Has the reports of ingest processes. */
-  readonly store: Pick<Store, "instances" | "shards">;
+  readonly store: Pick<Store, "instances" | "shards" | "waitingSamples">;
+  /** Has their values. */
+  readonly values: FleetValues;
   /** What this process reports of itself. */
   readonly apiReport: () => ApiReport;
   /** What to report of the store and the clock. */
@@ -153,7 +161,8 @@ export class Snapshots {
    * one.
    */
   async current(): Promise<Snapshot> {
-    const { fleet, store, storeHealth, clock, prometheusMaxDevices, process, apiReport } = this.#options;
+    const { fleet, store, values, storeHealth, clock, prometheusMaxDevices, process, apiReport } =
+      this.#options;
     await fleet.refresh({ keepWarm: true });
     const latest = this.#latest;
     if (latest !== undefined) {
@@ -171,6 +180,10 @@ export class Snapshots {
       storeHealth: storeHealth(),
       instances: () => store.instances(clock.unixMs()),
       shards: async () => await store.shards?.() ?? [],
+      values: async () => {
+        await values.refresh();
+        return { index: fleet.index, values, waiting: await store.waitingSamples() };
+      },
       process,
       apiReport,
     };

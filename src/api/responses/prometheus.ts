@@ -4,7 +4,7 @@
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  * @module
  */
-import type { DeviceCounts } from "../../fleet/device_index.ts";
+import type { DeviceCounts } from "../../fleet/device_view.ts";
 import type { TagFigures } from "../../fleet/tag_figures.ts";
 import { apiMetrics, type ApiReport } from "../../metrics/api_metrics.ts";
 import type { InstanceReport } from "../../metrics/ingest_metrics.ts";

@@ -16,6 +16,7 @@ import { jsonResponse } from "../http/json_response.ts";
 import { invalid, json, problem, unavailable, unchanged, unknownDevice } from "../http/openapi.ts";
 import { deviceJson } from "../responses/device_json.ts";
 import { historyJson } from "../responses/history_json.ts";
+import { valuesJson } from "../responses/value_json.ts";
 import { DeviceDetail, DevicePath, DeviceQuery } from "../schemas/device.ts";
 import { DeviceHistory } from "../schemas/history.ts";
 import { NoParameters } from "../schemas/parameters.ts";
@@ -23,7 +24,7 @@ import { NoParameters } from "../schemas/parameters.ts";
 /** What the routes need. */
 export interface DeviceOptions {
   /** Where the device is read and removed. */
-  readonly store: Pick<Store, "device" | "history" | "remove" | "notes">;
+  readonly store: Pick<Store, "device" | "history" | "latestValues" | "remove" | "notes">;
   /** Has the device. */
   readonly fleet: FleetCache;
   /** The time of packets. */
@@ -81,14 +82,19 @@ function addRead(app: OpenAPIHono, options: DeviceOptions, { path, suffix, reque
   app.openapi(route, async (c) => {
     const deviceId = idOf(c);
     await fleet.refresh({ keepWarm: true });
-    const [state, notes] = await Promise.all([store.device(deviceId), store.notes(deviceId)]);
+    const [state, notes, values] = await Promise.all([
+      store.device(deviceId),
+      store.notes(deviceId),
+      store.latestValues([deviceId]),
+    ]);
     fleet.update(deviceId, state);
     if (state === undefined) throw notFound(deviceId);
     const { payload } = state;
     const view = fleet.index.viewAt(fleet.index.slotOf(deviceId)!, clock.unixMs());
     const preview = { bytes: payload, totalBytes: payload.length };
     const device = deviceJson(view, fleet.labels.of(deviceId), preview);
-    return jsonResponse<DeviceDetail>(c, { ...device, notes: notes || null });
+    const measured = valuesJson(values.get(deviceId));
+    return jsonResponse<DeviceDetail>(c, { ...device, ...measured, notes: notes || null });
   });
 }
 

@@ -134,7 +134,7 @@ wildcard.`,
   document.components ??= {};
   document.components.securitySchemes = { token: { type: "http", scheme: "bearer" } };
   for (const [path, operations] of Object.entries(document.paths ?? {})) {
-    for (const method of ["get", "post", "patch", "delete"] as const) {
+    for (const method of ["get", "post", "put", "patch", "delete"] as const) {
       const operation = operations[method];
       if (operation !== undefined) describeAccess(operation, neededScope(method.toUpperCase(), path));
     }

@@ -24,7 +24,7 @@ const liveRoute = createRoute({
   tags: ["Fleet"],
   summary: "Watch the fleet and some devices",
   description: "Server-Sent Events, at most four times a second, and only what changed since the last one: " +
-    "`fleet` (LiveFleet), `devices` ({devices: Device[], removed: string[]}, payloads cut as in lists), " +
+    "`fleet` (LiveFleet), `devices` ({devices: LiveDevice[], removed: string[]}, payloads cut as in lists), " +
     "`store` ({ok, message}) when the store is lost and when it is back. A client that connects again is " +
     "sent everything once more. One that reads nothing for ten seconds is dropped.",
   request: { query: LiveParameters },

@@ -7,6 +7,8 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 
 import addressJs from "../../page/address.js" with { type: "text" };
+import alertsCss from "../../page/alerts.css" with { type: "text" };
+import alertsViewJs from "../../page/alerts_view.js" with { type: "text" };
 import apiJs from "../../page/api.js" with { type: "text" };
 import chartJs from "../../page/chart.js" with { type: "text" };
 import chartPathsJs from "../../page/chart_paths.js" with { type: "text" };
@@ -25,14 +27,21 @@ import eventsJs from "../../page/events.js" with { type: "text" };
 import eventsViewJs from "../../page/events_view.js" with { type: "text" };
 import figuresCss from "../../page/figures.css" with { type: "text" };
 import formatJs from "../../page/format.js" with { type: "text" };
+import groupsJs from "../../page/groups.js" with { type: "text" };
 import healthJs from "../../page/health.js" with { type: "text" };
 import iconSvg from "../../page/icon.svg" with { type: "text" };
 import iconAlertSvg from "../../page/icon_alert.svg" with { type: "text" };
+import incidentLineJs from "../../page/incident_line.js" with { type: "text" };
 import indexHtml from "../../page/index.html" with { type: "text" };
+import labelsCss from "../../page/labels.css" with { type: "text" };
+import labelsJs from "../../page/labels.js" with { type: "text" };
+import instancesCss from "../../page/instances.css" with { type: "text" };
 import mainJs from "../../page/main.js" with { type: "text" };
+import openIncidentsJs from "../../page/open_incidents.js" with { type: "text" };
 import overviewJs from "../../page/overview.js" with { type: "text" };
 import pageCss from "../../page/page.css" with { type: "text" };
 import payloadViewJs from "../../page/payload_view.js" with { type: "text" };
+import ruleFormJs from "../../page/rule_form.js" with { type: "text" };
 import shardsJs from "../../page/shards.js" with { type: "text" };
 import signInJs from "../../page/sign_in.js" with { type: "text" };
 import sparklinesJs from "../../page/sparklines.js" with { type: "text" };
@@ -57,6 +66,8 @@ const index = new Asset("text/html; charset=utf-8", () => indexHtml);
 
 const texts: Readonly<Record<string, string>> = {
   "address.js": addressJs,
+  "alerts.css": alertsCss,
+  "alerts_view.js": alertsViewJs,
   "api.js": apiJs,
   "chart.js": chartJs,
   "chart_paths.js": chartPathsJs,
@@ -75,13 +86,20 @@ const texts: Readonly<Record<string, string>> = {
   "events_view.js": eventsViewJs,
   "figures.css": figuresCss,
   "format.js": formatJs,
+  "groups.js": groupsJs,
   "health.js": healthJs,
   "icon.svg": iconSvg,
   "icon_alert.svg": iconAlertSvg,
+  "labels.css": labelsCss,
+  "labels.js": labelsJs,
+  "incident_line.js": incidentLineJs,
+  "instances.css": instancesCss,
   "main.js": mainJs,
+  "open_incidents.js": openIncidentsJs,
   "overview.js": overviewJs,
   "page.css": pageCss,
   "payload_view.js": payloadViewJs,
+  "rule_form.js": ruleFormJs,
   "shards.js": shardsJs,
   "sign_in.js": signInJs,
   "sparklines.js": sparklinesJs,

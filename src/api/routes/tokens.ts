@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { createRoute, type OpenAPIHono, type z } from "@hono/zod-openapi";
+import { createRoute, type OpenAPIHono } from "@hono/zod-openapi";
 
 import type { Auditor } from "../../identity/auditor.ts";
 import { issueTokens, revokeTokens, type TokenAdminStore } from "../../identity/issued_tokens.ts";
@@ -12,7 +12,7 @@ import { RequestError } from "../../protocol/request_error.ts";
 import type { CredentialStore, TokenRecord } from "../../store/credentials.ts";
 import { readerOf } from "../http/access.ts";
 import { jsonResponse } from "../http/json_response.ts";
-import { invalid, json, problem, unavailable, unchanged } from "../http/openapi.ts";
+import { body, invalid, json, problem, unavailable, unchanged } from "../http/openapi.ts";
 import {
   DeviceTokenRequest,
   DeviceTokens,
@@ -35,10 +35,6 @@ export interface TokensOptions {
 
 const tags = ["Access"];
 const refused = problem("The token lacks the scope admin, or none is required: TALLY_API_AUTH is none");
-
-function body<Schema extends z.ZodType>(schema: Schema) {
-  return { body: { required: true, content: { "application/json": { schema } } } };
-}
 
 const addDevicesRoute = createRoute({
   method: "post",

@@ -5,11 +5,16 @@
  */
 import { z } from "@hono/zod-openapi";
 
-import { SORT_KEYS } from "../../fleet/list_cache.ts";
+import { isSortKey, SORT_KEYS } from "../../fleet/list_cache.ts";
+import { MAX_NAME_BYTES } from "../../payload/sample.ts";
 import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { count, deviceStatus, rate, unixMs } from "./fields.ts";
 import { nameAndTags, tagFilters } from "./labels.ts";
 import { choice, deviceId, integer, limit, query, text } from "./parameters.ts";
+import { valueFields } from "./value.ts";
+
+/** Names of values that a list shows at most. */
+const MAX_COLUMNS = 16;
 
 /** @internal */
 export const Payload = z.object({
@@ -58,20 +63,36 @@ export const Device = z.object({
   payload: Payload,
 }).openapi("Device");
 
-/** A device, and what only {@linkcode Device} of one has. */
+/** A device with what it measures. */
+export type LiveDevice = z.infer<typeof LiveDevice>;
+
+/** @internal */
+export const LiveDevice = Device.extend(valueFields).openapi("LiveDevice");
+
+/** The same, and what only a request for one device has. */
 export type DeviceDetail = z.infer<typeof DeviceDetail>;
 
 /** @internal */
-export const DeviceDetail = Device.extend({
+export const DeviceDetail = LiveDevice.extend({
   notes: z.string().nullable().openapi({ description: "null: none" }),
 }).openapi("DeviceDetail");
+
+/** A device in a list. */
+export type ListedDevice = z.infer<typeof ListedDevice>;
+
+/** @internal */
+export const ListedDevice = Device.extend({
+  values: z.record(z.string(), z.number()).optional().openapi({
+    description: "Of the names in `columns`, those that the device has; absent without `columns`",
+  }),
+}).openapi("ListedDevice");
 
 /** A page of devices. */
 export type DeviceList = z.infer<typeof DeviceList>;
 
 /** @internal */
 export const DeviceList = z.object({
-  devices: z.array(Device),
+  devices: z.array(ListedDevice),
   total: count.openapi({ description: "Devices of all pages" }),
   next_cursor: z.string().nullable().openapi({
     description: "`cursor` of the next page; null on the last one",
@@ -92,6 +113,21 @@ export const DevicePath = z.strictObject({
  */
 export const DeviceQuery = query({ id: deviceId });
 
+/** What a list is sorted by. */
+const sortKey = z.string().refine(isSortKey, { error: `expected ${SORT_KEYS.join(" or ")} or value:name` })
+  .default("id").openapi({
+    description:
+      `${SORT_KEYS.join(", ")}, or value: and the name of a value. rate: over the last ten seconds. ` +
+      "Devices with equal keys are ordered by id; those without the value come last.",
+  });
+
+const columnsExpected = `expected at most ${MAX_COLUMNS} names with commas between them`;
+
+/** Names with commas between them. */
+const columns = text(MAX_COLUMNS * (MAX_NAME_BYTES + 1), "Names of values to show, with commas between them")
+  .transform((names) => [...new Set(names.split(",").filter((name) => name !== ""))])
+  .refine((names) => names.length <= MAX_COLUMNS, { error: columnsExpected });
+
 /**
  * Which devices to list.
  * @internal
@@ -101,9 +137,8 @@ export const ListParameters = query({
   prefix: text(MAX_DEVICE_ID_BYTES, "Beginning of the ids").default(""),
   search: text(MAX_DEVICE_ID_BYTES, "Any part of the ids or names, in any case").default(""),
   tag: tagFilters,
-  sort: choice(SORT_KEYS).default("id").openapi({
-    description: "rate: over the last ten seconds. Devices with equal keys are ordered by id.",
-  }),
+  sort: sortKey,
+  columns: columns.default([]),
   order: choice(["asc", "desc"]).default("asc"),
   limit,
   cursor: text(1_000, "next_cursor of the page before").optional(),

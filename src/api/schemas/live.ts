@@ -17,7 +17,7 @@ const liveContent: object = {
         type: "object",
         required: ["devices", "removed"],
         properties: {
-          devices: { type: "array", items: { $ref: "#/components/schemas/Device" } },
+          devices: { type: "array", items: { $ref: "#/components/schemas/LiveDevice" } },
           removed: { type: "array", items: { type: "string" } },
         },
       },

@@ -6,7 +6,7 @@
 import { z } from "@hono/zod-openapi";
 
 import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
-import { MAX_NAME_BYTES } from "../../store/values.ts";
+import { MAX_NAME_BYTES } from "../../payload/sample.ts";
 import { count, unixMs } from "./fields.ts";
 import { deviceId, integer, query, text } from "./parameters.ts";
 
@@ -106,6 +106,13 @@ export const ValueNames = z.object({
   }),
   omitted: count.openapi({
     description: "Values that are not in lists and figures, for there are too many names",
+  }),
+  waiting_bytes: count.openapi({
+    description: "Bytes of payloads that are stored and not added to the values yet: more when that is late",
+  }),
+  samples_dropped: count.openapi({
+    description:
+      "Payloads that were dropped instead, ever, because too many waited; their packets are counted",
   }),
 }).openapi("ValueNames");
 

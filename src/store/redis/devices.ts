@@ -103,6 +103,8 @@ async function remove(
     ],
     ...[names.removed, names.setAside, names.logs, names.removals, names.removedHashes],
     ...[names.labels, names.notes, names.labelsVersion, names.labelChanges],
+    ...[names.samples, names.sampleState, names.valueFeed],
+    ...[names.values, names.valueMinutes, names.valueHours],
   ];
   return await client.write(attempt, removeScript, keys, [
     lastSeenBeforeMs,

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import type { AlertDocumentKind, AlertSection } from "../alerts.ts";
 import type { PeriodKind } from "../model/periods.ts";
 import { CLUSTER_SLOTS, clusterSlot } from "./cluster_slots.ts";
 
@@ -99,6 +100,19 @@ export interface ShardKeys {
 
   /** LIST as {@linkcode ShardKeys.changes}, of devices whose labels changed. */
   readonly labelChanges: string;
+  /** STRING owner of the lease to evaluate rules of alerts; expires with it. */
+  readonly alertsOwner: string;
+
+  /** STRING Unix time in microseconds, never the same twice, of the last change of a rule, mute or acknowledgement. */
+  readonly alertDocumentsVersion: string;
+
+  /** STRING the same, of the last change of the state of alerts. */
+  readonly alertStateVersion: string;
+
+  /**
+   * HASH of one kind of document: id → `<version> <JSON>`; or of one section of the state of alerts: field → JSON.
+   */
+  alerts(part: AlertDocumentKind | AlertSection): string;
 
   /** STRING written to check that the server accepts writes; expires at once. */
   readonly probe: string;
@@ -129,6 +143,27 @@ export interface ShardKeys {
 
   /** LIST `idHash` of the devices that were removed last, newest last. */
   readonly removedHashes: string;
+
+  /** LIST samples that are not added to the values yet: `samples.lua`. */
+  readonly samples: string;
+
+  /** STRING state of {@linkcode ShardKeys.samples} and {@linkcode ShardKeys.valueFeed}. */
+  readonly sampleState: string;
+
+  /** STRING process that adds samples to the values; expires. */
+  readonly sampleOwner: string;
+
+  /** LIST of devices whose values changed, newest last. */
+  readonly valueFeed: string;
+
+  /** HASH device id → its latest values and running periods: `encodeRecord`. */
+  readonly values: string;
+
+  /** HASH device id → closed minutes of its values: `historyWith`. */
+  readonly valueMinutes: string;
+
+  /** HASH device id → closed hours of its values. */
+  readonly valueHours: string;
 
   /** HASH log → `<lease> <oldest>` of segment logs that are not empty: see `segments.lua`. */
   readonly logs: string;
@@ -184,6 +219,10 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     notes: `${prefix}notes`,
     labelsVersion: `${prefix}labels-version`,
     labelChanges: `${prefix}label-changes`,
+    alertsOwner: `${prefix}alerts:owner`,
+    alertDocumentsVersion: `${prefix}alerts:documents-version`,
+    alertStateVersion: `${prefix}alerts:state-version`,
+    alerts: (part) => `${prefix}alerts:${part}`,
     probe: `${prefix}probe`,
     newDevices: `${prefix}new-devices`,
     sessions: `${prefix}sessions`,
@@ -192,6 +231,13 @@ export function shardKeys(shard = 0, shards = 1): ShardKeys {
     producer: (producer) => `${prefix}producer:${producer}`,
     removals: `${prefix}removals`,
     removedHashes: `${prefix}removed-hashes`,
+    samples: `${prefix}samples`,
+    sampleState: `${prefix}samples:state`,
+    sampleOwner: `${prefix}samples:owner`,
+    valueFeed: `${prefix}values:feed`,
+    values: `${prefix}values`,
+    valueMinutes: `${prefix}values:minutes`,
+    valueHours: `${prefix}values:hours`,
     logs: `${prefix}logs`,
     log: (name) => `${prefix}log:${name}`,
     segment: (name) => `${prefix}segment:${name}`,

@@ -19,11 +19,11 @@ import {
   type SessionAdvance,
   type Unapplied,
 } from "../packets.ts";
-import type { ShardKeys } from "./keys.ts";
 import type { DeferredPackets, Split } from "./deferred_packets.ts";
 import { packDevices, packSegment } from "./device_columns.ts";
 import type { RedisClient } from "./redis_client.ts";
 import type { Argument } from "./redis_connection.ts";
+import { sampleColumns } from "./sample_columns.ts";
 import { applyScript } from "./scripts.ts";
 import { SessionClaims } from "./session_claims.ts";
 
@@ -128,7 +128,7 @@ async function send(client: RedisClient, batch: Batch, { split, segment }: Attem
   const before = part && segment
     ? [["set", keys.segment(part.name), segment, "PX", SEGMENT_EXPIRY_MS, "NX"] as const]
     : [];
-  const [names, args] = scriptInput(batch, split, keys);
+  const [names, args] = scriptInput(batch, split, client);
   return await client.writeDurably([attempt, applyScript, names, args], ...before) as ApplyReply;
 }
 
@@ -168,7 +168,7 @@ function readFenced(fenced: readonly number[], sessions: readonly SessionAdvance
 function scriptInput(
   batch: Batch,
   { counted, positions, deferred: part }: Split,
-  names: ShardKeys,
+  { keys: names, keepsValues }: RedisClient,
 ): [keys: string[], args: Argument[]] {
   const { sessions, receivedAtMs, deviceLimits = noLimits } = batch;
   const keys = [
@@ -189,6 +189,7 @@ function scriptInput(
     part === undefined ? names.nothing : names.log(part.log.name),
     ...[names.logs, names.removals, names.removedHashes],
     names.packetStream,
+    ...[names.samples, names.sampleState, names.valueFeed],
   ];
   const args: Argument[] = [
     ...[receivedAtMs, ...packDevices(counted)],
@@ -197,6 +198,7 @@ function scriptInput(
     ...[part?.number ?? 0, part?.packets ?? 0, part?.log.name ?? "", part?.name ?? "", part?.removals ?? ""],
     positions?.join() ?? "",
     ...[batch.packetStream?.maxEntries ?? 0, batch.packetStream ? packEntries(batch.devices) : ""],
+    ...sampleColumns(keepsValues, counted),
   ];
   for (const { session, epoch, from, to } of sessions) {
     keys.push(names.session(session));

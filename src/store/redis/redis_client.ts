@@ -12,6 +12,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 
+import type { PayloadOptions } from "../../payload/payload_decoder.ts";
 import type { AckAfter } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 import { Durability } from "./durability.ts";
@@ -34,6 +35,8 @@ export interface RedisStoreOptions extends ConnectionOptions {
   readonly ackAfter: AckAfter;
   /** Devices of a batch from which on its packets are counted later, see `deferred_packets.ts`; 0: never. */
   readonly deferFrom?: number;
+  /** How payloads are decoded; undefined: values are not kept. */
+  readonly values?: PayloadOptions | undefined;
 }
 
 /** What a script is run with; `attempt` completes "could not …". */
@@ -56,6 +59,8 @@ export class RedisClient {
   readonly address: string;
   /** Names of its keys. */
   readonly keys: ShardKeys;
+  /** Payloads are sampled. */
+  readonly keepsValues: boolean;
   /** WAIT blocks its connection, so readers have one of their own. */
   readonly #writes: Connection;
   readonly #reads: Connection;
@@ -70,6 +75,7 @@ export class RedisClient {
   constructor(options: RedisStoreOptions, shards: ShardConnections, shard: number) {
     const { ackAfter, commandTimeoutMs, log } = options;
     const isOneOfMany = shards.shards > 1, ofShard = isOneOfMany ? ` of shard ${shard}` : "";
+    this.keepsValues = options.values !== undefined;
     this.#ackAfter = ackAfter;
     this.#log = log;
     this.#shards = shards;

@@ -5,9 +5,12 @@
  */
 import type { Buffer } from "node:buffer";
 
+import { payloadDecoder } from "../../payload/payload_decoder.ts";
 import { ForeignCounts } from "../model/foreign_counts.ts";
 import { noValues } from "../model/no_values.ts";
+import type { FoldOptions } from "../model/sample_fold.ts";
 import type { Store, StoreStatus } from "../store.ts";
+import { redisAlerts } from "./alerts.ts";
 import { redisAudit } from "./audit.ts";
 import { redisCredentials } from "./credentials.ts";
 import { DeferredPackets } from "./deferred_packets.ts";
@@ -19,9 +22,11 @@ import { redisLabels } from "./labels.ts";
 import { redisPacketStream } from "./packet_stream.ts";
 import { redisPackets } from "./packets.ts";
 import { RedisClient, type RedisStoreOptions } from "./redis_client.ts";
+import { SampleFolder } from "./sample_folder.ts";
 import { logsScript, probeScript } from "./scripts.ts";
 import { parseInfo } from "./server_info.ts";
 import { ShardConnections } from "./shard_connections.ts";
+import { redisValues } from "./values.ts";
 
 /**
  * Devices of a batch from which on its packets are counted later: Redis needs some 40 ms for as many, in which more come.
@@ -62,39 +67,46 @@ export async function openRedisShards(options: RedisStoreOptions, shards: number
     await Promise.all(clients.map(close));
     throw refused.reason;
   }
-  return clients.map((client) => storeOf(client, options, () => close(client)));
+  const { values } = options, decode = values && await payloadDecoder(values);
+  const fold = values && decode && { decode, maxNames: values.maxNames };
+  return clients.map((client) => storeOf(client, options, fold, () => close(client)));
 }
 
 function storeOf(
   client: RedisClient,
   { log, deferFrom = DEFER_FROM }: RedisStoreOptions,
+  fold: FoldOptions | undefined,
   close: () => Promise<void>,
 ): Store {
   const foreign = new ForeignCounts(client.keys.counts, log);
   const deferred = new DeferredPackets(client, foreign, deferFrom, log);
+  const folder = fold && new SampleFolder(client, fold, log);
   return {
     description: `Redis at ${client.address}`,
     ...redisPackets(client, foreign, deferred),
     ...redisPacketStream(client),
     ...redisDevices(client, foreign),
     ...redisHistories(client),
-    ...noValues,
+    ...folder === undefined ? noValues : redisValues(client, folder),
     ...redisEvents(client),
     ...redisInstances(client),
     ...redisCredentials(client),
     ...redisAudit(client),
     ...redisLabels(client),
+    ...redisAlerts(client),
 
     async ping() {
       await client.checkServer();
       await client.write("write a probe", probeScript, [client.keys.probe], []);
       deferred.adopt();
+      folder?.start();
     },
 
     status: () => readStatus(client),
 
     async close() {
       await deferred.close(CLOSE_TIMEOUT_MS);
+      await folder?.close();
       await close();
     },
   };

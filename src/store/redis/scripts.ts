@@ -9,6 +9,7 @@ import { EVENTS_KEPT } from "../events.ts";
 import { HISTORY_HOURS, HISTORY_MINUTES, HISTORY_SECONDS } from "../history.ts";
 import { historyHead } from "../model/periods.ts";
 import { DEVICE_CLOCK_AHEAD_MS } from "../packets.ts";
+import { FEED_MAX_BYTES, WAITING_MAX_BYTES } from "../values.ts";
 import {
   changesHead,
   changesKinds,
@@ -19,11 +20,13 @@ import {
 } from "./layout.ts";
 import addTokens from "./scripts/add_tokens.lua" with { type: "text" };
 import adoptLog from "./scripts/adopt_log.lua" with { type: "text" };
+import alertState from "./scripts/alert_state.lua" with { type: "text" };
 import apply from "./scripts/apply.lua" with { type: "text" };
 import changes from "./scripts/changes.lua" with { type: "text" };
 import audit from "./scripts/audit.lua" with { type: "text" };
 import claim from "./scripts/claim.lua" with { type: "text" };
 import devices from "./scripts/devices.lua" with { type: "text" };
+import fold from "./scripts/fold.lua" with { type: "text" };
 import histories from "./scripts/histories.lua" with { type: "text" };
 import importEvents from "./scripts/import_events.lua" with { type: "text" };
 import lease from "./scripts/lease.lua" with { type: "text" };
@@ -33,12 +36,17 @@ import packetStream from "./scripts/packet_stream.lua" with { type: "text" };
 import packetsOf from "./scripts/packets_of.lua" with { type: "text" };
 import payloads from "./scripts/payloads.lua" with { type: "text" };
 import prelude from "./scripts/prelude.lua" with { type: "text" };
+import putAlerts from "./scripts/put_alerts.lua" with { type: "text" };
 import remove from "./scripts/remove.lua" with { type: "text" };
+import removeAlerts from "./scripts/remove_alerts.lua" with { type: "text" };
 import report from "./scripts/report.lua" with { type: "text" };
 import revokeTokens from "./scripts/revoke_tokens.lua" with { type: "text" };
+import samples from "./scripts/samples.lua" with { type: "text" };
 import segments from "./scripts/segments.lua" with { type: "text" };
 import setLabels from "./scripts/set_labels.lua" with { type: "text" };
+import takeSamples from "./scripts/take_samples.lua" with { type: "text" };
 import upgrade from "./scripts/upgrade.lua" with { type: "text" };
+import valueChanges from "./scripts/value_changes.lua" with { type: "text" };
 
 /** Counts set aside that `apply.lua` returns, for a line of the log each. */
 const ASIDE_REPORTED = 100;
@@ -49,6 +57,8 @@ const constants = {
   HISTORY_MINUTES,
   HISTORY_HOURS,
   CHANGES_MAX_BYTES,
+  WAITING_MAX_BYTES,
+  FEED_MAX_BYTES,
   EVENTS_KEPT,
   AUDIT_KEPT,
   ASIDE_REPORTED,
@@ -74,9 +84,17 @@ const constants = {
  * {@linkcode recordLayout} by name: variables, because a table of them would take a tenth longer.
  */
 function withPrelude(script: string): string {
-  return `local ${Object.keys(constants).join(", ")} = ${Object.values(constants).join(", ")}
+  return compact(`local ${Object.keys(constants).join(", ")} = ${Object.values(constants).join(", ")}
 ${prelude}
-${script.replaceAll("RECORD_FIELDS", recordLayout.names.join(", "))}`;
+${script.replaceAll("RECORD_FIELDS", recordLayout.names.join(", "))}`);
+}
+
+/**
+ * Without comments and indentation: Redis reads and hashes a script with each call, 80 µs for the 37 KB of `apply.lua`
+ * with all that precedes it. Lines keep their numbers, for errors.
+ */
+function compact(script: string): string {
+  return script.replace(/^[ \t]+/gm, "").replace(/^--.*$/gm, "");
 }
 
 /**
@@ -109,14 +127,14 @@ return ARGV[1]`;
 
 /** See `apply.lua`. */
 export const applyScript: string = checked(
-  withPrelude(histories + devices + segments + packetStream + apply),
+  withPrelude(histories + devices + segments + samples + packetStream + apply),
 );
 
 /** See `packets_of.lua`. */
 export const packetsOfScript: string = checked(packetsOf);
 
 /** See `merge.lua`. */
-export const mergeScript: string = checked(withPrelude(histories + devices + segments + merge));
+export const mergeScript: string = checked(withPrelude(histories + devices + segments + samples + merge));
 
 /** See `adopt_log.lua`. */
 export const adoptLogScript: string = checked(withPrelude(segments + adoptLog));
@@ -134,7 +152,23 @@ export const claimScript: string = checked(withPrelude(claim));
 export const offlineScript: string = checked(withPrelude(segments + offline));
 
 /** See `remove.lua`. */
-export const removeScript: string = checked(withPrelude(segments + remove));
+export const removeScript: string = checked(withPrelude(segments + samples + remove));
+
+/** See `take_samples.lua`. */
+export const takeSamplesScript: string = checked(withPrelude(samples + takeSamples));
+
+/** See `fold.lua`. */
+export const foldScript: string = checked(withPrelude(samples + fold));
+
+/** See `value_changes.lua`. */
+export const valueChangesScript: string = checked(withPrelude(samples + valueChanges));
+
+/** KEYS: values, or their minutes or hours. ARGV: how many ids, 1,000 at most; each, preceded by its length in one byte. */
+export const valuesScript: string = checked(
+  `local ids = { struct.unpack('>' .. string.rep('Bc0', ARGV[1]), ARGV[2]) }
+table.remove(ids)
+return redis.call('HMGET', KEYS[1], unpack(ids))`,
+);
 
 /** See `changes.lua`. */
 export const changesScript: string = checked(withPrelude(changes));
@@ -272,3 +306,38 @@ export const notesScript: string = checked("return redis.call('HGET', KEYS[1], A
 export const scanLabelsScript: string = checked(
   "return redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])",
 );
+/** KEYS: version, a hash of each kind. ARGV: the version that is known. */
+export const alertDocumentsScript: string = checked(
+  `local version = redis.call('GET', KEYS[1]) or ''
+if version == ARGV[1] then return false end
+local found = { version }
+for i = 2, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end
+return found`,
+);
+
+/** See `put_alerts.lua`. */
+export const putAlertsScript: string = checked(withPrelude(putAlerts));
+
+/** See `remove_alerts.lua`. */
+export const removeAlertsScript: string = checked(withPrelude(removeAlerts));
+
+/** KEYS: owner, version of the state. ARGV: who claims it, for how long, ms. */
+export const claimAlertsScript: string = checked(
+  `local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return false end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return redis.call('GET', KEYS[2]) or ''`,
+);
+
+/** KEYS: version, a section. ARGV: the version that is known. */
+export const alertStateScript: string = checked(
+  `local version = redis.call('GET', KEYS[1]) or ''
+if version == ARGV[1] then return false end
+return { version, redis.call('HGETALL', KEYS[2]) }`,
+);
+
+/** KEYS: a section. ARGV: field. */
+export const alertEntryScript: string = checked("return redis.call('HGET', KEYS[1], ARGV[1])");
+
+/** See `alert_state.lua`. */
+export const writeAlertsScript: string = checked(withPrelude(alertState));

@@ -23,6 +23,7 @@ import type { DeferredAmount, DeviceDelta } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 import { packDevices, packSeen } from "./device_columns.ts";
 import type { RedisClient } from "./redis_client.ts";
+import { mergedSampleColumns } from "./sample_columns.ts";
 import { mergeScript } from "./scripts.ts";
 import { bucketsOf, Parts } from "./segment_parts.ts";
 
@@ -194,17 +195,19 @@ export class SegmentLog {
     isLast: boolean,
     signal: AbortSignal,
   ): Promise<readonly number[] | undefined> {
-    const { keys } = this.client, since = this.generations[1]?.segments[0]?.receivedAtMs ?? 0;
+    const { keys, keepsValues } = this.client, since = this.generations[1]?.segments[0]?.receivedAtMs ?? 0;
     const merged = isLast ? segments : [];
     const names = [
       ...[keys.counts, keys.records, keys.payloads, keys.histories, keys.version, keys.changes, keys.events],
       ...[keys.lineage, keys.setAside, keys.nothing, keys.removed, keys.log(this.name), keys.logs],
+      ...[keys.samples, keys.sampleState, keys.valueFeed],
       ...merged.map(({ name }) => keys.segment(name)),
     ];
     const args = [
       ...[receivedAtMs, ...packDevices(deltas), packSeen(deltas)],
       ...[this.name, this.owner, stateText(this.#state), stateText(after)],
       ...[segments.at(-1)!.number, since],
+      ...mergedSampleColumns(keepsValues, deltas),
       ...merged.map(({ number }) => number),
     ];
     for (;;) {

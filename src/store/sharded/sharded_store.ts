@@ -46,6 +46,7 @@
 import { type Clock, systemClock } from "../../runtime/clock.ts";
 import type { ShardReport, Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
+import { shardedAlerts } from "./alerts.ts";
 import { ShardedBatches } from "./batches.ts";
 import { shardedDevices } from "./devices.ts";
 import { shardedEvents } from "./events.ts";
@@ -107,6 +108,7 @@ export function shardedStore(
     credentialsVersion: () => first.credentialsVersion(),
     appendAudit: (entries) => first.appendAudit(entries),
     audit: (before, limit) => first.audit(before, limit),
+    ...shardedAlerts(first),
     ping: async () => void await all((shard) => shard.ping()),
 
     async status() {

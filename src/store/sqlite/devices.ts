@@ -10,6 +10,7 @@ import type { Database } from "./database.ts";
 import type { RemoveLabels } from "./labels.ts";
 import { unixNowMs } from "./migrations.ts";
 import { countColumn, lagSql } from "./records.ts";
+import type { ValueTables } from "./values.ts";
 
 /** Devices read in one statement: none stays open between pages, so the log can be checkpointed. */
 const PAGE_DEVICES = 1000;
@@ -78,12 +79,14 @@ export interface DeviceParts {
   readonly foreign: ForeignCounts;
   /** Removes a device's labels, in the caller's transaction. */
   readonly removeLabels: RemoveLabels;
+  /** Removes a device's values. */
+  readonly values: ValueTables;
 }
 
 /** Reads and removes devices. */
 export function sqliteDevices(
   database: Database,
-  { changes, foreign, removeLabels }: DeviceParts,
+  { changes, foreign, removeLabels, values }: DeviceParts,
 ): DeviceStore & DevicePages & Pick<Removals, "addRemoved"> {
   const arrays = database.prepareArrays(queriesOfManyRows), statements = database.prepare(queries);
   const toSummaries = (rows: readonly unknown[]) =>
@@ -128,7 +131,7 @@ export function sqliteDevices(
         return row?.packets ?? 0;
       }),
 
-    ...removals(database, changes, removeLabels),
+    ...removals(database, { changes, removeLabels, values }),
   };
 }
 
@@ -139,7 +142,10 @@ export interface Removals extends Pick<DeviceStore, "remove" | "removeUnseen"> {
 }
 
 /** Deletes devices, and adds up what was counted of them. */
-function removals(database: Database, changes: ChangeList, removeLabels: RemoveLabels): Removals {
+function removals(
+  database: Database,
+  { changes, removeLabels, values }: Omit<DeviceParts, "foreign">,
+): Removals {
   const statements = database.prepare(removalQueries);
   const removeOne = (deviceId: string): boolean => {
     statements.addToRemoved.run(deviceId);
@@ -153,7 +159,10 @@ function removals(database: Database, changes: ChangeList, removeLabels: RemoveL
     remove: (deviceId) =>
       database.write(`remove device ${deviceId} from`, () => {
         const existed = removeOne(deviceId), hadLabels = removeLabels([deviceId]);
-        if (existed) changes.add([deviceId]);
+        if (existed) {
+          changes.add([deviceId]);
+          values.remove([deviceId]);
+        }
         return existed || hadLabels;
       }),
 
@@ -163,7 +172,10 @@ function removals(database: Database, changes: ChangeList, removeLabels: RemoveL
         const unseen = (rows as { deviceId: string }[]).map(({ deviceId }) => deviceId);
         for (const deviceId of unseen) removeOne(deviceId);
         removeLabels(unseen);
-        if (unseen.length > 0) changes.add(unseen);
+        if (unseen.length > 0) {
+          changes.add(unseen);
+          values.remove(unseen);
+        }
         return unseen.length;
       }),
   };

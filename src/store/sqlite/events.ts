@@ -11,7 +11,7 @@ import type { Database } from "./database.ts";
 import { lagSql, readRecordSql, type RecordRow } from "./records.ts";
 
 /** No lease lasts longer; one that seems to was claimed before the clock was set back. */
-const LEASE_MAX_MS = 60_000;
+export const LEASE_MAX_MS = 60_000;
 
 /** Adds an event, in the caller's transaction. */
 export type AddEvent = (

@@ -179,7 +179,62 @@ const steps: readonly (readonly string[])[] = [
     ) STRICT`,
     "CREATE INDEX packet_stream_by_device ON packet_stream (device_id, id)",
   ],
-  // 9: Logs of batches that are counted later, see log_tables.ts, and which rows of devices were removed.
+  // 9: What devices measure.
+  [
+    `CREATE TABLE waiting_samples (
+      id INTEGER PRIMARY KEY,
+      kind TEXT NOT NULL, -- samples, or removed
+      received_ms INTEGER NOT NULL,
+      devices INTEGER NOT NULL,
+      ids BLOB NOT NULL, -- each preceded by its length in one byte
+      payloads BLOB NOT NULL -- each preceded by its length in 32 bits
+    ) STRICT`,
+    `CREATE TABLE sample_totals (
+      only INTEGER PRIMARY KEY CHECK (only = 1),
+      bytes INTEGER NOT NULL, -- that wait
+      dropped INTEGER NOT NULL -- samples, ever
+    ) STRICT`,
+    "INSERT INTO sample_totals VALUES (1, 0, 0)",
+    `CREATE TABLE device_values (
+      device_id TEXT PRIMARY KEY,
+      record BLOB NOT NULL -- see value_record.ts
+    ) STRICT`,
+    `CREATE TABLE value_histories (
+      device_id TEXT PRIMARY KEY,
+      minutes BLOB, -- closed ones of all values; see value_blocks.ts
+      hours BLOB
+    ) STRICT`,
+    `CREATE TABLE value_feed (
+      serial INTEGER PRIMARY KEY,
+      device_ids TEXT NOT NULL, -- JSON
+      end_bytes INTEGER NOT NULL -- of this and all before it
+    ) STRICT`,
+  ],
+  // 10: Rules of alerts, and their state.
+  [
+    `CREATE TABLE alerts (
+      only INTEGER PRIMARY KEY CHECK (only = 1),
+      documents_version INTEGER NOT NULL, -- Unix microseconds of the last change, never the same twice
+      state_version INTEGER NOT NULL,
+      owner TEXT NOT NULL, -- of the lease to write the state
+      expires_at_ms INTEGER NOT NULL
+    ) STRICT`,
+    "INSERT INTO alerts VALUES (1, 0, 0, '', 0)",
+    `CREATE TABLE alert_documents (
+      kind TEXT NOT NULL,
+      id TEXT NOT NULL,
+      version INTEGER NOT NULL,
+      body TEXT NOT NULL, -- JSON
+      PRIMARY KEY (kind, id)
+    ) STRICT, WITHOUT ROWID`,
+    `CREATE TABLE alert_state (
+      section TEXT NOT NULL,
+      field TEXT NOT NULL,
+      body TEXT NOT NULL, -- JSON
+      PRIMARY KEY (section, field)
+    ) STRICT, WITHOUT ROWID`,
+  ],
+  // 11: Logs of batches that are counted later, see log_tables.ts, and which rows of devices were removed.
   [
     `CREATE TABLE segment_logs (
       log INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Batch, PacketStore, Unapplied } from "../packets.ts";
+import type { Batch, DeviceDelta, PacketStore, Unapplied } from "../packets.ts";
 import type { ChangeList } from "./changes.ts";
 import type { Database } from "./database.ts";
 import type { Appended, DeferredPackets, Split } from "./deferred_packets.ts";
@@ -12,6 +12,7 @@ import type { DeviceWriter } from "./device_writer.ts";
 import type { FleetPeriods } from "./histories.ts";
 import { packetAppender } from "./packet_stream.ts";
 import { Sessions } from "./sessions.ts";
+import type { ValueTables } from "./values.ts";
 
 /** Expired rows are deleted at most this often. */
 const EXPIRE_INTERVAL_MS = 1000;
@@ -24,6 +25,8 @@ export interface BatchParts {
   readonly writer: DeviceWriter;
   /** Receives the packets of a batch. */
   readonly fleetPeriods: FleetPeriods;
+  /** Receives the payloads of what is counted at once. */
+  readonly values: ValueTables;
   /** Receives devices of large batches. */
   readonly deferred: DeferredPackets;
 }
@@ -70,7 +73,7 @@ function transactionOf(
   parts: BatchParts,
   sessions: Sessions,
 ): (batch: Batch) => Written | Unapplied {
-  const { changes, fleetPeriods, deferred } = parts;
+  const { changes, fleetPeriods, deferred, values } = parts;
   const writeDevices = batchWriter(database, parts), appendPackets = packetAppender(database);
   let expiredAtMs = 0;
   const expire = (nowMs: number, usedAtMs: number) => {
@@ -95,7 +98,7 @@ function transactionOf(
     if (!isIntact) sessions.writeReverted();
     const split = deferred.split(batch, isIntact);
     const appended = split.deferred && deferred.append(split.deferred, receivedAtMs);
-    const { packets, deviceIds, refused } = writeDevices(batch, split);
+    const { packets, added, refused } = writeDevices(batch, split);
     for (const { session, epoch, to } of batch.sessions) sessions.write(session, epoch, to, usedAtMs);
     sessions.writeProducer(producer, { sequence, refused }, usedAtMs);
     if (batch.packetStream !== undefined) {
@@ -103,7 +106,10 @@ function transactionOf(
       appendPackets(batch, (position) => positions.has(position));
     }
     if (packets > 0) fleetPeriods.add(packets, receivedAtMs);
-    if (deviceIds.length > 0) changes.add(deviceIds);
+    if (added.length > 0) {
+      changes.add(added.map(({ deviceId }) => deviceId));
+      values.append(added, receivedAtMs);
+    }
     expire(receivedAtMs, usedAtMs);
     return { split, appended, unapplied: refusedBefore(refused, devices) };
   };
@@ -114,7 +120,7 @@ interface WrittenDevices {
   /** Of all devices of the batch that are not refused. */
   readonly packets: number;
   /** Devices that are counted. */
-  readonly deviceIds: readonly string[];
+  readonly added: readonly DeviceDelta[];
   /** As {@linkcode DeviceRoom.refusal} has it. */
   readonly refused: string;
 }
@@ -129,17 +135,17 @@ function batchWriter(
     const room = deviceLimits && counted.length > 0 ? deviceRoom(deviceLimits, receivedAtMs) : undefined;
     const insert = () => room?.take() !== false;
     let packets = deferred?.packets ?? 0;
-    const deviceIds: string[] = [];
+    const added: DeviceDelta[] = [];
     for (let i = 0; i < counted.length; i++) {
-      const delta = counted[i]!, { deviceId } = delta;
-      rows[i] = writer.add(delta, deviceId, receivedAtMs, rows[i]!, insert);
+      const delta = counted[i]!;
+      rows[i] = writer.add(delta, delta.deviceId, receivedAtMs, rows[i]!, insert);
       if (rows[i] === 0) continue;
       packets += delta.packets;
-      deviceIds.push(deviceId);
+      added.push(delta);
     }
     room?.close();
-    if (deviceIds.length === counted.length) return { packets, deviceIds, refused: "" };
-    const added = new Set([...deferred?.deltas ?? [], ...counted.filter((_, i) => rows[i]! > 0)]);
-    return { packets, deviceIds, refused: room!.refusal(devices, added) };
+    if (added.length === counted.length) return { packets, added, refused: "" };
+    const taken = new Set([...deferred?.deltas ?? [], ...added]);
+    return { packets, added, refused: room!.refusal(devices, taken) };
   };
 }

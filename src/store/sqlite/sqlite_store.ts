@@ -5,10 +5,14 @@
  */
 import { resolve } from "node:path";
 
+import { payloadDecoder, type PayloadOptions } from "../../payload/payload_decoder.ts";
 import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
-import type { AckAfter, DeferredAmount } from "../packets.ts";
 import { noValues } from "../model/no_values.ts";
+import type { PendingDelta } from "../model/pending_deltas.ts";
+import type { FoldOptions } from "../model/sample_fold.ts";
+import type { AckAfter, DeferredAmount } from "../packets.ts";
 import type { Store } from "../store.ts";
+import { sqliteAlerts } from "./alerts.ts";
 import { sqliteAudit } from "./audit.ts";
 import { type ChangeList, sqliteChanges } from "./changes.ts";
 import { sqliteCredentials } from "./credentials.ts";
@@ -34,7 +38,9 @@ import { LogTables } from "./log_tables.ts";
 import { migrate } from "./migrations.ts";
 import { sqlitePacketStream } from "./packet_stream.ts";
 import { sqlitePackets } from "./packets.ts";
+import { SampleFolder } from "./sample_folder.ts";
 import type { MergeParts } from "./segment_log.ts";
+import { sqliteValues, type ValueTables, valueTables } from "./values.ts";
 
 /** Where the file is, and how it is used. */
 export interface SqliteStoreOptions {
@@ -54,6 +60,8 @@ export interface SqliteStoreOptions {
   readonly abandonedMs?: number;
   /** Receives how much is not counted yet, whenever that changes. */
   readonly onDeferred?: (amount: DeferredAmount) => void;
+  /** How payloads are decoded; undefined: values are not kept. */
+  readonly values?: PayloadOptions | undefined;
 }
 
 /** Devices of a batch from which on its packets are counted later: the file takes some 20 ms for as many. */
@@ -87,20 +95,23 @@ export interface SqliteStore extends Store, DevicePages, LabelPages {
 export async function openSqliteStore(
   options: SqliteStoreOptions,
 ): Promise<SqliteStore> {
-  const { path, ackAfter, lockTimeoutMs = 1000 } = options;
+  const { path, ackAfter, lockTimeoutMs = 1000, values } = options;
   const file = resolve(path);
   if (ackAfter.kind === "replicated") {
     const reason =
       'acknowledging after replication needs Redis: choose "stored" or "synced", or configure Redis';
     throw failure("open", file, new Error(reason));
   }
-  return await openAlone(file, lockTimeoutMs, () => openStore(file, lockTimeoutMs, options));
+  const decode = values && await payloadDecoder(values);
+  const fold = values && decode && { decode, maxNames: values.maxNames };
+  return await openAlone(file, lockTimeoutMs, () => openStore(file, lockTimeoutMs, options, fold));
 }
 
 async function openStore(
   file: string,
   lockTimeoutMs: number,
   options: SqliteStoreOptions,
+  fold: FoldOptions | undefined,
 ): Promise<SqliteStore> {
   const opened = openFile(file), { db } = opened;
   try {
@@ -117,7 +128,7 @@ async function openStore(
       migrate(db);
       db.exec(writeApplicationId);
     });
-    return storeIn(new Database(opened, file, lockTimeoutMs), options);
+    return storeIn(new Database(opened, file, lockTimeoutMs), options, fold);
   } catch (error) {
     db.close();
     throw error;
@@ -128,30 +139,35 @@ async function openStore(
 export function storeIn(
   database: Database,
   options: Omit<SqliteStoreOptions, "path" | "ackAfter">,
+  fold?: FoldOptions,
 ): SqliteStore {
   const foreign = new ForeignCounts(database.file, options.log ?? { warn() {} });
   const changes = sqliteChanges(database);
   const { removeLabels, ...labels } = sqliteLabels(database);
   const { fleetPeriods, ...histories } = sqliteHistories(database);
   const { addEvent, ...events } = sqliteEvents(database, changes);
+  const values = valueTables(database, fold !== undefined);
+  const folder = fold && new SampleFolder(database, values, fold);
   const writer = new DeviceWriter(database, { addEvent, foreign });
-  const { addRemoved, ...devices } = sqliteDevices(database, { changes, foreign, removeLabels });
-  const deferred = deferredPackets({ database, writer, changes, addRemoved }, options);
+  const { addRemoved, ...devices } = sqliteDevices(database, { changes, foreign, removeLabels, values });
+  const deferred = deferredPackets({ database, writer, changes, addRemoved, values }, options);
   return {
     description: describeFile(database.file),
-    ...sqlitePackets(database, { changes, writer, fleetPeriods, deferred }),
+    ...sqlitePackets(database, { changes, writer, fleetPeriods, deferred, values }),
     ...devices,
     ...labels,
     ...sqlitePacketStream(database),
     ...histories,
-    ...noValues,
+    ...fold === undefined ? noValues : sqliteValues(database),
     ...events,
     ...sqliteInstances(database),
     ...sqliteCredentials(database),
     ...sqliteAudit(database),
+    ...sqliteAlerts(database),
     async ping() {
       await database.probe();
       deferred.adopt();
+      folder?.start();
     },
     // All processes that share the file run on this machine.
     status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),
@@ -160,6 +176,7 @@ export function storeIn(
     },
     async close() {
       await deferred.close(database.isOpen ? CLOSE_TIMEOUT_MS : 0);
+      if (database.isOpen) await folder?.close();
       database.close();
     },
   };
@@ -172,10 +189,11 @@ interface MergeWriters {
   readonly changes: ChangeList;
   /** Counts packets as those of removed devices. */
   readonly addRemoved: (packets: number) => void;
+  readonly values: ValueTables;
 }
 
 function deferredPackets(
-  { database, writer, changes, addRemoved }: MergeWriters,
+  { database, writer, changes, addRemoved, values }: MergeWriters,
   { deferFrom = DEFER_FROM, partDevices = PART_DEVICES, abandonedMs = ABANDONED_MS, onDeferred = () => {} }:
     Omit<
       SqliteStoreOptions,
@@ -183,17 +201,25 @@ function deferredPackets(
     >,
 ): DeferredPackets {
   const mergeDeltas: MergeParts["mergeDeltas"] = (deltas, rows) => {
-    let removed = 0;
-    const merged: string[] = [];
+    let removed = 0, seenMs = 0;
+    const ids: string[] = [], merged: PendingDelta[] = [];
     for (const [i, delta] of deltas.entries()) {
       const { deviceId } = delta;
       // A device that is missing was removed after its packets were acknowledged: they count as removed with it.
       const row = writer.add(delta, deviceId, delta.seenMs, rows[i]!, () => false);
-      if (row > 0) merged.push(deviceId);
-      else removed += delta.packets;
+      if (row === 0) {
+        removed += delta.packets;
+        continue;
+      }
+      ids.push(deviceId);
+      merged.push(delta);
+      seenMs = Math.max(seenMs, delta.seenMs);
     }
     if (removed > 0) addRemoved(removed);
-    if (merged.length > 0) changes.add(merged);
+    if (merged.length === 0) return;
+    changes.add(ids);
+    // All of them are of one minute.
+    values.append(merged, seenMs);
   };
   const parts = { database, tables: new LogTables(database), mergeDeltas, partDevices };
   return new DeferredPackets(parts, { from: deferFrom, abandonedMs, onAmount: onDeferred });

@@ -6,8 +6,8 @@
  */
 import { resolve } from "node:path";
 
-import { noValues } from "../model/no_values.ts";
 import { packEntries } from "../model/packet_entries.ts";
+import type { LabelStore } from "../labels.ts";
 import type { Batch, DeferredAmount } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
@@ -28,7 +28,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   const description = await writer.opened();
   const write = <M extends Method>(method: M) => writer.method(method);
   const read = <M extends Method>(method: M) => reader.method(method);
-  const page = read("page"), labelPage = read("labelPage");
+  const page = read("page");
   return {
     description,
     ping: write("ping"),
@@ -49,7 +49,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
-    setLabels: write("setLabels"),
+    putAlertDocuments: write("putAlertDocuments"),
+    removeAlertDocuments: write("removeAlertDocuments"),
+    claimAlerts: write("claimAlerts"),
+    writeAlertState: write("writeAlertState"),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -57,7 +60,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     payloads: read("payloads"),
     history: read("history"),
     fleetHistory: read("fleetHistory"),
-    ...noValues,
+    latestValues: read("latestValues"),
+    valueHistory: read("valueHistory"),
+    valueChanges: read("valueChanges"),
+    waitingSamples: read("waitingSamples"),
     removedPackets: read("removedPackets"),
     packetsOf: read("packetsOf"),
     events: read("events"),
@@ -66,15 +72,26 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     tokens: read("tokens"),
     credentialsVersion: read("credentialsVersion"),
     audit: read("audit"),
-    labels: read("labels"),
-    notes: read("notes"),
-    scanLabels: () => labelPages(labelPage),
-    labelChanges: read("labelChanges"),
+    alertDocuments: read("alertDocuments"),
+    alertState: read("alertState"),
+    alertEntry: read("alertEntry"),
+    ...threadLabels(writer, reader),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
       await writer.close();
     },
+  };
+}
+
+function threadLabels(writer: Thread, reader: Thread): LabelStore {
+  const page = reader.method("labelPage");
+  return {
+    setLabels: writer.method("setLabels"),
+    labels: reader.method("labels"),
+    notes: reader.method("notes"),
+    scanLabels: () => labelPages(page),
+    labelChanges: reader.method("labelChanges"),
   };
 }
 

@@ -1,5 +1,5 @@
--- Applies one batch, all of it or nothing, once. Preceded by prelude.lua, histories.lua, devices.lua, segments.lua and
--- packet_stream.lua.
+-- Applies one batch, all of it or nothing, once. Preceded by prelude.lua, histories.lua, devices.lua, segments.lua,
+-- samples.lua and packet_stream.lua.
 --
 -- The packets of some devices are added to their counts and records here; those of the others, if there are any, are
 -- in a *segment*: a key that was written before and that this script makes part of a segment log, see segment_log.ts.
@@ -7,7 +7,7 @@
 -- KEYS  1 to 10: as devices.lua lists them
 --       11 packets per second   12 per minute   13 per hour   14 producer   15 new devices of the current minute
 --       16 segment   17 log   18 logs   19 how many devices were removed   20 hashes of the last of them
---       21 packet stream   22… one per session
+--       21 packet stream   22 samples   23 their state   24 feed   25… one per session
 -- ARGV  1 to 5: as devices.lua lists them
 --       6 sequence of the batch
 --       7 sequence of the producer's batch applied before it; 0: none was, or it may have expired
@@ -19,7 +19,8 @@
 --       16 how many devices were removed when this process looked last; '': it never did
 --       17 position in the batch of each device that is counted here; '': those are all
 --       18 entries of the packet stream, 0: nothing is appended to it   19 what is, see packet_stream.lua
---       20… two per session: the value it must have, the value it gets
+--       20 how many of the payloads are sampled   21 the ids of their devices, 22 the payloads; '' and '': those of 2 and 5
+--       23… two per session: the value it must have, the value it gets
 --
 -- Returns five values. The first has three numbers for each session that does not have the value it must have:
 -- its zero-based index; 1 if the store was reverted, or lost the session, and 0 if a newer stream claimed it; and
@@ -34,10 +35,13 @@
 -- Everything is read and checked first and written last, because Redis does not undo what a failed
 -- script wrote. Each key is read, or its type looked at, before anything is written.
 
-local FIRST_FLEET, producer, newDevicesKey, FIRST_SESSION, FIRST_VALUE = 11, KEYS[14], KEYS[15], 22, 20
+local FIRST_FLEET, producer, newDevicesKey, FIRST_SESSION, FIRST_VALUE = 11, KEYS[14], KEYS[15], 25, 23
 local sequence, previous, producerExpiryMs, sessionExpiryMs = ARGV[6], tonumber(ARGV[7]), ARGV[8], ARGV[9]
 local maxDevices, maxNewPerMinute = tonumber(ARGV[10]), tonumber(ARGV[11])
 local segment, log, logs = unpack(KEYS, 16, 18)
+local sampled = tonumber(ARGV[20])
+-- Batches from one after which makeTables() runs to the next.
+local TABLES_EVERY = 64
 local segmentNumber, segmentPackets, logName, segmentName = tonumber(ARGV[12]), tonumber(ARGV[13]), ARGV[14], ARGV[15]
 
 -- Sessions ------------------------------------------------------------------------------------------------------
@@ -74,7 +78,7 @@ local function checkSessions(intact)
 end
 
 -- Limits of devices: how many more may be added, which were refused, and the minute of those that were added.
-local limits = { room = 0, added = 0, refused = {}, reached = '', minute = 0, before = 0 }
+local limits = { room = 0, added = 0, refused = {}, refusedIds = {}, reached = '', minute = 0, before = 0 }
 
 -- A batch may come later than one of the next minute: it counts in that one. A minute far ahead was written before the
 -- clock was set back.
@@ -90,10 +94,11 @@ local function readLimits()
   limits.reached = inAll <= inMinute and 'maxDevices' or 'maxNewPerMinute'
 end
 
--- For withoutNew(): whether a new device finds no room.
-local function refuses(index)
+-- For withoutNew(): whether a new device finds no room; `i`: its index in the chunk.
+local function refuses(index, i)
   if limits.added >= limits.room then
     limits.refused[#limits.refused + 1] = index
+    limits.refusedIds[#limits.refusedIds + 1] = ids[i]
     return true
   end
   limits.added = limits.added + 1
@@ -190,6 +195,7 @@ local refused, reached = positionsOf(limits.refused), #limits.refused > 0 and li
 local lineage = not intact and readLineage(lineageKey, version)
 local lastEvent = #newEvents > 0 and readLastEvent(events, readLineage(lineageKey, version))
 local fleet = addToFleet()
+local samples = sampled > 0 and readSamples(KEYS[22], KEYS[23], KEYS[24])
 
 -- 5. All that is written: none of it can be refused.
 checkWritable(nothing)
@@ -202,6 +208,7 @@ redis.call('SET', producer, sequence .. refusal, 'PX', producerExpiryMs)
 if limits.added > 0 then redis.call('SET', newDevicesKey, limits.minute .. ' ' .. limits.before + limits.added) end
 if lineage then writeLineage(lineageKey, lineage.began, clockMs()) end
 if #chunks > 0 then
+  if tonumber(sequence) % TABLES_EVERY == 1 then makeTables() end
   if versions.last == 0 and not redis.call('GET', lineageKey) then writeLineage(lineageKey, clockMs(), 0) end
   addChanges(version, changes, versions, table.concat(changed))
 end
@@ -212,6 +219,12 @@ if segmentNumber > 0 then
   redis.call('HSET', log, 'committed', segmentNumber, segmentNumber, segmentName)
   local wasEmpty = not logBefore or logBefore.merged == logBefore.committed
   writeLease(logs, logName, wasEmpty and receivedAt or nil)
+end
+if samples then
+  local isAll = ARGV[21] == ''
+  appendSamples(samples, SAMPLES, receivedAt, sampled, isAll and packedIds or ARGV[21], isAll and packedPayloads or ARGV[22], '')
+  if #limits.refusedIds > 0 then appendRemoved(samples, limits.refusedIds) end
+  writeSamples(samples)
 end
 if lastEvent then addEvents(events, lastEvent, newEvents) end
 if appendsPackets then appendPackets(refused) end

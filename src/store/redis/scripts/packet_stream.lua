@@ -21,7 +21,7 @@ local function appendPackets(refused)
     local position, id, packets
     position, id, packets, at = unpackOne('>I4Bc0I4c0', packedEntries, at)
     if not isRefused[position] then
-      call('XADD', packetStream, '*', 'device', id, 'received', receivedAt, 'packets', packets)
+      call('XADD', packetStream, '*', 'device', id, 'received', ARGV[1], 'packets', packets)
     end
   end
   -- One call removes 100 nodes of it at most.

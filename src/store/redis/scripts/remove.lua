@@ -1,14 +1,15 @@
--- Deletes devices. Preceded by prelude.lua and segments.lua.
+-- Deletes devices. Preceded by prelude.lua, segments.lua and samples.lua.
 --
 -- KEYS  1 counts   2 records   3 payloads   4 histories   5 version   6 changes   7 a key that does not exist
 --       8 packets of devices removed   9 counts set aside   10 logs   11 how many devices were removed
 --       12 hashes of the last of them   13 labels   14 notes   15 version   16 changes of labels
+--       17 samples   18 their state   19 feed   20 values   21 minutes   22 hours of values
 -- ARGV  1 only devices last seen before this, Unix ms; or '': all of them   2… two per device: its id, and the hash of it
 --
 -- Returns how many existed, or had labels only, and were deleted. Also when memory is short: what is deleted makes room for the entry in the
 -- list of changes.
 
-local HASHES, nothing = { 1, 2, 3, 4, 9, 13, 14 }, KEYS[7]
+local HASHES, nothing = { 1, 2, 3, 4, 9, 13, 14, 20, 21, 22 }, KEYS[7]
 local before = tonumber(ARGV[1])
 -- Packets that are still in a log are later than the records: so much less silence is certain.
 if before then before = before - math.max(0, clockMs() - (oldestInLogs(KEYS[10]) or clockMs())) end
@@ -18,6 +19,7 @@ for _, i in ipairs(HASHES) do redis.call('HLEN', KEYS[i]) end -- fails if it is 
 local removed = tonumber(redis.call('GET', KEYS[8])) or 0
 local removals = tonumber(redis.call('GET', KEYS[11])) or 0
 redis.call('LLEN', KEYS[12]) -- fails if it is no list
+local samples = readSamples(unpack(KEYS, 17, 19))
 -- Of them an ingest must know: see deferred_packets.ts.
 local REMOVALS_KEPT = 10000
 
@@ -49,6 +51,9 @@ if #ids == 0 then return 0 end
 redis.call('HDEL', nothing, '') -- after this write Redis does not refuse the script for lack of memory
 checkWritable(nothing)
 for _, i in ipairs(HASHES) do redis.call('HDEL', KEYS[i], unpack(ids)) end
+appendRemoved(samples, ids)
+feedValues(samples, packList(ids))
+writeSamples(samples)
 if #known > 0 then
   redis.call('SET', KEYS[8], string.format('%.0f', removed))
   addChanges(KEYS[5], KEYS[6], versions, invalidationPart(known))

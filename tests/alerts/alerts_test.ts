@@ -1,0 +1,270 @@
+/**
+ * Rules of alerts, incidents and their messages: apis on a real store, and a real receiver.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+
+import { AlertReceiver } from "../support/alert_receiver.ts";
+import { delta } from "../support/batches.ts";
+import { temporaryStore } from "../support/harness.ts";
+import { numberedIds, receive } from "../support/monitor.ts";
+import { addPackets, RunningClock, startTestApi, type TestApi } from "../support/test_api.ts";
+import { until } from "../support/until.ts";
+
+/** As in production, but quicker. */
+const quick = { watchIntervalMs: 20, groupWaitMs: 0, updateAfterMs: 0, webhookRetryMs: 20 };
+
+// deno-lint-ignore no-explicit-any
+type Json = any;
+
+async function call(api: TestApi, method: string, path: string, body?: unknown): Promise<Json> {
+  const response = await fetch(api.url + path, {
+    method,
+    ...body === undefined
+      ? {}
+      : { body: JSON.stringify(body), headers: { "content-type": "application/json" } },
+  });
+  const json = response.status === 204 ? undefined : await response.json();
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${json.error}`);
+  return json;
+}
+
+const rule = (name: string, condition: Json, more: Json = {}) => ({
+  ...{ name, enabled: true, severity: "critical", devices: "*", tag: null, channels: null, condition },
+  ...more,
+});
+
+const incidentsOf = async (api: TestApi): Promise<string[]> => {
+  const { incidents } = await call(api, "GET", "/incidents");
+  return incidents.map((i: Json) => `${i.rule_name} ${i.state} ${i.firing}/${i.devices} ${i.first}`);
+};
+
+Deno.test("A rule fires when a device is offline, and is resolved when it comes back: one incident, two messages", async () => {
+  await using receiver = new AlertReceiver();
+  await using store = await temporaryStore();
+  const clock = new RunningClock();
+  await addPackets(store, { "green-1": 1, "blue-1": 1 }, { receivedAtMs: clock.unixMs });
+  await using api = await startTestApi(store, { ...quick, ...clock.options, ...receiver.channels });
+  const added = await call(
+    api,
+    "POST",
+    "/rules",
+    rule("Green", { kind: "offline", after_ms: 300_000 }, {
+      devices: "green-*",
+    }),
+  );
+  assertEquals([added.version, added.firing, added.pending], [1, 0, 0]);
+  await delaySteps(store);
+  clock.pass(290_000);
+  await delaySteps(store);
+  assertEquals(await incidentsOf(api), []);
+  clock.pass(20_000);
+  await until(() => receiver.incidents.length === 1, "it fires");
+  assertEquals(receiver.incidents, ["firing Green 1"]);
+  assertEquals(await incidentsOf(api), ["Green firing 1/1 green-1"]);
+  await addPackets(store, { "green-1": 1 }, { receivedAtMs: clock.unixMs });
+  await until(() => receiver.incidents.length === 2, "it is resolved");
+  assertEquals(receiver.incidents, ["firing Green 1", "resolved Green 1"]);
+  assertEquals(await incidentsOf(api), ["Green resolved 0/1 green-1"]);
+  await until(() => receiver.received.filter(({ path }) => path === "/slack").length === 2, "Slack has both");
+  assertEquals(
+    receiver.received.filter(({ path }) => path === "/slack").map(({ body }) => body.text.split("\n")[0]),
+    ["*Critical: Green: green-1*", "*Resolved: Green: green-1*"],
+  );
+  assert(receiver.received.some(({ path }) => path === "/am/api/v2/alerts"));
+});
+
+/** Waits until rules were evaluated several times more. */
+async function delaySteps(store: { instances: (nowMs: number) => Promise<unknown> }): Promise<void> {
+  const { instances } = store;
+  let looks = 0;
+  store.instances = (nowMs) => {
+    looks++;
+    return instances.call(store, nowMs);
+  };
+  await until(() => looks > 8, "rules are evaluated");
+  store.instances = instances;
+}
+
+Deno.test("A storm of 10,000 silent devices is one incident and one message, and one more when all are back", async () => {
+  await using receiver = new AlertReceiver();
+  await using store = await temporaryStore();
+  const clock = new RunningClock();
+  const ids = numberedIds(10_000);
+  await receive(store, ids.map((id) => delta(id, 1)), clock.unixMs);
+  const { webhook } = receiver.channels;
+  await using api = await startTestApi(store, {
+    ...{ ...quick, groupWaitMs: 500, updateAfterMs: 60_000, ...clock.options, webhook },
+    publicUrl: "https://tally.example/fleet/",
+  });
+  await call(api, "POST", "/rules", rule("Silent", { kind: "offline", after_ms: 300_000 }));
+  await delaySteps(store);
+  clock.pass(299_500);
+  await until(() => receiver.incidents.length === 1, "it fires");
+  assertEquals(receiver.incidents, ["firing Silent 10000"]);
+  const { data } = receiver.received.find(({ body }) => body.type === "incident.firing")!.body;
+  assertEquals(data.title, "Critical: Silent: 10,000 devices");
+  assertEquals(data.text.endsWith(" and 9,990 more"), true, data.text);
+  const [{ id }] = (await call(api, "GET", "/incidents")).incidents;
+  assertEquals(data.link, `https://tally.example/fleet/?view=alerts&incident=${id}`);
+  assertEquals((await call(api, "GET", `/incidents/${id}`)).firing_devices.length, 10_000);
+  await receive(store, ids.map((id) => delta(id, 1)), clock.unixMs);
+  await until(() => receiver.incidents.length === 2, "it is resolved");
+  assertEquals(receiver.incidents[1], "resolved Silent 10000");
+  assertEquals((await call(api, "GET", "/incidents")).incidents.length, 1);
+});
+
+Deno.test("An outage of a group is one incident with its devices; one device that sends ends it, and tags choose the group", async () => {
+  await using receiver = new AlertReceiver();
+  await using store = await temporaryStore();
+  const clock = new RunningClock();
+  const { webhook } = receiver.channels;
+  await addPackets(store, { a: 1, b: 1, other: 1 }, { receivedAtMs: clock.unixMs });
+  await using api = await startTestApi(store, { ...quick, ...clock.options, webhook });
+  for (const id of ["a", "b"]) await call(api, "PATCH", `/devices/${id}`, { tags: { site: "oslo" } });
+  await call(api, "POST", "/rules", rule("Oslo", { kind: "group", after_ms: 60_000 }, { tag: "site=oslo" }));
+  await delaySteps(store);
+  clock.pass(50_000);
+  await addPackets(store, { b: 1 }, { receivedAtMs: clock.unixMs });
+  await delaySteps(store);
+  clock.pass(50_000);
+  await addPackets(store, { other: 1 }, { receivedAtMs: clock.unixMs });
+  await delaySteps(store);
+  assertEquals(receiver.incidents, []);
+  clock.pass(20_000);
+  await until(() => receiver.incidents.length === 1, "it fires");
+  assertEquals(await incidentsOf(api), ["Oslo firing 2/2 a,b"]);
+  await addPackets(store, { a: 1 }, { receivedAtMs: clock.unixMs });
+  await until(() => receiver.incidents.length === 2, "it ends");
+  assertEquals(receiver.incidents, ["firing Oslo 2", "resolved Oslo 2"]);
+});
+
+Deno.test("A device that gets a tag is covered from then on, and ceases to be when it loses the tag", async () => {
+  await using store = await temporaryStore();
+  const clock = new RunningClock();
+  await addPackets(store, { a: 1 }, { receivedAtMs: clock.unixMs });
+  await using api = await startTestApi(store, { ...quick, ...clock.options });
+  await call(
+    api,
+    "POST",
+    "/rules",
+    rule("Oslo", { kind: "offline", after_ms: 60_000 }, { tag: "site=oslo" }),
+  );
+  await delaySteps(store);
+  clock.pass(70_000);
+  await delaySteps(store);
+  assertEquals(await incidentsOf(api), []);
+  await call(api, "PATCH", "/devices/a", { tags: { site: "oslo" } });
+  await until(async () => (await incidentsOf(api))[0] === "Oslo firing 1/1 a", "it fires");
+  await call(api, "PATCH", "/devices/a", { tags: { site: "bergen" } });
+  clock.pass(2_000);
+  await until(async () => (await incidentsOf(api))[0] === "Oslo resolved 0/1 a", "it ends");
+});
+
+Deno.test("A mute holds messages back, not incidents: what is still open afterwards has its message then", async () => {
+  await using receiver = new AlertReceiver();
+  await using store = await temporaryStore();
+  const clock = new RunningClock();
+  const { webhook } = receiver.channels;
+  await addPackets(store, { a: 1, b: 1 }, { receivedAtMs: clock.unixMs });
+  await using api = await startTestApi(store, { ...quick, ...clock.options, webhook });
+  const { id } = await call(api, "POST", "/rules", rule("Silent", { kind: "offline", after_ms: 60_000 }));
+  const mute = await call(api, "POST", "/mutes", {
+    ...{ rule_id: id, devices: "*", tag: null, comment: "works", repeat: "none" },
+    ...{ from_ms: null, for_ms: 120_000 },
+  });
+  assertEquals(mute.active, true);
+  clock.pass(70_000);
+  await until(async () => (await incidentsOf(api)).length === 1, "there is an incident");
+  await delaySteps(store);
+  assertEquals(receiver.incidents, []);
+  clock.pass(60_000);
+  await until(() => receiver.incidents.length === 1, "the mute is over");
+  assertEquals(receiver.incidents, ["firing Silent 2"]);
+  assertEquals((await call(api, "GET", "/mutes")).mutes, []);
+});
+
+Deno.test("An acknowledged incident has no updates, shows by whom, and is resolved by a message", async () => {
+  await using receiver = new AlertReceiver();
+  await using store = await temporaryStore();
+  const clock = new RunningClock();
+  const { webhook } = receiver.channels;
+  await addPackets(store, { a: 1 }, { receivedAtMs: clock.unixMs - 10_000 });
+  await addPackets(store, { b: 1, c: 1 }, { receivedAtMs: clock.unixMs });
+  await using api = await startTestApi(store, { ...quick, ...clock.options, webhook });
+  await call(api, "POST", "/rules", rule("Silent", { kind: "offline", after_ms: 60_000 }));
+  await delaySteps(store);
+  clock.pass(55_000);
+  await until(() => receiver.incidents.length === 1, "it fires");
+  const [{ id }] = (await call(api, "GET", "/incidents")).incidents;
+  const acknowledged = await call(api, "POST", `/incidents/${id}/acknowledge`, { note: "on my way" });
+  assertEquals([acknowledged.acknowledged.by, acknowledged.acknowledged.note], ["anonymous", "on my way"]);
+  await delaySteps(store);
+  clock.pass(10_000);
+  await until(async () => (await incidentsOf(api))[0] === "Silent firing 3/3 a,b,c", "others join");
+  await delaySteps(store);
+  assertEquals(receiver.incidents, ["firing Silent 1"]);
+  await addPackets(store, { a: 1, b: 1, c: 1 }, { receivedAtMs: clock.unixMs });
+  await until(() => receiver.incidents.length === 2, "it is resolved");
+});
+
+Deno.test("Rules are exported by GET /rules and imported by POST /rules/import; a change of an older version is refused", async () => {
+  await using store = await temporaryStore();
+  await using other = await temporaryStore();
+  await using api = await startTestApi(store, quick);
+  await using second = await startTestApi(other, quick);
+  const added = await call(
+    api,
+    "POST",
+    "/rules",
+    rule("One", { kind: "rate", below: 1, hysteresis: 0, for_ms: 0 }),
+  );
+  await call(api, "POST", "/rules", rule("Two", { kind: "rejected", above: 3, for_ms: 1_000 }));
+  const exported = await call(api, "GET", "/rules");
+  assertEquals(await call(second, "POST", "/rules/import", exported), { imported: 2 });
+  assertEquals((await call(second, "GET", "/rules")).rules, exported.rules);
+  const { id, firing: _firing, pending: _pending, summary, ...change } = added;
+  assertEquals(summary, "packets per second below 1");
+  const changed = await call(api, "PUT", `/rules/${id}`, { ...change, name: "Changed" });
+  assertEquals([changed.name, changed.version], ["Changed", 2]);
+  await assertRejects(() => call(api, "PUT", `/rules/${id}`, { ...change, name: "Late" }), Error, "409");
+  await call(api, "DELETE", `/rules/${id}`);
+  await assertRejects(() => call(api, "DELETE", `/rules/${id}`), Error, "404");
+});
+
+Deno.test("POST /rules refuses what is no rule, and states what it expected", async () => {
+  await using store = await temporaryStore();
+  await using api = await startTestApi(store, quick);
+  const offline = { kind: "offline", after_ms: 60_000 };
+  const range = { hysteresis: 0, for_ms: 0 };
+  const wrong: readonly [body: unknown, expected: string][] = [
+    [rule("", offline), "name"],
+    [rule("x".repeat(101), offline), "name"],
+    [rule("a\nb", offline), "name"],
+    [rule("a", offline, { devices: "" }), "devices"],
+    [rule("a", offline, { devices: "*".repeat(129) }), "devices"],
+    [rule("a", offline, { tag: "site" }), "tag"],
+    [rule("a", offline, { channels: ["pager"] }), "channels"],
+    [rule("a", offline, { severity: "fatal" }), "severity"],
+    [rule("a", offline, { more: 1 }), "more"],
+    [rule("a", { kind: "offline" }), "after_ms or intervals"],
+    [rule("a", { ...offline, intervals: 3 }), "after_ms or intervals"],
+    [rule("a", { kind: "offline", after_ms: 1 }), "after_ms"],
+    [rule("a", { kind: "offline", after_ms: 1e15 }), "after_ms"],
+    [rule("a", { kind: "value", value: "t", ...range }), "above, or below"],
+    [rule("a", { kind: "value", value: "t", above: 1, below: 2, ...range }), "below is the lower"],
+    [rule("a", { kind: "value", value: "", above: 1, ...range }), "value"],
+    [rule("a", { kind: "value", value: "t", above: 1, hysteresis: -1, for_ms: 0 }), "hysteresis"],
+    [rule("a", { kind: "rate", above: "1", ...range }), "above"],
+    [rule("a", { kind: "else" }), "kind"],
+    [{ rules: [] }, "name"],
+    [[], "object"],
+  ];
+  for (const [body, expected] of wrong) {
+    const error = await call(api, "POST", "/rules", body).then(() => undefined, (error: Error) => error);
+    assert(error !== undefined, JSON.stringify(body));
+    assert(error.message.includes("400") && error.message.includes(expected), error.message);
+  }
+  assertEquals((await call(api, "GET", "/rules")).rules, []);
+});
