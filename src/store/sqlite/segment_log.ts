@@ -118,7 +118,7 @@ export class SegmentLog {
 
   /** Resolves when there is room for a segment. */
   async room(): Promise<void> {
-    while (this.#bytes >= this.#maxBytes && !this.isLost && !this.isEnded) {
+    while (this.isMerging && this.#bytes >= this.#maxBytes) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }

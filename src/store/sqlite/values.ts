@@ -7,6 +7,7 @@
 import { Buffer } from "node:buffer";
 
 import { MAX_DECODED_BYTES } from "../../payload/payload_decoder.ts";
+import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { historyOf, type StoredValues } from "../model/sample_fold.ts";
 import { decodeRecord } from "../model/value_record.ts";
 import type { DeviceDelta } from "../packets.ts";
@@ -74,10 +75,9 @@ export function valueTables(database: Database, isOn: boolean): ValueTables {
 
   return {
     append(devices, receivedAtMs) {
-      const sampled = isOn ? devices.filter(({ payload }) => payload.length <= MAX_DECODED_BYTES) : [];
+      const sampled = isOn ? devices.filter((delta) => payloadBytesOf(delta) <= MAX_DECODED_BYTES) : [];
       if (sampled.length === 0) return;
-      const ids = packIds(sampled.map(({ deviceId }) => deviceId));
-      append("samples", receivedAtMs, sampled.length, ids, packPayloads(sampled));
+      append("samples", receivedAtMs, sampled.length, packIdsOf(sampled), packPayloads(sampled));
     },
 
     remove(deviceIds) {
@@ -96,6 +96,10 @@ export function valueTables(database: Database, isOn: boolean): ValueTables {
   };
 }
 
+function payloadBytesOf(delta: DeviceDelta): number {
+  return delta.bytes?.payloadBytes ?? delta.payload.length;
+}
+
 /** Each preceded by its length in one byte. */
 function packIds(deviceIds: readonly string[]): Buffer {
   return Buffer.concat(deviceIds.flatMap((deviceId) => {
@@ -104,14 +108,29 @@ function packIds(deviceIds: readonly string[]): Buffer {
   }));
 }
 
+/** The same of deltas: of each a buffer of its own would take as long as counting its packets. */
+function packIdsOf(devices: readonly DeviceDelta[]): Buffer {
+  const packed = Buffer.allocUnsafe(devices.length * (1 + MAX_DEVICE_ID_BYTES));
+  let at = 0;
+  for (const delta of devices) {
+    const { bytes } = delta, length = bytes?.idBytes ?? packed.write(delta.deviceId, at + 1);
+    packed[at] = length;
+    bytes?.writeId(packed, at + 1);
+    at += 1 + length;
+  }
+  return packed.subarray(0, at);
+}
+
 /** Each preceded by its length in 32 bits. */
 function packPayloads(devices: readonly DeviceDelta[]): Buffer {
-  const packed = Buffer.allocUnsafe(devices.reduce((sum, { payload }) => sum + 4 + payload.length, 0));
+  const packed = Buffer.allocUnsafe(devices.reduce((sum, delta) => sum + 4 + payloadBytesOf(delta), 0));
   let at = 0;
-  for (const { payload } of devices) {
-    packed.writeUInt32BE(payload.length, at);
-    packed.set(payload, at + 4);
-    at += 4 + payload.length;
+  for (const delta of devices) {
+    const { bytes } = delta, length = payloadBytesOf(delta);
+    packed.writeUInt32BE(length, at);
+    if (bytes === undefined) packed.set(delta.payload, at + 4);
+    else bytes.writePayload(packed, at + 4);
+    at += 4 + length;
   }
   return packed;
 }
