@@ -26,6 +26,7 @@ import {
   throughput,
 } from "./rows.ts";
 import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
+import { values } from "./value_rows.ts";
 import { VICTORIA_METRICS } from "./victoria_metrics.ts";
 
 const usage = `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--peer COMMAND]
@@ -63,6 +64,7 @@ const plans: readonly SectionPlan[] = [
   packetStream,
   besidePeers,
   costs,
+  values,
   streams,
   freshness,
   connecting,

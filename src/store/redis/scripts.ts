@@ -164,8 +164,12 @@ export const foldScript: string = checked(withPrelude(samples + fold));
 /** See `value_changes.lua`. */
 export const valueChangesScript: string = checked(withPrelude(samples + valueChanges));
 
-/** KEYS: values, or their minutes or hours. ARGV: device ids. */
-export const valuesScript: string = checked("return redis.call('HMGET', KEYS[1], unpack(ARGV))");
+/** KEYS: values, or their minutes or hours. ARGV: how many ids, 1,000 at most; each, preceded by its length in one byte. */
+export const valuesScript: string = checked(
+  `local ids = { struct.unpack('>' .. string.rep('Bc0', ARGV[1]), ARGV[2]) }
+table.remove(ids)
+return redis.call('HMGET', KEYS[1], unpack(ids))`,
+);
 
 /** See `changes.lua`. */
 export const changesScript: string = checked(withPrelude(changes));
