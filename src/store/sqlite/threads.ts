@@ -7,6 +7,7 @@
 import { resolve } from "node:path";
 
 import { packEntries } from "../model/packet_entries.ts";
+import type { AlertStore } from "../alerts.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
@@ -46,11 +47,8 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
+    ...alerts(writer, reader),
     setLabels: write("setLabels"),
-    putAlertDocuments: write("putAlertDocuments"),
-    removeAlertDocuments: write("removeAlertDocuments"),
-    claimAlerts: write("claimAlerts"),
-    writeAlertState: write("writeAlertState"),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -74,14 +72,24 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     notes: read("notes"),
     scanLabels: () => labelPages(labelPage),
     labelChanges: read("labelChanges"),
-    alertDocuments: read("alertDocuments"),
-    alertState: read("alertState"),
-    alertEntry: read("alertEntry"),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
       await writer.close();
     },
+  };
+}
+
+/** The methods of alerts. */
+function alerts(writer: Thread, reader: Thread): AlertStore {
+  return {
+    putAlertDocuments: writer.method("putAlertDocuments"),
+    removeAlertDocuments: writer.method("removeAlertDocuments"),
+    claimAlerts: writer.method("claimAlerts"),
+    writeAlertState: writer.method("writeAlertState"),
+    alertDocuments: reader.method("alertDocuments"),
+    alertState: reader.method("alertState"),
+    alertEntry: reader.method("alertEntry"),
   };
 }
 
