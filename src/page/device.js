@@ -206,7 +206,7 @@ export class DeviceView {
 }
 
 /** @param {DeviceDetail} device */
-function showAttributes({ attributes = {} }) {
+function showAttributes({ attributes }) {
   const texts = Object.entries(attributes);
   byId("attributes-section").hidden = texts.length === 0;
   const list = byId("attributes");

@@ -25,6 +25,8 @@ const MAX_PAGE = 20_000;
 const MAX_CURSORS = 100;
 /** More do not fit beside the other columns. */
 const MAX_COLUMNS = 8;
+/** The api's maximum. */
+const MAX_NAME = 64;
 /** Of the key to sort by a value. */
 const VALUE_SORT = "value:";
 
@@ -333,7 +335,10 @@ export class DeviceTable {
 
 /** @param {string} text of the address */
 function readColumns(text) {
-  return [...new Set(text.split(","))].filter((name) => name !== "").slice(0, MAX_COLUMNS);
+  return [...new Set(text.split(","))].filter((name) => name !== "" && name.length <= MAX_NAME).slice(
+    0,
+    MAX_COLUMNS,
+  );
 }
 
 /** @param {number} page */

@@ -1,5 +1,5 @@
 /**
- * FNV-1a, a fast hash of short texts that nobody chooses to collide.
+ * FNV-1a: a fast hash of short texts, not for secrets.
  *
  * @see https://www.rfc-editor.org/rfc/rfc9923 FNV
  *

@@ -110,7 +110,7 @@ Deno.test("Overview: names and tags in the table, a filter by tag, and groups wi
   await until(async () => await rows.count() === 1, "the device with the tag");
   assertEquals(new URL(page.url()).searchParams.get("tag"), `site=${hostileValue}`);
   await page.getByRole("searchbox").first().fill("ONERROR");
-  await until(async () => new URL(page.url()).searchParams.has("search"), "both filters");
+  await until(() => new URL(page.url()).searchParams.has("search"), "both filters");
   assertEquals(await rows.count(), 1);
   await page.goBack();
   await page.goBack();

@@ -9,7 +9,14 @@ import type { BrowserContextOptions, Page } from "playwright-core";
 import { delta } from "../support/batches.ts";
 import { visit } from "../support/browser.ts";
 import { temporaryStore } from "../support/harness.ts";
-import { numberedIds, receive, receiveFor, reportIngest, startMonitor } from "../support/monitor.ts";
+import {
+  numberedIds,
+  receive,
+  receiveFor,
+  reportIngest,
+  startMonitor,
+  untilFolded,
+} from "../support/monitor.ts";
 import type { Store } from "../../src/store/store.ts";
 import { until } from "../support/until.ts";
 
@@ -64,8 +71,8 @@ const tooWide = "document.documentElement.scrollWidth - document.documentElement
 const views: readonly [string, string][] = [
   ["?range=hours", "#fleet-chart path.line"],
   ["?tag=site%3Doslo", "#groups li"],
-  ["?device=sensor-00001&range=hours", "#device-chart .label"],
-  ["?device=sensor-00001", "#device-name"],
+  ["?columns=celsius&sort=value:celsius", "thead .col-value"],
+  ["?device=sensor-00001&range=24h", "#charts [aria-label=celsius] path.band"],
   ["?view=events", "#all-events li"],
   ["?device=unknown", "#unknown"],
 ];
@@ -109,6 +116,7 @@ for (const devices of [50, 100_000]) {
     await receive(store, [delta(ids[1]!, 1)]);
     for (let from = 0; from < ids.length; from += 1_000) await label(store, ids.slice(from, from + 1_000));
     await reportIngest(store);
+    await untilFolded(store);
     await using monitor = await startMonitor(store, { offlineAfterMs: 2 * HOUR_MS });
 
     for (const [screen, options] of screens) {

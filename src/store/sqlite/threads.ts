@@ -7,6 +7,7 @@
 import { resolve } from "node:path";
 
 import { packEntries } from "../model/packet_entries.ts";
+import type { LabelStore } from "../labels.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
@@ -26,7 +27,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   const description = await writer.opened();
   const write = <M extends Method>(method: M) => writer.method(method);
   const read = <M extends Method>(method: M) => reader.method(method);
-  const page = read("page"), labelPage = read("labelPage");
+  const page = read("page");
   return {
     description,
     ping: write("ping"),
@@ -46,7 +47,6 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
-    setLabels: write("setLabels"),
     putAlertDocuments: write("putAlertDocuments"),
     removeAlertDocuments: write("removeAlertDocuments"),
     claimAlerts: write("claimAlerts"),
@@ -70,18 +70,26 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     tokens: read("tokens"),
     credentialsVersion: read("credentialsVersion"),
     audit: read("audit"),
-    labels: read("labels"),
-    notes: read("notes"),
-    scanLabels: () => labelPages(labelPage),
-    labelChanges: read("labelChanges"),
     alertDocuments: read("alertDocuments"),
     alertState: read("alertState"),
     alertEntry: read("alertEntry"),
+    ...threadLabels(writer, reader),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
       await writer.close();
     },
+  };
+}
+
+function threadLabels(writer: Thread, reader: Thread): LabelStore {
+  const page = reader.method("labelPage");
+  return {
+    setLabels: writer.method("setLabels"),
+    labels: reader.method("labels"),
+    notes: reader.method("notes"),
+    scanLabels: () => labelPages(page),
+    labelChanges: reader.method("labelChanges"),
   };
 }
 
