@@ -25,8 +25,6 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   const writer = new Thread(options), reader = new Thread(options);
   const description = await writer.opened();
   const write = <M extends Method>(method: M) => writer.method(method);
-  const read = <M extends Method>(method: M) => reader.method(method);
-  const page = read("page"), labelPage = read("labelPage");
   return {
     description,
     ping: write("ping"),
@@ -51,6 +49,20 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     removeAlertDocuments: write("removeAlertDocuments"),
     claimAlerts: write("claimAlerts"),
     writeAlertState: write("writeAlertState"),
+    ...readMethods(reader),
+    async close() {
+      // The last connection to close checkpoints the log, which only a writer may do.
+      await reader.close();
+      await writer.close();
+    },
+  };
+}
+
+/** What the thread that reads does. */
+function readMethods(reader: Thread) {
+  const read = <M extends Method>(method: M) => reader.method(method);
+  const page = read("page"), labelPage = read("labelPage");
+  return {
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -77,12 +89,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     alertDocuments: read("alertDocuments"),
     alertState: read("alertState"),
     alertEntry: read("alertEntry"),
-    async close() {
-      // The last connection to close checkpoints the log, which only a writer may do.
-      await reader.close();
-      await writer.close();
-    },
-  };
+  } satisfies Partial<Store>;
 }
 
 /** A thread with a connection of its own. */
