@@ -15,7 +15,7 @@ import { IncidentBook } from "./incidents/incident_book.ts";
 import { ActiveMutes } from "./incidents/mute.ts";
 import { type Message, Outbox } from "./incidents/outbox.ts";
 import { Evaluator } from "./rules/evaluator.ts";
-import { LabelFacts, valueFacts } from "./rules/fleet_facts.ts";
+import { LabelFacts } from "./rules/fleet_facts.ts";
 import type { Moment } from "./rules/facts.ts";
 import { parseObject, type Rule } from "./rules/rule.ts";
 
@@ -97,7 +97,7 @@ export class AlertTerm {
       ? watchedTime(options.observedTime, seenMs, moment.unixMs + CATCH_UP_MS)
       : options.observedTime;
     this.#evaluator = new Evaluator({
-      ...{ fleet: fleet.index, values: valueFacts(values), tags: this.#labels },
+      ...{ fleet: fleet.index, values, tags: this.#labels },
       ...{ observedTime, findings: this.#book, moment },
     });
   }

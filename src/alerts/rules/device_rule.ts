@@ -5,6 +5,7 @@
  * @module
  */
 import { DeviceGlob } from "./device_glob.ts";
+import { DueTimes } from "./due_times.ts";
 import type { RuleContext } from "./facts.ts";
 import type { Condition, Range, Rule } from "./rule.ts";
 import { silenceLeftMs } from "./silence.ts";
@@ -37,36 +38,36 @@ export interface Restored {
 /** A rule with its state of all devices. */
 export class DeviceRule {
   readonly rule: Rule & { readonly condition: Extract<Condition, { kind: "offline" | "value" | "rate" }> };
-  readonly #number: number;
   readonly #context: RuleContext;
   readonly #glob: DeviceGlob;
   readonly #tag: readonly [key: string, value: string] | undefined;
   #states: Uint8Array<ArrayBuffer>;
-  /** 1: it has a due time. */
-  #isScheduled: Uint8Array<ArrayBuffer>;
+  readonly #due: DueTimes;
+  #firing = 0;
   /** By slot, of those that are pending. */
   readonly #since = new Map<number, number>();
   #restoredSince: Map<string, number>;
+  #valueAt: (slot: number) => number | undefined = () => undefined;
   /** Whether the pending ones are others than when they were read last. */
   isPendingChanged = false;
 
-  /** Evaluates all devices that there are; `number`: for `lookAgain`. */
-  constructor(rule: DeviceRule["rule"], number: number, context: RuleContext, restored: Restored) {
+  /** Evaluates all devices that there are. */
+  constructor(rule: DeviceRule["rule"], context: RuleContext, restored: Restored) {
     this.rule = rule;
-    this.#number = number;
+    this.#due = new DueTimes(context.moment.monotonicMs);
     this.#context = context;
     this.#glob = new DeviceGlob(rule.devices);
     const [key, value] = rule.tag?.split("=", 2) ?? [];
     this.#tag = key === undefined ? undefined : [key, value ?? ""];
     const { fleet, findings } = context;
     this.#states = new Uint8Array(Math.max(1_024, fleet.endSlot));
-    this.#isScheduled = new Uint8Array(this.#states.length);
     this.#restoredSince = new Map(restored.pending);
     for (const deviceId of restored.firing) {
       const slot = fleet.slotOf(deviceId);
       if (slot === undefined || !this.#covers(slot, deviceId)) findings.cleared(rule, deviceId);
-      else this.#states[slot] = FIRING;
+      else this.#setState(slot, FIRING);
     }
+    this.#readValues();
     for (let slot = 0; slot < fleet.endSlot; slot++) this.#add(slot);
     this.#restoredSince.clear();
   }
@@ -94,7 +95,7 @@ export class DeviceRule {
     else if (!this.#covers(slot, deviceId)) {
       if (this.#states[slot] === FIRING) this.#clear(slot);
       if (this.#states[slot] === PENDING) this.#endPending(slot);
-      this.#states[slot] = 0;
+      this.#setState(slot, 0);
     }
   }
 
@@ -105,17 +106,21 @@ export class DeviceRule {
       this.#context.findings.cleared(this.rule, deviceId);
     }
     if (this.#states[slot] === PENDING) this.#endPending(slot);
-    this.#states[slot] = 0;
+    this.#setState(slot, 0);
     this.#add(slot);
   }
 
-  /** The device in the slot has sent packets. */
-  change(slot: number): void {
-    const state = this.#states[slot]!;
-    if (state === 0) return;
+  /** The devices in the slots have sent packets. */
+  change(slots: readonly number[]): void {
     const { condition } = this.rule;
-    if (condition.kind === "value") this.#compare(slot, condition, this.#valueAt(slot, condition.value));
-    else if (condition.kind === "offline" && state === FIRING) this.#checkReturn(slot);
+    if (condition.kind === "value") {
+      this.#readValues();
+      for (const slot of slots) {
+        if (this.#states[slot] !== 0) this.#compare(slot, condition, this.#valueAt(slot));
+      }
+    } else if (condition.kind === "offline" && this.#firing > 0) {
+      for (const slot of slots) if (this.#states[slot] === FIRING) this.#checkReturn(slot);
+    }
   }
 
   /** Its packets per second are `rate`; those of a device that is not known for a minute are not low. */
@@ -129,22 +134,23 @@ export class DeviceRule {
     this.#compare(slot, condition, rate);
   }
 
-  /** What `lookAgain` was called for. */
-  look(slot: number): void {
-    this.#isScheduled[slot] = 0;
-    const state = this.#states[slot]!;
+  /** Evaluates what is due without a packet. */
+  checkDue(): void {
     const { condition } = this.rule;
-    if (condition.kind === "offline") {
-      if (state === OK) this.#checkSilence(slot);
-    } else if (state === PENDING) this.#checkPending(slot, condition.for_ms);
+    for (const slot of this.#due.take(this.#context.moment.monotonicMs)) {
+      const state = this.#states[slot]!;
+      if (condition.kind === "offline") {
+        if (state === OK) this.#checkSilence(slot);
+      } else if (state === PENDING) this.#checkPending(slot, condition.for_ms);
+    }
   }
 
   #add(slot: number): void {
     const deviceId = this.#context.fleet.idAt(slot);
     if (deviceId === undefined || !this.#covers(slot, deviceId)) return;
-    if (this.#states[slot] === 0) this.#states[slot] = OK;
+    if (this.#states[slot] === 0) this.#setState(slot, OK);
     if (this.rule.condition.kind === "offline" && this.#states[slot] === OK) this.#checkSilence(slot);
-    else this.change(slot);
+    else this.change([slot]);
   }
 
   #covers(slot: number, deviceId: string): boolean {
@@ -153,8 +159,10 @@ export class DeviceRule {
       (tag === undefined || this.#context.tags.tagAt(slot, tag[0]) === tag[1]);
   }
 
-  #valueAt(slot: number, name: string): number | undefined {
-    return this.#context.values.valueAt(slot, name);
+  /** The names are looked up anew with each read of the store. */
+  #readValues(): void {
+    const { condition } = this.rule;
+    if (condition.kind === "value") this.#valueAt = this.#context.values.reader(condition.value);
   }
 
   #offlineAfterMs(slot: number): number {
@@ -193,7 +201,7 @@ export class DeviceRule {
       if (state === FIRING) this.#clear(slot);
       else if (state === PENDING) {
         this.#endPending(slot);
-        this.#states[slot] = OK;
+        this.#setState(slot, OK);
       }
       return;
     }
@@ -201,7 +209,7 @@ export class DeviceRule {
     const { moment, fleet } = this.#context;
     if (range.for_ms === 0) return this.#fire(slot, moment.unixMs, measured);
     const sinceMs = Math.min(this.#restoredSince.get(fleet.idAt(slot)!) ?? Infinity, moment.unixMs);
-    this.#states[slot] = PENDING;
+    this.#setState(slot, PENDING);
     this.#since.set(slot, sinceMs);
     this.isPendingChanged = true;
     this.#schedule(slot, sinceMs + range.for_ms - moment.unixMs);
@@ -214,7 +222,7 @@ export class DeviceRule {
     if (leftMs > 0) return this.#schedule(slot, leftMs);
     const { condition } = this.rule;
     const measured = condition.kind === "value"
-      ? this.#valueAt(slot, condition.value)
+      ? this.#valueAt(slot)
       : fleet.minuteRateAt(slot, moment.unixMs);
     this.#endPending(slot);
     this.#fire(slot, sinceMs, measured);
@@ -226,29 +234,32 @@ export class DeviceRule {
   }
 
   #fire(slot: number, sinceMs: number, value: number | undefined): void {
-    this.#states[slot] = FIRING;
+    this.#setState(slot, FIRING);
     this.#context.findings.fired(this.rule, [this.#context.fleet.idAt(slot)!], sinceMs, value);
   }
 
   #clear(slot: number): void {
-    this.#states[slot] = OK;
+    this.#setState(slot, OK);
     this.#context.findings.cleared(this.rule, this.#context.fleet.idAt(slot)!);
   }
 
   /** An earlier due time is kept: what is looked at too early is scheduled again. */
   #schedule(slot: number, afterMs: number): void {
-    if (this.#isScheduled[slot] === 1) return;
-    this.#isScheduled[slot] = 1;
-    this.#context.lookAgain(this.#number, slot, afterMs);
+    this.#due.add(slot, this.#context.moment.monotonicMs + afterMs);
   }
 
   #grow(slot: number): void {
     if (slot < this.#states.length) return;
     const length = Math.max(slot + 1, 2 * this.#states.length);
-    const [states, isScheduled] = [new Uint8Array(length), new Uint8Array(length)];
+    const states = new Uint8Array(length);
     states.set(this.#states);
-    isScheduled.set(this.#isScheduled);
-    [this.#states, this.#isScheduled] = [states, isScheduled];
+    this.#states = states;
+  }
+
+  #setState(slot: number, state: number): void {
+    if (this.#states[slot] === FIRING) this.#firing--;
+    if (state === FIRING) this.#firing++;
+    this.#states[slot] = state;
   }
 }
 

@@ -5,13 +5,9 @@
  * @module
  */
 import { DeviceRule, type Restored } from "./device_rule.ts";
-import { DueTimes } from "./due_times.ts";
 import type { Findings, FleetFacts, Moment, RuleContext, TagFacts, ValueFacts } from "./facts.ts";
 import { FleetRule } from "./fleet_rule.ts";
 import type { Rule } from "./rule.ts";
-
-/** More than the slots of any fleet: a due time is a rule and a slot in one number. */
-const SLOT_RANGE = 2 ** 26;
 
 /** The rate of each device is compared this often: it changes without packets. */
 const RATE_SWEEP_MS = 5_000;
@@ -41,10 +37,7 @@ export interface EvaluatorOptions {
 /** All rules with their states of all devices. */
 export class Evaluator {
   readonly #context: RuleContext;
-  readonly #due: DueTimes;
   #rules: readonly (DeviceRule | FleetRule)[] = [];
-  readonly #byNumber = new Map<number, DeviceRule>();
-  #lastNumber = 0;
   /** By slot: which device was there. */
   readonly #ids: (string | undefined)[] = [];
   /** Where the comparison of rates goes on. */
@@ -53,14 +46,8 @@ export class Evaluator {
 
   /** Has no rules yet. */
   constructor({ moment, ...options }: EvaluatorOptions) {
-    this.#due = new DueTimes(moment.monotonicMs);
     this.#ratesAtMs = moment.monotonicMs;
-    this.#context = {
-      ...options,
-      moment,
-      lookAgain: (number, slot, afterMs) =>
-        this.#due.add(number * SLOT_RANGE + slot, this.#context.moment.monotonicMs + afterMs),
-    };
+    this.#context = { ...options, moment };
     options.fleet.changes().take();
     for (let slot = 0; slot < options.fleet.endSlot; slot++) this.#ids[slot] = options.fleet.idAt(slot);
   }
@@ -78,27 +65,23 @@ export class Evaluator {
       const active = before.get(rule.id);
       return active?.rule.version === rule.version ? active : this.#start(rule, restored(rule));
     });
-    for (const [number, rule] of this.#byNumber) {
-      if (!this.#rules.includes(rule)) this.#byNumber.delete(number);
-    }
   }
 
   /** Evaluates what changed since the call before, and what is due. */
   step(moment: Moment): void {
     this.#context.moment = moment;
     const { fleet } = this.#context;
-    for (const slot of fleet.changes().take()) {
+    const slots = fleet.changes().take();
+    for (const slot of slots) {
       const deviceId = fleet.idAt(slot);
-      if (deviceId === this.#ids[slot]) { for (const rule of this.#rules) rule.change(slot); }
-      else {
-        for (const rule of this.#rules) rule.replace(slot, this.#ids[slot]);
-        this.#ids[slot] = deviceId;
-      }
+      if (deviceId === this.#ids[slot]) continue;
+      for (const rule of this.#rules) rule.replace(slot, this.#ids[slot]);
+      this.#ids[slot] = deviceId;
     }
-    this.#due.take(moment.monotonicMs, (entry) => {
-      const number = Math.floor(entry / SLOT_RANGE);
-      this.#byNumber.get(number)?.look(entry - number * SLOT_RANGE);
-    });
+    for (const rule of this.#rules) {
+      rule.change(slots);
+      if (rule instanceof DeviceRule) rule.checkDue();
+    }
     this.#sweepRates(moment);
     for (const rule of this.#rules) if (rule instanceof FleetRule) rule.check();
   }
@@ -121,10 +104,7 @@ export class Evaluator {
       const { isFiring, pending } = restored;
       return new FleetRule({ ...rule, condition }, this.#context, isFiring, pending.get(""));
     }
-    const number = ++this.#lastNumber;
-    const active = new DeviceRule({ ...rule, condition }, number, this.#context, restored);
-    this.#byNumber.set(number, active);
-    return active;
+    return new DeviceRule({ ...rule, condition }, this.#context, restored);
   }
 
   #sweepRates(moment: Moment): void {

@@ -16,8 +16,8 @@ export type FleetFacts = Pick<
 
 /** What devices measure, by the slot of the index. */
 export interface ValueFacts {
-  /** The latest value of that name; undefined or NaN: the device has sent none. */
-  valueAt(slot: number, name: string): number | undefined;
+  /** What reads the latest value of that name; undefined: the device has sent none. */
+  reader(name: string): (slot: number) => number | undefined;
 }
 
 /** How devices are labelled, by the slot of the index. */
@@ -52,8 +52,6 @@ export interface RuleContext {
   readonly observedTime: Pick<ObservedTime, "observedSince">;
   /** Now. */
   moment: Moment;
-  /** Looks at a rule and slot again after so many milliseconds, or up to a second later. */
-  lookAgain(ruleNumber: number, slot: number, afterMs: number): void;
   /** Receives what rules find. */
   readonly findings: Findings;
 }

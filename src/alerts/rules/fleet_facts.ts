@@ -1,16 +1,10 @@
 /**
- * Values and tags of the fleet, as rules read them.
+ * Tags of the fleet, as rules read them.
  *
  * @module
  */
 import type { FleetCache } from "../../fleet/fleet_cache.ts";
-import type { FleetValues } from "../../fleet/fleet_values.ts";
-import type { TagFacts, ValueFacts } from "./facts.ts";
-
-/** Reads values by name; the names are looked up anew with each read of the store. */
-export function valueFacts(values: FleetValues): ValueFacts {
-  return { valueAt: (slot, name) => values.reader(name)(slot) };
-}
+import type { TagFacts } from "./facts.ts";
 
 /** Reads tags, and notes whose labels change. */
 export class LabelFacts implements TagFacts {

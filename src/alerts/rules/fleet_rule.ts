@@ -66,14 +66,18 @@ export class FleetRule {
       (tag === undefined || tags.tagAt(slot, tag[0]) === tag[1]);
     if (isMember) {
       this.#members.add(slot);
-      this.change(slot);
+      this.change([slot]);
     } else if (this.#members.delete(slot)) this.#newestMs = undefined;
   }
 
-  /** The device in the slot has sent packets. */
-  change(slot: number): void {
-    if (this.#newestMs === undefined || !this.#members.has(slot)) return;
-    this.#newestMs = Math.max(this.#newestMs, this.#context.fleet.lastSeenAt(slot));
+  /** The devices in the slots have sent packets. */
+  change(slots: readonly number[]): void {
+    if (this.rule.condition.kind !== "group") return;
+    for (const slot of slots) {
+      const lastSeenMs = this.#context.fleet.lastSeenAt(slot);
+      if (this.#newestMs === undefined || lastSeenMs <= this.#newestMs || !this.#members.has(slot)) continue;
+      this.#newestMs = lastSeenMs;
+    }
   }
 
   /** Evaluates it; once in a while. */

@@ -7,6 +7,7 @@
 import { resolve } from "node:path";
 
 import { packEntries } from "../model/packet_entries.ts";
+import type { LabelStore } from "../labels.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
@@ -25,6 +26,8 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   const writer = new Thread(options), reader = new Thread(options);
   const description = await writer.opened();
   const write = <M extends Method>(method: M) => writer.method(method);
+  const read = <M extends Method>(method: M) => reader.method(method);
+  const page = read("page");
   return {
     description,
     ping: write("ping"),
@@ -44,25 +47,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
-    setLabels: write("setLabels"),
     putAlertDocuments: write("putAlertDocuments"),
     removeAlertDocuments: write("removeAlertDocuments"),
     claimAlerts: write("claimAlerts"),
     writeAlertState: write("writeAlertState"),
-    ...readMethods(reader),
-    async close() {
-      // The last connection to close checkpoints the log, which only a writer may do.
-      await reader.close();
-      await writer.close();
-    },
-  };
-}
-
-/** What the thread that reads does. */
-function readMethods(reader: Thread) {
-  const read = <M extends Method>(method: M) => reader.method(method);
-  const page = read("page"), labelPage = read("labelPage");
-  return {
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -82,14 +70,27 @@ function readMethods(reader: Thread) {
     tokens: read("tokens"),
     credentialsVersion: read("credentialsVersion"),
     audit: read("audit"),
-    labels: read("labels"),
-    notes: read("notes"),
-    scanLabels: () => labelPages(labelPage),
-    labelChanges: read("labelChanges"),
     alertDocuments: read("alertDocuments"),
     alertState: read("alertState"),
     alertEntry: read("alertEntry"),
-  } satisfies Partial<Store>;
+    ...threadLabels(writer, reader),
+    async close() {
+      // The last connection to close checkpoints the log, which only a writer may do.
+      await reader.close();
+      await writer.close();
+    },
+  };
+}
+
+function threadLabels(writer: Thread, reader: Thread): LabelStore {
+  const page = reader.method("labelPage");
+  return {
+    setLabels: writer.method("setLabels"),
+    labels: reader.method("labels"),
+    notes: reader.method("notes"),
+    scanLabels: () => labelPages(page),
+    labelChanges: reader.method("labelChanges"),
+  };
 }
 
 /** A thread with a connection of its own. */
