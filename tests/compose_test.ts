@@ -12,7 +12,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parseConfig } from "../src/config/read_config.ts";
 import { parseRedisUrl } from "../src/store/redis/redis_url.ts";
 import { framedPacket, packet, RawCall, startTestIngest, temporaryStore } from "./support/harness.ts";
-import { freePort, RedisServer, startRedis } from "./support/redis_server.ts";
+import { freeNodePort, RedisServer, startRedis } from "./support/redis_server.ts";
 import { TallyProcess } from "./support/tally_process.ts";
 import { until } from "./support/until.ts";
 import { startTestApi } from "./support/test_api.ts";
@@ -143,7 +143,8 @@ Deno.test("create_cluster.sh makes real servers a cluster, once, and joins them 
     assertEquals(code, 0, output);
     assertMatch(output, /the cluster is ready\n$/);
   };
-  const settings = settingsOf(compose.services["redis-1"]!.command);
+  // 0: the default, which CLUSTER MEET assumes.
+  const settings = { ...settingsOf(compose.services["redis-1"]!.command), "cluster-port": "0" };
   await using parts = new AsyncDisposableStack();
   let servers: RedisServer[] = [];
   parts.defer(async () => void await Promise.all(servers.map((server) => server.stop())));
@@ -164,7 +165,7 @@ Deno.test("create_cluster.sh makes real servers a cluster, once, and joins them 
   assertEquals(await untilCluster(servers), made);
 
   for (const server of servers) await server.kill9();
-  servers = servers.map(({ dir }) => new RedisServer(freePort(), dir, settings));
+  servers = servers.map(({ dir }) => new RedisServer(freeNodePort(), dir, settings));
   for (const server of servers) await server.start();
   await run(servers);
   const idsOf = (nodes: string) => nodes.split("\n").map((line) => line.split(" ")[0]);

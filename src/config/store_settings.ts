@@ -100,7 +100,6 @@ export const storeSettings = {
   keepsValues: custom("TALLY_VALUES", {
     ...store,
     default: "on",
-    common: true,
     help: "on: the numbers in payloads are kept as values, with their history; the same in all processes.",
   }, onOffKind),
   maxValuesPerDevice: integer("TALLY_MAX_VALUES_PER_DEVICE", {

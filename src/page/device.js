@@ -20,6 +20,7 @@ import {
   formatRate,
   visible,
 } from "./format.js";
+import { LabelsView } from "./labels.js";
 import { PayloadView } from "./payload_view.js";
 
 /** Frames have only the beginning of a long payload; the whole is requested at most this often. */
@@ -42,6 +43,7 @@ export class DeviceView {
   /** @type {DeviceDetail | undefined} */
   #device;
   #payload = new PayloadView();
+  #labels = new LabelsView();
   #payloadAtMs = 0;
   #isPayloadStale = false;
   #isDeleting = false;
@@ -78,6 +80,7 @@ export class DeviceView {
     this.#device = undefined;
     byId("known").hidden = byId("unknown").hidden = true;
     this.#payload.clear();
+    this.#labels.open(deviceId);
     if (this.#dialog.open) this.#dialog.close();
     if (deviceId === undefined) return;
     for (const element of document.querySelectorAll("bdi.id")) setText(element, visible(deviceId));
@@ -173,6 +176,7 @@ export class DeviceView {
     setFigure(byId("device-rate-1m"), formatRate(device.rate_1m));
     setFigure(byId("device-count"), formatCount(device.count));
     this.#charts.show(device);
+    this.#labels.show(device);
     showAttributes(device);
     setText(byId("first-seen"), formatDate(device.first_seen_ms));
     setText(byId("last-seen"), formatDate(device.last_seen_ms));
@@ -202,7 +206,7 @@ export class DeviceView {
 }
 
 /** @param {DeviceDetail} device */
-function showAttributes({ attributes = {} }) {
+function showAttributes({ attributes }) {
   const texts = Object.entries(attributes);
   byId("attributes-section").hidden = texts.length === 0;
   const list = byId("attributes");

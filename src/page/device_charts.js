@@ -58,7 +58,7 @@ export class DeviceCharts {
   }
 
   /** @param {DeviceDetail} device its latest values */
-  show({ first_seen_ms, values = [], values_at_ms, values_dropped = 0, tags }) {
+  show({ first_seen_ms, values, values_at_ms, values_dropped, tags }) {
     this.#range.since(first_seen_ms);
     let isNew = false;
     for (const { name, value } of values) {

@@ -6,6 +6,7 @@
 // @ts-check
 /// <reference lib="dom" />
 /** @import { FleetEvents } from "./events.js" */
+/** @import { DeviceEvent } from "./shapes.ts" */
 import { changeAddress, readAddress } from "./address.js";
 import { byId, check, checkedValue, setText } from "./dom.js";
 import { EventList } from "./event_list.js";
@@ -74,7 +75,7 @@ export class EventsView {
     const entries = this.#list.show(
       events,
       this.#limit,
-      (event) => (kind === "" || event.kind === kind) && event.device_id.toLowerCase().includes(part),
+      (event) => (kind === "" || event.kind === kind) && (part === "" || textOf(event).includes(part)),
     );
     // Filters and totals need all stored events.
     if (hasOlder) this.#source.loadOlder();
@@ -99,4 +100,14 @@ export class EventsView {
     this.#list.clear();
     this.show();
   }
+}
+
+/**
+ * What the search looks in: id, name and tags of the device.
+ *
+ * @param {DeviceEvent} event
+ */
+function textOf({ device_id, name, tags }) {
+  const values = Object.entries(tags ?? {}).map(([key, value]) => `${key}=${value}`);
+  return [device_id, name ?? "", ...values].join("\n").toLowerCase();
 }

@@ -159,9 +159,12 @@ export class Overview {
   }
 
   /** @param {FleetFrame} frame */
-  #showInstances({ instances, store, now_ms }) {
+  #showInstances({ instances, store, tags, now_ms }) {
     byId("ingest").hidden = false;
     // Most stores have none.
+    if (tags > 0 || !byId("groups").hidden) {
+      import("./groups.js").then(({ followTags }) => followTags(), () => {});
+    }
     if (store.shards.length > 0 || !byId("shards").hidden) {
       import("./shards.js").then(({ showShards }) => showShards({ store, now_ms }), () => {});
     }

@@ -11,11 +11,13 @@
 import { changeAddress, entryState, readAddress } from "./address.js";
 import { ApiError, request } from "./api.js";
 import { byId, check, checkedValue, openOnClick, setText, watchUse } from "./dom.js";
-import { formatCount } from "./format.js";
+import { formatCount, visible } from "./format.js";
 import { Sparklines } from "./sparklines.js";
 import { drawSparkline, fillRow, fillTimes, newRow } from "./table_row.js";
 
 const ROWS = 50;
+/** A tag that the api accepts. */
+const TAG = /^[a-z][\w.-]{0,31}(=.{1,64})?$/is;
 const SEARCH_DELAY_MS = 150;
 /** The api's maximum offset is this many pages of rows. */
 const MAX_PAGE = 20_000;
@@ -23,6 +25,8 @@ const MAX_PAGE = 20_000;
 const MAX_CURSORS = 100;
 /** More do not fit beside the other columns. */
 const MAX_COLUMNS = 8;
+/** The api's maximum. */
+const MAX_NAME = 64;
 /** Of the key to sort by a value. */
 const VALUE_SORT = "value:";
 
@@ -39,6 +43,7 @@ export class DeviceTable {
   #body = /** @type {HTMLTableSectionElement} */ (byId("devices").querySelector("tbody"));
   #isUsed = watchUse(this.#body, () => this.#release());
   #search = /** @type {HTMLInputElement} */ (byId("search"));
+  #tag = /** @type {HTMLSelectElement} */ (byId("tag"));
   #sort = "id";
   #order = "asc";
   /** From 1. */
@@ -75,8 +80,10 @@ export class DeviceTable {
       }, SEARCH_DELAY_MS);
     });
     byId("status").addEventListener("change", () => this.#startOver());
+    this.#tag.addEventListener("change", () => this.#startOver());
     byId("clear").addEventListener("click", () => {
       this.#search.value = "";
+      this.#tag.value = "";
       check("status", "");
       this.#search.focus();
       this.#startOver();
@@ -98,6 +105,10 @@ export class DeviceTable {
     const search = (query.get("search") ?? query.get("prefix") ?? "").slice(0, this.#search.maxLength);
     if (this.#search.value !== search) this.#search.value = search;
     check("status", query.get("status") ?? "");
+    const tag = TAG.exec(query.get("tag") ?? "")?.[0] ?? "";
+    this.#tag.value = tag;
+    if (this.#tag.value !== tag) this.#tag.add(new Option(visible(tag), tag, false, true));
+    if (tag !== "") this.#tag.hidden = false;
     this.#chosen = readColumns(query.get("columns") ?? "");
     const sort = query.get("sort") ?? "";
     const isKnown = sort.startsWith(VALUE_SORT)
@@ -288,7 +299,7 @@ export class DeviceTable {
     this.#page = 1;
     this.#cursors = {};
     const query = this.#query();
-    const names = ["search", "status", "sort", "order", "columns"];
+    const names = ["search", "tag", "status", "sort", "order", "columns"];
     const changes = Object.fromEntries(names.map((name) => [name, query.get(name) ?? ""]));
     changeAddress({ ...changes, prefix: "", page: "" }, { push });
     this.load({ announce: true });
@@ -308,6 +319,7 @@ export class DeviceTable {
     const query = new URLSearchParams();
     const status = checkedValue("status");
     if (this.#search.value !== "") query.set("search", this.#search.value);
+    if (this.#tag.value !== "") query.set("tag", this.#tag.value);
     if (status !== "") query.set("status", status);
     if (this.#chosen.length > 0) query.set("columns", this.#chosen.join());
     if (this.#sort !== "id") query.set("sort", this.#sort);
@@ -323,7 +335,10 @@ export class DeviceTable {
 
 /** @param {string} text of the address */
 function readColumns(text) {
-  return [...new Set(text.split(","))].filter((name) => name !== "").slice(0, MAX_COLUMNS);
+  return [...new Set(text.split(","))].filter((name) => name !== "" && name.length <= MAX_NAME).slice(
+    0,
+    MAX_COLUMNS,
+  );
 }
 
 /** @param {number} page */

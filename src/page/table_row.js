@@ -43,6 +43,14 @@ export function newRow(device) {
 export function fillRow(row, nowMs) {
   const { element, device } = row;
   setStatus(find(element, ".status"), device.status);
+  const { name, device_id, tags } = device;
+  const labels = [
+    ...name ? [device_id] : [],
+    ...Object.entries(tags ?? {}).map(([key, value]) => `${key}=${value}`),
+  ];
+  setText(find(element, "th bdi"), visible(name ?? device_id));
+  setText(find(element, ".labels"), visible(labels.join("  ")));
+  find(element, ".labels").toggleAttribute("hidden", labels.length === 0);
   setText(find(element, ".col-count"), formatCount(device.count));
   setText(find(element, ".col-payload bdi"), preview(device.payload));
   fillTimes(row, nowMs);

@@ -57,7 +57,7 @@ export class ValueChart {
   /**
    * @param {number} value
    * @param {number} atMs
-   * @param {Readonly<Record<string, string>> | undefined} tags of the device
+   * @param {Readonly<Record<string, string>>} tags of the device
    */
   show(value, atMs, tags) {
     this.#unit = visible(unitOf(this.#name, tags));

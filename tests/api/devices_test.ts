@@ -529,6 +529,7 @@ Deno.test("GET /fleet: its figures are the sums over all devices", async () => {
     ok: true,
     eviction_policy: null,
     clock_ahead_ms: 0,
+    counts_late_ms: 0,
     shards: [],
   });
   const sums = Object.entries(history).map(([name, periods]) => [

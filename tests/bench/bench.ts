@@ -12,6 +12,7 @@ import { bodies, callLatency } from "./call_rows.ts";
 import { besidePeers, costs } from "./cost_rows.ts";
 import { connected, connecting, freshness, readers } from "./fleet_rows.ts";
 import { describeMachine, machineFacts, maxConnections } from "./machine.ts";
+import { largeFleet } from "./large_fleet_rows.ts";
 import { LoadProcesses } from "./measure.ts";
 import { isInstalled } from "./program.ts";
 import { tls } from "./tls_rows.ts";
@@ -25,6 +26,7 @@ import {
   throughput,
 } from "./rows.ts";
 import { median, type Row, type Section, sectionMarkdown, sectionText, wrapped, wrongs } from "./table.ts";
+import { values } from "./value_rows.ts";
 import { VICTORIA_METRICS } from "./victoria_metrics.ts";
 
 const usage = `Usage: deno task bench [--runs N] [--quick] [--only REGEX] [--workers N] [--peer COMMAND]
@@ -62,12 +64,14 @@ const plans: readonly SectionPlan[] = [
   packetStream,
   besidePeers,
   costs,
+  values,
   streams,
   freshness,
   connecting,
   connected,
   tls,
   readers,
+  largeFleet,
 ];
 
 async function main(): Promise<number> {

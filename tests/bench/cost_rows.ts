@@ -63,7 +63,7 @@ export const besidePeers: SectionPlan = {
 };
 
 /** What a subject and its Redis have used so far. */
-interface Used {
+export interface Used {
   readonly redisCpuSeconds: number;
   readonly redisInputBytes: number;
   readonly redisMemoryBytes: number;
@@ -72,9 +72,12 @@ interface Used {
   readonly updates: number;
 }
 
-async function usedBy({ redis }: Subject, opsPort: number): Promise<Used> {
-  const info = String(await redis!.call("INFO"));
-  const ofRedis = (name: string) => Number(new RegExp(`^${name}:(\\S+)`, "m").exec(info)?.[1]);
+export async function usedBy({ masters }: Subject, opsPort: number): Promise<Used> {
+  const infos = await Promise.all(masters!.map(async (master) => String(await master.call("INFO"))));
+  const ofRedis = (name: string) => {
+    const values = infos.map((info) => Number(new RegExp(`^${name}:(\\S+)`, "m").exec(info)?.[1]));
+    return values.reduce((sum, value) => sum + value, 0);
+  };
   const metrics = await (await fetch(`http://127.0.0.1:${opsPort}/metrics`)).text();
   const ofIngest = (name: string) => Number(new RegExp(`^${name}(?:{.*})? (\\S+)`, "m").exec(metrics)?.[1]);
   return {
@@ -86,12 +89,18 @@ async function usedBy({ redis }: Subject, opsPort: number): Promise<Used> {
   };
 }
 
-async function measureCost(shape: Partial<LoadShape>, options: BenchOptions): Promise<Row["figures"]> {
+async function measureCost(
+  shape: Partial<LoadShape>,
+  options: BenchOptions,
+  masters?: number,
+): Promise<Row["figures"]> {
   await using parts = new AsyncDisposableStack();
   const opsPort = freePort();
   const settings = { TALLY_OPS_PORT: String(opsPort) };
   const ledger = new Ledger(
-    parts.use(await startSubject("tally-redis", 1, { settings })),
+    parts.use(
+      await startSubject("tally-redis", 1, { settings, ...masters === undefined ? {} : { masters } }),
+    ),
     options.processes,
     1,
   );
@@ -173,6 +182,12 @@ export const costs: SectionPlan = {
       needsRedis: true,
       long: shape.devices > 100_000,
       measure: (options: BenchOptions) => measureCost(shape, options),
+    })),
+    ...[1, 2, 3].map((masters) => ({
+      name: `1,000 devices over ${masters} ${masters === 1 ? "master" : "masters"}, as fast as it goes`,
+      needsRedis: true,
+      long: false,
+      measure: (options: BenchOptions) => measureCost({ devices: 1000 }, options, masters),
     })),
     { name: "100,000 sessions", needsRedis: true, long: false, measure: measureSessions },
   ],

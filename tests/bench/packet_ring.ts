@@ -21,6 +21,8 @@ export interface PacketRingOptions {
   /** Packets are those of devices `firstDevice`, …, one after the other, `devices` of them. */
   readonly firstDevice: number;
   readonly devices: number;
+  /** Payloads are JSON of 40 bytes with two numbers; default: letters that are no value. */
+  readonly json?: boolean | undefined;
 }
 
 /** Frames of stream 1, in groups that hold whole messages. */
@@ -48,13 +50,21 @@ export function deviceId(index: number): string {
   return `bench-${String(index).padStart(6, "0")}`;
 }
 
+/** Always 40 bytes. */
+function jsonPayload(index: number): Uint8Array {
+  const [temperature, humidity] = [10 + index * 7 % 890 / 10, 10 + index * 3 % 890 / 10];
+  return new TextEncoder().encode(
+    `{"temperature":${temperature.toFixed(1)},"humidity":${humidity.toFixed(2)}}`,
+  );
+}
+
 /** Builds the frames; their timestamp is `nowMs`. */
 export function packetRing(options: PacketRingOptions, nowMs: number): PacketRing {
-  const { rpc, packetsPerMessage, packing, firstDevice, devices } = options;
+  const { rpc, packetsPerMessage, packing, firstDevice, devices, json = false } = options;
   const packet = (index: number) => ({
     device_id: deviceId(firstDevice + index % devices),
     timestamp: nowMs,
-    payload: new Uint8Array(PAYLOAD_BYTES).fill(97),
+    payload: json ? jsonPayload(index) : new Uint8Array(PAYLOAD_BYTES).fill(97),
   });
   const message = (index: number): Uint8Array => {
     const from = index * packetsPerMessage;

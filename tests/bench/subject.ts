@@ -14,6 +14,7 @@ import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { TallyProcess } from "../support/tally_process.ts";
 import { until } from "../support/until.ts";
 import { Child } from "./child.ts";
+import { startMasters } from "./masters.ts";
 import { Program } from "./program.ts";
 
 /** Kinds of server: Tally in one process or in several, the plain handler, another program, and what only reads. */
@@ -41,20 +42,22 @@ export interface Subject extends AsyncDisposable {
   readonly ca?: string | undefined;
   /** What its store holds; undefined for one that stores nothing. */
   counted(): Promise<Counted | undefined>;
-  /** Its store, if that is a Redis. */
-  readonly redis?: RedisServer | undefined;
+  /** Its store, if that is a Redis, or the masters of a cluster. */
+  readonly masters?: readonly RedisServer[] | undefined;
   /** The processes that take packets. */
   readonly pids: readonly number[];
   /** Memory of the processes that take packets: resident set. */
   memoryBytes(): Promise<number>;
-  /** Starts an api process on the same store; it ends with the subject. */
-  startApi(): Promise<number>;
+  /** Starts an api process on the same store; it ends with `parts`, by default with the subject. */
+  startApi(parts?: AsyncDisposableStack): Promise<number>;
 }
 
 /** What differs between subjects of one kind. */
 export interface SubjectOptions {
   /** Further settings of Tally. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** Of Tally: a Redis Cluster with so many masters, and a shard on each, instead of one Redis. */
+  readonly masters?: number;
   /** Of a peer: see `--peer` of the bench. */
   readonly command?: string;
 }
@@ -79,14 +82,11 @@ export async function startSubject(
     const counted = () => countedInSqlite(settings.TALLY_DB);
     return subject({ kind, port: ingest.port, pids: ingest.pids, counted, settings }, parts.move());
   }
-  const redis = parts.use(await startRedis());
-  const counted = async () => {
-    // What large batches hold is counted some seconds later.
-    const { logs } = shardKeys();
-    await until(async () => await redis.call("EXISTS", logs) === 0, "all packets are counted", 120);
-    const [packets, devices] = await redis.call("EVAL", sumScript, 1, "device_metrics") as [number, number];
-    return { packets, devices };
-  };
+  const masters = options.masters === undefined
+    ? [parts.use(await startRedis())]
+    : await startMasters(options.masters, parts);
+  const [redis] = masters as [RedisServer];
+  const counted = () => countedInRedis(masters);
   if (kind === "plain") {
     const plain = parts.use(Child.start("./plain_ingest.ts", redis.url));
     const { port } = await plain.hear<{ port: number }>();
@@ -97,7 +97,7 @@ export async function startSubject(
     const peer = parts.use(
       await Program.start(`${options.command} ${port} ${redis.port} device_metrics`, port),
     );
-    return subject({ kind, port, pids: [peer.pid], counted, redis }, parts.move());
+    return subject({ kind, port, pids: [peer.pid], counted, masters }, parts.move());
   }
   const certificates = kind === "tally-redis-tls"
     ? parts.use(await Certificates.make(await dataPath()))
@@ -106,7 +106,10 @@ export async function startSubject(
     TALLY_TLS_CERT: certificates.file("server.pem"),
     TALLY_TLS_KEY: certificates.file("server.key"),
   };
-  const settings = { REDIS_URL: redis.url };
+  const settings: Record<string, string> = options.masters === undefined ? { REDIS_URL: redis.url } : {
+    REDIS_URL: `redis+cluster://${masters.map(({ port }) => `127.0.0.1:${port}`).join()}`,
+    TALLY_SHARDS: String(options.masters),
+  };
   const TALLY_INGEST_WORKERS = String(kind === "tally-redis-workers" ? workers : 1);
   const ingest = await startTally(
     "ingest",
@@ -114,7 +117,24 @@ export async function startSubject(
     parts,
   );
   const ca = certificates?.text("ca.pem");
-  return subject({ kind, port: ingest.port, ca, pids: ingest.pids, counted, settings, redis }, parts.move());
+  return subject(
+    { kind, port: ingest.port, ca, pids: ingest.pids, counted, settings, masters },
+    parts.move(),
+  );
+}
+
+/** Of one shard on each of the masters. */
+async function countedInRedis(masters: readonly RedisServer[]): Promise<Counted> {
+  const sum = { packets: 0, devices: 0 };
+  for (const [shard, master] of masters.entries()) {
+    const { logs, counts } = shardKeys(shard, masters.length);
+    // What large batches hold is counted some seconds later.
+    await until(async () => await master.call("EXISTS", logs) === 0, "all packets are counted", 120);
+    const [packets, devices] = await master.call("EVAL", sumScript, 1, counts) as [number, number];
+    sum.packets += packets;
+    sum.devices += devices;
+  }
+  return sum;
 }
 
 /** The folder that Tally may read and write. */
@@ -130,13 +150,13 @@ const sumScript = `
   return { packets, #counts }
 `;
 
-interface SubjectParts extends Pick<Subject, "kind" | "port" | "ca" | "counted" | "pids" | "redis"> {
+interface SubjectParts extends Pick<Subject, "kind" | "port" | "ca" | "counted" | "pids" | "masters"> {
   /** What an api process needs to find the store. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
 function subject(
-  { kind, port, ca, pids, counted, settings, redis }: SubjectParts,
+  { kind, port, ca, pids, counted, settings, masters }: SubjectParts,
   parts: AsyncDisposableStack,
 ): Subject {
   return {
@@ -145,11 +165,11 @@ function subject(
     ca,
     pids,
     counted,
-    redis,
+    masters,
     memoryBytes: () => residentBytes(pids),
-    startApi: async () => {
+    startApi: async (until = parts) => {
       if (settings === undefined) throw new Error(`${kind} has no api`);
-      return (await startTally("api", settings, parts)).port;
+      return (await startTally("api", settings, until)).port;
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   };

@@ -117,6 +117,15 @@ Deno.test("Invalid and old addresses show an existing page of the table", async 
   await position(page, "1–1 of 1");
   await page.goto(`${monitor.url}?search=${"x".repeat(5_000)}`);
   await page.getByText("No device matches.").waitFor();
+  const names = Array.from({ length: 40 }, (_, i) => `<i>${i}`).join();
+  await page.goto(
+    `${monitor.url}?columns=${"x".repeat(5_000)},,${encodeURIComponent(names)}&sort=value:nonsense`,
+  );
+  await position(page, "1–50 of 121");
+  await until(
+    async () => await page.locator("thead .col-value").count() === 8,
+    "there are as many columns as fit",
+  );
   await page.goto(`${monitor.url}?view=nonsense`);
   await position(page, "1–50 of 121");
   await page.goto(`${monitor.url}?view=events&kind=nonsense&search=%3Cimg%20src%3Dx%20onerror%3Dx%3E`);

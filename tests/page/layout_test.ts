@@ -9,7 +9,15 @@ import type { BrowserContextOptions, Page } from "playwright-core";
 import { delta } from "../support/batches.ts";
 import { visit } from "../support/browser.ts";
 import { temporaryStore } from "../support/harness.ts";
-import { numberedIds, receive, receiveFor, reportIngest, startMonitor } from "../support/monitor.ts";
+import {
+  numberedIds,
+  receive,
+  receiveFor,
+  reportIngest,
+  startMonitor,
+  untilFolded,
+} from "../support/monitor.ts";
+import type { Store } from "../../src/store/store.ts";
 import { until } from "../support/until.ts";
 
 const HOUR_MS = 3_600_000;
@@ -62,10 +70,31 @@ const tooWide = "document.documentElement.scrollWidth - document.documentElement
 /** The views of the page, and what shows that they are there. */
 const views: readonly [string, string][] = [
   ["?range=hours", "#fleet-chart path.line"],
-  ["?device=sensor-00001&range=hours", "#device-chart .label"],
+  ["?tag=site%3Doslo", "#groups li"],
+  ["?columns=celsius&sort=value:celsius", "thead .col-value"],
+  ["?device=sensor-00001&range=24h", "#charts [aria-label=celsius] path.band"],
   ["?view=events", "#all-events li"],
   ["?device=unknown", "#unknown"],
 ];
+
+/** Names, tags and notes as long as they may be, and three tags of every device. */
+async function label(store: Store, ids: readonly string[]): Promise<void> {
+  const long = "W".repeat(32),
+    most = Array.from({ length: 13 }, (_, i) => [`k${i}${long.slice(3)}`, long + long]);
+  await store.setLabels(ids.map((deviceId, i) => ({
+    deviceId,
+    tags: new Map([
+      ...[["site", ["oslo", "bergen", "trondheim"][i % 3]!], ["model", `x${i % 100}`], [
+        "rack",
+        `r${i % 1_000}`,
+      ]],
+      ...i === 1 ? most : [],
+    ] as [string, string][]),
+    ...i % 3 === 1
+      ? { name: i === 1 ? long.repeat(4) : `Boiler ${i}`, notes: long.repeat(i === 1 ? 62 : 1) }
+      : {},
+  })));
+}
 
 for (const devices of [50, 100_000]) {
   Deno.test(`Overview, device and events of ${devices} devices: no layout fault on any screen size, and axe finds nothing`, async (t) => {
@@ -85,7 +114,9 @@ for (const devices of [50, 100_000]) {
     await store.markOffline(ids.slice(0, 5), now - 60_000, now - 100_000);
     await store.markOffline(ids.slice(5, 6), now - 60_000, now - 50_000);
     await receive(store, [delta(ids[1]!, 1)]);
+    for (let from = 0; from < ids.length; from += 1_000) await label(store, ids.slice(from, from + 1_000));
     await reportIngest(store);
+    await untilFolded(store);
     await using monitor = await startMonitor(store, { offlineAfterMs: 2 * HOUR_MS });
 
     for (const [screen, options] of screens) {

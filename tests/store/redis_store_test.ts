@@ -12,7 +12,7 @@ import { everyHourThenEveryMinute } from "../contracts/parts.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { startRedis } from "../support/redis_server.ts";
-import { openStore, withStore } from "../support/redis_store.ts";
+import { hashAt, openStore, untilStored, withStore } from "../support/redis_store.ts";
 
 const keys = shardKeys();
 
@@ -35,7 +35,7 @@ Deno.test("RedisStore layout: counts are a hash for HGETALL, and every key has a
     await store.apply({ ...batch(7, { devices, sessions: [advance("s", epoch, 0, 3)] }), previous: 0 });
     await store.ping();
 
-    assertEquals(await server.call("HGETALL", "device_metrics"), ["a", "2", "b", "1"]);
+    assertEquals(await hashAt(server, "device_metrics"), { a: "2", b: "1" });
     const records = "tally:{device_metrics}:records", payloads = "tally:{device_metrics}:payloads";
     assertEquals(await server.call("HSTRLEN", records, "a"), 42 + "hot".length);
     assertMatch(String(await server.call("HGET", records, "b")), /cold$/);
@@ -232,5 +232,27 @@ Deno.test("RedisStore: neither description nor errors contain a password or a pa
     const error = await assertRejects(() => store.apply(secret), StoreError);
     const shown = Deno.inspect(error, { depth: 10, iterableLimit: 10_000, strAbbreviateSize: 10_000 });
     assert(!/hush|secret|args/.test(shown), shown);
+  });
+});
+
+Deno.test("RedisStore.apply() makes counts and records of a small fleet tables, again after a server has loaded them", async () => {
+  await using server = await startRedis();
+  await withStore(server, async (store) => {
+    const encodings = async () => [
+      await server.call("OBJECT", "ENCODING", keys.counts),
+      await server.call("OBJECT", "ENCODING", keys.records),
+    ];
+    const tables = ["hashtable", "hashtable"];
+    await store.apply(batch(1, { devices: [delta("a", 1), delta("b", 1)] }));
+    assertEquals(await encodings(), tables);
+    const putBack = await server.snapshot();
+    await putBack();
+    assertEquals(await encodings(), ["listpack", "listpack"]);
+    for (let sequence = 2; sequence <= 65; sequence++) {
+      await untilStored(() => store.apply(batch(sequence, { devices: [delta("a", 1)] })));
+    }
+    assertEquals(await encodings(), tables);
+    assertEquals(await countsOf(store), { a: 65, b: 1 });
+    assertEquals(await server.call("HLEN", keys.records), 2);
   });
 });

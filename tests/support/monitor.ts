@@ -9,6 +9,7 @@ import { absentReport } from "../../src/metrics/metric.ts";
 import type { DeviceDelta } from "../../src/store/packets.ts";
 import type { Store } from "../../src/store/store.ts";
 import { startTestApi } from "./test_api.ts";
+import { until } from "./until.ts";
 
 /** A running api. */
 export interface Monitor extends AsyncDisposable {
@@ -85,4 +86,12 @@ export async function reportIngest(store: Store, instance = "test-ingest"): Prom
     ...{ streams: 4, connections: 4, maxConnections: 100, queueMaxPackets: 10_000, fastPath: true },
     ...{ cpuSeconds: 1, residentBytes: 1e8, eventLoopLagMs: 1 },
   });
+}
+
+/** Resolves when the payloads received so far are added to the values, which an ingest begins every second. */
+export async function untilFolded(store: Store): Promise<void> {
+  await until(async () => {
+    await store.ping();
+    return (await store.waitingSamples()).bytes === 0;
+  }, "no payload waits");
 }

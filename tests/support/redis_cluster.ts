@@ -144,6 +144,15 @@ export class RedisCluster implements AsyncDisposable {
     for (const { server } of [to, from]) await server.call("CLUSTER", "SETSLOT", slot, "NODE", to.id);
   }
 
+  /** Ends moves that failed half-way, as an operator does. */
+  async repairMoves(): Promise<void> {
+    const { server } = (await this.nodes()).find(isMaster)!;
+    const repair = () => redisCli("--cluster", "fix", addressOf(server), "--cluster-yes");
+    await until(() => repair().then(() => true, () => false), "redis-cli --cluster fix succeeds", 30);
+    const masters = (await this.nodes()).filter(isMaster);
+    for (const { server } of masters) await until(() => isReplicated(server), "a replica has the keys", 30);
+  }
+
   /** Deletes all keys. */
   async clear(): Promise<void> {
     for (const { server, flags } of await this.nodes()) {

@@ -75,6 +75,7 @@ export class FleetReporter {
     return {
       now_ms: nowMs,
       devices,
+      tags: fleet.labels.distinctTags,
       online,
       offline: devices - online,
       count,

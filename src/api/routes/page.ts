@@ -27,11 +27,14 @@ import eventsJs from "../../page/events.js" with { type: "text" };
 import eventsViewJs from "../../page/events_view.js" with { type: "text" };
 import figuresCss from "../../page/figures.css" with { type: "text" };
 import formatJs from "../../page/format.js" with { type: "text" };
+import groupsJs from "../../page/groups.js" with { type: "text" };
 import healthJs from "../../page/health.js" with { type: "text" };
 import iconSvg from "../../page/icon.svg" with { type: "text" };
 import iconAlertSvg from "../../page/icon_alert.svg" with { type: "text" };
 import incidentLineJs from "../../page/incident_line.js" with { type: "text" };
 import indexHtml from "../../page/index.html" with { type: "text" };
+import labelsCss from "../../page/labels.css" with { type: "text" };
+import labelsJs from "../../page/labels.js" with { type: "text" };
 import instancesCss from "../../page/instances.css" with { type: "text" };
 import mainJs from "../../page/main.js" with { type: "text" };
 import openIncidentsJs from "../../page/open_incidents.js" with { type: "text" };
@@ -83,9 +86,12 @@ const texts: Readonly<Record<string, string>> = {
   "events_view.js": eventsViewJs,
   "figures.css": figuresCss,
   "format.js": formatJs,
+  "groups.js": groupsJs,
   "health.js": healthJs,
   "icon.svg": iconSvg,
   "icon_alert.svg": iconAlertSvg,
+  "labels.css": labelsCss,
+  "labels.js": labelsJs,
   "incident_line.js": incidentLineJs,
   "instances.css": instancesCss,
   "main.js": mainJs,

@@ -17,6 +17,7 @@ const Api = metricSchema(apiMetrics).openapi("Api");
 const figures = z.object({
   now_ms: unixMs.openapi({ description: "Server time, Unix milliseconds" }),
   devices: count,
+  tags: count.openapi({ description: "Distinct tags of all devices: /tags has them" }),
   online: count,
   offline: count,
   count: count.openapi({ description: "Packets stored of all devices known" }),

@@ -5,6 +5,8 @@
  */
 import { Buffer } from "node:buffer";
 
+import { fnv1a } from "../../runtime/fnv.ts";
+
 /**
  * The latest short text of each hash: a field that thousands of devices send is kept in memory once. A hostile peer can
  * displace entries, but not make the cache larger.
@@ -16,9 +18,7 @@ const MAX_SEEN_LENGTH = 128;
 export function cachedText(bytes: Uint8Array, start: number, end: number): string {
   const length = end - start;
   if (length > MAX_SEEN_LENGTH) return latin1(bytes, start, length);
-  // FNV-1a
-  let hash = 0x811c9dc5;
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
+  const hash = fnv1a(bytes, start, end);
   const slot = (hash ^ hash >>> 16) & seen.length - 1;
   const candidate = seen[slot]!;
   return isText(candidate, bytes, start, length) ? candidate : seen[slot] = latin1(bytes, start, length);

@@ -7,6 +7,7 @@
 import type { RateMeter } from "../../limits/rate_meter.ts";
 import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { RejectReason } from "../../protocol/reject_reason.ts";
+import { fnv1a } from "../../runtime/fnv.ts";
 import { type DeltaGroup, type DeviceIds, QueuedDelta } from "./device_delta.ts";
 
 /** What few stores and streams need of a device. */
@@ -96,8 +97,7 @@ export class DeviceTable implements DeviceIds {
     const length = end - start;
     if (length === 0) return -RejectReason.DEVICE_ID_EMPTY;
     if (length > MAX_DEVICE_ID_BYTES) return -RejectReason.DEVICE_ID_TOO_LONG;
-    let hash = length ^ this.#seed;
-    for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x0100_0193);
+    let hash = fnv1a(bytes, start, end, length ^ this.#seed);
     hash ^= hash >>> 15;
     const slots = this.#slots, mask = slots.length - 1;
     for (let slot = hash << 1 & mask, taken; (taken = slots[slot + 1]!) !== 0; slot = slot + 2 & mask) {

@@ -3,12 +3,12 @@
  *
  * @module
  */
+import { fnv1a } from "../../runtime/fnv.ts";
 import type { DeviceDelta } from "../packets.ts";
 
 /** That of the id `ids[start, end)`. */
 export function idHash(ids: Uint8Array, start: number, end: number): number {
-  let hash = 0x811c_9dc5;
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ ids[i]!, 0x0100_0193);
+  const hash = fnv1a(ids, start, end);
   // The low bits of FNV alone are too much alike.
   return (hash ^ hash >>> 15) >>> 0;
 }

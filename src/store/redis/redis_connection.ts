@@ -39,7 +39,7 @@ export type Command = readonly [name: string, ...args: Argument[]];
 
 /**
  * The command that runs a script. The script itself is sent each time, not its hash: Redis may have
- * flushed it, and sending it again would then follow the WAIT that was sent with it. It is 17 KB a flush.
+ * flushed it, and sending it again would then follow the WAIT that was sent with it. It is 23 KB a flush.
  */
 export function evalCommand(script: string, keys: readonly string[], args: readonly Argument[]): Command {
   return ["eval", script, keys.length, ...keys, ...args];

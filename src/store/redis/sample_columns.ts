@@ -3,7 +3,10 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
+
 import { MAX_DECODED_BYTES } from "../../payload/payload_decoder.ts";
+import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import type { DeviceDelta } from "../packets.ts";
 import { packDevices, packSeen } from "./device_columns.ts";
 import type { Argument } from "./redis_connection.ts";
@@ -36,4 +39,16 @@ function sampledOf<Delta extends DeviceDelta>(deltas: readonly Delta[]): readonl
   const isSampled = ({ bytes, payload }: Delta) =>
     (bytes?.payloadBytes ?? payload.length) <= MAX_DECODED_BYTES;
   return deltas.every(isSampled) ? deltas : deltas.filter(isSampled);
+}
+
+/** Ids as the scripts take them, each preceded by its length in one byte: one argument costs less than thousands. */
+export function packIds(deviceIds: readonly string[]): Buffer {
+  const packed = Buffer.allocUnsafe(deviceIds.length * (1 + MAX_DEVICE_ID_BYTES));
+  let at = 0;
+  for (const deviceId of deviceIds) {
+    const length = packed.write(deviceId, at + 1);
+    packed[at] = length;
+    at += 1 + length;
+  }
+  return packed.subarray(0, at);
 }

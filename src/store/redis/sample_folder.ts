@@ -14,6 +14,7 @@ import { Buffer } from "node:buffer";
 
 import type { Logger } from "@logtape/logtape";
 
+import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { HOUR_MS, MINUTE_MS } from "../model/periods.ts";
 import {
   type FoldedDevice,
@@ -24,7 +25,7 @@ import {
 } from "../model/sample_fold.ts";
 import { StoreError } from "../store_error.ts";
 import type { RedisClient } from "./redis_client.ts";
-import type { Argument } from "./redis_connection.ts";
+import { packIds } from "./sample_columns.ts";
 import { foldScript, takeSamplesScript, valuesScript } from "./scripts.ts";
 
 /** Devices whose records are read and written at once: some 10 ms of this process's time. */
@@ -44,12 +45,15 @@ const CLOSE_MS = 1000;
 
 /** What a fold writes. */
 interface Written {
-  readonly changed: Buffer[];
+  readonly changed: string[];
   readonly removed: string[];
-  readonly records: Argument[];
-  readonly minutes: Argument[];
-  readonly hours: Argument[];
+  readonly records: Pair[];
+  readonly minutes: Pair[];
+  readonly hours: Pair[];
 }
+
+/** A device, and what is kept of it. */
+type Pair = readonly [deviceId: string, value: Buffer];
 
 /** Folds what waits in one shard. */
 export class SampleFolder {
@@ -102,6 +106,7 @@ export class SampleFolder {
     const reply = await this.#client.write("read samples", takeSamplesScript, names, args);
     const [first, elements = []] = reply as [Buffer?, Buffer[]?];
     for (let serial = first, read = 0; read < elements.length && serial !== undefined;) {
+      if (performance.now() >= this.#endsAtMs) return false;
       const fold = new SampleFold(this.#options), from = read;
       let bytes = 0;
       do {
@@ -126,10 +131,9 @@ export class SampleFolder {
       const ids = deviceIds.slice(start, start + PART_DEVICES);
       const devices = fold.fold(ids, await this.#read(this.#client.keys.values, ids));
       for (const { deviceId, record } of devices) {
-        const id = Buffer.from(deviceId);
-        written.changed.push(Buffer.from([id.length]), id);
+        written.changed.push(deviceId);
         if (record === undefined) written.removed.push(deviceId);
-        else written.records.push(deviceId, record);
+        else written.records.push([deviceId, record]);
       }
       await this.#addHistories(devices, MINUTE_MS, this.#client.keys.valueMinutes, written.minutes);
       await this.#addHistories(devices, HOUR_MS, this.#client.keys.valueHours, written.hours);
@@ -141,20 +145,21 @@ export class SampleFolder {
     devices: readonly FoldedDevice[],
     periodMs: number,
     key: string,
-    written: Argument[],
+    written: Pair[],
   ): Promise<void> {
     const closing = devices.filter(({ closed }) => closed.some((period) => period.periodMs === periodMs));
     if (closing.length === 0) return;
     const histories = await this.#read(key, closing.map(({ deviceId }) => deviceId));
     for (const [i, device] of closing.entries()) {
       const history = historyWith(periodMs, histories[i]!, device);
-      if (history !== undefined) written.push(device.deviceId, history);
+      if (history !== undefined) written.push([device.deviceId, history]);
     }
   }
 
   async #read(key: string, deviceIds: readonly string[]): Promise<(Buffer | null)[]> {
     const attempt = `read the values of ${deviceIds.length} devices`;
-    return await this.#client.read(attempt, valuesScript, [key], deviceIds) as (Buffer | null)[];
+    const args = [deviceIds.length, packIds(deviceIds)];
+    return await this.#client.read(attempt, valuesScript, [key], args) as (Buffer | null)[];
   }
 
   /** Resolves to the serial from now on, or undefined if nothing was written. */
@@ -170,15 +175,27 @@ export class SampleFolder {
       ...[keys.values, keys.valueMinutes, keys.valueHours, keys.nothing],
     ];
     const after = await this.#client.write("write values", foldScript, names, [
-      ...[serial, elements, bytes, Buffer.concat(changed)],
-      ...[removed.length, records.length / 2, minutes.length / 2, hours.length / 2],
-      ...removed,
-      ...records,
-      ...minutes,
-      ...hours,
+      ...[serial, elements, bytes, packIds(changed), removed.length, packIds(removed)],
+      ...[records, minutes, hours].flatMap((pairs) => [pairs.length, packPairs(pairs)]),
     ]) as Buffer;
     return after.length === 0 ? undefined : after;
   }
+}
+
+/** Ids and values, each preceded by its length: in one byte, and in 32 bits. */
+function packPairs(pairs: readonly Pair[]): Buffer {
+  const bytes = pairs.reduce((sum, [, { length }]) => sum + 5 + MAX_DEVICE_ID_BYTES + length, 0);
+  const packed = Buffer.allocUnsafe(bytes);
+  let at = 0;
+  for (const [deviceId, value] of pairs) {
+    const length = packed.write(deviceId, at + 1);
+    packed[at] = length;
+    at += 1 + length;
+    packed.writeUInt32BE(value.length, at);
+    packed.set(value, at + 4);
+    at += 4 + value.length;
+  }
+  return packed.subarray(0, at);
 }
 
 function entryOf(head: Buffer, ids: Buffer, payloads: Buffer, seenMs: Buffer): SampleEntry {

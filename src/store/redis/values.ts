@@ -9,6 +9,7 @@ import { historyOf } from "../model/sample_fold.ts";
 import { decodeRecord } from "../model/value_record.ts";
 import type { DeviceValues, ValueStore } from "../values.ts";
 import type { RedisClient } from "./redis_client.ts";
+import { packIds } from "./sample_columns.ts";
 import type { SampleFolder } from "./sample_folder.ts";
 import { deviceScript, valueChangesScript, valuesScript } from "./scripts.ts";
 
@@ -26,7 +27,8 @@ export function redisValues(client: RedisClient, folder: SampleFolder): ValueSto
     async latestValues(deviceIds) {
       if (deviceIds.length === 0) return new Map();
       const attempt = `read the values of ${deviceIds.length} devices`;
-      const found = await client.read(attempt, valuesScript, [keys.values], deviceIds) as (Buffer | null)[];
+      const args = [deviceIds.length, packIds(deviceIds)];
+      const found = await client.read(attempt, valuesScript, [keys.values], args) as (Buffer | null)[];
       const values = new Map<string, DeviceValues>();
       for (const [i, record] of found.entries()) {
         if (record !== null) values.set(deviceIds[i]!, decodeRecord(record).toValues());

@@ -3,25 +3,18 @@
  *
  * @module
  */
+import { fnv1a, fnv1aOfAscii } from "../../runtime/fnv.ts";
 import type { DeviceDelta } from "../packets.ts";
 
 /**
  * The shard, from 0 on, of a device or session, by its id or name: FNV-1a of 32 bits over the UTF-8, modulo the number
  * of shards. It must never change: where a device is stored follows from it.
- *
- * @see https://www.rfc-editor.org/rfc/rfc9923 FNV
  */
 export function shardOf(name: string, shards: number): number {
-  let hash = FNV_OFFSET;
-  for (let i = 0; i < name.length; i++) {
-    const code = name.charCodeAt(i);
-    if (code > 127) {
-      const bytes = utf8.encode(name);
-      return shardOfBytes(bytes, bytes.length, shards);
-    }
-    hash = Math.imul(hash ^ code, FNV_PRIME);
-  }
-  return (hash >>> 0) % shards;
+  const hash = fnv1aOfAscii(name);
+  if (hash !== undefined) return (hash >>> 0) % shards;
+  const bytes = utf8.encode(name);
+  return shardOfBytes(bytes, bytes.length, shards);
 }
 
 /** The shard of a delta's device: of its bytes, where it has them, as the id would first have to be made of them. */
@@ -33,12 +26,8 @@ export function shardOfDelta(delta: Pick<DeviceDelta, "deviceId" | "bytes">, sha
 }
 
 function shardOfBytes(bytes: Uint8Array, length: number, shards: number): number {
-  let hash = FNV_OFFSET;
-  for (let i = 0; i < length; i++) hash = Math.imul(hash ^ bytes[i]!, FNV_PRIME);
-  return (hash >>> 0) % shards;
+  return (fnv1a(bytes, 0, length) >>> 0) % shards;
 }
-
-const FNV_OFFSET = 0x811c_9dc5, FNV_PRIME = 0x0100_0193;
 
 const utf8 = new TextEncoder();
 

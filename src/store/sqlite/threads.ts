@@ -7,7 +7,7 @@
 import { resolve } from "node:path";
 
 import { packEntries } from "../model/packet_entries.ts";
-import type { AlertStore } from "../alerts.ts";
+import type { LabelStore } from "../labels.ts";
 import type { Batch } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
@@ -27,7 +27,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   const description = await writer.opened();
   const write = <M extends Method>(method: M) => writer.method(method);
   const read = <M extends Method>(method: M) => reader.method(method);
-  const page = read("page"), labelPage = read("labelPage");
+  const page = read("page");
   return {
     description,
     ping: write("ping"),
@@ -47,8 +47,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
-    ...alerts(writer, reader),
-    setLabels: write("setLabels"),
+    putAlertDocuments: write("putAlertDocuments"),
+    removeAlertDocuments: write("removeAlertDocuments"),
+    claimAlerts: write("claimAlerts"),
+    writeAlertState: write("writeAlertState"),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -68,10 +70,10 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     tokens: read("tokens"),
     credentialsVersion: read("credentialsVersion"),
     audit: read("audit"),
-    labels: read("labels"),
-    notes: read("notes"),
-    scanLabels: () => labelPages(labelPage),
-    labelChanges: read("labelChanges"),
+    alertDocuments: read("alertDocuments"),
+    alertState: read("alertState"),
+    alertEntry: read("alertEntry"),
+    ...threadLabels(writer, reader),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
       await reader.close();
@@ -80,16 +82,14 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   };
 }
 
-/** The methods of alerts. */
-function alerts(writer: Thread, reader: Thread): AlertStore {
+function threadLabels(writer: Thread, reader: Thread): LabelStore {
+  const page = reader.method("labelPage");
   return {
-    putAlertDocuments: writer.method("putAlertDocuments"),
-    removeAlertDocuments: writer.method("removeAlertDocuments"),
-    claimAlerts: writer.method("claimAlerts"),
-    writeAlertState: writer.method("writeAlertState"),
-    alertDocuments: reader.method("alertDocuments"),
-    alertState: reader.method("alertState"),
-    alertEntry: reader.method("alertEntry"),
+    setLabels: writer.method("setLabels"),
+    labels: reader.method("labels"),
+    notes: reader.method("notes"),
+    scanLabels: () => labelPages(page),
+    labelChanges: reader.method("labelChanges"),
   };
 }
 

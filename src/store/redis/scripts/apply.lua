@@ -40,6 +40,8 @@ local sequence, previous, producerExpiryMs, sessionExpiryMs = ARGV[6], tonumber(
 local maxDevices, maxNewPerMinute = tonumber(ARGV[10]), tonumber(ARGV[11])
 local segment, log, logs = unpack(KEYS, 16, 18)
 local sampled = tonumber(ARGV[20])
+-- Batches from one after which makeTables() runs to the next.
+local TABLES_EVERY = 64
 local segmentNumber, segmentPackets, logName, segmentName = tonumber(ARGV[12]), tonumber(ARGV[13]), ARGV[14], ARGV[15]
 
 -- Sessions ------------------------------------------------------------------------------------------------------
@@ -206,6 +208,7 @@ redis.call('SET', producer, sequence .. refusal, 'PX', producerExpiryMs)
 if limits.added > 0 then redis.call('SET', newDevicesKey, limits.minute .. ' ' .. limits.before + limits.added) end
 if lineage then writeLineage(lineageKey, lineage.began, clockMs()) end
 if #chunks > 0 then
+  if tonumber(sequence) % TABLES_EVERY == 1 then makeTables() end
   if versions.last == 0 and not redis.call('GET', lineageKey) then writeLineage(lineageKey, clockMs(), 0) end
   addChanges(version, changes, versions, table.concat(changed))
 end
