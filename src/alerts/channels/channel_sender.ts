@@ -20,6 +20,7 @@ const REMEMBERED = 1_000;
 /** What {@linkcode ChannelSender} needs. */
 export interface SenderOptions {
   /** Which channel. */
+  /** Which one it is. */
   readonly name: ChannelName;
   /** Makes the request of a message. */
   readonly request: (message: Message) => JsonRequest;
