@@ -36,6 +36,7 @@ export interface SenderOptions {
 
 /** What one channel has had since this process started. */
 export class ChannelSender {
+  /** Which one it is. */
   readonly name: ChannelName;
   readonly #options: SenderOptions;
   /** Messages that the channel has accepted. */
