@@ -59,7 +59,8 @@ function* deltasOf(segment: Uint8Array): Generator<[deviceId: string, packets: n
   const varint = () => {
     let value = 0, factor = 1;
     for (;; factor *= 0x80) {
-      const byte = segment[at++]!;
+      const byte = segment[at++];
+      if (byte === undefined) throw new RangeError("a segment ends in the middle of a number");
       value += (byte & 0x7f) * factor;
       if (byte < 0x80) return value;
     }
@@ -69,7 +70,8 @@ function* deltasOf(segment: Uint8Array): Generator<[deviceId: string, packets: n
     at = idEnd;
     const packets = varint();
     at += 8; // the timestamp
-    at += varint();
+    const payloadBytes = varint();
+    at += payloadBytes;
     yield [deviceId, packets];
   }
 }
