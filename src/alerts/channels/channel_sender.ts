@@ -35,6 +35,7 @@ export interface SenderOptions {
 
 /** What one channel has had since this process started. */
 export class ChannelSender {
+  /** Of the channel. */
   readonly name: ChannelName;
   readonly #options: SenderOptions;
   /** Messages that the channel has accepted. */
