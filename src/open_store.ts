@@ -30,6 +30,7 @@ export async function openStore(
   const store = redis === undefined
     ? await openSqliteThreads({
       path: databasePath,
+      deferFrom: config.deferFrom,
       ackAfter,
       lockTimeoutMs: storeTimeoutMs,
       values,

@@ -72,7 +72,7 @@ export const storeSettings = {
     min: "0",
     max: "1000000",
     help:
-      "Devices of a batch from which on Redis stores it as a whole and counts it some seconds later; 0: never.",
+      "Devices of a batch from which on it is stored as a whole and counted some seconds later; 0: never.",
   }),
   packetStream: integer("TALLY_PACKET_STREAM", {
     ...store,

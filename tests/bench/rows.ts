@@ -151,10 +151,14 @@ export function withinLimit(
   };
 }
 
-/** Loads Tally with one process and Redis; what memory it has at the end. */
-async function loadOne(shape: Partial<LoadShape>, options: BenchOptions): Promise<Row["figures"]> {
+/** Loads Tally with one process; what memory it has at the end. */
+async function loadOne(
+  shape: Partial<LoadShape>,
+  options: BenchOptions,
+  kind: "tally-redis" | "tally-sqlite" = "tally-redis",
+): Promise<Row["figures"]> {
   await using parts = new AsyncDisposableStack();
-  const ledger = await startLedger("tally-redis", options, parts);
+  const ledger = await startLedger(kind, options, parts);
   const { connections, fewer } = withinLimit(shape.connections ?? usualLoad.connections, options);
   const load = { ...usualLoad, ...shape, connections };
   // Every device has been seen when the runs begin.
@@ -203,22 +207,31 @@ export const throughput: SectionPlan = {
   })),
 };
 
-/** Large fleets are deferred after a while only: every device has to be known, and Redis busy. */
+/** Large fleets are deferred after a while only: every device has to be known, and the store busy. */
 function longer(options: BenchOptions): BenchOptions {
   return { ...options, warmUpMs: 6 * options.warmUpMs, runMs: 4 * options.runMs };
 }
+
+const fleetSizes = {
+  "tally-redis": [100, 1000, 10_000, 100_000, 1_000_000],
+  "tally-sqlite": [1000, 10_000, 100_000, 1_000_000],
+} as const;
 
 /** Over the number of devices. */
 export const devices: SectionPlan = {
   title: "By number of devices",
   about:
-    "StreamPackets, a frame per message, 16 streams, Redis, one process; each device is known before the runs.",
-  rows: [100, 1000, 10_000, 100_000, 1_000_000].map((devices) => ({
-    name: `${devices.toLocaleString("en")} devices`,
-    needsRedis: true,
-    long: devices > 100_000,
-    measure: (options) => loadOne({ devices }, devices < 100_000 ? options : longer(options)),
-  })),
+    "StreamPackets, a frame per message, 16 streams, one process; Redis unless SQLite is named; each device is known " +
+    "before the runs.",
+  rows: (["tally-redis", "tally-sqlite"] as const).flatMap((kind) =>
+    fleetSizes[kind].map((devices) => ({
+      name: `${devices.toLocaleString("en")} devices${kind === "tally-sqlite" ? ", SQLite" : ""}`,
+      needsRedis: kind === "tally-redis",
+      long: devices > 100_000,
+      measure: (options: BenchOptions) =>
+        loadOne({ devices }, devices < 100_000 ? options : longer(options), kind),
+    }))
+  ),
 };
 
 /** Over the number of streams. */

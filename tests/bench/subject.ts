@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
@@ -61,6 +62,9 @@ export interface SubjectOptions {
   /** Of a peer: see `--peer` of the bench. */
   readonly command?: string;
 }
+
+/** Wait for a lock of Tally, which is held for some milliseconds. */
+const LOCK_TIMEOUT_MS = 1000;
 
 /** Starts a server and its store; `workers` concerns those in several processes. */
 export async function startSubject(
@@ -195,6 +199,7 @@ async function startTally(
 }
 
 async function countedInSqlite(path: string): Promise<Counted> {
+  await until(() => isAllCounted(path), "all packets are counted", 120);
   const store = await openSqliteStore({ path, ackAfter: { kind: "stored" } });
   try {
     let packets = 0, devices = 0;
@@ -206,6 +211,12 @@ async function countedInSqlite(path: string): Promise<Counted> {
   } finally {
     await store.close();
   }
+}
+
+/** Whether no log has packets of large batches, which are counted some seconds later. */
+function isAllCounted(path: string): boolean {
+  using db = new DatabaseSync(path, { readOnly: true, timeout: LOCK_TIMEOUT_MS });
+  return db.prepare("SELECT 1 FROM segment_logs").get() === undefined;
 }
 
 async function residentBytes(pids: readonly number[]): Promise<number> {

@@ -4,6 +4,9 @@ import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
+import { until } from "../support/until.ts";
+import { countsIn, isAllCounted } from "./sqlite_counts.ts";
+import { ALL_COUNTED_SECONDS, deferringSettings } from "./stored_counts.ts";
 import type { StorePlace } from "./store_place.ts";
 import { EntryReader, type StreamedPackets, streamSettings } from "./streamed_packets.ts";
 
@@ -39,8 +42,8 @@ export class SqlitePlace implements StorePlace {
     return new SqlitePlace(await Deno.makeTempDir({ dir: await dataFolder(), prefix: "chaos-" }));
   }
 
-  ingestSettings(_index: number): Record<string, string> {
-    return { ...this.apiSettings, ...streamSettings };
+  ingestSettings(index: number): Record<string, string> {
+    return { ...this.apiSettings, ...streamSettings, ...deferringSettings(index) };
   }
 
   get apiSettings(): Record<string, string> {
@@ -48,35 +51,31 @@ export class SqlitePlace implements StorePlace {
   }
 
   allCounted(): Promise<void> {
-    return Promise.resolve();
+    const isCounted = () => this.#read(isAllCounted, true);
+    return until(() => isCounted().catch(() => false), "all packets are counted", ALL_COUNTED_SECONDS);
   }
 
-  // deno-lint-ignore require-await -- SQLite answers at once
-  async counts(): Promise<Map<string, number>> {
-    const rows = this.#read("SELECT device_id AS name, count AS packets FROM devices") as NamedPackets[];
-    return new Map(rows.map(({ name, packets }) => [name, packets]));
+  counts(): Promise<Map<string, number>> {
+    return this.#read(countsIn, new Map());
   }
 
   shardOf(): number {
     return 0;
   }
 
-  // deno-lint-ignore require-await -- as above
   async streamed(): Promise<StreamedPackets> {
-    const rows = this.#read("SELECT device_id, packets FROM packet_stream ORDER BY id"),
-      reader = new EntryReader();
+    const sql = "SELECT device_id, packets FROM packet_stream ORDER BY id";
+    const rows = await this.#read((db) => db.prepare(sql).all(), []), reader = new EntryReader();
     for (const { device_id, packets } of rows as { device_id: string; packets: Uint8Array }[]) {
       reader.add(device_id, Buffer.from(packets));
     }
     return reader.packets;
   }
 
-  // deno-lint-ignore require-await -- as above
   async held(sessions: readonly string[]): Promise<Map<string, readonly number[]>> {
-    const rows = this.#read(
-      "SELECT session AS name, committed AS packets FROM sessions",
-    ) as NamedPackets[];
-    const known = new Map(rows.map(({ name, packets }) => [name, packets]));
+    const sql = "SELECT session, committed FROM sessions";
+    const rows = await this.#read((db) => db.prepare(sql).all(), []);
+    const known = new Map(rows.map(({ session, committed }) => [String(session), Number(committed)]));
     return new Map(sessions.map((session) => [session, [known.get(session) ?? 0]]));
   }
 
@@ -144,22 +143,20 @@ export class SqlitePlace implements StorePlace {
     await Deno.remove(this.folder, { recursive: true });
   }
 
-  /** A file that is missing or empty has no rows. */
-  #read(sql: string): unknown[] {
-    if (!isThere(this.path)) return [];
+  /** `empty`: what a file that is missing or empty has. */
+  // deno-lint-ignore require-await -- SQLite answers at once
+  async #read<T>(body: (db: DatabaseSync) => T, empty: T): Promise<T> {
+    if (!isThere(this.path)) return empty;
     const db = new DatabaseSync(this.path, { readOnly: true, timeout: 0 });
     try {
-      const tables = db.prepare("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
-      return tables.tables === 0 ? [] : db.prepare(sql).all();
+      const { tables } = db.prepare("SELECT count(*) AS tables FROM sqlite_schema").get() as {
+        tables: number;
+      };
+      return tables === 0 ? empty : body(db);
     } finally {
       db.close();
     }
   }
-}
-
-interface NamedPackets {
-  readonly name: string;
-  readonly packets: number;
 }
 
 /** Tries `work` until nobody has the file locked. It may not wait in SQLite, which would stop the clients too. */

@@ -69,8 +69,8 @@ export function deferringSettings(ingest: number): Record<string, string> {
   return ingest === 0 ? { TALLY_DEFER_FROM: "1" } : {};
 }
 
-/** A log whose owner was killed is merged when its lease has ended, 15 seconds later. */
-const ALL_COUNTED_SECONDS = 60;
+/** A log whose owner was killed is merged 15 seconds later. */
+export const ALL_COUNTED_SECONDS = 60;
 
 /** Waits until no log holds packets, on any of the servers. */
 export async function untilAllCounted(

@@ -21,7 +21,7 @@ import { StoreError } from "../../src/store/store_error.ts";
 import { everyHourThenEveryMinute } from "../contracts/parts.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
-import { withFile } from "../support/folders.ts";
+import { copyOf, withFile } from "../support/folders.ts";
 import { openStoreAt } from "../support/store_location.ts";
 import { until } from "../support/until.ts";
 
@@ -314,15 +314,6 @@ async function recorded(body: () => Promise<void>): Promise<string[]> {
     DatabaseSync.prototype.exec = exec;
   }
   return statements;
-}
-
-/** Copies a file that is not open, or notes that there is none; the function it resolves to restores that. */
-async function copyOf(path: string): Promise<() => Promise<void>> {
-  const bytes = await Deno.readFile(path).catch(() => undefined);
-  return async () => {
-    if (bytes === undefined) await Deno.remove(path);
-    else await Deno.writeFile(path, bytes);
-  };
 }
 
 async function withStore(

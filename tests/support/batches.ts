@@ -51,3 +51,17 @@ export function pagesOf(store: Store): Promise<(readonly DeviceCount[])[]> {
 export function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
+
+/** The store, whose batches get a numbering of their devices, as those of ingest have one. */
+export function numbered(store: Store): Store {
+  const numbering = new Map<string, number>();
+  const withNumber = (delta: DeviceDelta): DeviceDelta => {
+    const device = numbering.get(delta.deviceId) ?? numbering.size;
+    numbering.set(delta.deviceId, device);
+    return { ...delta, device };
+  };
+  return Object.assign(Object.create(store), {
+    apply: (batch: Parameters<Store["apply"]>[0]) =>
+      store.apply({ ...batch, numbering, devices: batch.devices.map(withNumber) }),
+  });
+}

@@ -18,3 +18,12 @@ export async function withFolder(body: (folder: string) => Promise<void>): Promi
 export function withFile(body: (path: string) => Promise<void>): Promise<void> {
   return withFolder((folder) => body(`${folder}/tally.db`));
 }
+
+/** Copies a file that is not open, or notes that there is none; the function it resolves to restores that. */
+export async function copyOf(path: string): Promise<() => Promise<void>> {
+  const bytes = await Deno.readFile(path).catch(() => undefined);
+  return async () => {
+    if (bytes === undefined) await Deno.remove(path);
+    else await Deno.writeFile(path, bytes);
+  };
+}

@@ -7,11 +7,12 @@ import { assertInstanceOf } from "@std/assert";
 import { getLogger } from "@logtape/logtape";
 
 import type { PayloadOptions } from "../../src/payload/payload_decoder.ts";
-import type { AckAfter, DeviceDelta } from "../../src/store/packets.ts";
+import type { AckAfter } from "../../src/store/packets.ts";
 import { shardKeys } from "../../src/store/redis/keys.ts";
 import { openRedisShards } from "../../src/store/redis/redis_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
+import { numbered } from "./batches.ts";
 import type { RedisServer } from "./redis_server.ts";
 import { until } from "./until.ts";
 
@@ -89,17 +90,11 @@ function rejectedByStore(error: unknown): undefined {
 
 /** A store that defers the packets of every device it knows; each batch is in the counts when `apply` resolves. */
 export async function openDeferringStore(server: RedisServer): Promise<Store> {
-  const store = await openStore(server, { deferFrom: 1 });
-  const numbering = new Map<string, number>();
-  const numbered = (delta: DeviceDelta): DeviceDelta => {
-    const device = numbering.get(delta.deviceId) ?? numbering.size;
-    numbering.set(delta.deviceId, device);
-    return { ...delta, device };
-  };
+  const store = await openStore(server, { deferFrom: 1 }), applying = numbered(store);
   return {
     ...store,
     async apply(batch) {
-      const unapplied = await store.apply({ ...batch, numbering, devices: batch.devices.map(numbered) });
+      const unapplied = await applying.apply(batch);
       await untilCounted(server);
       return unapplied;
     },

@@ -11,12 +11,13 @@
 import type { Logger } from "@logtape/logtape";
 
 import type { ForeignCounts } from "../model/foreign_counts.ts";
+import type { Generation } from "../model/generation.ts";
 import type { PendingDelta } from "../model/pending_deltas.ts";
 import type { Batch, DeferredAmount, DeviceDelta } from "../packets.ts";
 import type { RedisClient } from "./redis_client.ts";
 import { KnownDevices } from "./known_devices.ts";
 import { adoptLogs } from "./log_adoption.ts";
-import { type Generation, SegmentLog } from "./segment_log.ts";
+import { type Segment, SegmentLog } from "./segment_log.ts";
 
 /** Devices of a batch that is deferred, at least: fewer are counted at once. */
 const MIN_SEGMENT_DEVICES = 256;
@@ -207,7 +208,7 @@ export class DeferredPackets {
   }
 
   /** Whether packets go on to be deferred, by how many there were. */
-  #decide({ updates, openedAtMs }: Generation): void {
+  #decide({ updates, openedAtMs }: Generation<Segment>): void {
     const seconds = (performance.now() - openedAtMs) / 1000;
     // What was appended in the first moment of a log shows nothing.
     if (seconds > 0.5 && updates / seconds < FEW_UPDATES_PER_SECOND) this.#isDeferring = false;

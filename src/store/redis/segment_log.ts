@@ -17,7 +17,8 @@ import type { Buffer } from "node:buffer";
 
 import { Backoff } from "../../runtime/backoff.ts";
 import type { ForeignCounts } from "../model/foreign_counts.ts";
-import { type PendingDelta, PendingDeltas } from "../model/pending_deltas.ts";
+import { Generation, type SegmentFacts } from "../model/generation.ts";
+import type { PendingDelta } from "../model/pending_deltas.ts";
 import type { DeferredAmount, DeviceDelta } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 import { packDevices, packSeen } from "./device_columns.ts";
@@ -27,62 +28,9 @@ import { mergeScript } from "./scripts.ts";
 import { bucketsOf, Parts } from "./segment_parts.ts";
 
 /** One batch in a log. */
-export interface Segment {
-  /** 1, 2, 3, … in its log. */
-  readonly number: number;
+export interface Segment extends SegmentFacts {
   /** What names its key. */
   readonly name: string;
-  /** Length of its value. */
-  readonly bytes: number;
-  /** When its packets were received, Unix milliseconds. */
-  readonly receivedAtMs: number;
-}
-
-/** Segments that are merged together: those of one minute, which histories do not divide. */
-export class Generation {
-  /** What they add. */
-  readonly pending: PendingDeltas = new PendingDeltas();
-  /** Oldest first. */
-  readonly segments: Segment[] = [];
-  /** When the first of them was appended, on `performance.now`'s clock. */
-  readonly openedAtMs: number = performance.now();
-  /** Deltas that were added. */
-  updates = 0;
-  /** Packets that they add. */
-  packets = 0;
-  /** Its merge has begun: further segments go into another. */
-  isSealed = false;
-
-  /** Number + 1 of the entry of each device, by an index that whoever appends gives it; 0: it has none. */
-  #entries = new Int32Array(1024);
-
-  /** None yet. */
-  constructor(readonly minute: number) {}
-
-  /** Adds the deltas of a segment; `indexes`: of their devices. */
-  add(deltas: readonly DeviceDelta[], indexes: ArrayLike<number>, receivedAtMs: number): void {
-    const { pending } = this;
-    this.updates += deltas.length;
-    for (let i = 0; i < deltas.length; i++) {
-      const index = indexes[i]!;
-      this.packets += deltas[i]!.packets;
-      if (index >= this.#entries.length) this.#grow(index);
-      const entry = this.#entries[index]!;
-      if (entry > 0) pending.add(entry - 1, deltas[i]!, receivedAtMs);
-      else this.#entries[index] = pending.addEntry(deltas[i]!, receivedAtMs) + 1;
-    }
-  }
-
-  /** Whether the device of this index has an entry. */
-  has(index: number): boolean {
-    return (this.#entries[index] ?? 0) > 0;
-  }
-
-  #grow(index: number): void {
-    const entries = new Int32Array(2 ** Math.ceil(Math.log2(index + 1)));
-    entries.set(this.#entries);
-    this.#entries = entries;
-  }
 }
 
 /** How far a log is merged, as its hash has it. */
@@ -125,7 +73,7 @@ export class SegmentLog {
   /** A segment was sent, and it is not known yet whether it was committed. */
   isCommitting = false;
   /** Oldest first. */
-  readonly generations: Generation[] = [];
+  readonly generations: Generation<Segment>[] = [];
   #bytes = 0;
   #state: MergeState;
   #lastCommitMs = 0;
@@ -144,7 +92,7 @@ export class SegmentLog {
     this.committed = state.merged;
   }
 
-  /** A segment was committed, with these deltas. `indexes`: of their devices in {@linkcode Generation.entries}. */
+  /** A segment was committed, with these deltas. `indexes`: of their devices in {@linkcode Generation.add}. */
   append(segment: Segment, deltas: readonly DeviceDelta[], indexes: ArrayLike<number>): void {
     this.committed = segment.number;
     this.#bytes += segment.bytes;
@@ -152,7 +100,7 @@ export class SegmentLog {
     const minute = Math.floor(segment.receivedAtMs / 60_000);
     let generation = this.generations.at(-1);
     if (generation === undefined || generation.isSealed || generation.minute !== minute) {
-      this.generations.push(generation = new Generation(minute));
+      this.generations.push(generation = new Generation<Segment>(minute));
     }
     generation.segments.push(segment);
     generation.add(deltas, indexes, segment.receivedAtMs);
@@ -191,7 +139,7 @@ export class SegmentLog {
   async merge(
     signal: AbortSignal,
     onMissing: (delta: PendingDelta) => void = () => {},
-    onGeneration: (generation: Generation) => void = () => {},
+    onGeneration: (generation: Generation<Segment>) => void = () => {},
   ): Promise<void> {
     this.isMerging = true;
     try {
@@ -208,7 +156,7 @@ export class SegmentLog {
 
   /** False: the log is lost, or `signal` was aborted. */
   async #mergeGeneration(
-    generation: Generation,
+    generation: Generation<Segment>,
     signal: AbortSignal,
     onMissing: (delta: PendingDelta) => void,
   ): Promise<boolean> {
@@ -242,7 +190,7 @@ export class SegmentLog {
   /** Merges one part in one step; resolves to the indexes of devices that are missing, or undefined as above. */
   async #mergePart(
     deltas: readonly PendingDelta[],
-    { pending: { receivedAtMs }, segments }: Generation,
+    { pending: { receivedAtMs }, segments }: Generation<Segment>,
     after: MergeState,
     isLast: boolean,
     signal: AbortSignal,
@@ -282,7 +230,7 @@ export class SegmentLog {
   }
 
   /** A part took so long: waits, so that commits and readers have the rest of the store's time. */
-  async #spareStore(tookMs: number, { openedAtMs }: Generation, signal: AbortSignal): Promise<void> {
+  async #spareStore(tookMs: number, { openedAtMs }: Generation<Segment>, signal: AbortSignal): Promise<void> {
     const nowMs = performance.now();
     if (nowMs - this.#lastCommitMs > IDLE_MS) return;
     const urgency = Math.max(this.#bytes / this.#maxBytes / 0.75, (nowMs - openedAtMs) / MERGE_AFTER_MS);

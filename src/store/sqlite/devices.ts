@@ -8,7 +8,8 @@ import type { ForeignCounts } from "../model/foreign_counts.ts";
 import type { ChangeList } from "./changes.ts";
 import type { Database } from "./database.ts";
 import type { RemoveLabels } from "./labels.ts";
-import { countColumn } from "./records.ts";
+import { unixNowMs } from "./migrations.ts";
+import { countColumn, lagSql } from "./records.ts";
 import type { ValueTables } from "./values.ts";
 
 /** Devices read in one statement: none stays open between pages, so the log can be checkpointed. */
@@ -59,11 +60,15 @@ const removalQueries = {
     SELECT 0, 0, count FROM devices
     WHERE device_id = ? AND count BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER}
     ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
+  addRemoved: `
+    INSERT INTO fleet_history VALUES (0, 0, ?)
+    ON CONFLICT DO UPDATE SET packets = packets + excluded.packets`,
   remove: "DELETE FROM devices WHERE device_id = ?",
   removeSetAside: "DELETE FROM set_aside WHERE device_id = ?",
   unseen: `
     SELECT device_id AS deviceId FROM devices
-    WHERE device_id IN (SELECT value FROM json_each(?)) AND last_seen_ms > 0 AND last_seen_ms < ?`,
+    WHERE device_id IN (SELECT value FROM json_each(?)) AND last_seen_ms > 0
+      AND last_seen_ms < ? - ${lagSql(unixNowMs)}`,
 };
 
 /** What devices in a SQLite file go with. */
@@ -82,7 +87,7 @@ export interface DeviceParts {
 export function sqliteDevices(
   database: Database,
   { changes, foreign, removeLabels, values }: DeviceParts,
-): DeviceStore & DevicePages {
+): DeviceStore & DevicePages & Pick<Removals, "addRemoved"> {
   const arrays = database.prepareArrays(queriesOfManyRows), statements = database.prepare(queries);
   const toSummaries = (rows: readonly unknown[]) =>
     readSummaries(rows, (deviceId, value) => foreign.found(deviceId, value));
@@ -130,11 +135,17 @@ export function sqliteDevices(
   };
 }
 
+/** Removes devices, and counts what was counted of them. */
+export interface Removals extends Pick<DeviceStore, "remove" | "removeUnseen"> {
+  /** Counts packets as those of removed devices, in the caller's transaction. */
+  addRemoved(packets: number): void;
+}
+
 /** Deletes devices, and adds up what was counted of them. */
 function removals(
   database: Database,
   { changes, removeLabels, values }: Omit<DeviceParts, "foreign">,
-): Pick<DeviceStore, "remove" | "removeUnseen"> {
+): Removals {
   const statements = database.prepare(removalQueries);
   const removeOne = (deviceId: string): boolean => {
     statements.addToRemoved.run(deviceId);
@@ -143,6 +154,8 @@ function removals(
   };
 
   return {
+    addRemoved: (packets) => void statements.addRemoved.run(packets),
+
     remove: (deviceId) =>
       database.write(`remove device ${deviceId} from`, () => {
         const existed = removeOne(deviceId), hadLabels = removeLabels([deviceId]);

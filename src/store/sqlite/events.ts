@@ -8,7 +8,7 @@ import { type DeviceEvent, EVENTS_KEPT, type EventStore } from "../events.ts";
 import type { DeliveryLease } from "../lease.ts";
 import type { ChangeList } from "./changes.ts";
 import type { Database } from "./database.ts";
-import { readRecordSql, type RecordRow } from "./records.ts";
+import { lagSql, readRecordSql, type RecordRow } from "./records.ts";
 
 /** No lease lasts longer; one that seems to was claimed before the clock was set back. */
 export const LEASE_MAX_MS = 60_000;
@@ -31,6 +31,7 @@ const queries = {
   readImported: "SELECT event_id AS eventId FROM imports WHERE source = ?",
   writeImported: "INSERT OR REPLACE INTO imports VALUES (?, ?)",
   readRecord: readRecordSql,
+  readLag: `SELECT ${lagSql("?")} AS lagMs`,
   setOffline: "UPDATE devices SET online = 0 WHERE device_id = ?",
   claim: `
     INSERT INTO delivery SELECT 1, ?1, ?2, coalesce(max(id), 0) FROM events WHERE true
@@ -56,11 +57,12 @@ export function sqliteEvents(
 
     markOffline: (deviceIds, lastSeenBeforeMs, nowMs) =>
       database.write(`mark ${deviceIds.length} devices offline in`, () => {
+        const { lagMs } = statements.readLag.get(nowMs) as { lagMs: number };
         const changed = deviceIds.filter((deviceId) => {
           const row = statements.readRecord.get(deviceId) as RecordRow | undefined;
           if (row === undefined || row.online === 0) return false;
           const isAhead = row.lastSeenMs > nowMs + CLOCK_AHEAD_MS; // written before the clock was set back
-          if (row.lastSeenMs >= lastSeenBeforeMs && !isAhead) return false;
+          if (row.lastSeenMs >= lastSeenBeforeMs - lagMs && !isAhead) return false;
           statements.setOffline.run(deviceId);
           addEvent("offline", deviceId, nowMs, Math.min(row.lastSeenMs, nowMs));
           return true;

@@ -234,6 +234,37 @@ const steps: readonly (readonly string[])[] = [
       PRIMARY KEY (section, field)
     ) STRICT, WITHOUT ROWID`,
   ],
+  // 11: Logs of batches that are counted later, see log_tables.ts, and which rows of devices were removed.
+  [
+    `CREATE TABLE segment_logs (
+      log INTEGER PRIMARY KEY AUTOINCREMENT,
+      owner TEXT NOT NULL,
+      committed INTEGER NOT NULL,
+      merged INTEGER NOT NULL,
+      merging_to INTEGER NOT NULL,
+      parts INTEGER NOT NULL,
+      since_ms INTEGER NOT NULL -- when the oldest packets in it were received
+    ) STRICT`,
+    `CREATE TABLE segments (
+      log INTEGER NOT NULL,
+      number INTEGER NOT NULL, -- 1, 2, 3, … in its log
+      received_ms INTEGER NOT NULL,
+      deltas BLOB NOT NULL, -- see packed_deltas.ts
+      PRIMARY KEY (log, number)
+    ) STRICT`,
+    `CREATE TABLE merged_parts (
+      log INTEGER NOT NULL,
+      part INTEGER NOT NULL,
+      entries BLOB NOT NULL, -- numbers of 32 bits, little-endian
+      PRIMARY KEY (log, part)
+    ) STRICT`,
+    `CREATE TABLE removed_rows (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      row INTEGER NOT NULL
+    ) STRICT`,
+    `CREATE TRIGGER device_row_removed AFTER DELETE ON devices
+      BEGIN INSERT INTO removed_rows (row) VALUES (old.rowid); END`,
+  ],
 ];
 
 /** Version of the tables that this program reads and writes; SQLite keeps it in the file's header. */

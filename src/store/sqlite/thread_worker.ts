@@ -4,54 +4,54 @@
  * @module
  */
 /// <reference lib="deno.worker" />
-import type { Batch, DeviceDelta } from "../packets.ts";
+import type { Batch, DeferredAmount } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 import { describeFile, isTransient } from "./database_file.ts";
+import { unpackDeltas } from "./packed_deltas.ts";
 import { openSqliteStore, type SqliteStore, type SqliteStoreOptions } from "./sqlite_store.ts";
 
 /** Methods that are called by messages. */
-export type Method = Exclude<keyof SqliteStore, "description" | "isOpen" | "scan" | "scanLabels" | "status">;
+export type Method = Exclude<
+  keyof SqliteStore,
+  "description" | "isOpen" | "scan" | "scanLabels" | "status" | "deferred"
+>;
 
 /**
  * The first message opens the store, each other one calls it; `id` comes back with the reply. Opening succeeds
  * also while the file is locked or the disk full: each call then retries.
  */
 export type Request =
-  | { readonly id: number; readonly open: Omit<SqliteStoreOptions, "log"> }
+  | { readonly id: number; readonly open: Omit<SqliteStoreOptions, "log" | "onDeferred"> }
   | { readonly id: number; readonly apply: PackedBatch }
   | { readonly id: number; readonly method: Method; readonly args: unknown[] };
 
-/** Result of a request: of opening, the store's description. Also warnings for the log. */
+/** Result of a request: of opening, the store's description. Also warnings for the log, and what is not counted yet. */
 export type Reply =
+  | { readonly deferred: DeferredAmount }
   | { readonly warning: string; readonly properties: Record<string, unknown> }
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly failure: string; readonly isStoreError: boolean };
 
 /**
- * A batch with its devices in columns: a few arrays cross between threads in a fraction of the time of
- * thousands of objects, and a payload does not take the whole buffer of which it is a part with it.
+ * A batch with its devices in one value: that crosses between threads in a fraction of the time of thousands of objects,
+ * and a payload does not take the whole buffer of which it is a part with it.
  */
-export interface PackedBatch extends Omit<Batch, "devices"> {
-  /** See {@linkcode DeviceDelta}. */
-  readonly deviceIds: readonly string[];
-  /** See {@linkcode DeviceDelta}. */
-  readonly packets: Float64Array;
-  /** See {@linkcode DeviceDelta}. */
-  readonly timestampsMs: Float64Array;
-  /** Concatenated. */
-  readonly payloads: Uint8Array;
-  /** End offset of each. */
-  readonly payloadEnds: Uint32Array;
+export interface PackedBatch extends Omit<Batch, "devices" | "numbering"> {
+  /** What `packDeltas()` returned. */
+  readonly deltas: Uint8Array<ArrayBuffer>;
+  /** Of a numbering: which one it is, and the number of each device. */
+  readonly numbering: { readonly index: number; readonly devices: Float64Array } | undefined;
 }
 
-function unpack({ deviceIds, packets, timestampsMs, payloads, payloadEnds, ...rest }: PackedBatch): Batch {
-  const devices: DeviceDelta[] = deviceIds.map((deviceId, i) => ({
-    deviceId,
-    packets: packets[i]!,
-    timestampMs: timestampsMs[i]!,
-    payload: payloads.subarray(payloadEnds[i - 1] ?? 0, payloadEnds[i]),
-  }));
-  return { ...rest, devices };
+/** What number the devices, by their index; they are the same objects in all batches. */
+const numberings = new Map<number, object>();
+
+function unpack({ deltas, numbering, ...rest }: PackedBatch): Batch {
+  const devices = unpackDeltas(deltas, numbering?.devices);
+  if (numbering === undefined) return { ...rest, devices };
+  const known = numberings.get(numbering.index) ?? {};
+  numberings.set(numbering.index, known);
+  return { ...rest, devices, numbering: known };
 }
 
 let options: SqliteStoreOptions;
@@ -69,7 +69,8 @@ async function reply(request: Request): Promise<unknown> {
   if ("open" in request) {
     const warn = (warning: string, properties: Record<string, unknown>) =>
       self.postMessage({ warning, properties });
-    options = { ...request.open, log: { warn } };
+    const onDeferred = (deferred: DeferredAmount) => self.postMessage({ deferred });
+    options = { ...request.open, log: { warn }, onDeferred };
     await openStore().catch((error) => {
       if (!isTransient(error)) throw error;
     });

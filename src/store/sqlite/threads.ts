@@ -7,12 +7,14 @@
 import { resolve } from "node:path";
 
 import { packEntries } from "../model/packet_entries.ts";
+import type { AlertStore } from "../alerts.ts";
 import type { LabelStore } from "../labels.ts";
-import type { Batch } from "../packets.ts";
+import type { Batch, DeferredAmount } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store_error.ts";
 import { pages } from "./devices.ts";
 import { labelPages } from "./labels.ts";
+import { packDeltas } from "./packed_deltas.ts";
 import type { SqliteStore, SqliteStoreOptions } from "./sqlite_store.ts";
 import type { Method, PackedBatch, Reply, Request } from "./thread_worker.ts";
 
@@ -34,6 +36,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),
     claimSession: write("claimSession"),
     apply: (batch) => writer.apply(batch),
+    deferred: () => writer.deferred,
     trimFleetHistory: write("trimFleetHistory"),
     remove: write("remove"),
     removeUnseen: write("removeUnseen"),
@@ -47,10 +50,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
-    putAlertDocuments: write("putAlertDocuments"),
-    removeAlertDocuments: write("removeAlertDocuments"),
-    claimAlerts: write("claimAlerts"),
-    writeAlertState: write("writeAlertState"),
+    ...alerts(writer, reader),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -70,9 +70,6 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     tokens: read("tokens"),
     credentialsVersion: read("credentialsVersion"),
     audit: read("audit"),
-    alertDocuments: read("alertDocuments"),
-    alertState: read("alertState"),
-    alertEntry: read("alertEntry"),
     ...threadLabels(writer, reader),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
@@ -93,12 +90,29 @@ function threadLabels(writer: Thread, reader: Thread): LabelStore {
   };
 }
 
+/** The methods of alerts. */
+function alerts(writer: Thread, reader: Thread): AlertStore {
+  return {
+    putAlertDocuments: writer.method("putAlertDocuments"),
+    removeAlertDocuments: writer.method("removeAlertDocuments"),
+    claimAlerts: writer.method("claimAlerts"),
+    writeAlertState: writer.method("writeAlertState"),
+    alertDocuments: reader.method("alertDocuments"),
+    alertState: reader.method("alertState"),
+    alertEntry: reader.method("alertEntry"),
+  };
+}
+
+const nothing: DeferredAmount = { packets: 0, bytes: 0 };
+
 /** A thread with a connection of its own. */
 class Thread {
   readonly #options: SqliteStoreOptions;
   /** As `describeFile()` has it, whose module would load the driver into this thread: 1.5 MB. */
   readonly #file: string;
   readonly #replies = new Map<number, PromiseWithResolvers<unknown>>();
+  /** What is not counted yet. */
+  deferred: DeferredAmount = nothing;
   #lastId = 0;
   #worker: Worker | undefined;
   #opening: Promise<string> | undefined;
@@ -130,8 +144,8 @@ class Thread {
   /** The store's `apply`, run in the thread. */
   async apply(batch: Batch): ReturnType<Store["apply"]> {
     await this.opened();
-    const packed = pack(batch);
-    return await this.#request({ id: ++this.#lastId, apply: packed }) as Awaited<ReturnType<Store["apply"]>>;
+    const apply = pack(batch), buffers = [apply.deltas.buffer];
+    return await this.#request({ id: ++this.#lastId, apply }, buffers) as Awaited<ReturnType<Store["apply"]>>;
   }
 
   /** Closes the file and ends the thread. */
@@ -150,9 +164,10 @@ class Thread {
   async #start(): Promise<string> {
     const worker = new Worker(new URL("./thread_worker.ts", import.meta.url), { type: "module" });
     this.#worker = worker;
-    const { log, ...open } = this.#options;
+    const { log, onDeferred: _, ...open } = this.#options;
     worker.onmessage = ({ data }: MessageEvent<Reply>) => {
       if ("warning" in data) return log?.warn(data.warning, data.properties);
+      if ("deferred" in data) return void (this.deferred = data.deferred);
       const reply = this.#replies.get(data.id);
       this.#replies.delete(data.id);
       if ("result" in data) reply?.resolve(data.result);
@@ -170,10 +185,10 @@ class Thread {
     }
   }
 
-  #request(request: Request): Promise<unknown> {
+  #request(request: Request, transfer: ArrayBuffer[] = []): Promise<unknown> {
     const reply = Promise.withResolvers<unknown>();
     this.#replies.set(request.id, reply);
-    this.#worker!.postMessage(request);
+    this.#worker!.postMessage(request, transfer);
     return reply.promise;
   }
 
@@ -181,27 +196,25 @@ class Thread {
     this.#worker?.terminate();
     this.#worker = undefined;
     this.#opening = undefined;
+    this.deferred = nothing;
     const failure = new StoreError(`the thread of ${this.#file} ended: ${reason}`);
     for (const reply of this.#replies.values()) reply.reject(failure);
     this.#replies.clear();
   }
 }
 
-function pack({ devices, numbering: _, packetStream, ...rest }: Batch): PackedBatch {
-  const packets = new Float64Array(devices.length), timestampsMs = new Float64Array(devices.length);
-  const payloadEnds = new Uint32Array(devices.length);
-  const parts = devices.map(({ payload }) => payload);
-  const payloads = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let end = 0;
-  const deviceIds = devices.map((device, i) => {
-    packets[i] = device.packets;
-    timestampsMs[i] = device.timestampMs;
-    payloads.set(parts[i]!, end);
-    payloadEnds[i] = end += parts[i]!.length;
-    return device.deviceId;
-  });
+const numberings = new WeakMap<object, number>();
+let lastNumbering = 0;
+
+function pack({ devices, numbering, packetStream, ...rest }: Batch): PackedBatch {
+  const deltas = packDeltas(devices);
   const stream = packetStream && {
     packetStream: { ...packetStream, entries: packEntries(devices) },
   };
-  return { ...rest, ...stream, deviceIds, packets, timestampsMs, payloads, payloadEnds };
+  if (numbering === undefined) return { ...rest, ...stream, deltas, numbering };
+  let index = numberings.get(numbering);
+  if (index === undefined) numberings.set(numbering, index = ++lastNumbering);
+  const numbers = new Float64Array(devices.length);
+  for (let i = 0; i < numbers.length; i++) numbers[i] = devices[i]!.device ?? -1;
+  return { ...rest, ...stream, deltas, numbering: { index, devices: numbers } };
 }
