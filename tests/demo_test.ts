@@ -1,6 +1,7 @@
 /** The demo as a user runs it: a process of its own, with its task's permissions. */
-import { assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 
+import { visit } from "./support/browser.ts";
 import { startRedis } from "./support/redis_server.ts";
 import { dataFolder, Tool } from "./support/tool.ts";
 import { until } from "./support/until.ts";
@@ -87,4 +88,37 @@ Deno.test("demo keeps its counts in a file of its own by default", async () => {
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("demo: charts of temperature and humidity move within 5 seconds on the open page", async () => {
+  await using folder = await dataFolder();
+  const env = { TALLY_DB: `${folder.path}/tally.db`, TALLY_GRPC_PORT: "0", TALLY_HTTP_PORT: "0" };
+  await using tool = new Tool("demo", [], "ingest", env);
+  await until(() => tool.stdout.includes("Ctrl-C stops both"), "it runs");
+  const [url] = /http:\S+\/(?=\s+the fleet)/.exec(tool.stdout)!;
+  await using visitor = await visit(url);
+  const { page } = visitor;
+  // A device that sends often; the others send every few seconds.
+  await page.getByRole("columnheader", { name: "Packets/s" }).getByRole("button").click();
+  await page.waitForURL(/sort=rate/);
+  await until(
+    async () => Number(await page.locator("tbody .col-rate").first().innerText()) > 1,
+    "one sends often",
+  );
+  await page.locator("tbody a").first().click();
+  for (const name of ["temperature", "humidity"]) {
+    const chart = page.getByRole("region", { name, exact: true });
+    const line = chart.locator("path.line");
+    await line.waitFor({ state: "attached" });
+    const [latest, drawn] = [await chart.locator("b").innerText(), await line.getAttribute("d")];
+    assertMatch(latest, /^-?\d+(\.\d+)?$/);
+    await until(
+      async () => await chart.locator("b").innerText() !== latest && await line.getAttribute("d") !== drawn,
+      `the chart of ${name} moves`,
+      5,
+    );
+  }
+  visitor.assertNoProblems();
+  tool.signal("SIGINT");
+  assertEquals(await tool.end(), 0);
 });

@@ -52,6 +52,7 @@ export interface TermOptions {
 export class AlertTerm {
   /** Of the state in the store. */
   version: string;
+  /** What is still to be sent. */
   readonly outbox: Outbox;
   readonly #book: IncidentBook;
   readonly #options: TermOptions;

@@ -9,6 +9,7 @@ import { EventLog } from "../alerts/event_log.ts";
 import { WATCH_INTERVAL_MS, watchForOffline } from "../alerts/offline_watch.ts";
 import { deliverEvents, FIRST_RETRY_MS, MAX_RETRY_MS, WebhookCounters } from "../alerts/webhook.ts";
 import { forgetUnseenDevices, SWEEP_STEP_MS } from "../fleet/device_retention.ts";
+import { followAttributes } from "../fleet/attribute_tags.ts";
 import { FleetCache, MAX_AGE_MS, WARM_FOR_MS } from "../fleet/fleet_cache.ts";
 import { FleetValues } from "../fleet/fleet_values.ts";
 import { ListCache } from "../fleet/list_cache.ts";
@@ -79,6 +80,8 @@ export interface ApiOptions extends Omit<HttpLimits, "responseTimeoutMs">, Alert
   readonly offlineAfterMs: number;
   /** Devices with series of their own in the Prometheus form of `/metrics`, at most. */
   readonly prometheusMaxDevices: number;
+  /** Attributes that are tags of their devices; default none. */
+  readonly tagsFrom?: readonly string[] | undefined;
   /** Keys of tags that the Prometheus form shows; default none. */
   readonly prometheusTags?: readonly string[] | undefined;
   /** Streams of `/live` and `/events`, at most. */
@@ -295,6 +298,8 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
         detail: `not seen for ${deviceTtlMs / 3_600_000} h (TALLY_DEVICE_TTL)`,
       }]),
   });
+  const tagged = settings.tagsFrom &&
+    followAttributes({ fleet, values: state.values, keys: settings.tagsFrom, log, signal });
   const delivered = webhook && webhookCounters && deliverEvents({
     ...settings,
     ...webhook,
@@ -304,7 +309,7 @@ function startBackground(settings: Settings, state: ReturnType<typeof createStat
     signal,
   });
   return {
-    ended: Promise.all([watched, alerted, forgotten, delivered, polled.promise]),
+    ended: Promise.all([watched, alerted, tagged, forgotten, delivered, polled.promise]),
     abort() {
       polled.resolve(stopTokens?.());
       aborting.abort();
@@ -331,9 +336,7 @@ function serve(
   } catch (cause) {
     throw new Error(
       `cannot serve HTTP on ${host} port ${port}: ${messageOf(cause)}; choose another address or port`,
-      {
-        cause,
-      },
+      { cause },
     );
   }
 }

@@ -136,6 +136,11 @@ export const settings = {
     max: "1000000",
     help: "Devices with series of their own in the Prometheus form of /metrics, first by id.",
   }),
+  tagsFrom: optional(custom("TALLY_TAGS_FROM", {
+    ...readers,
+    default: "",
+    help: "Attributes in payloads that are tags of their devices, as in site,firmware.",
+  }, tagKeysKind)),
   prometheusTags: optional(custom("TALLY_PROMETHEUS_TAGS", {
     ...readers,
     default: "",

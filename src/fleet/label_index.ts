@@ -19,10 +19,12 @@ export interface HeldLabels {
   readonly name: string;
   /** By key. */
   readonly tags: readonly Tag[];
+  /** Those of them that people have set; the others are of attributes. */
+  readonly own: readonly Tag[];
 }
 
 /** A device without name and tags. */
-const none: HeldLabels = { name: "", tags: [] };
+const none: HeldLabels = { name: "", tags: [], own: [] };
 
 /** A tag that devices are to have: this value of the key, or with undefined any. */
 export interface TagFilter {
@@ -38,6 +40,8 @@ export const MAX_DISTINCT_TAGS = 10_000, MAX_DISTINCT_KEYS = 100;
 /** Labels by device id. */
 export class LabelIndex {
   readonly #labels = new Map<string, HeldLabels>();
+  /** Tags of attributes, also where what people have set hides them. */
+  readonly #attributes = new Map<string, readonly (readonly [key: string, value: string])[]>();
   /** By key, then by value; with the number of devices that have each. */
   readonly #tags = new Map<string, Map<string, { readonly tag: Tag; devices: number }>>();
   #distinctTags = 0;
@@ -71,13 +75,36 @@ export class LabelIndex {
 
   /** Sets those of a device; undefined: it has none. */
   set(deviceId: string, labels: DeviceLabels | undefined): void {
-    const before = this.#labels.get(deviceId);
+    this.#put(deviceId, labels?.name ?? "", labels === undefined ? [] : [...labels.tags]);
+  }
+
+  /**
+   * Sets the tags that a device has by its attributes; a tag of the same key that people have set hides one. False: one
+   * was left out, as there is no room for more distinct tags.
+   */
+  setAttributes(deviceId: string, tags: readonly (readonly [key: string, value: string])[]): boolean {
+    const kept: (readonly [key: string, value: string])[] = [];
+    for (const tag of tags) if (this.hasRoomFor([...kept, tag])) kept.push(tag);
+    const isAll = kept.length === tags.length, before = this.#attributes.get(deviceId) ?? [];
+    if (JSON.stringify(kept) === JSON.stringify(before)) return isAll;
+    if (kept.length === 0) this.#attributes.delete(deviceId);
+    else this.#attributes.set(deviceId, kept);
+    const { name, own } = this.of(deviceId);
+    this.#put(deviceId, name, own.map(({ key, value }) => [key, value]));
+    return isAll;
+  }
+
+  #put(deviceId: string, name: string, own: readonly (readonly [key: string, value: string])[]): void {
+    const before = this.#labels.get(deviceId), attributes = this.#attributes.get(deviceId) ?? [];
     // The new ones first: a tag that stays remains the same object.
-    if (labels === undefined) this.#labels.delete(deviceId);
-    else {
-      const tags = [...labels.tags].map(([key, value]) => this.#hold(key, value));
-      this.#labels.set(deviceId, { name: labels.name, tags });
-    }
+    const ownTags = own.map(([key, value]) => this.#hold(key, value));
+    const others = attributes.filter(([key]) => !own.some(([ownKey]) => ownKey === key))
+      .map(([key, value]) => this.#hold(key, value));
+    const tags = others.length === 0
+      ? ownTags
+      : [...ownTags, ...others].sort((a, b) => a.key < b.key ? -1 : 1);
+    if (name === "" && tags.length === 0) this.#labels.delete(deviceId);
+    else this.#labels.set(deviceId, { name, tags, own: ownTags });
     for (const tag of before?.tags ?? []) this.#release(tag);
     this.onChanged?.(deviceId);
   }

@@ -20,7 +20,7 @@ import type { LabelIndex, TagFilter } from "./label_index.ts";
 export const SORT_KEYS = ["id", "count", "rate", "last_seen"] as const;
 
 /** One of {@linkcode SORT_KEYS}, or `value:` and the name of a value. */
-export type SortKey = typeof SORT_KEYS[number] | `${typeof VALUE_PREFIX}${string}`;
+export type SortKey = typeof SORT_KEYS[number] | `value:${string}`;
 
 const VALUE_PREFIX = "value:";
 
@@ -29,7 +29,7 @@ export function isSortKey(text: string): text is SortKey {
   return (SORT_KEYS as readonly string[]).includes(text) || isValueKey(text) && text !== VALUE_PREFIX;
 }
 
-function isValueKey(text: string): text is `${typeof VALUE_PREFIX}${string}` {
+function isValueKey(text: string): text is `value:${string}` {
   return text.startsWith(VALUE_PREFIX);
 }
 

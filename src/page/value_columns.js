@@ -51,7 +51,10 @@ export class ValueColumns {
       header.dataset.sort = `value:${name}`;
       const button = document.createElement("button");
       button.type = "button";
-      button.title = button.textContent = visible(name);
+      button.title = visible(name);
+      const label = document.createElement("span");
+      label.textContent = visible(name);
+      button.append(label);
       header.append(button);
       next.before(header);
     }

@@ -5,10 +5,11 @@
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
+import type { Store } from "../../src/store/store.ts";
 import { AlertReceiver } from "../support/alert_receiver.ts";
 import { delta } from "../support/batches.ts";
 import { temporaryStore } from "../support/harness.ts";
-import { numberedIds, receive } from "../support/monitor.ts";
+import { numberedIds, receive, reportIngest } from "../support/monitor.ts";
 import { addPackets, RunningClock, startTestApi, type TestApi } from "../support/test_api.ts";
 import { until } from "../support/until.ts";
 
@@ -268,3 +269,169 @@ Deno.test("POST /rules refuses what is no rule, and states what it expected", as
   }
   assertEquals((await call(api, "GET", "/rules")).rules, []);
 });
+
+Deno.test("A value above its bound for a time fires with the value, and ends below the bound less the hysteresis", async () => {
+  await using receiver = new AlertReceiver();
+  await using store = await temporaryStore();
+  const clock = new RunningClock();
+  const { webhook } = receiver.channels;
+  const measure = (celsius: number) => addValues(store, "green-1", { temperature: celsius }, clock.unixMs);
+  await measure(20);
+  await using api = await startTestApi(store, { ...quick, ...clock.options, webhook });
+  const condition = { kind: "value", value: "temperature", above: 40, hysteresis: 5, for_ms: 60_000 };
+  await call(api, "POST", "/rules", rule("Hot", condition, { devices: "green-*" }));
+  const pending = async () => (await call(api, "GET", "/rules")).rules[0].pending;
+  await measure(41);
+  await until(
+    async () => {
+      clock.pass(50); // What is pending is written every five seconds.
+      return await pending() === 1;
+    },
+    "it is pending",
+    20,
+  );
+  await measure(39.5);
+  await until(
+    async () => {
+      clock.pass(1_000);
+      return await pending() === 0;
+    },
+    "it is not any more",
+    20,
+  );
+  await measure(42.5);
+  await until(
+    async () => {
+      clock.pass(1_000);
+      return await pending() === 1;
+    },
+    "it is pending again",
+    20,
+  );
+  assertEquals(await incidentsOf(api), []);
+  clock.pass(60_000);
+  await until(() => receiver.incidents.length === 1, "it fires");
+  const { data } = receiver.received.find(({ body }) => body.type === "incident.firing")!.body;
+  assertEquals([data.title, data.incident.value], ["Critical: Hot: green-1", 42.5]);
+  assertEquals(data.text, "temperature above 40 for 1 min (42.5): green-1");
+  await measure(36);
+  await delaySteps(store);
+  clock.pass(2_000);
+  await delaySteps(store);
+  assertEquals(receiver.incidents, ["firing Hot 1"]);
+  await measure(34.9);
+  await until(() => receiver.incidents.length === 2, "it ends");
+});
+
+Deno.test("A pending state survives the api: the next one counts from when it began", async () => {
+  await using store = await temporaryStore();
+  const clock = new RunningClock();
+  await addValues(store, "a", { t: 50 }, clock.unixMs);
+  const condition = { kind: "value", value: "t", above: 40, hysteresis: 0, for_ms: 600_000 };
+  {
+    await using api = await startTestApi(store, { ...quick, ...clock.options });
+    await call(api, "POST", "/rules", rule("Hot", condition));
+    await until(
+      async () => {
+        clock.pass(1_000);
+        return (await call(api, "GET", "/rules")).rules[0].pending === 1;
+      },
+      "it is pending",
+      20,
+    );
+  }
+  clock.pass(590_000);
+  await using api = await startTestApi(store, { ...quick, ...clock.options });
+  await delaySteps(store);
+  clock.pass(15_000);
+  await until(async () => (await incidentsOf(api))[0] === "Hot firing 1/1 a", "it fires");
+});
+
+Deno.test("A channel that fails gets each message once it works again, in order, and holds no other channel back", async () => {
+  await using receiver = new AlertReceiver();
+  await using store = await temporaryStore();
+  const clock = new RunningClock();
+  const { webhook, slackUrl, ntfyUrl } = receiver.channels;
+  await addPackets(store, { a: 1 }, { receivedAtMs: clock.unixMs });
+  let isDown = true;
+  receiver.answer = ({ path }) => new Response(null, { status: path === "/slack" && isDown ? 503 : 200 });
+  const options = { ...quick, ...clock.options, webhook, slackUrl };
+  {
+    await using api = await startTestApi(store, {
+      ...options,
+      ntfyUrl: ntfyUrl.replace("://", "://:secret@"),
+    });
+    await call(api, "POST", "/rules", rule("Silent", { kind: "offline", after_ms: 60_000 }));
+    await delaySteps(store);
+    clock.pass(70_000);
+    await until(() => receiver.incidents.length === 1, "the webhook has it");
+    await addPackets(store, { a: 1 }, { receivedAtMs: clock.unixMs });
+    await until(() => receiver.incidents.length === 2, "and that it is resolved");
+    await until(() => receiver.received.filter(({ path }) => path === "/").length === 2, "ntfy has both");
+    await until(
+      () => receiver.received.filter(({ path }) => path === "/slack").length > 3,
+      "Slack was tried",
+    );
+  }
+  const ntfy = receiver.received.filter(({ path }) => path === "/");
+  assertEquals(ntfy.map(({ body }) => [body.topic, body.title, body.priority]), [
+    ["topic", "Critical: Silent: a", 5],
+    ["topic", "Resolved: Silent: a", 3],
+  ]);
+  assertEquals(ntfy[0]!.headers.get("authorization"), `Basic ${btoa(":secret")}`);
+  isDown = false;
+  const tried = receiver.received.length;
+  // The next api delivers what this one could not, and nothing again.
+  await using _next = await startTestApi(store, options);
+  await until(() => receiver.received.length >= tried + 2, "Slack has both");
+  await delaySteps(store);
+  assertEquals(
+    receiver.received.slice(tried).map(({ path, body }) => `${path} ${body.text?.split("\n")[0]}`),
+    [
+      "/slack *Critical: Silent: a*",
+      "/slack *Resolved: Silent: a*",
+    ],
+  );
+});
+
+Deno.test("Packets that ingests reject fire a rule of no device", async () => {
+  await using receiver = new AlertReceiver();
+  await using store = await temporaryStore();
+  const { webhook } = receiver.channels;
+  let rejected = 5;
+  const report = await reportOf(store);
+  const counting = {
+    ...store,
+    instances: () => Promise.resolve([{ ...report, rejected: { ...report.rejected, BAD: rejected } }]),
+  };
+  await using api = await startTestApi(counting as never, { ...quick, webhook });
+  await call(api, "POST", "/rules", rule("Rejected", { kind: "rejected", above: 10, for_ms: 0 }));
+  await delaySteps(counting);
+  assertEquals(receiver.incidents, []);
+  rejected = 16;
+  await until(() => receiver.incidents.length === 1, "it fires");
+  assertEquals(receiver.incidents, ["firing Rejected 0"]);
+  const { data } = receiver.received[0]!.body;
+  assertEquals([data.incident.value, data.title], [11, "Critical: Rejected"]);
+});
+
+/** The report of an ingest. */
+async function reportOf(store: Store) {
+  await reportIngest(store);
+  return (await store.instances(Date.now()))[0]!;
+}
+
+/** Stores a packet with these values, and waits until they can be read. */
+async function addValues(
+  store: Store,
+  deviceId: string,
+  values: unknown,
+  receivedAtMs: number,
+): Promise<void> {
+  const payload = new TextEncoder().encode(JSON.stringify(values));
+  await addPackets(store, { [deviceId]: 1 }, { receivedAtMs, payload });
+  await until(async () => {
+    await store.ping();
+    return (await store.waitingSamples()).bytes === 0;
+  }, "no sample waits");
+}

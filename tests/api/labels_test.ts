@@ -10,6 +10,7 @@ import type { Store } from "../../src/store/store.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { startRedis } from "../support/redis_server.ts";
 import { openStore } from "../support/redis_store.ts";
+import { until } from "../support/until.ts";
 import { addPackets, RunningClock, startTestApi, type TestApi } from "../support/test_api.ts";
 
 /** What a test looks at of a response. */
@@ -255,6 +256,48 @@ Deno.test("GET /tags has each key's values with the figures of their devices", a
   ]]]);
   await get(api, "/tags?limit=0", 400);
   await get(api, "/tags?key=a%20b", 400);
+});
+
+Deno.test("TALLY_TAGS_FROM: attributes in payloads are tags, of each api the same, until people set others", async () => {
+  await using store = await temporaryStore();
+  const send = async (deviceId: string, content: unknown) => {
+    const payload = new TextEncoder().encode(JSON.stringify(content));
+    await addPackets(store, { [deviceId]: 1 }, { payload });
+    const isDecoded = async () => (await store.ping(), (await store.waitingSamples()).bytes === 0);
+    await until(isDecoded, "the sample is decoded");
+  };
+  await send("a", { site: "oslo", fw: { version: "1.2" }, other: "x", t: 20 });
+  await send("b", { site: "bergen" });
+  await send("c", { site: "line\nend" });
+  await store.setLabels([{ deviceId: "b", name: "B", tags: new Map([["model", "x2"]]) }]);
+  const options = { tagsFrom: ["site", "fw.version"], maxAgeMs: 0 };
+  await using api = await startTestApi(store, options);
+  await using other = await startTestApi(store, options);
+  const tagsOf = async (from: TestApi, id: string) => (await get(from, `/devices/${id}`)).tags;
+  for (const one of [api, other]) {
+    await until(async () => "site" in await tagsOf(one, "b"), "the attributes are tags");
+    assertEquals(await tagsOf(one, "a"), { "fw.version": "1.2", site: "oslo" });
+    assertEquals(await tagsOf(one, "b"), { model: "x2", site: "bergen" });
+    assertEquals(await tagsOf(one, "c"), {}, "no tag may have that value");
+  }
+  assertEquals(await idsOf(api, "tag=site"), ["a", "b"]);
+  assertEquals((await get(api, "/tags?key=site")).keys[0].values.length, 2);
+  await patch(api, "a", { tags: { site: "rome" } });
+  assertEquals((await tagsOf(api, "a")).site, "rome", "what people set hides it");
+  await send("a", { site: "trondheim" });
+  await send("b", { site: "trondheim" });
+  await until(async () => (await tagsOf(api, "b")).site === "trondheim", "another attribute");
+  assertEquals((await tagsOf(api, "a")).site, "rome");
+  await patch(api, "a", { tags: { site: null } });
+  assertEquals((await tagsOf(api, "a")).site, "trondheim");
+  await call(api, "DELETE", "/devices/b", undefined, 204);
+  await until(async () =>
+    !("trondheim" in Object.fromEntries((await get(other, "/tags?key=site")).keys
+      .flatMap(({ values }: Body) =>
+        values.filter(({ devices }: Body) => devices > 1)
+          .map(({ value }: Body) => [value, 1])
+      ))), "removed with its device");
+  assertEquals((await store.labels(["a", "b", "c"])).size, 0, "nothing of them is stored");
 });
 
 Deno.test("Labels of devices stay while these are offline and the api restarts, and the store holds them", async () => {

@@ -63,7 +63,7 @@ export const besidePeers: SectionPlan = {
 };
 
 /** What a subject and its Redis have used so far. */
-interface Used {
+export interface Used {
   readonly redisCpuSeconds: number;
   readonly redisInputBytes: number;
   readonly redisMemoryBytes: number;
@@ -72,7 +72,7 @@ interface Used {
   readonly updates: number;
 }
 
-async function usedBy({ masters }: Subject, opsPort: number): Promise<Used> {
+export async function usedBy({ masters }: Subject, opsPort: number): Promise<Used> {
   const infos = await Promise.all(masters!.map(async (master) => String(await master.call("INFO"))));
   const ofRedis = (name: string) => {
     const values = infos.map((info) => Number(new RegExp(`^${name}:(\\S+)`, "m").exec(info)?.[1]));

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { freePort } from "../support/load_balancer.ts";
+import { type Used, usedBy } from "./cost_rows.ts";
 import { Ledger, type Measured, usualLoad } from "./measure.ts";
 import { asLongAs, type BenchOptions, rate, type SectionPlan } from "./rows.ts";
 import { startSubject } from "./subject.ts";
@@ -13,18 +15,26 @@ async function compareValues(devices: number, options: BenchOptions): Promise<Ro
   const { processes, warmUpMs, runMs, runs } = options;
   await using parts = new AsyncDisposableStack();
   const load = { ...usualLoad, devices, json: true };
-  const compared: { setting: string; ledger: Ledger; measured: Measured[] }[] = [];
+  const compared: Compared[] = [];
   for (const setting of ["on", "off"]) {
-    const subject = parts.use(await startSubject("tally-redis", 1, { settings: { TALLY_VALUES: setting } }));
-    compared.push({ setting, ledger: new Ledger(subject, processes, 1), measured: [] });
+    const opsPort = freePort();
+    const settings = { TALLY_VALUES: setting, TALLY_OPS_PORT: String(opsPort) };
+    const subject = parts.use(await startSubject("tally-redis", 1, { settings }));
+    const ledger = new Ledger(subject, processes, 1);
+    compared.push({ setting, ledger, measured: [], used: () => usedBy(subject, opsPort), cpu: [] });
   }
   // Every device is known when the runs begin.
   for (const { ledger, measured } of compared) {
     measured.push(await ledger.load({ ...load, durationMs: warmUpMs, minPackets: devices }));
   }
   for (let run = 0; run < runs; run++) {
-    for (const { ledger, measured } of compared) {
-      measured.push(await ledger.load(asLongAs(runMs, load, measured.at(-1)!)));
+    for (const { ledger, measured, used, cpu } of compared) {
+      const before = await used();
+      const last = await ledger.load(asLongAs(runMs, load, measured.at(-1)!));
+      const after = await used();
+      measured.push(last);
+      const seconds = cpuSeconds(after) - cpuSeconds(before);
+      cpu.push(seconds / last.packets * 1e6);
     }
   }
   for (const { measured } of compared) measured.shift();
@@ -38,7 +48,24 @@ async function compareValues(devices: number, options: BenchOptions): Promise<Ro
     unit: "×",
     wrong: on.ledger.wrong ?? off.ledger.wrong,
   };
+  for (const { setting, ledger, cpu } of compared) {
+    figures[`CPU per packet, ${setting}`] = { values: cpu, unit: "µs", wrong: ledger.wrong };
+  }
   return figures;
+}
+
+/** One setting. */
+interface Compared {
+  readonly setting: string;
+  readonly ledger: Ledger;
+  readonly measured: Measured[];
+  readonly used: () => Promise<Used>;
+  /** Of each run: of ingest and Redis together, µs a packet, until all is counted. */
+  readonly cpu: number[];
+}
+
+function cpuSeconds({ redisCpuSeconds, ingestCpuSeconds }: Used): number {
+  return redisCpuSeconds + ingestCpuSeconds;
 }
 
 /** Large fleets are deferred after a while only: every device has to be known, and Redis busy. */
@@ -51,7 +78,7 @@ export const values: SectionPlan = {
   title: "Values",
   about:
     "StreamPackets, a frame per message, 16 streams, Redis, one process; payloads are JSON of 40 bytes with two " +
-    "numbers. on: TALLY_VALUES=on, where they are kept with their history.",
+    "numbers. on: TALLY_VALUES=on, where they are kept with their history. CPU: of ingest and Redis together.",
   rows: [1000, 100_000].map((devices) => ({
     name: `${devices.toLocaleString("en")} devices`,
     needsRedis: true,

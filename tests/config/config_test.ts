@@ -94,6 +94,7 @@ Deno.test("parseConfig() without settings returns the documented defaults", () =
     offlineAfterMs: 60_000,
     prometheusMaxDevices: 10_000,
     prometheusTags: undefined,
+    tagsFrom: undefined,
     keepsValues: true,
     maxValuesPerDevice: 16,
     payloadProto: undefined,

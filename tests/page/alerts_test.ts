@@ -31,15 +31,15 @@ Deno.test("Alerts: a rule made on the page fires, is acknowledged, and is resolv
   await page.getByText("No incident.").waitFor();
 
   await page.getByRole("button", { name: "New rule" }).click();
-  await page.getByLabel("Name").fill(`<b>Silent</b>`);
-  await page.getByLabel("Devices, * for any text").fill("<*");
+  await page.getByRole("dialog").getByLabel("Name").fill(`<b>Silent</b>`);
+  await page.getByRole("dialog").getByLabel("Devices, * for any text").fill("<*");
   await page.getByRole("dialog").getByLabel("For", { exact: true }).fill("0");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByText("Cannot use the parameter condition.after_ms: found 0").waitFor();
   await page.getByRole("dialog").getByLabel("For", { exact: true }).fill("3");
-  await page.getByLabel("Unit").selectOption("seconds");
-  await page.getByLabel("Severity").selectOption("Critical");
-  await page.getByLabel("Send to slack").uncheck();
+  await page.getByRole("dialog").getByLabel("Unit").selectOption("seconds");
+  await page.getByRole("dialog").getByLabel("Severity").selectOption("Critical");
+  await page.getByRole("dialog").getByLabel("Send to slack").uncheck();
   await page.getByRole("button", { name: "Save" }).click();
   await rules(page).getByText("<*: no packet for 3 s").waitFor();
 
@@ -78,9 +78,9 @@ Deno.test("Alerts: a rule is changed, muted and deleted on the page, and a chann
   page.on("dialog", (dialog) => dialog.accept());
   await rules(page).getByText("green-*: temperature above 40 for 1 min").waitFor();
   await rules(page).getByRole("button", { name: "Edit" }).click();
-  assertEquals(await page.getByLabel("Above").inputValue(), "40");
+  assertEquals(await page.getByRole("dialog").getByLabel("Above").inputValue(), "40");
   assertEquals(await page.getByRole("dialog").getByLabel("For", { exact: true }).inputValue(), "1");
-  await page.getByLabel("Below").fill("-5.5");
+  await page.getByRole("dialog").getByLabel("Below").fill("-5.5");
   await page.getByRole("button", { name: "Save" }).click();
   await rules(page).getByText("green-*: temperature above 40 or below -5.5 for 1 min").waitFor();
   await rules(page).getByRole("button", { name: "Mute for 1 h" }).click();

@@ -72,7 +72,7 @@ const views: readonly [string, string][] = [
   ["?range=hours", "#fleet-chart path.line"],
   ["?tag=site%3Doslo", "#groups li"],
   ["?columns=celsius&sort=value:celsius", "thead .col-value"],
-  ["?device=sensor-00001&range=24h", "#charts [aria-label=celsius] path.band"],
+  ["?device=sensor-00001&range=24h", "#charts [aria-label=celsius] .label"],
   ["?view=events", "#all-events li"],
   ["?device=unknown", "#unknown"],
 ];

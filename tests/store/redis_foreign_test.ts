@@ -13,7 +13,7 @@ import { openRedisStore } from "../../src/store/redis/redis_store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { batch, countsOf, delta, now } from "../support/batches.ts";
 import { startRedis } from "../support/redis_server.ts";
-import { withStore } from "../support/redis_store.ts";
+import { hashAt, withStore } from "../support/redis_store.ts";
 
 const keys = shardKeys();
 
@@ -43,12 +43,7 @@ Deno.test("RedisStore: large counts are exact and written in plain decimal", asy
     await server.call("HSET", keys.counts, "a", count);
     await store.apply(batch(1, { devices: [delta("a", 1)] }));
     await store.apply(batch(2, { devices: [delta("b", count)] }));
-    assertEquals(await server.call("HGETALL", keys.counts), [
-      "a",
-      "9007199254740991",
-      "b",
-      "9007199254740990",
-    ]);
+    assertEquals(await hashAt(server, keys.counts), { a: "9007199254740991", b: "9007199254740990" });
     const { seconds } = await store.fleetHistory(now);
     assertEquals(seconds.at(-1)?.packets, count + 1);
   });

@@ -13,7 +13,7 @@ import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { advance, batch, bytes, countsOf, delta, now } from "../support/batches.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
-import { openStore, untilStored, withStore } from "../support/redis_store.ts";
+import { hashAt, openStore, untilStored, withStore } from "../support/redis_store.ts";
 
 const keys = shardKeys();
 
@@ -75,7 +75,7 @@ async function writeFeed(server: RedisServer): Promise<void> {
 /** The data of {@linkcode writeLayout} is complete, and the store continues with it. */
 async function assertUpgraded(server: RedisServer, store: Store, layout: number): Promise<void> {
   assertEquals(await server.call("GET", keys.layout), String(LAYOUT_VERSION));
-  assertEquals(await server.call("HGETALL", keys.counts), ["a", "5", "b", "7"]);
+  assertEquals(await hashAt(server, keys.counts), { a: "5", b: "7" });
   const state = {
     deviceId: "a",
     count: 5,

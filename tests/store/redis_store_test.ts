@@ -12,7 +12,7 @@ import { everyHourThenEveryMinute } from "../contracts/parts.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
 import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
 import { startRedis } from "../support/redis_server.ts";
-import { openStore, untilStored, withStore } from "../support/redis_store.ts";
+import { hashAt, openStore, untilStored, withStore } from "../support/redis_store.ts";
 
 const keys = shardKeys();
 
@@ -35,7 +35,7 @@ Deno.test("RedisStore layout: counts are a hash for HGETALL, and every key has a
     await store.apply({ ...batch(7, { devices, sessions: [advance("s", epoch, 0, 3)] }), previous: 0 });
     await store.ping();
 
-    assertEquals(await server.call("HGETALL", "device_metrics"), ["a", "2", "b", "1"]);
+    assertEquals(await hashAt(server, "device_metrics"), { a: "2", b: "1" });
     const records = "tally:{device_metrics}:records", payloads = "tally:{device_metrics}:payloads";
     assertEquals(await server.call("HSTRLEN", records, "a"), 42 + "hot".length);
     assertMatch(String(await server.call("HGET", records, "b")), /cold$/);

@@ -48,11 +48,14 @@ Deno.test("backupSqliteFile() copies a file that no process has open, and leaves
   withFile(async (path) => {
     const store = await openSqliteStore({ path, ackAfter });
     await store.apply(batch(1, { devices: [delta("a", 3)] }));
+    await store.setLabels([{ deviceId: "a", name: "A", tags: new Map([["site", "oslo"]]), notes: "notes" }]);
     await store.close();
     const folder = `${path}-copies`;
     await backupSqliteFile(path, `${folder}/copy.db`);
     assertEquals(await Array.fromAsync(Deno.readDir(folder), ({ name }) => name), ["copy.db"]);
     const restored = await openSqliteStore({ path: `${folder}/copy.db`, ackAfter });
     assertEquals(await countsOf(restored), { a: 3 });
+    const { name, tags } = (await restored.labels(["a"])).get("a")!;
+    assertEquals([name, [...tags], await restored.notes("a")], ["A", [["site", "oslo"]], "notes"]);
     await restored.close();
   }));

@@ -105,3 +105,9 @@ export async function openDeferringStore(server: RedisServer): Promise<Store> {
 export async function untilCounted(server: RedisServer): Promise<void> {
   await until(async () => await server.call("EXISTS", shardKeys().logs) === 0, "all packets are counted");
 }
+
+/** Fields and values of a hash. */
+export async function hashAt(server: RedisServer, key: string): Promise<Record<string, string>> {
+  const list = await server.call("HGETALL", key) as string[];
+  return Object.fromEntries(list.flatMap((field, i) => i % 2 === 0 ? [[field, list[i + 1]!]] : []));
+}

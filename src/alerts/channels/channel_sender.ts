@@ -20,6 +20,7 @@ const REMEMBERED = 1_000;
 /** What {@linkcode ChannelSender} needs. */
 export interface SenderOptions {
   /** Which channel. */
+  /** Which one it is. */
   readonly name: ChannelName;
   /** Makes the request of a message. */
   readonly request: (message: Message) => JsonRequest;
@@ -35,6 +36,7 @@ export interface SenderOptions {
 
 /** What one channel has had since this process started. */
 export class ChannelSender {
+  /** Which one it is. */
   readonly name: ChannelName;
   readonly #options: SenderOptions;
   /** Messages that the channel has accepted. */

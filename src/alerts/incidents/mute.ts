@@ -10,7 +10,7 @@ import { parseObject } from "../rules/rule.ts";
 const DAY_MS = 86_400_000;
 
 /** How long it is until a mute begins again; `none`: it happens once. */
-const PERIODS_MS = { none: Infinity, daily: DAY_MS, weekly: 7 * DAY_MS } as const;
+const PERIODS_MS = { none: Infinity, daily: DAY_MS, weekly: 7 * DAY_MS };
 
 /** What people set of a mute; times are Unix milliseconds. */
 export interface MuteBody {
@@ -25,7 +25,7 @@ export interface MuteBody {
   /** When it ends: for the first time, if it repeats. */
   readonly until_ms: number;
   /** Whether it begins again a day or a week later (UTC). */
-  readonly repeat: keyof typeof PERIODS_MS;
+  readonly repeat: "none" | "daily" | "weekly";
   /** Why, for people; may be empty. */
   readonly comment: string;
 }

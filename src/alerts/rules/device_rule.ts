@@ -37,6 +37,7 @@ export interface Restored {
 
 /** A rule with its state of all devices. */
 export class DeviceRule {
+  /** What it is made of. */
   readonly rule: Rule & { readonly condition: Extract<Condition, { kind: "offline" | "value" | "rate" }> };
   readonly #context: RuleContext;
   readonly #glob: DeviceGlob;

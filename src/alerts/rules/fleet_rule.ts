@@ -10,6 +10,7 @@ import { silenceLeftMs } from "./silence.ts";
 
 /** A rule with its one state. */
 export class FleetRule {
+  /** What it is made of. */
   readonly rule: Rule & { readonly condition: Extract<Condition, { kind: "group" | "rejected" }> };
   readonly #context: RuleContext;
   readonly #glob: DeviceGlob;

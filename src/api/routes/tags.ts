@@ -25,7 +25,8 @@ const tagsRoute = createRoute({
   operationId: "listTags",
   tags: ["Fleet"],
   summary: "List tags, with figures of their devices",
-  description: "Of devices that have sent a packet. The figures are a second old at most.",
+  description:
+    "Of devices that have sent a packet. The figures are a second old at most, of large fleets five.",
   request: { query: TagParameters },
   responses: { 200: json(TagList, "The tags"), 304: unchanged, 400: invalid, 503: unavailable },
 });

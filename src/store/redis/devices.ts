@@ -123,14 +123,25 @@ async function* scan(
   do {
     const args = [cursor, SCAN_COUNT];
     const found = await client.read("scan the devices", scanScript, [names.counts, names.records], args);
-    const [next, fields, records] = found as [Buffer, Buffer[], (Buffer | null)[]];
-    const deviceIds = records.map((_, i) => fields[2 * i]!.toString());
-    const counts = records.map((_, i) => fields[2 * i + 1]!);
-    const page = toSummaries(deviceIds, counts, records).filter(({ deviceId }) => !seen.has(deviceId));
+    const [next, parts, others] = found as [Buffer, Buffer, [Buffer, Buffer, Buffer | null][]];
+    const devices = new Map<string, DeviceSummary>();
+    readChanges(parts, devices as Map<string, DeviceSummary | undefined>); // None of them is to be looked up.
+    for (const summary of toSummaries(...columnsOf(others))) devices.set(summary.deviceId, summary);
+    const page = [...devices.values()].filter(({ deviceId }) => !seen.has(deviceId));
     for (const { deviceId } of page) seen.add(deviceId);
     if (page.length > 0) yield page;
     cursor = next.toString();
   } while (cursor !== "0");
+}
+
+function columnsOf(
+  rows: readonly [id: Buffer, count: Buffer, record: Buffer | null][],
+): [string[], Buffer[], (Buffer | null)[]] {
+  return [
+    rows.map(([id]) => id.toString()),
+    rows.map(([, count]) => count),
+    rows.map(([, , record]) => record),
+  ];
 }
 
 function readPreviews(

@@ -42,6 +42,7 @@ import removeAlerts from "./scripts/remove_alerts.lua" with { type: "text" };
 import report from "./scripts/report.lua" with { type: "text" };
 import revokeTokens from "./scripts/revoke_tokens.lua" with { type: "text" };
 import samples from "./scripts/samples.lua" with { type: "text" };
+import scan from "./scripts/scan.lua" with { type: "text" };
 import segments from "./scripts/segments.lua" with { type: "text" };
 import setLabels from "./scripts/set_labels.lua" with { type: "text" };
 import takeSamples from "./scripts/take_samples.lua" with { type: "text" };
@@ -190,12 +191,8 @@ export const summariesScript: string = checked(
   "return { redis.call('HMGET', KEYS[1], unpack(ARGV)), redis.call('HMGET', KEYS[2], unpack(ARGV)) }",
 );
 
-/** KEYS: counts, records. ARGV: cursor, how many devices at least. As many again may come, or a small hash as a whole. */
-export const scanScript: string = checked(
-  `local page, records = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2]), {}
-for i = 1, #page[2], 2 do records[#records + 1] = redis.call('HGET', KEYS[2], page[2][i]) end
-return { page[1], page[2], records }`,
-);
+/** See `scan.lua`. */
+export const scanScript: string = checked(withPrelude(scan));
 
 /** KEYS: counts, records, and payloads or histories. ARGV: device id. */
 export const deviceScript: string = checked(

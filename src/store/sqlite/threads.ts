@@ -7,6 +7,7 @@
 import { resolve } from "node:path";
 
 import { packEntries } from "../model/packet_entries.ts";
+import type { AlertStore } from "../alerts.ts";
 import type { LabelStore } from "../labels.ts";
 import type { Batch, DeferredAmount } from "../packets.ts";
 import type { Store } from "../store.ts";
@@ -49,10 +50,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     revokeTokens: write("revokeTokens"),
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
-    putAlertDocuments: write("putAlertDocuments"),
-    removeAlertDocuments: write("removeAlertDocuments"),
-    claimAlerts: write("claimAlerts"),
-    writeAlertState: write("writeAlertState"),
+    ...alerts(writer, reader),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
@@ -72,9 +70,6 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     tokens: read("tokens"),
     credentialsVersion: read("credentialsVersion"),
     audit: read("audit"),
-    alertDocuments: read("alertDocuments"),
-    alertState: read("alertState"),
-    alertEntry: read("alertEntry"),
     ...threadLabels(writer, reader),
     async close() {
       // The last connection to close checkpoints the log, which only a writer may do.
@@ -92,6 +87,19 @@ function threadLabels(writer: Thread, reader: Thread): LabelStore {
     notes: reader.method("notes"),
     scanLabels: () => labelPages(page),
     labelChanges: reader.method("labelChanges"),
+  };
+}
+
+/** The methods of alerts. */
+function alerts(writer: Thread, reader: Thread): AlertStore {
+  return {
+    putAlertDocuments: writer.method("putAlertDocuments"),
+    removeAlertDocuments: writer.method("removeAlertDocuments"),
+    claimAlerts: writer.method("claimAlerts"),
+    writeAlertState: writer.method("writeAlertState"),
+    alertDocuments: reader.method("alertDocuments"),
+    alertState: reader.method("alertState"),
+    alertEntry: reader.method("alertEntry"),
   };
 }
 

@@ -143,7 +143,10 @@ const readQueries = {
     SELECT record, minutes, hours FROM device_values LEFT JOIN value_histories USING (device_id)
     WHERE device_id = ?`,
   serial: "SELECT coalesce(max(serial), 0) AS serial FROM value_feed",
-  hasSerial: "SELECT 1 FROM value_feed WHERE serial = ?",
+  // Serial 0 was before the first entry, which is the one whose end is its length.
+  hasSerial: `
+    SELECT 1 FROM value_feed WHERE serial = ?1
+    UNION ALL SELECT 1 FROM value_feed WHERE ?1 = 0 AND end_bytes = length(device_ids) + 32`,
   since: "SELECT device_ids AS deviceIds FROM value_feed WHERE serial > ? ORDER BY serial",
   totals: "SELECT bytes, dropped FROM sample_totals",
 };

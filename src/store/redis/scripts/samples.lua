@@ -63,6 +63,11 @@ end
 
 -- The values of devices are others from this serial on.
 local function feedValues(state, packedIds)
+  -- Before the first entry, for readers that have serial 0.
+  if state.fed == 0 and redis.call('LLEN', state.feedKey) == 0 then
+    redis.call('RPUSH', state.feedKey, '0', '')
+    state.fedBytes = state.fedBytes + 32
+  end
   nextSerial(state)
   redis.call('RPUSH', state.feedKey, string.format('%.0f', state.serial), packedIds)
   state.fed, state.fedBytes = state.serial, state.fedBytes + #packedIds + 32
