@@ -10,6 +10,7 @@ import { makeToken } from "../../src/identity/token.ts";
 import type { Scope } from "../../src/identity/identity.ts";
 import type { Store } from "../../src/store/store.ts";
 import { temporaryStore } from "../support/harness.ts";
+import { untilFolded } from "../support/monitor.ts";
 import { addDeviceToken, addReaderToken, bearer, testAuditor } from "../support/reader_tokens.ts";
 import { revokeTokens } from "../../src/identity/issued_tokens.ts";
 import { addPackets, RunningClock, startTestApi, type TestApi } from "../support/test_api.ts";
@@ -22,6 +23,8 @@ const routes: Readonly<Record<string, Scope | "open">> = {
   "GET /devices/by-id": "read",
   "GET /devices/by-id/packets": "read",
   "GET /devices/{id}/packets": "read",
+  "GET /devices/by-id/values": "read",
+  "GET /devices/{id}/values/{name}": "read",
   "GET /export": "read",
   "GET /devices/by-id/history": "read",
   "GET /devices/{id}": "read",
@@ -41,6 +44,7 @@ const routes: Readonly<Record<string, Scope | "open">> = {
   "GET /page/{file}": "open",
   "GET /readyz": "open",
   "GET /tags": "read",
+  "GET /values": "read",
   "GET /rules": "read",
   "GET /rules/{id}": "read",
   "GET /tokens": "admin",
@@ -94,7 +98,12 @@ interface Operation {
 }
 
 /** Values of parameters that are required. */
-const values: Readonly<Record<string, string>> = { id: "sensor-1", devices: "sensor-1", kind: "reader" };
+const values: Readonly<Record<string, string>> = {
+  id: "sensor-1",
+  devices: "sensor-1",
+  kind: "reader",
+  name: "slack", // a value, and a channel
+};
 
 const rule: RuleBody = {
   ...{ name: "Any", enabled: true, severity: "warning", devices: "*", tag: null, channels: null },
@@ -153,9 +162,10 @@ async function callsOf(api: TestApi): Promise<Call[]> {
   });
 }
 
-/** What the calls need: a device and a token to remove. */
+/** What the calls need: a device with a value, and a token to remove. */
 async function prepare(store: Store): Promise<void> {
-  await addPackets(store, { "sensor-1": 1 });
+  await addPackets(store, { "sensor-1": 1 }, { payload: new TextEncoder().encode('{"slack":1}') });
+  await untilFolded(store);
   for (const kind of ["rule", "mute"] as const) {
     const { documents } = (await store.alertDocuments())!;
     await store.removeAlertDocuments(kind, documents.filter((d) => d.kind === kind).map(({ id }) => id));
