@@ -67,7 +67,8 @@ export async function watchAlerts(options: AlertWatchOptions): Promise<void> {
       // FleetCache logs an outage of the store.
       if (!(error instanceof StoreError)) log.error("Cannot evaluate the rules of alerts", { error });
     }
-    await delay(watchIntervalMs, undefined, { signal }).catch(() => {});
+    // What a channel has accepted is stored at once: the process that takes over would send it again.
+    await Promise.race([delay(watchIntervalMs, undefined, { signal }).catch(() => {}), watch.sent()]);
   }
   await watch.end();
 }
@@ -118,6 +119,11 @@ class AlertWatch {
     this.#resend(term, moment);
   }
 
+  /** Resolves when a channel has ended an attempt to send; never, if none is sending. */
+  sent(): Promise<void> {
+    return Promise.race(this.#senders.flatMap(({ sending }) => sending ?? []));
+  }
+
   /** Another process may have taken over, or a write may be lost: the state is read again. */
   giveUp(): void {
     this.#term = undefined;
@@ -128,7 +134,7 @@ class AlertWatch {
   async end(): Promise<void> {
     const { store, clock } = this.#options;
     this.#unsubscribe();
-    await Promise.all(this.#senders.map((sender) => sender.idle()));
+    await Promise.all(this.#senders.map(({ sending }) => sending));
     if (this.#term === undefined) return;
     await this.#term.write(store, this.#owner).catch(() => {});
     await store.claimAlerts(this.#owner, 1, clock.unixMs()).catch(() => {});

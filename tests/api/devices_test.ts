@@ -234,7 +234,7 @@ Deno.test("parameterError() names the parameter, what was found and what was exp
     [`/live?${tooMany}`]: `Cannot use the parameter devices: found 201 values; ${id}, 200 of them at most`,
     "/histories?devices=": `Cannot use the parameter devices: found ""; ${id}, 200 of them at most`,
     "/events?since=1": 'Cannot use the parameter "since": found no such parameter here; ' +
-      "expected one of after, before, device, limit",
+      "expected one of after, before, device, tag, limit",
   };
   for (const [path, expected] of Object.entries(answers)) {
     assertEquals((await get<{ error: string }>(api, path, 400)).error, expected, path);
@@ -523,6 +523,7 @@ Deno.test("GET /fleet: its figures are the sums over all devices", async () => {
     last_event_id: 0,
     webhook: null,
     instances: [],
+    tags: 0,
   });
   assertEquals(storeFigures, {
     description: store.description,

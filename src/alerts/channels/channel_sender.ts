@@ -69,9 +69,9 @@ export class ChannelSender {
     }).finally(() => this.#sending = undefined);
   }
 
-  /** Resolves when nothing is being sent. */
-  async idle(): Promise<void> {
-    await this.#sending;
+  /** Resolves when nothing is being sent any more; undefined: nothing is. */
+  get sending(): Promise<void> | undefined {
+    return this.#sending;
   }
 
   async #sendAll(outbox: Outbox): Promise<void> {
