@@ -61,7 +61,8 @@ export class ChannelSender {
 
   /** Sends what waits in `outbox`, if nothing is being sent and it is time. Resolves at once. */
   send(outbox: Outbox): void {
-    if (this.#sending !== undefined || this.#options.clock.monotonicMs() < this.#nextAttemptAtMs) return;
+    if (this.#sending !== undefined || outbox.next(this.name) === undefined) return;
+    if (this.#options.clock.monotonicMs() < this.#nextAttemptAtMs) return;
     this.#sending = this.#sendAll(outbox).catch((error) => {
       if (!this.#options.signal.aborted) {
         this.#options.log.error("Cannot send messages to {name}", { name: this.name, error });
