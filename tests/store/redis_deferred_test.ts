@@ -238,6 +238,23 @@ Deno.test("RedisStore.apply() counts devices anew in a store that was emptied wh
   assertEquals(await total(server), { packets: 300, devices: 300 });
 });
 
+Deno.test("RedisStore.apply(): a batch of new devices alone shows that the store was emptied, too", async () => {
+  await using server = await startRedis();
+  await using writer = await DeferringWriter.open(server);
+  await using store = await disposableStore(server);
+  writer.merges = -1;
+  await writer.apply(batch(1, { devices: [delta("a", 1)] }));
+  await writer.apply(batch(2, { devices: [delta("a", 1)] }));
+  await untilCounted(server);
+  await until(() => writer.deferred.isIdle, "the log has ended");
+  await server.call("FLUSHALL");
+  await server.call("SET", keys.layout, LAYOUT_VERSION);
+  await writer.apply({ ...batch(3, { devices: [delta("b", 1)] }), previous: 2 });
+  await writer.apply({ ...batch(4, { devices: [delta("a", 2)] }), previous: 3 });
+  await untilCounted(server);
+  assertEquals(await countsOf(store), { a: 2, b: 1 });
+});
+
 Deno.test("RedisStore.remove(): packets that wait in a log are removed with their device, and later ones count from zero", async () => {
   await using server = await startRedis();
   await using writer = await DeferringWriter.open(server);

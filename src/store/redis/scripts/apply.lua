@@ -29,8 +29,9 @@
 -- empty if none did, and the fourth has their zero-based positions in the batch. The fifth is 1 if the log is not as this process left
 -- it, because another process has taken it over, or the store was reverted, and 2 if devices were removed meanwhile, which may be in the segment:
 -- then nothing was applied, the sixth is how many were removed in all, and the seventh has the hashes of their ids, or is false if they
--- are not known any more. It is 3 if the batch was applied before, and 4 if this user may not run
--- PERSIST, so that nothing was applied. The sixth is returned also if it is 0.
+-- are not known any more. It is 3 if the batch was applied before, 4 if this user may not run
+-- PERSIST, so that nothing was applied, and 5 if the batch is applied and the store was reverted or emptied before it. The
+-- sixth is returned also if it is 0 or 5.
 --
 -- Everything is read and checked first and written last, because Redis does not undo what a failed
 -- script wrote. Each key is read, or its type looked at, before anything is written.
@@ -228,4 +229,4 @@ if samples then
 end
 if lastEvent then addEvents(events, lastEvent, newEvents) end
 if appendsPackets then appendPackets(refused) end
-return { {}, aside, reached, refused, 0, redis.call('GET', KEYS[19]) or '0' }
+return { {}, aside, reached, refused, intact and 0 or 5, redis.call('GET', KEYS[19]) or '0' }
