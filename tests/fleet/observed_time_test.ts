@@ -220,6 +220,7 @@ async function pauseAndResume(roles: readonly ("ingest" | "api")[]): Promise<voi
     await until(
       async () => (await offline()).includes("later offline"),
       "a device idle since then is offline",
+      30, // beside other tests
     );
     assertEquals(await offline(), ["gone offline", "later offline"]);
     assertEquals((await get("/fleet")).online, 30);

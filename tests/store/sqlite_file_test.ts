@@ -300,7 +300,7 @@ Deno.test("SqliteStore.ping() rejects while nothing can be written", () =>
     const { stdout, stderr } = await new Deno.Command("sh", {
       args: [
         "-c",
-        `trap "" XFSZ; ulimit -f 400; exec "$0" eval --ext=ts "$1" "$2"`,
+        `trap "" XFSZ; ulimit -f 2000; exec "$0" eval --ext=ts "$1" "$2"`,
         Deno.execPath(),
         script,
         path,
