@@ -104,6 +104,18 @@ Deno.test("GET /values has the figures of a value over devices, or the names", a
     bottom: [{ device_id: "d000", value: 1 }, { device_id: "d001", value: 2 }],
   });
   assert(Math.abs(all.figures!.mean - 50.5) < 1e-9);
+  const tags = new Map([["site", "oslo"]]);
+  await store.setLabels([{ deviceId: "d000", tags }, { deviceId: "d099", tags }, {
+    deviceId: "other",
+    tags,
+  }]);
+  await until(
+    async () => (await get<ValueFigures>(api, "/values?name=t&tag=site=oslo")).devices === 3,
+    "the api has the tags",
+  );
+  const inOslo = await get<ValueFigures>(api, "/values?name=t&device=d&tag=site=oslo");
+  assertEquals([inOslo.devices, inOslo.figures!.min, inOslo.figures!.max], [2, 1, 100]);
+  assertEquals((await get<ValueFigures>(api, "/values?name=t&tag=site=bergen")).devices, 0);
   const none = await get<ValueFigures>(api, "/values?name=nothing");
   assertEquals([none.devices, none.figures, none.top], [0, null, []]);
   // A device that is removed is not in the figures.

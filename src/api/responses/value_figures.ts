@@ -13,6 +13,8 @@ export interface FiguresQuery {
   readonly name: string;
   /** Beginning of the devices' ids; empty: any. */
   readonly prefix: string;
+  /** Whether a device has the tags; undefined: any has. */
+  readonly hasTags: ((deviceId: string) => boolean) | undefined;
   /** Devices with the greatest values, and with the least. */
   readonly limit: number;
 }
@@ -21,13 +23,13 @@ export interface FiguresQuery {
 export function figuresJson(
   index: DeviceIndex,
   values: FleetValues,
-  { name, prefix, limit }: FiguresQuery,
+  { name, prefix, hasTags = () => true, limit }: FiguresQuery,
 ): ValueFigures {
   const { ids, slots } = index.sorted(), valueAt = values.reader(name);
   const found: { readonly rank: number; readonly value: number }[] = [];
   for (let rank = 0; rank < slots.length; rank++) {
-    const value = valueAt(slots[rank]!);
-    if (value !== undefined && ids[rank]!.startsWith(prefix)) found.push({ rank, value });
+    const value = valueAt(slots[rank]!), id = ids[rank]!;
+    if (value !== undefined && id.startsWith(prefix) && hasTags(id)) found.push({ rank, value });
   }
   const sorted = found.sort((a, b) => a.value - b.value);
   const row = ({ rank, value }: { readonly rank: number; readonly value: number }) => ({

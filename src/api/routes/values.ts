@@ -50,8 +50,9 @@ const figuresRoute = createRoute({
   tags: ["Values"],
   summary: "Show a value over all devices, now; or the names there are",
   description:
-    "With `name`: least, mean, greatest and percentiles over the devices that have it, and the devices " +
-    "with the greatest and the least. Without: the names, and how many devices have each.",
+    "With `name`: least, mean, greatest and percentiles over the devices that have it, all or those with the " +
+    "beginning of an id, or the tags; and the devices with the greatest and the least. Without: the names, and " +
+    "how many devices have each.",
   request: { query: FiguresParameters },
   responses: { 200: json(ValueFigures.or(ValueNames), "The figures, or the names"), ...responses },
 });
@@ -93,11 +94,15 @@ const queryRoute = createRoute({
 export function addValues(app: OpenAPIHono, options: ValuesOptions): void {
   const { store, fleet, values } = options;
   app.openapi(figuresRoute, async (c) => {
-    const { name, device, limit } = c.req.valid("query");
+    const { name, device: prefix, tag, limit } = c.req.valid("query");
     await fleet.refresh({ keepWarm: true });
     await values.refresh();
     if (name !== undefined) {
-      return jsonResponse<ValueFigures>(c, figuresJson(fleet.index, values, { name, prefix: device, limit }));
+      const hasTags = fleet.labels.matcher(tag);
+      return jsonResponse<ValueFigures>(
+        c,
+        figuresJson(fleet.index, values, { name, prefix, hasTags, limit }),
+      );
     }
     const { bytes, dropped } = await store.waitingSamples();
     return jsonResponse<ValueNames>(c, {

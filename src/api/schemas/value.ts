@@ -8,6 +8,7 @@ import { z } from "@hono/zod-openapi";
 import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import { MAX_NAME_BYTES } from "../../payload/sample.ts";
 import { count, unixMs } from "./fields.ts";
+import { tagFilters } from "./labels.ts";
 import { deviceId, integer, query, text } from "./parameters.ts";
 
 /** The latest number of one name. */
@@ -150,5 +151,6 @@ export const ValueQuery = query({ id: deviceId, name: valueName, ...range });
 export const FiguresParameters = query({
   name: valueName.optional().openapi({ description: "Of which value; without it, the names there are" }),
   device: text(MAX_DEVICE_ID_BYTES, "Beginning of the ids").default(""),
+  tag: tagFilters,
   limit: integer(0, 100, { default: 10, description: "Devices in `top` and `bottom`" }).default(10),
 });
