@@ -116,8 +116,8 @@ export class Snapshot {
   async #encode(form: Form): Promise<SnapshotBody> {
     const { devices, instances, shards, values, process, apiReport, tags, ...rest } = this.#contents;
     if (form === "json") return await encode(formatJson(devices));
-    const contents = { ...rest, ...tags(), devices, instances: await instances(), shards: await shards() };
-    const measured = await values();
+    const [reports, shardReports, measured] = await Promise.all([instances(), shards(), values()]);
+    const contents = { ...rest, ...tags(), devices, instances: reports, shards: shardReports };
     return await encode(function* () {
       yield* formatPrometheus(contents);
       yield* formatValues(measured, contents);

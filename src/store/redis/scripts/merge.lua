@@ -1,6 +1,5 @@
 -- Adds a part of the devices of a log's oldest segments to their counts and records, in one step with how far the log is
--- merged. Preceded by prelude.lua, histories.lua, devices.lua, segments.lua and
--- samples.lua.
+-- merged. Preceded by prelude.lua, histories.lua, devices.lua, segments.lua and samples.lua.
 --
 -- KEYS  1 to 10: as devices.lua lists them   11 packets of devices removed   12 log   13 logs
 --       14 samples   15 their state   16 feed
