@@ -215,12 +215,14 @@ export function testDevices(test: TestStores, shards: number): void {
     async (store, other) => {
       const ids = Array.from({ length: 50 }, (_, i) => `device-${i}`);
       let applied = 0, removed = 0;
+      const write = async (i: number) => {
+        await send(store, start + i, ...ids.map((id) => [id, 1 + i % 3] as [string, number]));
+        applied += ids.length * (1 + i % 3);
+      };
+      await write(0); // There is something to remove, however late the other writes come.
       await Promise.all([
         (async () => {
-          for (let i = 0; i < 40; i++) {
-            await send(store, start + i, ...ids.map((id) => [id, 1 + i % 3] as [string, number]));
-            applied += ids.length * (1 + i % 3);
-          }
+          for (let i = 1; i < 40; i++) await write(i);
         })(),
         (async () => {
           for (let i = 0; i < 40; i++) removed += await other.removeUnseen(ids, start + 100);

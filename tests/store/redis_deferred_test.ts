@@ -47,6 +47,8 @@ class DeferringWriter implements AsyncDisposable {
   refused = 0;
   /** The reply to the next batch is lost. */
   losesReply = false;
+  /** Awaited before the next batch is sent, when it is divided already. */
+  beforeNext: (() => Promise<unknown>) | undefined;
   readonly #numbering = new Map<string, number>();
 
   private constructor(readonly client: RedisClient) {
@@ -81,6 +83,9 @@ class DeferringWriter implements AsyncDisposable {
   }
 
   async #writeDurably(...call: Parameters<RedisClient["writeDurably"]>): Promise<unknown> {
+    const { beforeNext } = this;
+    this.beforeNext = undefined;
+    await beforeNext?.();
     const reply = await this.client.writeDurably(...call);
     if (!this.losesReply) return reply;
     this.losesReply = false;
@@ -365,6 +370,23 @@ Deno.test("RedisStore merges each part once while batches come", async () => {
   await untilCounted(server);
   assertEquals(await total(server), { packets: 90_000, devices: 1500 });
   assertEquals(writer.refused, 0);
+});
+
+Deno.test("RedisStore.apply() still defers when the rest of the log is merged while a segment is on its way", async () => {
+  await using server = await startRedis();
+  await using writer = await DeferringWriter.open(server);
+  await writer.apply(batch(1, { devices: fleet(1500, 1) }));
+  await writer.apply({ ...batch(2, { devices: fleet(1500, 1) }), previous: 1 });
+  writer.beforeNext = async () => {
+    writer.merges = -1;
+    await untilCounted(server);
+    writer.merges = 0;
+  };
+  await writer.apply({ ...batch(3, { devices: fleet(1500, 1) }), previous: 2 });
+  assertEquals(writer.deferred.amount.packets, 1500);
+  writer.merges = -1;
+  await untilCounted(server);
+  assertEquals(await total(server), { packets: 4500, devices: 1500 });
 });
 
 Deno.test("RedisStore.apply() waits while a log has no room", async () => {

@@ -150,6 +150,11 @@ export class DeferredPackets {
     this.#log = undefined;
   }
 
+  /** The log ended while a segment for it was on its way: the next segment begins another one. */
+  logMerged(): void {
+    this.#log = undefined;
+  }
+
   /**
    * So many devices were removed, ever; the last of them have these hashes, or are unknown. What they send now is counted
    * at once, as that of new devices.

@@ -65,9 +65,10 @@ export function redisPackets(
     attempt.sent++;
     const reply = await send(client, batch, attempt);
     const [fenced, aside, reached, refused, outcome, removals, removedHashes] = reply;
-    const isNothing = [LOG_LOST, DEVICES_REMOVED, NOT_PERMITTED].includes(outcome);
+    const isNothing = [LOG_LOST, DEVICES_REMOVED, NOT_PERMITTED, LOG_MERGED].includes(outcome);
     if (isNothing || fenced.length > 0) last = undefined;
     if (outcome === LOG_LOST || outcome === STORE_REVERTED) deferred.forget();
+    if (outcome === LOG_MERGED) deferred.logMerged();
     if (outcome === NOT_PERMITTED) deferred.disable();
     if (outcome === DEVICES_REMOVED) deferred.removed(String(removals), removedHashes?.map(Number));
     if (isNothing) return undefined;
@@ -144,7 +145,8 @@ type ApplyReply = [
 ];
 
 /** Outcomes of `apply.lua` that are not 0. */
-const LOG_LOST = 1, DEVICES_REMOVED = 2, APPLIED_BEFORE = 3, NOT_PERMITTED = 4, STORE_REVERTED = 5;
+const LOG_LOST = 1, DEVICES_REMOVED = 2, APPLIED_BEFORE = 3, NOT_PERMITTED = 4;
+const STORE_REVERTED = 5, LOG_MERGED = 6;
 
 /** A segment that does not become part of a log is deleted after so long. */
 const SEGMENT_EXPIRY_MS = 60_000;

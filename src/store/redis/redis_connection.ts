@@ -294,8 +294,9 @@ export class Connection {
   #reason(error: unknown): string {
     const message = messageOf(error);
     if (error instanceof ReplyError) return `it replied ${message}`;
-    if (this.#usable && this.#redis.status === "ready") return message;
+    const isConnected = this.#usable && this.#redis.status === "ready";
     // The message of ioredis is then only about its own settings.
+    if (isConnected && !message.includes("enableOfflineQueue")) return message;
     const reason = this.#lastError?.message ??
       ({ end: "closed", wait: this.#use.finder?.failure() }[this.#redis.status as string] ?? "just lost");
     return `there is no connection (${reason})`;

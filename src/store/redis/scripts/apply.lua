@@ -22,16 +22,20 @@
 --       20 how many of the payloads are sampled   21 the ids of their devices, 22 the payloads; '' and '': those of 2 and 5
 --       23… two per session: the value it must have, the value it gets
 --
--- Returns five values. The first has three numbers for each session that does not have the value it must have:
+-- Returns up to seven values. The first has three numbers for each session that does not have the value it must have:
 -- its zero-based index; 1 if the store was reverted, or lost the session, and 0 if a newer stream claimed it; and
 -- how many of its packets are settled. Empty: the batch is applied, now or before. The second has the ids and
 -- values of counts that were set aside, at most ASIDE_REPORTED of each. The third is the limit that refused devices,
--- empty if none did, and the fourth has their zero-based positions in the batch. The fifth is 1 if the log is not as this process left
--- it, because another process has taken it over, or the store was reverted, and 2 if devices were removed meanwhile, which may be in the segment:
--- then nothing was applied, the sixth is how many were removed in all, and the seventh has the hashes of their ids, or is false if they
--- are not known any more. It is 3 if the batch was applied before, 4 if this user may not run
--- PERSIST, so that nothing was applied, and 5 if the batch is applied and the store was reverted or emptied before it. The
--- sixth is returned also if it is 0 or 5.
+-- empty if none did, and the fourth has their zero-based positions in the batch. The fifth is
+--   0 if the batch is applied
+--   1 if the log is not as this process left it, because another process has taken it over, or the store was reverted
+--   2 if devices were removed meanwhile, which may be in the segment: the sixth is how many were removed in all, and the
+--     seventh has the hashes of their ids, or is false if they are not known any more
+--   3 if the batch was applied before
+--   4 if this user may not run PERSIST
+--   5 if the batch is applied and the store was reverted or emptied before it
+--   6 if all of the log was merged, so that it does not exist any more
+-- and with 1, 2, 4 and 6 nothing was applied. The sixth is returned also with 0 and 5.
 --
 -- Everything is read and checked first and written last, because Redis does not undo what a failed
 -- script wrote. Each key is read, or its type looked at, before anything is written.
@@ -170,7 +174,10 @@ local logBefore = segmentNumber > 1 and readLog(log, logName)
 if segmentNumber > 0 then
   local committed = logBefore and logBefore.committed or redis.call('HLEN', log) == 0 and segmentNumber == 1 and 0
   -- In a store that was reverted or emptied, devices that this process knows may be missing.
-  if not intact or committed ~= segmentNumber - 1 then return { {}, {}, '', {}, 1 } end
+  if not intact or committed ~= segmentNumber - 1 then
+    local isMerged = intact and previous > 0 and redis.call('HLEN', log) == 0
+    return { {}, {}, '', {}, isMerged and 6 or 1 }
+  end
   if redis.call('PTTL', segment) == -2 then error('the segment ' .. segment .. ' was not written before') end
   redis.call('HLEN', logs) -- fails if it is no hash
   local mayPersist = redis.pcall('PERSIST', nothing)
