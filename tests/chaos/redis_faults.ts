@@ -11,6 +11,7 @@ const MIN_AGE_MS = 2000, MAX_AGE_MS = 6000;
 /** What Tally's scripts run: the user lacks one after the other. */
 const COMMANDS = [
   "eval",
+  "evalsha",
   "get",
   "set",
   "mget",

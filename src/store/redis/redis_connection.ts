@@ -29,6 +29,7 @@ import {
   type ServerOptions,
 } from "./redis_options.ts";
 import { type Endpoint, formatTarget, type RedisTarget } from "./redis_url.ts";
+import { ScriptHashes } from "./script_hashes.ts";
 import { parseInfo } from "./server_info.ts";
 
 /** An argument of a command. */
@@ -37,10 +38,7 @@ export type Argument = string | number | Buffer;
 /** A command's name and arguments. */
 export type Command = readonly [name: string, ...args: Argument[]];
 
-/**
- * The command that runs a script. The script itself is sent each time, not its hash: Redis may have
- * flushed it, and sending it again would then follow the WAIT that was sent with it. It is 23 KB a flush.
- */
+/** The command that runs a script, with its text: {@linkcode Connection.send} sends its hash where that will do. */
 export function evalCommand(script: string, keys: readonly string[], args: readonly Argument[]): Command {
   return ["eval", script, keys.length, ...keys, ...args];
 }
@@ -93,6 +91,7 @@ export class Connection {
   #usable = false;
   #connections = 0;
   #lastError: Error | undefined;
+  readonly #scripts = new ScriptHashes();
   #reconnectedAtMs = -Infinity;
   readonly #unfollow: (() => void) | undefined;
 
@@ -115,6 +114,7 @@ export class Connection {
     redis.on("close", () => {
       if (this.#usable) this.#use.finder?.failed("connection lost", this.#server());
       this.#usable = false;
+      this.#scripts.reset();
       this.#firstOutcome.resolve();
     });
     redis.on("ready", () => void this.#signIn());
@@ -236,7 +236,8 @@ export class Connection {
 
   /**
    * Sends commands and resolves to their replies; strings are Buffers. All are sent in one tick, because
-   * after a reconnection in between, a WAIT at the end would be about a connection that wrote nothing.
+   * after a reconnection in between, a WAIT at the end would be about a connection that wrote nothing. They are sent
+   * again as long as the server replies that it did not execute one of them: each must be one that may be.
    */
   async send(attempt: string, ...commands: readonly Command[]): Promise<readonly unknown[]> {
     const deadlineMs = performance.now() + this.#options.commandTimeoutMs;
@@ -251,6 +252,7 @@ export class Connection {
       } catch (error) {
         const message = messageOf(error);
         if (this.#usable && NOT_MASTER.test(message)) this.#use.finder?.failed(message, this.#server());
+        if (this.#scripts.rejects(message)) continue;
         if (!NOT_EXECUTED.test(message) || performance.now() + waitMs > deadlineMs) {
           throw this.failure(attempt, this.#reason(error), withoutCommand(error));
         }
@@ -262,7 +264,10 @@ export class Connection {
 
   async #sendNow(commands: readonly Command[]): Promise<readonly unknown[]> {
     const replies = await Promise.all(
-      commands.map(([name, ...args]) => this.#redis.callBuffer(name, args)),
+      commands.map((command) => {
+        const [name, ...args] = this.#scripts.shortened(command);
+        return this.#redis.callBuffer(name, args);
+      }),
     );
     if (this.#log.isReadOnly && commands[0]![0] !== "info") this.#log.wrote(this.address);
     if (!this.#log.isConnected) this.#log.report("connected", this.address);

@@ -91,8 +91,8 @@ ${script.replaceAll("RECORD_FIELDS", recordLayout.names.join(", "))}`);
 }
 
 /**
- * Without comments and indentation: Redis reads and hashes a script with each call, 80 µs for the 37 KB of `apply.lua`
- * with all that precedes it. Lines keep their numbers, for errors.
+ * Without comments and indentation: a user without EVALSHA has Redis read and hash a script with each call, 80 µs for the
+ * 37 KB of `apply.lua` with all that precedes it. Lines keep their numbers, for errors.
  */
 function compact(script: string): string {
   return script.replace(/^[ \t]+/gm, "").replace(/^--.*$/gm, "");
