@@ -223,11 +223,27 @@ function ranked(
   const ranks = matchingRanks(index, labels, query, nowMs);
   if (query.sort === "id") return { ids, ranks: query.order === "asc" ? ranks : ranks.reverse() };
 
-  const keys = new Float64Array(ranks.length);
-  const sign = query.order === "asc" ? 1 : -1;
-  for (let i = 0; i < keys.length; i++) keys[i] = sign * keyOf(slots[ranks[i]!]!);
+  const keys = keysOf(ranks, slots, index.endSlot, keyOf);
+  if (query.order === "desc") { for (let i = 0; i < keys.length; i++) keys[i] = -keys[i]!; }
   const order = isValueKey(query.sort) ? ranksByComparison(keys) : ranksByKey(keys);
-  return { ids, ranks: order.map((i) => ranks[i]!) };
+  for (let i = 0; i < order.length; i++) order[i] = ranks[order[i]!]!;
+  return { ids, ranks: order };
+}
+
+/** With a share of all devices above one in so many, all keys are read, slot by slot, as they are in memory. */
+const ALL_PER_LISTED = 4;
+
+/** The keys of the devices at `ranks`. Of a million devices: 50 ms slot by slot, 120 ms in the order of their ids. */
+function keysOf(ranks: Uint32Array, slots: Uint32Array, endSlot: number, keyOf: KeyOf): Float64Array {
+  const keys = new Float64Array(ranks.length);
+  if (ranks.length * ALL_PER_LISTED < endSlot) {
+    for (let i = 0; i < keys.length; i++) keys[i] = keyOf(slots[ranks[i]!]!);
+  } else {
+    const ofSlots = new Float64Array(endSlot);
+    for (let slot = 0; slot < endSlot; slot++) ofSlots[slot] = keyOf(slot);
+    for (let i = 0; i < keys.length; i++) keys[i] = ofSlots[slots[ranks[i]!]!]!;
+  }
+  return keys;
 }
 
 /** The positions, among all devices by id, of those that match `query`. */
@@ -268,7 +284,8 @@ const DIGIT_VALUES = 2_048;
  */
 function ranksByKey(keys: Float64Array): Uint32Array {
   let [least, greatest] = [Infinity, -Infinity];
-  for (const key of keys) {
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i]!;
     if (key < least) least = key;
     if (key > greatest) greatest = key;
   }
@@ -276,12 +293,14 @@ function ranksByKey(keys: Float64Array): Uint32Array {
   for (let rank = 0; rank < ranks.length; rank++) ranks[rank] = rank;
   const digits = new Uint16Array(keys.length);
   const ends = new Uint32Array(DIGIT_VALUES);
-  // A power of two, as dividing by it is exact.
+  // What is left of the keys when the digits before are taken away.
+  const rest = keys.map((key) => key - least);
   for (let scale = 1; scale <= greatest - least; scale *= DIGIT_VALUES) {
     ends.fill(0);
-    for (let i = 0; i < keys.length; i++) {
-      const shifted = Math.floor((keys[i]! - least) / scale);
-      const digit = digits[i] = shifted - Math.floor(shifted / DIGIT_VALUES) * DIGIT_VALUES;
+    for (let i = 0; i < rest.length; i++) {
+      const higher = Math.floor(rest[i]! / DIGIT_VALUES);
+      const digit = digits[i] = rest[i]! - higher * DIGIT_VALUES;
+      rest[i] = higher;
       ends[digit]!++;
     }
     for (let digit = 1; digit < DIGIT_VALUES; digit++) ends[digit]! += ends[digit - 1]!;

@@ -4,7 +4,8 @@
  * @module
  */
 import type { AckAfter } from "../packets.ts";
-import type { Command, Connection } from "./redis_connection.ts";
+import type { Command } from "./redis_command.ts";
+import type { Connection } from "./redis_connection.ts";
 
 /** Of the writes of one connection. */
 export class Durability {

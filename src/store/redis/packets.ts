@@ -22,7 +22,7 @@ import {
 import type { DeferredPackets, Split } from "./deferred_packets.ts";
 import { packDevices, packSegment } from "./device_columns.ts";
 import type { RedisClient } from "./redis_client.ts";
-import type { Argument } from "./redis_connection.ts";
+import type { Argument } from "./redis_command.ts";
 import { sampleColumns } from "./sample_columns.ts";
 import { applyScript } from "./scripts.ts";
 import { SessionClaims } from "./session_claims.ts";

@@ -18,13 +18,8 @@ import { StoreError } from "../store_error.ts";
 import { Durability } from "./durability.ts";
 import { type ShardKeys, shardKeys } from "./keys.ts";
 import { LAYOUT_VERSION } from "./layout.ts";
-import {
-  type Argument,
-  type Command,
-  type Connection,
-  type ConnectionOptions,
-  evalCommand,
-} from "./redis_connection.ts";
+import { type Argument, type Command, evalCommand } from "./redis_command.ts";
+import type { Connection, ConnectionOptions } from "./redis_connection.ts";
 import { isLayoutError, upgradeScript } from "./scripts.ts";
 import { checkServer, parseInfo, type ServerInfo } from "./server_info.ts";
 import type { ShardConnections } from "./shard_connections.ts";

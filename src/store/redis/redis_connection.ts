@@ -7,7 +7,6 @@
  *
  * @module
  */
-import type { Buffer } from "node:buffer";
 import { setTimeout as delay } from "node:timers/promises";
 
 import type { Logger } from "@logtape/logtape";
@@ -20,6 +19,7 @@ import { withTimeout } from "../../runtime/timeout.ts";
 import { StoreError } from "../store_error.ts";
 import { parseSlots } from "./cluster_slots.ts";
 import { ConnectionLog } from "./connection_log.ts";
+import { type Argument, type Command, evalCommand, ScriptHashes } from "./redis_command.ts";
 import {
   authenticate,
   disconnect,
@@ -29,19 +29,7 @@ import {
   type ServerOptions,
 } from "./redis_options.ts";
 import { type Endpoint, formatTarget, type RedisTarget } from "./redis_url.ts";
-import { ScriptHashes } from "./script_hashes.ts";
 import { parseInfo } from "./server_info.ts";
-
-/** An argument of a command. */
-export type Argument = string | number | Buffer;
-
-/** A command's name and arguments. */
-export type Command = readonly [name: string, ...args: Argument[]];
-
-/** The command that runs a script, with its text: {@linkcode Connection.send} sends its hash where that will do. */
-export function evalCommand(script: string, keys: readonly string[], args: readonly Argument[]): Command {
-  return ["eval", script, keys.length, ...keys, ...args];
-}
 
 /** A server that refuses writes as a replica is connected to anew at most this often. */
 const READONLY_RECONNECT_MS = 1000;

@@ -9,7 +9,7 @@ import { MAX_DECODED_BYTES } from "../../payload/payload_decoder.ts";
 import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
 import type { DeviceDelta } from "../packets.ts";
 import { packDevices, packSeen } from "./device_columns.ts";
-import type { Argument } from "./redis_connection.ts";
+import type { Argument } from "./redis_command.ts";
 
 /** How many, and the columns of ids and payloads; empty: those of the batch. */
 export type SampleColumns = [count: number, ids: Argument, payloads: Argument];

@@ -1,5 +1,5 @@
 /**
- * Scripts that are sent as their hash: `EVALSHA` in place of `EVAL`.
+ * Commands as they are sent to Redis: those that run a script have its text, or its hash.
  *
  * Redis copies and hashes a script that is sent as text with each call, some 0.1 ms for the 40 KB of `apply.lua` with all
  * that precedes it. So each connection sends the text once, and the hash from then on, until the server does not have
@@ -7,9 +7,19 @@
  *
  * @module
  */
+import type { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 
-import type { Command } from "./redis_connection.ts";
+/** An argument of a command. */
+export type Argument = string | number | Buffer;
+
+/** A command's name and arguments. */
+export type Command = readonly [name: string, ...args: Argument[]];
+
+/** The command that runs a script, with its text: {@linkcode ScriptHashes} replaces it where the hash will do. */
+export function evalCommand(script: string, keys: readonly string[], args: readonly Argument[]): Command {
+  return ["eval", script, keys.length, ...keys, ...args];
+}
 
 /** A server that lost its scripts replies so to `EVALSHA`, and has not run it. */
 const LOST = /^NOSCRIPT /;
