@@ -4,6 +4,9 @@ import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { describeResult, isExact } from "./report.ts";
 import { runChaos } from "./run.ts";
 
+// The clients' channels are closed, but grpc-js keeps a timer and an interval of its subchannel pool for up to 30 s.
+const sanitizers = { sanitizeOps: false, sanitizeResources: false };
+
 for (
   const { store, seconds } of [
     { store: "redis", seconds: 18 },
@@ -11,7 +14,8 @@ for (
     { store: "sqlite", seconds: 16 },
   ] as const
 ) {
-  Deno.test(`Nothing is lost and nothing counted twice in ${seconds} seconds of faults on ${store}`, async () => {
+  const title = `Nothing is lost and nothing counted twice in ${seconds} seconds of faults on ${store}`;
+  Deno.test(title, sanitizers, async () => {
     const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
     const { signal } = new AbortController();
     const options = {
@@ -34,9 +38,6 @@ for (
     for (const row of result.comparison.rows) assertGreaterOrEqual(row.acknowledged, 500, report);
   });
 }
-
-// The clients' channels are closed, but grpc-js keeps a timer and an interval of its subchannel pool for up to 30 s.
-const sanitizers = { sanitizeOps: false, sanitizeResources: false };
 
 Deno.test("A run that is interrupted leaves no process behind and reports it", sanitizers, async () => {
   const interrupted = new AbortController();
