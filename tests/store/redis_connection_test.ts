@@ -283,6 +283,38 @@ Deno.test("RedisStore: a flapping connection does not fill the log", async () =>
   assert(lines.length <= 12, lines.join(""));
 });
 
+Deno.test("RedisStore sends the text of a script once, then its hash, and the text again when the server lost it", async () => {
+  await using server = await startRedis();
+  await using store = await open({ url: server.url });
+  let sequence = 0;
+  const applies = async (times: number) => {
+    await server.call("CONFIG", "RESETSTAT");
+    for (let i = 0; i < times; i++) await store.apply(batch(++sequence, { devices: [delta("a", 1)] }));
+    const stats = String(await server.call("INFO", "commandstats"));
+    return ["eval", "evalsha"].map((name) =>
+      Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0)
+    );
+  };
+  await applies(1);
+  assertEquals(await applies(10), [0, 10]);
+  await server.call("SCRIPT", "FLUSH");
+  assertEquals(await applies(10), [1, 10]);
+  assertEquals(await countsOf(store), { a: 21 });
+});
+
+Deno.test("RedisStore sends scripts as text to a user without EVALSHA", async () => {
+  await using server = await startRedis();
+  await using store = await open({ url: server.url });
+  await store.apply(batch(1, { devices: [delta("a", 1)] }));
+  await server.call("ACL", "SETUSER", "default", "-evalsha");
+  for (const sequence of [2, 3]) await store.apply(batch(sequence, { devices: [delta("a", 1)] }));
+  await server.call("ACL", "SETUSER", "default", "+evalsha", "-eval");
+  await assertRejects(() => store.apply(batch(4, { devices: [delta("a", 1)] })), StoreError, "'eval'");
+  await server.call("ACL", "SETUSER", "default", "+eval");
+  await store.apply(batch(4, { devices: [delta("a", 1)] }));
+  assertEquals(await countsOf(store), { a: 4 });
+});
+
 Deno.test("GET /fleet and /metrics report an eviction policy while it is set", async () => {
   await using server = await startRedis({ maxmemory: "100mb", "maxmemory-policy": "allkeys-lru" });
   await using program = await Program.start([], { REDIS_URL: server.url });
@@ -406,35 +438,3 @@ function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
 }
-
-Deno.test("RedisStore sends the text of a script once, then its hash, and the text again when the server lost it", async () => {
-  await using server = await startRedis();
-  await using store = await open({ url: server.url });
-  let sequence = 0;
-  const applies = async (times: number) => {
-    await server.call("CONFIG", "RESETSTAT");
-    for (let i = 0; i < times; i++) await store.apply(batch(++sequence, { devices: [delta("a", 1)] }));
-    const stats = String(await server.call("INFO", "commandstats"));
-    return ["eval", "evalsha"].map((name) =>
-      Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0)
-    );
-  };
-  await applies(1);
-  assertEquals(await applies(10), [0, 10]);
-  await server.call("SCRIPT", "FLUSH");
-  assertEquals(await applies(10), [1, 10]);
-  assertEquals(await countsOf(store), { a: 21 });
-});
-
-Deno.test("RedisStore sends scripts as text to a user without EVALSHA", async () => {
-  await using server = await startRedis();
-  await using store = await open({ url: server.url });
-  await store.apply(batch(1, { devices: [delta("a", 1)] }));
-  await server.call("ACL", "SETUSER", "default", "-evalsha");
-  for (const sequence of [2, 3]) await store.apply(batch(sequence, { devices: [delta("a", 1)] }));
-  await server.call("ACL", "SETUSER", "default", "+evalsha", "-eval");
-  await assertRejects(() => store.apply(batch(4, { devices: [delta("a", 1)] })), StoreError, "'eval'");
-  await server.call("ACL", "SETUSER", "default", "+eval");
-  await store.apply(batch(4, { devices: [delta("a", 1)] }));
-  assertEquals(await countsOf(store), { a: 4 });
-});

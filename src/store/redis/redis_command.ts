@@ -21,21 +21,21 @@ export function evalCommand(script: string, keys: readonly string[], args: reado
   return ["eval", script, keys.length, ...keys, ...args];
 }
 
-/** A server that lost its scripts replies so to `EVALSHA`, and has not run it. */
+/** The reply to `EVALSHA` of a server that does not have the script. */
 const LOST = /^NOSCRIPT /;
 
-/** A user that may not run `EVALSHA`, which Tally did not need before, gets the one or the other. */
+/** The reply to a user that may run `EVAL` only: earlier versions of Tally needed no more. */
 const REFUSED = /^NOPERM .*\bevalsha\b/i;
 
-/** By their text: there are some fifty. */
+/** Hashes of scripts, by their text. There are few scripts. */
 const hashes = new Map<string, string>();
 
-/** What the server of one connection has. */
+/** The scripts that one connection has sent as text. */
 export class ScriptHashes {
   readonly #sent = new Set<string>();
   #isRefused = false;
 
-  /** The command as it is to be sent: the same, unless it runs a script that this connection has sent before. */
+  /** The command as it is to be sent: with the hash, if it runs a script that was sent before. */
   shortened(command: Command): Command {
     const [name, script, ...rest] = command;
     if (name !== "eval" || this.#isRefused) return command;
@@ -44,7 +44,7 @@ export class ScriptHashes {
     return command;
   }
 
-  /** Whether this reply shows that a script is to be sent again as text, as the next calls of {@linkcode shortened} do. */
+  /** Whether this reply refused a hash: the command is to be sent again, and {@linkcode shortened} gives it the text. */
   rejects(message: string): boolean {
     if (REFUSED.test(message)) this.#isRefused = true;
     else if (!LOST.test(message)) return false;

@@ -224,8 +224,9 @@ export class Connection {
 
   /**
    * Sends commands and resolves to their replies; strings are Buffers. All are sent in one tick, because
-   * after a reconnection in between, a WAIT at the end would be about a connection that wrote nothing. They are sent
-   * again as long as the server replies that it did not execute one of them: each must be one that may be.
+   * after a reconnection in between, a WAIT at the end would be about a connection that wrote nothing. All are sent
+   * again when the server replies that it did not execute one of them, so the others must have the same effect when they
+   * are executed twice.
    */
   async send(attempt: string, ...commands: readonly Command[]): Promise<readonly unknown[]> {
     const deadlineMs = performance.now() + this.#options.commandTimeoutMs;
@@ -287,9 +288,9 @@ export class Connection {
   #reason(error: unknown): string {
     const message = messageOf(error);
     if (error instanceof ReplyError) return `it replied ${message}`;
-    const isConnected = this.#usable && this.#redis.status === "ready";
-    // The message of ioredis is then only about its own settings.
-    if (isConnected && !message.includes("enableOfflineQueue")) return message;
+    // Without a connection, the message of ioredis is only about its own settings; so is this one before it reports the loss.
+    const isLost = !this.#usable || this.#redis.status !== "ready" || message.includes("enableOfflineQueue");
+    if (!isLost) return message;
     const reason = this.#lastError?.message ??
       ({ end: "closed", wait: this.#use.finder?.failure() }[this.#redis.status as string] ?? "just lost");
     return `there is no connection (${reason})`;

@@ -175,6 +175,7 @@ if segmentNumber > 0 then
   local committed = logBefore and logBefore.committed or redis.call('HLEN', log) == 0 and segmentNumber == 1 and 0
   -- In a store that was reverted or emptied, devices that this process knows may be missing.
   if not intact or committed ~= segmentNumber - 1 then
+    -- A store that has all that this producer wrote lacks a log only when it was merged.
     local isMerged = intact and previous > 0 and redis.call('HLEN', log) == 0
     return { {}, {}, '', {}, isMerged and 6 or 1 }
   end
