@@ -118,7 +118,8 @@ export const ValueNames = z.object({
 }).openapi("ValueNames");
 
 /** @internal */
-export const valueName = text(MAX_NAME_BYTES, "Name of a value").min(1, "expected a name");
+export const valueName = text(MAX_NAME_BYTES, "Name of a value").min(1, "expected a name")
+  .openapi({ example: "temperature" });
 
 const range = {
   from: integer(0, 9_999_999_999_999, {
