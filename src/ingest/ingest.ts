@@ -12,6 +12,7 @@ import type { InstanceReport } from "../metrics/ingest_metrics.ts";
 import { formatAddress } from "../runtime/address.ts";
 import { systemClock } from "../runtime/clock.ts";
 import type { DescriptorReserve } from "../runtime/descriptors.ts";
+import { messageOf } from "../runtime/error_text.ts";
 import { type ProcessFigures, ProcessMonitor } from "../runtime/process_figures.ts";
 import { VERSION } from "../runtime/version.ts";
 import type { DeviceLimits } from "../store/packets.ts";
@@ -177,7 +178,14 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const stopReporting = startReporting({ store, log, report });
 
   async function drain(): Promise<boolean> {
-    const inTime = await drainServer(ingest, server, finished, aborted, options.drainTimeoutMs);
+    const inTime = await drainServer(ingest, server, finished, options.drainTimeoutMs, () => {
+      log.error("packets that are not stored are dropped, {timeoutMs} ms after the drain began", {
+        timeoutMs: options.drainTimeoutMs,
+        streams: ingest.streams.size,
+        storeError: writer.lastError === undefined ? "none" : messageOf(writer.lastError),
+      });
+      aborted.abort();
+    });
     monitor.close();
     ingest.reverts.close();
     callers.close();
@@ -234,22 +242,22 @@ function createState(options: IngestOptions): IngestState {
 }
 
 /**
- * Ends all streams, then the writer and the server. At the deadline what is left is aborted, the writer's batch too, and
- * the result is false.
+ * Ends all streams, then the writer and the server. At the deadline what is left is aborted, with `abortWriter` the
+ * writer's batch too, and the result is false.
  */
 async function drainServer(
   ingest: IngestState,
   server: TelemetryServer,
   writerFinished: Promise<void>,
-  aborted: AbortController,
   timeoutMs: number,
+  abortWriter: () => void,
 ): Promise<boolean> {
   ingest.draining = true;
   let inTime = true;
   const error = shuttingDown();
   const deadline = setTimeout(() => {
     inTime = false;
-    aborted.abort();
+    abortWriter();
     for (const stream of [...ingest.streams]) stream.abort(error);
     server.destroy();
   }, timeoutMs);

@@ -114,8 +114,9 @@ async function childrenOf(parent: number): Promise<number[]> {
   return rows.filter(([, ppid]) => ppid === parent).map(([pid]) => pid!);
 }
 
+/** Whether the store failed when the process was to end, or later. */
 function wasLateForTheStore(output: readonly string[]): boolean {
   const drain = output.slice(output.findIndex((line) => line.includes('"stopping"')));
   return drain.some((line) => line.includes("could not stop within")) &&
-    drain.some((line) => /"message":"store (fails|is back)/.test(line));
+    drain.some((line) => /"message":"store (fails|is back)|"storeError":"could not/.test(line));
 }

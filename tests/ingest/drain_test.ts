@@ -1,6 +1,6 @@
 /** @module */
 import { status } from "@grpc/grpc-js";
-import { assert, assertEquals, assertGreater } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertMatch } from "@std/assert";
 
 import { TelemetryClient } from "../../src/client/client.ts";
 import { openRedisStore } from "../../src/store/redis/redis_store.ts";
@@ -105,6 +105,8 @@ Deno.test("SIGTERM with the store down: ingest exits with 1 at the deadline", as
     assertEquals((await call.end).acks, []);
     assertEquals((await ingest.ended).code, 1, ingest.output.join("\n"));
     assert(ingest.output.some((line) => line.includes("could not stop within 1000 ms")));
+    const dropped = ingest.output.find((line) => line.includes("packets that are not stored are dropped"));
+    assertMatch(dropped ?? "no line about it", /"streams":1,.*"storeError":"could not .* on Redis at /);
   } finally {
     redis.resume();
     ingest.kill("SIGKILL");

@@ -67,6 +67,8 @@ export function retryBackoff(): Backoff {
 export class Writer {
   /** When the store began to fail, on `performance.now`'s clock; undefined while it works. */
   failingSinceMs: number | undefined;
+  /** With what the store failed last; undefined: it works. */
+  lastError: unknown;
   #retrying = false;
   #sequence = 0;
   readonly #backoff: Backoff;
@@ -140,11 +142,12 @@ export class Writer {
     this.options.log.info("store is back after {failedMs} ms", {
       failedMs: Math.round(performance.now() - this.failingSinceMs),
     });
-    this.failingSinceMs = undefined;
+    this.failingSinceMs = this.lastError = undefined;
   }
 
   /** The store has failed, with this error. */
   storeFailed(error: unknown): void {
+    this.lastError = error;
     if (this.failingSinceMs !== undefined) return;
     this.failingSinceMs = performance.now();
     this.options.log.error("store fails, packets wait: {error}", { error });
