@@ -31,9 +31,10 @@ const flags = {
     allowed: "an http or https URL",
     parse: (text) => /^https?:$/.test(URL.parse(text)?.protocol ?? "") ? text.replace(/\/$/, "") : undefined,
   }),
-  what: choice("--what", ["devices", "histories", "values"], {
+  what: choice("--what", ["devices", "histories", "values", "attributes"], {
     default: "devices",
-    help: "A row for each device, or for each minute and hour of its packets, or of its values.",
+    help:
+      "A row for each device, or for each minute and hour of its packets or values, or for each text it has.",
   }),
   format: choice("--format", ["csv", "ndjson"], { default: "csv", help: "Form of the file." }),
   formulas: choice("--formulas", ["guarded", "plain"], {
@@ -64,9 +65,8 @@ const PARAMETERS = ["what", "format", "formulas", "device", "prefix", "tag", "st
 
 function problems(result: ParseResult<typeof flags>): string[] {
   const { values, source } = result;
-  const unused = values.what === "devices"
-    ? [source.from, source.to].filter((name) => name !== undefined)
-    : [];
+  const isOverTime = values.what === "histories" || values.what === "values";
+  const unused = isOverTime ? [] : [source.from, source.to].filter((name) => name !== undefined);
   return [
     ...tokenProblems(result),
     ...unused.map((name) => `${name}: has no effect without --what histories or values`),

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 
 import { Downloads } from "../../src/api/http/download.ts";
 import type { DeviceCount } from "../../src/store/devices.ts";
@@ -13,7 +13,7 @@ import { StoreError } from "../../src/store/store_error.ts";
 import { temporaryStore } from "../support/harness.ts";
 import { ListedStore } from "../support/listed_store.ts";
 import { addReaderToken } from "../support/reader_tokens.ts";
-import { addPackets, startTestApi, type TestApi } from "../support/test_api.ts";
+import { addPackets, measure, startTestApi, type TestApi } from "../support/test_api.ts";
 import { until } from "../support/until.ts";
 
 /** What devices and other programs may be called. */
@@ -191,6 +191,36 @@ Deno.test("/export of values has each minute and hour of the values that a devic
     "a,humidity,minute,3600000,1,2,3",
     "a,temperature,minute,3600000,1,2,3",
   ]);
+});
+
+Deno.test("/export of values and attributes has what devices sent", async () => {
+  await using store = await temporaryStore();
+  await using api = await startTestApi(store, { maxAgeMs: 0 });
+  const minuteMs = 60_000, nowMs = Date.now(), beforeMs = nowMs - 5 * minuteMs;
+  await measure(store, { a: { t: 1, site: "old" }, b: "plain" }, beforeMs);
+  await measure(store, { a: { t: 3, site: "=oslo", ["__proto__"]: 'x"\n' }, c: { fw: "" } }, nowMs);
+  const minutes = rowsOf(await exportOf(api, "format=ndjson&what=values"))
+    .filter(({ period }) => period === "minute");
+  assertEquals(
+    minutes,
+    [[beforeMs, 1], [nowMs, 3]].map(([atMs, value]) => ({
+      ...{ device_id: "a", name: "t", period: "minute", start_ms: atMs! - atMs! % minuteMs },
+      ...{ min: value, mean: value, max: value },
+    })),
+  );
+
+  const attributes = (id: string, name: string, value: string) => ({ device_id: id, name, value });
+  const rows = rowsOf(await exportOf(api, "format=ndjson&what=attributes"));
+  assertEquals(rows, [
+    attributes("a", "site", "=oslo"),
+    attributes("a", "__proto__", 'x"\n'),
+    attributes("c", "fw", ""),
+  ]);
+  const cells = cellsOf(await exportOf(api, "what=attributes&prefix=a"));
+  assertEquals(cells, [["device_id", "name", "value"], ["a", "site", "'=oslo"], ["a", "__proto__", 'x"\n']]);
+  const refused = await fetch(`${api.url}/export?what=attributes&from=1`);
+  assertEquals(refused.status, 400);
+  assertMatch((await refused.json()).detail, /from and to/);
 });
 
 Deno.test("/export of histories has the periods with packets that begin in the time that is asked for", async () => {

@@ -9,6 +9,7 @@ import { getLogger } from "@logtape/logtape";
 import { type ApiOptions, type ApiStore, type RunningApi, startApi } from "../../src/api/api.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import type { Store } from "../../src/store/store.ts";
+import { until } from "./until.ts";
 
 /** Settings as in production, but a free port. */
 export const apiDefaults = {
@@ -98,4 +99,20 @@ export async function addPackets(
     sessions: [],
   };
   assertEquals(await store.apply(batch), []);
+}
+
+/** Stores a packet of each device, and waits until its values are there. */
+export async function measure(
+  store: Store,
+  measured: Readonly<Record<string, unknown>>,
+  receivedAtMs = Date.now(),
+): Promise<void> {
+  for (const [deviceId, payload] of Object.entries(measured)) {
+    const bytes = new TextEncoder().encode(JSON.stringify(payload));
+    await addPackets(store, { [deviceId]: 1 }, { receivedAtMs, payload: bytes });
+  }
+  await until(async () => {
+    await store.ping();
+    return (await store.waitingSamples()).bytes === 0;
+  }, "no sample waits");
 }

@@ -19,7 +19,7 @@ export interface ExportSources {
   /** Has what they measured last. */
   readonly values: FleetValues;
   /** Has what was over time. */
-  readonly store: Pick<Store, "history" | "valueHistory">;
+  readonly store: Pick<Store, "history" | "latestValues" | "valueHistory">;
   /** The time of packets. */
   readonly clock: Clock;
 }
@@ -67,6 +67,11 @@ export function exportTable(
       return {
         columns: ["device_id", "name", "period", "start_ms", "min", "mean", "max"],
         pages: () => valuePages(sources, devices, parameters),
+      };
+    case "attributes":
+      return {
+        columns: ["device_id", "name", "value"],
+        pages: () => attributePages(sources, devices),
       };
   }
 }
@@ -171,5 +176,21 @@ async function* valuePages(
       }
       yield { rows, devices: 1 };
     }
+  }
+}
+
+/** The texts that each device reported last. */
+async function* attributePages(
+  { fleet, store }: ExportSources,
+  devices: ExportedDevices,
+): AsyncGenerator<ExportPage> {
+  for (const ids of idPages(devices, PAGE_DEVICES)) {
+    await fleet.refresh({ keepWarm: true });
+    const known = ids.filter((id) => fleet.index.slotOf(id) !== undefined);
+    const found = await store.latestValues(known);
+    const rows = known.flatMap((id) =>
+      found.get(id)?.attributes.map(({ name, value }) => ({ device_id: id, name, value })) ?? []
+    );
+    yield { rows, devices: known.length };
   }
 }

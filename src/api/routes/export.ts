@@ -31,7 +31,7 @@ const exportRoute = createRoute({
   path: "/export",
   operationId: "export",
   tags: ["Devices"],
-  summary: "Export devices, their histories or their values, as CSV or NDJSON",
+  summary: "Export devices, their histories, values or attributes, as CSV or NDJSON",
   description: "A stream of any length, made as it is read. Which devices it has is fixed at the beginning " +
     "(`Tally-Export-Devices`: how many). The last line shows that it is whole, and how many rows there are: " +
     '`# end: 2 rows, 2 devices` of CSV, `{"end":true,"rows":2,"devices":2}` of NDJSON. Without it the export was ' +
@@ -55,7 +55,8 @@ const exportRoute = createRoute({
 export function addExport(app: OpenAPIHono, options: ExportOptions): void {
   app.openapi(exportRoute, async (c) => {
     const parameters = c.req.valid("query"), { format, what, device, from, to } = parameters;
-    if (what === "devices" && (from !== undefined || to !== undefined)) {
+    const isOverTime = what === "histories" || what === "values";
+    if (!isOverTime && (from !== undefined || to !== undefined)) {
       throw new RequestError(
         "INVALID_ARGUMENT",
         "Cannot use from and to: expected what=histories or what=values with them",

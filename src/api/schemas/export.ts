@@ -18,10 +18,10 @@ export type ExportParameters = z.infer<typeof ExportParameters>;
 /** @internal */
 export const ExportParameters = query({
   format: choice(["csv", "ndjson"]).default("csv"),
-  what: choice(["devices", "histories", "values"]).default("devices").openapi({
+  what: choice(["devices", "histories", "values", "attributes"]).default("devices").openapi({
     description:
       "devices: a row for each; histories: one for each of its minutes and hours with packets; values: " +
-      "one for each minute and hour of each value that it has",
+      "one for each minute and hour of each value that it has; attributes: one for each text that it has",
   }),
   device: deviceId.optional(),
   prefix: text(MAX_DEVICE_ID_BYTES, "Beginning of the ids").default(""),
