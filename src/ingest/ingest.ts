@@ -178,14 +178,8 @@ export async function startIngest(options: IngestOptions): Promise<RunningIngest
   const stopReporting = startReporting({ store, log, report });
 
   async function drain(): Promise<boolean> {
-    const inTime = await drainServer(ingest, server, finished, options.drainTimeoutMs, () => {
-      log.error("packets that are not stored are dropped, {timeoutMs} ms after the drain began", {
-        timeoutMs: options.drainTimeoutMs,
-        streams: ingest.streams.size,
-        storeError: writer.lastError === undefined ? "none" : messageOf(writer.lastError),
-      });
-      aborted.abort();
-    });
+    const abort = () => abortWriter(writer, aborted, ingest.streams.size);
+    const inTime = await drainServer(ingest, server, finished, abort, options.drainTimeoutMs);
     monitor.close();
     ingest.reverts.close();
     callers.close();
@@ -242,22 +236,22 @@ function createState(options: IngestOptions): IngestState {
 }
 
 /**
- * Ends all streams, then the writer and the server. At the deadline what is left is aborted, with `abortWriter` the
- * writer's batch too, and the result is false.
+ * Ends all streams, then the writer and the server. At the deadline what is left is aborted, with `abort` the writer's
+ * batch too, and the result is false.
  */
 async function drainServer(
   ingest: IngestState,
   server: TelemetryServer,
   writerFinished: Promise<void>,
+  abort: () => void,
   timeoutMs: number,
-  abortWriter: () => void,
 ): Promise<boolean> {
   ingest.draining = true;
   let inTime = true;
   const error = shuttingDown();
   const deadline = setTimeout(() => {
     inTime = false;
-    abortWriter();
+    abort();
     for (const stream of [...ingest.streams]) stream.abort(error);
     server.destroy();
   }, timeoutMs);
@@ -270,6 +264,17 @@ async function drainServer(
   await server.closeConnections();
   clearTimeout(deadline);
   return inTime;
+}
+
+/** `streams`: how many have no Ack of what the writer drops. */
+function abortWriter(
+  { lastError, options: { log } }: Writer,
+  aborted: AbortController,
+  streams: number,
+): void {
+  const storeError = lastError === undefined ? "none" : messageOf(lastError);
+  log.error("packets that are not stored are dropped: the time to drain is over", { streams, storeError });
+  aborted.abort();
 }
 
 /** The process's report. */

@@ -25,16 +25,16 @@ export function readAddress() {
 }
 
 /**
- * Changes parameters of the address; an empty value removes one.
+ * Changes parameters of the address; an empty value removes one, a list has it once for each.
  *
- * @param {Record<string, string>} changes
+ * @param {Record<string, string | readonly string[]>} changes
  * @param {{ push?: boolean, cursors?: Record<number, string> }} [how] push: add an entry, so that "back" returns here
  */
 export function changeAddress(changes, { push = false, cursors } = {}) {
   const query = readAddress();
   for (const [name, value] of Object.entries(changes)) {
-    if (value === "") query.delete(name);
-    else query.set(name, value);
+    query.delete(name);
+    for (const one of [value].flat()) if (one !== "") query.append(name, one);
   }
   const text = query.toString();
   const { depth } = entryState();

@@ -1,5 +1,5 @@
 /**
- * Groups of devices by tag: figures of each, and the choice of one beside the search.
+ * Groups of devices by tag: figures of each.
  *
  * @module
  */
@@ -9,6 +9,7 @@
 import { request } from "./api.js";
 import { byId, fromTemplate, setText } from "./dom.js";
 import { formatCount, formatRate, visible } from "./format.js";
+import { offerTags } from "./tag_filter.js";
 
 /** The tags are requested this often. */
 const REFRESH_MS = 3_000;
@@ -16,7 +17,6 @@ const REFRESH_MS = 3_000;
 const MAX_GROUPS = 24, MAX_CHOICES = 100;
 
 const chosenKey = /** @type {HTMLSelectElement} */ (byId("group-key"));
-const filter = /** @type {HTMLSelectElement} */ (byId("tag"));
 
 /** @type {TagList["keys"]} */
 let keys = [];
@@ -33,7 +33,7 @@ export async function followTags() {
   if (list === undefined) return;
   keys = list.keys;
   showKeys();
-  showFilter();
+  offerTags(keys.flatMap(({ key, values }) => values.map(({ value }) => `${key}=${value}`)));
   showGroups();
 }
 
@@ -75,17 +75,4 @@ function showGroups() {
   });
   const more = (group?.values_total ?? 0) - values.length;
   setText(byId("more-groups"), more > 0 ? `${formatCount(more)} more, with fewer devices` : "");
-}
-
-/** Options are replaced while the menu is closed only: a change would close it. */
-function showFilter() {
-  const options = keys.flatMap(({ key, values }) => values.map(({ value }) => `${key}=${value}`));
-  const before = [...filter.options].slice(1).map(({ value }) => value);
-  const chosen = filter.value;
-  if (chosen !== "" && !options.includes(chosen)) options.push(chosen);
-  filter.hidden = options.length === 0;
-  if (options.join("\n") === before.join("\n") || document.activeElement === filter) return;
-  const any = /** @type {HTMLOptionElement} */ (filter.options[0]);
-  filter.replaceChildren(any, ...options.map((option) => new Option(visible(option), option)));
-  filter.value = chosen;
 }

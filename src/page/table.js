@@ -11,13 +11,12 @@
 import { changeAddress, entryState, readAddress } from "./address.js";
 import { ApiError, request } from "./api.js";
 import { byId, check, checkedValue, openOnClick, setText, watchUse } from "./dom.js";
-import { formatCount, visible } from "./format.js";
+import { formatCount } from "./format.js";
 import { Sparklines } from "./sparklines.js";
+import { chooseTags, chosenTags, whenTagsChange } from "./tag_filter.js";
 import { drawSparkline, fillRow, fillTimes, newRow } from "./table_row.js";
 
 const ROWS = 50;
-/** A tag that the api accepts. */
-const TAG = /^[a-z][\w.-]{0,31}(=.{1,64})?$/is;
 const SEARCH_DELAY_MS = 150;
 /** The api's maximum offset is this many pages of rows. */
 const MAX_PAGE = 20_000;
@@ -43,7 +42,6 @@ export class DeviceTable {
   #body = /** @type {HTMLTableSectionElement} */ (byId("devices").querySelector("tbody"));
   #isUsed = watchUse(this.#body, () => this.#release());
   #search = /** @type {HTMLInputElement} */ (byId("search"));
-  #tag = /** @type {HTMLSelectElement} */ (byId("tag"));
   #sort = "id";
   #order = "asc";
   /** From 1. */
@@ -80,10 +78,10 @@ export class DeviceTable {
       }, SEARCH_DELAY_MS);
     });
     byId("status").addEventListener("change", () => this.#startOver());
-    this.#tag.addEventListener("change", () => this.#startOver());
+    whenTagsChange(() => this.#startOver());
     byId("clear").addEventListener("click", () => {
       this.#search.value = "";
-      this.#tag.value = "";
+      chooseTags([]);
       check("status", "");
       this.#search.focus();
       this.#startOver();
@@ -105,10 +103,7 @@ export class DeviceTable {
     const search = (query.get("search") ?? query.get("prefix") ?? "").slice(0, this.#search.maxLength);
     if (this.#search.value !== search) this.#search.value = search;
     check("status", query.get("status") ?? "");
-    const tag = TAG.exec(query.get("tag") ?? "")?.[0] ?? "";
-    this.#tag.value = tag;
-    if (this.#tag.value !== tag) this.#tag.add(new Option(visible(tag), tag, false, true));
-    if (tag !== "") this.#tag.hidden = false;
+    chooseTags(query.getAll("tag"));
     this.#chosen = readColumns(query.get("columns") ?? "");
     const sort = query.get("sort") ?? "";
     const isKnown = sort.startsWith(VALUE_SORT)
@@ -300,7 +295,7 @@ export class DeviceTable {
     this.#cursors = {};
     const query = this.#query();
     const names = ["search", "tag", "status", "sort", "order", "columns"];
-    const changes = Object.fromEntries(names.map((name) => [name, query.get(name) ?? ""]));
+    const changes = Object.fromEntries(names.map((name) => [name, query.getAll(name)]));
     changeAddress({ ...changes, prefix: "", page: "" }, { push });
     this.load({ announce: true });
   }
@@ -319,7 +314,7 @@ export class DeviceTable {
     const query = new URLSearchParams();
     const status = checkedValue("status");
     if (this.#search.value !== "") query.set("search", this.#search.value);
-    if (this.#tag.value !== "") query.set("tag", this.#tag.value);
+    for (const tag of chosenTags()) query.append("tag", tag);
     if (status !== "") query.set("status", status);
     if (this.#chosen.length > 0) query.set("columns", this.#chosen.join());
     if (this.#sort !== "id") query.set("sort", this.#sort);

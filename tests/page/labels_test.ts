@@ -66,7 +66,7 @@ Deno.test("Device view: name, tags and notes are edited, shown as text, and kept
   await page.locator("#devices tbody tr").waitFor();
   assertEquals(await page.locator("#devices tbody tr").count(), 1);
   assertEquals(new URL(page.url()).searchParams.get("tag"), "site=bergen");
-  assertEquals(await page.locator("#tag").inputValue(), "site=bergen");
+  assertEquals(await page.locator("#chosen-tags").innerText(), "site=bergen");
   visitor.assertNoProblems(["400 (Bad Request)"]);
 });
 
@@ -115,7 +115,7 @@ Deno.test("Overview: names and tags in the table, a filter by tag, and groups wi
   await page.goBack();
   await page.goBack();
   await until(async () => await rows.count() === 4, "back: all devices");
-  assertEquals(await page.locator("#tag").inputValue(), "");
+  assertEquals(await page.locator("#chosen-tags").isVisible(), false);
   await groups.getByRole("link", { name: "oslo" }).click();
   await until(async () => await rows.count() === 2, "a group is a link to its devices");
   assertEquals(await page.title(), "4 online · Tally");
@@ -124,5 +124,52 @@ Deno.test("Overview: names and tags in the table, a filter by tag, and groups wi
     await page.goto(`${monitor.url}?tag=${encodeURIComponent(tag)}`);
     await until(async () => await rows.count() === count, tag);
   }
+  visitor.assertNoProblems();
+});
+
+Deno.test("Overview: several tags filter the table, each with a button that takes it away", async () => {
+  await using store = await temporaryStore();
+  const devices = { a: ["oslo", "x1"], b: ["oslo", "x2"], c: ["bergen", "x2"], d: ["bonn", "x2"] };
+  await receive(store, Object.keys(devices).map((id) => delta(id, 1)));
+  await reportIngest(store);
+  await store.setLabels(
+    Object.entries(devices).map(([deviceId, [site, model]]) => ({
+      ...{ deviceId, tags: new Map([["site", site!], ["model", model!]]) },
+    })),
+  );
+  await using monitor = await startMonitor(store);
+  await using visitor = await visit(monitor.url);
+  const { page } = visitor;
+  const rows = page.locator("#devices tbody th"), menu = page.locator("#tag");
+  const shows = (ids: string) =>
+    until(
+      async () => (await rows.allInnerTexts()).map((text) => text.slice(0, 1)).join("") === ids,
+      `the devices ${ids} are shown`,
+    );
+  const chosen = () => page.locator("#chosen-tags button").allInnerTexts();
+  await menu.waitFor();
+  await menu.selectOption("model=x2");
+  await shows("bcd");
+  await menu.selectOption("site=oslo");
+  await shows("b");
+  await menu.selectOption("site=bergen");
+  await shows("bc"); // One of the values of each key.
+  assertEquals(await chosen(), ["model=x2", "site=oslo", "site=bergen"]);
+  const options = await menu.locator("option").allInnerTexts();
+  assertEquals(options.filter((tag) => tag.includes("oslo") || tag.includes("x2")), []);
+
+  await page.reload();
+  await shows("bc");
+  assertEquals(await chosen(), ["model=x2", "site=oslo", "site=bergen"]);
+  await page.getByRole("button", { name: "Without the tag site=oslo" }).focus();
+  await page.keyboard.press("Enter");
+  await shows("c");
+  assertEquals(await page.locator(":focus").innerText(), "site=bergen");
+  await page.goBack();
+  await shows("bc");
+  await page.goto(`${monitor.url}?tag=nothing=here&tag=${"x".repeat(33)}`);
+  await page.locator("#clear").click();
+  await shows("abcd");
+  assertEquals([await chosen(), new URL(page.url()).search], [[], ""]);
   visitor.assertNoProblems();
 });

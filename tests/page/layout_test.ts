@@ -70,7 +70,7 @@ const tooWide = "document.documentElement.scrollWidth - document.documentElement
 /** The views of the page, and what shows that they are there. */
 const views: readonly [string, string][] = [
   ["?range=hours", "#fleet-chart path.line"],
-  ["?tag=site%3Doslo", "#groups li"],
+  [`?tag=site%3Doslo&tag=rack&tag=k9%3D${"W".repeat(64)}`, "#chosen-tags li"],
   ["?columns=celsius&sort=value:celsius", "thead .col-value"],
   ["?device=sensor-00001&range=24h", "#charts [aria-label=celsius] .label"],
   ["?view=events", "#all-events li"],
@@ -149,7 +149,7 @@ for (const devices of [50, 100_000]) {
   });
 }
 
-Deno.test("axe finds nothing on the page with a warning, without devices, and with the delete dialog", async () => {
+Deno.test("axe finds nothing on the page with a warning, without devices, and with each dialog of a device", async () => {
   await using store = await temporaryStore();
   await using monitor = await startMonitor(store);
   await using visitor = await visit(monitor.url);
@@ -173,9 +173,63 @@ Deno.test("axe finds nothing on the page with a warning, without devices, and wi
     assertEquals(await violationsOn(page), []);
   }
   await page.locator("tbody").getByRole("link", { name: "sensor-3" }).click();
-  await page.getByRole("button", { name: "Delete…" }).click();
-  await page.getByRole("dialog").waitFor();
-  assertEquals(await violationsOn(page), []);
+  for (const name of ["Delete…", "Name and tags…"]) {
+    await page.getByRole("button", { name }).click();
+    await page.getByRole("dialog").waitFor();
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.emulateMedia({ colorScheme });
+      assertEquals(await violationsOn(page), [], name);
+    }
+    await page.keyboard.press("Escape");
+  }
+});
+
+Deno.test("Alerts with incidents, rules and mutes: no layout fault on any screen size, and axe finds nothing", async (t) => {
+  await using store = await temporaryStore();
+  const long = "W".repeat(100);
+  await receive(store, [delta("W".repeat(128), 1), delta("calm", 1)]);
+  await using monitor = await startMonitor(store, {
+    ...{ watchIntervalMs: 50, groupWaitMs: 0, updateAfterMs: 0 },
+    ntfyUrl: "http://localhost:1/topic",
+  });
+  const post = async (path: string, body: unknown) => {
+    const response = await fetch(new URL(path, monitor.url), {
+      method: "POST",
+      body: JSON.stringify(body),
+      headers: { "content-type": "application/json" },
+    });
+    assertEquals(response.status, 201, await response.clone().text());
+    return await response.json();
+  };
+  const rule = { name: long, enabled: true, severity: "critical", devices: "*", tag: null, channels: [] };
+  const silent = await post("rules", { ...rule, condition: { kind: "offline", after_ms: 1_000 } });
+  await post("rules", {
+    ...{ ...rule, name: "Hot", severity: "warning", tag: `site=${"W".repeat(64)}`, enabled: false },
+    condition: { kind: "value", value: "W".repeat(64), above: 40, below: -5, hysteresis: 2, for_ms: 60_000 },
+  });
+  await post("mutes", {
+    ...{ rule_id: silent.id, devices: "W".repeat(100), tag: `site=${"W".repeat(64)}`, comment: long },
+    ...{ repeat: "weekly", from_ms: null, for_ms: HOUR_MS },
+  });
+
+  for (const [screen, options] of screens) {
+    await t.step(screen, async () => {
+      await using visitor = await visit(new URL("?view=alerts", monitor.url).href, options);
+      const { page } = visitor;
+      await page.locator("#incidents li").first().waitFor();
+      await page.locator("#mutes li").waitFor();
+      const check = async (what: string) => {
+        assertEquals(await page.evaluate(tooWide), 0, what);
+        assertEquals(await page.evaluate(cutOff), [], what);
+        assertEquals(await violationsOn(page), [], what);
+      };
+      await check("the lists");
+      await page.locator("#rules").getByRole("button", { name: "Edit" }).last().click();
+      await page.getByRole("dialog").waitFor();
+      await check("the dialog of a rule");
+      visitor.assertNoProblems();
+    });
+  }
 });
 
 Deno.test("axe finds nothing on /docs outside of Swagger UI's elements", async () => {

@@ -112,11 +112,18 @@ export class RedisCluster implements AsyncDisposable {
 
   /** Has a replica take over from the master of `slot`, which becomes its replica. Resolves when all nodes report it. */
   async failover(slot: number): Promise<void> {
-    const { server, id } = await this.replica(slot);
-    await server.call("CLUSTER", "FAILOVER");
-    await this.#untilAll((nodes) =>
-      nodes.some((node) => node.id === id && isMaster(node) && serves(node, slot))
-    );
+    // Redis gives it up after five seconds, as when nodes of a busy machine take each other for failed.
+    for (let triesLeft = 5;; triesLeft--) {
+      const { server, id } = await this.replica(slot);
+      const isDone = (nodes: readonly Node[]) =>
+        nodes.some((node) => node.id === id && isMaster(node) && serves(node, slot));
+      await server.call("CLUSTER", "FAILOVER");
+      try {
+        return await this.#untilAll(isDone, 6);
+      } catch (error) {
+        if (triesLeft === 0) throw error;
+      }
+    }
   }
 
   /** Begins to move `slot` to another master: until it is finished, keys are on either. */
@@ -211,7 +218,7 @@ export class RedisCluster implements AsyncDisposable {
     await this.parts.disposeAsync();
   }
 
-  async #untilAll(condition: (nodes: readonly Node[]) => boolean): Promise<void> {
+  async #untilAll(condition: (nodes: readonly Node[]) => boolean, seconds: number): Promise<void> {
     await until(
       async () => {
         for (const server of this.servers) {
@@ -221,7 +228,7 @@ export class RedisCluster implements AsyncDisposable {
         return true;
       },
       "all nodes report it",
-      30,
+      seconds,
     );
   }
 

@@ -48,6 +48,7 @@ import sparklinesJs from "../../page/sparklines.js" with { type: "text" };
 import tableCss from "../../page/table.css" with { type: "text" };
 import tableJs from "../../page/table.js" with { type: "text" };
 import tableRowJs from "../../page/table_row.js" with { type: "text" };
+import tagFilterJs from "../../page/tag_filter.js" with { type: "text" };
 import timeRangeJs from "../../page/time_range.js" with { type: "text" };
 import tokenJs from "../../page/token.js" with { type: "text" };
 import unitsJs from "../../page/units.js" with { type: "text" };
@@ -106,6 +107,7 @@ const texts: Readonly<Record<string, string>> = {
   "table.css": tableCss,
   "table.js": tableJs,
   "table_row.js": tableRowJs,
+  "tag_filter.js": tagFilterJs,
   "time_range.js": timeRangeJs,
   "token.js": tokenJs,
   "units.js": unitsJs,
