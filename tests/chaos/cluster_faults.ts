@@ -31,7 +31,11 @@ function nodeFaults(place: ClusterPlace, scene: Scene): Fault[] {
   const ofShard = (name: string, damage: (slot: number, random: Random) => Promise<unknown>): Fault =>
     inTurn(name, (random) => {
       const { slot } = shardKeys(random.int(0, SHARDS - 1), SHARDS);
-      return scene.lock.shared(() => damage(slot, random));
+      return scene.lock.shared(async () => {
+        await damage(slot, random);
+        // Faults that are injected alone expect that the store works.
+        await cluster.untilHealthy();
+      });
     });
   return [
     ofShard("kill -9 a master", async (slot, random) => {
