@@ -47,6 +47,8 @@ class DeferringWriter implements AsyncDisposable {
   refused = 0;
   /** The reply to the next batch is lost. */
   losesReply = false;
+  /** Replies to merges are lost, each once. */
+  losesMergeReplies = false;
   /** Awaited before the next batch is sent, when it is divided already. */
   beforeNext: (() => Promise<unknown>) | undefined;
   readonly #numbering = new Map<string, number>();
@@ -79,6 +81,7 @@ class DeferringWriter implements AsyncDisposable {
     this.merges--;
     this.sent++;
     if ((reply as [number])[0] !== 0) this.refused++;
+    else if (this.losesMergeReplies) throw new StoreError("the test loses the reply");
     return reply;
   }
 
@@ -382,6 +385,24 @@ Deno.test("RedisStore.apply() still defers when the rest of the log is merged wh
     await untilCounted(server);
     writer.merges = 0;
   };
+  await writer.apply({ ...batch(3, { devices: fleet(1500, 1) }), previous: 2 });
+  assertEquals(writer.deferred.amount.packets, 1500);
+  writer.merges = -1;
+  await untilCounted(server);
+  assertEquals(await total(server), { packets: 4500, devices: 1500 });
+});
+
+Deno.test("RedisStore.apply() still defers after the replies to all merges of a log were lost", async () => {
+  await using server = await startRedis();
+  await using writer = await DeferringWriter.open(server);
+  await writer.apply(batch(1, { devices: fleet(1500, 1) }));
+  await writer.apply({ ...batch(2, { devices: fleet(1500, 1) }), previous: 1 });
+  writer.losesMergeReplies = true;
+  writer.merges = -1;
+  await until(() => writer.deferred.isIdle, "the log is merged");
+  assertEquals(writer.deferred.amount.packets, 0);
+  assertEquals(await total(server), { packets: 3000, devices: 1500 });
+  writer.merges = 0;
   await writer.apply({ ...batch(3, { devices: fleet(1500, 1) }), previous: 2 });
   assertEquals(writer.deferred.amount.packets, 1500);
   writer.merges = -1;

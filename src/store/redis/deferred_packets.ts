@@ -204,12 +204,12 @@ export class DeferredPackets {
     this.#merges++;
     await log.merge(this.#aborted.signal, forget, (generation) => this.#decide(generation));
     this.#merges--;
-    if (log.isLost) {
+    if (log.isLost && !log.isGone) {
       this.log.warn("another process took over the segment log of this one, or the store lost it", {
         log: log.name,
       });
       if (this.#log === log) this.forget();
-    } else if (log.isEnded && this.#log === log) this.#log = undefined;
+    } else if ((log.isEnded || log.isGone) && this.#log === log) this.#log = undefined;
   }
 
   /** Whether packets go on to be deferred, by how many there were. */

@@ -57,6 +57,9 @@ export const MERGE_AFTER_MS = 10_000;
 /** Memory of a log: as much, or as many bytes for each of its devices. A commit waits as long as there is more. */
 const MIN_LOG_BYTES = 64 * 2 ** 20, LOG_BYTES_PER_DEVICE = 256;
 
+/** Outcomes of `merge.lua`. */
+const LOG_TAKEN = 2, LOG_GONE = 3;
+
 /** After so long without a commit, merging does not spare the store. */
 const IDLE_MS = 100;
 
@@ -66,6 +69,11 @@ export class SegmentLog {
   committed: number;
   /** Another process has the log, or the store lost it. Whatever is in it is merged from the store. */
   isLost = false;
+  /**
+   * It is lost because there is no such log any more: all is merged, or the store was emptied, which the next batch of the
+   * process shows.
+   */
+  isGone = false;
   /** All is merged: it does not exist in the store any more. */
   isEnded = false;
   /** {@linkcode merge} is at work: it merges what is appended meanwhile too. */
@@ -219,7 +227,8 @@ export class SegmentLog {
         for (let i = 0; i < aside.length; i += 2) {
           this.foreign.setAside(aside[i]!.toString(), aside[i + 1]!.toString(), keys.setAside);
         }
-        this.isLost = outcome === 2;
+        this.isGone = outcome === LOG_GONE;
+        this.isLost = this.isGone || outcome === LOG_TAKEN;
         return this.isLost ? undefined : missing;
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;

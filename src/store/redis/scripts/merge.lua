@@ -12,15 +12,16 @@
 --
 -- A device that is missing was removed after its packets were acknowledged: they count as removed with it.
 --
--- Returns three values: 0 if it is merged, 1 if it was before, 2 if another process has the log, or it is gone, so that
--- nothing was done; the ids and values of counts that were set aside; the zero-based indexes of devices that are missing.
+-- Returns three values: 0 if it is merged, 1 if it was before, 2 if another process has the log, or it was reverted, so
+-- that nothing was done, 3 likewise if there is no such log: all of it was merged, or the store was emptied; the ids and
+-- values of counts that were set aside; the zero-based indexes of devices that are missing.
 
 local removedKey, log, logs, FIRST_SEGMENT, FIRST_NUMBER = KEYS[11], KEYS[12], KEYS[13], 17, 17
 local name, owner, merge, mergeAfter, to, since = unpack(ARGV, 7, 12)
 packedSeen = ARGV[6]
 
 local state = readLog(log, owner)
-if not state then return { 2, {}, {} } end
+if not state then return { redis.call('HLEN', log) == 0 and 3 or 2, {}, {} } end
 if state.merge == mergeAfter then return { 1, {}, {} } end
 -- A store that was reverted has fewer segments than were committed.
 if state.merge ~= merge or state.committed < tonumber(to) then return { 2, {}, {} } end
