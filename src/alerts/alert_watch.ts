@@ -11,6 +11,7 @@ import type { Logger } from "@logtape/logtape";
 import { Backoff } from "../runtime/backoff.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Store } from "../store/store.ts";
+import type { StoreHealth } from "../store/store_clock.ts";
 import { StoreError } from "../store/store_error.ts";
 import { AlertTerm, type TermOptions } from "./alert_term.ts";
 import {
@@ -32,6 +33,9 @@ export const LEASE_MS = 10_000;
 /** The lease is renewed this often. */
 const RENEW_MS = 2_500;
 
+/** The store's health may be as old, ms: it is read once a second. */
+const HEALTH_AGE_MS = 2_000;
+
 /** Alertmanager gets the open incidents this often. */
 const RESEND_MS = ALERTMANAGER_EXPIRY_MS / 5;
 
@@ -45,6 +49,8 @@ export interface AlertWatchOptions extends Omit<TermOptions, "channels" | "onDro
   readonly linkOf: (incidentId: number) => string;
   /** The time: of packets, and to measure durations. */
   readonly clock: Clock;
+  /** How late counts are. */
+  readonly storeHealth: () => StoreHealth;
   /** How often rules are evaluated. */
   readonly watchIntervalMs: number;
   /** Wait after a first failure of a channel. */
@@ -157,8 +163,10 @@ class AlertWatch {
     if (usesValues) await values.refresh();
     observedTime.tick();
     const unixMs = clock.unixMs(), monotonicMs = clock.monotonicMs();
+    const { countsLateMs } = this.#options.storeHealth();
     return {
       ...{ unixMs, monotonicMs, isWhole: !fleet.isPartial },
+      countsLateMs: countsLateMs > 0 ? countsLateMs + HEALTH_AGE_MS : 0,
       rejectedPerMinute: this.#rejected.perMinute,
       isRejectedKnown: this.#rejected.isKnown(monotonicMs),
     };

@@ -17,6 +17,7 @@ import type { FleetValues } from "../fleet/fleet_values.ts";
 import type { ObservedTime } from "../fleet/observed_time.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Store } from "../store/store.ts";
+import type { StoreHealth } from "../store/store_clock.ts";
 
 /** Settings of alerts. */
 export interface AlertOptions {
@@ -55,6 +56,8 @@ export interface AlertingParts {
   readonly clock: Clock;
   /** Where the api listens, once it does. */
   readonly ownUrl: () => string;
+  /** How late counts are. */
+  readonly storeHealth: () => StoreHealth;
   /** How often rules are evaluated. */
   readonly watchIntervalMs: number;
   /** Receives what goes wrong. */

@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 import type { Store } from "../../src/store/store.ts";
+import { unmeasuredHealth } from "../../src/store/store_clock.ts";
 import { AlertReceiver } from "../support/alert_receiver.ts";
 import { delta } from "../support/batches.ts";
 import { temporaryStore } from "../support/harness.ts";
@@ -74,6 +75,24 @@ Deno.test("A rule fires when a device is offline, and is resolved when it comes 
     ["*Critical: Green: green-1*", "*Resolved: Green: green-1*"],
   );
   assert(receiver.received.some(({ path }) => path === "/am/api/v2/alerts"));
+});
+
+Deno.test("A rule takes no silence for certain in which packets of the device may wait to be counted", async () => {
+  await using store = await temporaryStore();
+  const clock = new RunningClock();
+  let countsLateMs = 30_000;
+  const storeHealth = () => ({ ...unmeasuredHealth, countsLateMs });
+  await addPackets(store, { a: 1 }, { receivedAtMs: clock.unixMs });
+  await using api = await startTestApi(store, { ...quick, ...clock.options, storeHealth });
+  await call(api, "POST", "/rules", rule("Device", { kind: "offline", after_ms: 300_000 }));
+  await call(api, "POST", "/rules", rule("Group", { kind: "group", after_ms: 300_000 }));
+  await delaySteps(store);
+  clock.pass(320_000);
+  await delaySteps(store);
+  assertEquals(await incidentsOf(api), []);
+  countsLateMs = 0;
+  clock.pass(30_000); // It is looked at again when it would have been certain.
+  await until(async () => (await incidentsOf(api)).length === 2, "both fire");
 });
 
 /** Waits until rules were evaluated several times more. */

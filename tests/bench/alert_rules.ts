@@ -66,6 +66,7 @@ function measure(perSecond: number): number {
       unixMs: nowMs,
       monotonicMs: nowMs - start,
       isWhole: true,
+      countsLateMs: 0,
       rejectedPerMinute: 0,
       isRejectedKnown: true,
     },

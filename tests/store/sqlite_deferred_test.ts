@@ -162,6 +162,22 @@ Deno.test("SqliteStore.apply() of many known devices stores a segment, which is 
     }
   }));
 
+Deno.test("SqliteStore.status() has the age of the oldest packets in logs", () =>
+  withFile(async (path) => {
+    await using writer = await DeferringWriter.open(path);
+    const startedMs = Date.now();
+    await writer.apply({ ...batch(1, { devices: fleet(5000, 1) }), receivedAtMs: startedMs - 90_000 });
+    assertEquals((await writer.store.status()).countsLateMs, 0);
+    for (const [sequence, receivedAtMs] of [[2, startedMs - 60_000], [3, startedMs]] as const) {
+      await writer.apply({ ...batch(sequence, { devices: fleet(5000, 1) }), receivedAtMs });
+    }
+    const { countsLateMs } = await writer.store.status();
+    assert(Math.abs(countsLateMs! - 60_000 - (Date.now() - startedMs)) < 1_000, `${countsLateMs}`);
+    writer.merges = -1;
+    await untilCounted(path);
+    assertEquals((await writer.store.status()).countsLateMs, 0);
+  }));
+
 Deno.test("SqliteStore: a log is merged once, though its owner ends after any part of it, and comes back", () =>
   forSeeds(2, (random) =>
     withFile(async (path) => {

@@ -38,6 +38,8 @@ export interface Moment {
   readonly isRejectedKnown: boolean;
   /** False: not all of the store can be read, and silence may be the store's. */
   readonly isWhole: boolean;
+  /** What was received in so long before it may not be in the counts yet, ms. */
+  readonly countsLateMs: number;
 }
 
 /** What all rules share. */

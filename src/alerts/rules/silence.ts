@@ -13,14 +13,14 @@ const PARTIAL_WAIT_MS = 5_000;
 
 /**
  * Milliseconds after which nothing since `lastSeenMs` is a silence of `afterMs`, as far as can be seen now; 0: it is one.
- * Only observed time counts.
+ * Only observed time counts, and only packets that are counted are seen.
  */
 export function silenceLeftMs(
   { moment, observedTime }: Pick<RuleContext, "moment" | "observedTime">,
   lastSeenMs: number,
   afterMs: number,
 ): number {
-  const leftMs = lastSeenMs + afterMs - moment.unixMs;
+  const leftMs = lastSeenMs + afterMs + moment.countsLateMs - moment.unixMs;
   if (leftMs > 0) return leftMs;
   if (!moment.isWhole) return PARTIAL_WAIT_MS;
   const unobservedMs = afterMs - observedTime.observedSince(lastSeenMs, moment.unixMs);

@@ -38,6 +38,7 @@ import { LogTables } from "./log_tables.ts";
 import { migrate } from "./migrations.ts";
 import { sqlitePacketStream } from "./packet_stream.ts";
 import { sqlitePackets } from "./packets.ts";
+import { lagSql } from "./records.ts";
 import { SampleFolder } from "./sample_folder.ts";
 import type { MergeParts } from "./segment_log.ts";
 import { sqliteValues, type ValueTables, valueTables } from "./values.ts";
@@ -150,6 +151,7 @@ export function storeIn(
   const folder = fold && new SampleFolder(database, values, fold);
   const writer = new DeviceWriter(database, { addEvent, foreign });
   const { addRemoved, ...devices } = sqliteDevices(database, { changes, foreign, removeLabels, values });
+  const { readLag } = database.prepare({ readLag: `SELECT ${lagSql("?")} AS lagMs` });
   const deferred = deferredPackets({ database, writer, changes, addRemoved, values }, options);
   return {
     description: describeFile(database.file),
@@ -169,8 +171,12 @@ export function storeIn(
       deferred.adopt();
       folder?.start();
     },
-    // All processes that share the file run on this machine.
-    status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),
+    status: () =>
+      database.read("read how late counts are in", () => ({
+        // All processes that share the file run on this machine.
+        ...{ clockMs: undefined, evictionPolicy: undefined },
+        countsLateMs: Number(readLag.get(Date.now())!["lagMs"]),
+      })),
     get isOpen() {
       return database.isOpen;
     },

@@ -13,7 +13,7 @@ import { openSqliteStore, type SqliteStore, type SqliteStoreOptions } from "./sq
 /** Methods that are called by messages. */
 export type Method = Exclude<
   keyof SqliteStore,
-  "description" | "isOpen" | "scan" | "scanLabels" | "status" | "deferred"
+  "description" | "isOpen" | "scan" | "scanLabels" | "deferred"
 >;
 
 /**

@@ -33,7 +33,6 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
   return {
     description,
     ping: write("ping"),
-    status: () => Promise.resolve({ clockMs: undefined, evictionPolicy: undefined }),
     claimSession: write("claimSession"),
     apply: (batch) => writer.apply(batch),
     deferred: () => writer.deferred,
@@ -51,6 +50,7 @@ export async function openSqliteThreads(options: SqliteStoreOptions): Promise<St
     markTokensUsed: write("markTokensUsed"),
     appendAudit: write("appendAudit"),
     ...alerts(writer, reader),
+    status: read("status"),
     scan: () => pages(page),
     summaries: read("summaries"),
     changes: read("changes"),
