@@ -316,7 +316,7 @@ export class DeviceTable {
     if (this.#search.value !== "") query.set("search", this.#search.value);
     for (const tag of chosenTags()) query.append("tag", tag);
     if (status !== "") query.set("status", status);
-    if (this.#chosen.length > 0) query.set("columns", this.#chosen.join());
+    if (this.#chosen.length > 0) query.set("columns", columnsText(this.#chosen));
     if (this.#sort !== "id") query.set("sort", this.#sort);
     if (this.#order !== "asc") query.set("order", this.#order);
     return query;
@@ -328,12 +328,19 @@ export class DeviceTable {
   }
 }
 
-/** @param {string} text of the address */
+/**
+ * As the api reads it: in a name, a comma or a backslash has a backslash before it.
+ *
+ * @param {string} text of the address
+ */
 function readColumns(text) {
-  return [...new Set(text.split(","))].filter((name) => name !== "" && name.length <= MAX_NAME).slice(
-    0,
-    MAX_COLUMNS,
-  );
+  const names = (text.match(/(?:\\[\\,]|[^,])+/g) ?? []).map((name) => name.replace(/\\([\\,])/g, "$1"));
+  return [...new Set(names)].filter((name) => name.length <= MAX_NAME).slice(0, MAX_COLUMNS);
+}
+
+/** @param {readonly string[]} names */
+function columnsText(names) {
+  return names.map((name) => name.replace(/[\\,]/g, "\\$&")).join();
 }
 
 /** @param {number} page */

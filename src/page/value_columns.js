@@ -94,8 +94,7 @@ export class ValueColumns {
   async openChoice(chosen) {
     /** @type {ValueNames | undefined} */
     const response = await request("/values").catch(() => undefined);
-    // The address and the api separate names by commas.
-    const names = response?.names.filter(({ name }) => !name.includes(",")) ?? [];
+    const names = response?.names ?? [];
     const absent = chosen.filter((name) => !names.some((one) => one.name === name));
     const all = [...absent.map((name) => ({ name, devices: 0 })), ...names];
     byId("no-columns").hidden = all.length > 0;

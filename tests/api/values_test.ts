@@ -112,7 +112,13 @@ Deno.test("GET /values has the figures of a value over devices, or the names", a
 Deno.test("GET /devices?columns=…&sort=value:… shows values and sorts by one, devices without it last", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store, { maxAgeMs: 0 });
-  await measure(store, { a: { t: 2.5, h: 1 }, b: { t: -1 }, c: { t: 2.25 }, d: { h: 7 }, e: "text" });
+  await measure(store, {
+    a: { t: 2.5, h: 1, "x,\\y": 5 },
+    b: { t: -1 },
+    c: { t: 2.25 },
+    d: { h: 7 },
+    e: "text",
+  });
   const list = async (query: string) => {
     type List = {
       devices: { device_id: string; values?: Record<string, number> }[];
@@ -128,6 +134,8 @@ Deno.test("GET /devices?columns=…&sort=value:… shows values and sorts by one
     ["d", { h: 7 }],
     ["e", {}],
   ]);
+  const hostile = await list(`columns=${encodeURIComponent("x\\,\\\\y,,t,x\\,\\\\y")}`);
+  assertEquals(hostile.devices[0]!.values, { t: 2.5, "x,\\y": 5 });
   const desc = await list("sort=value:t&order=desc");
   assertEquals(desc.devices.map(({ device_id }) => device_id), ["a", "c", "b", "d", "e"]);
   assertEquals(desc.devices[0]!.values, undefined);

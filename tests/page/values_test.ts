@@ -207,13 +207,21 @@ Deno.test("Table: columns of values are chosen, sorted by, kept in the address, 
   await page.locator("#columns summary").focus();
   await page.keyboard.press("Enter");
   await page.getByRole("checkbox", { name: "temperature_c" }).focus();
-  // A comma would be two names.
-  assertEquals(await page.getByRole("checkbox").count(), 2);
   await page.keyboard.press("Space");
   const header = page.getByRole("columnheader", { name: "temperature_c" });
   await header.waitFor();
   await page.getByRole("checkbox", { name: "<i>" }).check();
   await page.getByRole("columnheader", { name: "<i>" }).waitFor();
+  const comma = page.getByRole("checkbox", { name: "a,b" });
+  await comma.check();
+  await page.getByRole("columnheader", { name: "a,b" }).waitFor();
+  assertEquals(parameters(page), { columns: "temperature_c,<i>,a\\,b" });
+  await page.reload();
+  await page.getByRole("columnheader", { name: "a,b" }).waitFor();
+  await page.locator("#columns summary").focus();
+  await page.keyboard.press("Enter");
+  await comma.uncheck();
+  await page.getByRole("columnheader", { name: "a,b" }).waitFor({ state: "detached" });
   await page.keyboard.press("Escape");
   assert(!await page.getByRole("checkbox").first().isVisible());
   assertEquals(await page.evaluate("document.activeElement.textContent"), "Columns");

@@ -123,9 +123,13 @@ const sortKey = z.string().refine(isSortKey, { error: `expected ${SORT_KEYS.join
 
 const columnsExpected = `expected at most ${MAX_COLUMNS} names with commas between them`;
 
-/** Names with commas between them. */
-const columns = text(MAX_COLUMNS * (MAX_NAME_BYTES + 1), "Names of values to show, with commas between them")
-  .transform((names) => [...new Set(names.split(",").filter((name) => name !== ""))])
+/** Names with commas between them; in a name, a comma or a backslash has a backslash before it. */
+const columns = text(
+  MAX_COLUMNS * (2 * MAX_NAME_BYTES + 1),
+  "Names of values to show, with commas between them; a comma in a name is \\,",
+)
+  .transform((names) => [...new Set(names.match(/(?:\\[\\,]|[^,])+/g) ?? [])])
+  .transform((names) => names.map((name) => name.replace(/\\([\\,])/g, "$1")))
   .refine((names) => names.length <= MAX_COLUMNS, { error: columnsExpected });
 
 /**
