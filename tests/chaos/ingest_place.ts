@@ -116,7 +116,8 @@ async function childrenOf(parent: number): Promise<number[]> {
 
 /** Whether the store failed when the process was to end, or later. */
 function wasLateForTheStore(output: readonly string[]): boolean {
-  const drain = output.slice(output.findIndex((line) => line.includes('"stopping"')));
+  // Of a long drain only the last lines are kept.
+  const drain = output.slice(Math.max(0, output.findIndex((line) => line.includes('"stopping"'))));
   return drain.some((line) => line.includes("could not stop within")) &&
     drain.some((line) => /"message":"store (fails|is back)|"storeError":"could not/.test(line));
 }
