@@ -11,6 +11,7 @@ import { request } from "./api.js";
 import { byId, check, checkedValue, fromTemplate, setText } from "./dom.js";
 import { formatCount, formatDate, formatDuration, formatMoment, visible } from "./format.js";
 import { fillIncident } from "./incident_line.js";
+import { MuteForm } from "./mute_form.js";
 import { showOpenIncidents } from "./open_incidents.js";
 import { RuleForm } from "./rule_form.js";
 
@@ -27,6 +28,7 @@ const MUTE_MS = 3_600_000;
 export class AlertsView {
   #serverNow;
   #form = new RuleForm({ onSaved: (text) => this.#done(text) });
+  #muteForm = new MuteForm({ onSaved: (text) => this.#done(text) });
   #isOpen = false;
   #readAtMs = -Infinity;
   /** @type {Map<number, HTMLElement>} */
@@ -42,6 +44,7 @@ export class AlertsView {
       this.#load();
     });
     byId("add-rule").addEventListener("click", () => this.#form.open(undefined));
+    byId("add-mute").addEventListener("click", () => this.#muteForm.open(this.#rules));
     byId("export-rules").addEventListener("click", () => this.#export());
     const file = /** @type {HTMLInputElement} */ (byId("import-file"));
     byId("import-rules").addEventListener("click", () => file.click());
@@ -159,7 +162,7 @@ export class AlertsView {
 
   /** @param {readonly { id: string, rule_id: string | null, devices: string, tag: string | null, until_ms: number, from_ms: number, repeat: string, active: boolean, comment: string }[]} mutes */
   #showMutes(mutes) {
-    byId("mutes-section").hidden = mutes.length === 0;
+    byId("no-mutes").hidden = mutes.length > 0;
     const now = this.#serverNow();
     const texts = mutes.map(({ rule_id, devices, tag, from_ms, until_ms, repeat, active, comment }) => {
       const rule = this.#rules.find(({ id }) => id === rule_id)?.name;

@@ -9,8 +9,8 @@
 import { request } from "./api.js";
 import { byId, setText } from "./dom.js";
 
-/** @type {Readonly<Record<string, number>>} */
-const UNITS_MS = { s: 1_000, min: 60_000, h: 3_600_000, d: 86_400_000 };
+/** Units of durations in forms. @type {Readonly<Record<string, number>>} */
+export const UNITS_MS = { s: 1_000, min: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** Fields that each kind of condition has. */
 const FIELDS = {

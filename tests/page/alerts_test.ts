@@ -87,7 +87,7 @@ Deno.test("Alerts: a rule is changed, muted and deleted on the page, and a chann
   const mutes = page.getByRole("region", { name: "Mutes" });
   await mutes.getByText(/^Hot, all devices: until /).waitFor();
   await mutes.getByRole("button", { name: "Remove" }).click();
-  await mutes.waitFor({ state: "hidden" });
+  await mutes.getByText("Nothing is muted, and no maintenance window is set.").waitFor();
   await page.getByRole("button", { name: "Send a test" }).click();
   await page.getByText("slack accepted it.").waitFor();
   assertEquals(receiver.received.map(({ body }) => body.text.split("\n")[0]), ["*Test: Tally*"]);
@@ -104,4 +104,55 @@ Deno.test("Alerts: a rule is changed, muted and deleted on the page, and a chann
   });
   await rules(page).getByText("green-*: temperature above 40 or below -5.5 for 1 min").waitFor();
   visitor.assertNoProblems();
+});
+
+Deno.test("Alerts: a mute and a maintenance window are made on the page", async () => {
+  await using store = await temporaryStore();
+  await using monitor = await startMonitor(store, quick);
+  const rule = { name: "<i>Silent</i>", enabled: true, severity: "warning", devices: "*", tag: null };
+  const added = await fetch(`${monitor.url}rules`, {
+    method: "POST",
+    body: JSON.stringify({ ...rule, channels: null, condition: { kind: "offline", after_ms: 300_000 } }),
+    headers: { "content-type": "application/json" },
+  });
+  const { id } = await added.json();
+  const stored = async () => (await (await fetch(`${monitor.url}mutes`)).json()).mutes;
+  await using visitor = await visit(`${monitor.url}?view=alerts`);
+  const { page } = visitor;
+  const mutes = page.getByRole("region", { name: "Mutes" }), dialog = page.getByRole("dialog");
+  await rules(page).first().waitFor();
+  await page.getByRole("button", { name: "New mute" }).click();
+  await dialog.getByLabel("For", { exact: true }).fill("0");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await dialog.getByText("Cannot use the parameter for_ms: found 0").waitFor();
+  await dialog.getByLabel("For", { exact: true }).fill("1.5");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await mutes.getByText(/^All rules, all devices: until /).waitFor();
+  const [{ from_ms, until_ms, active }] = await stored();
+  assertEquals([until_ms - from_ms, active], [90 * 60_000, true]);
+  await mutes.getByRole("button", { name: "Remove" }).click();
+  await mutes.getByText("Nothing is muted, and no maintenance window is set.").waitFor();
+
+  await page.getByRole("button", { name: "New mute" }).click();
+  assertEquals(await dialog.getByLabel("For", { exact: true }).inputValue(), "1");
+  await dialog.getByLabel("Rule").selectOption("<i>Silent</i>");
+  await dialog.getByLabel("Devices, * for any text").fill("pump-*");
+  await dialog.getByLabel("With the tag").fill("site=oslo");
+  const begins = `${new Date(Date.now() + 86_400_000).toISOString().slice(0, 10)}T02:30`;
+  await dialog.getByLabel("Begins; empty: now").fill(begins);
+  await dialog.getByLabel("Unit").selectOption("minutes");
+  await dialog.getByLabel("For", { exact: true }).fill("45");
+  await dialog.getByLabel("Repeats").selectOption("every week");
+  await dialog.getByLabel("Why").fill("<b>backup</b>");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await mutes.getByText(/^<i>Silent<\/i>, pump-\*, site=oslo: weekly, 45 min from .* · <b>backup<\/b>$/)
+    .waitFor();
+  const [window] = await stored();
+  assertEquals([window.rule_id, window.repeat, window.active], [id, "weekly", false]);
+  assertEquals(
+    window.from_ms,
+    await page.evaluate<number>(`Date.parse(${JSON.stringify(begins)})`),
+    "the time is that of the page's clock",
+  );
+  visitor.assertNoProblems(["400 (Bad Request)"]);
 });

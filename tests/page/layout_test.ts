@@ -227,6 +227,10 @@ Deno.test("Alerts with incidents, rules and mutes: no layout fault on any screen
       await page.locator("#rules").getByRole("button", { name: "Edit" }).last().click();
       await page.getByRole("dialog").waitFor();
       await check("the dialog of a rule");
+      await page.keyboard.press("Escape");
+      await page.getByRole("button", { name: "New mute" }).click();
+      await page.getByRole("dialog").waitFor();
+      await check("the dialog of a mute");
       visitor.assertNoProblems();
     });
   }

@@ -37,6 +37,7 @@ import labelsCss from "../../page/labels.css" with { type: "text" };
 import labelsJs from "../../page/labels.js" with { type: "text" };
 import instancesCss from "../../page/instances.css" with { type: "text" };
 import mainJs from "../../page/main.js" with { type: "text" };
+import muteFormJs from "../../page/mute_form.js" with { type: "text" };
 import openIncidentsJs from "../../page/open_incidents.js" with { type: "text" };
 import overviewJs from "../../page/overview.js" with { type: "text" };
 import pageCss from "../../page/page.css" with { type: "text" };
@@ -96,6 +97,7 @@ const texts: Readonly<Record<string, string>> = {
   "incident_line.js": incidentLineJs,
   "instances.css": instancesCss,
   "main.js": mainJs,
+  "mute_form.js": muteFormJs,
   "open_incidents.js": openIncidentsJs,
   "overview.js": overviewJs,
   "page.css": pageCss,
