@@ -7,6 +7,7 @@ import { SCHEMA_VERSION } from "../src/store/sqlite/migrations.ts";
 import { Program } from "./support/program.ts";
 import { RedisServer, startRedis } from "./support/redis_server.ts";
 import { until } from "./support/until.ts";
+import { freePort } from "./support/free_port.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 const payload = new TextEncoder().encode("x");
@@ -34,11 +35,6 @@ async function run(command: string, args: string[], env: Record<string, string> 
   }).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code, out: text(stdout), error: text(stderr) };
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }
 
 /** What is done to a store between two runs of the program. */

@@ -7,7 +7,8 @@ import { assert, assertEquals, assertLessOrEqual, assertStringIncludes } from "@
 
 import { TelemetryClient } from "../src/client/client.ts";
 import { framed, framedBatch, framedPacket, packet, RawCall } from "./support/harness.ts";
-import { balancers, freePort, type IngestPorts, LoadBalancer } from "./support/load_balancer.ts";
+import { freePort } from "./support/free_port.ts";
+import { balancers, type IngestPorts, LoadBalancer } from "./support/load_balancer.ts";
 import { type RedisServer, startRedis } from "./support/redis_server.ts";
 import { TallyProcess } from "./support/tally_process.ts";
 import { until } from "./support/until.ts";

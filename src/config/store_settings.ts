@@ -5,6 +5,7 @@
  */
 import { ackAfterKind, natMapKind, onOffKind, payloadProtoKind, redisUrlKind, secretKind } from "./kinds.ts";
 import { custom, duration, host, integer, optional, path } from "../runtime/settings.ts";
+import { DEFER_FROM } from "../store/packets.ts";
 
 const store = { group: "Store", role: "both" };
 
@@ -68,7 +69,7 @@ export const storeSettings = {
   deferFrom: integer("TALLY_DEFER_FROM", {
     ...store,
     role: "ingest",
-    default: "4000",
+    default: String(DEFER_FROM),
     min: "0",
     max: "1000000",
     help:

@@ -268,3 +268,9 @@ export const NEW_SESSION_EXPIRY_MS = 10 * 60_000;
 
 /** A producer's last sequence is kept this long; only a batch resent later than that could count twice. */
 export const PRODUCER_EXPIRY_MS = 7 * 24 * 3_600_000;
+
+/**
+ * Devices of a batch from which on its packets are counted later, by default: Redis needs some 40 ms for as many, a file
+ * some 20 ms, in which more come.
+ */
+export const DEFER_FROM = 4000;

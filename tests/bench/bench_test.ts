@@ -3,7 +3,7 @@ import { assert, assertEquals, assertGreaterOrEqual, assertMatch, assertRejects 
 
 import type { Packet } from "../../src/protocol/messages.ts";
 import { streamBatches, streamPackets } from "../../src/protocol/telemetry_proto.ts";
-import { freePort } from "../support/load_balancer.ts";
+import { freePort } from "../support/free_port.ts";
 import { startTestIngest, temporaryStore } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 import { frame, FrameReader, headerBlock, joined, settings, windowUpdate } from "../support/http2_frames.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { freePort } from "../support/load_balancer.ts";
+import { freePort } from "../support/free_port.ts";
 import { Ledger, type LoadShape, type Measured, usualLoad } from "./measure.ts";
 import { asLongAs, type BenchOptions, rate, type SectionPlan, withinLimit } from "./rows.ts";
 import { startRedis } from "../support/redis_server.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 import { CLUSTER_SLOTS } from "../../src/store/redis/cluster_slots.ts";
-import { freePort, type RedisServer, startRedis } from "../support/redis_server.ts";
+import { freePort } from "../support/free_port.ts";
+import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { until } from "../support/until.ts";
 
 /** Starts as many masters, with equal parts of the slots, until `parts` is disposed; resolves when all serve. */

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { openSqliteStore } from "../../src/store/sqlite/sqlite_store.ts";
 import { shardKeys } from "../../src/store/redis/keys.ts";
 import { Certificates } from "../support/certificates.ts";
-import { freePort } from "../support/load_balancer.ts";
+import { freePort } from "../support/free_port.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { TallyProcess } from "../support/tally_process.ts";
 import { until } from "../support/until.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { freePort } from "../support/load_balancer.ts";
+import { freePort } from "../support/free_port.ts";
 import { type Used, usedBy } from "./cost_rows.ts";
 import { Ledger, type Measured, usualLoad } from "./measure.ts";
 import { asLongAs, type BenchOptions, rate, type SectionPlan } from "./rows.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { freePort } from "../support/load_balancer.ts";
+import { freePort } from "../support/free_port.ts";
 import { Child } from "./child.ts";
 import type { ImportResult, ImportTask } from "./import_process.ts";
 import { Program } from "./program.ts";

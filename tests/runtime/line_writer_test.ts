@@ -5,6 +5,7 @@ import { type LineOutput, LineWriter } from "../../src/runtime/line_writer.ts";
 import { framedPacket, packet, RawCall } from "../support/harness.ts";
 import { Program } from "../support/program.ts";
 import { until } from "../support/until.ts";
+import { freePort } from "../support/free_port.ts";
 
 /** An output that takes bytes when a test lets it. */
 class Output implements LineOutput {
@@ -114,12 +115,6 @@ Deno.test("LineWriter.flush() gives up after its timeout", async () => {
 
 /** Fills the pipe of standard output, 64 KiB on Linux, so that the program's first line finds no room. */
 const fillPipe = "head -c 65536 /dev/zero";
-
-/** A port that was free just now: no line that names it can be read. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 async function sendOne(port: number): Promise<number> {
   await using call = new RawCall(port);

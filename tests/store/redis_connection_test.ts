@@ -17,6 +17,7 @@ import { Program } from "../support/program.ts";
 import { documentedPermissions, RedisServer, startRedis } from "../support/redis_server.ts";
 import { untilStored } from "../support/redis_store.ts";
 import { until } from "../support/until.ts";
+import { freePort } from "../support/free_port.ts";
 
 Deno.test("openRedisStore() refuses a database that the server does not have, and writes nothing elsewhere", async () => {
   await using server = await startRedis();
@@ -432,9 +433,4 @@ async function openssl(dir: string, args: string): Promise<void> {
   const command = new Deno.Command("openssl", { args: args.split(" "), cwd: dir, stdin: "null" });
   const { success, stderr } = await command.output();
   if (!success) throw new Error(`openssl ${args}: ${new TextDecoder().decode(stderr)}`);
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { until } from "./until.ts";
+import { freePort } from "./free_port.ts";
 
 /** Which one, and the file that it runs. */
 export const balancers = { haproxy: "haproxy.cfg", nginx: "nginx.conf" } as const;
@@ -100,10 +101,4 @@ function nginxFolders(folder: string): string {
     `${name}_temp_path ${folder}/${name};`
   );
   return `access_log off; ${buffers.join(" ")}`;
-}
-
-/** A port that was free a moment ago. */
-export function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }

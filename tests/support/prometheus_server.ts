@@ -4,6 +4,7 @@
  * @module
  */
 import { until } from "./until.ts";
+import { freePort } from "./free_port.ts";
 
 /** An alert that fires. */
 export interface Alert {
@@ -108,9 +109,4 @@ export class PrometheusServer implements AsyncDisposable {
     if (status !== "success") throw new Error(`prometheus answered ${path} with ${error}`);
     return data;
   }
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }

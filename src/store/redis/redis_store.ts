@@ -9,6 +9,7 @@ import { payloadDecoder } from "../../payload/payload_decoder.ts";
 import { ForeignCounts } from "../model/foreign_counts.ts";
 import { noValues } from "../model/no_values.ts";
 import type { FoldOptions } from "../model/sample_fold.ts";
+import { DEFER_FROM } from "../packets.ts";
 import type { Store, StoreStatus } from "../store.ts";
 import { redisAlerts } from "./alerts.ts";
 import { redisAudit } from "./audit.ts";
@@ -27,11 +28,6 @@ import { logsScript, probeScript } from "./scripts.ts";
 import { parseInfo } from "./server_info.ts";
 import { ShardConnections } from "./shard_connections.ts";
 import { redisValues } from "./values.ts";
-
-/**
- * Devices of a batch from which on its packets are counted later: Redis needs some 40 ms for as many, in which more come.
- */
-export const DEFER_FROM = 4000;
 
 /** How long a store that closes goes on counting what was deferred. */
 const CLOSE_TIMEOUT_MS = 10_000;

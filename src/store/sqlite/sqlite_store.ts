@@ -10,7 +10,7 @@ import { ForeignCounts, type WarningLog } from "../model/foreign_counts.ts";
 import { noValues } from "../model/no_values.ts";
 import type { PendingDelta } from "../model/pending_deltas.ts";
 import type { FoldOptions } from "../model/sample_fold.ts";
-import type { AckAfter, DeferredAmount } from "../packets.ts";
+import { type AckAfter, DEFER_FROM, type DeferredAmount } from "../packets.ts";
 import type { Store } from "../store.ts";
 import { sqliteAlerts } from "./alerts.ts";
 import { sqliteAudit } from "./audit.ts";
@@ -64,9 +64,6 @@ export interface SqliteStoreOptions {
   /** How payloads are decoded; undefined: values are not kept. */
   readonly values?: PayloadOptions | undefined;
 }
-
-/** Devices of a batch from which on its packets are counted later: the file takes some 20 ms for as many. */
-export const DEFER_FROM = 4000;
 
 /** For these the file is locked for some 6 ms. */
 const PART_DEVICES = 2000;
