@@ -271,3 +271,29 @@ Deno.test("RedisStore.putAlertDocuments(), removeAlertDocuments() and writeAlert
     await store.close();
   }
 });
+
+Deno.test("RedisStore.setLabels() writes all or nothing", async () => {
+  await using server = await startRedis();
+  const store = await openAsUser(server);
+  const nameOf = async (id: string) => (await store.labels([id])).get(id)?.name;
+  try {
+    let written = 0;
+    const refused = await refusedWithout(
+      server,
+      () => {
+        const name = `${++written}`, tags = new Map([["site", name]]);
+        return store.setLabels([{ deviceId: "a", name, tags }, { deviceId: "b", name, notes: name }]);
+      },
+      async (command, wasRefused) => {
+        const before = wasRefused ? undefined : `${written}`;
+        assertEquals([await nameOf("a"), await nameOf("b")], [before, before], command);
+        for (const deviceId of ["a", "b"]) {
+          await store.setLabels([{ deviceId, name: "", notes: "", tags: new Map([["site", ""]]) }]);
+        }
+      },
+    );
+    for (const command of ["hset", "hdel"]) assert(refused.includes(command), `${command} of ${refused}`);
+  } finally {
+    await store.close();
+  }
+});
