@@ -108,7 +108,7 @@ export class DeferredPackets {
     let packets = 0;
     for (let i = 0; i < devices.length; i++) {
       const delta = devices[i]!, index = known.indexOf(delta);
-      if (index < 0 || !(defers || this.#log?.has(index))) {
+      if (index < 0 || !(defers || this.#log?.unmerged.has(index))) {
         counted.push(delta);
         positions.push(i);
       } else {
@@ -177,7 +177,7 @@ export class DeferredPackets {
 
   /** What is in the log. */
   get amount(): DeferredAmount {
-    return this.#log?.amount ?? { packets: 0, bytes: 0 };
+    return this.#log?.unmerged.amount ?? { packets: 0, bytes: 0 };
   }
 
   /** Whether nothing is being merged. */

@@ -90,7 +90,10 @@ function append(
   indexes: Map<string, number>,
 ): void {
   const { receivedAtMs, deltas } = value === null
-    ? { receivedAtMs: log.generations.at(-1)?.segments.at(-1)?.receivedAtMs ?? Date.now(), deltas: [] }
+    ? {
+      receivedAtMs: log.unmerged.generations.at(-1)?.segments.at(-1)?.receivedAtMs ?? Date.now(),
+      deltas: [],
+    }
     : readSegment(value);
   const ofDeltas = deltas.map(({ deviceId }) => {
     let index = indexes.get(deviceId);

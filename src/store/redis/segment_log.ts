@@ -17,9 +17,10 @@ import type { Buffer } from "node:buffer";
 
 import { Backoff } from "../../runtime/backoff.ts";
 import type { ForeignCounts } from "../model/foreign_counts.ts";
-import { Generation, type SegmentFacts } from "../model/generation.ts";
+import type { Generation, SegmentFacts } from "../model/generation.ts";
 import type { PendingDelta } from "../model/pending_deltas.ts";
-import type { DeferredAmount, DeviceDelta } from "../packets.ts";
+import { UnmergedSegments } from "../model/unmerged_segments.ts";
+import type { DeviceDelta } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 import { packDevices, packSeen } from "./device_columns.ts";
 import type { RedisClient } from "./redis_client.ts";
@@ -46,22 +47,13 @@ export interface MergeState {
 }
 
 /** The state of a log that was just made. */
-export const unmerged: MergeState = { merged: 0, to: 0, buckets: 0, done: 0 };
+const newLog: MergeState = { merged: 0, to: 0, buckets: 0, done: 0 };
 
 /** Least share of the time in which Redis merges, while devices send; the older and larger a log, the more. */
 const LEAST_SHARE = 0.3;
 
-/** Packets are in the counts after some seconds more than this at most, as long as Redis has the time for it. */
-export const MERGE_AFTER_MS = 10_000;
-
-/** Memory of a log: as much, or as many bytes for each of its devices. A commit waits as long as there is more. */
-const MIN_LOG_BYTES = 64 * 2 ** 20, LOG_BYTES_PER_DEVICE = 256;
-
 /** Outcomes of `merge.lua`. */
 const LOG_TAKEN = 2, LOG_GONE = 3;
-
-/** After so long without a commit, merging does not spare the store. */
-const IDLE_MS = 100;
 
 /** One log, of which this process is the owner. */
 export class SegmentLog {
@@ -80,13 +72,10 @@ export class SegmentLog {
   isMerging = false;
   /** A segment was sent, and it is not known yet whether it was committed. */
   isCommitting = false;
-  /** Oldest first. */
-  readonly generations: Generation<Segment>[] = [];
-  #bytes = 0;
+  /** Of it what is not merged yet. */
+  readonly unmerged: UnmergedSegments<Segment> = new UnmergedSegments();
   #state: MergeState;
-  #lastCommitMs = 0;
   readonly #backoff = new Backoff({ firstMs: 25, maxMs: 1000 });
-  #waiting: (() => void)[] = [];
 
   /** `owner`: the name of the log itself, or of the process that took it over. */
   constructor(
@@ -94,7 +83,7 @@ export class SegmentLog {
     readonly foreign: ForeignCounts,
     readonly name: string,
     readonly owner: string = name,
-    state: MergeState = unmerged,
+    state: MergeState = newLog,
   ) {
     this.#state = state;
     this.committed = state.merged;
@@ -103,41 +92,12 @@ export class SegmentLog {
   /** A segment was committed, with these deltas. `indexes`: of their devices in {@linkcode Generation.add}. */
   append(segment: Segment, deltas: readonly DeviceDelta[], indexes: ArrayLike<number>): void {
     this.committed = segment.number;
-    this.#bytes += segment.bytes;
-    this.#lastCommitMs = performance.now();
-    const minute = Math.floor(segment.receivedAtMs / 60_000);
-    let generation = this.generations.at(-1);
-    if (generation === undefined || generation.isSealed || generation.minute !== minute) {
-      this.generations.push(generation = new Generation<Segment>(minute));
-    }
-    generation.segments.push(segment);
-    generation.add(deltas, indexes, segment.receivedAtMs);
-  }
-
-  /** What is in it, as far as this process has committed it. */
-  get amount(): DeferredAmount {
-    return {
-      packets: this.generations.reduce((sum, { packets }) => sum + packets, 0),
-      bytes: this.#bytes,
-    };
-  }
-
-  /** Whether packets of the device of this index are in it: what is newer must be merged after them. */
-  has(index: number): boolean {
-    return this.generations.some((generation) => generation.has(index));
+    this.unmerged.append(segment, deltas, indexes);
   }
 
   /** Resolves when there is room for a segment. */
-  async room(): Promise<void> {
-    while (this.#bytes >= this.#maxBytes && !this.isLost && !this.isEnded) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
-  }
-
-  get #maxBytes(): number {
-    let devices = 0;
-    for (const { pending } of this.generations) devices += pending.size;
-    return Math.max(MIN_LOG_BYTES, LOG_BYTES_PER_DEVICE * devices);
+  room(): Promise<void> {
+    return this.unmerged.room(() => !this.isLost && !this.isEnded);
   }
 
   /**
@@ -151,14 +111,14 @@ export class SegmentLog {
   ): Promise<void> {
     this.isMerging = true;
     try {
-      for (let generation; (generation = this.generations[0]) !== undefined && !signal.aborted;) {
+      for (let generation; (generation = this.unmerged.generations[0]) !== undefined && !signal.aborted;) {
         generation.isSealed = true;
         onGeneration(generation);
         if (!await this.#mergeGeneration(generation, signal, onMissing)) return;
       }
     } finally {
       this.isMerging = false;
-      this.#release();
+      this.unmerged.release();
     }
   }
 
@@ -175,7 +135,7 @@ export class SegmentLog {
       const isLast = bucket === parts.buckets - 1, deltas = parts.deltas(bucket);
       if (deltas.length === 0 && !isLast) continue;
       const after = isLast
-        ? { ...unmerged, merged: to }
+        ? { ...newLog, merged: to }
         : { merged, to, buckets: parts.buckets, done: bucket + 1 };
       const startedMs = performance.now();
       const missing = await this.#mergePart(deltas, generation, after, isLast, signal);
@@ -183,11 +143,9 @@ export class SegmentLog {
       for (const index of missing) onMissing(deltas[index]!);
       this.#state = after;
       if (isLast) {
-        this.generations.shift();
-        for (const { bytes } of segments) this.#bytes -= bytes;
         // Without a further segment the log does not exist any more.
-        this.isEnded = this.generations.length === 0 && !this.isCommitting;
-        this.#release();
+        this.isEnded = this.unmerged.generations.length === 1 && !this.isCommitting;
+        this.unmerged.removeOldest();
         if (this.isEnded) return true;
       }
       await this.#spareStore(performance.now() - startedMs, generation, signal);
@@ -203,7 +161,8 @@ export class SegmentLog {
     isLast: boolean,
     signal: AbortSignal,
   ): Promise<readonly number[] | undefined> {
-    const { keys, keepsValues } = this.client, since = this.generations[1]?.segments[0]?.receivedAtMs ?? 0;
+    const { keys, keepsValues } = this.client,
+      since = this.unmerged.generations[1]?.segments[0]?.receivedAtMs ?? 0;
     const merged = isLast ? segments : [];
     const names = [
       ...[keys.counts, keys.records, keys.payloads, keys.histories, keys.version, keys.changes, keys.events],
@@ -239,18 +198,9 @@ export class SegmentLog {
   }
 
   /** A part took so long: waits, so that commits and readers have the rest of the store's time. */
-  async #spareStore(tookMs: number, { openedAtMs }: Generation<Segment>, signal: AbortSignal): Promise<void> {
-    const nowMs = performance.now();
-    if (nowMs - this.#lastCommitMs > IDLE_MS) return;
-    const urgency = Math.max(this.#bytes / this.#maxBytes / 0.75, (nowMs - openedAtMs) / MERGE_AFTER_MS);
-    const share = Math.min(1, Math.max(LEAST_SHARE, urgency));
+  async #spareStore(tookMs: number, generation: Generation<Segment>, signal: AbortSignal): Promise<void> {
+    const share = this.unmerged.mergeShare(generation, LEAST_SHARE);
     if (share < 1) await this.#backoff.wait(tookMs * (1 / share - 1), signal);
-  }
-
-  #release(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const resume of waiting) resume();
   }
 }
 

@@ -107,7 +107,7 @@ export class DeferredPackets {
     let packets = 0;
     for (const delta of devices) {
       const row = known.rowOf(delta.device!), index = known.indexOf(delta.device!);
-      if (row > 0 && (defers || log?.has(index))) {
+      if (row > 0 && (defers || log?.unmerged.has(index))) {
         deltas.push(delta);
         indexes.push(index);
         packets += delta.packets;
@@ -155,7 +155,7 @@ export class DeferredPackets {
 
   /** What is in the log. */
   get amount(): DeferredAmount {
-    return this.#log?.amount ?? { packets: 0, bytes: 0 };
+    return this.#log?.unmerged.amount ?? { packets: 0, bytes: 0 };
   }
 
   /** Counts what was deferred, for `timeoutMs` at most, and ends. */
@@ -185,7 +185,7 @@ export class DeferredPackets {
 
   async #merge(log: SegmentLog): Promise<void> {
     await log.merge(this.#aborted.signal, (generation) => this.#decide(generation));
-    if (log.generations.length === 0 && this.#log === log) this.#log = undefined;
+    if (log.unmerged.generations.length === 0 && this.#log === log) this.#log = undefined;
     this.#options.onAmount(this.amount);
   }
 

@@ -14,9 +14,10 @@
  * @module
  */
 import { Backoff } from "../../runtime/backoff.ts";
-import { Generation, type SegmentFacts } from "../model/generation.ts";
+import type { Generation, SegmentFacts } from "../model/generation.ts";
 import { PendingDelta } from "../model/pending_deltas.ts";
-import type { DeferredAmount, DeviceDelta } from "../packets.ts";
+import { UnmergedSegments } from "../model/unmerged_segments.ts";
+import type { DeviceDelta } from "../packets.ts";
 import { StoreError } from "../store_error.ts";
 import type { Database } from "./database.ts";
 import { orderOf } from "./known_rows.ts";
@@ -24,15 +25,6 @@ import type { LogRow, LogTables } from "./log_tables.ts";
 
 /** Least share of the time in which the file is merged, while devices send; the older and larger a log, the more. */
 const LEAST_SHARE = 0.15;
-
-/** Packets are in the counts after some seconds more than this at most, as long as there is time for it. */
-export const MERGE_AFTER_MS = 10_000;
-
-/** Size of a log: as much, or as many bytes for each of its devices. A commit waits as long as there is more. */
-const MIN_LOG_BYTES = 64 * 2 ** 20, LOG_BYTES_PER_DEVICE = 256;
-
-/** After so long without a commit, merging does not spare the file. */
-const IDLE_MS = 100;
 
 /** What merging needs of the rest of the store. */
 export interface MergeParts {
@@ -61,16 +53,13 @@ export class SegmentLog {
   isEnded = false;
   /** {@linkcode merge} is at work: it merges what is appended meanwhile too. */
   isMerging = false;
-  /** Oldest first. */
-  readonly generations: Generation<SegmentFacts>[] = [];
-  #bytes = 0;
+  /** Of it what is not merged yet. */
+  readonly unmerged: UnmergedSegments<SegmentFacts> = new UnmergedSegments();
   /** As the file has it. */
   #row: LogRow;
   /** Of the first generation: entries that are merged. */
   #done: readonly Uint32Array[];
-  #lastCommitMs = 0;
   readonly #backoff = new Backoff({ firstMs: 25, maxMs: 1000 });
-  #waiting: (() => void)[] = [];
 
   /** `done`: the entries that are merged of the segments that are being merged. */
   constructor(readonly parts: MergeParts, row: LogRow, done: readonly Uint32Array[] = []) {
@@ -92,41 +81,12 @@ export class SegmentLog {
   /** A segment was committed, with these deltas. `indexes`: of their devices in {@linkcode Generation.add}. */
   append(segment: SegmentFacts, deltas: readonly DeviceDelta[], indexes: ArrayLike<number>): void {
     this.committed = segment.number;
-    this.#bytes += segment.bytes;
-    this.#lastCommitMs = performance.now();
-    const minute = Math.floor(segment.receivedAtMs / 60_000);
-    let generation = this.generations.at(-1);
-    if (generation === undefined || generation.isSealed || generation.minute !== minute) {
-      this.generations.push(generation = new Generation(minute));
-    }
-    generation.segments.push(segment);
-    generation.add(deltas, indexes, segment.receivedAtMs);
-  }
-
-  /** What is in it, as far as this process has committed it. */
-  get amount(): DeferredAmount {
-    return {
-      packets: this.generations.reduce((sum, { packets }) => sum + packets, 0),
-      bytes: this.#bytes,
-    };
-  }
-
-  /** Whether packets of the device of this index are in it: what is newer must be merged after them. */
-  has(index: number): boolean {
-    return this.generations.some((generation) => generation.has(index));
+    this.unmerged.append(segment, deltas, indexes);
   }
 
   /** Resolves when there is room for a segment. */
-  async room(): Promise<void> {
-    while (this.isMerging && this.#bytes >= this.#maxBytes) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
-  }
-
-  get #maxBytes(): number {
-    let devices = 0;
-    for (const { pending } of this.generations) devices += pending.size;
-    return Math.max(MIN_LOG_BYTES, LOG_BYTES_PER_DEVICE * devices);
+  room(): Promise<void> {
+    return this.unmerged.room(() => this.isMerging);
   }
 
   /** Merges until all is merged, the log is lost, or `signal` is aborted. `onGeneration` is called before each merge. */
@@ -136,14 +96,14 @@ export class SegmentLog {
   ): Promise<void> {
     this.isMerging = true;
     try {
-      for (let generation; (generation = this.generations[0]) !== undefined && !signal.aborted;) {
+      for (let generation; (generation = this.unmerged.generations[0]) !== undefined && !signal.aborted;) {
         generation.isSealed = true;
         onGeneration(generation);
         if (!await this.#mergeGeneration(generation, signal)) return;
       }
     } finally {
       this.isMerging = false;
-      this.#release();
+      this.unmerged.release();
     }
   }
 
@@ -160,9 +120,7 @@ export class SegmentLog {
       this.isLost = outcome === "lost";
       this.isEnded = outcome === "ended";
       if (this.isLost || this.isEnded || isLast) {
-        for (const { bytes } of generation.segments) this.#bytes -= bytes;
-        this.generations.shift();
-        this.#release();
+        this.unmerged.removeOldest();
         return !this.isLost && !this.isEnded;
       }
       from = to;
@@ -255,20 +213,11 @@ export class SegmentLog {
   /** A part took so long: waits, so that commits and other processes have the rest of the time. */
   async #spareStore(
     tookMs: number,
-    { openedAtMs }: Generation<SegmentFacts>,
+    generation: Generation<SegmentFacts>,
     signal: AbortSignal,
   ): Promise<void> {
-    const nowMs = performance.now();
-    const urgency = Math.max(this.#bytes / this.#maxBytes / 0.75, (nowMs - openedAtMs) / MERGE_AFTER_MS);
-    const isIdle = nowMs - this.#lastCommitMs > IDLE_MS;
-    const share = isIdle ? 1 : Math.min(1, Math.max(LEAST_SHARE, urgency));
+    const share = this.unmerged.mergeShare(generation, LEAST_SHARE);
     // At the least, calls that have arrived meanwhile come before the next part.
     await this.#backoff.wait(tookMs * (1 / share - 1), signal);
-  }
-
-  #release(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const resume of waiting) resume();
   }
 }
