@@ -11,7 +11,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { getLogger } from "@logtape/logtape";
 
 import { TelemetryClient } from "../../src/client/client.ts";
-import type { AckAfter } from "../../src/store/packets.ts";
+import { type AckAfter, DEFER_FROM } from "../../src/store/packets.ts";
 import { shardKeys } from "../../src/store/redis/keys.ts";
 import type { RedisStoreOptions } from "../../src/store/redis/redis_client.ts";
 import { openRedisShards } from "../../src/store/redis/redis_store.ts";
@@ -19,7 +19,7 @@ import { shardedStore } from "../../src/store/sharded/sharded_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StoreError } from "../../src/store/store_error.ts";
 import { testStoreContract } from "../contracts/store_contract.ts";
-import { advance, batch, countsOf, delta, now } from "../support/batches.ts";
+import { advance, batch, countsOf, delta, now, numbered } from "../support/batches.ts";
 import { Program } from "../support/program.ts";
 import { type RedisCluster, startCluster } from "../support/redis_cluster.ts";
 import { documentedPermissions, startRedis } from "../support/redis_server.ts";
@@ -63,6 +63,20 @@ Deno.test("openRedisShards() spreads shards over the masters, and each has a sto
     return [keys, await Promise.all(keys.map((key) => server.call("HLEN", key)))];
   }));
   assertEquals(counted.map(([keys, lengths]) => [keys!.length, lengths]), [[1, [1]], [1, [1]], [1, [1]]]);
+});
+
+Deno.test("openRedisShards() defers a batch from the devices on that it has in all shards", async () => {
+  await cluster.clear();
+  await withShards(async (stores) => {
+    const store = numbered(shardedStore({ shards: stores as [Store, ...Store[]] }));
+    const apply = async (sequence: number, devices: number) => {
+      const deltas = Array.from({ length: devices }, (_, i) => delta(`device ${i}`, 1));
+      await store.apply({ ...batch(sequence, { devices: deltas }), previous: sequence - 1 });
+      return store.deferred!().packets;
+    };
+    assertEquals([await apply(1, DEFER_FROM - 500), await apply(2, DEFER_FROM - 500)], [0, 0]);
+    assertEquals(await apply(3, DEFER_FROM + 500), DEFER_FROM - 500, "those that were known");
+  });
 });
 
 Deno.test("openRedisShards() refuses another number of shards than the data has, and names it", async () => {

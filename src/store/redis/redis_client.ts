@@ -28,7 +28,9 @@ import type { ShardConnections } from "./shard_connections.ts";
 export interface RedisStoreOptions extends ConnectionOptions {
   /** What `apply` and `claimSession` wait for. */
   readonly ackAfter: AckAfter;
-  /** Devices of a batch from which on its packets are counted later, see `deferred_packets.ts`; 0: never. */
+  /**
+   * Devices of a batch, in all shards, from which on its packets are counted later, see `deferred_packets.ts`; 0: never.
+   */
   readonly deferFrom?: number;
   /** How payloads are decoded; undefined: values are not kept. */
   readonly values?: PayloadOptions | undefined;

@@ -65,12 +65,14 @@ export async function openRedisShards(options: RedisStoreOptions, shards: number
   }
   const { values } = options, decode = values && await payloadDecoder(values);
   const fold = values && decode && { decode, maxNames: values.maxNames };
-  return clients.map((client) => storeOf(client, options, fold, () => close(client)));
+  // A shard has its part of each batch.
+  const deferFrom = Math.ceil((options.deferFrom ?? DEFER_FROM) / shards);
+  return clients.map((client) => storeOf(client, { ...options, deferFrom }, fold, () => close(client)));
 }
 
 function storeOf(
   client: RedisClient,
-  { log, deferFrom = DEFER_FROM }: RedisStoreOptions,
+  { log, deferFrom }: RedisStoreOptions & { readonly deferFrom: number },
   fold: FoldOptions | undefined,
   close: () => Promise<void>,
 ): Store {
