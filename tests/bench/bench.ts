@@ -36,7 +36,7 @@ Tally's own program in processes of its own, loaded through its port; after each
 exactly what was sent. Each figure is the median of the runs, with the least and the greatest.
 
   --runs N      Repetitions of each row; 5 unless given.
-  --quick       One short run of each row that is not long in itself: two minutes instead of nine.
+  --quick       One short run of each row that is not long in itself, where all take half an hour.
   --only REGEX  Only rows whose table and name, as in "Packets per second: StreamBatches", match.
   --workers N   Processes where ingest has several; one per core unless given.
   --peer COMMAND  Another gRPC ingest to measure beside Tally: run as COMMAND PORT REDIS_PORT HASH, it takes

@@ -68,6 +68,11 @@ export class RedisClient {
   #isServerChecked = false;
   #upgrading: Promise<Found> | undefined;
 
+  /** How many shards the store has. */
+  get shards(): number {
+    return this.#shards.shards;
+  }
+
   /** Begins to connect; `shard`: number of the shard, from 0 on. */
   constructor(options: RedisStoreOptions, shards: ShardConnections, shard: number) {
     const { ackAfter, commandTimeoutMs, log } = options;

@@ -49,7 +49,10 @@ export interface MergeState {
 /** The state of a log that was just made. */
 const newLog: MergeState = { merged: 0, to: 0, buckets: 0, done: 0 };
 
-/** Least share of the time in which Redis merges, while devices send; the older and larger a log, the more. */
+/**
+ * Least share of the time in which Redis merges, all shards together, while devices send; the older and larger a log, the
+ * more. Logs of shards that were merged in the whole of it each would hold fewer segments to coalesce.
+ */
 const LEAST_SHARE = 0.3;
 
 /** Outcomes of `merge.lua`. */
@@ -199,7 +202,7 @@ export class SegmentLog {
 
   /** A part took so long: waits, so that commits and readers have the rest of the store's time. */
   async #spareStore(tookMs: number, generation: Generation<Segment>, signal: AbortSignal): Promise<void> {
-    const share = this.unmerged.mergeShare(generation, LEAST_SHARE);
+    const share = this.unmerged.mergeShare(generation, LEAST_SHARE / this.client.shards);
     if (share < 1) await this.#backoff.wait(tookMs * (1 / share - 1), signal);
   }
 }
