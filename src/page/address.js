@@ -6,6 +6,11 @@
 // @ts-check
 /// <reference lib="dom" />
 
+/** More do not fit beside the other columns. */
+const MAX_COLUMNS = 8;
+/** The api's maximum. */
+const MAX_NAME = 64;
+
 /**
  * State of an entry in the browser's history.
  *
@@ -43,4 +48,20 @@ export function changeAddress(changes, { push = false, cursors } = {}) {
   if (depth !== undefined) state.depth = push ? depth + 1 : depth;
   if (cursors !== undefined) state.cursors = cursors;
   history[push ? "pushState" : "replaceState"](state, "", text ? `/?${text}` : "/");
+}
+
+/**
+ * Names of values that have a column in the table. As the api reads them: in a name, a comma or a backslash has a
+ * backslash before it.
+ *
+ * @param {string} text of the address
+ */
+export function readColumns(text) {
+  const names = (text.match(/(?:\\[\\,]|[^,])+/g) ?? []).map((name) => name.replace(/\\([\\,])/g, "$1"));
+  return [...new Set(names)].filter((name) => name.length <= MAX_NAME).slice(0, MAX_COLUMNS);
+}
+
+/** @param {readonly string[]} names */
+export function columnsText(names) {
+  return names.map((name) => name.replace(/[\\,]/g, "\\$&")).join();
 }

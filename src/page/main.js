@@ -16,7 +16,6 @@ import { byId, hasSelection, setText } from "./dom.js";
 import { FleetEvents } from "./events.js";
 import { formatClock, formatCount, visible } from "./format.js";
 import { healthOf, HEALTHY } from "./health.js";
-import { countIncidents } from "./open_incidents.js";
 import { Overview } from "./overview.js";
 import { onTokenNeeded, storedToken } from "./token.js";
 import { DeviceTable } from "./table.js";
@@ -138,7 +137,8 @@ setInterval(() => {
   if (connection.state === "live" && performance.now() - refreshedAtMs > REFRESH_MS) refreshTable();
   if (connection.state === "live" && performance.now() - countedAtMs > COUNT_INCIDENTS_MS) {
     countedAtMs = performance.now();
-    countIncidents();
+    // Not needed for the first view.
+    import("./open_incidents.js").then(({ countIncidents }) => countIncidents(), () => {});
   }
 }, 1000);
 route();

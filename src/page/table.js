@@ -8,24 +8,21 @@
 /** @import { DeviceList, DeviceRow } from "./shapes.ts" */
 /** @import { Row } from "./table_row.js" */
 /** @import { ValueColumns } from "./value_columns.js" */
-import { changeAddress, entryState, readAddress } from "./address.js";
+import { changeAddress, columnsText, entryState, readAddress, readColumns } from "./address.js";
 import { ApiError, request } from "./api.js";
 import { byId, check, checkedValue, openOnClick, setText, watchUse } from "./dom.js";
 import { formatCount } from "./format.js";
 import { Sparklines } from "./sparklines.js";
-import { chooseTags, chosenTags, whenTagsChange } from "./tag_filter.js";
 import { drawSparkline, fillRow, fillTimes, newRow } from "./table_row.js";
 
 const ROWS = 50;
+/** A tag that the api accepts. */
+const TAG = /^[a-z][\w.-]{0,31}(=.{1,64})?$/is;
 const SEARCH_DELAY_MS = 150;
 /** The api's maximum offset is this many pages of rows. */
 const MAX_PAGE = 20_000;
 /** Cursors stored with an entry of the browser's history. */
 const MAX_CURSORS = 100;
-/** More do not fit beside the other columns. */
-const MAX_COLUMNS = 8;
-/** The api's maximum. */
-const MAX_NAME = 64;
 /** Of the key to sort by a value. */
 const VALUE_SORT = "value:";
 
@@ -42,6 +39,8 @@ export class DeviceTable {
   #body = /** @type {HTMLTableSectionElement} */ (byId("devices").querySelector("tbody"));
   #isUsed = watchUse(this.#body, () => this.#release());
   #search = /** @type {HTMLInputElement} */ (byId("search"));
+  /** Those that devices must have. @type {readonly string[]} */
+  #tags = [];
   #sort = "id";
   #order = "asc";
   /** From 1. */
@@ -78,10 +77,13 @@ export class DeviceTable {
       }, SEARCH_DELAY_MS);
     });
     byId("status").addEventListener("change", () => this.#startOver());
-    whenTagsChange(() => this.#startOver());
+    byId("filters").addEventListener("tags", (event) => {
+      this.#tags = /** @type {CustomEvent<readonly string[]>} */ (event).detail;
+      this.#startOver();
+    });
     byId("clear").addEventListener("click", () => {
       this.#search.value = "";
-      chooseTags([]);
+      this.#chooseTags([]);
       check("status", "");
       this.#search.focus();
       this.#startOver();
@@ -103,7 +105,7 @@ export class DeviceTable {
     const search = (query.get("search") ?? query.get("prefix") ?? "").slice(0, this.#search.maxLength);
     if (this.#search.value !== search) this.#search.value = search;
     check("status", query.get("status") ?? "");
-    chooseTags(query.getAll("tag"));
+    this.#chooseTags(query.getAll("tag").filter((tag) => TAG.test(tag)));
     this.#chosen = readColumns(query.get("columns") ?? "");
     const sort = query.get("sort") ?? "";
     const isKnown = sort.startsWith(VALUE_SORT)
@@ -282,6 +284,13 @@ export class DeviceTable {
     this.#startOver();
   }
 
+  /** @param {readonly string[]} tags */
+  #chooseTags(tags) {
+    if (tags.length === 0 && this.#tags.length === 0) return;
+    this.#tags = tags;
+    import("./tag_filter.js").then(({ chooseTags }) => chooseTags(this.#tags), () => {});
+  }
+
   #showOrder() {
     for (const header of this.#headers()) {
       if (header.dataset.sort !== this.#sort) header.removeAttribute("aria-sort");
@@ -314,7 +323,7 @@ export class DeviceTable {
     const query = new URLSearchParams();
     const status = checkedValue("status");
     if (this.#search.value !== "") query.set("search", this.#search.value);
-    for (const tag of chosenTags()) query.append("tag", tag);
+    for (const tag of this.#tags) query.append("tag", tag);
     if (status !== "") query.set("status", status);
     if (this.#chosen.length > 0) query.set("columns", columnsText(this.#chosen));
     if (this.#sort !== "id") query.set("sort", this.#sort);
@@ -326,21 +335,6 @@ export class DeviceTable {
   #headers() {
     return [...this.#table.querySelectorAll("th")].filter(({ dataset }) => dataset.sort !== undefined);
   }
-}
-
-/**
- * As the api reads it: in a name, a comma or a backslash has a backslash before it.
- *
- * @param {string} text of the address
- */
-function readColumns(text) {
-  const names = (text.match(/(?:\\[\\,]|[^,])+/g) ?? []).map((name) => name.replace(/\\([\\,])/g, "$1"));
-  return [...new Set(names)].filter((name) => name.length <= MAX_NAME).slice(0, MAX_COLUMNS);
-}
-
-/** @param {readonly string[]} names */
-function columnsText(names) {
-  return names.map((name) => name.replace(/[\\,]/g, "\\$&")).join();
 }
 
 /** @param {number} page */

@@ -8,8 +8,6 @@
 import { byId } from "./dom.js";
 import { visible } from "./format.js";
 
-/** A tag that the api accepts. */
-const TAG = /^[a-z][\w.-]{0,31}(=.{1,64})?$/is;
 /** The api's maximum. */
 const MAX_TAGS = 20;
 
@@ -21,12 +19,11 @@ const first = /** @type {HTMLOptionElement} */ (menu.options[0]);
 let offered = [];
 /** @type {readonly string[]} */
 let chosen = [];
-let onChange = () => {};
 
 menu.addEventListener("change", () => {
   if (menu.value === "") return;
   chooseTags([...chosen, menu.value]);
-  onChange();
+  report();
 });
 list.addEventListener("click", ({ target }) => {
   const button = /** @type {Element} */ (target).closest("button");
@@ -36,26 +33,17 @@ list.addEventListener("click", ({ target }) => {
   // The button that had the focus is gone.
   const next = list.querySelectorAll("button")[Math.min(at, chosen.length - 1)] ?? menu;
   next.focus();
-  onChange();
+  report();
 });
 
-/**
- * Has `listener` called when the user adds a tag, or takes one away.
- *
- * @param {() => void} listener
- */
-export function whenTagsChange(listener) {
-  onChange = listener;
+/** The user has added a tag, or taken one away. */
+function report() {
+  byId("filters").dispatchEvent(new CustomEvent("tags", { detail: chosen }));
 }
 
-/** @returns {readonly string[]} the tags, as `key=value` or `key` */
-export function chosenTags() {
-  return chosen;
-}
-
-/** @param {readonly string[]} tags those that the api would refuse are left out */
+/** @param {readonly string[]} tags as `key=value` or `key` */
 export function chooseTags(tags) {
-  const wanted = [...new Set(tags)].filter((tag) => TAG.test(tag)).slice(0, MAX_TAGS);
+  const wanted = [...new Set(tags)].slice(0, MAX_TAGS);
   if (wanted.join("\n") === chosen.join("\n")) {
     menu.value = "";
     return;
