@@ -43,7 +43,7 @@ function report() {
 
 /** @param {readonly string[]} tags as `key=value` or `key` */
 export function chooseTags(tags) {
-  const wanted = [...new Set(tags)].slice(0, MAX_TAGS);
+  const wanted = [...new Set(tags)];
   if (wanted.join("\n") === chosen.join("\n")) {
     menu.value = "";
     return;
@@ -67,7 +67,7 @@ export function offerTags(tags) {
 }
 
 function showMenu() {
-  const options = chosen.length === MAX_TAGS ? [] : offered.filter((tag) => !chosen.includes(tag));
+  const options = chosen.length >= MAX_TAGS ? [] : offered.filter((tag) => !chosen.includes(tag));
   menu.hidden = options.length === 0;
   const before = [...menu.options].slice(1).map(({ value }) => value);
   if (options.join("\n") !== before.join("\n")) {
