@@ -20,7 +20,6 @@ const REMEMBERED = 1_000;
 /** What {@linkcode ChannelSender} needs. */
 export interface SenderOptions {
   /** Which channel. */
-  /** Which one it is. */
   readonly name: ChannelName;
   /** Makes the request of a message. */
   readonly request: (message: Message) => JsonRequest;

@@ -27,6 +27,9 @@ export const unchanged = { description: "The body is that of `If-None-Match`" };
 export const invalid = problem("A parameter is not allowed");
 
 /** @internal */
+export const foreignPage = problem("The request came from a page of another site");
+
+/** @internal */
 export const unavailable = problem("The store is unreachable: try again");
 
 /** @internal */
@@ -40,9 +43,14 @@ export function body<Schema extends z.ZodType>(schema: Schema) {
 /** @internal What a route that changes something with a JSON body may respond with besides. */
 export const changeResponses = {
   400: invalid,
-  403: problem("The request came from a page of another site"),
+  403: foreignPage,
   411: problem("The body has no Content-Length"),
   413: problem("The body is too large"),
   415: problem("The body is not JSON"),
   503: unavailable,
 };
+
+/** @internal What a route that removes one thing may respond with; `removed`, `missing`: in which words. */
+export function removalResponses(removed: string, missing: ReturnType<typeof problem>) {
+  return { 204: { description: removed }, 400: invalid, 403: foreignPage, 404: missing, 503: unavailable };
+}

@@ -13,7 +13,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
 import { readerOf } from "../http/access.ts";
 import { jsonResponse } from "../http/json_response.ts";
-import { invalid, json, problem, unavailable, unchanged, unknownDevice } from "../http/openapi.ts";
+import { invalid, json, removalResponses, unavailable, unchanged, unknownDevice } from "../http/openapi.ts";
 import { deviceJson } from "../responses/device_json.ts";
 import { historyJson } from "../responses/history_json.ts";
 import { valuesJson } from "../responses/value_json.ts";
@@ -135,13 +135,7 @@ function addRemove(app: OpenAPIHono, options: DeviceOptions, { path, suffix, req
     description:
       "With its name, tags and notes. Its next packet starts it anew. Refused for a page of another site.",
     request,
-    responses: {
-      204: { description: "It is forgotten" },
-      400: invalid,
-      403: problem("The request came from a page of another site"),
-      404: unknownDevice,
-      503: unavailable,
-    },
+    responses: removalResponses("It is forgotten", unknownDevice),
   });
   app.openapi(route, async (c) => {
     const deviceId = idOf(c);

@@ -16,7 +16,16 @@ import type { Clock } from "../../runtime/clock.ts";
 import type { AlertStore } from "../../store/alerts.ts";
 import { readerOf } from "../http/access.ts";
 import { jsonResponse } from "../http/json_response.ts";
-import { body, changeResponses, invalid, json, problem, unavailable, unchanged } from "../http/openapi.ts";
+import {
+  body,
+  changeResponses,
+  foreignPage,
+  invalid,
+  json,
+  problem,
+  unavailable,
+  unchanged,
+} from "../http/openapi.ts";
 import {
   AcknowledgeRequest,
   ChannelPath,
@@ -28,7 +37,7 @@ import {
   IncidentPath,
 } from "../schemas/incident.ts";
 import { NoParameters } from "../schemas/parameters.ts";
-import { put } from "./rules.ts";
+import { putDocuments } from "./alert_documents.ts";
 
 /** What the routes need. */
 export interface IncidentsOptions {
@@ -113,7 +122,7 @@ const testRoute = createRoute({
   responses: {
     201: json(ChannelTest, "What became of it"),
     400: invalid,
-    403: problem("The request came from a page of another site"),
+    403: foreignPage,
     404: problem("The channel is not configured"),
     503: unavailable,
   },
@@ -121,7 +130,7 @@ const testRoute = createRoute({
 
 /** Adds the routes. */
 export function addIncidents(app: OpenAPIHono, options: IncidentsOptions): void {
-  const { store, incidentLog, clock, auditor } = options;
+  const { incidentLog, clock, auditor } = options;
   app.openapi(listRoute, async (c) => {
     const { state, rule, before = Infinity, limit } = c.req.valid("query");
     const incidents = await allIncidents(options);
@@ -149,7 +158,7 @@ export function addIncidents(app: OpenAPIHono, options: IncidentsOptions): void 
     const { note } = c.req.valid("json");
     const by = readerOf(c).name;
     const acknowledged = JSON.stringify({ at_ms: clock.unixMs(), by, note });
-    await put(store, [{ kind: "acknowledgement", id: String(id), body: acknowledged }]);
+    await putDocuments(options, [{ kind: "acknowledgement", id: String(id), body: acknowledged }]);
     await auditor.record(by, "incident.acknowledge", [{ target: String(id), detail: note }]);
     return c.json(await incidentById(options, id), 201);
   });

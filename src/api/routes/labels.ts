@@ -15,7 +15,7 @@ import { MAX_IDS_PER_CALL } from "../../store/devices.ts";
 import { type LabelChange, type LabelRefusal, MAX_TAGS, MAX_UNSEEN_LABELLED } from "../../store/labels.ts";
 import type { Store } from "../../store/store.ts";
 import { readerOf } from "../http/access.ts";
-import { invalid, json, problem, unavailable } from "../http/openapi.ts";
+import { changeResponses, json, problem } from "../http/openapi.ts";
 import { problemResponse } from "../http/problem.ts";
 import { MAX_IMPORT_BYTES, readImport } from "../responses/label_import.ts";
 import { DevicePath, DeviceQuery } from "../schemas/device.ts";
@@ -66,13 +66,8 @@ function addPatch(
     request: { ...named, body: { required: true, content: { "application/json": { schema: LabelPatch } } } },
     responses: {
       200: json(Labels, "The labels as they are now"),
-      400: invalid,
-      403: problem("The request came from a page of another site"),
+      ...changeResponses,
       409: limited,
-      411: problem("The body has no Content-Length"),
-      413: problem("The body is too large"),
-      415: problem("The body is not JSON"),
-      503: unavailable,
     },
   });
   app.openapi(route, async (c) => {
@@ -115,13 +110,11 @@ const importRoute = createRoute({
   },
   responses: {
     200: json(ImportReport, "All rows are stored"),
+    ...changeResponses,
     400: problem("A row cannot be used; nothing is changed"),
-    403: problem("The request came from a page of another site"),
     409: problem("A limit of tags, or of devices that were not seen, would be exceeded"),
-    411: problem("The body has no Content-Length"),
     413: problem(`The body has more than ${MAX_IMPORT_BYTES} bytes`),
     415: problem("The body is neither CSV nor JSON"),
-    503: unavailable,
   },
 });
 

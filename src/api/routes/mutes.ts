@@ -7,27 +7,29 @@ import { createRoute, type OpenAPIHono } from "@hono/zod-openapi";
 
 import type { AlertSettings } from "../../alerts/alert_settings.ts";
 import { isActive, isOver, type Mute as StoredMute, type MuteBody } from "../../alerts/incidents/mute.ts";
-import type { Auditor } from "../../identity/auditor.ts";
-import { RequestError } from "../../protocol/request_error.ts";
 import type { Clock } from "../../runtime/clock.ts";
-import type { AlertStore } from "../../store/alerts.ts";
 import { readerOf } from "../http/access.ts";
 import { jsonResponse } from "../http/json_response.ts";
-import { body, changeResponses, invalid, json, problem, unavailable, unchanged } from "../http/openapi.ts";
+import {
+  body,
+  changeResponses,
+  invalid,
+  json,
+  problem,
+  removalResponses,
+  unavailable,
+  unchanged,
+} from "../http/openapi.ts";
 import { NoParameters } from "../schemas/parameters.ts";
 import { Mute, MuteList, MuteRequest, RulePath } from "../schemas/rule.ts";
-import { put } from "./rules.ts";
+import { type DocumentsOptions, putDocuments, removeDocument } from "./alert_documents.ts";
 
 /** What the routes need. */
-export interface MutesOptions {
-  /** Where mutes are stored. */
-  readonly store: Pick<AlertStore, "putAlertDocuments" | "removeAlertDocuments">;
+export interface MutesOptions extends DocumentsOptions {
   /** Has the mutes. */
   readonly alertSettings: AlertSettings;
   /** The time. */
   readonly clock: Clock;
-  /** Records who changed what. */
-  readonly auditor: Auditor;
 }
 
 const tags = ["Alerts"];
@@ -62,17 +64,12 @@ const removeRoute = createRoute({
   tags,
   summary: "Remove a mute",
   request: { params: RulePath, query: NoParameters },
-  responses: {
-    204: { description: "It is removed" },
-    400: invalid,
-    403: problem("The request came from a page of another site"),
-    404: problem("No such mute"),
-    503: unavailable,
-  },
+  responses: removalResponses("It is removed", problem("No such mute")),
 });
 
 /** Adds the routes. */
-export function addMutes(app: OpenAPIHono, { store, alertSettings, clock, auditor }: MutesOptions): void {
+export function addMutes(app: OpenAPIHono, options: MutesOptions): void {
+  const { store, alertSettings, clock, auditor } = options;
   app.openapi(listRoute, async (c) => {
     await alertSettings.refresh();
     const nowMs = clock.unixMs();
@@ -87,17 +84,12 @@ export function addMutes(app: OpenAPIHono, { store, alertSettings, clock, audito
     await alertSettings.refresh();
     const over = alertSettings.mutes.filter((mute) => isOver(mute, nowMs)).map(({ id }) => id);
     if (over.length > 0) await store.removeAlertDocuments("mute", over);
-    await put(store, [{ kind: "mute", id, body: JSON.stringify(mute), expected: 0 }]);
+    await putDocuments(options, [{ kind: "mute", id, body: JSON.stringify(mute), expected: 0 }]);
     await auditor.record(readerOf(c).name, "mute.add", [{ target: id, detail: mute.comment }]);
     return c.json(muteJson({ ...mute, id }, nowMs), 201);
   });
   app.openapi(removeRoute, async (c) => {
-    const { id } = c.req.valid("param");
-    const removed = await store.removeAlertDocuments("mute", [id]);
-    if (removed.length === 0) {
-      throw new RequestError("NOT_FOUND", `there is no mute ${JSON.stringify(id)}`);
-    }
-    await auditor.record(readerOf(c).name, "mute.remove", [{ target: id, detail: "" }]);
+    await removeDocument(options, "mute", c.req.valid("param").id, readerOf(c).name);
     return c.body(null, 204);
   });
 }

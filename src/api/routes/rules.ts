@@ -8,12 +8,18 @@ import { createRoute, type OpenAPIHono, type z } from "@hono/zod-openapi";
 import type { AlertSettings } from "../../alerts/alert_settings.ts";
 import type { IncidentLog } from "../../alerts/incident_log.ts";
 import { describeCondition, type Rule as StoredRule } from "../../alerts/rules/rule.ts";
-import type { Auditor } from "../../identity/auditor.ts";
-import { RequestError } from "../../protocol/request_error.ts";
-import type { AlertDocumentChange, AlertStore } from "../../store/alerts.ts";
 import { readerOf } from "../http/access.ts";
 import { jsonResponse } from "../http/json_response.ts";
-import { body, changeResponses, invalid, json, problem, unavailable, unchanged } from "../http/openapi.ts";
+import {
+  body,
+  changeResponses,
+  invalid,
+  json,
+  problem,
+  removalResponses,
+  unavailable,
+  unchanged,
+} from "../http/openapi.ts";
 import { NoParameters } from "../schemas/parameters.ts";
 import {
   Rule,
@@ -24,19 +30,16 @@ import {
   RulePath,
   RuleRequest,
 } from "../schemas/rule.ts";
+import { type DocumentsOptions, putDocuments, removeDocument, unknownDocument } from "./alert_documents.ts";
 
 /** What the routes need. */
-export interface RulesOptions {
-  /** Where rules are stored. */
-  readonly store: Pick<AlertStore, "putAlertDocuments" | "removeAlertDocuments">;
+export interface RulesOptions extends DocumentsOptions {
   /** Has the rules. */
   readonly alertSettings: AlertSettings;
   /** Has what became of them. */
   readonly incidentLog: IncidentLog;
   /** Names of the channels that are configured. */
   readonly channelNames: readonly string[];
-  /** Records who changed what. */
-  readonly auditor: Auditor;
 }
 
 const tags = ["Alerts"];
@@ -113,18 +116,12 @@ const removeRoute = createRoute({
   summary: "Remove a rule",
   description: "Its open incidents end.",
   request: { params: RulePath, query: NoParameters },
-  responses: {
-    204: { description: "It is removed" },
-    400: invalid,
-    403: problem("The request came from a page of another site"),
-    404: unknown,
-    503: unavailable,
-  },
+  responses: removalResponses("It is removed", unknown),
 });
 
 /** Adds the routes. */
 export function addRules(app: OpenAPIHono, options: RulesOptions): void {
-  const { store, alertSettings, channelNames, auditor } = options;
+  const { channelNames, auditor } = options;
   app.openapi(listRoute, async (c) => {
     const rules = await allRules(options);
     return jsonResponse<RuleList>(c, { rules, channels: [...channelNames] });
@@ -136,14 +133,14 @@ export function addRules(app: OpenAPIHono, options: RulesOptions): void {
   app.openapi(addRoute, async (c) => {
     const rule = c.req.valid("json");
     const id = crypto.randomUUID();
-    await put(store, [{ kind: "rule", id, body: JSON.stringify(rule), expected: 0 }]);
+    await putDocuments(options, [{ kind: "rule", id, body: JSON.stringify(rule), expected: 0 }]);
     await auditor.record(readerOf(c).name, "rule.add", [{ target: id, detail: rule.name }]);
     return c.json(await ruleById(options, id), 201);
   });
   app.openapi(importRoute, async (c) => {
     const { rules } = c.req.valid("json");
-    await put(
-      store,
+    await putDocuments(
+      options,
       rules.map(({ id, ...rule }) => ({ kind: "rule", id, body: JSON.stringify(rule) })),
     );
     const targets = rules.map(({ id, name }) => ({ target: id, detail: name }));
@@ -154,34 +151,14 @@ export function addRules(app: OpenAPIHono, options: RulesOptions): void {
     const { id } = c.req.valid("param");
     const { version, ...rule } = c.req.valid("json");
     await ruleById(options, id); // 404 where there is none
-    await put(store, [{ kind: "rule", id, body: JSON.stringify(rule), expected: version }]);
+    await putDocuments(options, [{ kind: "rule", id, body: JSON.stringify(rule), expected: version }]);
     await auditor.record(readerOf(c).name, "rule.change", [{ target: id, detail: rule.name }]);
     return c.json(await ruleById(options, id), 200);
   });
   app.openapi(removeRoute, async (c) => {
-    const { id } = c.req.valid("param");
-    const removed = await store.removeAlertDocuments("rule", [id]);
-    if (removed.length === 0) throw noRule(id);
-    await alertSettings.refresh();
-    await auditor.record(readerOf(c).name, "rule.remove", [{ target: id, detail: "" }]);
+    await removeDocument(options, "rule", c.req.valid("param").id, readerOf(c).name);
     return c.body(null, 204);
   });
-}
-
-/** Stores documents, or throws {@linkcode RequestError} that states why not. */
-export async function put(
-  store: Pick<AlertStore, "putAlertDocuments">,
-  documents: readonly AlertDocumentChange[],
-): Promise<void> {
-  const outcome = await store.putAlertDocuments(documents);
-  if ("versions" in outcome) return;
-  const { kind } = documents[0]!;
-  throw new RequestError(
-    "FAILED_PRECONDITION",
-    outcome.refused === "full"
-      ? `Cannot add the ${kind}: found as many as are allowed; remove others first`
-      : `Cannot change the ${kind} ${outcome.id}: found another version than expected; read it again`,
-  );
 }
 
 async function allRules({ alertSettings, incidentLog }: RulesOptions): Promise<Rule[]> {
@@ -201,7 +178,7 @@ async function allRules({ alertSettings, incidentLog }: RulesOptions): Promise<R
 
 async function ruleById(options: RulesOptions, id: string): Promise<Rule> {
   const rule = (await allRules(options)).find((rule) => rule.id === id);
-  if (rule === undefined) throw noRule(id);
+  if (rule === undefined) throw unknownDocument("rule", id);
   return rule;
 }
 
@@ -213,8 +190,4 @@ function summaryOf({ condition, devices, tag }: StoredRule): string {
 /** As it was stored after its schema had passed it. */
 function ruleJson(rule: StoredRule): z.infer<typeof RuleRequest> & { id: string; version: number } {
   return rule as z.infer<typeof RuleRequest> & StoredRule;
-}
-
-function noRule(id: string): RequestError {
-  return new RequestError("NOT_FOUND", `there is no rule ${JSON.stringify(id)}`);
 }
