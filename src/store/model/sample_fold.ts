@@ -9,7 +9,8 @@ import type { DecodePayload } from "../../payload/payload_decoder.ts";
 import { SAMPLE_INTERVAL_MS, type ValueHistory } from "../values.ts";
 import { HOUR_MS, MINUTE_MS, startOf } from "./periods.ts";
 import { type BlockKind, hourBlocks, minuteBlocks, readPeriods, withPeriod } from "./value_blocks.ts";
-import { type ClosedPeriod, decodeRecord, DeviceRecord, encodeRecord } from "./value_record.ts";
+import { addInPlace } from "./record_in_place.ts";
+import { type ClosedPeriod, decodeRecord, type DeviceRecord, encodeRecord } from "./value_record.ts";
 
 /** How payloads become values. */
 export interface FoldOptions {
@@ -47,12 +48,12 @@ export interface FoldedDevice {
   /** See `DeviceDelta`. */
   readonly deviceId: string;
   /** What is kept of it from now on; undefined: it has no values, and nothing is kept. */
-  readonly record: Buffer | undefined;
+  readonly record: Uint8Array | undefined;
   /** Its minutes and hours that are over. */
   readonly closed: readonly ClosedPeriod[];
   /** It was removed: its histories begin anew. */
   readonly isRemoved: boolean;
-  /** Names that its histories keep. */
+  /** Names that its histories keep, where {@linkcode closed} has any. */
   readonly names: readonly string[];
   /** When its latest sample was received, Unix milliseconds. */
   readonly atMs: number;
@@ -78,9 +79,10 @@ export class SampleFold {
     return this.#devices.size;
   }
 
-  /** Adds an entry. */
-  add({ kind, receivedAtMs, ids, payloads, seenMs }: SampleEntry): void {
-    for (let idAt = 0, payloadAt = 0, i = 0; idAt < ids.length; i++) {
+  /** Adds an entry; returns how many devices it has. */
+  add({ kind, receivedAtMs, ids, payloads, seenMs }: SampleEntry): number {
+    let i = 0;
+    for (let idAt = 0, payloadAt = 0; idAt < ids.length; i++) {
       const deviceId = ids.toString("utf8", idAt + 1, idAt += 1 + ids[idAt]!);
       let device = this.#devices.get(deviceId);
       if (device === undefined) {
@@ -95,27 +97,33 @@ export class SampleFold {
       const payload = payloads.subarray(payloadAt + 4, payloadAt += 4 + bytes);
       addSample(device, seenMs.length === 0 ? receivedAtMs : seenMs.readDoubleBE(8 * i), payload);
     }
+    return i;
   }
 
-  /** What becomes of some of the devices, in their order; `records`: what is kept of each, null if nothing is. */
+  /**
+   * What becomes of some of the devices, in their order; `records`: what is kept of each, null if nothing is. They are
+   * changed.
+   */
   fold(deviceIds: readonly string[], records: readonly (Uint8Array | null)[]): FoldedDevice[] {
     const { decode, maxNames } = this.#options;
     return deviceIds.flatMap((deviceId, i) => {
       const { isRemoved, timesMs, payloads } = this.#devices.get(deviceId)!;
-      const closed: ClosedPeriod[] = [];
-      let record: DeviceRecord | undefined;
+      const before = isRemoved ? null : records[i]!, closed: ClosedPeriod[] = [];
+      let record: DeviceRecord | undefined, isChanged = false;
       for (const [n, payload] of payloads.entries()) {
-        const sample = decode(payload);
+        const sample = decode(payload), atMs = timesMs[n]!;
+        // What cannot be decoded is a payload, and changes no value.
         if (sample === undefined) continue;
-        record ??= isRemoved ? new DeviceRecord() : decodeRecord(records[i]!);
-        record.add(sample, timesMs[n]!, maxNames, (period) => closed.push(period));
+        isChanged = true;
+        if (record === undefined && before !== null && addInPlace(before, sample, atMs)) continue;
+        record ??= decodeRecord(before);
+        record.add(sample, atMs, maxNames, (period) => closed.push(period));
       }
-      // What cannot be decoded is a payload, and changes no value.
-      if (record === undefined && !isRemoved) return [];
+      if (!isChanged && !isRemoved) return [];
       const names = record?.values.map(({ name }) => name) ?? [], atMs = record?.atMs ?? 0;
+      const changed = record && Buffer.from(encodeRecord(record));
       return [{
-        deviceId,
-        record: record && Buffer.from(encodeRecord(record)),
+        ...{ deviceId, record: changed ?? (isChanged ? before! : undefined) },
         ...{ closed, isRemoved, names, atMs },
       }];
     });

@@ -107,7 +107,7 @@ export class DeviceRecord {
 }
 
 /** Two bytes. */
-const MAX_DROPPED = 0xffff;
+export const MAX_DROPPED = 0xffff;
 
 function newPeriod(): RunningPeriod {
   return { samples: 0, min: 0, mean: 0, max: 0 };
@@ -144,7 +144,8 @@ function close(
   running.samples = 0;
 }
 
-function addToPeriod(period: RunningPeriod, value: number): void {
+/** Adds one sample. */
+export function addToPeriod(period: RunningPeriod, value: number): void {
   const samples = ++period.samples;
   period.min = samples === 1 ? value : Math.min(period.min, value);
   period.max = samples === 1 ? value : Math.max(period.max, value);
@@ -153,15 +154,16 @@ function addToPeriod(period: RunningPeriod, value: number): void {
   period.mean = Math.min(period.max, Math.max(period.min, mean));
 }
 
-const VERSION = 1;
+/** The first byte of a record. */
+export const VERSION = 1;
 
 /** Of a record: version, time, dropped names, numbers of values and of attributes. */
-const HEAD_BYTES = 13;
+export const HEAD_BYTES = 13;
 
-/** Of a value beside its name: the length of the name, value, time, and of two periods the samples and three numbers. */
-const VALUE_BYTES = 1 + 16 + 2 * 28;
+/** Where a value has what, from the end of its name on; a period has the samples, and three numbers. */
+export const valueOffsets = { value: 0, atMs: 8, minute: 16, hour: 16 + 28, end: 16 + 2 * 28 } as const;
 
-const scratch = Buffer.alloc(64 * 1024);
+const scratch = Buffer.alloc(64 * 1024), scratchView = new DataView(scratch.buffer, scratch.byteOffset);
 
 /** The bytes of a record; valid until the next call. */
 export function encodeRecord({ atMs, dropped, values, attributes }: DeviceRecord): Buffer {
@@ -173,9 +175,11 @@ export function encodeRecord({ atMs, dropped, values, attributes }: DeviceRecord
   let at = HEAD_BYTES;
   for (const { name, value, atMs, minute, hour } of values) {
     at = writeText(name, at);
-    scratch.writeDoubleBE(value, at);
-    scratch.writeDoubleBE(atMs, at + 8);
-    at = writePeriod(hour, writePeriod(minute, at + 16));
+    scratchView.setFloat64(at + valueOffsets.value, value);
+    scratchView.setFloat64(at + valueOffsets.atMs, atMs);
+    writePeriod(scratchView, at + valueOffsets.minute, minute);
+    writePeriod(scratchView, at + valueOffsets.hour, hour);
+    at += valueOffsets.end;
   }
   for (const [name, text] of attributes) at = writeText(text, writeText(name, at));
   return scratch.subarray(0, at);
@@ -187,12 +191,12 @@ function writeText(text: string, at: number): number {
   return at + 1 + bytes;
 }
 
-function writePeriod({ samples, min, mean, max }: RunningPeriod, at: number): number {
-  scratch.writeUInt32BE(Math.min(samples, 0xffff_ffff), at);
-  scratch.writeDoubleBE(min, at + 4);
-  scratch.writeDoubleBE(mean, at + 12);
-  scratch.writeDoubleBE(max, at + 20);
-  return at + 28;
+/** Writes a period where {@linkcode readPeriod} reads it. */
+export function writePeriod(view: DataView, at: number, { samples, min, mean, max }: RunningPeriod): void {
+  view.setUint32(at, Math.min(samples, 0xffff_ffff));
+  view.setFloat64(at + 4, min);
+  view.setFloat64(at + 12, mean);
+  view.setFloat64(at + 20, max);
 }
 
 /** The record in the bytes, which {@linkcode encodeRecord} wrote; null: an empty one. */
@@ -200,6 +204,7 @@ export function decodeRecord(bytes: Uint8Array | null): DeviceRecord {
   const record = new DeviceRecord();
   if (bytes === null || bytes[0] !== VERSION) return record;
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   record.atMs = buffer.readDoubleBE(1);
   record.dropped = buffer.readUInt16BE(9);
   let at = HEAD_BYTES;
@@ -207,12 +212,12 @@ export function decodeRecord(bytes: Uint8Array | null): DeviceRecord {
     const name = readText(buffer, at), end = at + 1 + buffer[at]!;
     record.values.push({
       name,
-      value: buffer.readDoubleBE(end),
-      atMs: buffer.readDoubleBE(end + 8),
-      minute: readPeriod(buffer, end + 16),
-      hour: readPeriod(buffer, end + 44),
+      value: view.getFloat64(end + valueOffsets.value),
+      atMs: view.getFloat64(end + valueOffsets.atMs),
+      minute: readPeriod(view, end + valueOffsets.minute),
+      hour: readPeriod(view, end + valueOffsets.hour),
     });
-    at += VALUE_BYTES + buffer[at]!;
+    at = end + valueOffsets.end;
   }
   for (let i = 0; i < bytes[12]!; i++) {
     const name = readText(buffer, at);
@@ -227,11 +232,12 @@ function readText(buffer: Buffer, at: number): string {
   return buffer.toString("utf8", at + 1, at + 1 + buffer[at]!);
 }
 
-function readPeriod(buffer: Buffer, at: number): RunningPeriod {
+/** The period at `at`. */
+export function readPeriod(view: DataView, at: number): RunningPeriod {
   return {
-    samples: buffer.readUInt32BE(at),
-    min: buffer.readDoubleBE(at + 4),
-    mean: buffer.readDoubleBE(at + 12),
-    max: buffer.readDoubleBE(at + 20),
+    samples: view.getUint32(at),
+    min: view.getFloat64(at + 4),
+    mean: view.getFloat64(at + 12),
+    max: view.getFloat64(at + 20),
   };
 }
