@@ -1,3 +1,5 @@
+import { setTimeout as delay } from "node:timers/promises";
+
 import { assert, assertEquals } from "@std/assert";
 
 import { QueuedBatch, type ShareOwner, type StreamShare } from "../../src/ingest/batch/batch.ts";
@@ -65,31 +67,47 @@ Deno.test("PacketQueue yields a batch at once when it is full, for any interval"
   assertEquals((await batches.next()).done, true);
 });
 
-Deno.test("PacketQueue yields a batch with several packets of each device long before the interval, others not", async () => {
-  const first = async (packetsPerDevice: number) => {
-    const queue = new PacketQueue({ ...bounds, flushIntervalMs: 3_600_000 }, devices);
-    const batches = queue[Symbol.asyncIterator]();
-    for (let i = 0; i < 2; i++) { // what the first took is known with the second
-      put(queue);
-      queue.flush();
-      await batches.next();
-    }
+/** A queue whose writer took so long for its latest batches; `next()` adds packets of two devices, and has their batch. */
+async function afterCommits(...commitsMs: readonly number[]) {
+  const queue = new PacketQueue({ ...bounds, flushIntervalMs: 3_600_000 }, devices);
+  const batches = queue[Symbol.asyncIterator]();
+  for (const commitMs of [0, ...commitsMs]) { // what the one before took is known with the next
+    put(queue);
+    queue.flush();
+    await batches.next();
+    await delay(commitMs);
+  }
+  put(queue);
+  queue.flush();
+  await batches.next();
+  const next = (packetsPerDevice: number) => {
     const share = queue.tail.share(new Owner(), 0);
     for (const id of ["a", "b"]) {
       const delta = share.group.delta(device(id));
       for (let i = 0; i < packetsPerDevice; i++) delta.add(share, i, bytes, 0, bytes.length);
     }
     put(queue, new Owner(), 2 * packetsPerDevice);
-    return { queue, packetsPerDevice, batch: batches.next() };
+    return batches.next();
   };
-  const [one, four] = [await first(1), await first(4)];
-  const early = await Promise.race([one, four].map(async ({ batch, packetsPerDevice }) => {
-    await batch;
-    return packetsPerDevice;
-  }));
-  assertEquals(early, 4);
+  return { queue, next };
+}
+
+Deno.test("PacketQueue yields a batch with several packets of each device long before the interval, others not", async () => {
+  const one = await afterCommits(), four = await afterCommits();
+  const later = one.next(1);
+  assertEquals(await Promise.race([later.then(() => 1), four.next(4).then(() => 4)]), 4);
   one.queue.close();
-  await one.batch;
+  await later;
+});
+
+Deno.test("PacketQueue: one slow commit does not delay the next batch, two do", async () => {
+  const twice = await afterCommits(60, 60), once = await afterCommits(0, 300);
+  const order: string[] = [];
+  await Promise.all([
+    twice.next(4).then(() => order.push("twice")),
+    once.next(4).then(() => order.push("once")),
+  ]);
+  assertEquals(order, ["once", "twice"]);
 });
 
 Deno.test("PacketQueue.flush() makes a batch due at once, and the one that gathers while the writer works", async () => {

@@ -3,8 +3,9 @@
  *
  * Streams add packets to the batch at its tail; the writer removes whole batches: `for await (const batch of queue)`. A
  * batch is due as soon as a stream waits for its Ack or the batch is large, and `flushIntervalMs` after its first packet
- * at the latest; sooner with several packets of each device, which cost the store no more than one. The writer works on one batch at a time, so at most two are in memory; while it works, the next batch
- * gathers the packets of all streams that come meanwhile, as databases do with commits.
+ * at the latest; sooner with several packets of each device, which cost the store no more than one. The writer works on
+ * one batch at a time, so at most two are in memory; while it works, the next batch gathers the packets of all streams
+ * that come meanwhile, as databases do with commits.
  *
  * When the queue is {@linkcode PacketQueue.full}, a stream stops reading, HTTP/2 flow control applies backpressure to
  * its device, and the stream resumes when there is room again, in FIFO order. Nothing is dropped. One message may
@@ -36,8 +37,9 @@ export interface QueueOptions {
 const EARLY_PACKETS_PER_DEVICE = 4;
 
 /**
- * How early, in milliseconds and in times that the batch before took to store: so the store works a third of the time at
- * most, and 50 batches a second have no cost of their own that could be measured (at 2 M packets/s, 1,000 devices).
+ * How early, in milliseconds and in times that the quicker of the last two batches took to store: so the store works a
+ * third of the time at most, and 50 batches a second have no cost of their own that could be measured (at 2 M packets/s,
+ * 1,000 devices). One batch that waited for a processor is no measure of the next.
  */
 const EARLY_MS = 20, EARLY_PER_STORING = 2;
 
@@ -51,8 +53,8 @@ export class PacketQueue implements AsyncIterable<QueuedBatch> {
   #closed = false;
   #due = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** What the writer took for its latest batch. */
-  #storingMs = Infinity;
+  /** What the writer took for its latest batch, and for the one before. */
+  #storingMs: readonly [number, number] = [Infinity, Infinity];
   #wakeWriter: (() => void) | undefined;
 
   /** An empty queue. `devices`: the table of the packets' devices. */
@@ -135,14 +137,14 @@ export class PacketQueue implements AsyncIterable<QueuedBatch> {
       if (batch.shares.length > 0) {
         const takenAtMs = performance.now();
         yield batch;
-        this.#storingMs = performance.now() - takenAtMs;
+        this.#storingMs = [performance.now() - takenAtMs, this.#storingMs[0]];
       } else if (this.#closed) return;
     }
   }
 
   #startTimer(): ReturnType<typeof setTimeout> {
     const { flushIntervalMs } = this.options;
-    const earlyMs = Math.max(EARLY_MS, EARLY_PER_STORING * this.#storingMs);
+    const earlyMs = Math.max(EARLY_MS, EARLY_PER_STORING * Math.min(...this.#storingMs));
     if (earlyMs >= flushIntervalMs) return setTimeout(() => this.#setDue(), flushIntervalMs);
     return setTimeout(() => {
       const { packets, deltas } = this.#tail;
