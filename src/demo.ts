@@ -53,6 +53,7 @@ async function demo({ config, renamed }: ParsedConfig): Promise<number> {
     const tally = await startTally({
       config: { ...config, role: "all" },
       args: Deno.args,
+      program: "src/demo.ts",
       log,
       logFormat,
       logLinesDropped: () => 0,

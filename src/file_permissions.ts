@@ -21,7 +21,7 @@ export function assertFilesAllowed(config: Config, args: readonly string[], prog
   const folderAllowed = folder === undefined || (isGranted("read", folder) && isGranted("write", folder));
   const refused = filesRead(config).find((file) => !isGranted("read", file));
   if (folderAllowed && refused === undefined) return;
-  const permissions = program !== "src/main.ts"
+  const permissions = program.startsWith("src/credentials/")
     ? "credentials"
     : config.role === "api"
     ? "api"

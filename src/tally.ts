@@ -35,6 +35,8 @@ export interface TallyOptions {
   readonly config: Config;
   /** The process's arguments, for processes that it starts, and for commands in errors. */
   readonly args: readonly string[];
+  /** What the process runs, for commands in errors; default `src/main.ts`. */
+  readonly program?: string;
   /** Gets a child logger for each part. */
   readonly log: Logger;
   /** Format of the log, for processes that it starts. */
@@ -68,7 +70,7 @@ export interface RunningTally {
 
 /** Opens the store and starts the roles that the settings name; on failure, stops what it started. */
 export async function startTally(options: TallyOptions): Promise<RunningTally> {
-  const { config, args, log } = options;
+  const { config, args, program, log } = options;
   // Parts stop in reverse: last in, first out.
   await using parts = new AsyncDisposableStack();
 
@@ -78,7 +80,7 @@ export async function startTally(options: TallyOptions): Promise<RunningTally> {
   // First, and closed last: it shows that the process starts, and drains.
   const ops = await OpsPort.start(config, reserves.readers, log);
   if (ops !== undefined) parts.defer(() => ops.close(times.readersMs));
-  const opened = await openStore(config, args, log);
+  const opened = await openStore(config, args, log, program);
   parts.defer(() => opened.close());
   const store = ops?.measured(opened) ?? opened;
   const clock = new StoreClock({ store, clock: systemClock, log: log.getChild("clock") });

@@ -30,6 +30,13 @@ Deno.test("demo prints changing counts and the page's address, and stops on Ctrl
   assertGreater(Number(sent), 0);
 });
 
+Deno.test("demo names the command that may use a file outside of its folder", async () => {
+  const env = { TALLY_DB: "/nowhere/tally.db", TALLY_GRPC_PORT: "0", TALLY_HTTP_PORT: "0" };
+  await using tool = new Tool("demo", [], "ingest", env);
+  assertEquals(await tool.end(), 1);
+  assertMatch(tool.stdout, /deno run -P=ingest --allow-read=\S+ --allow-write=\S*\/nowhere src\/demo\.ts/);
+});
+
 /** The numbers in the line of totals: packets sent, and the sum of all outcomes. */
 function totalsOf(line: string): { sent: number; sum: number; text: string } {
   const [text, sent, ...rest] =

@@ -253,6 +253,26 @@ Deno.test("Rules are exported by GET /rules and imported by POST /rules/import; 
   await assertRejects(() => call(api, "DELETE", `/rules/${id}`), Error, "404");
 });
 
+Deno.test("POST /rules takes a name and a condition alone, and POST /mutes a time alone: the rest has defaults", async () => {
+  await using store = await temporaryStore();
+  await using api = await startTestApi(store, quick);
+  const condition = { kind: "value", value: "temperature", above: 40 };
+  const added = await call(api, "POST", "/rules", { name: "Hot", condition });
+  const { id, version: _version, summary: _summary, firing: _firing, pending: _pending, ...stored } = added;
+  assertEquals(stored, {
+    ...{ name: "Hot", enabled: true, severity: "warning", devices: "*", tag: null, channels: null },
+    condition: { ...condition, hysteresis: 0, for_ms: 0 },
+  });
+  await call(api, "POST", "/rules/import", { rules: [{ id: "hot", name: "Hot", condition }] });
+  const { rules } = await call(api, "GET", "/rules");
+  assertEquals(rules.map((rule: Json) => rule.id).sort(), [id, "hot"].sort());
+  const mute = await call(api, "POST", "/mutes", { for_ms: 60_000 });
+  assertEquals(
+    [mute.rule_id, mute.devices, mute.tag, mute.comment, mute.repeat, mute.active],
+    [null, "*", null, "", "none", true],
+  );
+});
+
 Deno.test("POST /rules refuses what is no rule, and states what it expected", async () => {
   await using store = await temporaryStore();
   await using api = await startTestApi(store, quick);
@@ -279,7 +299,8 @@ Deno.test("POST /rules refuses what is no rule, and states what it expected", as
     [rule("a", { kind: "rate", above: "1", ...range }), "above"],
     [rule("a", { kind: "else" }), "kind"],
     [{ rules: [] }, "name"],
-    [[], "object"],
+    [[], "Cannot use the body: found 0 values; expected a JSON object"],
+    [null, "Cannot use the body: found null; expected a JSON object"],
   ];
   for (const [body, expected] of wrong) {
     const error = await call(api, "POST", "/rules", body).then(() => undefined, (error: Error) => error);

@@ -14,7 +14,7 @@ export function parameterError(given: unknown, issues: readonly z.core.$ZodIssue
       const names = issue.keys.map(shown).join(", ");
       return `Cannot use the parameter ${names}: found no such parameter here; ${issue.message}`;
     }
-    const name = issue.path.join(".");
+    const name = issue.path.length === 0 ? "the body" : `the parameter ${issue.path.join(".")}`;
     const value = issue.path.reduce<unknown>(
       (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
       given,
@@ -24,7 +24,7 @@ export function parameterError(given: unknown, issues: readonly z.core.$ZodIssue
       : Array.isArray(value)
       ? `${value.length} values`
       : shown(value);
-    return `Cannot use the parameter ${name}: found ${found}; ${issue.message}`;
+    return `Cannot use ${name}: found ${found}; ${issue.message}`;
   });
   return new RequestError("INVALID_ARGUMENT", problems.join("; "));
 }

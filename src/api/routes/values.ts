@@ -67,8 +67,8 @@ const seriesSummary = {
   tags: ["Values"],
   summary: "Show a value of a device over time",
   description:
-    "Of the last hour by the minute, of the last 30 days by the hour. Closed periods are rounded, to 1/256 " +
-    "of their range within 20 minutes, and to 1/64 of their range within the day, at most.",
+    "Of the last hour by the minute, of the last 30 days by the hour. Closed periods are rounded, at most " +
+    "by 1/100 of the range within 20 minutes, and by 1/25 of that within the day.",
 };
 
 const pathRoute = createRoute({

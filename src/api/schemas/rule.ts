@@ -74,12 +74,12 @@ function measure(description: string) {
     .openapi({ description });
 }
 
-const forMs = wholeMs(0, "How long it lasts before the rule fires, milliseconds");
+const forMs = wholeMs(0, "How long it lasts before the rule fires, milliseconds").default(0);
 
 const range = {
   above: measure("It applies above this").optional(),
   below: measure("It applies below this").optional(),
-  hysteresis: z.number({ error: numberExpected }).min(0, numberExpected).max(1e15, numberExpected)
+  hysteresis: z.number({ error: numberExpected }).min(0, numberExpected).max(1e15, numberExpected).default(0)
     .openapi({ description: "By how much more it has to come back before the rule ceases to apply" }),
   for_ms: forMs,
 };
@@ -142,6 +142,16 @@ const ruleFields = {
   condition,
 };
 
+/** Of a rule that is added: all but its name and its condition may be left out. */
+const newRuleFields = {
+  ...ruleFields,
+  enabled: ruleFields.enabled.default(true),
+  severity: ruleFields.severity.default("warning"),
+  devices: devices.default("*"),
+  tag: tag.default(null),
+  channels: ruleFields.channels.default(null),
+};
+
 /** A rule. */
 export type Rule = z.infer<typeof Rule>;
 
@@ -156,7 +166,7 @@ export const Rule = z.object({
 }).openapi("Rule");
 
 /** @internal */
-export const RuleRequest = z.strictObject(ruleFields, { error: bodyExpected }).openapi("RuleRequest");
+export const RuleRequest = z.strictObject(newRuleFields, { error: bodyExpected }).openapi("RuleRequest");
 
 /** @internal */
 export const RuleChange = z.strictObject({
@@ -181,7 +191,7 @@ export type RuleImport = z.infer<typeof RuleImport>;
 
 /** @internal */
 export const RuleImport = z.object({
-  rules: z.array(z.object({ id: ruleId, ...ruleFields }), { error: rulesExpected })
+  rules: z.array(z.object({ id: ruleId, ...newRuleFields }), { error: rulesExpected })
     .min(1, rulesExpected).max(MAX_ALERT_DOCUMENTS.rule, rulesExpected)
     .refine((rules) => new Set(rules.map(({ id }) => id)).size === rules.length, { error: rulesExpected })
     .openapi({ description: "As GET /rules lists them; those of an id that exists replace it" }),
@@ -224,8 +234,14 @@ const durationExpected = `expected a whole number of milliseconds from 1000 to $
 
 /** @internal */
 export const MuteRequest = z.strictObject({
-  ...muteFields,
-  from_ms: z.int({ error: timeExpected }).min(0, timeExpected).max(8.64e15, timeExpected).nullable()
+  rule_id: muteFields.rule_id.default(null),
+  devices: devices.default("*"),
+  tag: tag.default(null),
+  comment: muteFields.comment.default(""),
+  repeat: muteFields.repeat.default("none"),
+  from_ms: z.int({ error: timeExpected }).min(0, timeExpected).max(8.64e15, timeExpected).nullable().default(
+    null,
+  )
     .openapi({ description: "When it begins, Unix milliseconds; null: now" }),
   for_ms: z.int({ error: durationExpected }).min(1_000, durationExpected).max(MAX_MUTE_MS, durationExpected)
     .openapi({ description: "How long it lasts, milliseconds" }),

@@ -3,9 +3,11 @@
  *
  * To keep the least, mean and greatest of 720 hours as doubles takes 17 KB for each value. Here the periods of a block
  * (20 minutes, or the hours of a day, UTC) are kept as multiples of a step: the power of two with which the block's range
- * has at most `levels` of them. So a minute is rounded by 1/256 of its block's range at most, and an hour by 1/64 of its
- * day's. The multiples are small, and near those before them, so most take some bits. The newest block, to which periods
- * are added, has eight times the levels, because each time its range grows it is rounded again.
+ * has at most `levels` of them. The multiples are small, and near those before them, so most take some bits. The newest
+ * block, to which periods are added, has eight times the levels, because each time its range grows it is rounded again.
+ *
+ * What is read is within 2.5 levels of what was added: 1/100 of the range of 20 minutes, 1/25 of that of a day. A step is
+ * two levels at most; half a step and an eighth are lost here, and as much again by leaving out decimals.
  *
  * @module
  */
@@ -73,9 +75,42 @@ export function withPeriod(
   return joined;
 }
 
-/** The periods of all blocks, oldest first. */
+/** The periods of all blocks, oldest first, with no more decimals than they are exact to. */
 export function readPeriods(kind: BlockKind, blocks: Uint8Array): ValuePeriod[] {
-  return [...split(blocks)].flatMap((block) => decodeBlock(kind, block));
+  return [...split(blocks)].flatMap((block) => {
+    const periods = decodeBlock(kind, block), flags = block.bytes[5]!;
+    if (flags & CONSTANT) return periods;
+    const step = 2 ** viewOf(block.bytes).getInt16(stepOffset(kind, flags));
+    return periods.map((period) =>
+      withoutDecimals(period, flags & OPEN ? step : step * (1 / 2 + 1 / OPEN_LEVELS))
+    );
+  });
+}
+
+/**
+ * Least and greatest become the shortest numbers from which they may have been rounded, by `error`: mostly those that the
+ * device sent, for most sensors have few decimals. A mean has any, and is changed by a quarter of that at most.
+ */
+function withoutDecimals({ startMs, ...period }: ValuePeriod, error: number): ValuePeriod {
+  const min = shortest(period.min, error), max = shortest(period.max, error);
+  return { startMs, min, mean: Math.min(max, Math.max(min, shortest(period.mean, error / 4))), max };
+}
+
+/** The number with the fewest decimals that differs from `value` by `tolerance` at most. */
+function shortest(value: number, tolerance: number): number {
+  for (let decimals = 0, scale = 1; decimals <= MAX_DECIMALS; decimals++, scale *= 10) {
+    const rounded = Math.round(value * scale) / scale;
+    if (Math.abs(rounded - value) <= tolerance) return rounded;
+  }
+  return value;
+}
+
+/** Powers of ten up to this one are exact in a double. */
+const MAX_DECIMALS = 22;
+
+/** Where a block that is not constant has the exponent of its step. */
+function stepOffset(kind: BlockKind, flags: number): number {
+  return HEAD_BYTES + (flags & FULL ? 0 : bitmapBytes(kind));
 }
 
 /** One block: its length after this byte, its number in four bytes, flags, and what {@linkcode encodeBlock} adds. */
@@ -163,12 +198,11 @@ function writeSteps(
 
 function decodeBlock(kind: BlockKind, { number, bytes }: Block): ValuePeriod[] {
   const { periodMs, periods } = kind, flags = bytes[5]!, starts: number[] = [];
-  let at = HEAD_BYTES;
   for (let position = 0; position < periods; position++) {
-    const isThere = flags & FULL || bytes[at + (position >> 3)]! >> (position & 7) & 1;
+    const isThere = flags & FULL || bytes[HEAD_BYTES + (position >> 3)]! >> (position & 7) & 1;
     if (isThere) starts.push((number * periods + position) * periodMs);
   }
-  if (!(flags & FULL)) at += bitmapBytes(kind);
+  const at = stepOffset(kind, flags);
   if (flags & CONSTANT) {
     const value = viewOf(bytes).getFloat64(at);
     return starts.map((startMs) => ({ startMs, min: value, mean: value, max: value }));
