@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { setImmediate } from "node:timers/promises";
 
 import { RequestError } from "../../protocol/request_error.ts";
+import { nextTurn } from "../../runtime/next_turn.ts";
 import { isTagKey, type LabelChange } from "../../store/labels.ts";
 import { parameterError } from "../http/parameter_error.ts";
 import { expected, ImportedDevice } from "../schemas/labels.ts";
@@ -39,7 +39,7 @@ export async function readImport(text: string, isCsv: boolean): Promise<readonly
       throw new RequestError("INVALID_ARGUMENT", `Cannot import ${place}: found ${found}`);
     }
     changes.set(deviceId, { deviceId, ...labels });
-    if (changes.size % ROWS_PER_TURN === 0) await setImmediate();
+    if (changes.size % ROWS_PER_TURN === 0) await nextTurn();
   }
   return [...changes.values()];
 }

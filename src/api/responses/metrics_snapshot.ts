@@ -5,7 +5,6 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { setImmediate } from "node:timers/promises";
 import { createGzip } from "node:zlib";
 
 import type { DeviceCounts } from "../../fleet/device_view.ts";
@@ -15,6 +14,7 @@ import type { ApiReport } from "../../metrics/api_metrics.ts";
 import type { InstanceReport } from "../../metrics/ingest_metrics.ts";
 import type { ProcessReport } from "../../metrics/process_metrics.ts";
 import type { Clock } from "../../runtime/clock.ts";
+import { nextTurn } from "../../runtime/next_turn.ts";
 import type { ShardReport, Store } from "../../store/store.ts";
 import type { StoreHealth } from "../../store/store_clock.ts";
 import { type Encoding, type Form, MIN_GZIP_BYTES } from "../http/negotiate.ts";
@@ -218,7 +218,7 @@ async function encode(pieces: Iterable<string>): Promise<SnapshotBody> {
     if (text.length < CHUNK_BYTES) continue;
     add(text);
     text = "";
-    await setImmediate();
+    await nextTurn();
   }
   add(text);
   return {
@@ -260,7 +260,7 @@ async function compress(body: SnapshotBody): Promise<SnapshotBody> {
   for (const chunk of body.chunks) {
     gzip.write(chunk);
     // zlib runs on this thread: other requests are served between chunks.
-    await setImmediate();
+    await nextTurn();
   }
   gzip.end();
   await ended;

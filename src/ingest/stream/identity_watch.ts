@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { setImmediate as nextTurn } from "node:timers/promises";
-
 import type { AuthError } from "../../identity/auth_error.ts";
 import type { DeviceAuthenticator } from "../../identity/device_authenticator.ts";
+import { nextTurn } from "../../runtime/next_turn.ts";
 import { StoreError } from "../../store/store_error.ts";
 import type { IngestState, OpenStream } from "./ingest_state.ts";
 

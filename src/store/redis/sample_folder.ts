@@ -11,11 +11,11 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { setTimeout as delay } from "node:timers/promises";
 
 import type { Logger } from "@logtape/logtape";
 
 import { MAX_DEVICE_ID_BYTES } from "../../protocol/field_limits.ts";
+import { nextTurn } from "../../runtime/next_turn.ts";
 import { HOUR_MS, MINUTE_MS } from "../model/periods.ts";
 import {
   type FoldedDevice,
@@ -115,7 +115,7 @@ export class SampleFolder {
       let bytes = 0, samplesOfTurn = 0;
       do {
         if (samplesOfTurn >= SAMPLES_PER_TURN) {
-          await delay(0); // Sockets are served between timers.
+          await nextTurn();
           samplesOfTurn = 0;
         }
         const [head, ids, payloads, seenMs] = elements.slice(read, read += 4) as [
