@@ -26,14 +26,9 @@ export interface MeasuredFigure {
   readonly measured: Measurement;
 }
 
-const xeon: Measurement = {
-  date: "2026-11-28",
-  machine: "Intel Xeon, 2 cores, linux 6.18, Deno 2.9.6, Redis 7.0.15",
-};
-const epyc: Measurement = {
-  date: "2026-11-23",
-  machine: "AMD EPYC, 2 cores, linux 6.18, Deno 2.9.6, Redis 7.0.15",
-};
+const machine = "AMD EPYC, 2 cores, linux 6.18, Deno 2.9.6, Redis 7.0.15";
+const latest: Measurement = { date: "2026-11-29", machine };
+const earlier: Measurement = { date: "2026-11-23", machine };
 
 const cost = (row: string) => `deno task bench --only "What a packet costs: ${row}"`;
 
@@ -41,38 +36,38 @@ const cost = (row: string) => `deno task bench --only "What a packet costs: ${ro
 export const figures = {
   ingestCpuPerPacket: {
     what: "ingest CPU per packet, long streams that send one at a time",
-    value: 35.6,
+    value: 25.6,
     unit: "µs",
     source: cost("10,000 packets/s"),
-    measured: xeon,
+    measured: latest,
   },
   redisCpuPerUpdate: {
     what: "Redis CPU per device-update, 1,000,000 devices",
-    value: 9.38,
+    value: 7,
     unit: "µs",
     source: cost("1,000,000 devices"),
-    measured: xeon,
+    measured: latest,
   },
   redisBytesPerUpdate: {
-    what: "bytes from ingest to Redis per device-update",
-    value: 50.8,
+    what: "bytes from ingest to Redis per device-update, 1,000,000 devices",
+    value: 111,
     unit: "B",
     source: cost("1,000,000 devices"),
-    measured: xeon,
+    measured: latest,
   },
   redisMemoryPerDevice: {
     what: "Redis memory per device, all histories full",
     value: 569,
     unit: "B",
     source: ".github/BENCHMARKS.md, Memory of the stores",
-    measured: epyc,
+    measured: earlier,
   },
   redisMemoryPerSession: {
     what: "Redis memory per session",
-    value: 257,
+    value: 256,
     unit: "B",
     source: cost("100,000 sessions"),
-    measured: xeon,
+    measured: latest,
   },
   wireBytesPerPacket: {
     what: "HTTP/2 bytes of a packet without its payload: frame header, gRPC prefix, message",
@@ -80,20 +75,20 @@ export const figures = {
     unit: "B",
     source:
       "tests/bench/packet_ring.ts: 44 bytes of message and prefix with a payload of 16, and 9 of frame header",
-    measured: xeon,
+    measured: latest,
   },
   ingestMemoryPerConnection: {
     what: "ingest memory per connection",
-    value: 16_300,
+    value: 19_400,
     unit: "B",
     source: 'deno task bench --only "Staying connected: 5,000 devices$"',
-    measured: epyc,
+    measured: latest,
   },
 } as const satisfies Record<string, MeasuredFigure>;
 
 /** Memory of an ingest process, by the devices that it received packets of; on 16 streams. */
 export const ingestMemory: readonly { readonly devices: number; readonly figure: MeasuredFigure }[] = (
-  [[1000, 204e6], [10_000, 262e6], [100_000, 295e6], [1_000_000, 614e6]] as const
+  [[1000, 224e6], [10_000, 300e6], [100_000, 368e6], [1_000_000, 613e6]] as const
 ).map(([devices, value]) => {
   const row = `${devices.toLocaleString("en")} devices`;
   return {
@@ -103,7 +98,7 @@ export const ingestMemory: readonly { readonly devices: number; readonly figure:
       value,
       unit: "B",
       source: `deno task bench --only "By number of devices: ${row}"`,
-      measured: epyc,
+      measured: latest,
     },
   };
 });

@@ -129,7 +129,10 @@ Deno.test("/export of one device, a prefix, and a status has these only", async 
     nowMs - 3_600_000,
   ]);
   for (
-    const [query, status] of [["device=nobody", 404], ["format=xml", 400], ["from=1", 400], ["x=1", 400]]
+    const [query, status] of [["device=nobody", 404], ["format=xml", 400], ["from=1", 400], [
+      "what=values&from=2&to=1",
+      400,
+    ], ["x=1", 400]]
   ) {
     const response = await fetch(`${api.url}/export?${query}`);
     await response.body?.cancel();

@@ -68,6 +68,7 @@ Deno.test("GET /devices/{id}/values/{name} has minutes of the last hour, and hou
   assertEquals(byQuery.points.map(({ mean }) => mean), [5, 9]);
   await get(api, "/devices/a%2Fb/values/other", 404);
   await get(api, `${path}?step=1`, 400);
+  await get(api, `${path}?from=${now}&to=${before}`, 400);
 });
 
 Deno.test("GET /values has the figures of a value over devices, or the names", async () => {

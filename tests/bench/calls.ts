@@ -5,33 +5,28 @@
  * @module
  */
 import { streamPackets } from "../../src/protocol/telemetry_proto.ts";
+import { frame, joined, readHeaders, writeStreamId } from "../support/http2_frames.ts";
 import {
-  frame,
-  FrameReader,
-  headerBlock,
-  joined,
-  readHeaders,
-  settings,
-  windowUpdate,
-  writeStreamId,
-} from "../support/http2_frames.ts";
-import {
-  ACK,
-  CLIENT_PREFACE,
   DATA,
   END_HEADERS,
   END_STREAM,
   FRAME_HEADER_BYTES,
   GOAWAY,
-  HEADER_TABLE_SIZE,
   HEADERS,
   INITIAL_WINDOW_BYTES,
-  INITIAL_WINDOW_SIZE,
   MAX_FRAME_BYTES,
-  PING,
   SETTINGS,
   WINDOW_UPDATE,
 } from "../support/http2_numbers.ts";
+import {
+  callHeaders,
+  connectionPreface,
+  initialWindowOf,
+  readFrames,
+  type Received,
+  replyTo,
+  writeAll,
+} from "./client_frames.ts";
 import { deviceId } from "./packet_ring.ts";
 
 /** What to call, and how often. */
@@ -105,8 +100,7 @@ class CallConnection {
   readonly #tcp: Deno.TcpConn;
   readonly #body: readonly Uint8Array[];
   readonly #head: Uint8Array;
-  readonly #frames = new FrameReader();
-  #control: Uint8Array[] = [];
+  #control: Uint8Array[] = [connectionPreface(RECEIVE_WINDOW_BYTES)];
   #window = INITIAL_WINDOW_BYTES;
   #initialStreamWindow = INITIAL_WINDOW_BYTES;
   #streamWindow = 0;
@@ -119,24 +113,7 @@ class CallConnection {
     this.#tcp = tcp;
     this.#body = body;
     this.#next = body.length;
-    this.#head = frame(
-      HEADERS,
-      END_HEADERS,
-      1,
-      headerBlock({
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": "/TelemetryIngest/StreamPackets",
-        ":authority": "127.0.0.1",
-        "content-type": "application/grpc",
-        te: "trailers",
-      }),
-    );
-    this.#control.push(joined(
-      CLIENT_PREFACE,
-      settings([HEADER_TABLE_SIZE, 0], [INITIAL_WINDOW_SIZE, RECEIVE_WINDOW_BYTES]),
-      windowUpdate(0, RECEIVE_WINDOW_BYTES),
-    ));
+    this.#head = frame(HEADERS, END_HEADERS, 1, callHeaders("/TelemetryIngest/StreamPackets", "127.0.0.1"));
   }
 
   static async open(port: number, body: readonly Uint8Array[]): Promise<CallConnection> {
@@ -181,8 +158,7 @@ class CallConnection {
           parts.push(own);
         }
         if (parts.length === 0) break;
-        const bytes = joined(...parts);
-        for (let at = 0; at < bytes.length;) at += await this.#tcp.write(bytes.subarray(at));
+        await writeAll(this.#tcp, joined(...parts));
       }
     } catch (error) {
       this.#outcome.resolve(String(error));
@@ -191,33 +167,30 @@ class CallConnection {
   }
 
   async #read(): Promise<void> {
-    const buffer = new Uint8Array(READ_BUFFER_BYTES);
     try {
-      for (;;) {
-        const length = await this.#tcp.read(buffer);
-        if (length === null) throw new Error("the connection was closed by the server");
-        this.#frames.read(buffer.subarray(0, length), (...received) => this.#receive(...received));
-        this.#write();
-      }
+      await readFrames(
+        this.#tcp,
+        READ_BUFFER_BYTES,
+        (...received) => this.#receive(...received),
+        () => this.#write(),
+      );
     } catch (error) {
       this.#outcome.resolve(String(error));
     }
   }
 
-  #receive(type: number, flags: number, streamId: number, payload: Uint8Array): void {
+  #receive(...received: Received): void {
+    const [type, flags, streamId, payload] = received;
     const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+    const reply = replyTo(received);
+    if (reply !== undefined) this.#control.push(reply);
     if (type === WINDOW_UPDATE) {
       if (streamId === 0) this.#window += view.getUint32(0);
       else if (streamId === this.#streamId) this.#streamWindow += view.getUint32(0);
-    } else if (type === SETTINGS && !(flags & ACK)) {
-      for (let at = 0; at < payload.length; at += 6) {
-        if (view.getUint16(at) !== INITIAL_WINDOW_SIZE) continue;
-        this.#streamWindow += view.getUint32(at + 2) - this.#initialStreamWindow;
-        this.#initialStreamWindow = view.getUint32(at + 2);
-      }
-      this.#control.push(frame(SETTINGS, ACK, 0));
-    } else if (type === PING && !(flags & ACK)) {
-      this.#control.push(frame(PING, ACK, 0, payload.slice()));
+    } else if (type === SETTINGS) {
+      const size = initialWindowOf(payload) ?? this.#initialStreamWindow;
+      this.#streamWindow += size - this.#initialStreamWindow;
+      this.#initialStreamWindow = size;
     } else if (type === HEADERS && flags & END_STREAM && streamId === this.#streamId) {
       this.#outcome.resolve(readHeaders(payload).get("grpc-status") ?? "none");
     } else if (type === GOAWAY) {

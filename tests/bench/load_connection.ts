@@ -6,33 +6,30 @@
  */
 import type { Ack } from "../../src/protocol/messages.ts";
 import { streamPackets } from "../../src/protocol/telemetry_proto.ts";
-import {
-  frame,
-  FrameReader,
-  headerBlock,
-  joined,
-  readHeaders,
-  settings,
-  windowUpdate,
-  writeStreamId,
-} from "../support/http2_frames.ts";
+import { frame, joined, readHeaders, writeStreamId } from "../support/http2_frames.ts";
 import {
   ACK,
-  CLIENT_PREFACE,
   DATA,
   END_HEADERS,
   END_STREAM,
   FRAME_HEADER_BYTES,
   GOAWAY,
-  HEADER_TABLE_SIZE,
   HEADERS,
   INITIAL_WINDOW_BYTES,
-  INITIAL_WINDOW_SIZE,
   PING,
   RST_STREAM,
   SETTINGS,
   WINDOW_UPDATE,
 } from "../support/http2_numbers.ts";
+import {
+  callHeaders,
+  connectionPreface,
+  initialWindowOf,
+  readFrames,
+  type Received,
+  replyTo,
+  writeAll,
+} from "./client_frames.ts";
 import type { PacketRing } from "./packet_ring.ts";
 
 /** Frames `[from, to)` of the ring: whole groups, to be sent on one stream. */
@@ -83,7 +80,6 @@ export class LoadConnection {
   readonly done: Promise<void>;
   readonly #source: PacketSource;
   readonly #tcp: Deno.TcpConn | Deno.TlsConn;
-  readonly #frames = new FrameReader();
   readonly #opened = Promise.withResolvers<void>();
   readonly #done = Promise.withResolvers<void>();
   /** Frames to be sent before any DATA. */
@@ -103,18 +99,9 @@ export class LoadConnection {
     this.done = this.#done.promise;
     this.streams = Array.from({ length: streams }, (_, index) => new LoadStream(this, 2 * index + 1));
     const { hostname, port } = tcp.remoteAddr;
-    const block = headerBlock({
-      ":method": "POST",
-      ":scheme": "http",
-      ":path": path,
-      ":authority": `${hostname}:${port}`,
-      "content-type": "application/grpc",
-      te: "trailers",
-    });
+    const block = callHeaders(path, `${hostname}:${port}`);
     this.#control.push(joined(
-      CLIENT_PREFACE,
-      settings([HEADER_TABLE_SIZE, 0], [INITIAL_WINDOW_SIZE, RECEIVE_WINDOW_BYTES]),
-      windowUpdate(0, RECEIVE_WINDOW_BYTES),
+      connectionPreface(RECEIVE_WINDOW_BYTES),
       ...this.streams.map(({ id }) => frame(HEADERS, END_HEADERS, id, block)),
       frame(PING, 0, 0, new Uint8Array(8)),
     ));
@@ -162,9 +149,7 @@ export class LoadConnection {
           this.#wake = Promise.withResolvers();
           continue;
         }
-        for (let at = 0; at < bytes.length;) {
-          at += await this.#tcp.write(at === 0 ? bytes : bytes.subarray(at));
-        }
+        await writeAll(this.#tcp, bytes);
       }
     } catch (error) {
       this.#lost(error);
@@ -220,37 +205,30 @@ export class LoadConnection {
   }
 
   async #read(): Promise<void> {
-    const buffer = new Uint8Array(READ_BUFFER_BYTES);
     try {
-      for (;;) {
-        const length = await this.#tcp.read(buffer);
-        if (length === null) throw new Error("the connection was closed by the server");
-        this.#frames.read(buffer.subarray(0, length), (...frame) => this.#take(...frame));
+      await readFrames(this.#tcp, READ_BUFFER_BYTES, (...received) => this.#take(...received), () => {
         if (this.#control.length > 0) this.wake();
-      }
+      });
     } catch (error) {
       this.#lost(error);
     }
   }
 
-  #take(type: number, flags: number, streamId: number, payload: Uint8Array): void {
+  #take(...received: Received): void {
+    const [type, flags, streamId, payload] = received;
     const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
     const stream = streamId === 0 ? undefined : this.streams[(streamId - 1) / 2];
+    const reply = replyTo(received);
+    if (reply !== undefined) this.#control.push(reply);
     switch (type) {
       case WINDOW_UPDATE:
         if (stream === undefined) this.#window += view.getUint32(0);
         else stream.window += view.getUint32(0);
         return this.wake();
       case SETTINGS:
-        if (flags & ACK) return;
-        for (let at = 0; at < payload.length; at += 6) {
-          if (view.getUint16(at) === INITIAL_WINDOW_SIZE) this.#resizeWindows(view.getUint32(at + 2));
-        }
-        this.#control.push(frame(SETTINGS, ACK, 0));
-        return;
+        return this.#resizeWindows(initialWindowOf(payload) ?? this.#streamWindow);
       case PING:
         if (flags & ACK) this.#opened.resolve();
-        else this.#control.push(frame(PING, ACK, 0, payload.slice()));
         return;
       case DATA:
         if (stream !== undefined) takeAnswer(stream, payload);

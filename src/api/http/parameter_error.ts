@@ -29,6 +29,17 @@ export function parameterError(given: unknown, issues: readonly z.core.$ZodIssue
   return new RequestError("INVALID_ARGUMENT", problems.join("; "));
 }
 
+/** Throws {@linkcode RequestError} for a range of times that ends before it begins. */
+export function assertOrdered(
+  { from, to }: { readonly from?: number | undefined; readonly to?: number | undefined },
+): void {
+  if (from === undefined || to === undefined || from <= to) return;
+  throw new RequestError(
+    "INVALID_ARGUMENT",
+    `Cannot use the parameters from and to: found ${from} and ${to}; expected from to be the earlier one`,
+  );
+}
+
 /** As JSON, shortened to what fits a line. */
 function shown(value: unknown): string {
   const text = JSON.stringify(value);

@@ -10,6 +10,7 @@ import { RequestError } from "../../protocol/request_error.ts";
 import { readerOf } from "../http/access.ts";
 import type { Downloads } from "../http/download.ts";
 import { invalid, unavailable, unknownDevice } from "../http/openapi.ts";
+import { assertOrdered } from "../http/parameter_error.ts";
 import { type ExportSources, exportTable } from "../responses/export_rows.ts";
 import { exportText } from "../responses/export_text.ts";
 import { exportedDevices } from "../responses/exported_devices.ts";
@@ -62,6 +63,7 @@ export function addExport(app: OpenAPIHono, options: ExportOptions): void {
         "Cannot use from and to: expected what=histories or what=values with them",
       );
     }
+    assertOrdered(parameters);
     const { downloads } = options;
     downloads.checkRoom();
     const devices = await exportedDevices(options, parameters);

@@ -13,6 +13,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import type { Store } from "../../store/store.ts";
 import { jsonResponse } from "../http/json_response.ts";
 import { invalid, json, problem, unavailable, unchanged } from "../http/openapi.ts";
+import { assertOrdered } from "../http/parameter_error.ts";
 import { figuresJson } from "../responses/value_figures.ts";
 import { seriesJson, type SeriesRange } from "../responses/value_json.ts";
 import {
@@ -129,6 +130,7 @@ async function series(
   name: string,
   range: SeriesRange,
 ): Promise<Response> {
+  assertOrdered(range);
   const history = await store.valueHistory(deviceId, name);
   if (history === undefined) {
     const [device, value] = [JSON.stringify(deviceId), JSON.stringify(name)];
