@@ -171,8 +171,8 @@ export const costs: SectionPlan = {
   about:
     "Processor time of Redis, by its INFO, and of the ingest, until all packets are counted; a device-update is one " +
     "device of one batch. Of Redis's memory what it has beyond its empty state, with histories that just began. " +
-    "StreamPackets, a frame per message, one ingest process. Several masters have a shard each: a batch costs each of them some 155 µs besides its devices, " +
-    "of which it has a part. As fast as it goes, three masters, ingest and generator compete for two cores, which costs " +
+    "StreamPackets, a frame per message, one ingest process. Several masters have a shard each: a batch costs each of " +
+    "them some 135 µs besides its devices, of which it has a part. As fast as it goes, three masters, ingest and generator compete for two cores, which costs " +
     "each of them time; at 300,000 packets/s they do not.",
   rows: [
     ...([

@@ -44,7 +44,7 @@ export interface LoadResult {
 
 const SHOWN_FAILURES = 5;
 
-/** How long calls may take to send what they are to send besides the time, and to end. */
+/** How long calls may go on after `durationMs`: to send `minPackets`, and to end. */
 const SETTLE_TIMEOUT_MS = 300_000;
 
 /** How often a rate is heeded. */

@@ -26,7 +26,7 @@ import {
 export function addInPlace(record: Uint8Array, sample: Sample, atMs: number): boolean {
   const bytes = Buffer.from(record.buffer, record.byteOffset, record.length);
   const view = new DataView(record.buffer, record.byteOffset, record.length);
-  if (!hasSameNames(bytes, view, sample, startOf(MINUTE_MS, atMs))) return false;
+  if (!fits(bytes, view, sample, startOf(MINUTE_MS, atMs))) return false;
   view.setFloat64(1, Math.max(view.getFloat64(1), atMs));
   view.setUint16(9, Math.min(sample.dropped, MAX_DROPPED));
   let at = HEAD_BYTES;
@@ -45,7 +45,7 @@ export function addInPlace(record: Uint8Array, sample: Sample, atMs: number): bo
 }
 
 /** Whether the record has the sample's names and texts in its order, and each value is of this minute. */
-function hasSameNames(bytes: Buffer, view: DataView, sample: Sample, minuteMs: number): boolean {
+function fits(bytes: Buffer, view: DataView, sample: Sample, minuteMs: number): boolean {
   const { names, textNames, texts } = sample;
   if (bytes[0] !== VERSION || bytes[11] !== names.length || bytes[12] !== texts.length) return false;
   let at = HEAD_BYTES;

@@ -60,7 +60,7 @@ export function withPeriod(
   const parts: Uint8Array[] = [];
   let open: ValuePeriod[] = [];
   for (const block of split(blocks)) {
-    if (block.number === number) open = decodeBlock(kind, block);
+    if (block.number === number) open = decodeBlock(kind, block).periods;
     // Of a clock that was set back since, blocks may be ahead.
     else if (block.number >= oldest && block.number < number) parts.push(closed(kind, block));
   }
@@ -78,12 +78,10 @@ export function withPeriod(
 /** The periods of all blocks, oldest first, with no more decimals than they are exact to. */
 export function readPeriods(kind: BlockKind, blocks: Uint8Array): ValuePeriod[] {
   return [...split(blocks)].flatMap((block) => {
-    const periods = decodeBlock(kind, block), flags = block.bytes[5]!;
-    if (flags & CONSTANT) return periods;
-    const step = 2 ** viewOf(block.bytes).getInt16(stepOffset(kind, flags));
-    return periods.map((period) =>
-      withoutDecimals(period, flags & OPEN ? step : step * (1 / 2 + 1 / OPEN_LEVELS))
-    );
+    const { periods, step } = decodeBlock(kind, block);
+    if (step === 0) return periods;
+    const error = block.bytes[5]! & OPEN ? step : step * (1 / 2 + 1 / OPEN_LEVELS);
+    return periods.map((period) => withoutDecimals(period, error));
   });
 }
 
@@ -108,11 +106,6 @@ function shortest(value: number, tolerance: number): number {
 /** Powers of ten up to this one are exact in a double. */
 const MAX_DECIMALS = 22;
 
-/** Where a block that is not constant has the exponent of its step. */
-function stepOffset(kind: BlockKind, flags: number): number {
-  return HEAD_BYTES + (flags & FULL ? 0 : bitmapBytes(kind));
-}
-
 /** One block: its length after this byte, its number in four bytes, flags, and what {@linkcode encodeBlock} adds. */
 interface Block {
   readonly number: number;
@@ -135,7 +128,7 @@ function viewOf({ buffer, byteOffset, length }: Uint8Array): DataView {
 /** The bytes of a block to which no period is added any more. */
 function closed(kind: BlockKind, block: Block): Uint8Array {
   if (!(block.bytes[5]! & OPEN)) return block.bytes;
-  return encodeBlock(kind, block.number, decodeBlock(kind, block), 0);
+  return encodeBlock(kind, block.number, decodeBlock(kind, block).periods, 0);
 }
 
 /** `open`: {@linkcode OPEN} or 0. */
@@ -167,7 +160,7 @@ function encodeBlock(
   return bytes.slice(0, at);
 }
 
-function bitmapBytes({ periods }: BlockKind): number {
+function bitmapBytes({ periods }: Pick<BlockKind, "periods">): number {
   return Math.ceil(periods / 8);
 }
 
@@ -196,26 +189,31 @@ function writeSteps(
   return writer.end;
 }
 
-function decodeBlock(kind: BlockKind, { number, bytes }: Block): ValuePeriod[] {
-  const { periodMs, periods } = kind, flags = bytes[5]!, starts: number[] = [];
+/** `step`: the numbers are multiples of it; 0: they are exact. */
+function decodeBlock(
+  { periodMs, periods }: BlockKind,
+  { number, bytes }: Block,
+): { readonly periods: ValuePeriod[]; readonly step: number } {
+  const flags = bytes[5]!, starts: number[] = [];
   for (let position = 0; position < periods; position++) {
     const isThere = flags & FULL || bytes[HEAD_BYTES + (position >> 3)]! >> (position & 7) & 1;
     if (isThere) starts.push((number * periods + position) * periodMs);
   }
-  const at = stepOffset(kind, flags);
+  const at = HEAD_BYTES + (flags & FULL ? 0 : bitmapBytes({ periods }));
   if (flags & CONSTANT) {
     const value = viewOf(bytes).getFloat64(at);
-    return starts.map((startMs) => ({ startMs, min: value, mean: value, max: value }));
+    return { periods: starts.map((startMs) => ({ startMs, min: value, mean: value, max: value })), step: 0 };
   }
   const step = 2 ** viewOf(bytes).getInt16(at), bits = viewOf(bytes).getUint16(at + 2);
   const end = varintEnd(bytes, at + 4) ?? bytes.length;
   let mean = unzigzag(readVarint(bytes, at + 4, end));
   const reader = new BitReader(bytes, end);
-  return starts.map((startMs) => {
+  const decoded = starts.map((startMs) => {
     mean += unzigzag(reader.rice(bits >> 8));
     const min = mean - reader.rice(bits >> 4 & 15), max = mean + reader.rice(bits & 15);
     return { startMs, min: min * step, mean: mean * step, max: max * step };
   });
+  return { periods: decoded, step };
 }
 
 /** The exponent of the step: the range has at most `levels` of them, and each multiple is a whole number in a double. */
